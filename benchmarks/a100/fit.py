@@ -1,0 +1,151 @@
+"""Fit the A100 baseline on measured kernel times and write arch_configs/gpu/*.json.
+
+    python benchmarks/a100/fit.py [DATA_DIR] [--check]
+
+`--check` writes nothing and only reports the cross-validated errors. See README.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from data import VARIABLE, find_data, read_gemm, score
+from fit_gemm import cross_validate, fit_gemm, predict
+from fit_others import PUBLISHED_CAUSAL_EFFICIENCY, fit_attention, fit_stream
+from fit_power import IDLE_W, TDP_W, fit_power
+
+from cimsim.baseline import gemm, load_gpu
+from cimsim.errors import SpecError
+from cimsim.files import write_text
+
+TARGET = Path(__file__).resolve().parents[2] / "arch_configs" / "gpu"
+VIDUR = "Vidur profiles of an A100 80GB (github.com/microsoft/vidur, 7d47513, MIT)"
+FITTED_GEMM = f"fitted on 17,902 product kernels of {VIDUR}, gemm_latency.csv"
+FITTED_ATTENTION = f"fitted on 97 attention kernels of {VIDUR}, attention_latency.csv"
+FITTED_STREAM = f"fitted on elementwise kernels of {VIDUR}, elementwise_latency.csv"
+FITTED_POWER = (
+    "fitted on 27 decode rows of Splitwise (arXiv 2311.18677, perf_model.csv, 8f99e7d) and 8 rows "
+    "of LLM-Inference-Bench (arXiv 2411.00136, 4211f5d)"
+)
+DATA_SHEET = "NVIDIA A100 data sheet, dense rates"
+CARDS = {
+    "a100_sxm4_80gb.json": ("NVIDIA A100 SXM4 80GB", 2039, 80),
+    "a100_sxm4_40gb.json": ("NVIDIA A100 SXM4 40GB", 1555, 40),
+}
+
+
+def block(fields: dict[str, Any], **sources: str) -> dict[str, Any]:
+    """A block of the file; `rest` is the source of every field that is not named."""
+    rest = sources.pop("rest", "")
+    rounded = {key: _rounded(value) for key, value in fields.items()}
+    return {**rounded, "sources": {key: sources.get(key, rest) for key in fields}}
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def blocks(fits: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Everything that both cards share."""
+    attention = {**fits["attention"], "plain_fixed_us": fits["gemm"]["fixed_us"]}
+    power = {"idle_W": IDLE_W, **fits["power"], "tdp_W": TDP_W}
+    link = {"bandwidth_GBps": 300, "efficiency": 0.8, "latency_us": 20.0}
+    return {
+        "gemm": block(fits["gemm"], rest=FITTED_GEMM),
+        "attention": block(
+            attention,
+            rest=FITTED_ATTENTION,
+            causal_efficiency="FlashAttention-2, arXiv 2307.08691, abstract: 50 to 73 % of peak on "
+            "A100; lower end. The measured causal kernels reach a third of it (README of "
+            "benchmarks/a100)",
+            plain_fixed_us="assumed: starts like a product kernel (gemm.fixed_us)",
+        ),
+        "stream": block(fits["stream"], rest=FITTED_STREAM),
+        "power": block(
+            power,
+            rest=FITTED_POWER,
+            idle_W="constant of the Splitwise simulator (arXiv 2311.18677)",
+            tdp_W=DATA_SHEET,
+        ),
+        "link": block(
+            link,
+            bandwidth_GBps="NVLink 3, 600 GB/s in both directions together: NVIDIA A100 data sheet",
+            efficiency="assumed: collective libraries reach about 240 of 300 GB/s",
+            latency_us="assumed: an all-reduce of a few kB takes of the order of 20 us",
+        ),
+    }
+
+
+def card(name: str, bandwidth: int, memory: int, shared: dict[str, Any]) -> dict[str, Any]:
+    top = {
+        "peak_TFLOPS": {"fp16": 312, "bf16": 312, "int8": 624, "tf32": 156, "fp32": 19.5},
+        "hbm_bandwidth_GBps": bandwidth,
+        "memory_GiB": memory,
+        "sm_count": 108,
+        "launch_gap_us": 1.0,
+        "int8_energy_TOPS_per_W": 1.56,
+        "compute_band_low": 0.8,
+    }
+    described = block(
+        top,
+        rest=DATA_SHEET,
+        sm_count="NVIDIA A100 Tensor Core GPU architecture white paper",
+        launch_gap_us="assumed: between kernels of one CUDA graph",
+        int8_energy_TOPS_per_W="624 TOPS at the 400 W power limit: NVIDIA A100 data sheet",
+        compute_band_low="assumed: published measurements of the same products differ by up to "
+        "20 % (clock, power limit, library version)",
+    )
+    return {"name": name, **described, **shared}
+
+
+def report_gemm(folder: Path) -> None:
+    rows = read_gemm(folder)
+    for folds, seed in ((4, 0), (2, 1), (2, 2)):
+        seconds = cross_validate(rows, folds, seed, starts=1)
+        print(f"products, {folds} folds by (k, n), seed {seed}: {score(rows, seconds).text()}")
+
+
+def fit_all(folder: Path) -> dict[str, dict[str, Any]]:
+    rows = read_gemm(folder)
+    product, _ = fit_gemm(rows, starts=4, evaluations=60, stride=2)
+    found = gemm.candidates(rows.m, rows.k, rows.n)
+    print(f"products, in sample: {score(rows, predict(found, product)).text()}")
+    attention, attention_text = fit_attention(folder)
+    print(f"attention: {attention_text}; used for causal: {PUBLISHED_CAUSAL_EFFICIENCY}")
+    stream, stream_text = fit_stream(folder)
+    print(f"elementwise: {stream_text}")
+    power, power_lines = fit_power(folder)
+    print(*(f"power: {line}" for line in power_lines), sep="\n")
+    return {"gemm": product, "attention": attention, "stream": stream, "power": power}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("data", nargs="?", help="folder with the CSV files")
+    parser.add_argument("--check", action="store_true", help="report errors, write nothing")
+    arguments = parser.parse_args()
+    folder = find_data(arguments.data)
+    if folder is None:
+        print(f"No gemm_latency.csv found: give its folder, or set {VARIABLE}.", file=sys.stderr)
+        return 2
+    report_gemm(folder)
+    fits = fit_all(folder)
+    if arguments.check:
+        return 0
+    shared = blocks(fits)
+    for file, (name, bandwidth, memory) in CARDS.items():
+        text = json.dumps(card(name, bandwidth, memory, shared), indent=2) + "\n"
+        write_text(TARGET / file, text, SpecError)
+        load_gpu(TARGET / file)
+        print(f"written: {file}")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

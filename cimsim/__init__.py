@@ -1,0 +1,102 @@
+"""cimsim: cycle-approximate simulation of hybrid compute-in-memory machines.
+
+    import cimsim
+    machine = cimsim.load_architecture("arch_configs/halora_rram_sram.json")
+    workload = cimsim.load_workload("workloads/llama3.2_1b_r4_p512_d128.json")
+    report = cimsim.simulate(workload, machine).report
+
+Names are loaded on first use, so that `import cimsim` is quick and needs no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from cimsim.version import VERSION
+
+if TYPE_CHECKING:
+    from cimsim.adaptation import ADAPTATIONS, adaptation_named
+    from cimsim.baseline import Gpu, load_gpu
+    from cimsim.comparison import with_baseline
+    from cimsim.errors import (
+        CapacityError,
+        CimsimError,
+        MappingError,
+        SimulationError,
+        SpecError,
+        WorkloadError,
+    )
+    from cimsim.mapping import DensePacking, Mapping, OneBlockPerTile, build_mapping
+    from cimsim.report import Report, load_report
+    from cimsim.schedule.pipelines import parse_pipeline
+    from cimsim.simulate import Simulation, simulate
+    from cimsim.spec import Architecture, load_architecture
+    from cimsim.workload import Workload, load_workload, save_workload
+
+__version__ = VERSION
+
+_HOME = {
+    "ADAPTATIONS": "adaptation",
+    "adaptation_named": "adaptation",
+    "Gpu": "baseline",
+    "load_gpu": "baseline",
+    "with_baseline": "comparison",
+    "CapacityError": "errors",
+    "CimsimError": "errors",
+    "MappingError": "errors",
+    "SimulationError": "errors",
+    "SpecError": "errors",
+    "WorkloadError": "errors",
+    "DensePacking": "mapping",
+    "Mapping": "mapping",
+    "OneBlockPerTile": "mapping",
+    "build_mapping": "mapping",
+    "Report": "report",
+    "load_report": "report",
+    "parse_pipeline": "schedule.pipelines",
+    "Simulation": "simulate",
+    "simulate": "simulate",
+    "Architecture": "spec",
+    "load_architecture": "spec",
+    "Workload": "workload",
+    "load_workload": "workload",
+    "save_workload": "workload",
+}
+
+__all__ = [
+    "ADAPTATIONS",
+    "Architecture",
+    "CapacityError",
+    "CimsimError",
+    "DensePacking",
+    "Gpu",
+    "Mapping",
+    "MappingError",
+    "OneBlockPerTile",
+    "Report",
+    "Simulation",
+    "SimulationError",
+    "SpecError",
+    "Workload",
+    "WorkloadError",
+    "__version__",
+    "adaptation_named",
+    "build_mapping",
+    "load_architecture",
+    "load_gpu",
+    "load_report",
+    "load_workload",
+    "parse_pipeline",
+    "save_workload",
+    "simulate",
+    "with_baseline",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'cimsim' has no attribute {name!r}")
+    value = getattr(import_module(f"cimsim.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,84 @@
+"""Time of one fused attention kernel (scores, softmax and values without going through HBM).
+
+    t = t_c + t_m + chain * keys / 128 + fixed
+    t_c = (full / e_full + causal / e_causal) / (peak * share of busy SMs)
+    t_m = 2 a width (kv_heads ceil128(keys) + heads queries) / (e_hbm * HBM bandwidth)
+
+`causal` are the operations on the lower triangle of new tokens against themselves, where part of
+the blocks is masked, `full` all others. An SM works on 128 queries of one head
+at a time, so the last wave leaves SMs idle. With one query a head (decode) the products are
+bound by the cache and t_c is small. `chain` is the time of walking over the keys.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cimsim.baseline.fits import AttentionFit
+
+Array = NDArray[np.float64]
+BLOCK = 128
+
+
+@dataclass(frozen=True)
+class AttentionShape:
+    """`heads` heads (all sequences) of `queries` rows against `keys_S` keys at each step S."""
+
+    heads: int
+    kv_heads: int
+    queries: int
+    keys_S: Array
+    width: int
+    causal: bool
+
+    @property
+    def triangle_S(self) -> Array:
+        """Queries whose keys are masked: the new tokens among the keys."""
+        return np.minimum(float(self.queries), self.keys_S) if self.causal else 0 * self.keys_S
+
+    @property
+    def causal_flop_S(self) -> Array:
+        """Operations on the unmasked triangle."""
+        new_S = self.triangle_S
+        return 4.0 * self.heads * self.width * new_S * (new_S + 1) / 2
+
+    @property
+    def flop_S(self) -> Array:
+        """Operations on all unmasked scores."""
+        new_S = self.triangle_S
+        full_S = 4.0 * self.heads * self.width * self.queries * (self.keys_S - new_S)
+        return full_S + self.causal_flop_S
+
+    def bytes_S(self, element_bytes: float, keys_S: Array | None = None) -> Array:
+        """Bytes of queries, keys, values and results."""
+        keys = self.keys_S if keys_S is None else keys_S
+        values = 2.0 * self.kv_heads * keys + 2.0 * self.heads * self.queries
+        return element_bytes * self.width * values
+
+
+def kernel_s(
+    shape: AttentionShape,
+    fit: AttentionFit,
+    *,
+    peak_flop_per_s: float,
+    hbm_byte_per_s: float,
+    element_bytes: float,
+    sm_count: int = 108,
+) -> Array:
+    """Seconds at each step; equations in the module's text."""
+    blocks = shape.heads * int(np.ceil(shape.queries / BLOCK))
+    busy = blocks / (sm_count * np.ceil(blocks / sm_count))
+    causal_S = shape.causal_flop_S
+    full_S = shape.flop_S - causal_S
+    compute_S = (full_S / fit.full_efficiency + causal_S / fit.causal_efficiency) / peak_flop_per_s
+    compute_S = compute_S / busy if shape.queries > 1 else compute_S
+    padded_S = np.ceil(shape.keys_S / BLOCK) * BLOCK
+    bytes_S = shape.bytes_S(element_bytes, padded_S)
+    memory_S = bytes_S / (hbm_byte_per_s * fit.hbm_efficiency)
+    fixed_us = fit.plain_fixed_us if shape.queries > 1 else fit.cached_fixed_us
+    chain_S = 1e-6 * fit.chain_us * shape.keys_S / BLOCK
+    seconds: Array = compute_S + memory_S + chain_S + 1e-6 * fixed_us
+    return seconds

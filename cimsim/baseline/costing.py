@@ -1,0 +1,174 @@
+"""Time and energy of the kernels of one phase, over all its steps at once."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from cimsim.baseline import attention, power
+from cimsim.baseline.fusion import lower
+from cimsim.baseline.kernels import (
+    AllReduceKernel,
+    AttentionKernel,
+    GemmKernel,
+    Kernel,
+    OpClass,
+    StreamKernel,
+)
+from cimsim.baseline.modes import Dtype, Mode
+from cimsim.baseline.power import Array
+from cimsim.baseline.spec import ELEMENT_BYTES, Gpu
+from cimsim.workload import Phase
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What one estimate was asked for."""
+
+    gpu: Gpu
+    mode: Mode
+    dtype: Dtype
+    batch: int
+    tensor_parallel: int
+    host_s: float
+
+    @property
+    def element_bytes(self) -> int:
+        """Bytes of one value."""
+        return ELEMENT_BYTES[self.dtype]
+
+    @property
+    def peak_flop_per_s(self) -> float:
+        """Peak rate of the data type."""
+        return self.gpu.peak_flop_per_s(self.dtype)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """All launches of one kernel over all steps of its phase."""
+
+    op_class: OpClass
+    seconds: float
+    compute_bound_s: float
+    energy_J: float
+    compute_bound_J: float
+    count: int
+
+
+def phase_costs(settings: Settings, phase: Phase) -> list[Cost]:
+    """Cost of every kernel of `phase` on one card, all steps together."""
+    kernels = lower(phase, settings.batch, settings.tensor_parallel)
+    steps_S = np.arange(phase.steps, dtype=np.float64)
+    costs = _gemm_costs(settings, kernels, phase.steps)
+    for kernel, count in kernels.items():
+        match kernel:
+            case AttentionKernel():
+                costs.append(_attention_cost(settings, kernel, count, steps_S))
+            case StreamKernel():
+                costs.append(_stream_cost(settings, kernel, count, steps_S))
+            case AllReduceKernel():
+                costs.append(_all_reduce_cost(settings, kernel, count, phase.steps))
+            case GemmKernel():
+                pass
+    return costs
+
+
+def _cost(
+    settings: Settings,
+    kernel: Kernel,
+    launches: Array | float,
+    seconds: Array,
+    flop: Array,
+    moved: Array,
+) -> Cost:
+    """Sum over shapes or steps, each `launches` times, the launch gap included."""
+    energy = power.energy_J(seconds, flop, moved, settings.gpu.power)
+    bound = flop / settings.peak_flop_per_s > moved / settings.gpu.hbm_byte_per_s
+    gap_s = 1e-6 * settings.gpu.launch_gap_us if settings.mode == "calibrated" else 0.0
+    launch_count = np.broadcast_to(np.asarray(launches, dtype=np.float64), seconds.shape)
+    gaps_s = gap_s * float(launch_count.sum())
+    return Cost(
+        op_class=kernel.op_class,
+        seconds=math.fsum(launch_count * seconds) + gaps_s,
+        compute_bound_s=math.fsum(launch_count * seconds * bound),
+        energy_J=math.fsum(launch_count * energy) + gaps_s * settings.gpu.power.active_W,
+        compute_bound_J=math.fsum(launch_count * energy * bound),
+        count=round(float(launch_count.sum())),
+    )
+
+
+def _gemm_costs(settings: Settings, kernels: dict[Kernel, int], steps: int) -> list[Cost]:
+    """All products at once; those that grow are listed step by step."""
+    shapes: list[tuple[GemmKernel, int, int, int]] = []
+    for kernel, count in kernels.items():
+        if isinstance(kernel, GemmKernel):
+            if kernel.k_growth or kernel.n_growth:
+                shapes.extend(
+                    (kernel, kernel.k + s * kernel.k_growth, kernel.n + s * kernel.n_growth, count)
+                    for s in range(steps)
+                )
+            else:
+                shapes.append((kernel, kernel.k, kernel.n, count * steps))
+    if not shapes:
+        return []
+    m, batch = [g.m for g, *_ in shapes], [g.batch for g, *_ in shapes]
+    k, n = [k for _, k, _, _ in shapes], [n for _, _, n, _ in shapes]
+    seconds_R = settings.gpu.gemm_times_s(m, k, n, batch, settings.dtype, settings.mode)
+    m_R, k_R, n_R, b_R = (np.array(x, dtype=np.float64) for x in (m, k, n, batch))
+    flop_R = 2 * b_R * m_R * k_R * n_R
+    moved_R = settings.element_bytes * b_R * (m_R * k_R + k_R * n_R + m_R * n_R)
+    return [
+        _cost(
+            settings, g, float(count), seconds_R[i : i + 1], flop_R[i : i + 1], moved_R[i : i + 1]
+        )
+        for i, (g, _, _, count) in enumerate(shapes)
+    ]
+
+
+def _attention_cost(
+    settings: Settings, kernel: AttentionKernel, count: int, steps_S: Array
+) -> Cost:
+    shape = attention.AttentionShape(
+        kernel.heads,
+        kernel.kv_heads,
+        kernel.queries,
+        kernel.keys + kernel.keys_growth * steps_S,
+        kernel.width,
+        kernel.causal,
+    )
+    gpu, moved_S = settings.gpu, shape.bytes_S(settings.element_bytes)
+    if settings.mode == "roofline":
+        seconds_S = np.maximum(
+            shape.flop_S / settings.peak_flop_per_s, moved_S / gpu.hbm_byte_per_s
+        )
+    else:
+        seconds_S = attention.kernel_s(
+            shape,
+            gpu.attention,
+            peak_flop_per_s=settings.peak_flop_per_s,
+            hbm_byte_per_s=gpu.hbm_byte_per_s,
+            element_bytes=settings.element_bytes,
+            sm_count=gpu.sm_count,
+        )
+    return _cost(settings, kernel, count, seconds_S, shape.flop_S, moved_S)
+
+
+def _stream_cost(settings: Settings, kernel: StreamKernel, count: int, steps_S: Array) -> Cost:
+    gpu, fit = settings.gpu, settings.gpu.stream
+    moved_S = settings.element_bytes * (kernel.elements + kernel.elements_growth * steps_S)
+    seconds_S = moved_S / gpu.hbm_byte_per_s
+    if settings.mode == "calibrated":
+        fixed_s = 1e-6 * fit.fixed_us + 1e-9 * fit.norm_ns_per_element * kernel.norm_width
+        seconds_S = seconds_S / fit.hbm_efficiency + fixed_s
+    return _cost(settings, kernel, count, seconds_S, 0 * moved_S, moved_S)
+
+
+def _all_reduce_cost(settings: Settings, kernel: AllReduceKernel, count: int, steps: int) -> Cost:
+    link, cards = settings.gpu.link, settings.tensor_parallel
+    moved = np.array([2.0 * (cards - 1) / cards * settings.element_bytes * kernel.elements])
+    seconds = moved / (link.bandwidth_GBps * 1e9)
+    if settings.mode == "calibrated":
+        seconds = seconds / link.efficiency + 1e-6 * link.latency_us
+    return _cost(settings, kernel, float(count * steps), seconds, 0 * moved, moved)

@@ -1,0 +1,105 @@
+"""The constants of a GPU that were fitted or assumed, in blocks; every number has a source."""
+
+from __future__ import annotations
+
+from typing import Annotated, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    model_validator,
+)
+
+Efficiency = Annotated[float, Field(gt=0.0, le=1.0)]
+
+
+class Block(BaseModel):
+    """Numbers with the origin of each; an unknown key is refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    sources: dict[str, str] = Field(
+        description="field -> citation, `fitted on ...`, or `assumed: why`"
+    )
+
+    @model_validator(mode="after")
+    def _every_number_has_a_source(self) -> Self:
+        numbers = {
+            name
+            for name in type(self).model_fields
+            if isinstance(getattr(self, name), int | float | tuple | dict) and name != "sources"
+        }
+        if missing := sorted(numbers - self.sources.keys()):
+            raise ValueError(
+                f"no source for {', '.join(missing)}: add each to `sources` with a citation, "
+                "`fitted on ...` or `assumed: why`"
+            )
+        if unknown := sorted(self.sources.keys() - numbers):
+            raise ValueError(f"sources names {', '.join(unknown)}, which is no number given here")
+        return self
+
+
+class GemmFit(Block):
+    """Constants of `cimsim.baseline.gemm`."""
+
+    tile_efficiency: tuple[Efficiency, Efficiency, Efficiency, Efficiency, Efficiency] = Field(
+        description="share of the peak rate that a tile of 32768, 16384, ... 2048 outputs reaches"
+    )
+    prologue_elements: NonNegativeFloat = Field(description="k steps lost a block")
+    lone: Efficiency = Field(description="rate of an SM with fewer blocks than it can hold")
+    hbm_efficiency: Efficiency
+    l2_bandwidth_GBps: PositiveFloat
+    fixed_us: NonNegativeFloat
+    split_us: NonNegativeFloat
+    throttle_GFLOP: PositiveFloat
+    throttle_depth: NonNegativeFloat
+
+
+class AttentionFit(Block):
+    """Constants of `cimsim.baseline.attention`."""
+
+    full_efficiency: Efficiency = Field(description="share of peak where no score is masked")
+    causal_efficiency: Efficiency = Field(description="share of peak on the masked triangle")
+    hbm_efficiency: Efficiency
+    cached_fixed_us: NonNegativeFloat = Field(description="of one query a head against a cache")
+    plain_fixed_us: NonNegativeFloat = Field(description="of many queries a head")
+    chain_us: NonNegativeFloat = Field(description="of 128 keys, processed one after another")
+
+
+class StreamFit(Block):
+    """Constants of kernels that only move data: t = fixed + norm row + bytes / bandwidth."""
+
+    hbm_efficiency: Efficiency
+    fixed_us: NonNegativeFloat
+    norm_ns_per_element: NonNegativeFloat = Field(
+        description="of one row of a normalisation: a block of threads walks over it twice"
+    )
+
+
+class PowerFit(Block):
+    """Constants of `cimsim.baseline.power`."""
+
+    idle_W: PositiveFloat
+    active_W: PositiveFloat = Field(description="a running card, before work is done")
+    compute_pJ_per_FLOP: NonNegativeFloat
+    hbm_pJ_per_byte: NonNegativeFloat
+    tdp_W: PositiveFloat
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.idle_W <= self.active_W <= self.tdp_W:
+            raise ValueError(
+                f"idle_W {self.idle_W} <= active_W {self.active_W} <= tdp_W {self.tdp_W} must hold"
+            )
+        return self
+
+
+class Link(Block):
+    """All-reduce between cards: t = latency + 2 (p - 1) / p bytes / (efficiency bandwidth)."""
+
+    bandwidth_GBps: PositiveFloat = Field(description="one direction of one card")
+    efficiency: Efficiency
+    latency_us: NonNegativeFloat

@@ -1,0 +1,64 @@
+"""What an estimate of a GPU says."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from cimsim.baseline.modes import Dtype, Mode
+
+
+@dataclass(frozen=True)
+class ClassCost:
+    """Time and energy of one class of kernels over a whole run."""
+
+    latency_s: float
+    energy_J: float
+    kernel_count: int
+
+
+@dataclass(frozen=True)
+class PhaseEstimate:
+    """One phase over all its steps; `tokens` counts all sequences."""
+
+    latency_s: float
+    energy_J: float
+    tokens: int
+    tokens_per_s: float
+    steps: int
+    kernel_count: int
+
+
+@dataclass(frozen=True)
+class GpuEstimate:
+    """Latency and energy of a workload on `tensor_parallel` cards, `batch` sequences at a time.
+
+    `energy_J` and `mean_power_W` are of all cards. A band is (low, high): the reported value is
+    its high end, the low end has compute-bound kernels at `compute_band_low` of their time.
+    """
+
+    gpu: str
+    workload: str
+    mode: Mode
+    dtype: Dtype
+    batch: int
+    tensor_parallel: int
+    host_s_per_step: float
+    latency_s: float
+    energy_J: float
+    mean_power_W: float
+    latency_band_s: tuple[float, float]
+    energy_band_J: tuple[float, float]
+    phases: dict[str, PhaseEstimate]
+    breakdown: dict[str, ClassCost]
+    weight_bytes: int
+    kv_cache_bytes: int
+    precision: str
+    software: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The estimate as values that JSON can hold."""
+        data = asdict(self)
+        for key in ("latency_band_s", "energy_band_J"):
+            data[key] = list(data[key])
+        return data

@@ -1,0 +1,147 @@
+"""The GPU as read from a JSON file: the data sheet, the fitted blocks, and what to ask it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+)
+
+from cimsim.baseline import gemm
+from cimsim.baseline.fits import (
+    AttentionFit,
+    Block,
+    Efficiency,
+    GemmFit,
+    Link,
+    PowerFit,
+    StreamFit,
+)
+from cimsim.baseline.gemm import Array
+from cimsim.baseline.modes import Dtype, Mode, check_dtype, check_mode, check_pair
+from cimsim.errors import SpecError
+from cimsim.files import describe_validation, load_json
+
+if TYPE_CHECKING:
+    from cimsim.baseline.result import GpuEstimate
+    from cimsim.workload import Workload
+
+ELEMENT_BYTES: dict[Dtype, int] = {"fp16": 2, "bf16": 2, "int8": 1, "tf32": 4, "fp32": 4}
+
+
+class Gpu(Block):
+    """One GPU; `gemm_s` and `estimate` give times and energies, `sources` says where from."""
+
+    name: str
+    peak_TFLOPS: dict[Dtype, PositiveFloat] = Field(description="dense tensor-core rate")
+    hbm_bandwidth_GBps: PositiveFloat
+    memory_GiB: PositiveFloat
+    sm_count: PositiveInt
+    launch_gap_us: NonNegativeFloat = Field(description="between kernels of a CUDA graph")
+    int8_energy_TOPS_per_W: PositiveFloat = Field(description="of mode peak-int8 only")
+    compute_band_low: Efficiency = Field(description="low end of a compute-bound time")
+    gemm: GemmFit
+    attention: AttentionFit
+    stream: StreamFit
+    power: PowerFit
+    link: Link
+
+    def peak_flop_per_s(self, dtype: Dtype) -> float:
+        """Peak rate of `dtype`; raises SpecError if the file gives none."""
+        try:
+            return self.peak_TFLOPS[dtype] * 1e12
+        except KeyError:
+            raise SpecError(
+                f"{self.name}: no peak rate for {dtype}. The file gives "
+                f"{', '.join(sorted(self.peak_TFLOPS))}. Add peak_TFLOPS.{dtype} or choose one."
+            ) from None
+
+    @property
+    def hbm_byte_per_s(self) -> float:
+        """Peak HBM bandwidth."""
+        return self.hbm_bandwidth_GBps * 1e9
+
+    def gemm_s(
+        self, m: int, k: int, n: int, dtype: str = "fp16", mode: str = "calibrated"
+    ) -> float:
+        """Seconds of the kernel of an m x k x n product (m is the number of tokens).
+
+        Modes: see `cimsim.baseline.modes`. Launch gaps are not included. Raises SpecError for
+        sizes below one and for an unknown mode or dtype.
+        """
+        if min(m, k, n) < 1:
+            raise SpecError(f"{self.name}: a product of {m} x {k} x {n}: sizes must be positive.")
+        checked = check_pair(check_mode(mode), check_dtype(dtype))
+        return float(self.gemm_times_s([m], [k], [n], [1], checked[1], checked[0])[0])
+
+    def gemm_times_s(
+        self,
+        m: list[int],
+        k: list[int],
+        n: list[int],
+        batch: list[int],
+        dtype: Dtype,
+        mode: Mode,
+    ) -> Array:
+        """Seconds of several kernels at once, each `batch` products of m x k x n."""
+        found = gemm.candidates(m, k, n, batch, self.sm_count)
+        if mode == "peak-int8":
+            return found.flop_R / self.peak_flop_per_s("int8")
+        peak, size = self.peak_flop_per_s(dtype), ELEMENT_BYTES[dtype]
+        if mode == "roofline":
+            floor: Array = np.maximum(
+                found.flop_R / peak, size * found.elements_R / self.hbm_byte_per_s
+            )
+            return floor
+        return gemm.kernel_s(
+            found,
+            self.gemm,
+            peak_flop_per_s=peak,
+            hbm_byte_per_s=self.hbm_byte_per_s,
+            element_bytes=size,
+            sm_count=self.sm_count,
+        )
+
+    def estimate(
+        self,
+        workload: Workload,
+        mode: str = "calibrated",
+        batch: int = 1,
+        tensor_parallel: int = 1,
+        host_s_per_step: float = 0.0,
+        dtype: str = "fp16",
+    ) -> GpuEstimate:
+        """Latency and energy of `workload` run once for `batch` sequences at a time.
+
+        `host_s_per_step` is added to every step (a serving stack on a small model spends 1.6 to
+        2.4 ms). Raises SpecError for an unknown mode or dtype and CapacityError where weights and
+        KV cache do not fit the memory of `tensor_parallel` cards.
+        """
+        # here, because the estimator imports this module
+        from cimsim.baseline.estimate import estimate
+
+        return estimate(
+            self,
+            workload,
+            mode=mode,
+            batch=batch,
+            tensor_parallel=tensor_parallel,
+            host_s_per_step=host_s_per_step,
+            dtype=dtype,
+        )
+
+
+def load_gpu(path: str | Path) -> Gpu:
+    """Read a GPU file; raises SpecError naming the file and the field."""
+    data = load_json(path, SpecError, "GPU")
+    try:
+        return Gpu.model_validate(data)
+    except ValidationError as error:
+        raise SpecError(describe_validation(path, error)) from None

@@ -1,0 +1,85 @@
+"""cimsim check and schema: is a file valid, which of its numbers are assumed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cimsim.cli.options import AdaptOption, ArchitectureArg, JsonOption, MapperOption, mapper_of
+
+
+def check(
+    architecture: ArchitectureArg,
+    workload: Annotated[
+        Path | None,
+        typer.Argument(metavar="[WORKLOAD]", help="Also map this workload.", show_default=False),
+    ] = None,
+    adapt: AdaptOption = None,
+    mapper: MapperOption = "one-per-tile",
+    json: JsonOption = False,
+) -> None:
+    """Validate ARCH, list its assumed numbers, and see whether WORKLOAD fits."""
+    from cimsim.spec import load_architecture
+
+    machine = load_architecture(architecture)
+    assumed = machine.assumed()
+    fits: dict[str, int | float] = {}
+    if workload is not None:
+        from cimsim.adaptation import adaptation_named
+        from cimsim.mapping import build_mapping
+        from cimsim.workload import load_workload
+
+        adaptation = adaptation_named(adapt or machine.adaptation)
+        mapping = build_mapping(
+            adaptation.apply(load_workload(workload)),
+            machine,
+            adaptation,
+            mapper_of(mapper, None),
+        )
+        fits = {
+            "tiles_used": mapping.tiles_used,
+            "sram_units_used": mapping.sram_units_used,
+            "cell_utilisation": mapping.cell_utilisation,
+        }
+    if json:
+        import json as encoder
+
+        typer.echo(encoder.dumps({"valid": True, "assumed": assumed, **fits}, indent=2))
+        return
+    from cimsim.cli.tables import print_assumed
+
+    typer.echo(f"{architecture}: valid ({machine.name}, {machine.technology_nm:g} nm)")
+    if workload is not None:
+        typer.echo(
+            f"{workload}: fits, {fits['tiles_used']} tiles, {fits['sram_units_used']} SRAM units, "
+            f"{fits['cell_utilisation']:.1%} of the tiles' cells in use"
+        )
+    print_assumed(assumed)
+
+
+def schema(
+    what: Annotated[
+        str, typer.Argument(help="architecture, workload, report or gpu.")
+    ] = "architecture",
+) -> None:
+    """Print the JSON schema of a file, for editors that complete and check it."""
+    import json as encoder
+
+    from pydantic import BaseModel
+
+    from cimsim.errors import CimsimError
+
+    model: type[BaseModel]
+    if what == "architecture":
+        from cimsim.spec import Architecture as model  # noqa: N813
+    elif what == "workload":
+        from cimsim.workload import Workload as model  # noqa: N813
+    elif what == "report":
+        from cimsim.report import Report as model  # noqa: N813
+    elif what == "gpu":
+        from cimsim.baseline import Gpu as model  # noqa: N813
+    else:
+        raise CimsimError(f"schema of architecture, workload, report or gpu, not {what!r}")
+    typer.echo(encoder.dumps(model.model_json_schema(), indent=2))

@@ -1,0 +1,73 @@
+"""cimsim map: where the weights go."""
+
+from __future__ import annotations
+
+import typer
+
+from cimsim.cli.options import (
+    AdaptOption,
+    ArchitectureArg,
+    JsonOption,
+    MapperOption,
+    ReplicateOption,
+    WorkloadArg,
+    mapper_of,
+)
+
+
+def map_weights(
+    architecture: ArchitectureArg,
+    workload: WorkloadArg,
+    adapt: AdaptOption = None,
+    mapper: MapperOption = "one-per-tile",
+    replicate: ReplicateOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Show which units each weight and each K/V store of WORKLOAD takes on ARCH."""
+    from cimsim.adaptation import adaptation_named
+    from cimsim.mapping import build_mapping
+    from cimsim.spec import load_architecture
+    from cimsim.workload import load_workload
+
+    machine = load_architecture(architecture)
+    adaptation = adaptation_named(adapt or machine.adaptation)
+    mapping = build_mapping(
+        adaptation.apply(load_workload(workload)),
+        machine,
+        adaptation,
+        mapper_of(mapper, replicate),
+    )
+    if json:
+        import json as encoder
+
+        rows = [
+            {
+                "weight": p.weight,
+                "role": p.role,
+                "unit": p.unit,
+                "rows": p.grid.rows,
+                "columns": p.grid.columns,
+                "row_blocks": p.grid.row_blocks,
+                "column_blocks": p.grid.column_blocks,
+                "replicas": p.replicas,
+                "first_unit": int(p.units.min()) if p.units.size else None,
+                "units": int(p.units.size),
+            }
+            for p in mapping.placements.values()
+        ]
+        typer.echo(
+            encoder.dumps(
+                {
+                    "tiles_used": mapping.tiles_used,
+                    "sram_units_used": mapping.sram_units_used,
+                    "cell_utilisation": mapping.cell_utilisation,
+                    "sha256": mapping.digest(),
+                    "weights": rows,
+                },
+                indent=2,
+            )
+        )
+        return
+    from cimsim.cli.tables import print_mapping
+
+    print_mapping(mapping)

@@ -1,0 +1,105 @@
+"""Options that several verbs share, and how they become values."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cimsim.errors import CimsimError, MappingError, SpecError
+
+if TYPE_CHECKING:
+    from cimsim.mapping import Mapper
+    from cimsim.simulate import Progress
+
+ArchitectureArg = Annotated[
+    Path, typer.Argument(metavar="ARCH", help="Architecture file (JSON).", show_default=False)
+]
+WorkloadArg = Annotated[
+    Path, typer.Argument(metavar="WORKLOAD", help="Traced workload (JSON).", show_default=False)
+]
+AdaptOption = Annotated[
+    str | None,
+    typer.Option(
+        "--adapt",
+        help="none, lora-sram, lora-pmca, lora-rram or merged; the architecture's if left out.",
+        show_default=False,
+    ),
+]
+MapperOption = Annotated[
+    str, typer.Option("--mapper", help="one-per-tile, or dense to pack small blocks together.")
+]
+ReplicateOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--replicate",
+        metavar="WEIGHT=COPIES",
+        help="Copies of a weight that share its tokens; a trailing * matches a prefix.",
+        show_default=False,
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="FIELD=VALUE",
+        help="Another value of an architecture field, e.g. rram.integration_ns=128.",
+        show_default=False,
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def mapper_of(name: str, replicate: list[str] | None) -> Mapper:
+    """The mapper called `name` with its replicas; raises MappingError for what it cannot read."""
+    from cimsim.mapping import MAPPERS
+
+    if name not in MAPPERS:
+        raise MappingError(f"unknown mapper {name!r}; known: {', '.join(MAPPERS)}")
+    pairs: list[tuple[str, int]] = []
+    for text in replicate or []:
+        weight, equals, copies = text.rpartition("=")
+        if not equals or not copies.isdigit() or int(copies) < 1:
+            raise MappingError(f"--replicate takes WEIGHT=COPIES with COPIES >= 1, got {text!r}")
+        pairs.append((weight, int(copies)))
+    return MAPPERS[name](replicate=tuple(pairs))
+
+
+def values_of(settings: list[str] | None) -> dict[str, float | int | str]:
+    """Field path -> value of `--set` options; raises SpecError for one without `=`."""
+    values: dict[str, float | int | str] = {}
+    for text in settings or []:
+        field, equals, value = text.partition("=")
+        if not equals:
+            raise SpecError(f"--set takes FIELD=VALUE, got {text!r}")
+        try:
+            values[field] = json.loads(value)
+        except json.JSONDecodeError:
+            values[field] = value
+    return values
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file that was read before."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as problem:
+        raise CimsimError(f"{path}: cannot read: {problem.strerror}.") from None
+
+
+@contextmanager
+def progress() -> Iterator[Progress]:
+    """A spinner on a terminal that names the stage; silent in a pipe."""
+    if not sys.stderr.isatty():
+        yield lambda stage: None
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status("starting") as status:
+        yield lambda stage: status.update(stage)

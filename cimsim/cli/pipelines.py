@@ -1,0 +1,175 @@
+"""cimsim pipelines: strategies side by side."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cimsim.cli.options import ArchitectureArg, JsonOption, progress
+from cimsim.errors import CimsimError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from cimsim.pipeline_study import PipelineRow, Shape, Study
+    from cimsim.schedule.pipelines import Pipeline
+    from cimsim.simulate import Progress
+    from cimsim.workload import Workload
+
+
+def pipelines(
+    architecture: ArchitectureArg,
+    workload: Annotated[
+        Path | None,
+        typer.Argument(metavar="[WORKLOAD]", help="Traced workload (JSON); or --layer."),
+    ] = None,
+    layer: Annotated[
+        str | None, typer.Option(metavar="INxOUT", help="One linear layer instead of a workload.")
+    ] = None,
+    rank: Annotated[int, typer.Option(help="LoRA rank of --layer.")] = 8,
+    tokens: Annotated[int, typer.Option(help="Tokens of --layer.")] = 320,
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(help="name or name:option=value,...; all if left out.", show_default=False),
+    ] = None,
+    integration_ns: Annotated[
+        str | None, typer.Option(metavar="NS,...", help="Integration times to sweep.")
+    ] = None,
+    block_tokens: Annotated[
+        str | None, typer.Option(metavar="T,...", help="Blocks to sweep where a strategy has one.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="DIR", help="Write pipelines.json and pictures."),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Compare pipeline strategies on ARCH, for a whole model or one layer."""
+    with progress() as tell:
+        rows, drawn = _rows(
+            architecture, workload, layer, rank, tokens, strategy, integration_ns, block_tokens,
+            tell,
+        )  # fmt: skip
+        if output is not None:
+            from cimsim.figures import save_gantt
+            from cimsim.files import write_text
+            from cimsim.pipeline_figures import save_bars
+
+            tell("drawing")
+            if output.exists() and not output.is_dir():
+                raise CimsimError(f"{output}: cannot write there: it is a file, not a directory.")
+            write_text(output / "pipelines.json", _encoded(rows), CimsimError)
+            save_bars(rows, output / "bars.png")
+            study, subject, pipeline = drawn
+            save_gantt(study.simulation(subject, pipeline), output / "gantt.png")
+    if json:
+        typer.echo(_encoded(rows), nl=False)
+        return
+    _print(rows)
+
+
+def _rows(
+    architecture: Path, workload: Path | None, layer: str | None, rank: int, tokens: int,
+    strategy: list[str] | None, integration_ns: str | None, block_tokens: str | None,
+    tell: Progress,
+) -> tuple[list[PipelineRow], tuple[Study, Workload, Pipeline]]:  # fmt: skip
+    """All rows, and what the Gantt chart shows: the last strategy on the first machine."""
+    from cimsim.layer_bench import layer_workload, with_integration
+    from cimsim.pipeline_study import Study, adapted_shapes, parse_layer, with_blocks
+    from cimsim.schedule.pipelines import PIPELINES, parse_pipeline
+    from cimsim.spec import load_architecture
+    from cimsim.workload import load_workload
+
+    if (workload is None) == (layer is None):
+        raise CimsimError("give either a WORKLOAD or --layer INxOUT")
+    tell("reading")
+    machine = load_architecture(architecture)
+    times = _numbers("--integration-ns", integration_ns, float)
+    machines = [with_integration(machine, ns) for ns in times] or [machine]
+    model = None if workload is None else load_workload(workload)
+    shapes: list[Shape]
+    if model is None:
+        shapes = [parse_layer(layer or "", rank, tokens)]
+    else:
+        shapes = [shape for shape, _ in adapted_shapes(model)]
+    named = [parse_pipeline(text) for text in strategy or PIPELINES]
+    chosen = with_blocks(named, [int(t) for t in _numbers("--block-tokens", block_tokens, int)])
+    studies = [Study(m) for m in machines]
+    rows = []
+    for study in studies:
+        for pipeline in chosen:
+            tell(f"simulating {pipeline.name}")
+            if model is not None:
+                rows.append(study.model(model, pipeline))
+            rows += [study.layer(shape, pipeline) for shape in shapes]
+    first = shapes[0]
+    subject = model or layer_workload(
+        first.in_features, first.out_features, first.rank, first.tokens
+    )
+    return rows, (studies[0], subject, chosen[0] if len(chosen) == 1 else _shown(chosen))
+
+
+def _shown(chosen: list[Pipeline]) -> Pipeline:
+    """The strategy of the Gantt chart among several: balanced where it is one of them."""
+    return next((p for p in chosen if p.name == "balanced"), chosen[0])
+
+
+def _numbers(option: str, text: str | None, kind: type[int] | type[float]) -> list[float]:
+    """Positive numbers separated by commas."""
+    values: list[float] = []
+    for part in filter(None, (text or "").split(",")):
+        try:
+            value = kind(part)
+        except ValueError:
+            value = kind(0)
+        if not 0 < value < float("inf"):
+            raise CimsimError(f"{option} takes positive numbers separated by commas, got {text!r}")
+        values.append(value)
+    return values
+
+
+def _encoded(rows: list[PipelineRow]) -> str:
+    import json
+
+    return json.dumps([row.as_dict() for row in rows], indent=2) + "\n"
+
+
+def _print(rows: list[PipelineRow]) -> None:
+    """One table for each layer and integration time."""
+    from cimsim.cli.tables import console, quantity
+
+    groups: dict[tuple[str, float | None], list[PipelineRow]] = {}
+    for row in rows:
+        groups.setdefault((row.layer, row.integration_ns), []).append(row)
+    for (layer, time), members in groups.items():
+        at = "" if time is None else f", integration {time:g} ns"
+        alone = ", ".join(dict.fromkeys(quantity(row.aimc_only_s, "s") for row in members))
+        console().print(_table(f"{layer}{at}; without LoRA {alone}", members))
+
+
+def _table(title: str, rows: list[PipelineRow]) -> Table:
+    from rich.table import Table
+
+    from cimsim.cli.tables import quantity
+
+    table = Table(title=title, title_justify="left", title_style="bold")
+    columns = ("strategy", "t", "PMCA/tile", "makespan", "overhead", "PMCA busy", "tile busy",
+               "TCDM KiB", "spilled KiB", "energy")  # fmt: skip
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=number == 0)
+    for row in rows:
+        table.add_row(
+            row.strategy,
+            "-" if row.block_tokens is None else str(row.block_tokens),
+            "-" if row.pmca_tile_ratio is None else f"{row.pmca_tile_ratio:.3f}",
+            quantity(row.makespan_s, "s"),
+            f"{row.overhead:.1%}",
+            f"{row.pmca_utilisation:.1%}",
+            f"{row.tile_utilisation:.1%}",
+            f"{row.tcdm_bytes / 1024:.1f}",
+            f"{row.spill_bytes / 1024:.0f}" if row.spill_bytes else "-",
+            quantity(row.energy_J, "J"),
+        )
+    return table

@@ -1,0 +1,230 @@
+"""Terminal tables (rich)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from cimsim.comparison import verdict
+from cimsim.mapping import Mapping
+from cimsim.report import Baseline, Report, Reprogramming
+
+_PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
+
+
+def quantity(value: float, unit: str) -> str:
+    """`value` with an SI prefix and three or four digits."""
+    if value == 0.0:
+        return f"0 {unit}"
+    for scale, prefix in _PREFIXES:
+        if abs(value) >= scale:
+            return f"{value / scale:.4g} {prefix}{unit}"
+    return f"{value:.3g} {unit}"
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right")
+    return table
+
+
+def console() -> Console:
+    """Standard output, wide enough for the tables when it is not a terminal."""
+    plain = Console()
+    return plain if plain.is_terminal else Console(width=110)
+
+
+def print_report(report: Report) -> None:
+    """The report as tables."""
+    out = console()
+    out.print(
+        f"[bold]{report.workload}[/bold] on [bold]{report.architecture}[/bold]: "
+        f"{report.pipeline}, {report.adaptation}, {report.mapper}, {report.accounting} accounting"
+    )
+    out.print(_phases(report))
+    out.print(_units(report))
+    out.print(_writes(report))
+    for name, baseline in report.baselines.items():
+        out.print(_baseline(report, name, baseline))
+        if baseline.decode:
+            out.print(_decode(name, baseline))
+    for note in report.notes:
+        out.print(f"[yellow]note:[/yellow] {note}")
+    out.print(
+        f"{len(report.assumed)} numbers of the architecture are assumed, not published: "
+        "`cimsim check` lists them."
+    )
+
+
+def _phases(report: Report) -> Table:
+    table = _table("Phases", "", "tokens", "latency", "tokens/s", "energy", "energy/token")
+    for name, phase in report.phases.items():
+        table.add_row(
+            name,
+            str(phase.tokens),
+            quantity(phase.latency_s, "s"),
+            f"{phase.tokens_per_s:.4g}",
+            quantity(phase.energy_J, "J"),
+            quantity(phase.energy_J / phase.tokens, "J"),
+        )
+    tokens = sum(phase.tokens for phase in report.phases.values())
+    table.add_row(
+        "total",
+        str(tokens),
+        quantity(report.latency_s, "s"),
+        f"{tokens / report.latency_s:.4g}",
+        quantity(report.energy_J, "J"),
+        quantity(report.energy_J / tokens, "J"),
+        style="bold",
+    )
+    return table
+
+
+def _units(report: Report) -> Table:
+    table = _table("Units", "", "in use", "busy", "utilisation", "energy", "share", "area")
+    names = dict.fromkeys([*report.energy_by_unit_J, *report.unit_times])
+    for name in names:
+        times = report.unit_times.get(name)
+        energy = report.energy_by_unit_J.get(name)
+        area = report.area_by_unit_mm2.get(name)
+        table.add_row(
+            name,
+            f"{times.units}" if times else "",
+            quantity(times.busy_s, "s") if times else "",
+            f"{report.utilisation[name]:.2%}" if times else "",
+            quantity(energy, "J") if energy is not None else "",
+            f"{energy / report.energy_J:.1%}" if energy is not None else "",
+            f"{area:.4g} mm2" if area is not None else "",
+        )
+    table.add_row(
+        "total", "", "", "", quantity(report.energy_J, "J"), "100.0%",
+        f"{report.area_mm2:.4g} mm2", style="bold",
+    )  # fmt: skip
+    table.caption = (
+        f"{report.tiles_used} tiles and {report.sram_units_used} SRAM units in use "
+        f"({report.area_used_mm2:.4g} mm2 of the area), {report.cell_utilisation:.1%} of the "
+        f"tiles' cells hold a weight; activations peak at {report.buffer_peak_KiB:.0f} KiB"
+    )
+    return table
+
+
+def _writes(report: Report) -> Table:
+    table = _table(
+        "Reprogramming", "", "cells", "SRAM bits", "TCDM bytes", "energy", "time", "wear"
+    )
+    labels = {"first_programming": "first programming", "adapter_switch": "adapter switch"}
+    for key, label in labels.items():
+        write: Reprogramming = report.reprogramming[key]
+        table.add_row(
+            label,
+            f"{write.cells_written:,}",
+            f"{write.sram_bits_written:,}",
+            f"{write.tcdm_bytes_written:,}",
+            quantity(write.energy_J, "J"),
+            quantity(write.time_s, "s"),
+            f"{write.wear:.2g}",
+        )
+    return table
+
+
+def _ratio(ratio: float, said: str) -> str:
+    return said if said == "not compared" else f"{ratio:.3g} ({said})"
+
+
+def _baseline(report: Report, name: str, baseline: Baseline) -> Table:
+    table = _table(f"{name} (one sequence)", "phase", "latency", "energy", "latency x", "energy x")
+    timed = baseline.verdict["latency"] != "not compared"
+    for phase, result in baseline.phases.items():
+        mine = report.phases[phase]
+        latency, energy = (v / baseline.batch for v in (result.latency_s, result.energy_J))
+        ratios = latency / mine.latency_s, energy / mine.energy_J
+        table.add_row(
+            phase, quantity(latency, "s"), quantity(energy, "J"),
+            _ratio(ratios[0], verdict(ratios[0]) if timed else "not compared"),
+            _ratio(ratios[1], verdict(ratios[1])),
+        )  # fmt: skip
+    table.add_row(
+        "total", quantity(baseline.latency_s, "s"), quantity(baseline.energy_J, "J"),
+        _ratio(baseline.latency_ratio, baseline.verdict["latency"]),
+        _ratio(baseline.energy_ratio, baseline.verdict["energy"]), style="bold",
+    )  # fmt: skip
+    low, high = baseline.latency_band_s
+    cold, hot = baseline.energy_band_J
+    host = f", {baseline.host_s_per_step * 1e3:g} ms host a step" * (baseline.host_s_per_step > 0)
+    table.caption = (
+        f"{baseline.mode}, {baseline.precision}, batch {baseline.batch}{host}, "
+        f"{baseline.software}; band {quantity(low, 's')} to {quantity(high, 's')}, "
+        f"{quantity(cold, 'J')} to {quantity(hot, 'J')}; x above 1: the machine is better, below "
+        "1.25 either way is no clear win"
+    )
+    return table
+
+
+def _decode(name: str, baseline: Baseline) -> Table:
+    table = _table(
+        f"{name}, decode by batch (one sequence; the machine at batch 1)",
+        "", "batch", "latency", "a token waits", "energy", "latency x", "energy x",
+    )  # fmt: skip
+    for label, point in baseline.decode.items():
+        table.add_row(
+            label, str(point.batch), quantity(point.latency_s, "s"),
+            quantity(point.step_latency_s, "s"), quantity(point.energy_J, "J"),
+            _ratio(point.latency_ratio, point.verdict["latency"]),
+            _ratio(point.energy_ratio, point.verdict["energy"]),
+        )  # fmt: skip
+    return table
+
+
+def print_assumed(assumed: dict[str, str]) -> None:
+    """Assumed numbers with their reasons."""
+    table = _table(f"{len(assumed)} assumed numbers", "field", "why")
+    table.columns[1].justify = "left"
+    for field, why in assumed.items():
+        table.add_row(field, why)
+    console().print(table)
+
+
+def print_mapping(mapping: Mapping) -> None:
+    """Weights and K/V stores by unit."""
+    out = console()
+    table = _table("Weights", "weight", "unit", "shape", "blocks", "copies", "first unit")
+    for p in mapping.placements.values():
+        table.add_row(
+            p.weight,
+            p.unit,
+            f"{p.grid.rows} x {p.grid.columns}",
+            f"{p.grid.row_blocks} x {p.grid.column_blocks}" if p.units.size else "",
+            str(p.replicas) if p.units.size else "",
+            str(int(p.units.min())) if p.units.size else "",
+        )
+    for store in mapping.kv.values():
+        table.add_row(
+            f"{store.op} (K/V)", "sram", f"{store.grid.rows} x {store.grid.columns}",
+            f"{store.grid.row_blocks} x {store.grid.column_blocks}", str(store.heads),
+            str(store.first_unit),
+        )  # fmt: skip
+    out.print(table)
+    out.print(
+        f"{mapping.tiles_used} tiles, {mapping.sram_units_used} SRAM units, "
+        f"{mapping.cell_utilisation:.1%} of the tiles' cells in use"
+    )
+
+
+def print_comparison(rows: Iterable[dict[str, Any]]) -> None:
+    """Reports side by side."""
+    table = _table(
+        "Reports (ratios against the first)", "architecture", "workload", "pipeline", "adaptation",
+        "latency", "x", "energy", "x", "area",
+    )  # fmt: skip
+    for row in rows:
+        table.add_row(
+            row["architecture"], row["workload"], row["pipeline"], row["adaptation"],
+            quantity(row["latency_s"], "s"), f"{row['latency_ratio']:.3g}",
+            quantity(row["energy_J"], "J"), f"{row['energy_ratio']:.3g}",
+            f"{row['area_mm2']:.4g} mm2",
+        )  # fmt: skip
+    console().print(table)

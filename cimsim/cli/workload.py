@@ -1,0 +1,49 @@
+"""cimsim workload: workloads that are written down from sizes instead of traced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
+
+
+@app.callback()
+def workload() -> None:
+    """Write a workload from sizes alone."""
+
+
+@app.command("halora-accounting")
+def halora_accounting(
+    hidden: Annotated[int, typer.Option(help="Width of the model.", show_default=False)],
+    intermediate: Annotated[int, typer.Option(help="Width of the MLP.", show_default=False)],
+    layers: Annotated[int, typer.Option(help="Transformer layers.", show_default=False)],
+    heads: Annotated[int, typer.Option(help="Attention heads.", show_default=False)],
+    tokens: Annotated[int, typer.Option(help="Prompt tokens.", show_default=False)],
+    rank: Annotated[int, typer.Option(help="Rank of LoRA.", show_default=False)],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="FILE", help="Workload file.", show_default=False),
+    ],
+) -> None:
+    """What HaLoRA's energy table counts: full heads, no gate, no head, no causality."""
+    from cimsim.accounting import halora_accounting as build
+    from cimsim.workload import save_workload
+
+    made = build(
+        hidden=hidden,
+        intermediate=intermediate,
+        layers=layers,
+        heads=heads,
+        tokens=tokens,
+        rank=rank,
+        name=output.stem,
+    )
+    save_workload(made, output)
+    adapter = made.adapter.parameter_count if made.adapter else 0
+    typer.echo(
+        f"{output}: paper accounting, {made.parameter_count:,} parameters, {adapter:,} in LoRA, "
+        f"{made.macs:,} MACs, {len(made.phases[0].ops)} ops"
+    )

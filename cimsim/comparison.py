@@ -1,0 +1,180 @@
+"""Comparison: a report beside a GPU, or beside other reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cimsim.baseline import Gpu, GpuEstimate
+from cimsim.errors import CapacityError, SpecError
+from cimsim.report import Baseline, DecodePoint, PhaseResult, Report
+from cimsim.workload import Workload
+
+CLEAR_WIN = 1.25
+"""Ratios below this, either way, are no clear win: published A100 data spread by that much."""
+
+PAPER_MODE = "peak-int8"
+MODES = ("calibrated", "roofline", PAPER_MODE)
+
+
+def verdict(ratio: float) -> str:
+    """What a ratio of GPU over machine says."""
+    if ratio >= CLEAR_WIN:
+        return "wins"
+    return "loses" if ratio <= 1.0 / CLEAR_WIN else "no clear win"
+
+
+def with_baseline(
+    report: Report,
+    workload: Workload,
+    gpu: Gpu,
+    mode: str | None = None,
+    batch: int = 1,
+    host_s_per_step: float = 0.0,
+) -> Report:
+    """`report` with `gpu` beside it on the same workload; ratios are for one sequence.
+
+    At `batch` > 1 the machine's latency and energy are compared with the GPU's share of one
+    sequence. `mode` is calibrated unless said otherwise; a report of paper accounting is compared
+    in peak-int8, by energy alone, and with nothing else. Decode is also compared at batch 1 and at
+    the batches that are best for the GPU. Raises SpecError for a mode that is unknown or mixes
+    accountings, CapacityError if the model does not fit.
+    """
+    mode = _mode(report, mode)
+    estimate = gpu.estimate(workload, mode=mode, batch=batch, host_s_per_step=host_s_per_step)
+    latency = estimate.latency_s / batch
+    energy = estimate.energy_J / batch
+    ratios = latency / report.latency_s, energy / report.energy_J
+    timed = report.accounting != "paper"
+    baseline = Baseline(
+        name=gpu.name,
+        mode=estimate.mode,
+        precision=estimate.precision,
+        batch=batch,
+        software=estimate.software,
+        latency_s=latency,
+        energy_J=energy,
+        latency_band_s=_scaled(estimate.latency_band_s, batch),
+        energy_band_J=_scaled(estimate.energy_band_J, batch),
+        latency_ratio=ratios[0],
+        energy_ratio=ratios[1],
+        phases={
+            name: PhaseResult(
+                latency_s=phase.latency_s,
+                energy_J=phase.energy_J,
+                tokens=phase.tokens,
+                tokens_per_s=phase.tokens_per_s,
+            )
+            for name, phase in estimate.phases.items()
+        },
+        verdict={
+            "latency": verdict(ratios[0]) if timed else "not compared",
+            "energy": verdict(ratios[1]),
+        },
+        host_s_per_step=host_s_per_step,
+        decode=_decode_points(report, workload, gpu, mode, host_s_per_step),
+    )
+    return report.model_copy(update={"baselines": report.baselines | {baseline.name: baseline}})
+
+
+def _mode(report: Report, mode: str | None) -> str:
+    paper = report.accounting == "paper"
+    mode = mode or (PAPER_MODE if paper else "calibrated")
+    if mode not in MODES:
+        raise SpecError(f"baseline mode must be calibrated, roofline or peak-int8, got {mode!r}")
+    if paper and mode != PAPER_MODE:
+        raise SpecError(
+            f"baseline mode {mode} beside a report of paper accounting mixes two accountings: the "
+            f"paper's table takes the GPU at its peak. Use {PAPER_MODE}, or a traced workload."
+        )
+    return mode
+
+
+def _scaled(band: tuple[float, float], batch: int) -> tuple[float, float]:
+    return band[0] / batch, band[1] / batch
+
+
+def _decode_points(
+    report: Report, workload: Workload, gpu: Gpu, mode: str, host_s_per_step: float
+) -> dict[str, DecodePoint]:
+    """Decode at batch 1 and at the batches with the least time and energy a sequence."""
+    if "decode" not in report.phases or mode == PAPER_MODE:
+        return {}
+    found = batch_sweep(workload, gpu, mode, host_s_per_step)
+    if not found:
+        return {}
+    best = {
+        "batch 1": min(found, key=lambda e: e.batch),
+        "best throughput": min(found, key=lambda e: e.phases["decode"].latency_s / e.batch),
+        "best energy": min(found, key=lambda e: e.phases["decode"].energy_J / e.batch),
+    }
+    return {name: _decode_point(report, estimate) for name, estimate in best.items()}
+
+
+def batch_sweep(
+    workload: Workload, gpu: Gpu, mode: str = "calibrated", host_s_per_step: float = 0.0
+) -> list[GpuEstimate]:
+    """Estimates at batches 1, 2, 4, ... as long as weights and KV cache fit the GPU's memory.
+
+    Ends early where a doubling saves less than 0.1 % of the time and energy of a sequence.
+    """
+    found: list[GpuEstimate] = []
+    while not found or _gains(found):
+        batch = 2 ** len(found)
+        try:
+            found.append(gpu.estimate(workload, mode, batch, host_s_per_step=host_s_per_step))
+        except CapacityError:
+            break
+    return found
+
+
+def _gains(found: list[GpuEstimate]) -> bool:
+    if len(found) < 2:
+        return True
+    last, before = found[-1], found[-2]
+    return any(
+        getattr(last, key) / last.batch < 0.999 * getattr(before, key) / before.batch
+        for key in ("latency_s", "energy_J")
+    )
+
+
+def _decode_point(report: Report, estimate: GpuEstimate) -> DecodePoint:
+    mine, phase = report.phases["decode"], estimate.phases["decode"]
+    latency, energy = phase.latency_s / estimate.batch, phase.energy_J / estimate.batch
+    ratios = {"latency": latency / mine.latency_s, "energy": energy / mine.energy_J}
+    return DecodePoint(
+        batch=estimate.batch,
+        latency_s=latency,
+        energy_J=energy,
+        step_latency_s=phase.latency_s / phase.steps,
+        latency_ratio=ratios["latency"],
+        energy_ratio=ratios["energy"],
+        verdict={key: verdict(ratio) for key, ratio in ratios.items()},
+    )
+
+
+def comparison_rows(reports: Sequence[Report]) -> list[dict[str, Any]]:
+    """One row a report; `latency_ratio` and `energy_ratio` are the first report's over its own."""
+    first = reports[0]
+    if mixed := {report.accounting for report in reports} - {first.accounting}:
+        raise SpecError(
+            f"reports of {first.accounting} and of {mixed.pop()} accounting cannot be compared: "
+            "their energies count different things. Compare those of one accounting."
+        )
+    return [
+        {
+            "architecture": report.architecture,
+            "workload": report.workload,
+            "accounting": report.accounting,
+            "pipeline": report.pipeline,
+            "adaptation": report.adaptation,
+            "latency_s": report.latency_s,
+            "energy_J": report.energy_J,
+            "area_mm2": report.area_mm2,
+            "tiles_used": report.tiles_used,
+            "latency_ratio": first.latency_s / report.latency_s,
+            "energy_ratio": first.energy_J / report.energy_J,
+            "switch_energy_J": report.reprogramming["adapter_switch"].energy_J,
+        }
+        for report in reports
+    ]

@@ -1,0 +1,42 @@
+"""Digital SRAM compute-in-memory: bit-serial products and writes, exact in value.
+
+A unit multiplies one input vector with all of its rows and columns at once and takes
+input_bits / bits_per_cycle cycles plus the adder-tree pipeline (cycle rule common to the digital
+macros in the ZigZag IMC model).
+"""
+
+from __future__ import annotations
+
+from cimsim.costs.tile import FJ
+from cimsim.spec import SramUnits
+from cimsim.units import cycles_to_ps
+
+
+def product_cycles(sram: SramUnits, vectors: int = 1) -> int:
+    """Cycles of `vectors` input vectors, one after the other, through one unit.
+
+    Successive vectors follow each other in the pipeline, whose depth is paid once.
+    """
+    serial = -(-sram.input_bits // sram.bits_per_cycle)
+    return vectors * serial + sram.pipeline_cycles
+
+
+def product_ps(sram: SramUnits, vectors: int = 1) -> int:
+    """Time (ps) of `product_cycles`."""
+    return cycles_to_ps(product_cycles(sram, vectors), sram.clock_MHz)
+
+
+def write_ps(sram: SramUnits, weights_per_unit: int) -> int:
+    """Time (ps) to write `weights_per_unit` weights into one unit through its port."""
+    bits = weights_per_unit * sram.weight_bits
+    return cycles_to_ps(-(-bits // sram.write_bits_per_cycle), sram.clock_MHz)
+
+
+def product_energy_J(sram: SramUnits, macs: float) -> float:
+    """Energy (J) of `macs` multiply-accumulates."""
+    return macs * sram.mac_energy_fJ * FJ
+
+
+def write_energy_J(sram: SramUnits, bits: float) -> float:
+    """Energy (J) to write `bits` into cells."""
+    return bits * sram.write_energy_fJ_per_bit * FJ

@@ -1,0 +1,91 @@
+"""Analog tile: time and energy of one matrix-vector product, one function an equation.
+
+Timing. An MVM applies its input in pulses. The converters read the columns of a pulse while the
+crossbar integrates the next one (sample and hold), as in ISAAC (Shafiee et al., ISCA 2016); the
+last pulse's conversions overlap the next vector's first pulse. Partial sums of row blocks meet
+in an adder tree of one level per doubling. Not modelled: bit-line settling that depends on data.
+"""
+
+from __future__ import annotations
+
+import math
+
+from cimsim.spec import CrossbarTiles, Link
+from cimsim.units import ns_to_ps, seconds_to_ps
+
+PJ = 1e-12
+FJ = 1e-15
+
+
+def transfer_ps(bits: float, link: Link) -> int:
+    """Time (ps) of `bits` through `link`: head over all hops, then the body at full bandwidth."""
+    return ns_to_ps(link.hop_ns * link.hops + bits / 8.0 / link.bandwidth_GBps)
+
+
+def load_ps(rram: CrossbarTiles, link: Link, rows: int) -> int:
+    """Time (ps) until `rows` inputs of a vector stand at the word lines of their tile."""
+    return transfer_ps(rows * rram.input_bits, link) + ns_to_ps(rram.load_ns)
+
+
+def conversion_ps(rram: CrossbarTiles, columns: int) -> int:
+    """Time (ps) to convert `columns` columns once through the shared ADCs of a tile."""
+    return ns_to_ps(min(columns, rram.columns_per_adc) * rram.adc_time_ns)
+
+
+def integrate_ps(rram: CrossbarTiles, columns: int) -> int:
+    """Time (ps) a vector occupies the crossbar: all pulses, each but the last with conversion.
+
+    integration + (pulses - 1) * max(integration, conversion).
+    """
+    pulse = ns_to_ps(rram.integration_ns)
+    return pulse + (rram.input_pulses - 1) * max(pulse, conversion_ps(rram, columns))
+
+
+def convert_ps(rram: CrossbarTiles, columns: int) -> int:
+    """Time (ps) from the end of the last pulse to shifted and added results."""
+    return conversion_ps(rram, columns) + ns_to_ps(rram.shift_add_ns)
+
+
+def send_ps(rram: CrossbarTiles, link: Link, outputs: int, row_blocks: int) -> int:
+    """Time (ps) to accumulate `row_blocks` partial sums, scale `outputs` results and send them.
+
+    `outputs` counts the weights of one tile row: column blocks work side by side.
+    """
+    levels = math.ceil(math.log2(row_blocks)) if row_blocks > 1 else 0
+    scaling = math.ceil(outputs / rram.affine_lanes) * rram.affine_ns
+    return ns_to_ps(levels * rram.accumulate_ns + scaling) + transfer_ps(
+        outputs * rram.output_bits, link
+    )
+
+
+def mvm_energy_J(
+    rram: CrossbarTiles, rows: int, outputs: int, row_blocks: int, column_blocks: int
+) -> dict[str, float]:
+    """Energy (J) by component of one vector through a rows x outputs matrix on its tiles.
+
+    Every column of every row block is converted once a pulse; every row of every column block is
+    driven once a pulse.
+    """
+    cells = rows * outputs * rram.cells_per_weight
+    conversions = row_blocks * outputs * rram.cells_per_weight * rram.input_pulses
+    input_bytes = column_blocks * rows * rram.input_bits / 8.0
+    output_bytes = row_blocks * outputs * rram.output_bits / 8.0
+    return {
+        "cells": cells * rram.input_pulses * rram.cell_read_energy_fJ * FJ,
+        "dac": column_blocks * rows * rram.input_pulses * rram.dac_energy_pJ * PJ,
+        "adc": conversions * rram.adc_energy_pJ * PJ,
+        "shift_add": conversions * rram.shift_add_energy_pJ * PJ,
+        "accumulate": (row_blocks - 1) * outputs * rram.accumulate_energy_pJ * PJ,
+        "affine": outputs * rram.affine_energy_pJ * PJ,
+        "registers": (input_bytes + output_bytes) * rram.buffer_energy_pJ_per_byte * PJ,
+    }
+
+
+def link_energy_J(link: Link, bits: float) -> float:
+    """Energy (J) of `bits` through `link`."""
+    return bits * link.energy_pJ_per_bit * PJ
+
+
+def write_pulse_ps(rram: CrossbarTiles) -> int:
+    """Time (ps) of one write pulse with the verify read after it."""
+    return seconds_to_ps((rram.write.pulse_ns + rram.write.verify_ns) * 1e-9)

@@ -1,0 +1,294 @@
+"""A Program as one block of words, the form that the compiled engine runs (see `kernel`).
+
+Rows refer to each other by their place (index) in the block. In order: a header, buffer rows,
+resource rows, actor rows, each with its code behind it, and lists: values (durations and counts
+that change from iteration to iteration; an array that several verbs share is stored once),
+queues, and the slots of large buffers. Lowering also simplifies, changing no time:
+
+* a resource with no more clients than servers never makes anyone wait: its Use is a Hold;
+* tokens that only ever move in groups of k are counted in groups (the last token of a group
+  decides when a Get or Put is over, and that token comes and goes with its group).
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from dataclasses import dataclass
+from itertools import chain
+from math import gcd
+
+import numpy as np
+
+from cimsim.engines import kernel as k
+from cimsim.program import Actor, Count, Duration, Get, Hold, IntArray, Program, Put, Use, Verb
+
+_MOVES = {Get: (k.GET_ONE, k.GET_MANY, k.GET_EACH), Put: (k.PUT_ONE, k.PUT_MANY, k.PUT_EACH)}
+_CACHE_LINE_B = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Machine:
+    """A lowered program at time 0.
+
+    The kernel writes a log: for each iteration of an actor, when each of its tasks ended and
+    when the iteration ended. `task_rows` (a timed verb a row) and `iteration_rows` (an actor a
+    row) say where to read it: first entry, distance of entries, iterations; and for a task
+    whether its duration varies, and the duration or its place in `words`.
+    """
+
+    words: IntArray
+    buffers_at: int
+    actors_at: tuple[int, ...]
+    tokens_per_unit: tuple[int, ...]
+    """Tokens of each buffer that count as one in the block."""
+    log_size: int
+    task_rows: IntArray
+    iteration_rows: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """A count or duration that varies over the iterations."""
+
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Tokens:
+    """The counts of a Get or Put over the iterations."""
+
+    total: int
+    divisor: int
+
+
+def lower(program: Program) -> Machine:
+    """`program` as a block of words, ready to run from time 0."""
+    return _Lowering(program).machine()
+
+
+class _Lowering:
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.counts: dict[int, _Tokens] = {}
+        self.ranges: dict[int, _Range] = {}
+        self.lists: dict[tuple[int, int], int] = {}
+        self.producer = [0] * len(program.buffers)
+        self.consumer = [0] * len(program.buffers)
+        self.put_total = [0] * len(program.buffers)
+        self.unit = [buffer.initial for buffer in program.buffers]
+        self.clients: list[list[int]] = [[] for _ in program.resources]
+        self.lookahead = [k.NEVER] * len(program.resources)
+        self.actors_at: list[int] = []
+        self.task_rows: list[tuple[int, int, int, bool, int]] = []
+        self.iteration_rows: list[tuple[int, int, int]] = []
+        self.log_size = 0
+        self.parts: list[tuple[int, IntArray]] = []
+        self.size = 0
+        self.reserve(k.HEADER_WIDTH)
+        self.buffers_at = self.reserve(k.BUFFER_WIDTH * len(program.buffers))
+        self.resources_at = self.reserve(k.RESOURCE_WIDTH * len(program.resources))
+        widest = max(k.WIDTH)
+        self.code_at = self.reserve(
+            sum(k.ACTOR_WIDTH + widest * (len(a.steps) + 1) for a in program.actors)
+        )
+
+    def machine(self) -> Machine:
+        self.survey()
+        self.place_actors()
+        self.place_resources()
+        self.place_buffers()
+        words = _aligned_zeros(self.size)
+        for place, values in self.parts:
+            words[place : place + values.size] = values
+        return Machine(
+            words,
+            self.buffers_at,
+            tuple(self.actors_at),
+            tuple(self.unit),
+            self.log_size,
+            np.array(self.task_rows, np.int64).reshape(-1, 5),
+            np.array(self.iteration_rows, np.int64).reshape(-1, 3),
+        )
+
+    def reserve(self, size: int) -> int:
+        """Make room for `size` words; return their place."""
+        self.size += size
+        return self.size - size
+
+    def add(self, values: IntArray) -> int:
+        """Append `values` to the block; return their place."""
+        self.parts.append((self.size, values))
+        return self.reserve(values.size)
+
+    def survey(self) -> None:
+        """Who is at the ends of each buffer and at each resource, and how tokens are grouped."""
+        for number, actor in enumerate(self.program.actors):
+            iterations = actor.iterations
+            for verb in actor.steps:
+                if isinstance(verb, Use):
+                    users = self.clients[verb.resource]
+                    if not users or users[-1] != number:
+                        users.append(number)
+                elif isinstance(verb, (Get, Put)):
+                    buffer, count = verb.buffer, verb.count
+                    if isinstance(count, np.ndarray):
+                        tokens = self.tokens(count)
+                        divisor, total = tokens.divisor, tokens.total
+                    else:
+                        divisor, total = int(count) if iterations else 0, int(count) * iterations
+                    if divisor != self.unit[buffer]:
+                        self.unit[buffer] = gcd(self.unit[buffer], divisor)
+                    if isinstance(verb, Put):
+                        self.put_total[buffer] += total
+                        self.producer[buffer] = number
+                    else:
+                        self.consumer[buffer] = number
+        for index, end in enumerate(self.program.buffers):
+            if not 1 <= self.unit[index] <= end.capacity:
+                self.unit[index] = 1
+
+    def tokens(self, counts: IntArray) -> _Tokens:
+        known = self.counts.get(id(counts))
+        if known is None:
+            fits = counts.size == 0 or int(counts.max()) <= k.NEVER // counts.size
+            total = int(counts.sum()) if fits else sum(counts.tolist())
+            known = _Tokens(total, int(np.gcd.reduce(counts)))
+            self.counts[id(counts)] = known
+        return known
+
+    def range(self, values: IntArray) -> _Range:
+        known = self.ranges.get(id(values))
+        if known is None:
+            known = _Range(int(values.min()), int(values.max())) if values.size else _Range(0, 0)
+            self.ranges[id(values)] = known
+        return known
+
+    def place_actors(self) -> None:
+        """Actor rows, each with its code behind it."""
+        words: list[int] = []
+        for number, actor in enumerate(self.program.actors):
+            self.actors_at.append(self.code_at + len(words))
+            code = self.actors_at[-1] + k.ACTOR_WIDTH
+            words += (code, 0, 0, 0, self.log_size)
+            tasks: list[tuple[bool, int]] = []
+            for step, verb in enumerate(actor.steps):
+                if isinstance(verb, (Get, Put)):
+                    words += self.move(verb)
+                else:
+                    tasks.append(self.amount(verb.duration))
+                    words += self.task(number, step, *tasks[-1])
+            words += (k.NEXT, code, actor.iterations)
+            self.lay_out_log(actor.iterations, tasks)
+        self.parts.append((self.code_at, np.array(words, np.int64)))
+
+    def lay_out_log(self, iterations: int, tasks: list[tuple[bool, int]]) -> None:
+        stride = len(tasks) + 1
+        for entry, (each, duration) in enumerate(tasks):
+            self.task_rows.append((self.log_size + entry, stride, iterations, each, duration))
+        self.iteration_rows.append((self.log_size + len(tasks), stride, iterations))
+        self.log_size += stride * iterations
+
+    def move(self, verb: Get | Put) -> tuple[int, ...]:
+        each, count = self.amount(verb.count, self.unit[verb.buffer])
+        one, many, varying = _MOVES[type(verb)]
+        buffer = self.buffers_at + k.BUFFER_WIDTH * verb.buffer
+        if count == 1 and not each:
+            return one, buffer
+        return varying if each else many, buffer, count
+
+    def task(self, number: int, step: int, each: bool, duration: int) -> tuple[int, ...]:
+        actor = self.program.actors[number]
+        verb = actor.steps[step]
+        if not (isinstance(verb, Use) and self.contended(verb.resource)):
+            return k.HOLD_EACH if each else k.HOLD, duration
+        r = verb.resource
+        self.lookahead[r] = min(self.lookahead[r], self.least_delay(actor, step))
+        resource = self.resources_at + k.RESOURCE_WIDTH * r
+        client = bisect_left(self.clients[r], number)
+        return k.USE_EACH if each else k.USE, duration, resource, client
+
+    def contended(self, resource: int) -> bool:
+        return len(self.clients[resource]) > self.program.resources[resource].servers
+
+    def least_delay(self, actor: Actor, step: int) -> int:
+        """Least time between the last verb that may wait and `step` (a Use that may wait)."""
+        delay = 0
+        for verb in chain(reversed(actor.steps[:step]), reversed(actor.steps[step:])):
+            if self.may_wait(verb):
+                break
+            assert isinstance(verb, (Hold, Use))
+            duration = verb.duration
+            if isinstance(duration, np.ndarray):
+                duration = self.range(duration).low
+            delay += duration
+        return min(delay, k.NEVER)
+
+    def may_wait(self, verb: Verb) -> bool:
+        return isinstance(verb, (Get, Put)) or (
+            isinstance(verb, Use) and self.contended(verb.resource)
+        )
+
+    def amount(self, amount: Count | Duration, unit: int = 1) -> tuple[bool, int]:
+        """(False, value) of an amount that is the same in all iterations, or (True, place)."""
+        if not isinstance(amount, np.ndarray):
+            return False, int(amount) // unit
+        over = self.range(amount)
+        if over.low == over.high:
+            return False, over.low // unit
+        key = id(amount), unit
+        if key not in self.lists:
+            self.lists[key] = self.add(amount // unit if unit > 1 else amount)
+        return True, self.lists[key]
+
+    def place_resources(self) -> None:
+        """Resource rows, and the lists of those that actors may have to wait for."""
+        rows = np.zeros((len(self.program.resources), k.RESOURCE_WIDTH), np.int64)
+        rows[:, [k.AGENDA_AT, k.LAST_TURN]] = -1
+        rows[:, k.LOOKAHEAD] = self.lookahead
+        contended = 0
+        for index, resource in enumerate(self.program.resources):
+            if not self.contended(index):
+                continue
+            contended += 1
+            users = self.clients[index]
+            row = rows[index]
+            row[k.CLIENTS] = self.add(np.array([self.actors_at[i] for i in users], np.int64))
+            row[k.REQUESTS] = self.reserve(2 * len(users))
+            row[k.SERVERS] = self.reserve(resource.servers)
+            row[k.SERVER_COUNT] = resource.servers
+            if resource.policy == "round_robin":
+                row[k.CYCLE] = len(users)
+                row[k.CANDIDATES] = self.reserve(2 * len(users))
+        self.parts.append((self.resources_at, rows.ravel()))
+        self.parts.append((k.AGENDA, np.array([self.reserve(contended)], np.int64)))
+
+    def place_buffers(self) -> None:
+        """Buffer rows, and slots: no more of them than tokens that ever come."""
+        unit = np.array(self.unit, np.int64)
+        initial = np.array([b.initial for b in self.program.buffers], np.int64) // unit
+        ever = zip(self.program.buffers, self.put_total, strict=True)
+        tokens = [min(buffer.capacity, buffer.initial + put) for buffer, put in ever]
+        slots = np.maximum(np.array(tokens, np.int64) // unit, 1)
+        inline = slots <= k.BUFFER_WIDTH - k.INLINE_SLOTS
+        outside = np.where(inline, 0, slots)
+        place = self.reserve(int(outside.sum())) + np.cumsum(outside) - outside
+        own = self.buffers_at + k.BUFFER_WIDTH * np.arange(unit.size) + k.INLINE_SLOTS
+        rows = np.zeros((unit.size, k.BUFFER_WIDTH), np.int64)
+        rows[:, k.FIRST] = rows[:, k.HEAD] = first = np.where(inline, own, place)
+        rows[:, k.LAST] = first + slots
+        rows[:, k.TAIL] = first + initial % slots
+        rows[:, k.TOKENS] = initial
+        rows[:, k.WAKE_GET] = k.NEVER
+        rows[:, k.WAKE_PUT] = -1
+        actors_at = np.array([*self.actors_at, 0], np.int64)
+        rows[:, k.ENDS] = actors_at[self.producer] << k.ENDS_SHIFT | actors_at[self.consumer]
+        self.parts.append((self.buffers_at, rows.ravel()))
+
+
+def _aligned_zeros(size: int) -> IntArray:
+    """Zeros that begin at a cache line, so that a row of 8 words is not spread over two."""
+    spare = _CACHE_LINE_B // 8
+    block = np.zeros(size + spare, np.int64)
+    skip = -block.ctypes.data % _CACHE_LINE_B // 8
+    return block[skip : skip + size]

@@ -1,0 +1,61 @@
+"""What can go wrong, as types; every message says what was asked, the limit and the lever."""
+
+from __future__ import annotations
+
+
+class CimsimError(Exception):
+    """Any error that cimsim raises on purpose; the command line prints it without a traceback."""
+
+    exit_code = 2
+
+
+class SpecError(CimsimError):
+    """An architecture or GPU file that cannot be read or is not valid."""
+
+
+class WorkloadError(CimsimError):
+    """A workload or model that cannot be read, traced or is not valid."""
+
+
+class MappingError(CimsimError):
+    """A workload that the architecture has no units for."""
+
+
+class CapacityError(MappingError):
+    """A valid workload that does not fit a valid architecture.
+
+    `demand`, `bound` and `gap` count `unit`; `largest` are the biggest contributors as
+    (name, count); `levers` name the settings that would make it fit.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        unit: str,
+        demand: int,
+        bound: int,
+        largest: tuple[tuple[str, int], ...] = (),
+        levers: tuple[str, ...] = (),
+    ) -> None:
+        top = ", ".join(f"{name} ({count})" for name, count in largest)
+        parts = [message]
+        if top:
+            parts.append(f"Largest: {top}.")
+        if levers:
+            parts.append(" or ".join(levers) + ".")
+        super().__init__(" ".join(parts))
+        self.unit = unit
+        self.demand = demand
+        self.bound = bound
+        self.gap = demand - bound
+        self.largest = largest
+        self.levers = levers
+
+
+class SimulationError(CimsimError):
+    """A program that cannot run to its end, such as a deadlock."""
+
+    exit_code = 1

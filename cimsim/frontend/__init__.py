@@ -1,0 +1,6 @@
+"""Frontend: torch models, with or without LoRA adapters, become workloads."""
+
+from cimsim.frontend.models import TASKS
+from cimsim.frontend.trace import trace_model, trace_module
+
+__all__ = ["TASKS", "trace_model", "trace_module"]

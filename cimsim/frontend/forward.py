@@ -1,0 +1,97 @@
+"""The forward passes of a workload: one prefill, then decode steps on the growing KV cache."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from cimsim.errors import WorkloadError
+
+
+def _zeros(*shape: int, dtype: torch.dtype = torch.long) -> torch.Tensor:
+    return torch.zeros(shape, dtype=dtype, device="meta")
+
+
+def takes_images(model: PreTrainedModel) -> bool:
+    """Whether the model reads pixels, so that its number of tokens is fixed."""
+    return model.main_input_name == "pixel_values"
+
+
+def has_decoder(model: PreTrainedModel) -> bool:
+    """Whether the prompt goes to an encoder and the generated tokens to a decoder."""
+    known = inspect.signature(model.forward).parameters
+    return bool(model.config.is_encoder_decoder) and "decoder_input_ids" in known
+
+
+def check_lengths(model: PreTrainedModel, prefill: int, decode: int) -> None:
+    """Raises WorkloadError for token counts that the model cannot process."""
+    config = model.config.get_text_config()
+    if prefill < 1 or decode < 0:
+        raise WorkloadError(
+            f"prefill {prefill} and decode {decode} were asked; a prompt has at least 1 token "
+            "and decode at least 0 steps."
+        )
+    if decode and not model.can_generate():
+        raise WorkloadError(
+            f"decode {decode} was asked, but {type(model).__name__} generates no tokens. Set "
+            "decode to 0 or trace a causal or sequence-to-sequence model."
+        )
+    limit = getattr(config, "max_position_embeddings", None)
+    total = max(prefill, 1 + decode) if has_decoder(model) else prefill + decode
+    if limit is not None and total > limit:
+        raise WorkloadError(
+            f"{total} tokens were asked, but {type(model).__name__} has positions for {limit} "
+            "(max_position_embeddings in its configuration). Lower prefill or decode."
+        )
+
+
+def drive(
+    model: PreTrainedModel, run: Callable[..., Any], prefill: int, steps: int, ahead: int = 0
+) -> None:
+    """Call `run` with the keyword arguments of the prefill and then of `steps` decode steps.
+
+    A model that generates computes only the last token's logits. `ahead` puts that many more
+    tokens into the first pass, so the steps are those that come `ahead` steps later.
+    """
+    known = inspect.signature(model.forward).parameters
+    common: dict[str, Any] = {}
+    if model.can_generate():
+        common = {
+            key: value
+            for key, value in (("use_cache", True), ("logits_to_keep", 1))
+            if key in known
+        }
+    output = run(**common, **_first_inputs(model, prefill, ahead))
+    for _ in range(steps):
+        if getattr(output, "past_key_values", None) is None:
+            raise WorkloadError(
+                f"{type(model).__name__} returned no KV cache, so decode steps cannot be traced. "
+                "Set decode to 0."
+            )
+        inputs = {"past_key_values": output.past_key_values}
+        if has_decoder(model):
+            inputs["encoder_outputs"] = (output.encoder_last_hidden_state,)
+            inputs["decoder_input_ids"] = _zeros(1, 1)
+        else:
+            inputs["input_ids"] = _zeros(1, 1)
+        output = run(**common, **inputs)
+
+
+def _first_inputs(model: PreTrainedModel, prefill: int, ahead: int) -> dict[str, Any]:
+    config = model.config
+    if takes_images(model):
+        size = config.image_size
+        height, width = (size, size) if isinstance(size, int) else size
+        return {"pixel_values": _zeros(1, config.num_channels, height, width, dtype=torch.float32)}
+    if model.main_input_name != "input_ids":
+        raise WorkloadError(
+            f"{type(model).__name__} reads {model.main_input_name!r}; only token ids and pixels "
+            "are made up here. Use trace_module with example inputs."
+        )
+    if has_decoder(model):
+        return {"input_ids": _zeros(1, prefill), "decoder_input_ids": _zeros(1, 1 + ahead)}
+    return {"input_ids": _zeros(1, prefill + ahead)}

@@ -1,0 +1,113 @@
+"""The operation graph while it is being built: nodes, what is known of values, and names."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import nn
+
+from cimsim.frontend.streams import Flow, Placement
+
+_WRAPPERS = re.compile(
+    r"^base_model\.model\.(?=.)|\.base_layer(?=\.|$)|\.modules_to_save\.[^.]+"
+    r"|(?<=\.lora_A)\.[^.]+(?=\.weight$|\.bias$|$)|(?<=\.lora_B)\.[^.]+(?=\.weight$|\.bias$|$)"
+)
+
+
+def clean(path: str) -> str:
+    """A module or parameter path without what an adapter library wraps around it."""
+    return _WRAPPERS.sub("", path)
+
+
+@dataclass(eq=False)
+class Node:
+    """One operation under construction; `sizes` are the numbers that may grow with the steps."""
+
+    kind: str
+    label: str
+    path: str
+    segment: int
+    frame: int
+    position: int
+    shape: tuple[int, ...]
+    sizes: dict[str, int]
+    details: dict[str, Any] = field(default_factory=dict)
+    inputs: list[Node] = field(default_factory=list)
+    functions: Counter[str] = field(default_factory=Counter)
+    streams: bool = False
+    gathers: bool = False
+    causal: bool = False
+    closed: bool = False
+    merged_into: Node | None = None
+    name: str = ""
+
+    def resolve(self) -> Node:
+        """The node that stands for this one after fusion."""
+        node = self
+        while node.merged_into is not None:
+            node = node.merged_into
+        return node
+
+    def put(self, placement: Placement) -> None:
+        """Take over how the (latest) operation stands to the token stream."""
+        self.streams = placement.streams
+        self.gathers = self.gathers or placement.gathers
+
+
+@dataclass(frozen=True)
+class Fact:
+    """What is known of a value: who computes it, and how it may be read.
+
+    `repeats` counts how often each number stands in it (an expanded view); `causal` is None if
+    a mask that could not be read was applied.
+    """
+
+    sources: tuple[Node, ...] = ()
+    parameter: int | None = None
+    repeats: int = 1
+    flow: Flow = "whole"
+    causal: bool | None = False
+
+
+def join_sources(facts: list[Fact]) -> tuple[Node, ...]:
+    """The distinct producers of several values, in order."""
+    return tuple(dict.fromkeys(node.resolve() for fact in facts for node in fact.sources))
+
+
+class ParameterNames:
+    """Names of a model's parameters by identity; a tied one has several."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self._aliases: dict[int, list[str]] = {}
+        for name, parameter in model.named_parameters(remove_duplicate=False):
+            self._aliases.setdefault(id(parameter), []).append(name)
+
+    def find(self, identity: int, path: str) -> str:
+        """Name of a parameter, that of the module at `path` where it has several."""
+        aliases = self._aliases[identity]
+        return clean(next((n for n in aliases if n.rpartition(".")[0] == path), aliases[0]))
+
+
+def name_nodes(nodes: list[Node]) -> None:
+    """Name nodes by module path, with kind and number unless the module is the operation.
+
+    Numbers count the operations of one label in one module within one segment, in order, so an
+    operation has the same name in every phase.
+    """
+    counts: Counter[tuple[int, str, str]] = Counter()
+    for node in nodes:
+        module = clean(node.path)
+        number = counts[node.segment, module, node.label]
+        counts[node.segment, module, node.label] += 1
+        owner = str(node.details.get("weight", "")).rpartition(".")[0]
+        alone = node.kind == "norm" or owner == module
+        if module and alone and number == 0:
+            node.name = module
+        else:
+            node.name = f"{module}/{node.label}.{number}" if module else f"{node.label}.{number}"
+        for role in ("lora_A", "lora_B"):
+            if node.details.get("role") == role.lower():
+                node.details["adapts"] = node.name.replace(f".{role}", "")

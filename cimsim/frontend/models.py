@@ -1,0 +1,148 @@
+"""Models on the meta device: from a local config.json or a config object, without weights.
+
+Nothing is downloaded, no code beside the installed `transformers` runs and no weight file is
+opened, so a pickle in a model directory is never loaded.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from cimsim.errors import WorkloadError
+from cimsim.files import load_json
+
+TASKS = {
+    "feature-extraction": "AutoModel",
+    "text-generation": "AutoModelForCausalLM",
+    "text2text-generation": "AutoModelForSeq2SeqLM",
+    "fill-mask": "AutoModelForMaskedLM",
+    "question-answering": "AutoModelForQuestionAnswering",
+    "text-classification": "AutoModelForSequenceClassification",
+    "token-classification": "AutoModelForTokenClassification",
+    "image-classification": "AutoModelForImageClassification",
+}
+"""Task names of the command line and the class that each picks."""
+
+
+def read_config(directory: str | Path) -> tuple[PreTrainedConfig, bool]:
+    """The configuration in `directory`/config.json, and whether it unties the output head.
+
+    Raises WorkloadError if there is none, if it names a model type that the installed
+    transformers does not know, or if it asks for code of its own (`auto_map`).
+    """
+    path = Path(directory)
+    if path.is_file() and path.name != "config.json":
+        raise WorkloadError(
+            f"{path}: a model is given as a directory with a config.json; weight files and "
+            "pickles are never opened. Name the directory."
+        )
+    path = path if path.name == "config.json" and path.is_file() else path / "config.json"
+    if not path.is_file():
+        raise WorkloadError(
+            f"{directory}: no config.json there. Give a local directory with a config.json; "
+            "models are never downloaded."
+        )
+    data = load_json(path, WorkloadError, "model configuration")
+    if not isinstance(data, dict) or not isinstance(data.get("model_type"), str):
+        raise WorkloadError(f"{path}: no model_type in it, so it is no transformers configuration.")
+    if _mentions(data, "auto_map"):
+        raise WorkloadError(
+            f"{path}: auto_map asks for code from the model's author, which is never run. Use a "
+            "model type that transformers has built in and remove auto_map."
+        )
+    model_type = data["model_type"]
+    if model_type not in transformers.CONFIG_MAPPING:
+        raise WorkloadError(
+            f"{path}: model_type {model_type!r} is not known to transformers "
+            f"{transformers.__version__}."
+        )
+    try:
+        config = transformers.CONFIG_MAPPING[model_type].from_dict(data)
+    except Exception as problem:
+        raise WorkloadError(f"{path}: transformers refuses the configuration: {problem}") from None
+    return config, data.get("tie_word_embeddings") is False
+
+
+def _mentions(data: Any, key: str) -> bool:
+    if isinstance(data, dict):
+        return key in data or any(_mentions(value, key) for value in data.values())
+    return isinstance(data, list) and any(_mentions(value, key) for value in data)
+
+
+def build_model(
+    config: PreTrainedConfig, task: str | None = None, *, untied: bool = False
+) -> PreTrainedModel:
+    """The model of `config` on the meta device, in evaluation mode, with plain attention.
+
+    `task` picks the head (see `TASKS`); without it the configuration's `architectures` does.
+    With `untied` the output head gets a weight of its own even where transformers ties it until
+    it reads a checkpoint (the T5 family).
+    """
+    model_class = _model_class(config, task)
+    make = getattr(model_class, "from_config", None) or model_class._from_config
+    try:
+        with torch.device("meta"):
+            model = make(copy.deepcopy(config), attn_implementation="eager", dtype=torch.float32)
+    except Exception as problem:
+        raise WorkloadError(
+            f"transformers cannot build a {config.model_type} model"
+            f"{f' for {task}' if task else ''} from its configuration: {problem}"
+        ) from None
+    if untied or getattr(config, "scale_decoder_outputs", None) is False:
+        _untie(model)
+    ready: PreTrainedModel = model.eval()
+    return ready
+
+
+def _untie(model: Any) -> None:
+    head, table = model.get_output_embeddings(), model.get_input_embeddings()
+    if head is not None and head.weight is table.weight:
+        head.weight = nn.Parameter(torch.empty_like(table.weight))
+
+
+def _model_class(config: PreTrainedConfig, task: str | None) -> Any:
+    if task is not None:
+        if task not in TASKS:
+            raise WorkloadError(f"task {task!r} is not known; choose from {', '.join(TASKS)}.")
+        return getattr(transformers, TASKS[task])
+    names = config.architectures or []
+    if not names:
+        raise WorkloadError(
+            f"the {config.model_type} configuration names no architecture, so the head is not "
+            f"known. Name a task ({', '.join(TASKS)}) or set architectures in config.json."
+        )
+    found = getattr(transformers, names[0], None)
+    if not (isinstance(found, type) and issubclass(found, PreTrainedModel)):
+        raise WorkloadError(
+            f"the configuration asks for the architecture {names[0]!r}, which transformers "
+            f"{transformers.__version__} does not have. Name a task instead."
+        )
+    return found
+
+
+def on_meta(module: nn.Module) -> tuple[nn.Module, dict[int, torch.Tensor]]:
+    """A copy of `module` on the meta device, in evaluation mode; `module` stays as it is.
+
+    Also the numbers of its buffers, by the identity of the copy's buffer.
+    """
+    memo: dict[int, Any] = {}
+    real: dict[int, torch.Tensor] = {}
+    for parameter in module.parameters():
+        memo[id(parameter)] = nn.Parameter(
+            torch.empty_like(parameter, device="meta"), requires_grad=False
+        )
+    for buffer in module.buffers():
+        memo[id(buffer)] = torch.empty_like(buffer, device="meta")
+        if not buffer.is_meta:
+            real[id(memo[id(buffer)])] = buffer.detach().cpu()
+    twin = copy.deepcopy(module, memo).eval()
+    if isinstance(twin, PreTrainedModel):
+        twin.set_attn_implementation("eager")
+    return twin, real

@@ -1,0 +1,67 @@
+"""Elementwise operations, fused into chains within one module call."""
+
+from __future__ import annotations
+
+from math import prod
+
+from cimsim.frontend.aten import function_name
+from cimsim.frontend.builder import Builder
+from cimsim.frontend.graph import Fact, Node, join_sources
+from cimsim.frontend.recording import Call
+from cimsim.frontend.streams import reads_causal_mask
+
+
+def lower_elementwise(build: Builder, call: Call) -> None:
+    """An elementwise operation: joins the chain that it continues, or begins one."""
+    inputs = build.inputs(call)
+    placement = build.place(call.outputs[0].shape, inputs, by_rows=False)
+    chain = _continued(call, inputs)
+    if chain:
+        node, *others = chain
+        _merge(node, others, inputs)
+        node.position = call.index
+        node.shape = call.outputs[0].shape
+        node.put(placement)
+    else:
+        sizes = {"elements": prod(call.outputs[0].shape)}
+        node = build.add(call, "elementwise", inputs, sizes, placement)
+    node.functions.update(_functions(call))
+    states = [fact.causal for fact in inputs] + [reads_causal_mask(build.axis, call)]
+    causal = True if True in states else None if None in states else False
+    build.produce(call, Fact((node,), flow=placement.flow, causal=causal))
+
+
+def _continued(call: Call, inputs: list[Fact]) -> list[Node]:
+    """Elementwise nodes of the same module call and size that nothing else has read yet.
+
+    As nothing stands between them and `call`, the fused operation can run at its place.
+    """
+    size = prod(call.outputs[0].shape)
+    return [
+        node
+        for node in join_sources(inputs)
+        if node.kind == "elementwise"
+        and (node.frame, node.segment) == (call.frame, call.segment)
+        and node.sizes["elements"] == size
+        and not node.closed
+    ]
+
+
+def _merge(node: Node, others: list[Node], inputs: list[Fact]) -> None:
+    for other in others:
+        other.merged_into = node
+        node.functions.update(other.functions)
+        node.gathers = node.gathers or other.gathers
+    outside = [source for source in join_sources(inputs) if source is not node]
+    for source in outside:
+        source.closed = True
+    read = [source.resolve() for part in (node, *others) for source in part.inputs]
+    node.inputs = [source for source in dict.fromkeys(read + outside) if source is not node]
+
+
+def _functions(call: Call) -> dict[str, int]:
+    if "batch_norm" in call.op:
+        return {"mul": 1, "add": 1}
+    if call.overload == "other":
+        return {f"{call.op}imum": 1}
+    return {function_name(call.op): 1}

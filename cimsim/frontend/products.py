@@ -1,0 +1,122 @@
+"""Matrix products: linear layers where one operand is a parameter, matmuls where none is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
+
+from cimsim.errors import WorkloadError
+from cimsim.frontend.builder import Builder, lora_role
+from cimsim.frontend.graph import join_sources
+from cimsim.frontend.recording import Call, Value
+from cimsim.workload import Role
+
+
+def lower_gemm(build: Builder, call: Call) -> None:
+    """mm, addmm, bmm, baddbmm."""
+    *addends, left, right = (value for value in call.args if isinstance(value, Value))
+    weights = [build.fact(value).parameter is not None for value in (left, right)]
+    bias = addends[0] if addends and build.fact(addends[0]).parameter is not None else None
+    if weights == [False, True]:
+        rows, columns = prod(left.shape[:-1]), right.shape[-1]
+        _check_one_matrix(build, call, right)
+        _add_linear(build, call, left, right, (rows, right.shape[-2], columns), bias)
+    elif weights == [True, False]:
+        rows, columns = prod(right.shape) // right.shape[-2], left.shape[-2]
+        _check_one_matrix(build, call, left)
+        _add_linear(build, call, right, left, (rows, left.shape[-1], columns), bias)
+    else:
+        _add_matmul(build, call, left, right)
+        bias = None
+    if addends and bias is None:
+        inputs = [build.fact(addends[0]), build.fact(call.outputs[0])]
+        placement = build.place(call.outputs[0].shape, inputs, by_rows=False)
+        build.add_elementwise(call, inputs, "add", placement)
+
+
+def lower_convolution(build: Builder, call: Call) -> None:
+    """A convolution as the linear layer over its patches."""
+    x, weight, bias, stride = call.args[:4]
+    transposed, groups = call.args[6], call.args[8]
+    if transposed or groups != 1 or build.fact(weight).parameter is None:
+        raise WorkloadError(
+            f"{build.where(call)}: only a convolution with one group and a weight of its own is "
+            "a linear operation; this one is transposed, grouped or computes its weight."
+        )
+    out = call.outputs[0].shape
+    shape = (out[0], *out[2:], out[1])
+    sizes = (prod(shape[:-1]), prod(weight.shape[1:]), weight.shape[0])
+    patches_overlap = any(k > s for k, s in zip(weight.shape[2:], stride, strict=False))
+    _add_linear(build, call, x, weight, sizes, bias, shape=shape, mixes=patches_overlap)
+
+
+def _check_one_matrix(build: Builder, call: Call, weight: Value) -> None:
+    batch = weight.shape[0] if len(weight.shape) == 3 else 1
+    if batch != build.fact(weight).repeats and batch > 1:
+        raise WorkloadError(
+            f"{build.where(call)}: {batch} products with {batch} slices of one parameter (a bank "
+            "of experts) are not supported. Give each its own linear layer."
+        )
+
+
+def _add_linear(
+    build: Builder,
+    call: Call,
+    x: Value,
+    weight: Value,
+    sizes: tuple[int, int, int],
+    bias: Value | None,
+    *,
+    shape: tuple[int, ...] | None = None,
+    mixes: bool = False,
+) -> None:
+    """Add a linear node of `sizes` rows, inputs, outputs; `shape` has the outputs last."""
+    fact = build.fact(x)
+    name = build.parameter(call, weight, "base")
+    role: Role = lora_role(name) or "base"
+    build.roles[name] = role
+    if bias is not None:
+        build.parameter(call, bias, "bias")
+    placement = build.place(shape or call.outputs[0].shape, [fact], by_rows=True)
+    if mixes and fact.flow == "stream":
+        placement = replace(placement, gathers=placement.streams)
+    build.add(
+        call,
+        "linear",
+        [fact],
+        dict(zip(("rows", "in_features", "out_features"), sizes, strict=True)),
+        placement,
+        weight=name,
+        bias=bias is not None,
+        role=role,
+    )
+
+
+def _add_matmul(build: Builder, call: Call, left: Value, right: Value) -> None:
+    moving, stationary = build.fact(left), build.fact(right)
+    batch = right.shape[0] if len(right.shape) == 3 else 1
+    k, n = right.shape[-2:]
+    tokens = build.axis.axes((k, n))
+    axis = "k" if 0 in tokens else "n" if 1 in tokens else "none"
+    first = join_sources([moving])[:1]
+    if stationary.sources and not first:
+        raise WorkloadError(
+            f"{build.where(call)}: a product of the model's own input with an activation is not "
+            "supported. Give the input to a linear layer first."
+        )
+    node = build.add(
+        call,
+        "matmul",
+        [moving, stationary],
+        {
+            "batch": batch,
+            "m": left.shape[-2],
+            "k": k,
+            "n": n,
+            "stationary_batch": max(batch // stationary.repeats, 1),
+        },
+        build.place(call.outputs[0].shape, [moving], by_rows=True),
+        stationary_token_axis=axis,
+    )
+    node.causal = moving.causal is True and axis == "k"
+    node.inputs = [*first, *join_sources([stationary])]

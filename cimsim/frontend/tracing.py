@@ -1,0 +1,120 @@
+"""Tracing: run a model on shapes, lower what was recorded, and zip the passes into phases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from cimsim.errors import WorkloadError
+from cimsim.frontend.builder import ParameterRole
+from cimsim.frontend.forward import drive
+from cimsim.frontend.lowering import lower
+from cimsim.frontend.phases import decode_phase, prefill_phase, stream_length
+from cimsim.frontend.recording import Recorder, Recording
+from cimsim.frontend.streams import TokenAxis
+from cimsim.workload import Phase
+
+PROBE_PRIMES = tuple(n for n in range(131, 4, -1) if all(n % d for d in range(2, n)))
+"""Lengths of the probe prompt: enough to choose from, short enough to be quick."""
+
+Driver = Callable[[Callable[..., Any]], object]
+"""Calls the model that it is handed, once for each segment."""
+
+
+@dataclass(frozen=True)
+class Traced:
+    """The phases, and the roles in which they use the parameters."""
+
+    phases: tuple[Phase, ...]
+    roles: dict[str, ParameterRole]
+
+
+def record(
+    model: nn.Module, driver: Driver, real: Mapping[int, torch.Tensor] | None = None
+) -> Recording:
+    """Everything that `model` computes while `driver` calls it, one segment a call.
+
+    Raises WorkloadError, naming the module, if the forward pass fails on the meta device.
+    """
+    recorder = Recorder(model, real)
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        recorder.begin((args, kwargs))
+        with recorder:
+            return model(*args, **kwargs)
+
+    try:
+        with torch.no_grad(), recorder.watch(model):
+            driver(run)
+    except WorkloadError:
+        raise
+    except Exception as problem:
+        raise WorkloadError(
+            f"module {recorder.path or '(the model itself)'!r} cannot run on shapes alone: "
+            f"{type(problem).__name__}: {problem}"
+        ) from problem
+    return recorder.recording
+
+
+def trace_fixed(model: nn.Module, driver: Driver, real: Mapping[int, torch.Tensor]) -> Traced:
+    """One phase whose number of tokens the inputs fix."""
+    recording = record(model, driver, real)
+    lowered = lower(model, recording, TokenAxis(0))
+    (nodes,) = lowered.segments
+    tokens = stream_length(nodes)
+    (seen,) = lower(model, recording, TokenAxis(tokens, divides=False)).segments
+    return Traced((prefill_phase(nodes, seen, tokens),), lowered.roles)
+
+
+def trace_text(
+    model: PreTrainedModel, prefill: int, decode: int, buffers: Mapping[int, torch.Tensor]
+) -> Traced:
+    """Prefill and decode of a model that reads token ids; `buffers` holds their real numbers."""
+    steps = min(decode, 2)
+    recording = record(model, lambda run: drive(model, run, prefill, steps))
+    lowered = lower(model, recording, TokenAxis(0))
+    first, *later = lowered.segments
+    prime = probe_length(model)
+    probing = record(model, lambda run: drive(model, run, prime, 0), buffers)
+    (probe,) = lower(model, probing, TokenAxis(prime)).segments
+    phases = []
+    if decode:
+        last = later[-1]
+        if decode > 2:
+            late = record(model, lambda run: drive(model, run, prefill, 1, ahead=decode - 1))
+            last = lower(model, late, TokenAxis(0)).segments[1]
+        phases.append(decode_phase(later, last, probe, decode))
+    phases.insert(0, prefill_phase(first, probe, prefill))
+    return Traced(tuple(phases), lowered.roles)
+
+
+def probe_length(model: PreTrainedModel) -> int:
+    """A prompt length that is prime and divides no size of the model."""
+    config = model.config.get_text_config()
+    limit = getattr(config, "max_position_embeddings", None) or PROBE_PRIMES[0]
+    sizes = set(_whole_numbers(model.config.to_dict()))
+    for tensor in [*model.parameters(), *model.buffers()]:
+        sizes.update(tensor.shape)
+    for prime in PROBE_PRIMES:
+        if prime <= limit and all(size % prime for size in sizes if size > 0):
+            return prime
+    raise WorkloadError(
+        f"{type(model).__name__}: every prime up to {min(limit, PROBE_PRIMES[0])} divides one of "
+        "its sizes, so token axes cannot be told. Raise max_position_embeddings."
+    )
+
+
+def _whole_numbers(data: Any) -> Iterator[int]:
+    if isinstance(data, int) and not isinstance(data, bool):
+        yield data
+    elif isinstance(data, Mapping):
+        for value in data.values():
+            yield from _whole_numbers(value)
+    elif isinstance(data, list | tuple):
+        for value in data:
+            yield from _whole_numbers(value)

@@ -1,0 +1,36 @@
+"""Accuracy of whole models: a torch model computes what the tiles of a mapping compute.
+
+chip = program_chip(model, mapping, architecture, PCM(), seed=1)
+month = chip.at(30 * 86_400.0, compensate=True, samples=(input_ids,))
+month(input_ids)
+"""
+
+from cimsim.functional.hardware import Hardware, hardware_of, without_errors
+from cimsim.functional.layers import AnalogLayer, HalfLayer
+from cimsim.functional.model import (
+    AnalogModel,
+    Chip,
+    analogize,
+    by_draw,
+    program_chip,
+    side_by_side,
+)
+from cimsim.functional.sites import Unmapped, find_sites
+from cimsim.functional.training import Redraw
+
+__all__ = [
+    "AnalogLayer",
+    "AnalogModel",
+    "Chip",
+    "HalfLayer",
+    "Hardware",
+    "Redraw",
+    "Unmapped",
+    "analogize",
+    "by_draw",
+    "find_sites",
+    "hardware_of",
+    "program_chip",
+    "side_by_side",
+    "without_errors",
+]

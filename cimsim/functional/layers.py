@@ -1,0 +1,283 @@
+"""Modules of a converted model: a linear layer on analog tiles, and one in FP16 on a cluster."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from cimsim.errors import SpecError
+from cimsim.functional.operands import (
+    F32,
+    Normals,
+    Ranges,
+    Recipe,
+    TorchOperands,
+    counted_normals,
+    find_ranges,
+    generated_normals,
+    kernel_operands,
+    read_out,
+    seed_for,
+    torch_operands,
+)
+from cimsim.functional.product import Counts, multiply
+from cimsim.functional.sites import Layer
+from cimsim.functional.training import Redraw, can_draw, exact_device, with_fresh_noise
+from cimsim.mvm import Mvm
+
+Path = Literal["auto", "kernel", "torch"]
+PATHS = ("auto", "kernel", "torch")
+
+
+@dataclass
+class _Copy:
+    """One programmed copy and what it was last laid out for."""
+
+    seed: int
+    ranges: Ranges | None = None
+    key: tuple[object, ...] = ()
+    operands: Mvm | TorchOperands | None = field(default=None, repr=False)
+
+
+class AnalogLayer(nn.Module):
+    """A linear layer (or a convolution, as one) that computes what its tiles compute.
+
+    It shares weight and bias with the layer that it replaces. Inputs [draws x ..., K]: the first
+    axis is cut into as many equal parts as chips are evaluated side by side. Vectors are dealt
+    to the replicas of a chip in turn and numbered from the last `restart`, so that the noise of a
+    vector does not depend on how a batch was split.
+    """
+
+    def __init__(
+        self, name: str, layer: Layer, recipe: Recipe, seeds: tuple[int, ...], replicas: int,
+        path: Path, redraw: Redraw,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.name, self.recipe, self.path, self.redraw = name, recipe, path, redraw
+        self.weight, self.bias = layer.weight, layer.bias
+        self.in_features, self.out_features = recipe.grid.shape
+        self.training = layer.training
+        self.counts = Counts()
+        self._patches = _Patches.of(layer)
+        self._transposed = not isinstance(layer, nn.Linear | nn.Conv2d)
+        self._seeds = seeds
+        self._copies = [[_Copy(seed_for(s, name, r)) for r in range(replicas)] for s in seeds]
+        self._vectors = self._steps = 0
+
+    def restart(self) -> None:
+        """Number vectors from 0 again, forget counts: the next pass repeats the first."""
+        self._vectors = self._steps = 0
+        self.counts = Counts()
+
+    def advance(self) -> None:
+        """The model begins another forward pass: in training, time for new noise."""
+        self._steps += self.training
+
+    def weight_KN(self) -> torch.Tensor:
+        """The weight as inputs x outputs; a view that passes gradients on."""
+        return self.weight if self._transposed else self.weight.flatten(1).T
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Outputs with bias, in the type of the input."""
+        rows = x if self._patches is None else self._patches.rows(x)
+        draws = len(self._copies)
+        if rows.shape[0] % draws:
+            raise SpecError(
+                f"{self.name}: {draws} chips side by side need a first axis of {draws} equal "
+                f"parts, got {rows.shape[0]}; repeat the inputs (see `side_by_side`)."
+            )
+        flat = rows.reshape(draws, -1, rows.shape[-1]).to(torch.float32)
+        out = torch.cat([self._chip(copies, flat[d]) for d, copies in enumerate(self._copies)])
+        self._vectors += flat.shape[1]
+        out = out.view(*rows.shape[:-1], out.shape[-1]).to(x.dtype)
+        if self.bias is not None:
+            out = out + self.bias
+        return out if self._patches is None else self._patches.image(out, x)
+
+    def calibrate(self, x: torch.Tensor) -> None:
+        """Set the converter ranges of all copies from typical inputs of the layer."""
+        rows = x if self._patches is None else self._patches.rows(x)
+        samples = rows.detach().reshape(-1, rows.shape[-1]).to("cpu", torch.float32).numpy()
+        for copy in (copy for copies in self._copies for copy in copies):
+            readout = read_out(self.weight_KN(), self.recipe, copy.seed)
+            copy.ranges = find_ranges(readout, self.recipe.hardware, samples)
+            copy.operands = None
+
+    def cells_as_weight(self) -> F32:
+        """The weight [K, N] that the cells of the first copy stand for."""
+        return read_out(self.weight_KN(), self.recipe, self._copies[0][0].seed).weights()
+
+    def take_ranges(self, other: AnalogLayer) -> None:
+        """Use the converter ranges that `other`, of the same weight, was calibrated to."""
+        for mine, theirs in zip(self._copies, other._copies, strict=True):
+            for copy, source in zip(mine, theirs, strict=True):
+                copy.ranges = source.ranges
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether converter ranges are known, or none need samples."""
+        hardware = self.recipe.hardware
+        needs = hardware.dac.range == "calibrated" or (
+            hardware.adc.range == "calibrated" and hardware.adc.bits is not None
+        )
+        return not needs or self._copies[0][0].ranges is not None
+
+    def _chip(self, copies: list[_Copy], x_BK: torch.Tensor) -> torch.Tensor:
+        if not self.calibrated:
+            raise SpecError(
+                f"{self.name}: converter ranges are calibrated, but no samples were given: pass "
+                "`samples` to analogize, or an Adc and Dac with ranges of their own."
+            )
+        if not bool(torch.isfinite(x_BK).all()):
+            raise SpecError(f"{self.name}: inputs must be finite, some are NaN or infinite.")
+        count = len(copies)
+        if count == 1:
+            return self._copy(copies[0], x_BK, self._vectors)
+        out = x_BK.new_empty((len(x_BK), self.out_features))
+        for r, copy in enumerate(copies):
+            # Vector v of the chip goes to copy v mod count, as its vector v // count.
+            first = -(-(self._vectors - r) // count)
+            mine = slice(first * count + r - self._vectors, None, count)
+            part = self._copy(copy, x_BK[mine], first)
+            out = out.slice_scatter(part, 0, mine.start, None, count) if len(part) else out
+        return out
+
+    def _copy(self, copy: _Copy, x_BK: torch.Tensor, first: int) -> torch.Tensor:
+        if self._path(x_BK) == "kernel":
+            return self._by_kernel(copy, x_BK, first)
+        operands = self._torch_operands(copy, x_BK.device)
+        trained = self.weight.requires_grad and torch.is_grad_enabled()
+        weight = self.weight_KN().to(torch.float32) if trained else None
+        normals = self._normals(copy, operands, x_BK, first)
+        return multiply(x_BK, weight, operands, normals, self.counts)
+
+    def _path(self, x: torch.Tensor) -> str:
+        grad = torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
+        needs_torch = grad or self.training or x.device.type != "cpu"
+        if self.path == "auto":
+            return "torch" if needs_torch else "kernel"
+        if self.path == "kernel" and needs_torch:
+            raise SpecError(
+                f"{self.name}: the kernels compute on the CPU, in evaluation, without gradients; "
+                "use path `auto` or `torch`, or torch.no_grad()."
+            )
+        return self.path
+
+    def _state(self) -> tuple[object, ...]:
+        return self.weight.data_ptr(), self.weight._version, self.weight.device
+
+    def _by_kernel(self, copy: _Copy, x_BK: torch.Tensor, first: int) -> torch.Tensor:
+        mvm = copy.operands
+        key = ("kernel", *self._state())
+        if not isinstance(mvm, Mvm) or copy.key != key:
+            copy.operands = None
+            readout = read_out(self.weight_KN(), self.recipe, copy.seed)
+            mvm = kernel_operands(readout, self.recipe.hardware, copy.ranges)
+            copy.operands, copy.key = mvm, key
+        threads = torch.get_num_threads()
+        result = mvm(
+            x_BK.detach().numpy(), seed=copy.seed, first_vector=first, threads=threads
+        )  # fmt: skip
+        self.counts.conversions += result.conversion_count
+        self.counts.saturated += result.saturated_count
+        self.counts.clipped += result.clipped_count
+        return torch.from_numpy(np.ascontiguousarray(result.y_BN))
+
+    def _torch_operands(self, copy: _Copy, device: torch.device) -> TorchOperands:
+        native = self.training and can_draw(self.recipe.hardware)
+        draw = self._steps // self.redraw.every if self.training and not native else -1
+        key = ("torch", device, native, draw, *self._state())
+        found = copy.operands
+        if not isinstance(found, TorchOperands) or copy.key != key:
+            copy.operands = found = None
+            recipe, seed = self.recipe, copy.seed
+            if native:
+                recipe = replace(recipe, hardware=exact_device(recipe.hardware))
+            elif self.training:
+                seed = seed_for(seed, f"{self.name} step {draw}", 0)
+            readout = read_out(self.weight_KN(), recipe, seed)
+            found = torch_operands(readout, self.recipe.hardware, copy.ranges, device)
+            copy.operands, copy.key = found, key
+        if not native:
+            return found
+        draw = self._steps // self.redraw.every
+        return with_fresh_noise(found, self.recipe.grid, copy.seed, draw)
+
+    def _normals(
+        self, copy: _Copy, operands: TorchOperands, x_BK: torch.Tensor, first: int
+    ) -> Normals | None:
+        if operands.variance_KSN is None and self.recipe.hardware.adc.noise_ratio == 0.0:
+            return None
+        size = (len(x_BK), self.out_features)
+        if not self.training:
+            return counted_normals(copy.seed, *size, first, x_BK.device)
+        source = torch.Generator(x_BK.device)
+        source.manual_seed(seed_for(copy.seed, f"outputs {self._vectors}", self._steps) >> 1)
+        return generated_normals(*size, source)
+
+    def extra_repr(self) -> str:
+        """Shape, tiles and copies for `print(model)`."""
+        grid = self.recipe.grid
+        tiles = (len(grid.row_cuts) - 1) * (len(grid.column_cuts) - 1)
+        return f"{self.in_features} x {self.out_features}, {tiles} tiles, {len(self._seeds)} chips"
+
+
+@dataclass(frozen=True)
+class _Patches:
+    """How a convolution becomes a product over patches."""
+
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+
+    @staticmethod
+    def of(layer: Layer) -> _Patches | None:
+        if not isinstance(layer, nn.Conv2d):
+            return None
+        padding = layer.padding
+        if layer.groups != 1 or isinstance(padding, str) or layer.padding_mode != "zeros":
+            raise SpecError(
+                "a convolution on tiles has one group and zero padding given as numbers; this one "
+                f"is {layer}."
+            )
+        return _Patches(layer.kernel_size, layer.stride, padding, layer.dilation)
+
+    def rows(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.unfold(
+            x, self.kernel, self.dilation, self.padding, self.stride
+        ).transpose(1, 2)  # fmt: skip
+
+    def image(self, out: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        sizes = zip(x.shape[2:], self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        shape = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sizes]
+        return out.transpose(1, 2).reshape(len(x), -1, *shape)
+
+
+class HalfLayer(nn.Module):
+    """A linear layer on a cluster with FP16 arithmetic; gradients pass straight through.
+
+    Weight, inputs and outputs are rounded to FP16 and products summed in float32; a cluster that
+    also accumulates in FP16 rounds more often (not modelled).
+    """
+
+    def __init__(self, name: str, layer: nn.Linear) -> None:
+        super().__init__()
+        self.name = name
+        self.weight, self.bias = layer.weight, layer.bias
+        self.in_features, self.out_features = layer.in_features, layer.out_features
+        self.training = layer.training
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Rounded x W^T + b."""
+        bias = None if self.bias is None else _half(self.bias)
+        return _half(functional.linear(_half(x), _half(self.weight), bias))
+
+
+def _half(x: torch.Tensor) -> torch.Tensor:
+    return x + (x.detach().to(torch.float16).to(x.dtype) - x.detach())

@@ -1,0 +1,303 @@
+"""A converted model and the chip that it runs on: program once, read at any later time."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from cimsim.coding import Coding
+from cimsim.crossbar import Grid, ReadNoiseMode, Wires
+from cimsim.errors import MappingError, SpecError
+from cimsim.frontend.adapters import unwrap
+from cimsim.functional.hardware import Hardware, hardware_of
+from cimsim.functional.layers import PATHS, AnalogLayer, HalfLayer, Path
+from cimsim.functional.operands import Recipe
+from cimsim.functional.sites import (
+    Site,
+    Unmapped,
+    analog,
+    check_fit,
+    find_sites,
+    inputs_by_outputs,
+    list_unmapped,
+)
+from cimsim.functional.training import Redraw
+from cimsim.mapping import Mapping as WeightMapping
+from cimsim.mapping import Placement
+from cimsim.noise import Device
+from cimsim.periphery import Adc, Dac
+from cimsim.spec import Architecture
+
+Samples = Sequence[Any] | Mapping[str, Any]
+SAMPLE_VECTORS = 256
+"""Vectors of a layer's input that calibration looks at, spread evenly over those given."""
+
+
+class AnalogModel(nn.Module):
+    """`model` as its chip computes it; parameters are those of the model it was made from.
+
+    `digital` names the unit of each mapped weight that is computed digitally; `unmapped` lists
+    the weights that the mapping does not know, which stay exact, with the reason. In `train()`
+    every forward pass has fresh noise, in `eval()` the noise of the chip.
+    """
+
+    def __init__(
+        self, chip: Chip, model: nn.Module, layers: dict[str, AnalogLayer], t_s: float
+    ) -> None:
+        super().__init__()
+        self.model, self.chip, self.layers, self.t_s = model, chip, layers, t_s
+        self.unmapped: tuple[Unmapped, ...] = tuple(
+            list_unmapped(chip.model, find_sites(chip.model), chip.mapping)
+        )
+        placed = chip.mapping.placements.items()
+        self.digital = {name: p.unit for name, p in placed if name not in layers}
+        self.training = model.training
+        model.register_forward_pre_hook(self._advance)
+
+    def _advance(self, module: nn.Module, args: Any) -> None:
+        for layer in self.layers.values():
+            layer.advance()
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """As the model itself."""
+        return self.model(*args, **kwargs)
+
+    @property
+    def draws(self) -> int:
+        """Chips evaluated side by side."""
+        return len(self.chip.seeds)
+
+    def restart(self) -> None:
+        """Number vectors from 0 again and forget counts, so that a pass repeats bit for bit."""
+        for layer in self.layers.values():
+            layer.restart()
+
+    def saturation(self) -> dict[str, float]:
+        """Share of saturated conversions by weight, since the last restart."""
+        return {
+            name: layer.counts.saturated / max(1, layer.counts.conversions)
+            for name, layer in self.layers.items()
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Chip:
+    """Weights of `model` programmed into the tiles of `mapping`: one chip for each of `seeds`.
+
+    It keeps seeds instead of cells: the state of every cell at any time follows from them and
+    from the weights, bit for bit. Changing a weight writes its cells again with the same draw.
+    """
+
+    model: nn.Module
+    mapping: WeightMapping
+    hardware: Hardware
+    seeds: tuple[int, ...]
+
+    def at(
+        self,
+        t_s: float = 0.0,
+        *,
+        compensate: bool = False,
+        samples: Samples | None = None,
+        ranges_of: AnalogModel | None = None,
+        path: Path = "auto",
+        redraw: Redraw | None = None,
+    ) -> AnalogModel:
+        """The model on this chip `t_s` seconds after programming.
+
+        `compensate` applies global drift compensation, one factor a tile. Calibrated converter
+        ranges come from `samples` (the positional or keyword arguments of one call of the model)
+        or are those of an earlier read-out, `ranges_of`. path: `kernel` (CPU), `torch` (any
+        device, gradients) or `auto`, by what a call needs. `redraw` says how often training sees
+        new noise.
+        """
+        if path not in PATHS:
+            raise SpecError(f"path is one of {', '.join(PATHS)}, got {path!r}.")
+        twin = _twin(self.model)
+        layers: dict[str, AnalogLayer] = {}
+        inner = unwrap(twin)
+        for name, site in find_sites(twin).items():
+            placement = self.mapping.placements.get(name)
+            if placement is None or placement.unit == "sram":
+                continue
+            if placement.unit == "pmca":
+                if not isinstance(site.layer, nn.Linear):
+                    raise MappingError(f"{name!r} runs on a cluster, which takes nn.Linear only.")
+                _put(inner, site.path, HalfLayer(name, site.layer))
+                continue
+            recipe = Recipe(self.hardware, _grid(placement), t_s, compensate)
+            layer = AnalogLayer(
+                name, site.layer, recipe, self.seeds, placement.replicas, path, redraw or Redraw()
+            )
+            _put(inner, site.path, layer)
+            layers[name] = layer
+        result = AnalogModel(self, twin, layers, t_s)
+        if ranges_of is not None:
+            for name, layer in layers.items():
+                layer.take_ranges(ranges_of.layers[name])
+        if samples is not None:
+            _calibrate(self.model, layers, samples)
+        return result
+
+
+def program_chip(
+    model: nn.Module,
+    mapping: WeightMapping,
+    architecture: Architecture,
+    noise: Device | None = None,
+    seed: int | Sequence[int] = 0,
+    *,
+    coding: Coding | None = None,
+    dac: Dac | None = None,
+    adc: Adc | None = None,
+    wires: Wires | None = None,
+    read_noise: ReadNoiseMode = "frozen",
+) -> Chip:
+    """Program the weights of `model` as `mapping` places them on `architecture`.
+
+    `noise` is the device model, that of the architecture file if left out; likewise coding, DAC,
+    ADC and wires. Several seeds give as many chips, evaluated side by side. The model is left as
+    it is. Raises MappingError where model, mapping and architecture do not belong together,
+    SpecError for weights that are not finite and for settings that make no sense.
+    """
+    hardware = hardware_of(
+        architecture, noise, coding=coding, dac=dac, adc=adc, wires=wires, read_noise=read_noise
+    )
+    sites = find_sites(model)
+    check_fit(sites, mapping, architecture)
+    for name in analog(mapping):
+        _require_finite(name, sites[name])
+    seeds = (seed,) if isinstance(seed, int) else tuple(seed)
+    if not seeds or any(s < 0 for s in seeds) or len(set(seeds)) != len(seeds):
+        raise SpecError(f"seeds are different whole numbers of at least 0, got {seeds}.")
+    return Chip(model, mapping, hardware, seeds)
+
+
+def analogize(
+    model: nn.Module,
+    mapping: WeightMapping,
+    architecture: Architecture,
+    noise: Device | None = None,
+    seed: int | Sequence[int] = 0,
+    *,
+    t_s: float = 0.0,
+    compensate: bool = False,
+    samples: Samples | None = None,
+    path: Path = "auto",
+    redraw: Redraw | None = None,
+    coding: Coding | None = None,
+    dac: Dac | None = None,
+    adc: Adc | None = None,
+    wires: Wires | None = None,
+    read_noise: ReadNoiseMode = "frozen",
+) -> AnalogModel:
+    """`model` as the hardware computes it: `program_chip`, then `Chip.at`.
+
+    Every weight that the mapping puts on analog tiles is multiplied by those tiles; on SRAM it
+    stays exact in the model's own precision (digital units of at least its bits), on clusters it
+    is computed in FP16. Everything else stays as it is and is listed in `unmapped`. The result
+    shares all parameters with `model` and is a module of its own: training the one trains the
+    other, nothing else changes.
+    """
+    chip = program_chip(
+        model, mapping, architecture, noise, seed,
+        coding=coding, dac=dac, adc=adc, wires=wires, read_noise=read_noise,
+    )  # fmt: skip
+    return chip.at(t_s, compensate=compensate, samples=samples, path=path, redraw=redraw)
+
+
+def side_by_side(inputs: Any, draws: int) -> Any:
+    """Tensors of any nesting with the batch repeated once for each chip."""
+    from torch.utils._pytree import tree_map
+
+    def repeat(leaf: Any) -> Any:
+        return torch.cat([leaf] * draws) if isinstance(leaf, torch.Tensor) else leaf
+
+    return tree_map(repeat, inputs)
+
+
+def by_draw(output: torch.Tensor, draws: int) -> torch.Tensor:
+    """An output of `side_by_side` inputs as [draws, batch, ...]."""
+    return output.reshape(draws, -1, *output.shape[1:])
+
+
+def _twin(model: nn.Module) -> nn.Module:
+    """A copy of the module tree around the same parameters and buffers."""
+    shared = {id(t): t for t in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, shared)
+
+
+def _put(model: nn.Module, path: str, module: nn.Module) -> None:
+    owner, _, attribute = path.rpartition(".")
+    if not attribute:
+        raise MappingError("the model is a single layer: wrap it, as in nn.Sequential(layer).")
+    setattr(model.get_submodule(owner), attribute, module)
+
+
+def _grid(placement: Placement) -> Grid:
+    grid = placement.grid
+    return Grid.of((grid.rows, grid.columns), (grid.block_rows, grid.block_columns))
+
+
+def _require_finite(name: str, site: Site) -> None:
+    weight = inputs_by_outputs(site.layer)
+    bad = int((~torch.isfinite(weight)).sum())
+    if bad:
+        raise SpecError(
+            f"{name}: {bad} of {weight.numel()} weights are NaN or infinite; repair the "
+            "checkpoint before programming it."
+        )
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def _calibrate(model: nn.Module, layers: dict[str, AnalogLayer], samples: Samples) -> None:
+    """Run the digital model once; every layer takes its ranges as its input passes by."""
+    waiting = dict(layers)
+    hooks = []
+    for name, site in find_sites(model).items():
+        if name in layers:
+            hooks.append(site.layer.register_forward_pre_hook(_taker(name, waiting)))
+    try:
+        with _evaluating(model):
+            model(**samples) if isinstance(samples, Mapping) else model(*samples)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if waiting:
+        raise SpecError(
+            f"the samples never reach {', '.join(map(repr, waiting))}, whose converters have to "
+            "be calibrated: give samples that use every layer."
+        )
+
+
+def _taker(name: str, waiting: dict[str, AnalogLayer]) -> Any:
+    def take(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
+        layer = waiting.pop(name, None)
+        if layer is not None:
+            layer.calibrate(_thinned(args[0], module))
+
+    return take
+
+
+def _thinned(x: torch.Tensor, module: nn.Module) -> torch.Tensor:
+    if isinstance(module, nn.Conv2d):
+        return x[:1]
+    flat = x.reshape(-1, x.shape[-1])
+    return flat[:: max(1, len(flat) // SAMPLE_VECTORS)][:SAMPLE_VECTORS]

@@ -1,0 +1,159 @@
+"""One programmed copy of one weight: how it is read, and its operands for either path."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from cimsim.crossbar import Grid, Readout, program
+from cimsim.functional.hardware import Hardware
+from cimsim.kernels.philox import normals
+from cimsim.mvm import Mvm, _adc_full_scale, _converter
+from cimsim.operands import TileRow, tile_row
+from cimsim.periphery import Dac
+
+F32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How every copy of a weight is cut, programmed and read."""
+
+    hardware: Hardware
+    grid: Grid
+    t_s: float
+    compensate: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Ranges:
+    """Converter ranges of one copy: the DAC and, by row of tiles and slice, the ADCs."""
+
+    dac: Dac
+    full_scale_TS: F32
+
+
+def seed_for(seed: int, weight: str, replica: int) -> int:
+    """64-bit seed of one copy of a weight; `seed` is that of the chip."""
+    text = f"{seed} {replica} {weight}".encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "little")
+
+
+def read_out(weight_KN: torch.Tensor, recipe: Recipe, seed: int) -> Readout:
+    """Program a copy from its seed and read it at the recipe's time."""
+    hardware = recipe.hardware
+    weight = weight_KN.detach().to("cpu", torch.float32).numpy()
+    bar = program(
+        weight, recipe.grid, hardware.coding, hardware.device,
+        seed=seed, wires=hardware.wires, keep_cells=False,
+    )  # fmt: skip
+    return bar.read(recipe.t_s, read_noise=hardware.read_noise, compensate=recipe.compensate)
+
+
+def find_ranges(readout: Readout, hardware: Hardware, samples_BK: F32 | None) -> Ranges:
+    """Converter ranges, from sample inputs where they are calibrated."""
+    dac, adc = hardware.dac, hardware.adc
+    if dac.range == "calibrated" and samples_BK is not None:
+        dac = dac.calibrated(samples_BK)
+    built = Mvm.build(readout, dac, adc, samples_BK)
+    return Ranges(built.dac, built.full_scale_TS)
+
+
+def kernel_operands(readout: Readout, hardware: Hardware, ranges: Ranges | None) -> Mvm:
+    """The copy for the numerical kernels, without the conductances they were laid out from."""
+    nothing = np.empty((0, 0, 0), np.float32)
+    lean = replace(readout, steps_SKN=nothing)
+    if ranges is None:
+        return replace(Mvm.build(readout, hardware.dac, hardware.adc), readout=lean)
+    tiles: tuple[TileRow, ...] = tuple(
+        tile_row(readout, ranges.dac, t) for t in range(len(readout.gain_TN))
+    )
+    plain = Mvm(lean, ranges.dac, hardware.adc, tiles, ranges.full_scale_TS, ())
+    converters = tuple(_converter(plain, t, row) for t, row in enumerate(ranges.full_scale_TS))
+    return replace(plain, converters=converters)
+
+
+@dataclass(frozen=True, eq=False)
+class TorchOperands:
+    """The copy as tensors: `steps_KSN` and the rest of a `Readout`, converter ranges."""
+
+    hardware: Hardware
+    dac: Dac
+    rows: tuple[slice, ...]
+    steps_KSN: torch.Tensor
+    variance_KSN: torch.Tensor | None
+    gain_TN: torch.Tensor
+    offset_TN: torch.Tensor
+    significance_S: torch.Tensor
+    full_scale_TS: torch.Tensor
+    has_offset: bool
+
+    @property
+    def unit(self) -> float:
+        """A full input on one cell at g_max, in DAC codes times steps."""
+        coding = self.hardware.coding
+        return coding.g_max_uS / coding.step_uS * self.dac.pulse_max
+
+
+def torch_operands(
+    readout: Readout, hardware: Hardware, ranges: Ranges | None, device: torch.device
+) -> TorchOperands:
+    """The copy as tensors on `device`."""
+    if ranges is None:
+        ranges = _plain_ranges(readout, hardware)
+
+    def tensor(array: F32) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+    spread = readout.variance_SKN
+    return TorchOperands(
+        hardware,
+        ranges.dac,
+        tuple(readout.grid.row_tiles()),
+        tensor(readout.steps_SKN.transpose(1, 0, 2)),
+        None if spread is None else tensor(spread.transpose(1, 0, 2)),
+        tensor(readout.gain_TN),
+        tensor(readout.offset_TN),
+        tensor(readout.significance_S),
+        tensor(ranges.full_scale_TS),
+        bool(readout.offset_TN.any()),
+    )
+
+
+def _plain_ranges(readout: Readout, hardware: Hardware) -> Ranges:
+    """Ranges that need no samples, without laying the conductances out for the kernels."""
+    tiles = tuple(TileRow(rows, None, None, None, None) for rows in readout.grid.row_tiles())
+    plain = Mvm(readout, hardware.dac, hardware.adc, tiles, np.ones((1, 1), np.float32), ())
+    if hardware.dac.range == "calibrated":
+        return Ranges(Mvm.build(readout, hardware.dac, hardware.adc).dac, plain.full_scale_TS)
+    return Ranges(hardware.dac, _adc_full_scale(plain, None))
+
+
+Normals = Callable[[int, int], torch.Tensor]
+"""Standard normals of a row of tiles (first argument) and stream p S + s, [B, N]."""
+
+
+def counted_normals(
+    seed: int, vectors: int, columns: int, first_vector: int, device: torch.device
+) -> Normals:
+    """The very numbers that the kernels draw."""
+
+    def draw(t: int, stream: int) -> torch.Tensor:
+        z = normals(seed, t, vectors, columns, stream=stream, first_vector=first_vector)
+        return torch.from_numpy(np.ascontiguousarray(z)).to(device)
+
+    return draw
+
+
+def generated_normals(vectors: int, columns: int, source: torch.Generator) -> Normals:
+    """Numbers of a torch generator, for training."""
+
+    def draw(t: int, stream: int) -> torch.Tensor:
+        return torch.randn((vectors, columns), generator=source, device=source.device)
+
+    return draw

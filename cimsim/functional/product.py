@@ -1,0 +1,210 @@
+"""The torch path of one crossbar: the same sums as `cimsim.mvm`, on any device, with gradients.
+
+Converters and noise are passed straight through: the gradient is that of the linear map of the
+cells as read, without what a converter clipped (for single-pulse, single-slice tiles; elsewhere
+saturation does not stop a gradient). Its weight gradient is that of the weight aimed at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from cimsim.functional.operands import Normals, TorchOperands
+from cimsim.periphery import Dac, code_max
+
+CHUNK = 1 << 25
+"""Column sums held at a time: bounds the scratch of bit-sliced products."""
+
+
+@dataclass
+class Counts:
+    """Conversions, those that saturated, and inputs that were clipped, since the last restart."""
+
+    conversions: int = 0
+    saturated: int = 0
+    clipped: int = 0
+
+
+def multiply(
+    x_BK: torch.Tensor,
+    weight_KN: torch.Tensor | None,
+    operands: TorchOperands,
+    normals: Normals | None,
+    counts: Counts,
+) -> torch.Tensor:
+    """Outputs [B, N] of float32 inputs; `weight_KN` receives a gradient if given."""
+    out: torch.Tensor = _Product.apply(x_BK, weight_KN, operands, normals, counts)  # type: ignore[no-untyped-call]
+    return out
+
+
+class _Product(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor | None, operands: TorchOperands,
+        normals: Normals | None, counts: Counts,
+    ) -> torch.Tensor:  # fmt: skip
+        code, step, inside = to_codes(x, operands.dac, counts)
+        keep = x.requires_grad and len(operands.significance_S) == operands.dac.pulses == 1
+        out, masks = _convert_all(code, operands, normals, counts, keep)
+        out *= step[:, None]
+        if operands.has_offset:
+            for t, rows in enumerate(operands.rows):
+                total = code[:, rows].sum(1) * step
+                out -= total[:, None] * operands.offset_TN[t]
+        ctx.operands, ctx.inside, ctx.masks = operands, inside, masks
+        # Only a trained weight needs the inputs again.
+        ctx.quantised = code * step[:, None] if weight is not None else None
+        return out
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> Any:
+        (grad,) = grads
+        operands: TorchOperands = ctx.operands
+        grad_x = grad_w = None
+        if ctx.needs_input_grad[0]:
+            grad_x = torch.cat(
+                [_back(grad, operands, t, ctx.masks) for t in range(len(operands.rows))], dim=1
+            )
+            if ctx.inside is not None:
+                grad_x = grad_x * ctx.inside
+        if ctx.needs_input_grad[1]:
+            grad_w = ctx.quantised.T @ grad
+        return grad_x, grad_w, None, None, None
+
+
+def _back(
+    grad: torch.Tensor, operands: TorchOperands, t: int, masks: dict[int, torch.Tensor]
+) -> torch.Tensor:
+    rows = operands.rows[t]
+    cells = operands.steps_KSN[rows]
+    seen = cells[:, 0]
+    if cells.shape[1] > 1:
+        seen = torch.einsum("ksn,s->kn", cells, operands.significance_S)
+    scaled = grad * operands.gain_TN[t]
+    if t in masks:
+        scaled = scaled.masked_fill(masks[t], 0.0)
+    back = scaled @ seen.T
+    if operands.has_offset:
+        back = back - (grad @ operands.offset_TN[t])[:, None]
+    return back
+
+
+def to_codes(
+    x: torch.Tensor, dac: Dac, counts: Counts
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """Codes, the value of one code step for each vector, and where inputs were not clipped."""
+    if dac.bits is None:
+        return x, torch.ones(len(x), device=x.device), None
+    limit = float(code_max(dac.bits))
+    if dac.range == "token":
+        full = x.abs().amax(1)
+        full = torch.where(full > 0.0, full, torch.ones_like(full))
+    else:
+        full = torch.full((len(x),), float(dac.full_scale or 1.0), device=x.device)
+    value = x * (limit / full)[:, None]
+    inside = None
+    if dac.range != "token":
+        inside = value.abs() <= limit + 0.5
+        counts.clipped += int(inside.numel() - int(inside.sum()))
+        value = value.clamp(-limit, limit)
+    return value.round_(), full / limit, inside
+
+
+def pulses_of(code: torch.Tensor, dac: Dac) -> torch.Tensor:
+    """Pulses [B, P, K] of two's-complement codes, as in `cimsim.periphery.digits`."""
+    if dac.pulses == 1:
+        return code[:, None, :]
+    width = dac.pulse_bits or 1
+    whole = code.to(torch.int32)
+    parts = [(whole >> (width * p)) & (2**width - 1) for p in range(dac.pulses - 1)]
+    last = whole >> (width * (dac.pulses - 1))
+    parts.append(-last if width == 1 else last)
+    return torch.stack(parts, 1).to(torch.float32)
+
+
+def _pulse_weights(dac: Dac, device: torch.device) -> torch.Tensor:
+    from cimsim.periphery import pulse_weights
+
+    return torch.from_numpy(pulse_weights(dac)).to(device)
+
+
+def _convert_all(
+    code: torch.Tensor, operands: TorchOperands, normals: Normals | None, counts: Counts, keep: bool
+) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
+    vectors, columns = len(code), operands.gain_TN.shape[1]
+    slices, dac = len(operands.significance_S), operands.dac
+    out = torch.zeros((vectors, columns), device=code.device)
+    masks: dict[int, torch.Tensor] = {}
+    size = max(1, CHUNK // max(1, columns * slices * dac.pulses))
+    for t, rows in enumerate(operands.rows):
+        z = None if normals is None else _streams(normals, t, dac.pulses, slices)
+        for start in range(0, vectors, size):
+            part = slice(start, start + size)
+            drive = pulses_of(code[part, rows], dac)
+            noise = None if z is None else z[part]
+            over = _accumulate(out[part], drive, operands, t, noise, counts)
+            if keep and over is not None and vectors <= size:
+                masks[t] = over
+    if operands.hardware.adc.bits is not None:
+        counts.conversions += vectors * columns * slices * dac.pulses * len(operands.rows)
+    return out, masks
+
+
+def _streams(normals: Normals, t: int, pulses: int, slices: int) -> torch.Tensor:
+    """[B, P, S, N]."""
+    rows = [
+        torch.stack([normals(t, p * slices + s) for s in range(slices)], 1) for p in range(pulses)
+    ]
+    return torch.stack(rows, 1)
+
+
+def _accumulate(
+    out: torch.Tensor, drive: torch.Tensor, operands: TorchOperands, t: int,
+    noise: torch.Tensor | None, counts: Counts,
+) -> torch.Tensor | None:  # fmt: skip
+    """Add one row of tiles, in codes of the DAC; returns where the ADCs saturated, if at all."""
+    adc, rows = operands.hardware.adc, operands.rows[t]
+    vectors, pulses, depth = drive.shape
+    flat = drive.reshape(-1, depth)
+    cells = operands.steps_KSN[rows]
+    slices, columns = cells.shape[1:]
+    sums = (flat @ cells.reshape(depth, -1)).view(vectors, pulses, slices, columns)
+    if noise is not None:
+        sums += noise * _sigma(flat, operands, t, sums.shape)
+    gain = operands.significance_S[:, None] * operands.gain_TN[t]
+    over = None
+    if adc.bits is not None:
+        limit = code_max(adc.bits)
+        lsb = operands.full_scale_TS[t] / limit
+        sums *= (1.0 / lsb)[:, None]
+        over = _saturated(sums, limit, counts)
+        sums.clamp_(-limit, limit).round_()
+        gain = gain * lsb[:, None]
+    if pulses == slices == 1:
+        out.addcmul_(sums[:, 0, 0], gain[0])
+    else:
+        out += torch.einsum("bpsn,p,sn->bn", sums, _pulse_weights(operands.dac, out.device), gain)
+    return None if over is None else over[:, 0, 0]
+
+
+def _saturated(sums: torch.Tensor, limit: int, counts: Counts) -> torch.Tensor | None:
+    if float(sums.abs().max()) <= limit + 0.5:
+        return None
+    over = sums.abs() > limit + 0.5
+    counts.saturated += int(over.sum())
+    return over
+
+
+def _sigma(
+    flat: torch.Tensor, operands: TorchOperands, t: int, shape: torch.Size
+) -> torch.Tensor | float:
+    """Standard deviation of every column sum: output noise, and the exact sum over the cells."""
+    output = operands.hardware.adc.noise_ratio * operands.unit
+    if operands.variance_KSN is None:
+        return output
+    spread = operands.variance_KSN[operands.rows[t]]
+    variance = (flat * flat) @ spread.reshape(flat.shape[1], -1)
+    return (variance.view(shape) + output * output).sqrt_()

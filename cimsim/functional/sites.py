@@ -1,0 +1,153 @@
+"""Which modules of a torch model a mapping speaks of, and whether both belong together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from cimsim.errors import MappingError
+from cimsim.frontend.adapters import unwrap
+from cimsim.frontend.graph import clean
+from cimsim.mapping import Mapping, Placement
+from cimsim.spec import Architecture
+
+Layer = nn.Linear | Conv1D | nn.Conv2d
+SHOWN = 5
+
+
+@dataclass(frozen=True, eq=False)
+class Site:
+    """A module with a weight that multiplies activations; `name` is the weight's in a workload."""
+
+    name: str
+    path: str
+    layer: Layer
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Inputs and outputs of the crossbar that holds the weight."""
+        return inputs_by_outputs(self.layer).shape  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Unmapped:
+    """A weight that stays as it is in the converted model, and why."""
+
+    weight: str
+    why: str
+
+
+def inputs_by_outputs(layer: Layer) -> torch.Tensor:
+    """The weight as crossbars hold it, [inputs, outputs], a view."""
+    weight = layer.weight.detach()
+    return weight if isinstance(layer, Conv1D) else weight.flatten(1).T
+
+
+def find_sites(model: nn.Module) -> dict[str, Site]:
+    """Every linear layer of `model` by the name that tracing gives its weight.
+
+    Only active adapters count, and of modules that PEFT saves with an adapter only the copy in
+    use.
+    """
+    inner = unwrap(model)
+    adapters = dict(_active_adapters(inner))
+    found: dict[str, Site] = {}
+    for path, module in inner.named_modules():
+        if not isinstance(module, Layer) or ".original_module" in f".{path}":
+            continue
+        owner, _, adapter = path.rpartition(".")
+        wrapper, _, part = owner.rpartition(".")
+        if part in ("lora_A", "lora_B") and adapter not in adapters.get(wrapper, (adapter,)):
+            continue
+        name = clean(f"{path}.weight")
+        found[name] = Site(name, path, module)
+    return found
+
+
+def _active_adapters(model: nn.Module) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for path, module in model.named_modules():
+        if hasattr(module, "lora_A") and hasattr(module, "active_adapters"):
+            off = getattr(module, "disable_adapters", False) or getattr(module, "merged", False)
+            yield path, () if off else tuple(module.active_adapters)
+
+
+def check_fit(sites: dict[str, Site], mapping: Mapping, architecture: Architecture) -> None:
+    """Raise MappingError, with names, unless the three belong together."""
+    if mapping.architecture != architecture.name:
+        raise MappingError(
+            f"the mapping was made for architecture {mapping.architecture!r}, not for "
+            f"{architecture.name!r}: call build_mapping with the one that is to run the model."
+        )
+    _check_tiles(mapping, architecture)
+    _check_adapter(sites, mapping)
+    _check_names(sites, mapping)
+
+
+def _check_tiles(mapping: Mapping, architecture: Architecture) -> None:
+    rram = architecture.rram
+    for name, p in mapping.placements.items():
+        if p.unit != "rram":
+            continue
+        tile = None if rram is None else (rram.rows, rram.weight_columns)
+        block = (p.grid.block_rows, p.grid.block_columns)
+        if block != tile:
+            now = "no tiles" if tile is None else f"tiles of {tile[0]}x{tile[1]} weights"
+            raise MappingError(
+                f"the mapping cuts {name!r} for tiles of {block[0]}x{block[1]} weights, "
+                f"architecture {architecture.name!r} now has {now}: map again."
+            )
+
+
+def _check_adapter(sites: dict[str, Site], mapping: Mapping) -> None:
+    lora = [name for name in sites if ".lora_A." in name or ".lora_B." in name]
+    if lora and mapping.adaptation in ("none", "merged"):
+        lever = "merge the adapter (merge_and_unload)" if mapping.adaptation == "merged" else (
+            "disable or remove the adapter"
+        )  # fmt: skip
+        raise MappingError(
+            f"the mapping was made with adaptation {mapping.adaptation!r}, but the model carries "
+            f"{_some(lora)}: {lever}, or map for another adaptation."
+        )
+
+
+def _check_names(sites: dict[str, Site], mapping: Mapping) -> None:
+    missing = [name for name in mapping.placements if name not in sites]
+    if missing:
+        raise MappingError(
+            f"the mapping of {mapping.workload!r} places {_some(missing)}, which the model has no "
+            "linear layer for: it was made for another model, adapter or adaptation."
+        )
+    for name, p in mapping.placements.items():
+        if sites[name].shape != (p.grid.rows, p.grid.columns):
+            rows, columns = sites[name].shape
+            raise MappingError(
+                f"{name!r} is {rows}x{columns} in the model and {p.grid.rows}x{p.grid.columns} in "
+                f"the mapping of {mapping.workload!r}: it was made for another model."
+            )
+
+
+def list_unmapped(model: nn.Module, sites: dict[str, Site], mapping: Mapping) -> list[Unmapped]:
+    """Weights of two or more dimensions that the mapping gives no unit."""
+    found = []
+    for raw, tensor in unwrap(model).named_parameters(remove_duplicate=False):
+        name = clean(raw)
+        if tensor.dim() < 2 or name in mapping.placements or ".original_module." in f".{raw}":
+            continue
+        why = "not in the mapping: stays exact" if name in sites else "no linear layer: digital"
+        found.append(Unmapped(name, why))
+    return found
+
+
+def analog(mapping: Mapping) -> dict[str, Placement]:
+    """Placements on analog tiles."""
+    return {name: p for name, p in mapping.placements.items() if p.unit == "rram"}
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(repr(name) for name in islice(names, SHOWN)) + more

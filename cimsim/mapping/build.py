@@ -1,0 +1,204 @@
+"""From workload, architecture and adaptation to a Mapping, or a CapacityError that says why not."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from cimsim.adaptation import Adaptation
+from cimsim.errors import CapacityError, MappingError
+from cimsim.mapping.mappers import Mapper, OneBlockPerTile
+from cimsim.mapping.model import Grid, KvStore, Mapping, Placement, WeightUnit
+from cimsim.spec import Architecture
+from cimsim.workload import Linear, MatMul, Workload
+
+
+def build_mapping(
+    workload: Workload,
+    architecture: Architecture,
+    adaptation: Adaptation,
+    mapper: Mapper | None = None,
+) -> Mapping:
+    """Place every weight and attention operand of `workload` (as adapted) on `architecture`.
+
+    Raises MappingError when the machine lacks a unit that the workload needs, CapacityError when
+    it has too few.
+    """
+    mapper = mapper or OneBlockPerTile()
+    weights = _weights(workload, architecture, adaptation)
+    placements: dict[str, Placement] = {}
+    for unit in ("rram", "sram"):
+        placements |= _place(unit, [w for w in weights if w.unit == unit], architecture, mapper)
+    for weight in weights:
+        if weight.unit == "pmca":
+            nothing = np.zeros((1, 0, 0), np.int64)
+            grid = Grid(weight.rows, weight.columns, weight.rows, weight.columns)
+            placements[weight.name] = Placement(
+                weight.name, "pmca", weight.role, grid, nothing, nothing, nothing
+            )
+    tiles = _used(placements, "rram")
+    kv = _kv_stores(workload, architecture, _end(placements, "sram"))
+    sram = _used(placements, "sram") + sum(store.units for store in kv.values())
+    _check_capacity("rram", architecture, mapper, placements, {})
+    _check_capacity("sram", architecture, mapper, placements, kv)
+    return Mapping(
+        architecture=architecture.name,
+        workload=workload.name,
+        adaptation=adaptation.name,
+        mapper=mapper.name,
+        placements=placements,
+        kv=kv,
+        tiles_used=tiles,
+        sram_units_used=sram,
+        clusters=_clusters(placements, architecture),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Weight:
+    name: str
+    role: str
+    rows: int
+    columns: int
+    unit: WeightUnit
+
+
+def _weights(
+    workload: Workload, architecture: Architecture, adaptation: Adaptation
+) -> list[_Weight]:
+    found: dict[str, _Weight] = {}
+    for _, op in workload.ops():
+        if not isinstance(op, Linear) or op.weight in found:
+            continue
+        unit: WeightUnit = architecture.weights_on
+        if op.role != "base":
+            if adaptation.lora_unit is None:
+                raise MappingError(
+                    f"op {op.name!r} is LoRA, but adaptation {adaptation.name!r} has no place for "
+                    "it: apply the adaptation to the workload first"
+                )
+            unit = adaptation.lora_unit
+        if getattr(architecture, unit) is None:
+            raise MappingError(
+                f"{adaptation.name!r} needs a `{unit}` block for {op.name!r}, which architecture "
+                f"{architecture.name!r} lacks: choose another --adapt or add the block"
+            )
+        found[op.weight] = _Weight(op.weight, op.role, op.in_features, op.out_features, unit)
+    return list(found.values())
+
+
+def _block_shape(architecture: Architecture, unit: str) -> tuple[int, int]:
+    if unit == "rram" and architecture.rram is not None:
+        return architecture.rram.rows, architecture.rram.weight_columns
+    if unit == "sram" and architecture.sram is not None:
+        return architecture.sram.rows, architecture.sram.columns
+    raise MappingError(f"architecture {architecture.name!r} has no `{unit}` block")
+
+
+def units_per_cluster(architecture: Architecture, unit: str) -> int:
+    """Tiles (given) or SRAM units (evenly shared) that one cluster serves."""
+    if unit == "sram" and architecture.sram is not None:
+        return -(-architecture.sram.unit_count // architecture.pmca.cluster_count)
+    return architecture.pmca.tiles_per_cluster
+
+
+def _place(
+    unit: WeightUnit, weights: list[_Weight], architecture: Architecture, mapper: Mapper
+) -> dict[str, Placement]:
+    if not weights:
+        return {}
+    block = _block_shape(architecture, unit)
+    grids = [(Grid(w.rows, w.columns, *block), mapper.copies(w.name)) for w in weights]
+    arranged = mapper.arrange(grids, units_per_cluster(architecture, unit))
+    if max(int(units.max()) for units, _, _ in arranged) >= _bound(unit, architecture)[1]:
+        arranged = mapper.arrange(grids, 1)  # the gaps before whole clusters do not fit
+    return {
+        w.name: Placement(w.name, unit, w.role, grid, *arrays)
+        for w, (grid, _), arrays in zip(weights, grids, arranged, strict=True)
+    }
+
+
+def _used(placements: dict[str, Placement], unit: str) -> int:
+    arrays = [p.units.ravel() for p in placements.values() if p.unit == unit]
+    return int(np.unique(np.concatenate(arrays)).size) if arrays else 0
+
+
+def _end(placements: dict[str, Placement], unit: str) -> int:
+    """One past the highest unit index in use."""
+    return max((int(p.units.max()) + 1 for p in placements.values() if p.unit == unit), default=0)
+
+
+def _kv_stores(
+    workload: Workload, architecture: Architecture, first_unit: int
+) -> dict[str, KvStore]:
+    if architecture.attention_on != "sram":
+        return {}
+    block = _block_shape(architecture, "sram")
+    longest: dict[str, tuple[int, int, int]] = {}
+    for phase, op in workload.ops():
+        if isinstance(op, MatMul) and op.stationary_token_axis != "none":
+            last = op.at(phase.steps - 1)
+            _, k, n = longest.get(op.name, (0, 0, 0))
+            longest[op.name] = (op.stationary_batch, max(k, last.k), max(n, last.n))
+    stores: dict[str, KvStore] = {}
+    for name, (heads, k, n) in longest.items():
+        stores[name] = KvStore(name, Grid(k, n, *block), heads, first_unit)
+        first_unit += stores[name].units
+    return stores
+
+
+def _clusters(
+    placements: dict[str, Placement], architecture: Architecture
+) -> dict[str, tuple[int, int]]:
+    clusters: dict[str, tuple[int, int]] = {}
+    last = architecture.pmca.cluster_count - 1
+    for name, placement in placements.items():
+        if placement.units.size == 0:
+            continue
+        per = units_per_cluster(architecture, placement.unit)
+        low = min(int(placement.units.min()) // per, last)
+        high = min(int(placement.units.max()) // per, last)
+        clusters[name] = (low, high - low + 1)
+    return clusters
+
+
+def _check_capacity(
+    unit: WeightUnit,
+    architecture: Architecture,
+    mapper: Mapper,
+    placements: dict[str, Placement],
+    kv: dict[str, KvStore],
+) -> None:
+    field, bound = _bound(unit, architecture)
+    here = {n: p for n, p in placements.items() if p.unit == unit}
+    parts = Counter({n: int(p.units.size) for n, p in here.items()})
+    parts.update({f"{name} (K/V)": store.units for name, store in kv.items()})
+    demand = max(
+        [_end(placements, unit), *(store.first_unit + store.units for store in kv.values())]
+    )
+    if demand <= bound:
+        return
+    levers = [f"Raise {field} of {architecture.name!r}"]
+    if mapper.name != "dense":
+        levers.append("use --mapper dense")
+    if any(p.replicas > 1 for p in here.values()):
+        levers.append("lower --replicate")
+    if kv:
+        levers.append("shorten the context")
+    raise CapacityError(
+        f"mapping needs {demand} units, {field} is {bound} ({demand - bound} short).",
+        unit=field,
+        demand=demand,
+        bound=bound,
+        largest=tuple(parts.most_common(3)),
+        levers=tuple(levers),
+    )
+
+
+def _bound(unit: WeightUnit, architecture: Architecture) -> tuple[str, int]:
+    """Field and number of the units that the machine has."""
+    if unit == "rram":
+        return "rram.tile_count", 0 if architecture.rram is None else architecture.rram.tile_count
+    return "sram.unit_count", 0 if architecture.sram is None else architecture.sram.unit_count

@@ -1,0 +1,34 @@
+"""Device models: how conductances are programmed, drift and are read.
+
+Every model is a frozen dataclass with the verbs of `Device`; a user's own class with the same
+verbs works wherever these do, and measurements go in as a `Table`.
+"""
+
+from cimsim.noise.catalog import KINDS, device_from_json, device_to_json, load_device
+from cimsim.noise.faults import Retention, StuckAt
+from cimsim.noise.gaussian import Gaussian, Ideal, ReadNoise
+from cimsim.noise.pcm import PCM
+from cimsim.noise.protocol import Cells, Device, Target, snapshot
+from cimsim.noise.rram import CmoHfox, NeuRRAM, Table
+from cimsim.noise.verify import WriteVerify
+
+__all__ = [
+    "KINDS",
+    "PCM",
+    "Cells",
+    "CmoHfox",
+    "Device",
+    "Gaussian",
+    "Ideal",
+    "NeuRRAM",
+    "ReadNoise",
+    "Retention",
+    "StuckAt",
+    "Table",
+    "Target",
+    "WriteVerify",
+    "device_from_json",
+    "device_to_json",
+    "load_device",
+    "snapshot",
+]

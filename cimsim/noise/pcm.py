@@ -1,0 +1,109 @@
+"""Phase-change memory: programming noise, drift with a spread of exponents, 1/f read noise.
+
+Constants: the fit of Nandakumar et al. (ICECS 2019) to one million devices as published in
+aihwkit's PCMLikeNoiseModel, with which this model agrees in mean and standard deviation.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from cimsim.noise.protocol import (
+    F32,
+    Cells,
+    Target,
+    noise_like,
+    require_number,
+    require_physical,
+    require_time,
+)
+
+FIT_G_MAX_uS = 25.0
+"""Conductance range of the fit; programming noise scales with g_max from there."""
+PROGRAMMING_uS = (0.26348, 1.9650, -1.1731)
+"""Programming standard deviation at 25 uS: coefficients of 1, x, x^2 with x = g / g_max."""
+T0_s = 20.0
+"""Time of the first read after programming, the origin of drift."""
+READ_s = 250e-9
+"""Duration of a read in the 1/f fit."""
+EXPONENT_MEAN = (0.0244, -0.0155, 0.049, 0.1)
+"""Mean drift exponent: constant, slope in ln x, lower and upper clip."""
+EXPONENT_SIGMA = (-0.0059, -0.0125, 0.008, 0.045)
+"""Spread of the drift exponent: constant, slope in ln x, lower and upper clip."""
+FLICKER = (0.0088, 0.65, 1e-3, 0.2)
+"""1/f amplitude min(0.2, 0.0088 / max(1e-3, x^0.65)): factor, power, floor, ceiling."""
+LOWEST_X = 1e-7
+"""Below this relative conductance the logarithm of x is held."""
+
+
+@dataclass(frozen=True)
+class PCM:
+    """Phase-change cells; each of the scales switches one effect off (0) or exaggerates it.
+
+    program: N(g, sigma_prog(x)) clipped at 0 uS, and a drift exponent nu = |N(mu(x), s(x))| a
+    device, x = g_target / g_max. drift: g ((t + t0) / t0)^-nu. read: standard deviation
+    g Q(x_programmed) sqrt(ln((t + t0 + t_read) / (2 t_read))); this low-frequency noise moves
+    slowly, so evaluations draw it once a read-out (`snapshot`), not once an MVM. Time 0 is t0
+    after programming: no drift yet, but programming and read noise.
+    """
+
+    programming_scale: float = 1.0
+    drift_scale: float = 1.0
+    read_scale: float = 1.0
+    name: ClassVar[str] = "pcm"
+
+    def __post_init__(self) -> None:
+        for scale in ("programming_scale", "drift_scale", "read_scale"):
+            require_number(self.name, scale, getattr(self, scale), 0.0, math.inf)
+
+    def program(self, target: Target, rng: np.random.Generator) -> Cells:
+        """Noisy conductances; trait `exponent` is the drift exponent of every device."""
+        require_physical(target, self.name)
+        x = target.g_uS / np.float32(target.g_max_uS)
+        sigma = programming_sigma_ratio(x) * np.float32(self.programming_scale * target.g_max_uS)
+        g_uS = np.maximum(target.g_uS + sigma * noise_like(x, rng), np.float32(0.0))
+        mean, spread = exponent_statistics(x)
+        exponent = np.abs(mean + spread * noise_like(x, rng)) * np.float32(self.drift_scale)
+        return Cells(target, g_uS, {"exponent": exponent})
+
+    def drift(self, cells: Cells, t_s: float) -> F32:
+        """Conductances (uS) at `t_s`, without read noise."""
+        require_time(t_s)
+        decades = np.float32(math.log((t_s + T0_s) / T0_s))
+        return np.asarray(cells.g_uS * np.exp(-decades * cells.traits["exponent"]))
+
+    def read(self, cells: Cells, t_s: float) -> F32 | None:
+        """Standard deviation (uS) of the accumulated 1/f noise at `t_s`."""
+        if self.read_scale == 0.0:
+            return None
+        x = cells.g_uS / np.float32(cells.target.g_max_uS)
+        time_factor = math.sqrt(math.log((t_s + T0_s + READ_s) / (2.0 * READ_s)))
+        amplitude = flicker_amplitude(x) * np.float32(self.read_scale * time_factor)
+        return self.drift(cells, t_s) * amplitude
+
+
+def programming_sigma_ratio(x: F32) -> F32:
+    """Standard deviation after programming, relative to g_max, at x = g / g_max."""
+    c0, c1, c2 = (np.float32(c / FIT_G_MAX_uS) for c in PROGRAMMING_uS)
+    return c0 + x * (c1 + x * c2)
+
+
+def exponent_statistics(x: F32) -> tuple[F32, F32]:
+    """Mean and standard deviation of the drift exponent at x = g / g_max."""
+    logarithm = np.log(np.maximum(x, np.float32(LOWEST_X)))
+
+    def line(fit: tuple[float, float, float, float]) -> F32:
+        constant, slope, low, high = (np.float32(number) for number in fit)
+        return np.asarray(np.clip(constant + slope * logarithm, low, high))
+
+    return line(EXPONENT_MEAN), line(EXPONENT_SIGMA)
+
+
+def flicker_amplitude(x: F32) -> F32:
+    """Relative 1/f amplitude Q at x = g / g_max after programming."""
+    factor, power, floor, ceiling = (np.float32(number) for number in FLICKER)
+    return np.minimum(factor / np.maximum(np.abs(x) ** power, floor), ceiling)

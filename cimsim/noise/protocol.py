@@ -1,0 +1,117 @@
+"""What a device model is: cells are programmed once, then drift, and every read adds noise.
+
+Conductances are float32 in uS, times float seconds since programming. Arrays end in the rows and
+columns of one tile, [..., R, C]; axes before them (slices, the two cells of a differential pair)
+belong to the same tile. Random numbers come from the generator that is passed in.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from cimsim.errors import SpecError
+
+F32 = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """Conductances that a tile is to hold, with the scales a device model may refer to.
+
+    `tensor_max_uS` is the largest target magnitude in the whole weight that the tile is part of;
+    without it the tile stands for the weight.
+    """
+
+    g_uS: F32
+    g_max_uS: float
+    tensor_max_uS: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.g_uS.ndim < 2:
+            raise SpecError(f"a target ends in rows and columns, got shape {self.g_uS.shape}.")
+        if not np.isfinite(self.g_uS).all():
+            raise SpecError("target conductances must be finite, some are NaN or infinite.")
+        if not (math.isfinite(self.g_max_uS) and self.g_max_uS > 0.0):
+            raise SpecError(f"g_max_uS must be above 0 uS, got {self.g_max_uS}.")
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """One tile after programming; never changes, so any later time can be asked for.
+
+    `g_uS` holds the conductances right after programming, `traits` what was drawn for each device
+    along with them (a drift exponent, a pulse count), `inner` the cells of a wrapped model.
+    """
+
+    target: Target
+    g_uS: F32
+    traits: Mapping[str, F32] = field(default_factory=dict)
+    inner: Cells | None = None
+
+    def inside(self) -> Cells:
+        """The cells of the wrapped model; raises SpecError where the model wraps none."""
+        if self.inner is None:
+            raise SpecError("these cells were programmed by a model that wraps no other.")
+        return self.inner
+
+
+class Device(Protocol):
+    """A device model; three physical verbs are all a user's own model needs."""
+
+    @property
+    def name(self) -> str:
+        """Name in reports."""
+
+    def program(self, target: Target, rng: np.random.Generator) -> Cells:
+        """Conductances at time 0 and the traits that later times need."""
+
+    def drift(self, cells: Cells, t_s: float) -> F32:
+        """Conductances (uS) that the same cells have settled to `t_s` seconds later."""
+
+    def read(self, cells: Cells, t_s: float) -> F32 | None:
+        """Standard deviation (uS) of the noise of one read at `t_s`; None for no noise."""
+
+
+def snapshot(device: Device, cells: Cells, t_s: float, rng: np.random.Generator) -> F32:
+    """One draw of all cells at `t_s`, drift and read noise together, at least 0 uS if noisy."""
+    g_uS = device.drift(cells, t_s)
+    sigma_uS = device.read(cells, t_s)
+    if sigma_uS is None:
+        return g_uS
+    noisy = g_uS + sigma_uS * rng.standard_normal(g_uS.shape, dtype=np.float32)
+    floor = 0.0 if float(cells.target.g_uS.min(initial=0.0)) >= 0.0 else -np.inf
+    return np.maximum(noisy, np.float32(floor))
+
+
+def require_time(t_s: float) -> None:
+    """Raise SpecError unless `t_s` is a finite time not before programming."""
+    if not (math.isfinite(t_s) and t_s >= 0.0):
+        raise SpecError(f"a read happens at a finite time after programming, got t = {t_s} s.")
+
+
+def require_physical(target: Target, model: str) -> None:
+    """Raise SpecError for negative targets, which real cells cannot hold."""
+    lowest = float(target.g_uS.min(initial=0.0))
+    if lowest < 0.0:
+        raise SpecError(
+            f"{model} cells hold 0 uS or more, a target asks for {lowest:g} uS; use differential "
+            "or offset coding."
+        )
+
+
+def require_number(owner: str, field_name: str, value: object, low: float, high: float) -> None:
+    """Raise SpecError unless `value` is a real number in [`low`, `high`]."""
+    real = isinstance(value, int | float) and not isinstance(value, bool)
+    if not (real and low <= float(value) <= high):  # type: ignore[arg-type]
+        raise SpecError(f"{owner}: {field_name} must lie in {low:g} .. {high:g}, got {value!r}.")
+
+
+def noise_like(g_uS: F32, rng: np.random.Generator) -> F32:
+    """Standard normals of the shape of `g_uS`, float32."""
+    return rng.standard_normal(g_uS.shape, dtype=np.float32)

@@ -1,0 +1,217 @@
+"""Resistive memory: fits to measured arrays, and tables of a user's own measurements.
+
+In all of them one standard normal is drawn a device while programming and scaled with the spread
+of the time asked for, so that one chip has one history; the correlation over time (1) is an
+assumption, the distribution at each time is the published one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
+
+import numpy as np
+
+from cimsim.errors import SpecError
+from cimsim.noise.protocol import (
+    F32,
+    Cells,
+    Target,
+    noise_like,
+    require_number,
+    require_physical,
+    require_time,
+)
+
+NEURRAM_G_MAX_uS = 40.0
+"""Conductance range of the NeuRRAM fit; its spread scales with g_max from there."""
+NEURRAM_TIMES_s = (1.0, 86_400.0, 172_800.0)
+NEURRAM_SIGMA_uS = (
+    (0.348, 16.030, -43.853, 45.393, -16.815),
+    (0.701, 22.086, -50.773, 47.095, -16.458),
+    (0.782, 20.274, -43.507, 37.062, -11.934),
+)
+"""Spread at 1 s, 1 day, 2 days: coefficients of 1, x .. x^4, x = g / g_max (aihwkit's fit to
+Wan et al., Nature 608, 2022)."""
+CMO_PROGRAMMING_uS = {2.0: (0.0112185391, 0.01129027418), 0.2: (0.00081107, 0.00106879)}
+"""Spread after programming, constant and slope in g, by acceptance window in percent
+(aihwkit ReRamCMO, CMO/HfOx cells)."""
+CMO_DECAY_uS = -0.08900206
+"""Mean shift per ln(t / s), same source."""
+CMO_SPREAD_uS = (0.41183342, 0.04201137)
+"""Spread of the shift: constant and slope in ln(t / s), same source."""
+
+
+def _between(times_s: tuple[float, ...], t_s: float) -> tuple[int, float]:
+    """Row and weight of the next row for `t_s`, linear in ln t; held beyond both ends."""
+    if t_s <= times_s[0]:
+        return 0, 0.0
+    for row, (early, late) in enumerate(pairwise(times_s)):
+        if t_s <= late:
+            return row, math.log(t_s / early) / math.log(late / early)
+    return len(times_s) - 1, 0.0
+
+
+def _relaxed(target: Target, normal: F32, sigma_uS: F32) -> F32:
+    return np.maximum(target.g_uS + sigma_uS * normal, np.float32(0.0))
+
+
+@dataclass(frozen=True)
+class NeuRRAM:
+    """Write-verified RRAM with relaxation: spread around the target at 1 s, 1 day and 2 days.
+
+    Between these times the spread is linear in ln t, before and beyond it is held (no data).
+    Conductances are clipped at 0 uS. Short-term read noise is not part of the fit; wrap the model
+    in `ReadNoise(0.01)` for the 1 % that its authors recommend.
+    """
+
+    scale: float = 1.0
+    name: ClassVar[str] = "neurram"
+
+    def __post_init__(self) -> None:
+        require_number(self.name, "scale", self.scale, 0.0, math.inf)
+
+    def program(self, target: Target, rng: np.random.Generator) -> Cells:
+        """Conductances at 1 s; trait `normal` is the deviation of each device in sigmas."""
+        require_physical(target, self.name)
+        normal = noise_like(target.g_uS, rng)
+        return Cells(target, _relaxed(target, normal, self.sigma(target, 0.0)), {"normal": normal})
+
+    def drift(self, cells: Cells, t_s: float) -> F32:
+        """Conductances (uS) after relaxation until `t_s`."""
+        return _relaxed(cells.target, cells.traits["normal"], self.sigma(cells.target, t_s))
+
+    def read(self, cells: Cells, t_s: float) -> F32 | None:
+        """No noise."""
+        return None
+
+    def sigma(self, target: Target, t_s: float) -> F32:
+        """Standard deviation (uS) around the target at `t_s`, before the clip at 0 uS."""
+        require_time(t_s)
+        row, weight = _between(NEURRAM_TIMES_s, t_s)
+        later = NEURRAM_SIGMA_uS[min(row + 1, len(NEURRAM_SIGMA_uS) - 1)]
+        pairs = zip(NEURRAM_SIGMA_uS[row], later, strict=True)
+        polynomial = [(1.0 - weight) * now + weight * then for now, then in pairs]
+        x = target.g_uS / np.float32(target.g_max_uS)
+        total = np.zeros_like(x)
+        for coefficient in reversed(polynomial):
+            total = total * x + np.float32(coefficient)
+        size = np.float32(self.scale * target.g_max_uS / NEURRAM_G_MAX_uS)
+        return np.maximum(total, np.float32(0.0)) * size
+
+
+@dataclass(frozen=True)
+class CmoHfox:
+    """CMO/HfOx RRAM: programming noise by acceptance window, decay with ln t.
+
+    program: N(g, a + b g). Decay from 1 s on (the start of the fit; earlier reads after time 0
+    take the values at 1 s): mean shift -0.089 uS ln t, spread 0.412 + 0.042 ln t uS. Clipped at
+    0 uS. The read noise of the device is not part of this fit; see `ReadNoise`.
+    """
+
+    window_percent: float = 2.0
+    name: ClassVar[str] = "cmo_hfox"
+
+    def __post_init__(self) -> None:
+        if self.window_percent not in CMO_PROGRAMMING_uS:
+            raise SpecError(
+                f"cmo_hfox: window_percent was measured for 2 and 0.2, got {self.window_percent}."
+            )
+
+    def program(self, target: Target, rng: np.random.Generator) -> Cells:
+        """Noisy conductances; trait `normal` scales the decay of each device."""
+        require_physical(target, self.name)
+        constant, slope = CMO_PROGRAMMING_uS[self.window_percent]
+        sigma = np.float32(constant) + np.float32(slope) * target.g_uS
+        g_uS = _relaxed(target, noise_like(target.g_uS, rng), sigma)
+        return Cells(target, g_uS, {"normal": noise_like(target.g_uS, rng)})
+
+    def drift(self, cells: Cells, t_s: float) -> F32:
+        """Conductances (uS) after decay until `t_s`."""
+        require_time(t_s)
+        if t_s == 0.0:
+            return cells.g_uS
+        logarithm = math.log(max(t_s, 1.0))
+        spread = np.float32(CMO_SPREAD_uS[0] + CMO_SPREAD_uS[1] * logarithm)
+        shift = np.float32(CMO_DECAY_uS * logarithm)
+        return np.maximum(cells.g_uS + shift + spread * cells.traits["normal"], np.float32(0.0))
+
+    def read(self, cells: Cells, t_s: float) -> F32 | None:
+        """No noise."""
+        return None
+
+
+@dataclass(frozen=True)
+class Table:
+    """A user's measurements: spread versus g / g_max at given times, in units of g_max.
+
+    `sigma_ratio` has one row a time and one column a level. Linear in g and in ln t between the
+    entries, held beyond them; clipped at 0 uS. Levels and times must rise strictly.
+    """
+
+    g_ratio: tuple[float, ...]
+    times_s: tuple[float, ...]
+    sigma_ratio: tuple[tuple[float, ...], ...]
+    title: str = "table"
+
+    @property
+    def name(self) -> str:
+        """The title of the table."""
+        return self.title
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "g_ratio", tuple(self.g_ratio))
+        object.__setattr__(self, "times_s", tuple(self.times_s))
+        object.__setattr__(self, "sigma_ratio", tuple(tuple(row) for row in self.sigma_ratio))
+        self._rising("g_ratio", self.g_ratio, 0.0)
+        self._rising("times_s", self.times_s, 1e-12)
+        if len(self.sigma_ratio) != len(self.times_s):
+            raise SpecError(
+                f"{self.title}: sigma_ratio has {len(self.sigma_ratio)} rows for "
+                f"{len(self.times_s)} times."
+            )
+        for row, values in enumerate(self.sigma_ratio):
+            if len(values) != len(self.g_ratio):
+                raise SpecError(
+                    f"{self.title}: sigma_ratio[{row}] has {len(values)} entries for "
+                    f"{len(self.g_ratio)} levels."
+                )
+            for column, value in enumerate(values):
+                require_number(self.title, f"sigma_ratio[{row}][{column}]", value, 0.0, math.inf)
+
+    def _rising(self, field_name: str, values: tuple[float, ...], low: float) -> None:
+        if not values:
+            raise SpecError(f"{self.title}: {field_name} is empty.")
+        for i, value in enumerate(values):
+            require_number(self.title, f"{field_name}[{i}]", value, low, math.inf)
+            if i and value <= values[i - 1]:
+                raise SpecError(
+                    f"{self.title}: {field_name} must rise strictly, but entry {i} ({value:g}) "
+                    f"follows {values[i - 1]:g}; sort the table."
+                )
+
+    def program(self, target: Target, rng: np.random.Generator) -> Cells:
+        """Conductances at the first time; trait `normal` as in the other fits."""
+        require_physical(target, self.title)
+        normal = noise_like(target.g_uS, rng)
+        return Cells(target, _relaxed(target, normal, self.sigma(target, 0.0)), {"normal": normal})
+
+    def drift(self, cells: Cells, t_s: float) -> F32:
+        """Conductances (uS) at `t_s`."""
+        return _relaxed(cells.target, cells.traits["normal"], self.sigma(cells.target, t_s))
+
+    def read(self, cells: Cells, t_s: float) -> F32 | None:
+        """No noise."""
+        return None
+
+    def sigma(self, target: Target, t_s: float) -> F32:
+        """Standard deviation (uS) around the target at `t_s`, before the clip at 0 uS."""
+        require_time(t_s)
+        row, weight = _between(self.times_s, t_s)
+        now = np.array(self.sigma_ratio[row])
+        then = np.array(self.sigma_ratio[min(row + 1, len(self.times_s) - 1)])
+        x = target.g_uS / target.g_max_uS
+        ratio = np.interp(x, self.g_ratio, (1.0 - weight) * now + weight * then)
+        return np.asarray(ratio * target.g_max_uS, np.float32)

@@ -1,0 +1,113 @@
+"""Assembler: collects actors with their meaning, charges and shared resources into a Plan."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from cimsim.program import Get, Hold, IntArray, ProgramBuilder, Put, Use, Verb
+from cimsim.schedule.graph import Graph, Stream, plain
+from cimsim.schedule.kernels import Kernel
+from cimsim.schedule.plan import ActorInfo, Charge
+from cimsim.spec import Architecture
+
+
+@dataclass(frozen=True, slots=True)
+class Timed:
+    """A Hold or Use that occupies `units` units of kind `unit`."""
+
+    verb: Hold | Use
+    unit: str
+    units: int = 1
+
+
+@dataclass
+class Assembler:
+    """State of one scheduling run; every `stage_*` module adds its actors through it."""
+
+    architecture: Architecture
+    graph: Graph
+    builder: ProgramBuilder = field(default_factory=ProgramBuilder)
+    infos: list[ActorInfo] = field(default_factory=list)
+    charges: list[Charge] = field(default_factory=list)
+    unit_counts: dict[str, int] = field(default_factory=dict)
+    block_tokens: dict[str, int] = field(default_factory=dict)
+    tcdm_bytes: dict[str, int] = field(default_factory=dict)
+    _resources: dict[str, int] = field(default_factory=dict)
+
+    def resource(self, name: str, servers: int, policy: str, unit: str | None = None) -> int:
+        """The resource `name`, made on first use; `unit` counts its servers as units."""
+        if name not in self._resources:
+            index = self.builder.resource(
+                name, servers, "round_robin" if policy == "round_robin" else "fifo"
+            )
+            self._resources[name] = index
+            if unit is not None:
+                self.unit_counts[unit] = self.unit_counts.get(unit, 0) + servers
+        return self._resources[name]
+
+    def buffer_banks(self) -> int:
+        """The global buffer's banks."""
+        spec = self.architecture.buffer
+        return self.resource("buffer", spec.banks, spec.arbitration, "buffer")
+
+    def count(self, unit: str, units: int) -> None:
+        """Add `units` to the units of a kind that the workload occupies."""
+        self.unit_counts[unit] = self.unit_counts.get(unit, 0) + units
+
+    def fifo(self, name: str, capacity: int = 1, initial: int = 0) -> int:
+        """A new buffer."""
+        return self.builder.buffer(name, capacity, initial)
+
+    def actor(
+        self, kernel: Kernel, stage: str, stream: Stream, *steps: Get | Put | Timed | None
+    ) -> None:
+        """Add an actor of `kernel` over `stream`; a step that is None is left out."""
+        given = [step for step in steps if step is not None]
+        verbs: list[Verb] = [s.verb if isinstance(s, Timed) else s for s in given]
+        self.builder.actor(f"{kernel.name}:{stage}", stream.iterations, *verbs)
+        occupies = tuple((s.unit, s.units) for s in given if isinstance(s, Timed))
+        self.infos.append(ActorInfo(kernel.name, kernel.layer, stage, occupies, stream.phase))
+
+    def charge(self, kernel: Kernel, unit: str, component: str, energy_J: list[float]) -> None:
+        """Book dynamic energy by phase; nothing is booked for zero."""
+        if any(energy_J):
+            self.charges.append(Charge(kernel.name, unit, component, tuple(energy_J)))
+
+    def per_block(
+        self, stream: Stream, varies: bool, value: Callable[[int, int, int, int], int]
+    ) -> int | IntArray:
+        """`value(phase, step, size, end)` over the iterations; one int where it is constant.
+
+        Where it does not vary with step and end it is evaluated once for each phase and size,
+        and for blocks that open a step (end == size) apart from the others.
+        """
+        if varies:
+            columns = (stream.phase, stream.step, stream.size, stream.end)
+            values = np.array([value(*b) for b in zip(*(c.tolist() for c in columns), strict=True)])
+        else:
+            opens = stream.end == stream.size
+            codes = (stream.phase * (int(stream.size.max(initial=1)) + 1) + stream.size) * 2 + opens
+            _, examples, inverse = np.unique(codes, return_index=True, return_inverse=True)
+            found = []
+            for i in examples.tolist():
+                size = int(stream.size[i])
+                found.append(value(int(stream.phase[i]), 0, size, size if opens[i] else size + 1))
+            values = np.array(found, np.int64)[inverse]
+        return plain(values)
+
+    def phase_sums(self, stream: Stream, amounts: float | IntArray | np.ndarray) -> list[float]:
+        """Sum of `amounts` (an iteration each, or the same for all) by phase."""
+        weights = np.broadcast_to(np.asarray(amounts, np.float64), stream.phase.shape)
+        sums = np.bincount(stream.phase, weights=weights, minlength=len(self.graph.steps))
+        return [float(value) for value in sums]
+
+
+def convert(values: int | IntArray, function: Callable[[int], int]) -> int | IntArray:
+    """`function` of every value, evaluated once for each that occurs."""
+    if isinstance(values, int):
+        return function(values)
+    unique, inverse = np.unique(values, return_inverse=True)
+    return np.array([function(int(value)) for value in unique], np.int64)[inverse]

@@ -1,0 +1,254 @@
+"""Builds the Plan: kernels become actors, their edges buffers, shared units resources."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from cimsim.mapping import Mapping
+from cimsim.program import Get, Put
+from cimsim.schedule.assembler import Assembler
+from cimsim.schedule.cluster_work import Demand
+from cimsim.schedule.edges import KernelEdge, feedback_counts, kernel_edges
+from cimsim.schedule.graph import Stream, build_graph, build_stream
+from cimsim.schedule.kernels import Kernel, build_kernels, causal_scores, output_elements
+from cimsim.schedule.pair import Adapter, Pair, adapter_of
+from cimsim.schedule.pipelines import Pipeline
+from cimsim.schedule.plan import Activation, Plan
+from cimsim.schedule.stages_array import add_array_kernel
+from cimsim.schedule.stages_cluster import (
+    Ports,
+    add_cluster_kernel,
+    add_lookup_kernel,
+    fitting_block,
+    pool_of,
+    tcdm_need,
+)
+from cimsim.schedule.stages_kv import add_kv_kernel
+from cimsim.spec import Architecture
+from cimsim.workload import Linear, Workload
+
+
+def build_plan(
+    workload: Workload,
+    architecture: Architecture,
+    mapping: Mapping,
+    pipeline: Pipeline,
+    *,
+    group_tiles: bool = True,
+) -> Plan:
+    """Schedule `workload` (as adapted) with `mapping` on `architecture` under `pipeline`.
+
+    `group_tiles` joins tiles of one weight that move in lock-step into one actor; the times are
+    the same without, at many times the events.
+    """
+    return _Scheduler(workload, architecture, mapping, pipeline, group_tiles).plan()
+
+
+class _Scheduler:
+    def __init__(
+        self,
+        workload: Workload,
+        architecture: Architecture,
+        mapping: Mapping,
+        pipeline: Pipeline,
+        group_tiles: bool,
+    ) -> None:
+        self.workload, self.mapping, self.pipeline = workload, mapping, pipeline
+        self.group_tiles = group_tiles
+        self.graph = build_graph(workload)
+        self.kernels = build_kernels(self.graph, architecture, mapping)
+        self.edges = kernel_edges(self.graph, self.kernels, pipeline)
+        self.into: dict[str, list[KernelEdge]] = {}
+        for edge in self.edges:
+            self.into.setdefault(edge.consumer, []).append(edge)
+        self.layer = {kernel.name: kernel.layer for kernel in self.kernels}
+        self.assembler = Assembler(architecture, self.graph)
+        self.blocks: dict[tuple[Adapter, int, int], int] = {}
+        self.direct = self._direct_edges()
+        self.causal = causal_scores(self.graph)
+        self.shared = {unit: self._shared_units(unit) for unit in ("rram", "sram")}
+
+    def plan(self) -> Plan:
+        streams = {kernel.name: self._stream(kernel) for kernel in self.kernels}
+        buffers = [
+            (edge, self.assembler.fifo(f"{edge.producer} -> {edge.consumer}", edge.capacity))
+            for edge in self.edges
+        ]
+        incoming: dict[str, list[tuple[KernelEdge, int]]] = {k.name: [] for k in self.kernels}
+        outgoing: dict[str, list[tuple[KernelEdge, int]]] = {k.name: [] for k in self.kernels}
+        for edge, buffer in buffers:
+            incoming[edge.consumer].append((edge, buffer))
+            outgoing[edge.producer].append((edge, buffer))
+        loops_in, loops_out = self._feedback(streams)
+        for kernel in self.kernels:
+            stream = streams[kernel.name]
+            gets = [
+                Get(buffer, edge.get_counts(stream))
+                for edge, buffer in incoming[kernel.name]
+                if not (edge.stationary and kernel.unit == "kv")
+            ] + loops_in.get(kernel.name, [])
+            puts = [
+                Put(buffer, edge.put_counts(stream)) for edge, buffer in outgoing[kernel.name]
+            ] + loops_out.get(kernel.name, [])
+            self._add(kernel, stream, incoming[kernel.name], outgoing[kernel.name], gets, puts)
+        self._count_units()
+        done = self.assembler
+        return Plan(
+            program=done.builder.build(),
+            phases=tuple(phase.name for phase in self.workload.phases),
+            actors=tuple(done.infos),
+            charges=tuple(done.charges),
+            activations=tuple(self._activations(buffers)),
+            unit_counts=done.unit_counts,
+            block_tokens=done.block_tokens,
+            tcdm_bytes=done.tcdm_bytes,
+        )
+
+    def _activations(self, buffers: list[tuple[KernelEdge, int]]) -> Iterator[Activation]:
+        outputs = {kernel.name: kernel.nodes[-1].any for kernel in self.kernels}
+        for edge, buffer in buffers:
+            if (edge.producer, edge.consumer) not in self.direct:
+                op = outputs[edge.producer]
+                bits = output_elements(op) / op.tokens * self.assembler.architecture.activation_bits
+                yield Activation(edge.producer, buffer, bits / 8.0)
+
+    def _add(
+        self,
+        kernel: Kernel,
+        stream: Stream,
+        incoming: list[tuple[KernelEdge, int]],
+        outgoing: list[tuple[KernelEdge, int]],
+        gets: list[Get],
+        puts: list[Put],
+    ) -> None:
+        through_buffer = not outgoing or any(
+            (edge.producer, edge.consumer) not in self.direct for edge, _ in outgoing
+        )
+        if kernel.unit in ("rram", "sram"):
+            op = kernel.nodes[0].any
+            assert isinstance(op, Linear)
+            add_array_kernel(
+                self.assembler,
+                kernel,
+                self.mapping.placements[op.weight],
+                stream,
+                self.shared[kernel.unit],
+                gets,
+                puts,
+                through_buffer=through_buffer,
+                grouped=self.group_tiles,
+            )
+        elif kernel.unit == "kv":
+            add_kv_kernel(
+                self.assembler,
+                kernel,
+                self.mapping.kv[kernel.nodes[0].name],
+                stream,
+                [(edge, buffer) for edge, buffer in incoming if edge.stationary],
+                gets,
+                puts,
+                through_buffer=through_buffer,
+            )
+        elif kernel.unit == "dram":
+            add_lookup_kernel(self.assembler, kernel, stream, gets, puts)
+        else:
+            late = {buffer for edge, buffer in incoming if self._awaited(edge, kernel)}
+            demand = Demand(
+                kernel, stream, self._fetched(kernel), self.causal, adapter_of(kernel),
+                self.pipeline.split, bool(puts),
+            )  # fmt: skip
+            inputs = [get for get in gets if get.buffer not in late]
+            awaited = [get for get in gets if get.buffer in late]
+            add_cluster_kernel(self.assembler, demand, Ports(inputs, awaited, puts))
+
+    def _awaited(self, edge: KernelEdge, kernel: Kernel) -> bool:
+        """True for what the kernel's own tile sends over its link."""
+        direct = (edge.producer, edge.consumer) in self.direct
+        return direct and self.layer[edge.producer] == kernel.layer
+
+    def _fetched(self, kernel: Kernel) -> list[KernelEdge]:
+        """Edges whose data a cluster kernel fetches by DMA."""
+        return [
+            edge
+            for edge in self.into.get(kernel.name, ())
+            if (edge.producer, edge.consumer) not in self.direct
+        ]
+
+    def _stream(self, kernel: Kernel) -> Stream:
+        tokens = kernel.tokens()
+        block = 1
+        if kernel.unit == "pmca":
+            block, need = self._block(kernel, max(tokens.values()))
+            self.assembler.block_tokens[kernel.name] = block
+            self.assembler.tcdm_bytes[kernel.name] = need
+        return build_stream(tokens, self.graph.steps, block)
+
+    def _block(self, kernel: Kernel, tokens: int) -> tuple[int, int]:
+        """Tokens of a block of a cluster kernel, and the TCDM bytes that it needs."""
+        adapter, assembler = adapter_of(kernel), self.assembler
+        if adapter is None:
+            fetched = self._fetched(kernel)
+            wanted = self.pipeline.block(kernel, tokens, None)
+            block = fitting_block(assembler, kernel, wanted, fetched)
+            return block, tcdm_need(assembler, kernel, block, fetched)
+        key = adapter, kernel.clusters[1], tokens
+        if key not in self.blocks:
+            pair = Pair(adapter, assembler.architecture, kernel.clusters[1])
+            pair.check()
+            self.blocks[key] = self.pipeline.block(kernel, tokens, pair)
+        block = self.blocks[key]
+        return block, adapter.tcdm_bytes(assembler.architecture.pmca, block)
+
+    def _direct_edges(self) -> frozenset[tuple[str, str]]:
+        """Edges from tiles or SRAM units to a cluster at home beside them."""
+        kernel = {k.name: k for k in self.kernels}
+        architecture = self.assembler.architecture
+        return frozenset(
+            (edge.producer, edge.consumer)
+            for edge in self.edges
+            if kernel[edge.producer].unit in ("rram", "sram", "kv")
+            and kernel[edge.consumer].unit == "pmca"
+            and pool_of(architecture, kernel[edge.producer].clusters[0])
+            == pool_of(architecture, kernel[edge.consumer].clusters[0])
+            and not edge.stationary
+        )
+
+    def _shared_units(self, unit: str) -> frozenset[int]:
+        """Units on which blocks of several weights, or several blocks, sit."""
+        count: Counter[int] = Counter()
+        for placement in self.mapping.placements.values():
+            if placement.unit == unit:
+                count.update(placement.units.ravel().tolist())
+        return frozenset(index for index, n in count.items() if n > 1)
+
+    def _feedback(
+        self, streams: dict[str, Stream]
+    ) -> tuple[dict[str, list[Get]], dict[str, list[Put]]]:
+        """Loops from the workload's last kernel to every kernel that starts a decode step."""
+        steps = self.graph.steps
+        if len(steps) < 2:
+            return {}, {}
+        last_op = self.workload.phases[-1].ops[-1].name
+        last = next(k for k in self.kernels if any(n.name == last_op for n in k.nodes))
+        fed = {edge.consumer for edge in self.edges for phase in edge.tokens if phase > 0}
+        gets: dict[str, list[Get]] = {}
+        puts: dict[str, list[Put]] = {last.name: []}
+        for kernel in self.kernels:
+            if kernel.name in fed or max(kernel.phases) == 0 or kernel is last:
+                continue
+            loop = self.assembler.fifo(f"next token -> {kernel.name}")
+            produced = feedback_counts(streams[last.name], last.tokens(), steps, producing=True)
+            taken = feedback_counts(streams[kernel.name], kernel.tokens(), steps, producing=False)
+            puts[last.name].append(Put(loop, produced))
+            gets[kernel.name] = [Get(loop, taken)]
+        return gets, puts
+
+    def _count_units(self) -> None:
+        assembler, mapping = self.assembler, self.mapping
+        if mapping.tiles_used:
+            assembler.count("rram", mapping.tiles_used)
+            assembler.count("adc", mapping.tiles_used)
+        if mapping.sram_units_used:
+            assembler.count("sram", mapping.sram_units_used)
+        assembler.count("link", mapping.tiles_used + mapping.sram_units_used)

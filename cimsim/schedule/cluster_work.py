@@ -1,0 +1,185 @@
+"""Work of a cluster kernel, block by block: bytes in and out, cycles, and their times."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from cimsim.program import IntArray
+from cimsim.schedule.assembler import Assembler, convert
+from cimsim.schedule.edges import KernelEdge
+from cimsim.schedule.graph import Stream
+from cimsim.schedule.kernels import Kernel, output_elements
+from cimsim.schedule.lanes import Lanes
+from cimsim.schedule.pair import Adapter
+from cimsim.schedule.work import block_elements, context, dma_ps, grows, op_cycles, size_at
+from cimsim.units import cycles_to_ps
+from cimsim.workload import Linear, MatMul, Op
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClusterWork:
+    """Times (ps) and bytes of every block; times are of one of the block's `parts`.
+
+    `early` is computed before what the tile sends has arrived, `compute` after it.
+    """
+
+    fetch: IntArray
+    early: IntArray
+    compute: IntArray
+    drain: IntArray
+    parts: IntArray
+    bytes_moved: IntArray
+
+    def of(self, picked: npt.NDArray[np.bool_]) -> ClusterWork:
+        """The work of some of the blocks."""
+        return replace(
+            self,
+            fetch=self.fetch[picked],
+            early=self.early[picked],
+            compute=self.compute[picked],
+            drain=self.drain[picked],
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Demand:
+    """What the work is made of: the kernel, its blocks, the data it fetches, how it is split."""
+
+    kernel: Kernel
+    stream: Stream
+    fetched: list[KernelEdge]
+    causal: frozenset[str]
+    adapter: Adapter | None
+    split: bool
+    stores: bool
+
+
+def cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> ClusterWork:
+    """Times and bytes of every block of a cluster kernel."""
+    architecture = assembler.architecture
+    early, late = _cycles(assembler, demand, lanes)
+    bytes_in = _bytes_in(assembler, demand, lanes)
+    bytes_out = _bytes_out(assembler, demand)
+    linear = sum(isinstance(node.any, Linear) for node in demand.kernel.nodes)
+    transfers = max(1, len(demand.fetched) + linear)
+
+    def compute_ps(cycles: int) -> int:
+        return cycles_to_ps(cycles, architecture.pmca.clock_MHz)
+
+    def dma(amount: IntArray, count: int) -> IntArray:
+        return _each(-(-amount // lanes.parts), lambda b: dma_ps(architecture, b, count))
+
+    return ClusterWork(
+        fetch=dma(bytes_in, transfers),
+        early=_each(early, compute_ps),
+        compute=_each(late, compute_ps),
+        drain=dma(bytes_out, 1),
+        parts=lanes.parts,
+        bytes_moved=bytes_in + bytes_out,
+    )
+
+
+def _each(values: IntArray, function: Callable[[int], int]) -> IntArray:
+    result = convert(values, function)
+    assert isinstance(result, np.ndarray)
+    return result
+
+
+def _varies(demand: Demand) -> bool:
+    return any(
+        grows(op, node.name in demand.causal)
+        for node in demand.kernel.nodes
+        for op in node.ops.values()
+    )
+
+
+def _cycles(assembler: Assembler, demand: Demand, lanes: Lanes) -> tuple[IntArray, IntArray]:
+    """Cycles before and after the tile's data is there, of one part of every block."""
+    stream, pmca = demand.stream, assembler.architecture.pmca
+    full = np.ones(stream.iterations, np.int64)
+    if demand.adapter is not None:
+        of_block = demand.adapter.cycles
+        first = _each(stream.size, lambda n: of_block(pmca, n)[0])
+        second = _each(stream.size, lambda n: of_block(pmca, n)[1])
+        if demand.split:
+            return first, second
+        return 0 * full, first + second
+    parts = {int(p): int(n) for p, n in zip(stream.phase, lanes.parts, strict=True)}
+
+    def cycles(p: int, s: int, n: int, e: int) -> int:
+        return sum(
+            op_cycles(node.ops[p], pmca, s, n, e, node.name in demand.causal, parts[p])
+            for node in demand.kernel.nodes
+        )
+
+    return 0 * full, full * assembler.per_block(stream, _varies(demand), cycles)
+
+
+def _bytes_in(assembler: Assembler, demand: Demand, lanes: Lanes) -> IntArray:
+    """Bytes fetched for every block: inputs, K and V, adapter weights once a lane, spills."""
+    architecture, kernel, stream = assembler.architecture, demand.kernel, demand.stream
+    pmca, adapter = architecture.pmca, demand.adapter
+
+    def values(p: int, s: int, n: int, e: int) -> int:
+        moved = sum(_edge_values(assembler, kernel, edge, p, s, n, e) for edge in demand.fetched)
+        kept = _kv_values(kernel, p, s, e) * pmca.value_bits / 8.0
+        return math.ceil(moved * architecture.activation_bits / 8.0 + kept)
+
+    full = np.ones(stream.iterations, np.int64)
+    amounts = full * assembler.per_block(stream, _varies(demand), values)
+    weights = sum(
+        node.any.in_features * node.any.out_features
+        for node in kernel.nodes
+        if isinstance(node.any, Linear)
+    )
+    held = math.ceil(weights * pmca.value_bits / 8)
+    amounts = amounts + held * (np.arange(stream.iterations) < lanes.count)
+    if adapter is None:
+        return amounts
+    if not demand.fetched:  # X is the workload's own input
+        x_bits = adapter.in_features * adapter.vectors * architecture.activation_bits
+        amounts = amounts + -(-stream.size * x_bits // 8)
+    return amounts + 2 * _each(stream.size, lambda n: adapter.spill_bytes(pmca, n))
+
+
+def _bytes_out(assembler: Assembler, demand: Demand) -> IntArray:
+    last, bits = demand.kernel.nodes[-1], assembler.architecture.activation_bits
+    full = np.ones(demand.stream.iterations, np.int64)
+    if not demand.stores:
+        return 0 * full
+
+    def amount(p: int, s: int, n: int, e: int) -> int:
+        values = block_elements(last.ops[p], s, n, e, last.name in demand.causal)
+        return math.ceil(values * bits / 8.0)
+
+    return full * assembler.per_block(demand.stream, _varies(demand), amount)
+
+
+def _edge_values(
+    assembler: Assembler, kernel: Kernel, edge: KernelEdge, p: int, s: int, n: int, e: int
+) -> float:
+    """Values fetched over `edge` for a block; the stationary operand is counted by `_kv_values`."""
+    if edge.stationary or p not in edge.tokens:
+        return 0.0
+    producer = assembler.graph.nodes[edge.producer].ops[p]
+    values = output_elements(producer.at(s)) if producer.growth else output_elements(producer)
+    consumer = kernel.nodes[0].ops[p]
+    if producer.tokens == consumer.tokens and not consumer.gathers:
+        return values * n / producer.tokens
+    return float(values) if e == n else 0.0
+
+
+def _kv_values(kernel: Kernel, p: int, s: int, e: int) -> float:
+    """Values of K or V up to the context of a block."""
+    total = 0.0
+    for node in kernel.nodes:
+        op: Op = node.ops[p]
+        if isinstance(op, MatMul) and op.stationary_token_axis != "none":
+            other = size_at(op, "n" if op.stationary_token_axis == "k" else "k", s)
+            total += op.stationary_batch * context(op, s, e) * other
+    return total

@@ -1,0 +1,93 @@
+"""Edges between kernels: which tokens pass in which iteration, on which side."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from cimsim.program import IntArray
+from cimsim.schedule.graph import Graph, Stream, plain
+from cimsim.schedule.kernels import Kernel, is_whole
+from cimsim.schedule.pipelines import Pipeline
+
+
+@dataclass(frozen=True, slots=True)
+class KernelEdge:
+    """Tokens from one kernel to another.
+
+    By phase: `tokens` produced a step and whether the consumer needs the `whole` step first.
+    """
+
+    producer: str
+    consumer: str
+    stationary: bool
+    tokens: dict[int, int]
+    whole: dict[int, bool]
+
+    @property
+    def capacity(self) -> int:
+        """Tokens that the buffer must hold: one step of the longest phase."""
+        return max(self.tokens.values())
+
+    def put_counts(self, stream: Stream) -> int | IntArray:
+        """Tokens put in each iteration of the producer's `stream`."""
+        return _put_counts(stream, tuple(self.tokens))
+
+    def get_counts(self, stream: Stream) -> int | IntArray:
+        """Tokens taken in each iteration of the consumer's `stream`."""
+        rules = ((p, tokens, self.whole[p]) for p, tokens in self.tokens.items())
+        return _get_counts(stream, tuple(rules))
+
+
+@lru_cache(maxsize=1024)
+def _put_counts(stream: Stream, phases: tuple[int, ...]) -> int | IntArray:
+    return plain(np.where(np.isin(stream.phase, phases), stream.size, 0))
+
+
+@lru_cache(maxsize=1024)
+def _get_counts(stream: Stream, rules: tuple[tuple[int, int, bool], ...]) -> int | IntArray:
+    counts = np.zeros(stream.iterations, np.int64)
+    for phase, tokens, whole in rules:
+        here = stream.phase == phase
+        counts[here] = stream.first_of_step[here] * tokens if whole else stream.size[here]
+    return plain(counts)
+
+
+def kernel_edges(graph: Graph, kernels: list[Kernel], pipeline: Pipeline) -> list[KernelEdge]:
+    """Edges between different kernels, parallel ones joined."""
+    home = {node.name: kernel for kernel in kernels for node in kernel.nodes}
+    found: dict[tuple[str, str, bool], KernelEdge] = {}
+    for edge in graph.edges:
+        source, target = home[edge.producer], home[edge.consumer]
+        if source is target:
+            continue
+        key = (source.name, target.name, edge.stationary)
+        merged = found.setdefault(
+            key, KernelEdge(source.name, target.name, edge.stationary, {}, {})
+        )
+        barrier = pipeline.is_barrier(source, target)
+        for phase in edge.phases:
+            producer = graph.nodes[edge.producer].ops[phase]
+            consumer = graph.nodes[edge.consumer].ops[phase]
+            whole = barrier or is_whole(producer, consumer, edge.stationary)
+            merged.tokens[phase] = producer.tokens
+            merged.whole[phase] = merged.whole.get(phase, False) or whole
+    return list(found.values())
+
+
+def feedback_counts(
+    stream: Stream, totals: dict[int, int], steps: tuple[int, ...], *, producing: bool
+) -> IntArray:
+    """Tokens of the loop that starts each decode step when the one before has ended.
+
+    The producer puts one at the end of every step but the last of all, the consumer takes one at
+    the start of every step after the first phase.
+    """
+    if producing:
+        total = np.array([totals.get(p, 0) for p in range(len(steps))], np.int64)[stream.phase]
+        closes = stream.end == total
+        last = (stream.phase == len(steps) - 1) & (stream.step == steps[-1] - 1)
+        return np.asarray(closes & ~last, np.int64)
+    return np.asarray((stream.phase > 0) & (stream.end == stream.size), np.int64)

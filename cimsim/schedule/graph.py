@@ -1,0 +1,180 @@
+"""The workload as one graph over all phases: an op is a node, its data a stream of tokens.
+
+Prefill and decode share the hardware: op `q_proj` of decode is the same node as in prefill, and
+its actor processes the prompt's tokens first, then one token a decode step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+from cimsim.errors import WorkloadError
+from cimsim.program import IntArray
+from cimsim.workload import MatMul, Op, Workload
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One op; `ops[p]` is its form in phase p, absent where the phase lacks it."""
+
+    name: str
+    ops: dict[int, Op]
+
+    @property
+    def any(self) -> Op:
+        """The op in its first phase."""
+        return self.ops[min(self.ops)]
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """Data from `producer` to `consumer` in some phases; `stationary` is a matmul's K or V."""
+
+    producer: str
+    consumer: str
+    stationary: bool
+    phases: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """Nodes in an order that every phase's data flow respects, and their edges."""
+
+    nodes: dict[str, Node]
+    edges: tuple[Edge, ...]
+    steps: tuple[int, ...]
+    tokens: tuple[int, ...]
+    _in: dict[str, list[Edge]] = field(default_factory=dict)
+    _out: dict[str, list[Edge]] = field(default_factory=dict)
+
+    def into(self, name: str) -> list[Edge]:
+        """Edges into `name`."""
+        return self._in.get(name, [])
+
+    def out_of(self, name: str) -> list[Edge]:
+        """Edges out of `name`."""
+        return self._out.get(name, [])
+
+
+def build_graph(workload: Workload) -> Graph:
+    """Merge the phases of `workload` on op names."""
+    ops: dict[str, dict[int, Op]] = {}
+    links: dict[tuple[str, str, bool], list[int]] = {}
+    for index, phase in enumerate(workload.phases):
+        for op in phase.ops:
+            ops.setdefault(op.name, {})[index] = op
+            for position, source in enumerate(op.inputs):
+                if source.startswith("cache:"):
+                    continue
+                stationary = (
+                    isinstance(op, MatMul) and position == 1 and op.stationary_token_axis != "none"
+                )
+                phases = links.setdefault((source, op.name, stationary), [])
+                if index not in phases:
+                    phases.append(index)
+    edges = tuple(
+        Edge(producer, consumer, stationary, tuple(phases))
+        for (producer, consumer, stationary), phases in links.items()
+    )
+    order = _order(ops, edges)
+    graph = Graph(
+        {name: Node(name, ops[name]) for name in order},
+        edges,
+        tuple(phase.steps for phase in workload.phases),
+        tuple(phase.tokens for phase in workload.phases),
+    )
+    for edge in edges:
+        graph._in.setdefault(edge.consumer, []).append(edge)
+        graph._out.setdefault(edge.producer, []).append(edge)
+    return graph
+
+
+def _order(ops: dict[str, dict[int, Op]], edges: tuple[Edge, ...]) -> list[str]:
+    """Topological order of the merged graph, first come first where it is free to choose."""
+    waiting = dict.fromkeys(ops, 0)
+    consumers: dict[str, list[str]] = {}
+    for edge in edges:
+        waiting[edge.consumer] += 1
+        consumers.setdefault(edge.producer, []).append(edge.consumer)
+    ready = [name for name, count in waiting.items() if count == 0]
+    order: list[str] = []
+    for name in ready:
+        order.append(name)
+        for consumer in consumers.get(name, ()):
+            waiting[consumer] -= 1
+            if waiting[consumer] == 0:
+                ready.append(consumer)
+    if len(order) < len(ops):
+        stuck = next(name for name, count in waiting.items() if count)
+        raise WorkloadError(
+            f"the phases order their ops differently: {stuck!r} would wait for itself; trace "
+            "both phases from the same model"
+        )
+    return order
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Stream:
+    """The iterations of an actor: blocks of consecutive tokens, step by step, phase by phase.
+
+    Arrays over iterations: `phase`, `step` within it, `size` (tokens of the block) and `end`
+    (tokens of the step done with this block).
+    """
+
+    phase: IntArray
+    step: IntArray
+    size: IntArray
+    end: IntArray
+
+    @property
+    def iterations(self) -> int:
+        """Blocks in all."""
+        return int(self.size.size)
+
+    @property
+    def first_of_step(self) -> IntArray:
+        """1 where a block opens a step."""
+        return np.asarray(self.end == self.size, np.int64)
+
+    def of(self, picked: npt.NDArray[np.bool_] | slice) -> Stream:
+        """Some of the iterations."""
+        return Stream(self.phase[picked], self.step[picked], self.size[picked], self.end[picked])
+
+
+def plain(values: IntArray) -> int | IntArray:
+    """One int where all `values` are equal."""
+    if values.size and (values.size == 1 or (values == values[0]).all()):
+        return int(values[0])
+    return values
+
+
+def build_stream(tokens: dict[int, int], steps: tuple[int, ...], block_tokens: int) -> Stream:
+    """Blocks of at most `block_tokens` over `tokens[p]` tokens in each of `steps[p]` steps.
+
+    Equal arguments give the same object.
+    """
+    return _stream(tuple(sorted(tokens.items())), steps, block_tokens)
+
+
+@lru_cache(maxsize=1024)
+def _stream(
+    tokens: tuple[tuple[int, int], ...], steps: tuple[int, ...], block_tokens: int
+) -> Stream:
+    columns: list[list[IntArray]] = [[], [], [], []]
+    for phase, count in tokens:
+        full, rest = divmod(count, block_tokens)
+        size = np.array([block_tokens] * full + ([rest] if rest else []), np.int64)
+        n = steps[phase]
+        values = (
+            np.full(size.size * n, phase, np.int64),
+            np.repeat(np.arange(n, dtype=np.int64), size.size),
+            np.tile(size, n),
+            np.tile(np.cumsum(size), n),
+        )
+        for column, value in zip(columns, values, strict=True):
+            column.append(value)
+    return Stream(*(np.concatenate(column) for column in columns))

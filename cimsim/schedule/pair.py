@@ -1,0 +1,179 @@
+"""Tile + PMCA pair: what LoRA of one layer costs on the cluster beside its tile, block by block.
+
+The tile integrates t tokens and sends X.W over its link; the cluster reads X by DMA, computes
+(X.A).B in two jobs of its matrix engine, adds X.W on its cores and writes the sum back, while the
+tile works on the next block (Li et al., AHWA-LoRA, arXiv 2411.17367). Two blocks are in flight
+without twice the space: rows of X make room for the next block's as the engine has read them.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from cimsim.costs import lora_jobs, lora_tcdm_bytes
+from cimsim.costs.sram import product_ps
+from cimsim.costs.tile import integrate_ps, load_ps, send_ps
+from cimsim.errors import CapacityError
+from cimsim.schedule.kernels import Kernel
+from cimsim.schedule.work import dma_ps, product_cycles
+from cimsim.spec import Architecture, PmcaClusters
+from cimsim.units import cycles_to_ps
+from cimsim.workload import Elementwise, Linear
+
+KIB = 1024.0
+
+
+@dataclass(frozen=True, slots=True)
+class Adapter:
+    """LoRA of one layer: X.A of in_features x rank, then .B of rank x out_features.
+
+    `vectors` are the rows of X that one token brings.
+    """
+
+    in_features: int
+    out_features: int
+    rank: int
+    vectors: int = 1
+
+    def cycles(self, pmca: PmcaClusters, tokens: int) -> tuple[int, int]:
+        """Cycles of one cluster on a block: X.A alone, then (X.A).B and the addition of X.W."""
+        rows = tokens * self.vectors
+        first, second = lora_jobs(rows, self.in_features, self.out_features, self.rank)
+        merge = math.ceil(rows * self.out_features * pmca.merge_cycles_per_element)
+        return (
+            product_cycles(pmca, 1, *first),
+            product_cycles(pmca, 1, *second) + merge + pmca.barrier_cycles,
+        )
+
+    def tcdm_bytes(self, pmca: PmcaClusters, tokens: int) -> int:
+        """TCDM bytes of a block; see `cimsim.costs.lora_tcdm_bytes`."""
+        return lora_tcdm_bytes(
+            tokens * self.vectors, self.in_features, self.out_features, self.rank, 1
+        ) * math.ceil(pmca.value_bits / 8)
+
+    def spill_bytes(self, pmca: PmcaClusters, tokens: int) -> int:
+        """Bytes of a block beyond the TCDM: written to the buffer and read back."""
+        return max(0, self.tcdm_bytes(pmca, tokens) - math.floor(pmca.tcdm_KiB * KIB))
+
+
+def adapter_of(kernel: Kernel) -> Adapter | None:
+    """The adapter that `kernel` computes on a cluster, or None for any other kernel."""
+    ops = [node.any for node in kernel.nodes]
+    if kernel.unit != "pmca" or len(ops) < 2:
+        return None
+    first, second, *rest = ops
+    if not (
+        isinstance(first, Linear)
+        and isinstance(second, Linear)
+        and first.role == "lora_a"
+        and second.role == "lora_b"
+        and all(isinstance(op, Elementwise) for op in rest)
+    ):
+        return None
+    vectors = -(-first.rows // first.tokens)
+    return Adapter(first.in_features, second.out_features, first.out_features, vectors)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pair:
+    """An adapter with the tile that it serves and the clusters that take its blocks in turn."""
+
+    adapter: Adapter
+    architecture: Architecture
+    copies: int = 1
+
+    def tile_ps(self, tokens: int) -> int:
+        """Time (ps) that the tile integrates a block."""
+        return self._array_ps() * self.adapter.vectors * tokens
+
+    def _array_ps(self) -> int:
+        machine, adapter = self.architecture, self.adapter
+        if machine.weights_on == "rram" and machine.rram is not None:
+            weights = min(adapter.out_features, machine.rram.weight_columns)
+            return integrate_ps(machine.rram, weights * machine.rram.cells_per_weight)
+        assert machine.sram is not None
+        return product_ps(machine.sram, 1)
+
+    def pmca_ps(self, tokens: int) -> int:
+        """Time (ps) that one cluster computes on a block."""
+        cycles = sum(self.adapter.cycles(self.architecture.pmca, tokens))
+        return cycles_to_ps(cycles, self.architecture.pmca.clock_MHz)
+
+    def ratio(self, tokens: int) -> float:
+        """PMCA time over tile time of a block: 1 is balance."""
+        return self.pmca_ps(tokens) / self.tile_ps(tokens)
+
+    def fits(self, tokens: int) -> bool:
+        """Whether a block fits the TCDM."""
+        return self.adapter.spill_bytes(self.architecture.pmca, tokens) == 0
+
+    def check(self) -> None:
+        """Raise CapacityError where not even one token fits the TCDM beside A and B."""
+        if self.fits(1):
+            return
+        pmca, adapter = self.architecture.pmca, self.adapter
+        need, held = adapter.tcdm_bytes(pmca, 1), math.floor(pmca.tcdm_KiB * KIB)
+        raise CapacityError(
+            f"LoRA of a {adapter.in_features}x{adapter.out_features} layer at rank {adapter.rank} "
+            f"needs {need} bytes of TCDM for a block of 1 token, pmca.tcdm_KiB gives {held} "
+            f"({need - held} short).",
+            unit="bytes of TCDM",
+            demand=need,
+            bound=held,
+            levers=(
+                f"Raise pmca.tcdm_KiB of {self.architecture.name} to {math.ceil(need / 1024)}",
+                "lower the rank",
+            ),
+        )
+
+    def makespan_ps(self, tokens: int, block: int, *, split: bool = False) -> int:
+        """Time (ps) of `tokens` through tile and cluster in blocks, in closed form.
+
+        A two-stage pipeline: a cluster starts a block when it has done its last one and the tile
+        has finished this one (with `split`: has finished before (X.A).B starts). Transfers that
+        hide behind the stages are left out. The simulation decides; this ranks blocks.
+        """
+        pmca = self.architecture.pmca
+        free = [0] * self.copies
+        tile = [0] * self.copies
+        for number, start in enumerate(range(0, tokens, block)):
+            size = min(block, tokens - start)
+            lane = number % self.copies
+            tile[lane] += self.tile_ps(size)
+            first, second = (
+                cycles_to_ps(c, pmca.clock_MHz) for c in self.adapter.cycles(pmca, size)
+            )
+            if split:
+                free[lane] = max(free[lane] + first, tile[lane]) + second
+            else:
+                free[lane] = max(free[lane], tile[lane]) + first + second
+        return max(free) + self._transfer_ps(min(block, tokens))
+
+    def _transfer_ps(self, block: int) -> int:
+        """Head and tail that nothing hides: first vector in, last one over, last block out."""
+        machine, adapter = self.architecture, self.adapter
+        bits = machine.activation_bits
+        tail = dma_ps(machine, adapter.out_features * adapter.vectors * block * bits / 8.0, 1)
+        if machine.rram is None:
+            return tail
+        link, columns = machine.tile_link, machine.rram.weight_columns
+        rows = min(adapter.in_features, machine.rram.rows)
+        outputs = min(adapter.out_features, columns)
+        return load_ps(machine.rram, link, rows) + send_ps(machine.rram, link, outputs, 1) + tail
+
+    def best_block(self, tokens: int, *, split: bool = False) -> int:
+        """The block of the least makespan that fits the TCDM; the smallest of equals.
+
+        Candidates are multiples of the engine's rows (a partly filled row of tiles costs as much
+        as a full one), or of 8 without an engine; the single token where none of them fits.
+        """
+        engine = self.architecture.pmca.matrix_engine
+        step = 8 if engine is None else engine.rows
+        step = -(-step // self.adapter.vectors)
+        candidates = [t for t in range(step, tokens + 1, step) if self.fits(t)]
+        if self.fits(tokens) and tokens not in candidates:
+            candidates.append(tokens)
+        if not candidates:
+            candidates = [t for t in range(1, min(step, tokens) + 1) if self.fits(t)]
+        return min(candidates or [1], key=lambda t: (self.makespan_ps(tokens, t, split=split), t))

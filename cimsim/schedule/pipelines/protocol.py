@@ -1,0 +1,43 @@
+"""What a pipeline strategy decides."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from cimsim.mapping import Mapper
+from cimsim.schedule.kernels import Kernel
+from cimsim.schedule.pair import Pair
+from cimsim.spec import Architecture
+from cimsim.workload import Workload
+
+
+class Pipeline(Protocol):
+    """How a run of tokens is cut into blocks, what waits for what, and on which machine.
+
+    Members are frozen values whose fields are the options of `--pipeline name:option=value`.
+    """
+
+    @property
+    def name(self) -> str:
+        """What `--pipeline` and the report call it."""
+
+    @property
+    def split(self) -> bool:
+        """True where a cluster computes X.A while the tile still integrates the block."""
+
+    def block(self, kernel: Kernel, tokens: int, pair: Pair | None) -> int:
+        """Tokens (1..tokens) that a cluster kernel handles at a time, of `tokens` a step.
+
+        `pair` is given for LoRA beside a tile: its times and its space for any block.
+        """
+
+    def is_barrier(self, producer: Kernel, consumer: Kernel) -> bool:
+        """True where `consumer` starts only after `producer` has done all tokens of a step."""
+
+    def prepare(
+        self, workload: Workload, architecture: Architecture, mapper: Mapper
+    ) -> tuple[Architecture, Mapper]:
+        """The machine and the mapper to use in place of the given ones, mostly the same.
+
+        Raises MappingError for an option that the workload cannot have.
+        """

@@ -1,0 +1,59 @@
+"""Plan: a Program with what each actor stands for and what its work costs in energy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cimsim.program import IntArray, Program
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """Dynamic energy (J) of one component of one kernel, one entry a phase."""
+
+    kernel: str
+    unit: str
+    component: str
+    energy_J: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ActorInfo:
+    """What an actor stands for.
+
+    `occupies` has one (unit, number of units) for each timed verb of the actor, in order;
+    `phase` gives the phase of each iteration.
+    """
+
+    kernel: str
+    layer: str
+    stage: str
+    occupies: tuple[tuple[str, int], ...]
+    phase: IntArray
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """Tokens of `producer` that pass through the global buffer in the program's `buffer`."""
+
+    producer: str
+    buffer: int
+    bytes_per_token: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """A scheduled workload: program, meaning and energy.
+
+    `unit_counts` says how many units of each kind the mapping uses; `block_tokens` the block that
+    each cluster kernel was given in prefill; `tcdm_bytes` what that block needs.
+    """
+
+    program: Program
+    phases: tuple[str, ...]
+    actors: tuple[ActorInfo, ...]
+    charges: tuple[Charge, ...]
+    activations: tuple[Activation, ...]
+    unit_counts: dict[str, int]
+    block_tokens: dict[str, int]
+    tcdm_bytes: dict[str, int]

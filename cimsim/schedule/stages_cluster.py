@@ -1,0 +1,184 @@
+"""Actors of kernels on clusters and of table look-ups in DRAM.
+
+A cluster kernel fetches a block by DMA, computes, and drains it, two blocks in flight (double
+buffering). Blocks of a step go round the clusters of the kernel: those beside the weight for a
+LoRA branch, the whole pool for attention and vector work. Clusters of a pool are alike, so that a
+pool is one resource with a server a cluster; with `pmca.pool_clusters` 1 the tiles of a cluster
+have it alone. Data that a tile or SRAM unit sends to a cluster at home there arrives over the
+tile's link and needs no DMA. DMA transfers reach the buffer through a port of the cluster's own,
+so that they do not queue for buffer banks.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from cimsim.costs.memory import access_energy_J, access_ps
+from cimsim.costs.tile import link_energy_J
+from cimsim.program import Get, Put, Use
+from cimsim.schedule.assembler import Assembler, Timed, convert
+from cimsim.schedule.cluster_work import ClusterWork, Demand, cluster_work
+from cimsim.schedule.edges import KernelEdge
+from cimsim.schedule.graph import Stream, plain
+from cimsim.schedule.kernels import Kernel, output_elements
+from cimsim.schedule.lanes import Lanes, lanes_of
+from cimsim.spec import Architecture
+from cimsim.workload import Embedding
+
+
+def fitting_block(
+    assembler: Assembler, kernel: Kernel, wanted: int, fetched: list[KernelEdge]
+) -> int:
+    """Half, quarter, ... of `wanted` tokens until two such blocks fit the TCDM; at least 1."""
+    room = assembler.architecture.pmca.tcdm_KiB * 1024.0
+    block = max(1, wanted)
+    while block > 1 and tcdm_need(assembler, kernel, block, fetched) > room:
+        block = max(1, block // 2)
+    return block
+
+
+def tcdm_need(assembler: Assembler, kernel: Kernel, block: int, fetched: list[KernelEdge]) -> int:
+    """TCDM bytes of two blocks (double buffering) of a kernel other than LoRA beside a tile."""
+    value_bytes = assembler.architecture.pmca.value_bits / 8.0
+    first, last = kernel.nodes[0].any, kernel.nodes[-1].any
+    per_token = output_elements(last) / last.tokens
+    for edge in fetched:
+        producer = assembler.graph.nodes[edge.producer].any if not edge.stationary else None
+        if producer is not None and edge.tokens.get(0, 0) == first.tokens:
+            per_token += output_elements(producer) / producer.tokens
+    return math.ceil(2 * block * per_token * value_bytes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ports:
+    """Tokens a cluster kernel takes and gives: `inputs` before DMA, `late` from its own tile."""
+
+    inputs: list[Get]
+    late: list[Get]
+    outputs: list[Put]
+
+
+def add_cluster_kernel(assembler: Assembler, demand: Demand, ports: Ports) -> None:
+    """Add the actors of a cluster kernel: blocks are dealt to lanes, one a cluster, and collected.
+
+    A lane is fetch, compute and drain. What the kernel's own tile sends is awaited only by the
+    compute actor, after `ClusterWork.early`.
+    """
+    kernel, stream = demand.kernel, demand.stream
+    lanes = lanes_of(kernel, stream)
+    work = cluster_work(assembler, demand, lanes)
+    if lanes.count == 1:
+        _add_lane(assembler, kernel, 0, stream, work, ports)
+    else:
+        _add_lanes(assembler, kernel, stream, work, lanes, ports)
+    _book(assembler, kernel, stream, work)
+
+
+def _add_lanes(
+    assembler: Assembler, kernel: Kernel, stream: Stream, work: ClusterWork, lanes: Lanes,
+    ports: Ports,
+) -> None:  # fmt: skip
+    """Actors that deal inputs and what the tile sends to the lanes, the lanes, and a collector."""
+    dealt: dict[str, list[Put]] = {"deal": [], "arrive": []}
+    exits = []
+    for number, lane in enumerate(lanes.lanes):
+
+        def fifo(role: str, number: int = number) -> int:
+            return assembler.fifo(f"{kernel.name}:{role}{number}", lanes.count)
+
+        entry, done = fifo("deal"), fifo("collect")
+        dealt["deal"].append(Put(entry, lane.mask))
+        exits.append(Get(done, lane.mask))
+        late = []
+        if ports.late:
+            arrived = fifo("arrive")
+            dealt["arrive"].append(Put(arrived, lane.mask))
+            late = [Get(arrived)]
+        mine = Ports([Get(entry)], late, [Put(done)])
+        _add_lane(assembler, kernel, number, lane.stream, work.of(lane.picked), mine)
+    assembler.actor(kernel, "deal", stream, *ports.inputs, *dealt["deal"])
+    if ports.late:
+        assembler.actor(kernel, "arrive", stream, *ports.late, *dealt["arrive"])
+    assembler.actor(kernel, "collect", stream, *exits, *ports.outputs)
+
+
+def _add_lane(
+    assembler: Assembler, kernel: Kernel, lane: int, stream: Stream, work: ClusterWork, ports: Ports
+) -> None:
+    """Fetch, compute and drain of one cluster's share, two blocks in flight.
+
+    A cluster with at most one block a step has nothing to overlap: one actor does it all.
+    """
+    policy = assembler.architecture.cluster_link.arbitration
+    pool, servers = pool_of(assembler.architecture, kernel.clusters[0])
+    cores = assembler.resource(f"pmca pool {pool}", servers, policy, "pmca")
+    dma = assembler.resource(f"dma pool {pool}", servers, policy, "dma")
+    early = Timed(Use(cores, plain(work.early)), "pmca") if work.early.any() else None
+    compute = Timed(Use(cores, plain(work.compute)), "pmca")
+    fetch, drain = (Timed(Use(dma, plain(t)), "dma") for t in (work.fetch, work.drain))
+    if not ports.late and _one_a_step(stream):
+        assembler.actor(
+            kernel, f"block{lane}", stream, *ports.inputs, fetch, compute, drain, *ports.outputs
+        )
+        return
+    name = f"{kernel.name}:{lane}"
+    free = assembler.fifo(f"{name}:free", 2, 2)
+    ready, done = (assembler.fifo(f"{name}:{s}", 2) for s in ("ready", "done"))
+    assembler.actor(kernel, f"fetch{lane}", stream, Get(free), *ports.inputs, fetch, Put(ready))
+    assembler.actor(
+        kernel, f"compute{lane}", stream, Get(ready), early, *ports.late, compute, Put(done)
+    )
+    assembler.actor(kernel, f"drain{lane}", stream, Get(done), drain, Put(free), *ports.outputs)
+
+
+def _one_a_step(stream: Stream) -> bool:
+    if stream.iterations == 1:
+        return True
+    return bool(((np.diff(stream.step) != 0) | (np.diff(stream.phase) != 0)).all())
+
+
+def _book(assembler: Assembler, kernel: Kernel, stream: Stream, work: ClusterWork) -> None:
+    architecture = assembler.architecture
+    active = architecture.pmca.active_power_mW * 1e-3 * 1e-12
+    seconds = assembler.phase_sums(stream, (work.early + work.compute) * work.parts)
+    assembler.charge(kernel, "pmca", "cores", [active * t for t in seconds])
+    moved = assembler.phase_sums(stream, work.bytes_moved)
+    link, buffer = architecture.cluster_link, architecture.buffer
+    assembler.charge(kernel, "link", "cluster_link", [link_energy_J(link, 8 * b) for b in moved])
+    assembler.charge(kernel, "buffer", "access", [access_energy_J(buffer, 8 * b) for b in moved])
+
+
+def pool_of(architecture: Architecture, cluster: int) -> tuple[int, int]:
+    """Number of the pool that `cluster` belongs to, and the clusters in it."""
+    size = architecture.pmca.pool_clusters
+    pool = cluster // size
+    return pool, min(size, architecture.pmca.cluster_count - pool * size)
+
+
+def add_lookup_kernel(
+    assembler: Assembler, kernel: Kernel, stream: Stream, gets: list[Get], puts: list[Put]
+) -> None:
+    """Add the actor that fetches rows of a table from DRAM into the buffer."""
+    architecture = assembler.architecture
+    ops = {p: op for p, op in kernel.nodes[0].ops.items() if isinstance(op, Embedding)}
+    channels = assembler.resource(
+        "dram", architecture.dram.channels, architecture.dram.arbitration, "dram"
+    )
+
+    def bits(p: int, s: int, n: int, e: int) -> int:
+        values = ops[p].rows * ops[p].columns * n / ops[p].tokens
+        return math.ceil(values * architecture.pmca.value_bits)
+
+    amounts = assembler.per_block(stream, False, bits)
+    fetch = convert(amounts, lambda b: access_ps(architecture.dram, b))
+    store = convert(amounts, lambda b: access_ps(architecture.buffer, b))
+    assembler.actor(
+        kernel, "look-up", stream, *gets, Timed(Use(channels, fetch), "dram"),
+        Timed(Use(assembler.buffer_banks(), store), "buffer"), *puts,
+    )  # fmt: skip
+    total = assembler.phase_sums(stream, amounts)
+    for unit, memory in (("dram", architecture.dram), ("buffer", architecture.buffer)):
+        assembler.charge(kernel, unit, "access", [access_energy_J(memory, b) for b in total])

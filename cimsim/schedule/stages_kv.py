@@ -1,0 +1,164 @@
+"""Actors of attention products on SRAM units: K or V written as tokens arrive, queries against it.
+
+Every head has units of its own, so that the time of a query does not grow with the context while
+the energy does. With grouped-query attention the queries that share a K/V head take turns.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cimsim.costs.memory import access_energy_J, access_ps
+from cimsim.costs.sram import product_energy_J, product_ps, write_energy_J, write_ps
+from cimsim.costs.tile import link_energy_J, transfer_ps
+from cimsim.mapping import KvStore
+from cimsim.program import Get, Hold, IntArray, Put, Use
+from cimsim.schedule.assembler import Assembler, Timed, convert
+from cimsim.schedule.edges import KernelEdge
+from cimsim.schedule.graph import Stream, build_stream
+from cimsim.schedule.kernels import Kernel
+from cimsim.schedule.work import context
+from cimsim.spec import SramUnits
+from cimsim.workload import MatMul
+
+
+def add_kv_kernel(
+    assembler: Assembler,
+    kernel: Kernel,
+    store: KvStore,
+    stream: Stream,
+    stationary: list[tuple[KernelEdge, int]],
+    gets: list[Get],
+    puts: list[Put],
+    *,
+    through_buffer: bool,
+) -> None:
+    """Add the write and compute actors of one attention product."""
+    written = [
+        Get(_add_writer(assembler, kernel, store, edge, buffer), edge.get_counts(stream))
+        for edge, buffer in stationary
+    ]
+    architecture = assembler.architecture
+    sram = architecture.sram
+    assert sram is not None
+    ops = {phase: _matmul(op) for phase, op in kernel.nodes[0].ops.items()}
+    banks = assembler.buffer_banks()
+    varies = any(op.causal or op.growth for op in ops.values())
+
+    def per_block(value: str) -> int | IntArray:
+        def of(phase: int, step: int, size: int, end: int) -> int:
+            return _amount(value, ops[phase], sram, architecture.activation_bits, step, size, end)
+
+        return assembler.per_block(stream, varies, of)
+
+    in_bits, out_bits, macs = per_block("in"), per_block("out"), per_block("macs")
+    compute = assembler.per_block(
+        stream, False, lambda p, s, n, e: product_ps(sram, n * _vectors(ops[p]))
+    )
+    read = convert(in_bits, lambda bits: access_ps(architecture.buffer, bits))
+    write = convert(out_bits, lambda bits: access_ps(architecture.buffer, bits))
+    port = min(store.grid.rows, store.grid.block_rows) * sram.input_bits
+    exit_bits = min(store.grid.columns, store.grid.block_columns) * sram.output_bits
+    entry, done = (assembler.fifo(f"{kernel.name}:{s}") for s in ("in", "out"))
+    link = architecture.tile_link
+    assembler.actor(
+        kernel, "read", stream, *gets, Timed(Use(banks, read), "buffer"),
+        Timed(Hold(transfer_ps(port, link)), "link", store.units), Put(entry),
+    )  # fmt: skip
+    assembler.actor(
+        kernel, "compute", stream, Get(entry), *written,
+        Timed(Hold(compute), "sram", store.units), Put(done),
+    )  # fmt: skip
+    assembler.actor(
+        kernel, "send", stream, Get(done),
+        Timed(Hold(transfer_ps(exit_bits, link)), "link", store.units),
+        Timed(Use(banks, write), "buffer") if through_buffer else None, *puts,
+    )  # fmt: skip
+    moved = np.add(in_bits, out_bits)
+    stored = np.add(in_bits, np.multiply(out_bits, int(through_buffer)))
+    for unit, component, energy in (
+        ("sram", "attention", product_energy_J(sram, 1.0) * np.asarray(macs, np.float64)),
+        ("link", "tile_link", link_energy_J(link, 1.0) * np.asarray(moved, np.float64)),
+        ("buffer", "access", access_energy_J(architecture.buffer, 1.0) * np.asarray(stored)),
+    ):
+        assembler.charge(kernel, unit, component, assembler.phase_sums(stream, energy))
+
+
+def _matmul(op: object) -> MatMul:
+    assert isinstance(op, MatMul)
+    return op
+
+
+def _vectors(op: MatMul) -> int:
+    """Query vectors a token that share one stationary head."""
+    return op.batch // op.stationary_batch * -(-op.m // op.tokens)
+
+
+def _amount(
+    what: str, op: MatMul, sram: SramUnits, activation_bits: int, step: int, size: int, end: int
+) -> int:
+    """Bits in, bits out or MACs of a block; the context of its last token for all of it."""
+    kept = context(op, step, end)
+    k = kept if op.stationary_token_axis == "k" else op.k
+    n = kept if op.stationary_token_axis == "n" else op.n
+    vectors = op.batch * -(-op.m // op.tokens) * size
+    if what == "in":
+        return vectors * k * activation_bits
+    if what == "out":
+        return vectors * n * sram.output_bits
+    return vectors * k * n
+
+
+def _add_writer(
+    assembler: Assembler, kernel: Kernel, store: KvStore, edge: KernelEdge, buffer: int
+) -> int:
+    """The actor that writes K or V rows into their units; returns the buffer it signals on."""
+    architecture = assembler.architecture
+    sram = architecture.sram
+    assert sram is not None
+    op = _matmul(kernel.nodes[0].any)
+    steps = assembler.graph.steps
+    stream = build_stream(edge.tokens, steps, 1)
+    ops = {phase: _matmul(node) for phase, node in kernel.nodes[0].ops.items()}
+    axis = op.stationary_token_axis
+    width = op.n if axis == "k" else op.k
+    grid = store.grid
+    per_unit = min(width, grid.block_columns if axis == "k" else grid.block_rows)
+
+    def rows(phase: int) -> int:
+        """Stationary rows that one iteration of the writer brings."""
+        new = getattr(ops[phase], axis) if phase == 0 else edge.tokens[phase]
+        return -(-new // edge.tokens[phase])
+
+    bits = store.heads * width
+    read = assembler.per_block(
+        stream, False,
+        lambda p, s, n, e: access_ps(
+            architecture.buffer, rows(p) * bits * architecture.activation_bits
+        ),
+    )  # fmt: skip
+    write = assembler.per_block(
+        stream, False, lambda p, s, n, e: rows(p) * write_ps(sram, per_unit)
+    )
+    signal = assembler.fifo(f"{kernel.name}:written", edge.capacity)
+    assembler.actor(
+        kernel, "write", stream, Get(buffer),
+        Timed(Use(assembler.buffer_banks(), read), "buffer"),
+        Timed(Hold(write), "sram", store.heads * max(1, -(-width // grid.block_rows))),
+        Put(signal),
+    )  # fmt: skip
+    counts = assembler.per_block(stream, False, lambda p, s, n, e: rows(p))
+    written = assembler.phase_sums(stream, counts)
+    cell_bits, moved_bits = bits * sram.weight_bits, bits * architecture.activation_bits
+    assembler.charge(
+        kernel, "sram", "kv_write", [write_energy_J(sram, cell_bits * n) for n in written]
+    )
+    assembler.charge(
+        kernel, "buffer", "access",
+        [access_energy_J(architecture.buffer, moved_bits * n) for n in written],
+    )  # fmt: skip
+    link = architecture.tile_link
+    assembler.charge(
+        kernel, "link", "tile_link", [link_energy_J(link, moved_bits * n) for n in written]
+    )
+    return signal

@@ -1,0 +1,178 @@
+"""Work of one block of tokens: values that an op touches, cycles that a cluster takes."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+from cimsim.costs import (
+    core_cycles_per_element,
+    dma_cycles,
+    elementwise_cycles,
+    matrix_engine_cycles,
+    norm_cycles,
+    reduction_cycles,
+    softmax_cycles,
+)
+from cimsim.errors import MappingError
+from cimsim.schedule.kernels import output_elements
+from cimsim.spec import Architecture, MatrixEngine, PmcaClusters
+from cimsim.units import cycles_to_ps
+from cimsim.workload import Elementwise, Linear, MatMul, Move, Norm, Op, Reduce, Softmax
+
+# assumed: these are evaluated like an exponential (the same polynomial, library or instruction),
+# with a few streamed instructions around it, in cycles of one core.
+_AROUND_EXPONENTIAL = {
+    "exp": 0.0,
+    "log": 0.0,
+    "sigmoid": 0.5,
+    "silu": 0.75,
+    "tanh": 0.5,
+    "erf": 0.5,
+    "gelu": 1.0,
+}
+
+
+def size_at(op: Op, field: str, step: int) -> int:
+    """Size `field` of `op` at `step`."""
+    return int(getattr(op, field)) + step * op.growth.get(field, 0)
+
+
+def context(op: MatMul, step: int, end: int) -> int:
+    """Stationary tokens that the block ending at token `end` of `step` multiplies with."""
+    axis = size_at(op, op.stationary_token_axis, step)
+    return axis - op.tokens + end if op.causal else axis
+
+
+def grows(op: Op, causal: bool) -> bool:
+    """True where the work of a block depends on which step or token it is."""
+    return bool(op.growth) or causal or (isinstance(op, MatMul) and op.causal)
+
+
+def block_elements(op: Op, step: int, size: int, end: int, causal: bool) -> float:
+    """Values that `op` produces for a block of `size` tokens ending at token `end` of `step`.
+
+    `causal` marks ops over causal attention scores: token i has i of them.
+    """
+    whole = output_elements(op.at(step)) if op.growth else output_elements(op)
+    share = whole * size / op.tokens
+    return share * (_causal_share(op, size, end) if causal else 1.0)
+
+
+def _causal_share(op: Op, size: int, end: int) -> float:
+    """Mean share of the scores that the tokens of a block see, earlier steps all seen."""
+    return min(1.0, (end - (size - 1) / 2.0) / op.tokens) if op.tokens > 1 else 1.0
+
+
+def function_cycles(pmca: PmcaClusters, function: str) -> float:
+    """Cycles of one core for one element; raises MappingError for an unknown function."""
+    if function in _AROUND_EXPONENTIAL:
+        return pmca.exp_cycles + _AROUND_EXPONENTIAL[function]
+    return core_cycles_per_element(function) * 4.0 / pmca.simd_width
+
+
+def most_parts(op: Op) -> int:
+    """Into how many parts the work on one token of `op` can be cut for different clusters."""
+    match op:
+        case Elementwise() | Move():
+            return max(1, op.elements // op.tokens // 64)
+        case Softmax():
+            return max(1, op.rows // op.tokens)
+        case MatMul():
+            return op.stationary_batch
+        case _:
+            return 1
+
+
+def op_cycles(
+    op: Op, pmca: PmcaClusters, step: int, size: int, end: int, causal: bool, parts: int = 1
+) -> int:
+    """Cycles that one cluster computes on a block of `op`, or on one of `parts` of it."""
+    elements = math.ceil(block_elements(op, step, size, end, causal) / parts)
+    rows = math.ceil(getattr(op, "rows", op.tokens) * size / op.tokens)
+    match op:
+        case Linear():
+            return product_cycles(pmca, 1, rows, op.in_features, op.out_features)
+        case MatMul():
+            stacked = op.batch // op.stationary_batch * math.ceil(op.m * size / op.tokens)
+            k, n = size_at(op, "k", step), size_at(op, "n", step)
+            if op.stationary_token_axis == "n":
+                n = context(op, step, end)
+            elif op.stationary_token_axis == "k":
+                k = context(op, step, end)
+            return product_cycles(pmca, math.ceil(op.stationary_batch / parts), stacked, k, n)
+        case Softmax():
+            rows = math.ceil(rows / parts)
+            return softmax_cycles(
+                elements,
+                rows,
+                pmca.cores,
+                exp_cycles=pmca.exp_cycles,
+                other_cycles=pmca.softmax_other_cycles,
+            )
+        case Norm():
+            return _norm(op, pmca, elements, rows)
+        case Elementwise():
+            each = sum(function_cycles(pmca, f) * count for f, count in op.functions.items())
+            return elementwise_cycles(elements, each, pmca.cores)
+        case Reduce():
+            return reduction_cycles(elements * op.inputs_per_output, elements, pmca.cores)
+        case Move():
+            return 0
+        case _:
+            raise MappingError(f"op {op.name!r} of kind {op.kind!r} does not run on a cluster")
+
+
+def _norm(op: Norm, pmca: PmcaClusters, elements: int, rows: int) -> int:
+    """Rows go to cores whole; fewer rows than cores are shared out, with a barrier a reduction."""
+    kind = "rms_norm" if op.norm == "rms" else "layer_norm"
+    shared = max(1, pmca.cores // rows)
+    cycles = norm_cycles(math.ceil(elements / shared), rows, pmca.cores, kind=kind)
+    return cycles + (2 * pmca.barrier_cycles if shared > 1 else 0)
+
+
+def product_cycles(pmca: PmcaClusters, count: int, m: int, n: int, k: int) -> int:
+    """Cycles of one cluster for `count` products Z[m,k] = X[m,n].W[n,k]; n inner."""
+    engine = pmca.matrix_engine
+    if engine is not None:
+        return count * (_engine_cycles(engine, m, n, k) + engine.job_cycles)
+    # One fused multiply-add a SIMD lane and cycle at the utilisation of dense Snitch kernels,
+    # about 90 % (AHWA-LoRA, arXiv 2411.17367, Methods).
+    lanes = pmca.cores * pmca.simd_width
+    return count * (math.ceil(m * n * k / (0.9 * lanes)) + pmca.barrier_cycles)
+
+
+def _engine_cycles(engine: MatrixEngine, m: int, n: int, k: int) -> int:
+    return _cached_engine_cycles(
+        m, n, k, engine.rows, engine.columns, engine.pipeline, engine.format
+    )
+
+
+@lru_cache(maxsize=1 << 16)
+def _cached_engine_cycles(
+    m: int, n: int, k: int, rows: int, columns: int, pipeline: int, number: str
+) -> int:
+    # RTL cannot run an inner dimension up to H with several tiles: pad it (zero rows).
+    n = max(n, 2 * columns)
+    return matrix_engine_cycles(
+        m, n, k, rows=rows, columns=columns, pipeline=pipeline, format=number
+    )
+
+
+def dma_ps(architecture: Architecture, total_bytes: float, transfers: int) -> int:
+    """Time (ps) of `transfers` DMA transfers of `total_bytes` in all, at the slowest of DMA, link
+    and buffer bank; 0 for nothing to move.
+    """
+    if total_bytes <= 0:
+        return 0
+    pmca, link, buffer = architecture.pmca, architecture.cluster_link, architecture.buffer
+    beat = dma_cycles(
+        math.ceil(total_bytes),
+        setup_cycles=pmca.dma_setup_cycles * transfers,
+        bytes_per_cycle=pmca.dma_bytes_per_cycle,
+    )
+    narrow = min(link.bandwidth_GBps, buffer.bandwidth_GBps)
+    body = round(total_bytes / narrow * 1e3)
+    head = round((link.hop_ns * link.hops + buffer.access_ns) * 1e3)
+    engine = cycles_to_ps(beat, pmca.clock_MHz)
+    return head + max(engine, body)

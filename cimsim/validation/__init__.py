@@ -1,0 +1,26 @@
+"""Validation: published figures beside simulated ones, one module a paper or machine.
+
+A module offers `rows() -> list[Row]`; adding one is a module and a line in `GROUPS`.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from cimsim.validation.row import Row
+
+GROUPS: dict[str, str] = {
+    "ahwa-lora": "cimsim.validation.ahwa_lora",
+    "matrix-engine": "cimsim.validation.matrix_engine",
+    "halora": "cimsim.validation.halora",
+    "machines": "cimsim.validation.machines",
+    "a100": "cimsim.validation.baseline",
+}
+"""Group name -> module with `rows()`; loaded on demand."""
+
+__all__ = ["GROUPS", "Row", "rows"]
+
+
+def rows(groups: tuple[str, ...] = ()) -> list[Row]:
+    """Rows of the groups named, or of all; raises KeyError for an unknown group."""
+    return [row for name in (groups or tuple(GROUPS)) for row in import_module(GROUPS[name]).rows()]

@@ -1,0 +1,35 @@
+"""The A100 baseline beside published latencies, powers and energies of whole models."""
+
+from __future__ import annotations
+
+from cimsim.baseline import ValidationRow, load_gpu, validate
+from cimsim.validation.row import Row
+from cimsim.validation.shipped import shipped
+
+CARDS = ("a100_sxm4_80gb", "a100_sxm4_40gb")
+_UNITS = {
+    "latency_s": "s", "mean_power_W": "W", "decode_power_W": "W", "energy_per_token_J": "J",
+}  # fmt: skip
+
+
+def rows() -> list[Row]:
+    """Every published figure of both shipped cards."""
+    found: list[Row] = []
+    for card in CARDS:
+        gpu = load_gpu(shipped(f"arch_configs/gpu/{card}.json"))
+        found += [_row(gpu.name, row) for row in validate(gpu)]
+    return found
+
+
+def _row(card: str, row: ValidationRow) -> Row:
+    what = row.quantity.rpartition("_")[0].replace("_", " ")
+    return Row(
+        group="a100",
+        quantity=f"{card.removeprefix('NVIDIA ')}, {row.case}: {what}",
+        unit=_UNITS[row.quantity],
+        published=row.published,
+        simulated=row.simulated,
+        tolerance=row.tolerance,
+        fitted=row.fitted,
+        source=f"{row.source} ({row.licence})",
+    )

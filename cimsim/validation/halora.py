@@ -1,0 +1,80 @@
+"""HaLoRA's table: energy of 512 tokens in its own accounting, and the area of three placements."""
+
+from __future__ import annotations
+
+import math
+
+from cimsim.accounting import block_energies, halora_accounting, weight_area_mm2
+from cimsim.adaptation import Unit
+from cimsim.baseline import load_gpu
+from cimsim.spec import Architecture, load_architecture
+from cimsim.validation.row import Row
+from cimsim.validation.shipped import shipped
+from cimsim.workload import Workload, load_workload
+
+TABLE = "Wu et al., HaLoRA, ACM TODAES 2026, DOI 10.1145/3801559, Table 6"
+FIGURE = "Wu et al., HaLoRA, ACM TODAES 2026, DOI 10.1145/3801559, Fig. 7"
+
+
+def rows() -> list[Row]:
+    """LLaMA-3.2-1B in paper accounting, areas of LLaMA-3.2-3B."""
+    hybrid = load_architecture(shipped("arch_configs/halora_rram_sram.json"))
+    return _energy(hybrid) + _area(hybrid)
+
+
+def llama_1b() -> Workload:
+    """What the table counts of LLaMA-3.2-1B at 512 tokens."""
+    return halora_accounting(
+        hidden=2048, intermediate=8192, layers=16, heads=32, tokens=512, rank=4,
+        name="halora_accounting_1b",
+    )  # fmt: skip
+
+
+def _row(
+    quantity: str, unit: str, source: str, published: float, simulated: float, fitted: bool
+) -> Row:
+    return Row("halora", quantity, unit, published, simulated, 0.02, fitted, source)
+
+
+def _energy(hybrid: Architecture) -> list[Row]:
+    workload = llama_1b()
+    gpu = load_gpu(shipped("arch_configs/gpu/a100_sxm4_80gb.json"))
+    a100 = gpu.estimate(workload, mode="peak-int8").energy_J
+    parts = {
+        block.kind: math.fsum(block.energy_J)
+        for block in block_energies(workload, hybrid, lora_unit="sram")
+    }
+    total = math.fsum(parts.values())
+    name = "LLaMA-3.2-1B, 512 tokens, paper accounting: "
+    return [
+        _row(name + "A100 at its int8 peak", "mJ", TABLE, 550.5, a100 * 1e3, False),
+        _row(name + "hybrid", "mJ", TABLE, 18.1, total * 1e3, True),
+        _row(name + "hybrid of A100", "%", TABLE, 3.29, 100 * total / a100, True),
+        _row(name + "RRAM share", "%", FIGURE, 72.83, 100 * parts["base"] / total, True),
+        _row(name + "LoRA share", "%", FIGURE, 0.54, 100 * parts["lora"] / total, True),
+    ]
+
+
+def areas_mm2(workload: Workload) -> dict[str, float]:
+    """Area of the arrays that hold the weights of `workload`, by placement."""
+    placed: dict[str, Unit] = {
+        "halora_rram_only": "rram", "halora_rram_sram": "sram", "halora_sram_only": "sram",
+    }  # fmt: skip
+    found = {
+        name: weight_area_mm2(workload, load_architecture(shipped(f"arch_configs/{name}.json")), on)
+        for name, on in placed.items()
+    }
+    return {name: math.fsum(parts.values()) for name, parts in found.items()}
+
+
+def _area(hybrid: Architecture) -> list[Row]:
+    workload = load_workload(shipped("workloads/llama3.2_3b_r4_p512_d128.json"))
+    area = areas_mm2(workload)
+    one = area["halora_rram_only"]
+    name = "LLaMA-3.2-3B, arrays that hold weights, RRAM-only = 1: "
+    return [
+        _row(name + "hybrid", "", TABLE, 1.011, area[hybrid.name] / one, False),
+        Row("halora", name + "hybrid's surplus", "%", 1.1, 100 * (area[hybrid.name] / one - 1.0),
+            0.1, False, TABLE),
+        _row(name + "SRAM-only", "", TABLE, 10.0, area["halora_sram_only"] / one, True),
+    ]  # fmt: skip

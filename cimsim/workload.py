@@ -1,0 +1,314 @@
+"""Workload: a transformer as typed operations over token streams, one graph per phase.
+
+A phase is run `steps` times; each run processes `tokens` new tokens (prefill: one step of the
+whole prompt; decode: one step a generated token). An op of a phase carries its whole size for
+the *first* step; `growth` says by how much a size grows with each further step (the KV cache).
+
+Token streams. `Op.tokens` says how often the op runs within a step: once a token (the phase's
+token count, rows are then split evenly over them) or once a step (1). Token i of an op needs
+token i of every input that streams as well; all tokens of it where the consumer runs once a
+step or `gathers`; and the whole of an input that itself runs once a step. The stationary
+operand of a matmul (`inputs[1]`) is the exception: all of its tokens are needed, or only those
+up to i where the matmul is `causal`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from cimsim.errors import WorkloadError
+from cimsim.files import describe_validation, load_json, write_text
+
+FORMAT = 1
+Role = Literal["base", "lora_a", "lora_b"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class _Op(_Frozen):
+    name: str = Field(description="unique in its phase; equal in every phase for the same op")
+    inputs: tuple[str, ...] = Field(
+        description="names of producing ops in this phase; `cache:NAME` for rows that op NAME "
+        "left in the KV cache in an earlier phase; empty for the phase's own input"
+    )
+    tokens: PositiveInt = Field(description="runs a step: the phase's token count, or 1")
+    gathers: bool = Field(default=False, description="needs all tokens of its inputs first")
+    growth: dict[str, int] = Field(
+        default_factory=dict, description="increase of a size field with each further step"
+    )
+
+    def at(self, step: int) -> Self:
+        """The same op with its sizes at `step` (0 is the first); `growth` is emptied."""
+        if not self.growth:
+            return self
+        sizes = {key: getattr(self, key) + step * by for key, by in self.growth.items()}
+        return self.model_copy(update={**sizes, "growth": {}})
+
+    @model_validator(mode="after")
+    def _growth_names_sizes(self) -> Self:
+        for key in self.growth:
+            size = getattr(self, key, None)
+            if not isinstance(size, int) or isinstance(size, bool) or key == "tokens":
+                raise ValueError(f"growth of {key!r}, which is no size of a {type(self).__name__}")
+        return self
+
+
+class Linear(_Op):
+    """rows x in_features times a weight; a convolution with stride = kernel is one as well."""
+
+    kind: Literal["linear"] = "linear"
+    weight: str = Field(description="parameter name")
+    rows: PositiveInt
+    in_features: PositiveInt
+    out_features: PositiveInt
+    bias: bool = False
+    role: Role = "base"
+    adapts: str | None = Field(default=None, description="base op that a lora_a/lora_b belongs to")
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one step."""
+        return self.rows * self.in_features * self.out_features
+
+
+class MatMul(_Op):
+    """batch x (m x k) times batch x (k x n), both operands activations; inputs[1] is stationary.
+
+    `stationary_batch` counts the distinct stationary matrices: with grouped-query attention
+    several of the `batch` products share one K or V.
+    """
+
+    kind: Literal["matmul"] = "matmul"
+    batch: PositiveInt
+    m: PositiveInt
+    k: PositiveInt
+    n: PositiveInt
+    stationary_batch: PositiveInt
+    stationary_token_axis: Literal["k", "n", "none"] = Field(
+        description="axis of the stationary operand that runs over tokens: n for Q.K^T, k for P.V"
+    )
+    causal: bool = False
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one step, the masked half of a causal product included."""
+        return self.batch * self.m * self.k * self.n
+
+
+class Softmax(_Op):
+    """Softmax over the last axis."""
+
+    kind: Literal["softmax"] = "softmax"
+    rows: PositiveInt
+    columns: PositiveInt
+    causal: bool = False
+
+
+class Norm(_Op):
+    """Layer, RMS or group normalisation over the last axis, with its affine part."""
+
+    kind: Literal["norm"] = "norm"
+    norm: Literal["layer", "rms", "group"]
+    rows: PositiveInt
+    columns: PositiveInt
+
+
+class Elementwise(_Op):
+    """A chain of elementwise functions over `elements` outputs.
+
+    `functions` counts the applications of each (add, mul, silu, gelu, tanh, ...): a decomposed
+    GELU is one op with several functions.
+    """
+
+    kind: Literal["elementwise"] = "elementwise"
+    elements: PositiveInt
+    functions: dict[str, PositiveInt]
+
+
+class Embedding(_Op):
+    """A table look-up of `rows` rows of `columns` values."""
+
+    kind: Literal["embedding"] = "embedding"
+    weight: str
+    rows: PositiveInt
+    columns: PositiveInt
+
+
+class Reduce(_Op):
+    """Sum, mean, maximum or minimum of `inputs_per_output` values for each of `elements`."""
+
+    kind: Literal["reduce"] = "reduce"
+    function: Literal["sum", "mean", "max", "min", "argmax", "var"]
+    elements: PositiveInt
+    inputs_per_output: PositiveInt
+
+
+class Move(_Op):
+    """Data movement without arithmetic: select, concatenate, pad, copy, cache append."""
+
+    kind: Literal["move"] = "move"
+    elements: PositiveInt
+
+
+Op = Annotated[
+    Linear | MatMul | Softmax | Norm | Elementwise | Embedding | Reduce | Move,
+    Field(discriminator="kind"),
+]
+
+
+class Parameter(_Frozen):
+    """A stored tensor; `tied_to` names the parameter whose storage it shares."""
+
+    name: str
+    shape: tuple[NonNegativeInt, ...]
+    role: Literal["base", "lora_a", "lora_b", "embedding", "bias", "norm", "other"] = "base"
+    tied_to: str | None = None
+
+    @property
+    def size(self) -> int:
+        """Number of values."""
+        size = 1
+        for extent in self.shape:
+            size *= extent
+        return size
+
+
+class Adapter(_Frozen):
+    """The LoRA adapter that the workload was traced with."""
+
+    kind: Literal["lora"] = "lora"
+    rank: PositiveInt
+    alpha: float
+    targets: tuple[str, ...]
+    parameter_count: PositiveInt
+
+
+class Phase(_Frozen):
+    """One graph, run `steps` times with `tokens` new tokens each."""
+
+    name: Literal["prefill", "decode"]
+    tokens: PositiveInt
+    steps: PositiveInt = 1
+    ops: tuple[Op, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        seen: set[str] = set()
+        for op in self.ops:
+            if op.name in seen:
+                raise ValueError(f"phase {self.name}: two ops are named {op.name!r}")
+            for source in op.inputs:
+                if not source.startswith("cache:") and source not in seen:
+                    raise ValueError(
+                        f"phase {self.name}: op {op.name!r} reads {source!r}, which is not an "
+                        "earlier op of the phase"
+                    )
+            seen.add(op.name)
+        return self
+
+    def macs(self, step: int | None = None) -> int:
+        """Multiply-accumulates of one step, or of all steps."""
+        steps = range(self.steps) if step is None else (step,)
+        return sum(
+            op.at(s).macs for op in self.ops if isinstance(op, Linear | MatMul) for s in steps
+        )
+
+
+class Workload(_Frozen):
+    """A model with its adapter, traced into phases of typed ops."""
+
+    format: Literal[1] = 1
+    name: str
+    origin: dict[str, str | int | float | bool] = Field(description="how the file was made")
+    architecture: str = Field(description="model class, e.g. LlamaForCausalLM")
+    parameters: tuple[Parameter, ...]
+    adapter: Adapter | None = None
+    accounting: Literal["true", "paper"] = "true"
+    phases: tuple[Phase, ...]
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [phase.name for phase in self.phases]
+        if names not in (["prefill"], ["prefill", "decode"]):
+            raise ValueError(f"phases must be prefill, or prefill and decode, not {names}")
+        known = {parameter.name for parameter in self.parameters}
+        for parameter in self.parameters:
+            if parameter.tied_to is not None and parameter.tied_to not in known:
+                raise ValueError(
+                    f"parameter {parameter.name!r} is tied to {parameter.tied_to!r}, "
+                    "which is not listed"
+                )
+        self._check_cache()
+        for phase, op in self.ops():
+            if isinstance(op, Linear | Embedding) and op.weight not in known:
+                raise ValueError(
+                    f"phase {phase.name}: op {op.name!r} uses parameter {op.weight!r}, "
+                    "which is not listed"
+                )
+        return self
+
+    def _check_cache(self) -> None:
+        """The KV cache is read in decode only, and holds rows of ops of the prefill."""
+        first, *later = self.phases
+        filled = {f"cache:{op.name}" for op in first.ops} if later else set()
+        for phase, op in self.ops():
+            for source in op.inputs:
+                if source.startswith("cache:") and (phase is first or source not in filled):
+                    raise ValueError(
+                        f"phase {phase.name}: op {op.name!r} reads {source!r}, but no op of an "
+                        "earlier phase has that name"
+                    )
+
+    def ops(self) -> Iterator[tuple[Phase, Op]]:
+        """Every op of every phase with its phase."""
+        for phase in self.phases:
+            for op in phase.ops:
+                yield phase, op
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of all phases and steps."""
+        return sum(phase.macs() for phase in self.phases)
+
+    @property
+    def parameter_count(self) -> int:
+        """Stored values without the adapter, tied tensors once."""
+        return sum(
+            p.size
+            for p in self.parameters
+            if p.tied_to is None and p.role not in ("lora_a", "lora_b")
+        )
+
+
+def load_workload(path: str | Path) -> Workload:
+    """Read a workload file; raises WorkloadError naming the file and the field."""
+    data = load_json(path, WorkloadError, "workload")
+    try:
+        return Workload.model_validate(data)
+    except ValidationError as error:
+        raise WorkloadError(describe_validation(path, error)) from None
+
+
+def save_workload(workload: Workload, path: str | Path) -> None:
+    """Write `workload` as JSON, completely or not at all; raises WorkloadError if it cannot."""
+    data = workload.model_dump(mode="json", exclude_defaults=True)
+    data["format"] = FORMAT
+    for phase, dumped in zip(workload.phases, data["phases"], strict=True):
+        for op, entry in zip(phase.ops, dumped["ops"], strict=True):
+            entry["kind"] = op.kind
+    write_text(path, json.dumps(data, indent=None, separators=(",", ":")) + "\n", WorkloadError)

@@ -1,0 +1,242 @@
+"""The command line: every verb, and one wrong input for each right one."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from cimsim import cli
+
+ROOT = Path(__file__).parent.parent
+HALORA = ROOT / "arch_configs" / "halora_rram_sram.json"
+AHWA = ROOT / "arch_configs" / "ahwa_pcm_pmca.json"
+BERT = ROOT / "workloads" / "bert_base_r8_s320.json"
+
+Cli = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def cimsim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs the command line in this process; returns exit code, stdout and stderr."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cimsim", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The first transformer block of BERT-base as a workload file."""
+    data = json.loads(BERT.read_text())
+    phase = data["phases"][0]
+    kept: set[str] = set()
+    ops = []
+    for op in phase["ops"]:
+        if "encoder.layer" in op["name"] and "encoder.layer.0." not in op["name"]:
+            break
+        kept.add(op["name"])
+        ops.append(op)
+    phase["ops"] = ops
+    data["name"] = "bert_block"
+    path = tmp_path_factory.mktemp("workload") / "bert_block.json"
+    path.write_text(json.dumps(data))
+    return path
+
+
+def test_help_names_every_verb(cimsim: Cli) -> None:
+    code, out, _ = cimsim("--help")
+    assert code == 0
+    for verb in ("run", "check", "trace", "map", "compare", "schema"):
+        assert verb in out
+        code, text, _ = cimsim(verb, "--help")
+        assert code == 0
+        assert "Usage: cimsim " + verb in text
+
+
+def test_version(cimsim: Cli) -> None:
+    from cimsim.version import VERSION
+
+    assert cimsim("--version") == (0, VERSION + "\n", "")
+
+
+def test_run_prints_tables(cimsim: Cli, small: Path) -> None:
+    code, out, err = cimsim("run", AHWA, small)
+    assert (code, err) == (0, "")
+    for word in ("prefill", "rram", "leakage", "adapter switch", "assumed"):
+        assert word in out
+
+
+def test_run_json_is_the_report(cimsim: Cli, small: Path, tmp_path: Path) -> None:
+    code, out, _ = cimsim("run", AHWA, small, "--json", "-o", tmp_path / "out")
+    assert code == 0
+    assert (tmp_path / "out" / "report.json").read_text() == out
+    report = json.loads(out)
+    for key in (
+        "latency_s", "energy_J", "area_mm2", "phases", "energy_by_unit_J", "utilisation",
+        "energy_by_component_J", "tiles_used", "cell_utilisation", "assumed", "inputs",
+    ):  # fmt: skip
+        assert key in report
+    assert set(report["energy_by_unit_J"]) == {
+        "rram", "sram", "pmca", "link", "buffer", "dram", "leakage",
+    }  # fmt: skip
+    for picture in ("breakdown.png", "gantt.png"):
+        assert (tmp_path / "out" / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_both_engines_print_the_same_report(cimsim: Cli, small: Path) -> None:
+    reference = cimsim("run", AHWA, small, "--json", "--engine", "simpy")
+    assert reference == cimsim("run", AHWA, small, "--json", "--engine", "compiled")
+    assert reference[0] == 0
+
+
+def test_baseline_stands_beside(cimsim: Cli, small: Path) -> None:
+    gpu = ROOT / "arch_configs" / "gpu" / "a100_sxm4_80gb.json"
+    code, out, _ = cimsim("run", AHWA, small, "--json", "--baseline", gpu)
+    assert code == 0
+    (baseline,) = json.loads(out)["baselines"].values()
+    report = json.loads(out)
+    assert baseline["latency_ratio"] == baseline["latency_s"] / report["latency_s"]
+    assert baseline["energy_ratio"] == baseline["energy_J"] / report["energy_J"]
+
+
+def test_trace_opens_in_perfetto(cimsim: Cli, small: Path, tmp_path: Path) -> None:
+    path = tmp_path / "trace.json.gz"
+    code, _, err = cimsim("run", AHWA, small, "--trace", path, "--trace-tasks", 100)
+    assert code == 0
+    assert err.startswith("trace: the first 100 of ")
+    events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
+    tasks = [event for event in events if event["ph"] == "X"]
+    assert len(tasks) == 100
+    assert all(task["dur"] > 0 for task in tasks)
+
+
+def test_map_and_check(cimsim: Cli, small: Path) -> None:
+    code, out, _ = cimsim("map", AHWA, small, "--json")
+    assert code == 0
+    mapping = json.loads(out)
+    code, out, _ = cimsim("check", AHWA, small, "--json")
+    assert code == 0
+    assert json.loads(out)["tiles_used"] == mapping["tiles_used"]
+    assert cimsim("map", AHWA, small)[0] == 0
+    code, out, _ = cimsim("check", HALORA)
+    assert code == 0
+    assert "assumed numbers" in out
+
+
+def test_compare_gives_ratios_against_the_first(cimsim: Cli, small: Path, tmp_path: Path) -> None:
+    for name, pipeline in (("a", "sequential"), ("b", "layer")):
+        assert cimsim("run", AHWA, small, "--pipeline", pipeline, "-o", tmp_path / name)[0] == 0
+    code, out, _ = cimsim("compare", tmp_path / "a", tmp_path / "b" / "report.json", "--json")
+    assert code == 0
+    first, second = json.loads(out)
+    assert first["latency_ratio"] == 1.0
+    assert second["latency_ratio"] == first["latency_s"] / second["latency_s"]
+    assert cimsim("compare", tmp_path / "a", tmp_path / "b")[0] == 0
+
+
+@pytest.mark.parametrize("what", ["architecture", "workload", "report", "gpu"])
+def test_schema_is_json(cimsim: Cli, what: str) -> None:
+    code, out, _ = cimsim("schema", what)
+    assert code == 0
+    assert json.loads(out)["type"] == "object"
+
+
+def test_trace_needs_a_model_directory(cimsim: Cli, tmp_path: Path) -> None:
+    code, _, err = cimsim("trace", tmp_path / "none", "-o", tmp_path / "w.json")
+    assert code == 2
+    assert err.startswith("error: ")
+    assert not (tmp_path / "w.json").exists()
+
+
+def _broken(tmp_path: Path, old: str, new: str) -> Path:
+    text = AHWA.read_text()
+    assert old in text
+    path = tmp_path / "broken.json"
+    path.write_text(text.replace(old, new, 1))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "field"),
+    [
+        ('"rows": 512', '"rows": 0', "rram.rows"),
+        ('"rows": 512', '"rows": -3', "rram.rows"),
+        ('"rows": 512', '"rows": NaN', "NaN"),
+        ('"rows": 512', '"rows": "many"', "rram.rows"),
+        ('"rows": 512', '"lines": 512', "rram.lines"),
+        ('"weights_on": "rram"', '"weights_on": "sram"', "weights_on"),
+        ("{", "[", "JSON"),
+    ],
+)
+def test_a_broken_architecture_is_named(
+    cimsim: Cli, small: Path, tmp_path: Path, old: str, new: str, field: str
+) -> None:
+    path = _broken(tmp_path, old, new)
+    code, out, err = cimsim("run", path, small)
+    assert (code, out) == (2, "")
+    assert str(path) in err
+    assert field in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--pipeline", "magic"), "unknown pipeline 'magic'"),
+        (("--pipeline", "token:speed=3"), "has no option 'speed=3'"),
+        (("--pipeline", "token:block_tokens=0"), "block_tokens"),
+        (("--adapt", "glue"), "unknown adaptation 'glue'"),
+        (("--adapt", "lora-sram"), "needs a `sram` block"),
+        (("--mapper", "tetris"), "unknown mapper 'tetris'"),
+        (("--replicate", "x"), "--replicate takes WEIGHT=COPIES"),
+        (("--engine", "warp"), "--engine must be compiled or simpy"),
+        (("--baseline", "no-such-gpu.json"), "no-such-gpu.json"),
+    ],
+)
+def test_wrong_options_say_so(
+    cimsim: Cli, small: Path, arguments: tuple[str, str], message: str
+) -> None:
+    code, out, err = cimsim("run", AHWA, small, *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert message in err
+
+
+def test_what_does_not_fit_exits_with_1(cimsim: Cli, tmp_path: Path) -> None:
+    code, out, err = cimsim("run", ROOT / "arch_configs" / "isaac_rram.json", BERT)
+    assert (code, out) == (1, "")
+    assert "rram.tile_count is 16128" in err
+
+
+def test_an_existing_report_is_never_half_overwritten(
+    cimsim: Cli, small: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "out"
+    target.write_text("mine")
+    code, _, err = cimsim("run", AHWA, small, "-o", target)
+    assert code == 2
+    assert "it is a file" in err
+    assert target.read_text() == "mine"
+
+
+def test_help_loads_nothing_heavy() -> None:
+    code = (
+        "import sys, cimsim.cli; "
+        "print(sorted({'torch','numba','matplotlib','pydantic','numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,166 @@
+"""Writing cells and memories: what is written, how long it takes, what it wears out."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import small
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from small import close
+
+from cimsim.adaptation import adaptation_named
+from cimsim.mapping import MAPPERS, Mapping, build_mapping
+from cimsim.report import Reprogramming
+from cimsim.reprogramming import adapted_weights, adapter_switch, first_programming
+from cimsim.spec import Architecture
+from cimsim.workload import Linear, Workload
+
+ADAPTED = frozenset(f"layers.{i}.{name}.weight" for i in (0, 1) for name in ("q", "k", "v", "down"))
+BASE_WEIGHTS = 2 * (32 * 32 * 2 + 2 * 32 * 16 + 3 * 32 * 48) + 32 * 50
+NOTHING = Reprogramming(
+    cells_written=0, energy_J=0.0, time_s=0.0, sram_bits_written=0, tcdm_bytes_written=0, wear=0.0
+)
+
+
+def placed(
+    workload: Workload, machine: Architecture, adaptation: str, mapper: str = "one-per-tile"
+) -> Mapping:
+    chosen = adaptation_named(adaptation)
+    return build_mapping(chosen.apply(workload), machine, chosen, MAPPERS[mapper]())
+
+
+def switch(
+    adaptation: str, *, mapper: str = "one-per-tile", rank: int = 2, **changes: Any
+) -> Reprogramming:
+    workload, machine = small.decoder(rank=rank), small.machine(**changes)
+    return adapter_switch(workload, machine, placed(workload, machine, adaptation, mapper))
+
+
+def first(adaptation: str, *, mapper: str = "one-per-tile", **changes: Any) -> Reprogramming:
+    workload, machine = small.decoder(), small.machine(**changes)
+    return first_programming(workload, machine, placed(workload, machine, adaptation, mapper))
+
+
+def lora_values(workload: Workload) -> int:
+    """rank * (in + out) summed over the adapted layers."""
+    base = {op.name: op for _, op in workload.ops() if isinstance(op, Linear)}
+    assert workload.adapter is not None
+    adapted = {op.adapts for op in base.values() if op.adapts is not None}
+    return sum(
+        workload.adapter.rank * (base[name].in_features + base[name].out_features)
+        for name in adapted
+    )
+
+
+@given(st.integers(1, 20), st.sampled_from([4, 8, 16]))
+@settings(max_examples=20)
+def test_a_switch_on_sram_writes_the_adapter_and_nothing_else(rank: int, weight_bits: int) -> None:
+    changes: dict[str, Any] = {"sram": {"weight_bits": weight_bits}}
+    write = switch("lora-sram", rank=rank, **changes)
+    bits = lora_values(small.decoder(rank=rank)) * weight_bits
+    assert write.sram_bits_written == bits
+    assert (write.cells_written, write.tcdm_bytes_written, write.wear) == (0, 0, 0.0)
+    assert write.energy_J == close(bits * (12e-15 + 0.4e-12))
+    port = math.ceil(16 * min(rank, 16) * weight_bits / 64) * 5e-9
+    assert write.time_s == close(max(port, bits / 8 / 8e9), rel=1e-9)
+
+
+def test_a_switch_on_the_cluster_writes_its_memory() -> None:
+    write = switch("lora-pmca", rank=3)
+    values = lora_values(small.decoder(rank=3))
+    assert write.tcdm_bytes_written == 2 * values
+    assert (write.cells_written, write.sram_bits_written, write.wear) == (0, 0, 0.0)
+    assert write.energy_J == close(16 * values * 0.4e-12)
+    assert write.time_s == close(2 * values / 8e9)
+
+
+def test_a_switch_on_tiles_writes_cells() -> None:
+    write = switch("lora-rram", rank=3)
+    values = lora_values(small.decoder(rank=3))
+    assert write.cells_written == values
+    assert write.energy_J == close(values * 8.5 * 1.01e-12)
+    tiles = 2 * sum(-(-i // 16) + -(-o // 16) for i, o in ((32, 32), (32, 16), (32, 16), (48, 32)))
+    rounds = math.ceil(tiles / 4)
+    assert write.time_s == close(rounds * 16 * 3 * 8.5 * 150e-9)
+    assert write.wear == close(8.5 / 1e6)
+
+
+def test_a_switch_of_merged_lora_writes_the_adapted_weights_only() -> None:
+    write = switch("merged")
+    cells = 2 * (32 * 32 + 2 * 32 * 16 + 48 * 32)
+    assert adapted_weights(small.decoder()) == ADAPTED
+    assert write.cells_written == cells < BASE_WEIGHTS
+    tiles = 2 * (4 + 2 + 2 + 6)
+    assert write.time_s == close(tiles / 4 * 256 * 8.5 * 150e-9)
+
+
+def test_without_an_adapter_nothing_is_switched() -> None:
+    assert switch("none") == NOTHING
+    workload, machine = small.decoder(rank=None), small.machine()
+    assert adapter_switch(workload, machine, placed(workload, machine, "merged")) == NOTHING
+
+
+@pytest.mark.parametrize("adaptation", ["none", "merged", "lora-pmca", "lora-sram", "lora-rram"])
+def test_the_first_programming_writes_everything(adaptation: str) -> None:
+    write, later = first(adaptation), switch(adaptation)
+    lora = 0 if adaptation in ("none", "merged") else lora_values(small.decoder())
+    assert write.cells_written == BASE_WEIGHTS + (lora if adaptation == "lora-rram" else 0)
+    assert write.sram_bits_written == (8 * lora if adaptation == "lora-sram" else 0)
+    assert write.tcdm_bytes_written == (2 * lora if adaptation == "lora-pmca" else 0)
+    assert write.energy_J >= later.energy_J
+    assert write.time_s >= later.time_s
+
+
+def test_differential_cells_and_slices_are_all_written() -> None:
+    pairs = first("none", rram={"coding": "differential", "cells_per_weight": 2})
+    assert pairs.cells_written == 4 * BASE_WEIGHTS
+    assert pairs.energy_J == close(4 * first("none").energy_J)
+
+
+def test_replicas_are_written_as_well() -> None:
+    workload, machine = small.one_layer(16, 16), small.machine()
+    chosen = adaptation_named("none")
+    two = build_mapping(workload, machine, chosen, MAPPERS["dense"](replicate=(("*", 2),)))
+    assert first_programming(workload, machine, two).cells_written == 2 * 256
+
+
+def test_packed_blocks_of_a_tile_are_written_one_after_the_other() -> None:
+    workload = small.decoder()
+    machine = small.machine(rram={"rows": 256, "columns": 256})
+    mapping = placed(workload, machine, "none", "dense")
+    assert mapping.tiles_used == 1
+    write = first_programming(workload, machine, mapping)
+    assert write.time_s == close(BASE_WEIGHTS * 8.5 * 150e-9)
+    spread = first_programming(workload, machine, placed(workload, machine, "none"))
+    assert spread.energy_J == write.energy_J
+    assert spread.time_s < write.time_s
+
+
+def test_packed_blocks_of_an_sram_unit_share_its_port() -> None:
+    fast = {"tile_link": {"bandwidth_GBps": 1e6}, "cluster_link": {"bandwidth_GBps": 1e6}}
+    big: dict[str, Any] = {"sram": {"rows": 256, "columns": 256}, **fast}
+    write = switch("lora-sram", mapper="dense", **big)
+    bits = 8 * lora_values(small.decoder())
+    assert write.time_s == close(math.ceil(bits / 64) * 5e-9, rel=1e-9)
+    assert switch("lora-sram", **big).time_s < write.time_s
+
+
+def test_a_wider_window_takes_fewer_pulses() -> None:
+    wide, narrow = (
+        first("none", rram={"write": {"pulses_per_cell": None, "window_uS": window}})
+        for window in (4.0, 0.5)
+    )
+    assert wide.cells_written == narrow.cells_written
+    assert wide.time_s < narrow.time_s
+    assert wide.energy_J < narrow.energy_J
+    assert 1e-6 <= wide.wear < narrow.wear
+
+
+@pytest.mark.parametrize("field", ["cells_in_parallel", "tiles_in_parallel"])
+def test_more_at_a_time_is_faster_at_the_same_energy(field: str) -> None:
+    slow, fast = (first("none", rram={"write": {field: n}}) for n in (2, 4))
+    assert fast.time_s < slow.time_s
+    assert fast.energy_J == slow.energy_J
