@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cimsim.mapping import DensePacking, Mapping, OneBlockPerTile, build_mapping
     from cimsim.report import Report, load_report
     from cimsim.schedule.pipelines import parse_pipeline
-    from cimsim.simulate import Simulation, simulate
+    from cimsim.simulation import Simulation, simulate
     from cimsim.spec import Architecture, load_architecture
     from cimsim.workload import Workload, load_workload, save_workload
 
@@ -55,8 +55,8 @@ _HOME = {
     "Report": "report",
     "load_report": "report",
     "parse_pipeline": "schedule.pipelines",
-    "Simulation": "simulate",
-    "simulate": "simulate",
+    "Simulation": "simulation",
+    "simulate": "simulation",
     "Architecture": "spec",
     "load_architecture": "spec",
     "Workload": "workload",

@@ -12,7 +12,7 @@ from cimsim.errors import CimsimError
 from cimsim.files import write_bytes
 from cimsim.program import timed_verbs
 from cimsim.report import Report
-from cimsim.simulate import Simulation
+from cimsim.simulation import Simulation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,7 +11,7 @@ import numpy as np
 from cimsim.errors import CimsimError
 from cimsim.files import write_bytes
 from cimsim.program import timed_verbs
-from cimsim.simulate import Simulation
+from cimsim.simulation import Simulation
 
 Rows = list[tuple[int, int, int, str]]
 

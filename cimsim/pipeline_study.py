@@ -21,7 +21,7 @@ from cimsim.schedule.pipelines import (
     TokenBlocks,
 )
 from cimsim.schedule.work import dma_ps
-from cimsim.simulate import Simulation, simulate
+from cimsim.simulation import Simulation, simulate
 from cimsim.spec import Architecture
 from cimsim.units import ps_to_seconds
 from cimsim.workload import Linear, Workload

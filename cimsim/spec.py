@@ -106,6 +106,7 @@ class Accuracy(_Block):
     device: dict[str, Any] | None = Field(
         default=None, description="device model {kind, its fields}; `write.window_uS` if left out"
     )
+    device_source: str | None = Field(default=None, description="citation, or `assumed: why`")
     scheme: Literal["differential", "offset", "signed"] | None = Field(
         default=None, description="`signed` where noise is stated on weights; else `coding`"
     )
@@ -126,9 +127,11 @@ class Accuracy(_Block):
     bit_ohm: PositiveFloat | None = Field(default=None, description="bit-line segment")
 
     @model_validator(mode="after")
-    def _wires_in_pairs(self) -> Self:
+    def _complete(self) -> Self:
         if (self.word_ohm is None) != (self.bit_ohm is None):
             raise ValueError("give word_ohm and bit_ohm together, or neither")
+        if (self.device is None) != (not (self.device_source or "").strip()):
+            raise ValueError("a device model needs a device_source: a citation, or `assumed: why`")
         return self
 
 

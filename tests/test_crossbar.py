@@ -174,6 +174,8 @@ def test_every_device_adds_its_variance(scheme, devices, cells):
     variance = bar.read(read_noise="each_mvm").variance_SKN
     assert variance == pytest.approx(np.full((cells, *w.shape), devices * 0.25))
     assert bar.read(read_noise="none").variance_SKN is None
+    if scheme == "differential":
+        return  # a frozen read stops at 0 uS, where one device of every pair is
     frozen = bar.read().steps_SKN - bar.read(read_noise="none").steps_SKN
     assert frozen.std() == pytest.approx(0.5 * np.sqrt(devices), rel=0.03)
 

@@ -48,7 +48,8 @@ def lora_of(name: str):
 
 
 def test_the_folder_holds_what_is_published():
-    assert {path.stem for path in FOLDER.glob("*.json")} == set(PUBLISHED)
+    written = {"halora_accounting_1b"}  # not traced, see test_halora
+    assert {path.stem for path in FOLDER.glob("*.json")} == set(PUBLISHED) | written
     for path in FOLDER.glob("*.json"):
         assert path.stat().st_size < 1_500_000
 

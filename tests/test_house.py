@@ -21,7 +21,7 @@ FLOORS: dict[int, set[str]] = {
     1: {"files", "spec", "workload"},
     2: {"adaptation", "mapping", "costs", "report"},
     3: {"accounting", "program", "schedule", "reprogramming", "layer_bench"},
-    4: {"engines", "occupancy", "simulate"},
+    4: {"engines", "occupancy", "simulation"},
     5: {
         "baseline", "comparison", "figures", "perfetto", "pipeline_figures", "pipeline_study",
         "sweep", "validation",
@@ -30,7 +30,7 @@ FLOORS: dict[int, set[str]] = {
 }  # fmt: skip
 WINGS = {
     "frontend", "noise", "kernels", "coding", "periphery", "crossbar", "mvm", "operands",
-    "functional", "training",
+    "functional", "training", "hardware", "diagnosis", "crossbar_sweep",
 }  # fmt: skip
 MEET = {("reprogramming", "noise")}
 """One write-verify model for the cost and for the noise of programming; loaded if it is needed."""
@@ -44,7 +44,10 @@ THIRD_PARTY: dict[int, set[str]] = {
     5: {"matplotlib", "optuna"},
     6: {"typer", "rich", "click"},
 }
-IN_WINGS = {"numpy", "numba", "llvmlite", "scipy", "torch", "transformers", "peft", "safetensors"}
+IN_WINGS = {
+    "numpy", "numba", "llvmlite", "scipy", "torch", "transformers", "peft", "safetensors",
+    "matplotlib",
+}  # fmt: skip
 HEAVY = ("torch", "numba", "matplotlib")
 CAP_LINES = 600
 
@@ -111,7 +114,7 @@ each_module = pytest.mark.parametrize("path", MODULES, ids=IDS)
 
 def test_modules_are_found() -> None:
     assert len(MODULES) > 50
-    assert {"simulate", "cli", "frontend"} <= {top(path) for path in MODULES}
+    assert {"simulation", "cli", "frontend"} <= {top(path) for path in MODULES}
 
 
 @each_module

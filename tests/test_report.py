@@ -18,7 +18,7 @@ from small import close
 from cimsim.errors import CimsimError, SpecError
 from cimsim.report import Baseline, PhaseResult, Report, load_report
 from cimsim.schedule.pipelines import PIPELINES
-from cimsim.simulate import simulate
+from cimsim.simulation import simulate
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,12 @@ from cimsim.adaptation import ADAPTATIONS, adaptation_named
 from cimsim.costs.area import leakage_W
 from cimsim.errors import MappingError
 from cimsim.mapping import DensePacking, OneBlockPerTile, build_mapping
-from cimsim.program import Hold, Program, Use
+from cimsim.program import Get, Hold, Program, Put, Use
 from cimsim.report import Report
 from cimsim.schedule import build_plan
 from cimsim.schedule.kernels import Kernel
 from cimsim.schedule.pipelines import PIPELINES, LayerStream, Pipeline, Sequential, TokenBlocks
-from cimsim.simulate import Simulation, simulate
+from cimsim.simulation import Simulation, simulate
 from cimsim.spec import Architecture, load_architecture
 from cimsim.units import ps_to_seconds
 from cimsim.workload import Linear, MatMul, Workload, load_workload
@@ -596,6 +597,50 @@ def test_a_barrier_keeps_a_whole_layer_in_the_buffer() -> None:
     assert 16 / 1024 <= streamed < barred
 
 
+def token_times(done: Simulation, verb_type: type, buffer: int) -> list[int]:
+    """When each token of `buffer` was put or taken, one by one."""
+    times = []
+    for index, actor in enumerate(done.plan.program.actors):
+        for verb in actor.steps:
+            if isinstance(verb, verb_type) and verb.buffer == buffer:
+                for i, time in enumerate(done.run.finish_ps(index)):
+                    many = isinstance(verb.count, np.ndarray)
+                    times += [int(time)] * int(verb.count[i] if many else verb.count)
+    return times
+
+
+def peak_KiB(done: Simulation) -> float:
+    """Largest number of KiB alive at once, token by token."""
+    lives: dict[tuple[str, int, int], tuple[int, int, float]] = {}
+    for edge in done.plan.activations:
+        puts = token_times(done, Put, edge.buffer)
+        gets = token_times(done, Get, edge.buffer)
+        for token, (start, end) in enumerate(zip(puts, gets, strict=True)):
+            key = (edge.producer, len(puts), token)
+            last = max(end, lives[key][1]) if key in lives else end
+            lives[key] = (start, last, edge.bytes_per_token)
+    peak = max(
+        sum(size for start, end, size in lives.values() if start <= moment <= end)
+        for moment in {start for start, _, _ in lives.values()}
+    )
+    return peak / 1024
+
+
+def test_the_peak_of_the_buffer_is_found(done: Simulation) -> None:
+    assert done.report.buffer_peak_KiB == close(peak_KiB(done))
+
+
+@pytest.mark.parametrize("sources", [("layer0", "layer3"), ("layer3", "layer0"), ("layer3",)])
+def test_data_stays_in_the_buffer_until_its_last_reader_has_it(sources: tuple[str, ...]) -> None:
+    chain = small.chain(tokens=10, widths=(16, 64, 16, 16, 64, 16))
+    last = chain.ops[-1].model_copy(update={"inputs": sources})
+    phase = chain.model_copy(update={"ops": (*chain.ops[:-1], last)})
+    done = simulate(small.workload_of("skip", (phase,)), TINY["analog"], pipeline=Sequential())
+    assert done.report.buffer_peak_KiB == close(peak_KiB(done))
+    outputs = 64 + 64 if "layer0" in sources else 64
+    assert 10 * outputs <= 1024 * done.report.buffer_peak_KiB < 10 * (outputs + 16)
+
+
 def test_an_unknown_adaptation() -> None:
     with pytest.raises(MappingError, match="unknown adaptation 'x'"):
         simulate(MODELS["encoder"], TINY["sram"], adaptation="x")
@@ -608,3 +653,15 @@ def test_busy_time_by_kind_counts_tiles_of_a_layer_once() -> None:
     assert narrow.latency_by_kind_s == {"base": close(5e-12 * sum(stages))}
     stages = stages_ps(machine, 16, 160)
     assert wide.latency_by_kind_s == {"base": close(5e-12 * sum(stages))}
+
+
+@pytest.mark.parametrize("path", small.ARCHITECTURES, ids=lambda path: path.stem)
+def test_every_shipped_machine_runs_a_decoder(path: Path) -> None:
+    one, other = (
+        simulate(MODELS["decoder"], load_architecture(path), engine=engine)
+        for engine in ("simpy", "compiled")
+    )
+    assert one.report.to_json() == other.report.to_json()
+    assert np.array_equal(one.run.end_ps, other.run.end_ps)
+    assert all(0.0 <= share <= 1.0 for share in one.report.utilisation.values())
+    assert one.report.latency_s > 0.0

@@ -10,8 +10,11 @@ import typer
 from cimsim.cli.check import check, schema
 from cimsim.cli.compare import compare
 from cimsim.cli.map import map_weights
+from cimsim.cli.mvm import mvm
+from cimsim.cli.pipelines import pipelines
 from cimsim.cli.run import run
 from cimsim.cli.trace import trace
+from cimsim.cli.validate import validate
 from cimsim.cli.workload import app as workload_app
 from cimsim.errors import CimsimError
 
@@ -29,6 +32,9 @@ for name, verb in (
     ("trace", trace),
     ("map", map_weights),
     ("compare", compare),
+    ("mvm", mvm),
+    ("pipelines", pipelines),
+    ("validate", validate),
     ("schema", schema),
 ):
     app.command(name)(verb)
@@ -51,7 +57,7 @@ def _version(
 def main() -> None:
     """Run the command line; a CimsimError becomes one message and its exit code."""
     try:
-        app()
+        app(prog_name="cimsim")
     except CimsimError as error:
         typer.echo(f"error: {error}", err=True)
         sys.exit(error.exit_code)

@@ -16,7 +16,7 @@ from cimsim.errors import CimsimError, MappingError, SpecError
 
 if TYPE_CHECKING:
     from cimsim.mapping import Mapper
-    from cimsim.simulate import Progress
+    from cimsim.simulation import Progress
 
 ArchitectureArg = Annotated[
     Path, typer.Argument(metavar="ARCH", help="Architecture file (JSON).", show_default=False)

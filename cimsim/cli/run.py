@@ -23,8 +23,9 @@ from cimsim.cli.options import (
 from cimsim.errors import CimsimError
 
 if TYPE_CHECKING:
+    from cimsim.baseline import Gpu
     from cimsim.engines import Engine
-    from cimsim.simulate import Progress, Simulation
+    from cimsim.simulation import Progress, Simulation
 
 
 def run(
@@ -70,6 +71,7 @@ def run(
 ) -> None:
     """Simulate WORKLOAD on ARCH: latency, energy, area, utilisation, reprogramming."""
     with progress() as tell:
+        cards = _cards(baseline or [])
         simulation = _simulate(
             architecture,
             workload,
@@ -83,12 +85,11 @@ def run(
             tell,
         )
         report = simulation.report
-        for gpu in baseline or []:
-            from cimsim.baseline import load_gpu
+        for card in cards:
             from cimsim.comparison import with_baseline
 
-            tell(f"estimating {gpu.stem}")
-            card, work = load_gpu(gpu), simulation.workload
+            tell(f"estimating {card.name}")
+            work = simulation.workload
             report = with_baseline(report, work, card, baseline_mode, batch, host_ms * 1e-3)
         if output is not None:
             from cimsim.figures import save_breakdown, save_gantt
@@ -118,6 +119,15 @@ def run(
         typer.echo(f"wrote report.json, breakdown.png and gantt.png to {output}")
 
 
+def _cards(paths: list[Path]) -> list[Gpu]:
+    """The GPUs, read before anything is simulated."""
+    if not paths:
+        return []
+    from cimsim.baseline import load_gpu
+
+    return [load_gpu(path) for path in paths]
+
+
 def _simulate(
     architecture: Path,
     workload: Path,
@@ -131,7 +141,7 @@ def _simulate(
     tell: Progress,
 ) -> Simulation:
     from cimsim.schedule.pipelines import parse_pipeline
-    from cimsim.simulate import simulate
+    from cimsim.simulation import simulate
     from cimsim.spec import load_architecture
     from cimsim.workload import load_workload
 

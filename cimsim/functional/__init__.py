@@ -5,7 +5,6 @@ month = chip.at(30 * 86_400.0, compensate=True, samples=(input_ids,))
 month(input_ids)
 """
 
-from cimsim.functional.hardware import Hardware, hardware_of, without_errors
 from cimsim.functional.layers import AnalogLayer, HalfLayer
 from cimsim.functional.model import (
     AnalogModel,
@@ -17,6 +16,7 @@ from cimsim.functional.model import (
 )
 from cimsim.functional.sites import Unmapped, find_sites
 from cimsim.functional.training import Redraw
+from cimsim.hardware import Hardware, hardware_of, without_errors
 
 __all__ = [
     "AnalogLayer",

@@ -78,13 +78,17 @@ class AnalogLayer(nn.Module):
         """The model begins another forward pass: in training, time for new noise."""
         self._steps += self.training
 
+    @property
+    def _draw(self) -> int:
+        return max(0, self._steps - 1) // self.redraw.every
+
     def weight_KN(self) -> torch.Tensor:
         """The weight as inputs x outputs; a view that passes gradients on."""
         return self.weight if self._transposed else self.weight.flatten(1).T
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Outputs with bias, in the type of the input."""
-        rows = x if self._patches is None else self._patches.rows(x)
+        rows = self.rows_of(x)
         draws = len(self._copies)
         if rows.shape[0] % draws:
             raise SpecError(
@@ -99,9 +103,13 @@ class AnalogLayer(nn.Module):
             out = out + self.bias
         return out if self._patches is None else self._patches.image(out, x)
 
+    def rows_of(self, x: torch.Tensor) -> torch.Tensor:
+        """The vectors that go to the tiles, [..., K]: inputs, or patches of an image."""
+        return x if self._patches is None else self._patches.rows(x)
+
     def calibrate(self, x: torch.Tensor) -> None:
         """Set the converter ranges of all copies from typical inputs of the layer."""
-        rows = x if self._patches is None else self._patches.rows(x)
+        rows = self.rows_of(x)
         samples = rows.detach().reshape(-1, rows.shape[-1]).to("cpu", torch.float32).numpy()
         for copy in (copy for copies in self._copies for copy in copies):
             readout = read_out(self.weight_KN(), self.recipe, copy.seed)
@@ -190,7 +198,7 @@ class AnalogLayer(nn.Module):
 
     def _torch_operands(self, copy: _Copy, device: torch.device) -> TorchOperands:
         native = self.training and can_draw(self.recipe.hardware)
-        draw = self._steps // self.redraw.every if self.training and not native else -1
+        draw = self._draw if self.training and not native else -1
         key = ("torch", device, native, draw, *self._state())
         found = copy.operands
         if not isinstance(found, TorchOperands) or copy.key != key:
@@ -205,8 +213,7 @@ class AnalogLayer(nn.Module):
             copy.operands, copy.key = found, key
         if not native:
             return found
-        draw = self._steps // self.redraw.every
-        return with_fresh_noise(found, self.recipe.grid, copy.seed, draw)
+        return with_fresh_noise(found, self.recipe.grid, copy.seed, self._draw)
 
     def _normals(
         self, copy: _Copy, operands: TorchOperands, x_BK: torch.Tensor, first: int

@@ -15,7 +15,6 @@ from cimsim.coding import Coding
 from cimsim.crossbar import Grid, ReadNoiseMode, Wires
 from cimsim.errors import MappingError, SpecError
 from cimsim.frontend.adapters import unwrap
-from cimsim.functional.hardware import Hardware, hardware_of
 from cimsim.functional.layers import PATHS, AnalogLayer, HalfLayer, Path
 from cimsim.functional.operands import Recipe
 from cimsim.functional.sites import (
@@ -28,6 +27,7 @@ from cimsim.functional.sites import (
     list_unmapped,
 )
 from cimsim.functional.training import Redraw
+from cimsim.hardware import Hardware, hardware_of
 from cimsim.mapping import Mapping as WeightMapping
 from cimsim.mapping import Placement
 from cimsim.noise import Device

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from cimsim.crossbar import Grid, Readout, program
-from cimsim.functional.hardware import Hardware
+from cimsim.hardware import Hardware
 from cimsim.kernels.philox import normals
 from cimsim.mvm import Mvm, _adc_full_scale, _converter
 from cimsim.operands import TileRow, tile_row

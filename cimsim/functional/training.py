@@ -14,8 +14,8 @@ import torch
 from cimsim.coding import Coding
 from cimsim.crossbar import Grid
 from cimsim.errors import SpecError
-from cimsim.functional.hardware import Hardware
 from cimsim.functional.operands import TorchOperands, seed_for
+from cimsim.hardware import Hardware
 from cimsim.noise import Gaussian, Ideal
 
 

@@ -54,7 +54,8 @@ def quantise(x_BK: Any, full_scale_B: Any, code_max: Any, code_BK: Any) -> int:
     for b in range(x_BK.shape[0]):
         if code_max == 0:
             full_scale_B[b] = np.float32(1.0)
-            code_BK[b] = x_BK[b]
+            for k in range(x_BK.shape[1]):
+                code_BK[b, k] = x_BK[b, k]
             continue
         inverse = limit / full_scale_B[b]
         over = 0

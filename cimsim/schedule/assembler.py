@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cimsim.program import Get, Hold, IntArray, ProgramBuilder, Put, Use, Verb
-from cimsim.schedule.graph import Graph, Stream, plain
+from cimsim.schedule.graph import Graph, Stream, block_classes, plain
 from cimsim.schedule.kernels import Kernel
 from cimsim.schedule.plan import ActorInfo, Charge
 from cimsim.spec import Architecture
@@ -86,17 +86,11 @@ class Assembler:
         """
         if varies:
             columns = (stream.phase, stream.step, stream.size, stream.end)
-            values = np.array([value(*b) for b in zip(*(c.tolist() for c in columns), strict=True)])
-        else:
-            opens = stream.end == stream.size
-            codes = (stream.phase * (int(stream.size.max(initial=1)) + 1) + stream.size) * 2 + opens
-            _, examples, inverse = np.unique(codes, return_index=True, return_inverse=True)
-            found = []
-            for i in examples.tolist():
-                size = int(stream.size[i])
-                found.append(value(int(stream.phase[i]), 0, size, size if opens[i] else size + 1))
-            values = np.array(found, np.int64)[inverse]
-        return plain(values)
+            blocks = zip(*(c.tolist() for c in columns), strict=True)
+            return plain(np.array([value(*block) for block in blocks]))
+        examples, inverse = block_classes(stream)
+        found = [value(*example) for example in examples]
+        return found[0] if len(set(found)) == 1 else np.array(found, np.int64)[inverse]
 
     def phase_sums(self, stream: Stream, amounts: float | IntArray | np.ndarray) -> list[float]:
         """Sum of `amounts` (an iteration each, or the same for all) by phase."""

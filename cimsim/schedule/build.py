@@ -156,7 +156,7 @@ class _Scheduler:
             late = {buffer for edge, buffer in incoming if self._awaited(edge, kernel)}
             demand = Demand(
                 kernel, stream, self._fetched(kernel), self.causal, adapter_of(kernel),
-                self.pipeline.split, bool(puts),
+                self.pipeline.split,
             )  # fmt: skip
             inputs = [get for get in gets if get.buffer not in late]
             awaited = [get for get in gets if get.buffer in late]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from cimsim.program import IntArray
 from cimsim.schedule.assembler import Assembler, convert
 from cimsim.schedule.edges import KernelEdge
-from cimsim.schedule.graph import Stream
+from cimsim.schedule.graph import Stream, plain
 from cimsim.schedule.kernels import Kernel, output_elements
 from cimsim.schedule.lanes import Lanes
 from cimsim.schedule.pair import Adapter
@@ -22,28 +22,34 @@ from cimsim.workload import Linear, MatMul, Op
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class ClusterWork:
-    """Times (ps) and bytes of every block; times are of one of the block's `parts`.
+class BlockTimes:
+    """Times (ps) of every block, of one of its parts; one int where they are equal.
 
     `early` is computed before what the tile sends has arrived, `compute` after it.
     """
 
-    fetch: IntArray
-    early: IntArray
-    compute: IntArray
-    drain: IntArray
-    parts: IntArray
-    bytes_moved: IntArray
+    fetch: int | IntArray
+    early: int | IntArray
+    compute: int | IntArray
+    drain: int | IntArray
 
-    def of(self, picked: npt.NDArray[np.bool_]) -> ClusterWork:
-        """The work of some of the blocks."""
-        return replace(
-            self,
-            fetch=self.fetch[picked],
-            early=self.early[picked],
-            compute=self.compute[picked],
-            drain=self.drain[picked],
+    def of(self, picked: npt.NDArray[np.bool_]) -> BlockTimes:
+        """The times of some of the blocks."""
+        return BlockTimes(
+            *(
+                times if isinstance(times, int) else plain(times[picked])
+                for times in (self.fetch, self.early, self.compute, self.drain)
+            )
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClusterWork:
+    """Times of every block, the clusters at work on it in all (ps), and its bytes in and out."""
+
+    times: BlockTimes
+    busy_ps: IntArray
+    bytes_moved: IntArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,7 +62,6 @@ class Demand:
     causal: frozenset[str]
     adapter: Adapter | None
     split: bool
-    stores: bool
 
 
 def cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> ClusterWork:
@@ -74,17 +79,19 @@ def cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> ClusterW
     def dma(amount: IntArray, count: int) -> IntArray:
         return _each(-(-amount // lanes.parts), lambda b: dma_ps(architecture, b, count))
 
+    first, second = _each(early, compute_ps), _each(late, compute_ps)
+    parts = (dma(bytes_in, transfers), first, second, dma(bytes_out, 1))
     return ClusterWork(
-        fetch=dma(bytes_in, transfers),
-        early=_each(early, compute_ps),
-        compute=_each(late, compute_ps),
-        drain=dma(bytes_out, 1),
-        parts=lanes.parts,
-        bytes_moved=bytes_in + bytes_out,
+        BlockTimes(*(plain(part) for part in parts)),
+        (first + second) * lanes.parts,
+        bytes_in + bytes_out,
     )
 
 
 def _each(values: IntArray, function: Callable[[int], int]) -> IntArray:
+    one = plain(values)
+    if isinstance(one, int):
+        return np.full(values.size, function(one), np.int64)
     result = convert(values, function)
     assert isinstance(result, np.ndarray)
     return result
@@ -150,8 +157,6 @@ def _bytes_in(assembler: Assembler, demand: Demand, lanes: Lanes) -> IntArray:
 def _bytes_out(assembler: Assembler, demand: Demand) -> IntArray:
     last, bits = demand.kernel.nodes[-1], assembler.architecture.activation_bits
     full = np.ones(demand.stream.iterations, np.int64)
-    if not demand.stores:
-        return 0 * full
 
     def amount(p: int, s: int, n: int, e: int) -> int:
         values = block_elements(last.ops[p], s, n, e, last.name in demand.causal)

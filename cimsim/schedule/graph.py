@@ -145,6 +145,22 @@ class Stream:
         return Stream(self.phase[picked], self.step[picked], self.size[picked], self.end[picked])
 
 
+@lru_cache(maxsize=1024)
+def block_classes(stream: Stream) -> tuple[list[tuple[int, int, int, int]], IntArray]:
+    """(phase, step, size, end) of one block of each kind, and the kind of every block.
+
+    Blocks are of a kind where phase and size agree and both open a step, or neither does.
+    """
+    opens = stream.end == stream.size
+    codes = (stream.phase * (int(stream.size.max(initial=1)) + 1) + stream.size) * 2 + opens
+    _, first, inverse = np.unique(codes, return_index=True, return_inverse=True)
+    examples = []
+    for i in first.tolist():
+        size = int(stream.size[i])
+        examples.append((int(stream.phase[i]), 0, size, size if opens[i] else size + 1))
+    return examples, inverse
+
+
 def plain(values: IntArray) -> int | IntArray:
     """One int where all `values` are equal."""
     if values.size and (values.size == 1 or (values == values[0]).all()):

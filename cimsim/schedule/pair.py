@@ -148,7 +148,7 @@ class Pair:
                 free[lane] = max(free[lane] + first, tile[lane]) + second
             else:
                 free[lane] = max(free[lane], tile[lane]) + first + second
-        return max(free) + self._transfer_ps(min(block, tokens))
+        return max(free) + self._transfer_ps((tokens - 1) % block + 1)
 
     def _transfer_ps(self, block: int) -> int:
         """Head and tail that nothing hides: first vector in, last one over, last block out."""

@@ -20,9 +20,9 @@ from cimsim.costs.memory import access_energy_J, access_ps
 from cimsim.costs.tile import link_energy_J
 from cimsim.program import Get, Put, Use
 from cimsim.schedule.assembler import Assembler, Timed, convert
-from cimsim.schedule.cluster_work import ClusterWork, Demand, cluster_work
+from cimsim.schedule.cluster_work import BlockTimes, ClusterWork, Demand, cluster_work
 from cimsim.schedule.edges import KernelEdge
-from cimsim.schedule.graph import Stream, plain
+from cimsim.schedule.graph import Stream
 from cimsim.schedule.kernels import Kernel, output_elements
 from cimsim.schedule.lanes import Lanes, lanes_of
 from cimsim.spec import Architecture
@@ -71,7 +71,7 @@ def add_cluster_kernel(assembler: Assembler, demand: Demand, ports: Ports) -> No
     lanes = lanes_of(kernel, stream)
     work = cluster_work(assembler, demand, lanes)
     if lanes.count == 1:
-        _add_lane(assembler, kernel, 0, stream, work, ports)
+        _add_lane(assembler, kernel, 0, stream, work.times, ports)
     else:
         _add_lanes(assembler, kernel, stream, work, lanes, ports)
     _book(assembler, kernel, stream, work)
@@ -98,7 +98,7 @@ def _add_lanes(
             dealt["arrive"].append(Put(arrived, lane.mask))
             late = [Get(arrived)]
         mine = Ports([Get(entry)], late, [Put(done)])
-        _add_lane(assembler, kernel, number, lane.stream, work.of(lane.picked), mine)
+        _add_lane(assembler, kernel, number, lane.stream, work.times.of(lane.picked), mine)
     assembler.actor(kernel, "deal", stream, *ports.inputs, *dealt["deal"])
     if ports.late:
         assembler.actor(kernel, "arrive", stream, *ports.late, *dealt["arrive"])
@@ -106,7 +106,7 @@ def _add_lanes(
 
 
 def _add_lane(
-    assembler: Assembler, kernel: Kernel, lane: int, stream: Stream, work: ClusterWork, ports: Ports
+    assembler: Assembler, kernel: Kernel, lane: int, stream: Stream, times: BlockTimes, ports: Ports
 ) -> None:
     """Fetch, compute and drain of one cluster's share, two blocks in flight.
 
@@ -116,9 +116,13 @@ def _add_lane(
     pool, servers = pool_of(assembler.architecture, kernel.clusters[0])
     cores = assembler.resource(f"pmca pool {pool}", servers, policy, "pmca")
     dma = assembler.resource(f"dma pool {pool}", servers, policy, "dma")
-    early = Timed(Use(cores, plain(work.early)), "pmca") if work.early.any() else None
-    compute = Timed(Use(cores, plain(work.compute)), "pmca")
-    fetch, drain = (Timed(Use(dma, plain(t)), "dma") for t in (work.fetch, work.drain))
+    early = (
+        None
+        if isinstance(times.early, int) and not times.early
+        else Timed(Use(cores, times.early), "pmca")
+    )
+    compute = Timed(Use(cores, times.compute), "pmca")
+    fetch, drain = (Timed(Use(dma, part), "dma") for part in (times.fetch, times.drain))
     if not ports.late and _one_a_step(stream):
         assembler.actor(
             kernel, f"block{lane}", stream, *ports.inputs, fetch, compute, drain, *ports.outputs
@@ -143,7 +147,7 @@ def _one_a_step(stream: Stream) -> bool:
 def _book(assembler: Assembler, kernel: Kernel, stream: Stream, work: ClusterWork) -> None:
     architecture = assembler.architecture
     active = architecture.pmca.active_power_mW * 1e-3 * 1e-12
-    seconds = assembler.phase_sums(stream, (work.early + work.compute) * work.parts)
+    seconds = assembler.phase_sums(stream, work.busy_ps)
     assembler.charge(kernel, "pmca", "cores", [active * t for t in seconds])
     moved = assembler.phase_sums(stream, work.bytes_moved)
     link, buffer = architecture.cluster_link, architecture.buffer

@@ -2,8 +2,9 @@
 
 One MVM fills a tile. Its time is that of the pulses and the last conversion; throughput counts
 the interval at which a tile takes vectors, power all tiles at that rate with their links and
-buffers, so that ISAAC's totals test how its published components add up. Clusters, which replace the fixed functions of these machines, are left out, and so are
-the off-chip links (10.4 W and 22.88 mm2 in ISAAC and PUMA), which are taken off their totals.
+buffers, so that ISAAC's totals test how its published components add up. Clusters, which replace
+the fixed functions of these machines, are left out, and so are the off-chip links (10.4 W and
+22.88 mm2 in ISAAC and PUMA), which are taken off their totals.
 """
 
 from __future__ import annotations

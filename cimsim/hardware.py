@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from cimsim.coding import Coding
 from cimsim.crossbar import ReadNoiseMode, Wires
 from cimsim.errors import MappingError, SpecError
-from cimsim.noise import Device, WriteVerify, device_from_json
+from cimsim.noise import Device, Ideal, WriteVerify, device_from_json
 from cimsim.periphery import Adc, Dac
 from cimsim.spec import Accuracy, Architecture, CrossbarTiles
 
@@ -67,8 +67,6 @@ def hardware_of(
 
 def without_errors(hardware: Hardware) -> Hardware:
     """The same tiles with continuous exact cells and ideal converters."""
-    from cimsim.noise import Ideal
-
     coding = replace(hardware.coding, bits_per_cell=None, clip_sigma=None, clip_percentile=None)
     return Hardware(coding, Ideal(), Dac(bits=None), Adc(bits=None, range="worst_case"))
 

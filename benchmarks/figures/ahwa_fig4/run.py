@@ -1,0 +1,124 @@
+"""LoRA beside analog tiles: block latency, TCDM need and layer totals as in AHWA-LoRA's Fig. 4.
+
+    python benchmarks/figures/ahwa_fig4/run.py [--smoke] [-o FILE]
+
+Beyond the figure: MobileBERT, BERT-base and BERT-large end to end (attention, softmax,
+normalisation, links), and ranks 1 to 64. plot.py draws what this writes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from cimsim.layer_bench import with_integration
+from cimsim.pipeline_study import PipelineRow, Shape, Study, adapted_shapes
+from cimsim.schedule.pipelines import PIPELINES, Balanced, TokenBlocks, parse_pipeline
+from cimsim.spec import Architecture, load_architecture
+from cimsim.workload import Linear, Op, Workload, load_workload
+
+ROOT = Path(__file__).parents[3]
+LAYERS = ((128, 128), (512, 128))
+TIMES_NS = (128.0, 256.0, 512.0)
+BLOCKS = (8, 16, 32, 64, 128)
+RANKS = (1, 2, 4, 8, 16, 32, 64)
+MODELS = ("mobilebert_squad_r8_s320", "bert_base_r8_s320", "bert_large_r8_s320")
+TOKENS, RANK = 320, 8
+
+
+def blocks(machine: Architecture) -> list[dict[str, Any]]:
+    """Panels a and b: tile and cluster time of a block, and its TCDM need."""
+    return [
+        Study(with_integration(machine, time)).layer(shape, TokenBlocks(block)).as_dict()
+        for shape in (Shape(*layer, RANK, TOKENS) for layer in LAYERS)
+        for time in TIMES_NS
+        for block in BLOCKS
+    ]
+
+
+def totals(machine: Architecture, mobilebert: Workload) -> list[dict[str, Any]]:
+    """Panel c: every layer shape of MobileBERT at every integration time, every strategy."""
+    rows = []
+    for time in TIMES_NS:
+        study = Study(with_integration(machine, time))
+        for shape, layers in adapted_shapes(mobilebert):
+            rows += [
+                study.layer(shape, parse_pipeline(name)).as_dict() | {"layers": layers}
+                for name in PIPELINES
+            ]
+    return rows
+
+
+def with_rank(workload: Workload, rank: int) -> Workload:
+    """`workload` with LoRA of another rank; parameters are left as traced."""
+
+    def changed(op: Op) -> Op:
+        if not isinstance(op, Linear) or op.role == "base":
+            return op
+        size = "out_features" if op.role == "lora_a" else "in_features"
+        return op.model_copy(update={size: rank})
+
+    phases = tuple(
+        phase.model_copy(update={"ops": tuple(changed(op) for op in phase.ops)})
+        for phase in workload.phases
+    )
+    return workload.model_copy(update={"phases": phases})
+
+
+def first_block(workload: Workload) -> Workload:
+    """`workload` up to its second transformer block, for a quick look."""
+    (phase,) = workload.phases
+    end = next(i for i, op in enumerate(phase.ops) if ".layer.1." in op.name)
+    return workload.model_copy(
+        update={"phases": (phase.model_copy(update={"ops": phase.ops[:end]}),)}
+    )
+
+
+def end_to_end(machine: Architecture, workload: Workload) -> list[PipelineRow]:
+    """The model under every strategy at the machine's own integration time."""
+    study = Study(machine)
+    return [study.model(workload, parse_pipeline(name)) for name in PIPELINES]
+
+
+def ranks(machine: Architecture, mobilebert: Workload, chosen: tuple[int, ...]) -> dict[str, Any]:
+    """Balanced, over the rank: both layers at every integration time, and MobileBERT."""
+    layers = [
+        Study(with_integration(machine, time)).layer(Shape(*layer, rank, TOKENS), Balanced())
+        for layer in LAYERS
+        for time in TIMES_NS
+        for rank in chosen
+    ]
+    study = Study(machine)
+    models = [study.model(with_rank(mobilebert, rank), Balanced()) for rank in chosen]
+    per_layer = len(chosen)
+    return {
+        "layers": [row.as_dict() | {"rank": chosen[i % per_layer]} for i, row in enumerate(layers)],
+        "model": [row.as_dict() | {"rank": rank} for row, rank in zip(models, chosen, strict=True)],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--smoke", action="store_true", help="one block of MobileBERT, two ranks")
+    parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_name("data.json"))
+    options = parser.parse_args()
+    machine = load_architecture(ROOT / "arch_configs/ahwa_pcm_pmca.json")
+    names = MODELS[:1] if options.smoke else MODELS
+    models = [load_workload(ROOT / f"workloads/{name}.json") for name in names]
+    if options.smoke:
+        models = [first_block(models[0])]
+    result = {
+        "smoke": options.smoke,
+        "blocks": blocks(machine),
+        "totals": totals(machine, models[0]),
+        "models": [row.as_dict() for m in models for row in end_to_end(machine, m)],
+        "ranks": ranks(machine, models[0], (1, 8) if options.smoke else RANKS),
+    }
+    options.output.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"wrote {options.output}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""cimsim mvm: how exact one crossbar of a machine is, and what its error comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from cimsim.cli.options import ArchitectureArg, JsonOption
+
+if TYPE_CHECKING:
+    from cimsim.crossbar_sweep import Point
+
+Number = TypeVar("Number", int, float)
+WARN_RATIO = 0.001
+"""Share of saturated conversions above which a note is printed."""
+
+
+def mvm(
+    architecture: ArchitectureArg,
+    bits: Annotated[
+        str | None,
+        typer.Option(
+            "--bits", metavar="N,N...", help="Sweep DAC and ADC bits.", show_default=False
+        ),
+    ] = None,
+    noise: Annotated[
+        str | None,
+        typer.Option(
+            "--noise",
+            metavar="MODEL,...",
+            help="Sweep device models: KIND, KIND:SIGMA_RATIO or FILE.json; the first one is also "
+            "the device of the other sweeps.",
+            show_default=False,
+        ),
+    ] = None,
+    rows: Annotated[
+        str | None,
+        typer.Option("--rows", metavar="N,N...", help="Sweep crossbar rows.", show_default=False),
+    ] = None,
+    ir_drop: Annotated[
+        str | None,
+        typer.Option(
+            "--ir-drop",
+            metavar="OHM,OHM...",
+            help="Sweep the resistance of wire segments (ohm).",
+            show_default=False,
+        ),
+    ] = None,
+    columns: Annotated[
+        int | None,
+        typer.Option("--columns", help="Weights a row; those of a tile if left out.", min=1),
+    ] = None,
+    time_s: Annotated[
+        float, typer.Option("--time", help="Seconds since programming.", min=0.0)
+    ] = 0.0,
+    draws: Annotated[int, typer.Option("--draws", help="Programmings averaged.", min=1)] = 3,
+    seed: Annotated[int, typer.Option("--seed", help="Of weights, inputs and noise.", min=0)] = 0,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="PNG", help="Also draw it.", show_default=False),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure the error of one crossbar of ARCH on normal weights, effect by effect and swept."""
+    from cimsim import crossbar_sweep as sweep
+    from cimsim.hardware import hardware_of
+    from cimsim.spec import load_architecture
+
+    machine = load_architecture(architecture)
+    named = [(text, sweep.device_named(text)) for text in (noise or "").split(",") if text]
+    hardware = hardware_of(machine, named[0][1] if named else None)
+    assert machine.rram is not None
+    width = columns or machine.rram.weight_columns
+    bench = sweep.Bench(machine.rram.rows, width, draws=draws, seed=seed, t_s=time_s)
+    points = sweep.effects(hardware, bench)
+    points += sweep.sweep_bits(hardware, bench, _numbers(bits, int, "--bits"))
+    points += sweep.sweep_noise(hardware, bench, named)
+    points += sweep.sweep_rows(hardware, bench, _numbers(rows, int, "--rows"))
+    points += sweep.sweep_ir_drop(hardware, bench, _numbers(ir_drop, float, "--ir-drop"))
+    size = f"{bench.rows}x{bench.columns}"
+    if output is not None:
+        sweep.save_sweep(points, f"{machine.name}: {size} crossbar", output)
+    if json:
+        import json as encoder
+
+        rows_out = [point.as_json() for point in points]
+        head = {"architecture": machine.name, "rows": bench.rows, "columns": bench.columns}
+        typer.echo(encoder.dumps({**head, "device": hardware.device.name, "points": rows_out}))
+        return
+    _print(points, f"{machine.name}: {size} crossbar, device {hardware.device.name}")
+
+
+def _numbers(text: str | None, kind: Callable[[str], Number], option: str) -> list[Number]:
+    from cimsim.errors import SpecError
+
+    try:
+        return [kind(part) for part in (text or "").split(",") if part]
+    except ValueError:
+        raise SpecError(f"{option} takes numbers with commas between them, got {text!r}.") from None
+
+
+def _print(points: list[Point], title: str) -> None:
+    from rich.table import Table
+
+    from cimsim.cli.tables import console
+
+    table = Table(title=title, title_justify="left", title_style="bold")
+    for name in ("sweep", "value", "SNR", "saturated", "clipped"):
+        table.add_column(name, justify="left" if name == "sweep" else "right")
+    last = ""
+    for point in points:
+        table.add_row(
+            point.axis.replace("_", " ") if point.axis != last else "",
+            point.value,
+            "exact" if point.snr_dB is None else f"{point.snr_dB:.1f} dB",
+            f"{point.saturated_ratio:.2%}",
+            f"{point.clipped_ratio:.2%}",
+        )
+        last = point.axis
+    out = console()
+    out.print(table)
+    worst = max(points, key=lambda point: point.saturated_ratio)
+    if worst.saturated_ratio > WARN_RATIO:
+        out.print(
+            f"[yellow]note:[/yellow] {worst.saturated_ratio:.2%} of the conversions saturate at "
+            f"{worst.axis} {worst.value}: widen the ADC range or give it more bits."
+        )

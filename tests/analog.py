@@ -1,0 +1,87 @@
+"""Small models with their mappings, for tests of whole models on crossbars."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import peft
+import small
+import torch
+import transformers as tf
+from frontend_zoo import ZOO
+from torch import nn
+
+from cimsim.adaptation import adaptation_named
+from cimsim.frontend import trace_model, trace_module
+from cimsim.functional import hardware_of, without_errors
+from cimsim.mapping import MAPPERS, Mapping, build_mapping
+from cimsim.noise import Ideal
+from cimsim.spec import Architecture
+from cimsim.workload import Workload
+
+torch.set_num_threads(1)
+IDS = torch.tensor([[5, 6, 7, 8, 9, 10], [11, 12, 13, 5, 14, 15]])
+
+
+def machine(**rram: Any) -> Architecture:
+    """16x16 tiles, differential analog cells."""
+    tiles = {"tile_count": 20_000, "coding": "differential", "g_min_uS": 0.0, "g_max_uS": 25.0}
+    return small.machine(rram=tiles | rram)
+
+
+def mapped(
+    workload: Workload, architecture: Architecture, adaptation: str = "none", **mapper: Any
+) -> Mapping:
+    chosen = adaptation_named(adaptation)
+    own = MAPPERS["one-per-tile"](**mapper)
+    return build_mapping(chosen.apply(workload), architecture, chosen, own)
+
+
+def ideal(architecture: Architecture) -> dict[str, Any]:
+    """Arguments of `analogize` for exact tiles."""
+    exact = without_errors(hardware_of(architecture, Ideal()))
+    return {"noise": Ideal(), "coding": exact.coding, "dac": exact.dac, "adc": exact.adc}
+
+
+def network(*widths: int) -> nn.Sequential:
+    """Linear layers with ReLU between them."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        layers: list[nn.Module] = []
+        for a, b in pairwise(widths):
+            layers += [nn.Linear(a, b), nn.ReLU()]
+        return nn.Sequential(*layers[:-1]).eval()
+
+
+def of_module(
+    module: nn.Module, architecture: Architecture, *inputs: Any, **mapper: Any
+) -> Mapping:
+    return mapped(trace_module(module, inputs, name="net"), architecture, **mapper)
+
+
+def vectors(count: int, size: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn((count, size), generator=torch.Generator().manual_seed(seed))
+
+
+def bert() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        return tf.BertForQuestionAnswering(ZOO["bert-qa"].config).eval()
+
+
+def llama(rank: int | None = 4) -> Any:
+    """A tiny LLaMA, with a LoRA adapter that is not zero if `rank` is given."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = tf.LlamaForCausalLM(ZOO["llama"].config).eval()
+        if rank is None:
+            return model
+        config = peft.LoraConfig(
+            r=rank, target_modules=["q_proj", "down_proj"], init_lora_weights=False
+        )
+        return peft.get_peft_model(model, config).eval()
+
+
+def traced(model: nn.Module) -> Workload:
+    return trace_model(model, prefill=6)

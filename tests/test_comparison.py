@@ -1,0 +1,178 @@
+"""A report beside a GPU: ratios, verdicts, batches, accountings, and bad GPU files."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cimsim import cli
+from cimsim.accounting import halora_accounting
+from cimsim.baseline import load_gpu
+from cimsim.comparison import batch_sweep, comparison_rows, verdict, with_baseline
+from cimsim.errors import SpecError
+from cimsim.report import Report
+from cimsim.simulation import simulate
+from cimsim.spec import load_architecture
+
+FILE = small.ROOT / "arch_configs" / "gpu" / "a100_sxm4_80gb.json"
+HYBRID = small.ROOT / "arch_configs" / "halora_rram_sram.json"
+BERT = small.ROOT / "workloads" / "bert_base_r8_s320.json"
+GPU = load_gpu(FILE)
+MODEL = small.decoder()
+REPORT = simulate(MODEL, small.machine()).report
+PAPER_WORK = halora_accounting(
+    hidden=64, intermediate=128, layers=1, heads=2, tokens=4, rank=2, name="paper"
+)
+PAPER = simulate(PAPER_WORK, load_architecture(HYBRID)).report
+
+
+def only(report: Report) -> Any:
+    (found,) = report.baselines.values()
+    return found
+
+
+@given(st.floats(1e-6, 1e6))
+def test_a_small_ratio_is_no_clear_win_either_way(ratio: float) -> None:
+    said = verdict(ratio)
+    assert (said == "wins") == (ratio >= 1.25)
+    assert (said == "loses") == (ratio <= 0.8)
+    assert said in ("wins", "loses", "no clear win")
+    mirrored = {"wins": "loses", "loses": "wins", "no clear win": "no clear win"}
+    if abs(ratio - 1.25) > 1e-9 and abs(ratio - 0.8) > 1e-9:
+        assert verdict(1.0 / ratio) == mirrored[said]
+
+
+@pytest.mark.parametrize(
+    ("ratio", "said"),
+    [
+        (1.25, "wins"), (1.249, "no clear win"), (1.0, "no clear win"), (0.801, "no clear win"),
+        (0.8, "loses"), (0.75, "loses"),
+    ],
+)  # fmt: skip
+def test_where_a_clear_win_begins(ratio: float, said: str) -> None:
+    assert verdict(ratio) == said
+
+
+def test_what_was_compared_is_said() -> None:
+    found = only(with_baseline(REPORT, MODEL, GPU, batch=4))
+    assert (found.mode, found.batch) == ("calibrated", 4)
+    assert "fp16" in found.precision
+    assert "kernels only" in found.software
+    estimate = GPU.estimate(MODEL, batch=4)
+    assert found.latency_s == estimate.latency_s / 4
+    assert found.latency_ratio == found.latency_s / REPORT.latency_s
+    assert found.energy_ratio == found.energy_J / REPORT.energy_J
+    assert found.verdict["energy"] == verdict(found.energy_ratio)
+
+
+def test_decode_stands_beside_batch_1_and_the_best_batches() -> None:
+    found = only(with_baseline(REPORT, MODEL, GPU))
+    sweep = batch_sweep(MODEL, GPU)
+    decode = [(e.batch, e.phases["decode"]) for e in sweep]
+    assert set(found.decode) == {"batch 1", "best throughput", "best energy"}
+    assert found.decode["batch 1"].batch == 1
+    assert found.decode["batch 1"].latency_s == decode[0][1].latency_s
+    fast, frugal = found.decode["best throughput"], found.decode["best energy"]
+    assert fast.latency_s == min(d.latency_s / b for b, d in decode)
+    assert frugal.energy_J == min(d.energy_J / b for b, d in decode)
+    assert frugal.energy_ratio == frugal.energy_J / REPORT.phases["decode"].energy_J
+    assert fast.step_latency_s * MODEL.phases[1].steps / fast.batch == pytest.approx(fast.latency_s)
+    assert fast.verdict["latency"] == verdict(fast.latency_ratio)
+
+
+def test_the_sweep_doubles_until_the_memory_is_full() -> None:
+    little = GPU.model_copy(update={"memory_GiB": 64 * 1024 / 2**30})
+    sweep = batch_sweep(MODEL, little)
+    assert [e.batch for e in sweep] == [2**i for i in range(len(sweep))]
+    need = [e.weight_bytes + e.kv_cache_bytes for e in sweep]
+    assert need[-1] <= 64 * 1024
+    following = 2 * sweep[-1].kv_cache_bytes + sweep[-1].weight_bytes
+    assert following > 64 * 1024 or len(sweep) > 5
+
+
+def test_a_model_without_decode_has_no_decode_points() -> None:
+    work = small.encoder(layers=1, tokens=5)
+    report = simulate(work, small.machine()).report
+    assert only(with_baseline(report, work, GPU)).decode == {}
+
+
+def test_host_time_is_added_to_every_step() -> None:
+    plain = only(with_baseline(REPORT, MODEL, GPU))
+    hosted = only(with_baseline(REPORT, MODEL, GPU, host_s_per_step=2e-3))
+    steps = sum(phase.steps for phase in MODEL.phases)
+    assert hosted.latency_s - plain.latency_s == pytest.approx(2e-3 * steps, rel=1e-9)
+    assert hosted.host_s_per_step == 2e-3
+    assert "host time" in hosted.software
+
+
+def test_paper_accounting_meets_the_int8_peak_alone() -> None:
+    found = only(with_baseline(PAPER, PAPER_WORK, GPU))
+    assert found.mode == "peak-int8"
+    assert found.energy_J == pytest.approx(2 * PAPER_WORK.macs / 1.56e12, rel=1e-12)
+    assert found.verdict["latency"] == "not compared"
+    assert found.decode == {}
+    for mode in ("calibrated", "roofline"):
+        with pytest.raises(SpecError, match="mixes two accountings"):
+            with_baseline(PAPER, PAPER_WORK, GPU, mode)
+    with pytest.raises(SpecError, match="must be calibrated, roofline or peak-int8, got 'fast'"):
+        with_baseline(REPORT, MODEL, GPU, "fast")
+
+
+def test_reports_of_two_accountings_are_not_compared() -> None:
+    assert comparison_rows([PAPER, PAPER])[1]["energy_ratio"] == 1.0
+    with pytest.raises(SpecError, match="reports of true and of paper accounting"):
+        comparison_rows([REPORT, PAPER])
+
+
+def test_a_report_with_a_baseline_survives_the_way_through_json() -> None:
+    report = with_baseline(REPORT, MODEL, GPU)
+    assert Report.model_validate_json(report.to_json()) == report
+
+
+def no_gemm(data: dict[str, Any]) -> None:
+    del data["gemm"]
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "code", "said"),
+    [
+        (lambda d: d.update(hbm_bandwidth_GBps=0), (), 2,
+         "hbm_bandwidth_GBps: Input should be greater than 0 (got 0)"),
+        (no_gemm, (), 2, "gemm: Field required"),
+        (lambda d: d["peak_TFLOPS"].pop("fp16"), (), 2, "no peak rate for fp16"),
+        (lambda d: d["peak_TFLOPS"].pop("int8"), ("--baseline-mode", "peak-int8"), 2,
+         "no peak rate for int8"),
+        (lambda d: d.update(memory_GiB=0.1), (), 1, "weights and KV cache need 0.2 GiB"),
+        (lambda d: None, ("--baseline-mode", "fast"), 2, "got 'fast'"),
+    ],
+)  # fmt: skip
+def test_bad_gpus_are_refused_in_one_line(
+    change: Callable[[dict[str, Any]], object],
+    options: tuple[str, ...],
+    code: int,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    data = json.loads(FILE.read_text())
+    change(data)
+    (tmp_path / "gpu.json").write_text(json.dumps(data))
+    machine = small.ROOT / "arch_configs" / "ahwa_pcm_pmca.json"
+    arguments = ("run", machine, BERT, "--baseline", tmp_path / "gpu.json", *options)
+    monkeypatch.setattr(sys, "argv", ["cimsim", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert said in err

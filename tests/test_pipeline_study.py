@@ -1,0 +1,165 @@
+"""The side-by-side comparison: rows, sweeps, models, command line and pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from small import ROOT, decoder, encoder, machine
+from typer.testing import CliRunner
+
+from cimsim.cli.pipelines import pipelines
+from cimsim.errors import CimsimError, WorkloadError
+from cimsim.layer_bench import layer_workload, with_integration
+from cimsim.pipeline_study import Shape, Study, adapted_shapes, parse_layer, with_blocks
+from cimsim.schedule.pipelines import PIPELINES, Balanced, LayerStream, TokenBlocks, parse_pipeline
+from cimsim.simulation import simulate
+from cimsim.spec import load_architecture
+from cimsim.workload import load_workload, save_workload
+
+FILE = ROOT / "arch_configs" / "ahwa_pcm_pmca.json"
+AHWA = load_architecture(FILE)
+KEYS = {
+    "strategy", "layer", "integration_ns", "block_tokens", "tile_time_s", "pmca_time_s",
+    "pmca_tile_ratio", "makespan_s", "aimc_only_s", "overhead", "tcdm_bytes", "energy_J",
+}  # fmt: skip
+
+
+def run(*arguments: object) -> tuple[int, str, str]:
+    app = typer.Typer()
+    app.command()(pipelines)
+    result = CliRunner().invoke(app, [*map(str, arguments)])
+    error = result.exception
+    if isinstance(error, CimsimError):
+        return error.exit_code, result.stdout, str(error)
+    assert error is None or isinstance(error, SystemExit), error
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_a_row_is_what_the_simulation_says() -> None:
+    shape = Shape(128, 128, 8, 64)
+    row = Study(AHWA).layer(shape, TokenBlocks(16))
+    workload = layer_workload(128, 128, 8, 64)
+    report = simulate(workload, AHWA, pipeline=TokenBlocks(16)).report
+    alone = simulate(workload, AHWA, pipeline=TokenBlocks(16), adaptation="none").report
+    assert (row.makespan_s, row.energy_J) == (report.latency_s, report.energy_J)
+    assert row.aimc_only_s == alone.latency_s
+    assert row.overhead == pytest.approx(report.latency_s / alone.latency_s - 1)
+    assert row.tile_time_s == pytest.approx(16 * 256e-9)
+    assert row.pmca_tile_ratio == pytest.approx((row.pmca_time_s or 0) / (row.tile_time_s or 1))
+    assert 0 < row.pmca_utilisation < row.tile_utilisation <= 1
+
+
+@pytest.mark.parametrize("name", list(PIPELINES))
+def test_the_run_without_lora_may_be_shared(name: str) -> None:
+    """Strategies that schedule a model alike without LoRA share one run of it."""
+    pipeline, workload = parse_pipeline(name), encoder(tokens=24)
+    row = Study(machine()).model(workload, pipeline)
+    alone = simulate(workload, machine(), pipeline=pipeline, adaptation="none").report
+    assert row.aimc_only_s == alone.latency_s
+
+
+def test_busy_time_of_the_pair_is_its_blocks() -> None:
+    row = Study(with_integration(AHWA, 128)).layer(Shape(512, 128, 8, 64), TokenBlocks(16))
+    assert row.pmca_time_s is not None
+    busy = row.pmca_utilisation * row.makespan_s
+    assert busy == pytest.approx(4 * row.pmca_time_s, rel=1e-9)
+
+
+def test_spills_are_reported() -> None:
+    rows = [Study(AHWA).layer(Shape(512, 128, 8, 320), TokenBlocks(t)) for t in (64, 128)]
+    assert rows[0].spill_bytes == 0 == rows[0].spill_time_s
+    assert rows[1].spill_bytes == 2 * 2 * (172 - 128) * 1024  # two whole blocks; 64 tokens fit
+    assert rows[1].spill_time_s > 0
+
+
+def test_shapes_of_a_model() -> None:
+    mobilebert = load_workload(ROOT / "workloads" / "mobilebert_squad_r8_s320.json")
+    shapes = {shape.name: count for shape, count in adapted_shapes(mobilebert)}
+    assert shapes == {"128x128": 72, "128x512": 120, "384x512": 1, "512x128": 168, "512x2": 1}
+    with pytest.raises(WorkloadError, match=r"no LoRA layers .*--rank"):
+        adapted_shapes(decoder(rank=None))
+
+
+def test_sweeps_multiply_strategies_with_a_block() -> None:
+    found = with_blocks([Balanced(), TokenBlocks(), LayerStream()], [8, 16])
+    assert found == [Balanced(), TokenBlocks(8), TokenBlocks(16), LayerStream(8), LayerStream(16)]
+    assert with_blocks([TokenBlocks()], []) == [TokenBlocks()]
+
+
+@pytest.mark.parametrize(
+    ("text", "rank", "tokens", "message"),
+    [
+        ("512", 8, 320, r"^--layer takes INxOUT, such as 512x128, got '512'$"),
+        ("0x128", 8, 320, r"^--layer takes INxOUT, "),
+        ("512x128", 0, 320, r"^--rank and --tokens must be at least 1, got 0 and 320$"),
+        ("512x128", 129, 320, r"^rank 129 is larger than the 512x128 layer, .* lower --rank "),
+    ],
+)
+def test_bad_layers(text: str, rank: int, tokens: int, message: str) -> None:
+    with pytest.raises(WorkloadError, match=message):
+        parse_layer(text, rank, tokens)
+
+
+def test_integration_needs_analog_tiles() -> None:
+    bare = machine(rram=None, weights_on="sram")
+    with pytest.raises(WorkloadError, match="has no analog tiles"):
+        with_integration(bare, 128)
+    row = Study(bare).layer(Shape(16, 16, 2, 8), Balanced())
+    assert row.integration_ns is None
+    assert row.makespan_s > 0
+
+
+def test_json_has_every_strategy_block_and_time() -> None:
+    code, out, _ = run(
+        FILE, "--layer", "128x128", "--tokens", 64, "--integration-ns", "128,256",
+        "--block-tokens", "8,16", "--json",
+    )  # fmt: skip
+    assert code == 0
+    rows = json.loads(out)
+    assert all(row.keys() >= KEYS for row in rows)
+    assert {row["integration_ns"] for row in rows} == {128, 256}
+    assert {row["strategy"] for row in rows} == set(PIPELINES)
+    token = [row for row in rows if row["strategy"] == "token"]
+    assert {row["block_tokens"] for row in token} == {8, 16}
+    assert len(token) == 4
+
+
+def test_a_model_has_a_row_of_its_own_and_one_a_shape(tmp_path: Path) -> None:
+    file = tmp_path / "small.json"
+    save_workload(encoder(tokens=16), file)
+    code, out, _ = run(FILE, file, "--strategy", "split", "--json", "-o", tmp_path / "out")
+    assert code == 0
+    rows = json.loads(out)
+    assert [row["layer"] for row in rows] == ["tiny-encoder", "24x24", "40x24"]
+    assert rows[0]["block_tokens"] is None
+    assert json.loads((tmp_path / "out" / "pipelines.json").read_text()) == rows
+    for picture in ("bars.png", "gantt.png"):
+        assert (tmp_path / "out" / picture).read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_table_names_strategies() -> None:
+    code, out, _ = run(FILE, "--layer", "128x128", "--tokens", 16, "--strategy", "balanced")
+    assert code == 0
+    assert "balanced" in out
+    assert "128x128, integration 256 ns; without LoRA" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "give either a WORKLOAD or --layer INxOUT"),
+        (("--layer", "128x128", "--integration-ns", "0"), "--integration-ns takes positive"),
+        (("--layer", "128x128", "--integration-ns", "x"), "--integration-ns takes positive"),
+        (("--layer", "128x128", "--block-tokens", "8,400"), "block_tokens is 400"),
+        (("--layer", "128x128", "--block-tokens", "1.5"), "--block-tokens takes positive"),
+        (("--layer", "128x128", "--rank", "200"), "rank 200 is larger"),
+        (("--layer", "128x128", "--strategy", "magic"), "unknown pipeline 'magic'"),
+    ],
+)
+def test_bad_input(arguments: tuple[str, ...], message: str) -> None:
+    code, out, error = run(FILE, *arguments)
+    assert (code, out) == (2, "")
+    assert message in error
