@@ -152,7 +152,7 @@ def _report(
         block_tokens=dict(sorted(plan.block_tokens.items())),
         reprogramming=writes,
         assumed=architecture.assumed(),
-        notes=_notes(architecture, peak) if counted is None else (NOTE,),
+        notes=_notes(architecture, plan, peak) if counted is None else (NOTE,),
         inputs=inputs,
     )
 
@@ -262,8 +262,16 @@ def _busy_by_kind(plan: Plan, run: Run, workload: Workload) -> dict[str, float]:
     return {kind: ps_to_seconds(total) for kind, total in sorted(totals.items())}
 
 
-def _notes(architecture: Architecture, peak_KiB: float) -> tuple[str, ...]:
+def _notes(architecture: Architecture, plan: Plan, peak_KiB: float) -> tuple[str, ...]:
     notes = []
+    if plan.spill_bytes:
+        worst = max(plan.spill_bytes, key=lambda kernel: plan.spill_bytes[kernel])
+        notes.append(
+            f"LoRA of {len(plan.spill_bytes)} layers does not fit the TCDM of "
+            f"{architecture.pmca.tcdm_KiB:g} KiB in blocks of this size: up to "
+            f"{plan.spill_bytes[worst] / 1024:.1f} KiB a block ({worst}) go to the buffer and "
+            "back; use balanced, smaller blocks, or raise pmca.tcdm_KiB"
+        )
     if peak_KiB > architecture.buffer.capacity_KiB:
         notes.append(
             f"activations need {peak_KiB:.0f} KiB of buffer at the peak, the machine has "

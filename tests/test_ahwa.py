@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import typer
+from small import ROOT, changed, machine
 from typer.testing import CliRunner
 
 from cimsim.adaptation import adaptation_named
@@ -21,7 +22,6 @@ from cimsim.simulation import simulate
 from cimsim.spec import Architecture, load_architecture
 from cimsim.validation import GROUPS, Row, rows
 from cimsim.workload import load_workload
-from small import ROOT, changed, machine
 
 AHWA = load_architecture(ROOT / "arch_configs" / "ahwa_pcm_pmca.json")
 SMALL, LARGE = Adapter(128, 128, 8), Adapter(512, 128, 8)

@@ -7,12 +7,15 @@ import re
 import analog
 import pytest
 import torch
+import transformers as tf
+from frontend_zoo import ZOO
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from cimsim.coding import Coding
 from cimsim.crossbar import Grid, Wires, program
 from cimsim.errors import MappingError, SpecError
+from cimsim.frontend import trace_model
 from cimsim.functional import (
     analogize,
     by_draw,
@@ -75,6 +78,30 @@ def test_a_whole_bert_is_exact_on_exact_tiles():
     assert close(outputs(converted, analog.IDS), outputs(model, analog.IDS))
 
 
+@pytest.mark.parametrize(("name", "auto"), [
+    ("gpt2", tf.AutoModelForCausalLM), ("bloom", tf.AutoModelForCausalLM),
+    ("albert", tf.AutoModelForSequenceClassification), ("vit", tf.AutoModelForImageClassification),
+    ("bert-mask", tf.AutoModelForMaskedLM), ("flan-t5", tf.AutoModelForSeq2SeqLM),
+])  # fmt: skip
+def test_other_families_are_exact_on_exact_tiles(name, auto):
+    member, machine = ZOO[name], analog.machine()
+    with torch.random.fork_rng():
+        torch.manual_seed(6)
+        model = auto.from_config(member.config).eval()
+    mapping = analog.mapped(trace_model(model, prefill=member.prefill), machine)
+    converted = analogize(model, mapping, machine, **analog.ideal(machine))
+    inputs = {"input_ids": analog.IDS}
+    if name == "vit":
+        inputs = {"pixel_values": analog.vectors(6, 1024).view(2, 3, 32, 32)}
+    elif name == "flan-t5":
+        inputs["decoder_input_ids"] = analog.IDS[:, :3]
+    with torch.no_grad():
+        found, wanted = converted(**inputs)[0], model(**inputs)[0]
+    assert close(found, wanted)
+    left = {item.why for item in converted.unmapped}
+    assert left == {"no linear layer: digital"}
+
+
 @pytest.mark.parametrize(("adaptation", "layers", "tolerance"), [
     ("lora-sram", 15, 2e-5), ("lora-pmca", 15, 2e-3), ("lora-rram", 23, 2e-5),
 ])  # fmt: skip
@@ -131,6 +158,38 @@ def test_both_paths_compute_the_same(rram, noise, read_noise):
     assert float(((one - two).abs() <= 2e-5 * one.abs().max()).float().mean()) > 0.9
     counts = [layer.counts.conversions for layer in kernel.layers.values()]
     assert counts == [layer.counts.conversions for layer in other.layers.values()]
+
+
+@pytest.mark.parametrize("path", ["kernel", "torch"])
+def test_ranges_of_inputs(path):
+    machine, model, x = analog.machine(), analog.network(16, 16), analog.vectors(300, 16)
+    mapping = analog.of_module(model, machine, x)
+    wanted, errors = outputs(model, x), {}
+    exact = analog.ideal(machine) | {"path": path}
+    for name, dac in (
+        ("token", Dac(8)),
+        ("calibrated", Dac(8, "calibrated")),
+        ("half clipped", Dac(8, "calibrated", percentile=50.0)),
+        ("fixed", Dac(8, "fixed", 4.0)),
+        ("too wide", Dac(8, "fixed", 400.0)),
+    ):
+        converted = analogize(model, mapping, machine, samples=(x,), **(exact | {"dac": dac}))
+        errors[name] = float((outputs(converted, x) - wanted).norm())
+        clipped = converted.layers["0.weight"].counts.clipped / x.numel()
+        assert clipped == pytest.approx(0.5 if name == "half clipped" else 0.0, abs=0.01)
+    assert errors["token"] < errors["calibrated"]
+    assert 5 * errors["calibrated"] < min(errors["too wide"], errors["half clipped"])
+    assert errors["fixed"] == pytest.approx(errors["calibrated"], rel=0.3)
+
+
+def test_autocast_changes_no_code():
+    machine, model, x = analog.machine(), analog.network(32, 16), analog.vectors(8, 32)
+    mapping = analog.of_module(model, machine, x)
+    converted = analogize(model, mapping, machine, PCM(), adc=NOISY, path="torch")
+    plain = outputs(converted, x)
+    converted.restart()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert close(outputs(converted, x), plain, 1e-6)
 
 
 def test_saturation_and_clipping_are_counted_alike():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from cimsim.cli.pipelines import pipelines
 from cimsim.errors import CimsimError, WorkloadError
 from cimsim.layer_bench import layer_workload, with_integration
 from cimsim.pipeline_study import Shape, Study, adapted_shapes, parse_layer, with_blocks
+from cimsim.schedule.pair import Adapter
 from cimsim.schedule.pipelines import PIPELINES, Balanced, LayerStream, TokenBlocks, parse_pipeline
 from cimsim.simulation import simulate
 from cimsim.spec import load_architecture
@@ -73,6 +76,9 @@ def test_spills_are_reported() -> None:
     assert rows[0].spill_bytes == 0 == rows[0].spill_time_s
     assert rows[1].spill_bytes == 2 * 2 * (172 - 128) * 1024  # two whole blocks; 64 tokens fit
     assert rows[1].spill_time_s > 0
+    adapter = Adapter(512, 128, 8)
+    last = Study(AHWA).layer(Shape(512, 128, 8, 320), TokenBlocks(200))
+    assert last.spill_bytes == 2 * sum(adapter.spill_bytes(AHWA.pmca, t) for t in (200, 120))
 
 
 def test_shapes_of_a_model() -> None:
@@ -163,3 +169,15 @@ def test_bad_input(arguments: tuple[str, ...], message: str) -> None:
     code, out, error = run(FILE, *arguments)
     assert (code, out) == (2, "")
     assert message in error
+
+
+def test_the_figure_runs(tmp_path: Path) -> None:
+    folder, data = ROOT / "benchmarks" / "figures" / "ahwa_fig4", tmp_path / "data.json"
+    for arguments in (["run.py", "--smoke", "-o", data], ["plot.py", "-i", data, "-o", tmp_path]):
+        command = [sys.executable, str(folder / arguments[0]), *map(str, arguments[1:])]
+        subprocess.run(command, check=True, capture_output=True)
+    assert {row["block_tokens"] for row in json.loads(data.read_text())["blocks"]} == {
+        8, 16, 32, 64, 128,
+    }  # fmt: skip
+    for picture in ("ahwa_fig4.png", "beyond_fig4.png"):
+        assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")

@@ -170,6 +170,20 @@ def test_closed_form_is_the_simulated_makespan(tokens: int, block: int, time_ns:
     assert expected <= found <= 1.02 * expected + 500e3
 
 
+@pytest.mark.parametrize("time_ns", [30.0, 400.0])
+@pytest.mark.parametrize("block", [4, 8, 40])
+def test_closed_form_with_several_clusters_and_copies(time_ns: float, block: int) -> None:
+    """A layer of 2 x 2 tiles has four clusters that take its blocks in turn; a copy doubles."""
+    times = {"integration_ns": time_ns, "adc_time_ns": 0.0, "shift_add_ns": 0.0}
+    arch = paired(rram={**times, "rows": 64, "columns": 32})
+    workload = layer_workload(128, 64, 4, 80)
+    for copies in (1, 2):
+        pair = Pair(Adapter(128, 64, 4), arch, clusters=min(4, 4 * copies), replicas=copies)
+        mapper = OneBlockPerTile(replicate=(("layer.weight", copies),))
+        found = latency_s(workload, arch, TokenBlocks(block), mapper=mapper) * 1e12
+        assert found == pytest.approx(pair.makespan_ps(80, block), rel=0.1, abs=600e3)
+
+
 def test_two_stage_fill_and_drain_by_hand() -> None:
     """Three blocks, cluster slower than tile: one tile block, then three cluster blocks."""
     pair = Pair(Adapter(128, 128, 8), paired(rram={"integration_ns": 20.0}))
@@ -235,6 +249,9 @@ def test_a_forced_block_that_does_not_fit_spills() -> None:
     excess = plans[1].plan.tcdm_bytes["layer.merge"] - 20 * 1024
     assert excess == Adapter(128, 128, 8).spill_bytes(tight.pmca, 64) > 0
     assert plans[0].report.latency_s <= plans[1].report.latency_s
+    assert (plans[0].plan.spill_bytes, plans[0].report.notes) == ({}, ())
+    assert plans[1].plan.spill_bytes == {"layer.merge": excess}
+    assert "LoRA of 1 layers does not fit the TCDM of 20 KiB" in plans[1].report.notes[0]
     moved = [s.report.energy_by_component_J["link.cluster_link"] for s in plans]
     spilled = 2 * 8 * excess * tight.cluster_link.energy_pJ_per_bit * 1e-12
     assert moved[1] - moved[0] == pytest.approx(spilled, rel=1e-9)

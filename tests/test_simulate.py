@@ -152,7 +152,6 @@ def test_no_unit_is_busier_than_the_run_is_long(done: Simulation) -> None:
     assert report.latency_s == ps_to_seconds(done.run.makespan_ps)
 
 
-@pytest.mark.xfail(reason="the link of a tile that several weights share is not contended for")
 def test_the_link_of_a_shared_tile_is_no_busier_than_the_run_is_long() -> None:
     machine = small.machine(rram={"rows": 128, "columns": 128}, tile_link={"bandwidth_GBps": 0.001})
     done = simulate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -56,6 +57,8 @@ def _version(
 
 def main() -> None:
     """Run the command line; a CimsimError becomes one message and its exit code."""
+    # Plans and runs are trees of small values without cycles: collect them rarely.
+    gc.set_threshold(200_000, 50, 50)
     try:
         app(prog_name="cimsim")
     except CimsimError as error:

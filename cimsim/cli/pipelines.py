@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -83,8 +82,6 @@ def _rows(
     from cimsim.spec import load_architecture
     from cimsim.workload import load_workload
 
-    # Plans are many small objects without cycles: looking for cycles takes a tenth of the time.
-    gc.set_threshold(200_000, 50, 50)
     if (workload is None) == (layer is None):
         raise CimsimError("give either a WORKLOAD or --layer INxOUT")
     tell("reading")
@@ -158,10 +155,10 @@ def _table(title: str, rows: list[PipelineRow]) -> Table:
     from cimsim.cli.tables import quantity
 
     table = Table(title=title, title_justify="left", title_style="bold")
-    columns = ("strategy", "t", "PMCA/tile", "makespan", "overhead", "PMCA busy", "tile busy",
-               "TCDM KiB", "spilled KiB", "energy")  # fmt: skip
+    columns = ("strategy", "t", "PMCA/tile", "makespan", "overhead", "PMCA use", "tile use",
+               "TCDM KiB", "spilled", "energy")  # fmt: skip
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=number == 0)
+        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
     for row in rows:
         table.add_row(
             row.strategy,
@@ -172,7 +169,7 @@ def _table(title: str, rows: list[PipelineRow]) -> Table:
             f"{row.pmca_utilisation:.1%}",
             f"{row.tile_utilisation:.1%}",
             f"{row.tcdm_bytes / 1024:.1f}",
-            f"{row.spill_bytes / 1024:.0f}" if row.spill_bytes else "-",
+            f"{row.spill_bytes / 1024:.0f} KiB" if row.spill_bytes else "-",
             quantity(row.energy_J, "J"),
         )
     return table

@@ -33,7 +33,7 @@ def run(
     workload: WorkloadArg,
     pipeline: Annotated[
         str, typer.Option(help="Strategy, with options as name:option=value,...")
-    ] = "token:block_tokens=16",
+    ] = "token",
     adapt: AdaptOption = None,
     mapper: MapperOption = "one-per-tile",
     replicate: ReplicateOption = None,

@@ -36,7 +36,9 @@ def multiply(
     counts: Counts,
 ) -> torch.Tensor:
     """Outputs [B, N] of float32 inputs; `weight_KN` receives a gradient if given."""
-    out: torch.Tensor = _Product.apply(x_BK, weight_KN, operands, normals, counts)  # type: ignore[no-untyped-call]
+    # Codes and column sums are exact in float32 only.
+    with torch.autocast(x_BK.device.type, enabled=False):
+        out: torch.Tensor = _Product.apply(x_BK, weight_KN, operands, normals, counts)  # type: ignore[no-untyped-call]
     return out
 
 

@@ -35,6 +35,7 @@ class Assembler:
     unit_counts: dict[str, int] = field(default_factory=dict)
     block_tokens: dict[str, int] = field(default_factory=dict)
     tcdm_bytes: dict[str, int] = field(default_factory=dict)
+    spill_bytes: dict[str, int] = field(default_factory=dict)
     _resources: dict[str, int] = field(default_factory=dict)
 
     def resource(self, name: str, servers: int, policy: str, unit: str | None = None) -> int:

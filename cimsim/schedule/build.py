@@ -64,7 +64,7 @@ class _Scheduler:
             self.into.setdefault(edge.consumer, []).append(edge)
         self.layer = {kernel.name: kernel.layer for kernel in self.kernels}
         self.assembler = Assembler(architecture, self.graph)
-        self.blocks: dict[tuple[Adapter, int, int], int] = {}
+        self.blocks: dict[tuple[Adapter, int, int, int], int] = {}
         self.direct = self._direct_edges()
         self.causal = causal_scores(self.graph)
         self.shared = {unit: self._shared_units(unit) for unit in ("rram", "sram")}
@@ -103,6 +103,7 @@ class _Scheduler:
             unit_counts=done.unit_counts,
             block_tokens=done.block_tokens,
             tcdm_bytes=done.tcdm_bytes,
+            spill_bytes=done.spill_bytes,
         )
 
     def _activations(self, buffers: list[tuple[KernelEdge, int]]) -> Iterator[Activation]:
@@ -192,12 +193,17 @@ class _Scheduler:
             wanted = self.pipeline.block(kernel, tokens, None)
             block = fitting_block(assembler, kernel, wanted, fetched)
             return block, tcdm_need(assembler, kernel, block, fetched)
-        key = adapter, kernel.clusters[1], tokens
+        layer = self.graph.nodes[kernel.layer].any
+        assert isinstance(layer, Linear)
+        replicas = self.mapping.placements[layer.weight].replicas
+        key = adapter, kernel.clusters[1], replicas, tokens
         if key not in self.blocks:
-            pair = Pair(adapter, assembler.architecture, kernel.clusters[1])
+            pair = Pair(adapter, assembler.architecture, kernel.clusters[1], replicas)
             pair.check()
             self.blocks[key] = self.pipeline.block(kernel, tokens, pair)
         block = self.blocks[key]
+        if spilled := adapter.spill_bytes(assembler.architecture.pmca, block):
+            assembler.spill_bytes[kernel.name] = spilled
         return block, adapter.tcdm_bytes(assembler.architecture.pmca, block)
 
     def _direct_edges(self) -> frozenset[tuple[str, str]]:
@@ -251,4 +257,5 @@ class _Scheduler:
             assembler.count("adc", mapping.tiles_used)
         if mapping.sram_units_used:
             assembler.count("sram", mapping.sram_units_used)
-        assembler.count("link", mapping.tiles_used + mapping.sram_units_used)
+        # every tile and SRAM unit has a port in and a port out
+        assembler.count("link", 2 * (mapping.tiles_used + mapping.sram_units_used))

@@ -77,14 +77,18 @@ def adapter_of(kernel: Kernel) -> Adapter | None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
-    """An adapter with the tile that it serves and the clusters that take its blocks in turn."""
+    """An adapter with its layer's tiles and clusters.
+
+    `replicas` of the layer's weight share its tokens, `clusters` take its blocks in turn.
+    """
 
     adapter: Adapter
     architecture: Architecture
-    copies: int = 1
+    clusters: int = 1
+    replicas: int = 1
 
     def tile_ps(self, tokens: int) -> int:
-        """Time (ps) that the tile integrates a block."""
+        """Time (ps) that one tile integrates a block."""
         return self._array_ps() * self.adapter.vectors * tokens
 
     def _array_ps(self) -> int:
@@ -135,19 +139,18 @@ class Pair:
         hide behind the stages are left out. The simulation decides; this ranks blocks.
         """
         pmca = self.architecture.pmca
-        free = [0] * self.copies
-        tile = [0] * self.copies
+        free, tile = [0] * self.clusters, 0
         for number, start in enumerate(range(0, tokens, block)):
             size = min(block, tokens - start)
-            lane = number % self.copies
-            tile[lane] += self.tile_ps(size)
+            lane = number % self.clusters
+            tile += self.tile_ps(size) // self.replicas
             first, second = (
                 cycles_to_ps(c, pmca.clock_MHz) for c in self.adapter.cycles(pmca, size)
             )
             if split:
-                free[lane] = max(free[lane] + first, tile[lane]) + second
+                free[lane] = max(free[lane] + first, tile) + second
             else:
-                free[lane] = max(free[lane], tile[lane]) + first + second
+                free[lane] = max(free[lane], tile) + first + second
         return max(free) + self._transfer_ps((tokens - 1) % block + 1)
 
     def _transfer_ps(self, block: int) -> int:

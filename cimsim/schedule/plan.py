@@ -46,7 +46,8 @@ class Plan:
     """A scheduled workload: program, meaning and energy.
 
     `unit_counts` says how many units of each kind the mapping uses; `block_tokens` the block that
-    each cluster kernel was given in prefill; `tcdm_bytes` what that block needs.
+    each cluster kernel was given in prefill; `tcdm_bytes` what that block needs; `spill_bytes` what
+    of it goes to the buffer and back, for LoRA kernels whose block does not fit.
     """
 
     program: Program
@@ -57,3 +58,4 @@ class Plan:
     unit_counts: dict[str, int]
     block_tokens: dict[str, int]
     tcdm_bytes: dict[str, int]
+    spill_bytes: dict[str, int]

@@ -89,6 +89,8 @@ def add_array_kernel(
     def times(duration: int) -> int | IntArray:
         return assembler.per_block(stream, False, lambda p, s, n, e: duration * n * vectors[p])
 
+    packed = not shared.isdisjoint(placement.units.ravel().tolist())
+    ports = (load, send) if packed else None
     into: list[Put] = []
     out_of: list[Get] = []
     for replica in range(placement.replicas):
@@ -96,17 +98,19 @@ def add_array_kernel(
         mine = _part(stream, placement.replicas, replica)
         for number, lane in enumerate(lanes_of(placement, replica, shared, grouped)):
             entry, done = _add_lane(
-                assembler, kernel, f"{replica}.{number}", placement.unit, lane, mine, vectors
-            )
+                assembler, kernel, f"{replica}.{number}", placement.unit, lane, mine, vectors,
+                ports,
+            )  # fmt: skip
             into.append(Put(entry, turn))
             out_of.append(Get(done, turn))
     units = placement.units.size
     assembler.actor(
         kernel, "read", stream, *gets, Timed(Use(banks, times(read)), "buffer"),
-        Timed(Hold(times(load)), "link", units), *into,
+        None if packed else Timed(Hold(times(load)), "link", units), *into,
     )  # fmt: skip
     assembler.actor(
-        kernel, "send", stream, *out_of, Timed(Hold(times(send)), "link", units),
+        kernel, "send", stream, *out_of,
+        None if packed else Timed(Hold(times(send)), "link", units),
         Timed(Use(banks, times(write)), "buffer") if through_buffer else None, *puts,
     )  # fmt: skip
     _book(assembler, kernel, placement, stream, vectors, through_buffer)
@@ -114,9 +118,13 @@ def add_array_kernel(
 
 def _add_lane(
     assembler: Assembler, kernel: Kernel, number: str, unit: str, lane: Lane, stream: Stream,
-    vectors: dict[int, int],
+    vectors: dict[int, int], ports: tuple[int, int] | None,
 ) -> tuple[int, int]:  # fmt: skip
-    """Actors of one lane; returns its entry and exit buffers."""
+    """Actors of one lane; returns its entry and exit buffers.
+
+    With `ports`, the time (ps) of a vector into and out of its tile, the lane moves its own data,
+    over ports that it shares with the other weights of the tile.
+    """
     architecture = assembler.architecture
     array = architecture.rram if unit == "rram" else architecture.sram
     assert array is not None
@@ -127,14 +135,33 @@ def _add_lane(
     if lane.shared is not None:
         busy = Use(assembler.resource(f"{unit} {lane.shared}", 1, "fifo"), times)
     compute = Timed(busy, unit, lane.units)
+    load, send = (
+        _port(assembler, lane, unit, way, stream, vectors, ports) for way in ("in", "out")
+    )
     if conversion is None:
-        assembler.actor(kernel, f"compute{number}", stream, Get(entry), compute, Put(done))
+        steps = (Get(entry), load, compute, send, Put(done))
+        assembler.actor(kernel, f"compute{number}", stream, *steps)
         return entry, done
     held = assembler.fifo(f"{name}:sample")
-    assembler.actor(kernel, f"compute{number}", stream, Get(entry), compute, Put(held))
+    assembler.actor(kernel, f"compute{number}", stream, Get(entry), load, compute, Put(held))
     convert = Timed(Hold(conversion), "adc", lane.units)
-    assembler.actor(kernel, f"convert{number}", stream, Get(held), convert, Put(done))
+    assembler.actor(kernel, f"convert{number}", stream, Get(held), convert, send, Put(done))
     return entry, done
+
+
+def _port(
+    assembler: Assembler, lane: Lane, unit: str, way: str, stream: Stream,
+    vectors: dict[int, int], ports: tuple[int, int] | None,
+) -> Timed | None:  # fmt: skip
+    """A lane's own transfer into (`in`) or out of (`out`) its tile, if it makes one."""
+    if ports is None:
+        return None
+    once = ports[way == "out"]
+    times = assembler.per_block(stream, False, lambda p, s, n, e: once * n * vectors[p])
+    if lane.shared is None:
+        return Timed(Hold(times), "link", lane.units)
+    port = assembler.resource(f"port {way} of {unit} {lane.shared}", 1, "fifo")
+    return Timed(Use(port, times), "link")
 
 
 def _rows(op: object) -> int:

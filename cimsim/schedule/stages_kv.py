@@ -123,7 +123,8 @@ def _add_writer(
     axis = op.stationary_token_axis
     width = op.n if axis == "k" else op.k
     grid = store.grid
-    per_unit = min(width, grid.block_columns if axis == "k" else grid.block_rows)
+    across = grid.block_columns if axis == "k" else grid.block_rows
+    per_unit = min(width, across)
 
     def rows(phase: int) -> int:
         """Stationary rows that one iteration of the writer brings."""
@@ -144,7 +145,7 @@ def _add_writer(
     assembler.actor(
         kernel, "write", stream, Get(buffer),
         Timed(Use(assembler.buffer_banks(), read), "buffer"),
-        Timed(Hold(write), "sram", store.heads * max(1, -(-width // grid.block_rows))),
+        Timed(Hold(write), "sram", store.heads * max(1, -(-width // across))),
         Put(signal),
     )  # fmt: skip
     counts = assembler.per_block(stream, False, lambda p, s, n, e: rows(p))

@@ -8,8 +8,10 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """`published` and `simulated` in `unit`; `tolerance` is relative, `fitted` says whether a
-    constant behind the simulated value was fitted on this very row.
+    """`published` and `simulated` in `unit`; `fitted` says whether a constant behind the simulated
+    value was fitted on this very row.
+
+    `tolerance` is relative; None for a figure that its own source contradicts: shown, not judged.
     """
 
     group: str
@@ -17,7 +19,7 @@ class Row:
     unit: str
     published: float
     simulated: float
-    tolerance: float
+    tolerance: float | None
     fitted: bool
     source: str
 
@@ -28,8 +30,8 @@ class Row:
 
     @property
     def passed(self) -> bool:
-        """True within the tolerance."""
-        return abs(self.error) <= self.tolerance
+        """True within the tolerance, or where there is none."""
+        return self.tolerance is None or abs(self.error) <= self.tolerance
 
     def to_dict(self) -> dict[str, Any]:
         """The row as values that JSON can hold."""
