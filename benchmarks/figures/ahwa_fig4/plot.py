@@ -68,7 +68,7 @@ def totals(axes: Axes, rows: Rows) -> None:
     axes.set_xticks(range(len(layers)), layers)
     axes.set_ylabel("us for 320 tokens")
     axes.set_title("(c) balanced LoRA (pale) over AIMC only (full)", fontsize=10)
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="upper left")
 
 
 def strategies(axes: Axes, rows: Rows) -> None:
