@@ -77,8 +77,8 @@ class Mvm:
         dac = _calibrated_dac(dac, samples_BK)
         tiles = tuple(tile_row(readout, dac, t) for t in range(len(readout.gain_TN)))
         plain = Mvm(readout, dac, adc, tiles, np.ones((len(tiles), 1), np.float32), ())
-        full_scale = _adc_full_scale(plain, samples_BK)
-        converters = tuple(_converter(plain, t, row) for t, row in enumerate(full_scale))
+        full_scale = adc_full_scale(plain, samples_BK)
+        converters = tuple(row_converter(plain, t, row) for t, row in enumerate(full_scale))
         return replace(plain, full_scale_TS=full_scale, converters=converters)
 
     def __call__(
@@ -225,7 +225,11 @@ def _calibrated_dac(dac: Dac, samples_BK: F32 | None) -> Dac:
     return dac.calibrated(samples_BK)
 
 
-def _adc_full_scale(mvm: Mvm, samples_BK: F32 | None) -> F32:
+def adc_full_scale(mvm: Mvm, samples_BK: F32 | None) -> F32:
+    """Range of the ADC in DAC codes times steps, by row of tiles and slice [T, S].
+
+    Raises SpecError for a calibrated range without samples.
+    """
     adc, shape = mvm.adc, (len(mvm.tiles), mvm.slices)
     if adc.full_scale_ratio is not None:
         return np.full(shape, adc.full_scale_ratio * mvm.unit, np.float32)
@@ -253,7 +257,8 @@ def _observed(mvm: Mvm, samples_BK: F32) -> F32:
     return found
 
 
-def _converter(mvm: Mvm, t: int, full_scale_S: F32) -> _Converter:
+def row_converter(mvm: Mvm, t: int, full_scale_S: F32) -> _Converter:
+    """Converter settings of row of tiles `t` for the ADC ranges `full_scale_S` [S]."""
     readout, largest = mvm.readout, code_max(mvm.adc.bits)
     shape = (mvm.slices, padded(mvm.columns))
     lsb = full_scale_S / np.float32(largest) if largest else np.ones_like(full_scale_S)

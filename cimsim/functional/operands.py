@@ -13,7 +13,7 @@ import torch
 from cimsim.crossbar import Grid, Readout, program
 from cimsim.hardware import Hardware
 from cimsim.kernels.philox import normals
-from cimsim.mvm import Mvm, _adc_full_scale, _converter
+from cimsim.mvm import Mvm, adc_full_scale, row_converter
 from cimsim.operands import TileRow, tile_row
 from cimsim.periphery import Dac
 
@@ -74,7 +74,7 @@ def kernel_operands(readout: Readout, hardware: Hardware, ranges: Ranges | None)
         tile_row(readout, ranges.dac, t) for t in range(len(readout.gain_TN))
     )
     plain = Mvm(lean, ranges.dac, hardware.adc, tiles, ranges.full_scale_TS, ())
-    converters = tuple(_converter(plain, t, row) for t, row in enumerate(ranges.full_scale_TS))
+    converters = tuple(row_converter(plain, t, row) for t, row in enumerate(ranges.full_scale_TS))
     return replace(plain, converters=converters)
 
 
@@ -131,7 +131,7 @@ def _plain_ranges(readout: Readout, hardware: Hardware) -> Ranges:
     plain = Mvm(readout, hardware.dac, hardware.adc, tiles, np.ones((1, 1), np.float32), ())
     if hardware.dac.range == "calibrated":
         return Ranges(Mvm.build(readout, hardware.dac, hardware.adc).dac, plain.full_scale_TS)
-    return Ranges(hardware.dac, _adc_full_scale(plain, None))
+    return Ranges(hardware.dac, adc_full_scale(plain, None))
 
 
 Normals = Callable[[int, int], torch.Tensor]
