@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, final
 
 import numpy as np
 import numpy.typing as npt
@@ -73,6 +73,7 @@ class Resource:
             )
 
 
+@final
 @dataclass(frozen=True, slots=True, eq=False)
 class Get:
     """Take `count` tokens from `buffer`, one by one as they come."""
@@ -81,6 +82,7 @@ class Get:
     count: Count = 1
 
 
+@final
 @dataclass(frozen=True, slots=True, eq=False)
 class Put:
     """Append `count` tokens to `buffer`, one by one as slots become free."""
@@ -89,6 +91,7 @@ class Put:
     count: Count = 1
 
 
+@final
 @dataclass(frozen=True, slots=True, eq=False)
 class Hold:
     """Let `duration` picoseconds pass."""
@@ -96,6 +99,7 @@ class Hold:
     duration: Duration
 
 
+@final
 @dataclass(frozen=True, slots=True, eq=False)
 class Use:
     """Wait for a server of `resource`, then occupy it for `duration` picoseconds."""

@@ -123,30 +123,37 @@ class _Lowering:
 
     def survey(self) -> None:
         """Who is at the ends of each buffer and at each resource, and how tokens are grouped."""
+        clients, unit, put_total = self.clients, self.unit, self.put_total
         for number, actor in enumerate(self.program.actors):
             iterations = actor.iterations
             for verb in actor.steps:
-                if isinstance(verb, Use):
-                    users = self.clients[verb.resource]
+                if type(verb) is Use:
+                    users = clients[verb.resource]
                     if not users or users[-1] != number:
                         users.append(number)
-                elif isinstance(verb, (Get, Put)):
+                elif type(verb) is not Hold:
                     buffer, count = verb.buffer, verb.count
-                    if isinstance(count, np.ndarray):
-                        tokens = self.tokens(count)
-                        divisor, total = tokens.divisor, tokens.total
+                    if type(count) is int:
+                        divisor, total = count if iterations else 0, count * iterations
                     else:
-                        divisor, total = int(count) if iterations else 0, int(count) * iterations
-                    if divisor != self.unit[buffer]:
-                        self.unit[buffer] = gcd(self.unit[buffer], divisor)
-                    if isinstance(verb, Put):
-                        self.put_total[buffer] += total
+                        divisor, total = self.grouping(count, iterations)
+                    if divisor != unit[buffer]:
+                        unit[buffer] = gcd(unit[buffer], divisor)
+                    if type(verb) is Put:
+                        put_total[buffer] += total
                         self.producer[buffer] = number
                     else:
                         self.consumer[buffer] = number
         for index, end in enumerate(self.program.buffers):
             if not 1 <= self.unit[index] <= end.capacity:
                 self.unit[index] = 1
+
+    def grouping(self, count: Count, iterations: int) -> tuple[int, int]:
+        """Greatest common divisor and sum of a count over all iterations."""
+        if isinstance(count, np.ndarray):
+            tokens = self.tokens(count)
+            return tokens.divisor, tokens.total
+        return int(count) if iterations else 0, int(count) * iterations
 
     def tokens(self, counts: IntArray) -> _Tokens:
         known = self.counts.get(id(counts))
@@ -167,17 +174,21 @@ class _Lowering:
     def place_actors(self) -> None:
         """Actor rows, each with its code behind it."""
         words: list[int] = []
+        unit, buffers_at, width = self.unit, self.buffers_at, k.BUFFER_WIDTH
+        single = {kind: one for kind, (one, _, _) in _MOVES.items()}
         for number, actor in enumerate(self.program.actors):
             self.actors_at.append(self.code_at + len(words))
             code = self.actors_at[-1] + k.ACTOR_WIDTH
             words += (code, 0, 0, 0, self.log_size)
             tasks: list[tuple[bool, int]] = []
             for step, verb in enumerate(actor.steps):
-                if isinstance(verb, (Get, Put)):
-                    words += self.move(verb)
-                else:
+                if type(verb) is Hold or type(verb) is Use:
                     tasks.append(self.amount(verb.duration))
                     words += self.task(number, step, *tasks[-1])
+                elif type(verb.count) is int and verb.count == unit[verb.buffer]:
+                    words += (single[type(verb)], buffers_at + width * verb.buffer)
+                else:
+                    words += self.move(verb)
             words += (k.NEXT, code, actor.iterations)
             self.lay_out_log(actor.iterations, tasks)
         self.parts.append((self.code_at, np.array(words, np.int64)))
