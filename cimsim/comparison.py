@@ -174,7 +174,7 @@ def comparison_rows(reports: Sequence[Report]) -> list[dict[str, Any]]:
             "tiles_used": report.tiles_used,
             "latency_ratio": first.latency_s / report.latency_s,
             "energy_ratio": first.energy_J / report.energy_J,
-            "switch_energy_J": report.reprogramming["adapter_switch"].energy_J,
+            "switch_energy_J": report.reprogramming.adapter_switch.energy_J,
         }
         for report in reports
     ]

@@ -52,6 +52,12 @@ class Reprogramming(_Frozen):
     wear: float
 
 
+class ModelWrite(Reprogramming):
+    """The first programming of the model, and what a switch of its adapter costs after that."""
+
+    adapter_switch: Reprogramming
+
+
 class DecodePoint(_Frozen):
     """Decode on a GPU at one batch: share of one sequence, ratios and verdicts as in Baseline.
 
@@ -120,7 +126,7 @@ class Report(_Frozen):
     cell_utilisation: float
     buffer_peak_KiB: float
     block_tokens: dict[str, int]
-    reprogramming: dict[str, Reprogramming] = Field(description="first_programming, adapter_switch")
+    reprogramming: ModelWrite
     baselines: dict[str, Baseline] = Field(default_factory=dict)
     assumed: dict[str, str]
     notes: tuple[str, ...] = ()

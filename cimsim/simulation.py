@@ -16,7 +16,7 @@ from cimsim.engines import Engine, Run
 from cimsim.mapping import Mapper, Mapping, OneBlockPerTile, build_mapping
 from cimsim.occupancy import buffer_peak_bytes
 from cimsim.program import Hold, Use
-from cimsim.report import PhaseResult, Report, Reprogramming, UnitTime
+from cimsim.report import ModelWrite, PhaseResult, Report, UnitTime
 from cimsim.reprogramming import adapter_switch, first_programming
 from cimsim.schedule import Plan, build_plan
 from cimsim.schedule.pipelines import Pipeline, TokenBlocks, format_pipeline
@@ -119,10 +119,10 @@ def _report(
     used = area_mm2(architecture, plan.unit_counts)
     built = area_mm2(architecture)
     peak = buffer_peak_bytes(plan, run) / 1024.0
-    writes: dict[str, Reprogramming] = {
-        "first_programming": first_programming(workload, architecture, mapping),
-        "adapter_switch": adapter_switch(workload, architecture, mapping),
-    }
+    writes = ModelWrite(
+        **dict(first_programming(workload, architecture, mapping)),
+        adapter_switch=adapter_switch(workload, architecture, mapping),
+    )
     return Report(
         workload=workload.name,
         architecture=architecture.name,

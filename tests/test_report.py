@@ -136,4 +136,6 @@ def test_kinds_of_work_are_named() -> None:
     assert set(report().energy_by_unit_J) == {
         "rram", "sram", "pmca", "link", "buffer", "dram", "leakage",
     }  # fmt: skip
-    assert set(report().reprogramming) == {"first_programming", "adapter_switch"}
+    written = report().reprogramming
+    assert written.cells_written > 0
+    assert written.adapter_switch.cells_written == 0

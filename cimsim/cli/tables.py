@@ -10,7 +10,7 @@ from rich.table import Table
 
 from cimsim.comparison import verdict
 from cimsim.mapping import Mapping
-from cimsim.report import Baseline, Report, Reprogramming
+from cimsim.report import Baseline, Report
 
 _PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
 
@@ -116,9 +116,9 @@ def _writes(report: Report) -> Table:
     table = _table(
         "Reprogramming", "", "cells", "SRAM bits", "TCDM bytes", "energy", "time", "wear"
     )
-    labels = {"first_programming": "first programming", "adapter_switch": "adapter switch"}
-    for key, label in labels.items():
-        write: Reprogramming = report.reprogramming[key]
+    written = report.reprogramming
+    writes = {"first programming": written, "adapter switch": written.adapter_switch}
+    for label, write in writes.items():
         table.add_row(
             label,
             f"{write.cells_written:,}",
