@@ -171,6 +171,19 @@ Op = Annotated[
 ]
 
 
+def output_elements(op: Op) -> int:
+    """Values that one step of `op` produces."""
+    match op:
+        case Linear():
+            return op.rows * op.out_features
+        case MatMul():
+            return op.batch * op.m * op.n
+        case Softmax() | Norm() | Embedding():
+            return op.rows * op.columns
+        case Elementwise() | Reduce() | Move():
+            return op.elements
+
+
 class Parameter(_Frozen):
     """A stored tensor; `tied_to` names the parameter whose storage it shares."""
 

@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass
 
-from cimsim.baseline.graph import PhaseGraph, output_elements, read_elements
+from cimsim.baseline.graph import PhaseGraph, read_elements
 from cimsim.baseline.kernels import (
     AllReduceKernel,
     AttentionKernel,
@@ -27,7 +27,7 @@ from cimsim.baseline.kernels import (
     OpClass,
     StreamKernel,
 )
-from cimsim.workload import Embedding, Linear, MatMul, Norm, Phase, Reduce, Softmax
+from cimsim.workload import Embedding, Linear, MatMul, Norm, Phase, Reduce, Softmax, output_elements
 
 
 def _share(count: int, parts: int) -> int:

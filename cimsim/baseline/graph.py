@@ -13,15 +13,14 @@ from dataclasses import dataclass
 
 from cimsim.workload import (
     Elementwise,
-    Embedding,
     Linear,
     MatMul,
     Move,
-    Norm,
     Op,
     Phase,
     Reduce,
     Softmax,
+    output_elements,
 )
 
 _PASSING = (Elementwise, Move)
@@ -34,19 +33,6 @@ class Attention:
     scores: MatMul
     values: MatMul
     members: frozenset[str]
-
-
-def output_elements(op: Op) -> int:
-    """Values that one step of `op` produces."""
-    match op:
-        case Linear():
-            return op.rows * op.out_features
-        case MatMul():
-            return op.batch * op.m * op.n
-        case Softmax() | Norm() | Embedding():
-            return op.rows * op.columns
-        case _:
-            return op.elements
 
 
 def read_elements(op: Op) -> int:

@@ -11,7 +11,7 @@ from cimsim.schedule.assembler import Assembler
 from cimsim.schedule.cluster_work import Demand
 from cimsim.schedule.edges import KernelEdge, feedback_counts, kernel_edges
 from cimsim.schedule.graph import Stream, build_graph, build_stream
-from cimsim.schedule.kernels import Kernel, build_kernels, causal_scores, output_elements
+from cimsim.schedule.kernels import Kernel, build_kernels, causal_scores
 from cimsim.schedule.pair import Adapter, Pair, adapter_of
 from cimsim.schedule.pipelines import Pipeline
 from cimsim.schedule.plan import Activation, Plan
@@ -26,7 +26,7 @@ from cimsim.schedule.stages_cluster import (
 )
 from cimsim.schedule.stages_kv import add_kv_kernel
 from cimsim.spec import Architecture
-from cimsim.workload import Linear, Workload
+from cimsim.workload import Linear, Workload, output_elements
 
 
 def build_plan(

@@ -13,12 +13,12 @@ from cimsim.program import IntArray
 from cimsim.schedule.assembler import Assembler, convert
 from cimsim.schedule.edges import KernelEdge
 from cimsim.schedule.graph import Stream, plain
-from cimsim.schedule.kernels import Kernel, output_elements
+from cimsim.schedule.kernels import Kernel
 from cimsim.schedule.lanes import Lanes
 from cimsim.schedule.pair import Adapter
 from cimsim.schedule.work import block_elements, context, dma_ps, grows, op_cycles, size_at
 from cimsim.units import cycles_to_ps
-from cimsim.workload import Linear, MatMul, Op
+from cimsim.workload import Linear, MatMul, Op, output_elements
 
 
 @dataclass(frozen=True, slots=True, eq=False)

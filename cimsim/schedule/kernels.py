@@ -18,11 +18,9 @@ from cimsim.workload import (
     Embedding,
     Linear,
     MatMul,
-    Move,
-    Norm,
     Op,
-    Reduce,
     Softmax,
+    output_elements,
 )
 
 KernelUnit = Literal["rram", "sram", "kv", "pmca", "dram"]
@@ -62,19 +60,6 @@ class Kernel:
     def tokens(self) -> dict[int, int]:
         """Tokens a step, by phase."""
         return {phase: op.tokens for phase, op in self.nodes[0].ops.items()}
-
-
-def output_elements(op: Op) -> int:
-    """Values that one step of `op` produces."""
-    match op:
-        case Linear():
-            return op.rows * op.out_features
-        case MatMul():
-            return op.batch * op.m * op.n
-        case Softmax() | Norm() | Embedding():
-            return op.rows * op.columns
-        case Elementwise() | Reduce() | Move():
-            return op.elements
 
 
 def is_whole(producer: Op, consumer: Op, stationary: bool) -> bool:

@@ -23,10 +23,10 @@ from cimsim.schedule.assembler import Assembler, Timed, convert
 from cimsim.schedule.cluster_work import BlockTimes, ClusterWork, Demand, cluster_work
 from cimsim.schedule.edges import KernelEdge
 from cimsim.schedule.graph import Stream
-from cimsim.schedule.kernels import Kernel, output_elements
+from cimsim.schedule.kernels import Kernel
 from cimsim.schedule.lanes import Lanes, lanes_of
 from cimsim.spec import Architecture
-from cimsim.workload import Embedding
+from cimsim.workload import Embedding, output_elements
 
 
 def fitting_block(

@@ -15,10 +15,19 @@ from cimsim.costs import (
     softmax_cycles,
 )
 from cimsim.errors import MappingError
-from cimsim.schedule.kernels import output_elements
 from cimsim.spec import Architecture, MatrixEngine, PmcaClusters
 from cimsim.units import cycles_to_ps
-from cimsim.workload import Elementwise, Linear, MatMul, Move, Norm, Op, Reduce, Softmax
+from cimsim.workload import (
+    Elementwise,
+    Linear,
+    MatMul,
+    Move,
+    Norm,
+    Op,
+    Reduce,
+    Softmax,
+    output_elements,
+)
 
 # assumed: these are evaluated like an exponential (the same polynomial, library or instruction),
 # with a few streamed instructions around it, in cycles of one core.
