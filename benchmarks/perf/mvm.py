@@ -103,7 +103,7 @@ def against_peers(run: Run) -> list[Row]:
     ):
         peer = make(x, w)
         if peer is None:
-            print(f"skipped: {name} is not installed (pip install hybrid-cimsim[bench])")
+            print(f"skipped: {name} is not installed (pip install '.[bench]')")
             continue
         times = alternate([peer, lambda: mvm(x, seed=2)], run.rounds, run.round_s)
         ratio = median(theirs / ours for theirs, ours in times)
