@@ -47,6 +47,7 @@ def test_exact_tiles_show_no_error():
         assert sum(layer.histogram[19:21]) == sum(layer.histogram)
 
 
+@pytest.mark.filterwarnings("ignore::cimsim.functional.SaturationWarning")
 def test_noise_of_the_cells_is_told_from_that_of_the_converters():
     exact = analog.ideal(analog.machine())
     cells_only = exact | {"noise": Gaussian(0.02)}
@@ -90,6 +91,7 @@ def test_errors_accumulate_and_the_guilty_layer_stands_out():
     assert third.accumulated_snr_dB < 40.0
 
 
+@pytest.mark.filterwarnings("ignore::cimsim.functional.SaturationWarning")
 def test_saturation_and_histogram():
     model, converted, found = diagnosed(Ideal(), dac=Dac(8, "fixed", 1.0), adc=Adc(8, "fixed", 0.5))
     assert len(EDGES) == 41

@@ -17,6 +17,7 @@ from cimsim.crossbar import Grid, Wires, program
 from cimsim.errors import MappingError, SpecError
 from cimsim.frontend import trace_model
 from cimsim.functional import (
+    SaturationWarning,
     analogize,
     by_draw,
     find_sites,
@@ -200,7 +201,12 @@ def test_saturation_and_clipping_are_counted_alike():
     found = []
     for path in ("kernel", "torch"):
         converted = chip.at(path=path)
-        outputs(converted, x)
+        with pytest.warns(SaturationWarning, match="of the ADC conversions saturate"):
+            outputs(converted, x)
+        outputs(converted, x)  # warns once
+        converted.restart()
+        with pytest.warns(SaturationWarning):
+            outputs(converted, x)
         counts = converted.layers["0.weight"].counts
         found.append((counts.saturated, counts.clipped, converted.saturation()["0.weight"]))
     assert found[0] == pytest.approx(found[1], rel=1e-3)

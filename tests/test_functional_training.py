@@ -75,6 +75,7 @@ def test_inputs_get_the_gradient_of_the_cells_as_programmed():
     assert not torch.allclose(x.grad, seed_vectors @ model[0].weight.detach(), atol=0.1)
 
 
+@pytest.mark.filterwarnings("ignore::cimsim.functional.SaturationWarning")
 def test_saturated_columns_and_clipped_inputs_pass_no_gradient():
     machine, model = analog.machine(), analog.network(16, 16)
     x = analog.vectors(30, 16)

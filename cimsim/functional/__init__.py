@@ -5,7 +5,7 @@ month = chip.at(30 * 86_400.0, compensate=True, samples=(input_ids,))
 month(input_ids)
 """
 
-from cimsim.functional.layers import AnalogLayer, HalfLayer
+from cimsim.functional.layers import AnalogLayer, HalfLayer, SaturationWarning
 from cimsim.functional.model import (
     AnalogModel,
     Chip,
@@ -25,6 +25,7 @@ __all__ = [
     "HalfLayer",
     "Hardware",
     "Redraw",
+    "SaturationWarning",
     "Unmapped",
     "analogize",
     "by_draw",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -44,6 +45,14 @@ class _Copy:
     operands: Mvm | TorchOperands | None = field(default=None, repr=False)
 
 
+SATURATION_WARNING = 0.01
+"""Share of saturated conversions above which a layer warns, once until the next restart."""
+
+
+class SaturationWarning(UserWarning):
+    """The range of an ADC is too small for what its columns sum to."""
+
+
 class AnalogLayer(nn.Module):
     """A linear layer (or a convolution, as one) that computes what its tiles compute.
 
@@ -68,10 +77,12 @@ class AnalogLayer(nn.Module):
         self._seeds = seeds
         self._copies = [[_Copy(seed_for(s, name, r)) for r in range(replicas)] for s in seeds]
         self._vectors = self._steps = 0
+        self._warned = False
 
     def restart(self) -> None:
         """Number vectors from 0 again, forget counts: the next pass repeats the first."""
         self._vectors = self._steps = 0
+        self._warned = False
         self.counts = Counts()
 
     def advance(self) -> None:
@@ -98,10 +109,22 @@ class AnalogLayer(nn.Module):
         flat = rows.reshape(draws, -1, rows.shape[-1]).to(torch.float32)
         out = torch.cat([self._chip(copies, flat[d]) for d, copies in enumerate(self._copies)])
         self._vectors += flat.shape[1]
+        self._warn()
         out = out.view(*rows.shape[:-1], out.shape[-1]).to(x.dtype)
         if self.bias is not None:
             out = out + self.bias
         return out if self._patches is None else self._patches.image(out, x)
+
+    def _warn(self) -> None:
+        share = self.counts.saturated / max(1, self.counts.conversions)
+        if share > SATURATION_WARNING and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"{self.name}: {share:.1%} of the ADC conversions saturate; widen the ADC's range "
+                "or calibrate it on typical inputs.",
+                SaturationWarning,
+                stacklevel=3,
+            )
 
     def rows_of(self, x: torch.Tensor) -> torch.Tensor:
         """The vectors that go to the tiles, [..., K]: inputs, or patches of an image."""
