@@ -162,10 +162,18 @@ def block_classes(stream: Stream) -> tuple[list[tuple[int, int, int, int]], IntA
 
 
 def plain(values: IntArray) -> int | IntArray:
-    """One int where all `values` are equal."""
+    """One int where all `values` are equal, else one read-only array for equal contents.
+
+    Transformer blocks repeat, and engines treat an array that they have seen as known.
+    """
     if values.size and (values.size == 1 or (values == values[0]).all()):
         return int(values[0])
-    return values
+    return _shared(values.astype(np.int64, copy=False).tobytes())
+
+
+@lru_cache(maxsize=4096)
+def _shared(data: bytes) -> IntArray:
+    return np.frombuffer(data, np.int64)
 
 
 def build_stream(tokens: dict[int, int], steps: tuple[int, ...], block_tokens: int) -> Stream:
