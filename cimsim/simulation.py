@@ -15,7 +15,7 @@ from cimsim.costs.area import area_mm2, leakage_W
 from cimsim.engines import Engine, Run
 from cimsim.mapping import Mapper, Mapping, OneBlockPerTile, build_mapping
 from cimsim.occupancy import buffer_peak_bytes
-from cimsim.program import Hold, Use
+from cimsim.program import Actor, Hold, Use
 from cimsim.report import ModelWrite, PhaseResult, Report, UnitTime
 from cimsim.reprogramming import adapter_switch, first_programming
 from cimsim.schedule import Plan, build_plan
@@ -178,9 +178,7 @@ def unit_times(plan: Plan, run: Run) -> dict[str, UnitTime]:
     """Busy and idle time by unit kind, mean over the units in use."""
     busy_ps: dict[str, int] = dict.fromkeys(sorted(plan.unit_counts), 0)
     for actor, info in zip(plan.program.actors, plan.actors, strict=True):
-        timed = [verb for verb in actor.steps if isinstance(verb, Hold | Use)]
-        for verb, (unit, units) in zip(timed, info.occupies, strict=True):
-            total = _total(verb.duration, actor.iterations)
+        for total, (unit, units) in zip(_busy_ps(actor), info.occupies, strict=True):
             busy_ps[unit] = busy_ps.get(unit, 0) + total * units
     result: dict[str, UnitTime] = {}
     for unit, total in busy_ps.items():
@@ -191,11 +189,10 @@ def unit_times(plan: Plan, run: Run) -> dict[str, UnitTime]:
     return result
 
 
-def _total(duration: object, iterations: int) -> int:
-    if isinstance(duration, np.ndarray):
-        return int(duration.sum())
-    assert isinstance(duration, int)
-    return duration * iterations
+def _busy_ps(actor: Actor) -> list[int]:
+    """Time (ps) in each Hold or Use of `actor` over all its iterations, in order."""
+    durations = [verb.duration for verb in actor.steps if isinstance(verb, Hold | Use)]
+    return [int(d.sum()) if isinstance(d, np.ndarray) else d * actor.iterations for d in durations]
 
 
 def _kinds(workload: Workload) -> dict[str, str]:
@@ -251,8 +248,7 @@ def _busy_by_kind(plan: Plan, run: Run, workload: Workload) -> dict[str, float]:
     kinds = _kinds(workload)
     stages: dict[tuple[str, str], int] = {}
     for actor, info in zip(plan.program.actors, plan.actors, strict=True):
-        timed = [verb for verb in actor.steps if isinstance(verb, Hold | Use)]
-        busy = sum(_total(verb.duration, actor.iterations) for verb in timed)
+        busy = sum(_busy_ps(actor))
         stage = (info.kernel, info.stage.partition(".")[0])
         stages[stage] = max(stages.get(stage, 0), busy)
     totals: dict[str, int] = {}

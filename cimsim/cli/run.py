@@ -70,6 +70,8 @@ def run(
     json: JsonOption = False,
 ) -> None:
     """Simulate WORKLOAD on ARCH: latency, energy, area, utilisation, reprogramming."""
+    if output is not None:
+        _check_directory(output)
     with progress() as tell:
         cards = _cards(baseline or [])
         simulation = _simulate(
@@ -95,7 +97,6 @@ def run(
             from cimsim.figures import save_breakdown, save_gantt
 
             tell("drawing")
-            _check_directory(output)
             report.save(output / "report.json")
             save_breakdown(report, output / "breakdown.png")
             save_gantt(simulation, output / "gantt.png")
