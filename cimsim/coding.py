@@ -206,6 +206,12 @@ class Coding:
             significance.astype(np.float32),
         )
 
+    def magnitude(self, weight_C: F32, encoded: Encoded) -> F32:
+        """Conductance (uS) of the cells of a weight that all of them hold an equal share of."""
+        low = np.float32(self.g_min_uS if self.scheme == "differential" else 0.0)
+        share = encoded.gain_C * encoded.significance_S.sum(dtype=np.float32)
+        return np.asarray(low + (weight_C + encoded.offset_C) / share, np.float32)
+
     def _split(self, whole_RC: I64) -> I64:
         bits = self.bits_per_cell or 1
         shifts = bits * np.arange(self.cells_per_weight)

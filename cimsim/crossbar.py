@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import Literal
 
@@ -118,12 +119,32 @@ class Crossbar:
         """The programmed cells [S, P, R, C] of one tile."""
         if self.cells is not None:
             return self.cells[number]
-        return _program_tile(self, number, self.encoded(rows, columns))
+        return self._program(number, self.encoded(rows, columns), columns)
+
+    def _program(self, number: int, encoded: Encoded, columns: slice) -> Cells:
+        coding = self.coding
+        # With one scale for the tensor its largest weight sits at g_max; else the tile decides.
+        tensor_max = coding.g_max_uS if coding.scaling == "tensor" else None
+        channel_max = coding.magnitude(self.channel_max_N[columns], encoded)
+        target = Target(encoded.g_uS_SPRC, coding.g_max_uS, tensor_max, channel_max)
+        return self.device.program(target, _generator(self.seed, number, _PROGRAM))
 
     def encoded(self, rows: slice, columns: slice) -> Encoded:
         """Targets, gains and offsets of one tile."""
         scale = None if self.scale_N is None else self.scale_N[columns]
         return self.coding.encode(self.weight_KN[rows, columns], scale)
+
+    @cached_property
+    def channel_max_N(self) -> F32:
+        """Largest weight magnitude of each output that its cells hold (after clipping)."""
+        tiles = self.grid.tiles()
+        largest = np.zeros(self.grid.shape[1], np.float32)
+        for _, _, rows, columns in tiles:
+            tile = self.weight_KN[rows, columns]
+            scale = self.coding.scale(tile) if self.scale_N is None else self.scale_N[columns]
+            held = np.minimum(np.abs(tile).max(axis=0), scale)
+            largest[columns] = np.maximum(largest[columns], held)
+        return largest
 
     def read(
         self,
@@ -246,18 +267,9 @@ def program(
     if not keep_cells:
         return bar
     cells = tuple(
-        _program_tile(bar, number, bar.encoded(rows, columns))
-        for number, _, rows, columns in grid.tiles()
+        bar.tile_cells(number, rows, columns) for number, _, rows, columns in grid.tiles()
     )
     return Crossbar(weight, grid, coding, device, seed, wires, scale, cells)
-
-
-def _program_tile(bar: Crossbar, number: int, encoded: Encoded) -> Cells:
-    coding = bar.coding
-    # With one scale for the tensor its largest weight sits at g_max; else the tile decides.
-    tensor_max = coding.g_max_uS if coding.scaling == "tensor" else None
-    target = Target(encoded.g_uS_SPRC, coding.g_max_uS, tensor_max)
-    return bar.device.program(target, _generator(bar.seed, number, _PROGRAM))
 
 
 def _generator(*key: int) -> np.random.Generator:

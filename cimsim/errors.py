@@ -59,3 +59,7 @@ class SimulationError(CimsimError):
     """A program that cannot run to its end, such as a deadlock."""
 
     exit_code = 1
+
+
+class TaskError(CimsimError):
+    """A task's model, data or adapter that is missing or does not fit."""

@@ -143,7 +143,8 @@ def test_training_redraws_the_noise_and_evaluation_keeps_the_chip(noise):
 
 @pytest.mark.parametrize("scheme", ["signed", "differential", "offset"])
 @pytest.mark.parametrize("noise", [
-    Gaussian(0.05), Gaussian(0.05, "column"), Gaussian(0.05, "cell"), Gaussian(0.05, "tensor"),
+    Gaussian(0.05), Gaussian(0.05, "column"), Gaussian(0.05, "channel"), Gaussian(0.05, "cell"),
+    Gaussian(0.05, "tensor"),
     Gaussian(0.0, "absolute", 0.7),
 ], ids=lambda noise: noise.relative_to)  # fmt: skip
 def test_noise_drawn_for_training_is_that_of_the_device(scheme, noise):

@@ -30,7 +30,7 @@ FLOORS: dict[int, set[str]] = {
 }  # fmt: skip
 WINGS = {
     "frontend", "noise", "kernels", "coding", "periphery", "crossbar", "mvm", "operands",
-    "functional", "training", "hardware", "diagnosis", "crossbar_sweep",
+    "functional", "training", "tasks", "accuracy", "hardware", "diagnosis", "crossbar_sweep",
 }  # fmt: skip
 MEET = {("reprogramming", "noise")}
 """One write-verify model for the cost and for the noise of programming; loaded if it is needed."""

@@ -36,7 +36,7 @@ PATHS = ("auto", "kernel", "torch")
 
 
 @dataclass
-class _Copy:
+class Copy:
     """One programmed copy and what it was last laid out for."""
 
     seed: int
@@ -75,7 +75,7 @@ class AnalogLayer(nn.Module):
         self._patches = _Patches.of(layer)
         self._transposed = not isinstance(layer, nn.Linear | nn.Conv2d)
         self._seeds = seeds
-        self._copies = [[_Copy(seed_for(s, name, r)) for r in range(replicas)] for s in seeds]
+        self._copies = [[Copy(seed_for(s, name, r)) for r in range(replicas)] for s in seeds]
         self._vectors = self._steps = 0
         self._warned = False
 
@@ -100,12 +100,7 @@ class AnalogLayer(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Outputs with bias, in the type of the input."""
         rows = self.rows_of(x)
-        draws = len(self._copies)
-        if rows.shape[0] % draws:
-            raise SpecError(
-                f"{self.name}: {draws} chips side by side need a first axis of {draws} equal "
-                f"parts, got {rows.shape[0]}; repeat the inputs (see `side_by_side`)."
-            )
+        draws = self._parts(rows)
         flat = rows.reshape(draws, -1, rows.shape[-1]).to(torch.float32)
         out = torch.cat([self._chip(copies, flat[d]) for d, copies in enumerate(self._copies)])
         self._vectors += flat.shape[1]
@@ -114,6 +109,16 @@ class AnalogLayer(nn.Module):
         if self.bias is not None:
             out = out + self.bias
         return out if self._patches is None else self._patches.image(out, x)
+
+    def _parts(self, rows: torch.Tensor) -> int:
+        """Chips side by side; raises SpecError unless the first axis has as many equal parts."""
+        draws = len(self._copies)
+        if rows.shape[0] % draws:
+            raise SpecError(
+                f"{self.name}: {draws} chips side by side need a first axis of {draws} equal "
+                f"parts, got {rows.shape[0]}; repeat the inputs (see `side_by_side`)."
+            )
+        return draws
 
     def _warn(self) -> None:
         share = self.counts.saturated / max(1, self.counts.conversions)
@@ -158,7 +163,7 @@ class AnalogLayer(nn.Module):
         )
         return not needs or self._copies[0][0].ranges is not None
 
-    def _chip(self, copies: list[_Copy], x_BK: torch.Tensor) -> torch.Tensor:
+    def _chip(self, copies: list[Copy], x_BK: torch.Tensor) -> torch.Tensor:
         if not self.calibrated:
             raise SpecError(
                 f"{self.name}: converter ranges are calibrated, but no samples were given: pass "
@@ -178,7 +183,7 @@ class AnalogLayer(nn.Module):
             out = out.slice_scatter(part, 0, mine.start, None, count) if len(part) else out
         return out
 
-    def _copy(self, copy: _Copy, x_BK: torch.Tensor, first: int) -> torch.Tensor:
+    def _copy(self, copy: Copy, x_BK: torch.Tensor, first: int) -> torch.Tensor:
         if self._path(x_BK) == "kernel":
             return self._by_kernel(copy, x_BK, first)
         operands = self._torch_operands(copy, x_BK.device)
@@ -202,7 +207,7 @@ class AnalogLayer(nn.Module):
     def _state(self) -> tuple[object, ...]:
         return self.weight.data_ptr(), self.weight._version, self.weight.device
 
-    def _by_kernel(self, copy: _Copy, x_BK: torch.Tensor, first: int) -> torch.Tensor:
+    def _by_kernel(self, copy: Copy, x_BK: torch.Tensor, first: int) -> torch.Tensor:
         mvm = copy.operands
         key = ("kernel", *self._state())
         if not isinstance(mvm, Mvm) or copy.key != key:
@@ -219,7 +224,7 @@ class AnalogLayer(nn.Module):
         self.counts.clipped += result.clipped_count
         return torch.from_numpy(np.ascontiguousarray(result.y_BN))
 
-    def _torch_operands(self, copy: _Copy, device: torch.device) -> TorchOperands:
+    def _torch_operands(self, copy: Copy, device: torch.device) -> TorchOperands:
         native = self.training and can_draw(self.recipe.hardware)
         draw = self._draw if self.training and not native else -1
         key = ("torch", device, native, draw, *self._state())
@@ -239,7 +244,7 @@ class AnalogLayer(nn.Module):
         return with_fresh_noise(found, self.recipe.grid, copy.seed, self._draw)
 
     def _normals(
-        self, copy: _Copy, operands: TorchOperands, x_BK: torch.Tensor, first: int
+        self, copy: Copy, operands: TorchOperands, x_BK: torch.Tensor, first: int
     ) -> Normals | None:
         if operands.variance_KSN is None and self.recipe.hardware.adc.noise_ratio == 0.0:
             return None

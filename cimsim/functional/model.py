@@ -27,6 +27,7 @@ from cimsim.functional.sites import (
     list_unmapped,
 )
 from cimsim.functional.training import Redraw
+from cimsim.functional.weights import WeightLayer
 from cimsim.hardware import Hardware, hardware_of
 from cimsim.mapping import Mapping as WeightMapping
 from cimsim.mapping import Placement
@@ -108,6 +109,7 @@ class Chip:
         ranges_of: AnalogModel | None = None,
         path: Path = "auto",
         redraw: Redraw | None = None,
+        converters: bool = True,
     ) -> AnalogModel:
         """The model on this chip `t_s` seconds after programming.
 
@@ -115,7 +117,8 @@ class Chip:
         ranges come from `samples` (the positional or keyword arguments of one call of the model)
         or are those of an earlier read-out, `ranges_of`. path: `kernel` (CPU), `torch` (any
         device, gradients) or `auto`, by what a call needs. `redraw` says how often training sees
-        new noise.
+        new noise. Without `converters` every layer is the digital one with the weights that its
+        cells hold (see `cimsim.functional.weights`): noise on weights and nothing else.
         """
         if path not in PATHS:
             raise SpecError(f"path is one of {', '.join(PATHS)}, got {path!r}.")
@@ -132,8 +135,11 @@ class Chip:
                 _put(inner, site.path, HalfLayer(name, site.layer))
                 continue
             recipe = Recipe(self.hardware, _grid(placement), t_s, compensate)
-            layer = AnalogLayer(
-                name, site.layer, recipe, self.seeds, placement.replicas, path, redraw or Redraw()
+            given = name, site.layer, recipe, self.seeds, placement.replicas
+            layer = (
+                AnalogLayer(*given, path, redraw or Redraw())
+                if converters
+                else WeightLayer(*given, redraw or Redraw())
             )
             _put(inner, site.path, layer)
             layers[name] = layer
@@ -141,7 +147,7 @@ class Chip:
         if ranges_of is not None:
             for name, layer in layers.items():
                 layer.take_ranges(ranges_of.layers[name])
-        if samples is not None:
+        if samples is not None and converters:
             _calibrate(self.model, layers, samples)
         return result
 

@@ -7,6 +7,7 @@ decides how often that is worth its time (HaLoRA redraws every 400 steps).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -44,20 +45,56 @@ def with_fresh_noise(
     operands: TorchOperands, grid: Grid, seed: int, draw: int
 ) -> TorchOperands:  # fmt: skip
     """`operands` of exact cells plus one draw of the Gaussian of their hardware's device."""
-    device, coding = operands.hardware.device, operands.hardware.coding
-    assert isinstance(device, Gaussian)
     steps = operands.steps_KSN
     source = torch.Generator(steps.device)
     source.manual_seed(seed_for(seed, "cells", draw) >> 1)
     noisy = torch.empty_like(steps)
-    for _, _, rows, columns in grid.tiles():
-        tile = steps[rows, :, columns]
-        z = torch.randn(tile.shape, generator=source, device=steps.device)
-        noisy[rows, :, columns] = tile + z * _sigma_steps(tile, device, coding)
+    for rows, columns, sigma in _tile_sigmas(operands, grid):
+        z = torch.randn(sigma.shape, generator=source, device=steps.device)
+        noisy[rows, :, columns] = steps[rows, :, columns] + z * sigma
     return replace(operands, steps_KSN=noisy)
 
 
-def _sigma_steps(tile_RSC: torch.Tensor, device: Gaussian, coding: Coding) -> torch.Tensor:
+def weight_sigma(operands: TorchOperands, grid: Grid) -> torch.Tensor:
+    """Standard deviation [K, N] that the Gaussian of the hardware's device gives each weight."""
+    sigma_KN = torch.empty_like(operands.steps_KSN[:, 0])
+    share = operands.significance_S.square()
+    for rows, columns, sigma in _tile_sigmas(operands, grid):
+        sigma_KN[rows, columns] = torch.einsum("ksn,s->kn", sigma.square(), share).sqrt_()
+    for t, rows in enumerate(operands.rows):
+        sigma_KN[rows] *= operands.gain_TN[t]
+    return sigma_KN
+
+
+def _tile_sigmas(
+    operands: TorchOperands, grid: Grid
+) -> Iterator[tuple[slice, slice, torch.Tensor]]:
+    """Rows, columns and standard deviation [R, S, C] in steps of each tile of exact cells."""
+    device = operands.hardware.device
+    assert isinstance(device, Gaussian)
+    largest = _channel_max(operands) if device.relative_to == "channel" else None
+    for _, t, rows, columns in grid.tiles():
+        channel = None
+        if largest is not None:
+            gain = operands.gain_TN[t, columns] * operands.significance_S.sum()
+            channel = (largest[columns] + operands.offset_TN[t, columns]) / gain
+        tile = operands.steps_KSN[rows, :, columns]
+        yield rows, columns, _sigma_steps(tile, device, operands.hardware.coding, channel)
+
+
+def _channel_max(operands: TorchOperands) -> torch.Tensor:
+    """Largest weight magnitude [N] of each output."""
+    largest = torch.zeros_like(operands.gain_TN[0])
+    for t, rows in enumerate(operands.rows):
+        seen = torch.einsum("ksn,s->kn", operands.steps_KSN[rows], operands.significance_S)
+        held = seen * operands.gain_TN[t] - operands.offset_TN[t]
+        largest = torch.maximum(largest, held.abs().amax(0))
+    return largest
+
+
+def _sigma_steps(
+    tile_RSC: torch.Tensor, device: Gaussian, coding: Coding, channel_C: torch.Tensor | None
+) -> torch.Tensor:
     """Standard deviation of what a column sees of each weight, in steps.
 
     As `noise.Gaussian`, with both cells of a differential pair: their conductances follow from
@@ -66,11 +103,14 @@ def _sigma_steps(tile_RSC: torch.Tensor, device: Gaussian, coding: Coding) -> to
     low = coding.g_min_uS / coding.step_uS
     if coding.scheme == "differential":
         cells = torch.stack([low + tile_RSC.clamp(min=0.0), low + (-tile_RSC).clamp(min=0.0)])
+        channel_C = None if channel_C is None else low + channel_C
     else:
         cells = tile_RSC.abs()[None]
     reference = device.relative_to
     if reference == "absolute":
         sigma = torch.full_like(cells, device.sigma_uS / coding.step_uS)
+    elif channel_C is not None:
+        sigma = (channel_C * device.sigma_ratio).expand_as(cells)
     elif reference == "cell":
         sigma = cells * device.sigma_ratio
     elif reference == "column":

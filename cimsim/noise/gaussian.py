@@ -19,8 +19,8 @@ from cimsim.noise.protocol import (
     require_time,
 )
 
-Reference = Literal["tile", "column", "tensor", "cell", "absolute"]
-REFERENCES: tuple[Reference, ...] = ("tile", "column", "tensor", "cell", "absolute")
+Reference = Literal["tile", "column", "channel", "tensor", "cell", "absolute"]
+REFERENCES: tuple[Reference, ...] = ("tile", "column", "channel", "tensor", "cell", "absolute")
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,10 @@ def _sigma(owner: str, reference: Reference, ratio: float, sigma_uS: float, targ
         return magnitude * np.float32(ratio)
     if reference == "column":
         return np.asarray(magnitude.max(axis=-2, keepdims=True) * np.float32(ratio))
+    if reference == "channel" and target.channel_max_uS is not None:
+        return np.asarray(target.channel_max_uS * np.float32(ratio))
+    if reference == "channel":
+        return _sigma(owner, "column", ratio, sigma_uS, target)
     tile_max = float(magnitude.max(initial=0.0))
     if reference == "tensor" and target.tensor_max_uS is not None:
         tile_max = target.tensor_max_uS
@@ -74,11 +78,12 @@ class Gaussian:
     """Independent Gaussian programming noise on every device, no drift, no clipping.
 
     The standard deviation is `sigma_ratio` times the largest target magnitude of the tile
-    (default), of the column, of the whole tensor, or of the cell itself (multiplicative); or
-    `sigma_uS` with "absolute". HaLoRA (weights W0 + N(0, sigma^2), 64 x 64 tiles, sigma 0.005 to
-    0.02) does not say what sigma refers to; the tile maximum is the reading assumed here. It puts
-    one weight in one cell: use it with signed coding. In a differential pair both devices are
-    noisy and the weight sees sqrt(2) sigma. Conductances may go below 0 uS, as in that model.
+    (default), of its column, of the output channel (that column over all row tiles), of the whole
+    tensor, or of the cell itself (multiplicative); or `sigma_uS` with "absolute". HaLoRA (weights
+    W0 + N(0, sigma^2), 64 x 64 tiles, sigma 0.005 to 0.02) does not say what sigma refers to; the
+    tile maximum is the reading assumed here. It puts one weight in one cell: use it with signed
+    coding. In a differential pair both devices are noisy and the weight sees sqrt(2) sigma.
+    Conductances may go below 0 uS, as in that model.
     """
 
     sigma_ratio: float = 0.0

@@ -24,13 +24,15 @@ F32 = npt.NDArray[np.float32]
 class Target:
     """Conductances that a tile is to hold, with the scales a device model may refer to.
 
-    `tensor_max_uS` is the largest target magnitude in the whole weight that the tile is part of;
-    without it the tile stands for the weight.
+    `tensor_max_uS` is the largest target magnitude in the whole weight that the tile is part of,
+    `channel_max_uS` [C] that of each output channel over all row tiles, in conductances of this
+    tile (so it may exceed g_max_uS); without them the tile stands for the weight.
     """
 
     g_uS: F32
     g_max_uS: float
     tensor_max_uS: float | None = None
+    channel_max_uS: F32 | None = None
 
     def __post_init__(self) -> None:
         if self.g_uS.ndim < 2:

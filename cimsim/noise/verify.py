@@ -7,7 +7,7 @@ pulses it took is what reprogramming costs in time, energy and endurance.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import ClassVar
 
@@ -67,7 +67,7 @@ class WriteVerify:
         require_physical(target, self.name)
         error, pulses, open_ = self._loop(target.g_uS, rng)
         reached = np.maximum(target.g_uS + error, np.float32(0.0))
-        inner = self.inner.program(Target(reached, target.g_max_uS, target.tensor_max_uS), rng)
+        inner = self.inner.program(replace(target, g_uS=reached), rng)
         traits = {"pulse_count": pulses, "converged": (~open_).astype(np.float32)}
         return Cells(target, inner.g_uS, traits, inner)
 
