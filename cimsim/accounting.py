@@ -119,7 +119,7 @@ def _count(phase: Phase, kind: str) -> int:
 def _kind(op: Op) -> str | None:
     match op:
         case Linear():
-            return "base" if op.role == "base" else "lora"
+            return "lora" if op.in_adapter else "base"
         case MatMul():
             return "attention"
         case Softmax():
@@ -143,13 +143,13 @@ def weight_area_mm2(
     SpecError where the machine lacks an array.
     """
     weights = {
-        op.weight: (op.role, op.in_features * op.out_features)
+        op.weight: (op.in_adapter, op.in_features * op.out_features)
         for _, op in workload.ops()
         if isinstance(op, Linear)
     }
     areas: dict[str, list[float]] = {"rram": [], "sram": []}
-    for role, size in weights.values():
-        unit = architecture.weights_on if role == "base" else lora_unit
+    for in_adapter, size in weights.values():
+        unit = lora_unit if in_adapter else architecture.weights_on
         if unit is not None:
             areas.setdefault(unit, []).append(size * _weight_um2(architecture, unit))
     return {unit: math.fsum(each) * 1e-6 for unit, each in areas.items() if each}

@@ -2,7 +2,8 @@
 
 An adaptation is a pure transform of the workload plus the home of the LoRA branch. `none` and
 `merged` take the LoRA branch out of the graph; merged weights live in the base cells, so that an
-adapter switch rewrites them.
+adapter switch rewrites them. Weights that are trained and saved with an adapter (`Linear.saved`)
+live where its LoRA branch does, and with the base weights where there is no branch.
 """
 
 from __future__ import annotations
@@ -19,7 +20,10 @@ Unit = Literal["rram", "sram", "pmca"]
 
 @dataclass(frozen=True, slots=True)
 class Adaptation:
-    """Where the LoRA branch runs (`lora_unit`), or None where the graph has no branch."""
+    """Where the LoRA branch runs (`lora_unit`), or None where the graph has no branch.
+
+    After `apply`, an op with `in_adapter` is one that `lora_unit` holds.
+    """
 
     name: AdaptationName
     description: str
@@ -83,7 +87,8 @@ def _without_lora(phase: Phase, replaced: dict[str, str]) -> tuple[Op, ...]:
             else:
                 branch.add(op.name)
             continue
-        kept.append(op.model_copy(update={"inputs": tuple(others)}))
+        alone = {"saved": False} if isinstance(op, Linear) else {}
+        kept.append(op.model_copy(update={"inputs": tuple(others), **alone}))
     return tuple(kept)
 
 

@@ -32,13 +32,13 @@ def first_programming(
 def adapter_switch(
     workload: Workload, architecture: Architecture, mapping: Mapping
 ) -> Reprogramming:
-    """Putting another adapter of the same shape in place of the present one.
+    """Putting another adapter of the same shape, with the weights saved with it, in its place.
 
-    With LoRA merged into the base cells every adapted weight is written again.
+    With LoRA merged into the base cells every adapted or saved weight is written again.
     """
     lora = [p for p in mapping.placements.values() if p.role != "base"]
     if mapping.adaptation == "merged":
-        adapted = adapted_weights(workload)
+        adapted = adapted_weights(workload) | saved_weights(workload)
         lora = [p for p in mapping.placements.values() if p.weight in adapted]
     return _write(architecture, lora)
 
@@ -51,6 +51,11 @@ def adapted_weights(workload: Workload) -> frozenset[str]:
         for op in by_op.values()
         if op.adapts is not None and (base := by_op.get(op.adapts)) is not None
     )
+
+
+def saved_weights(workload: Workload) -> frozenset[str]:
+    """Names of the weights that are trained and exchanged with the workload's adapter."""
+    return frozenset(op.weight for _, op in workload.ops() if op.kind == "linear" and op.saved)
 
 
 def pulses_per_cell(rram: CrossbarTiles) -> float:

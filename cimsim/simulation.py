@@ -196,11 +196,14 @@ def _busy_ps(actor: Actor) -> list[int]:
 
 
 def _kinds(workload: Workload) -> dict[str, str]:
-    """Kernel (op) name -> kind of work: base, lora, attention, or the op's kind."""
+    """Kernel (op) name -> kind of work: base, lora, attention, or the op's kind.
+
+    `lora` is all that an adapter brings: its branch and the weights saved with it.
+    """
     kinds: dict[str, str] = {}
     for _, op in workload.ops():
         if op.kind == "linear":
-            kinds[op.name] = "base" if op.role == "base" else "lora"
+            kinds[op.name] = "lora" if op.in_adapter else "base"
         elif op.kind == "matmul":
             kinds[op.name] = "attention" if op.stationary_token_axis != "none" else "vector"
         else:

@@ -79,6 +79,24 @@ class Linear(_Op):
     bias: bool = False
     role: Role = "base"
     adapts: str | None = Field(default=None, description="base op that a lora_a/lora_b belongs to")
+    saved: bool = Field(
+        default=False,
+        description="trained and exchanged with the adapter (PEFT modules_to_save); role is base",
+    )
+
+    @property
+    def in_adapter(self) -> bool:
+        """Whether a switch of adapter exchanges the weight: LoRA, or saved with it."""
+        return self.saved or self.role != "base"
+
+    @model_validator(mode="after")
+    def _only_base_is_saved(self) -> Self:
+        if self.saved and self.role != "base":
+            raise ValueError(
+                f"{self.name!r} is saved and of role {self.role}: LoRA is exchanged with its "
+                "adapter anyway, only a base op can be saved with it"
+            )
+        return self
 
     @property
     def macs(self) -> int:
@@ -202,13 +220,21 @@ class Parameter(_Frozen):
 
 
 class Adapter(_Frozen):
-    """The LoRA adapter that the workload was traced with."""
+    """The LoRA adapter that the workload was traced with.
+
+    `parameter_count` counts A and B alone, as papers print it; `saved_parameter_count` the values
+    of whole modules that are trained and exchanged with them (PEFT modules_to_save), biases,
+    norms and embeddings included. Both are part of the file that a switch of adapter loads; what
+    the hardware rewrites are the weights of the linear ops among them. Saved values replace some
+    of the model's own, so that `Workload.parameter_count` counts them as well.
+    """
 
     kind: Literal["lora"] = "lora"
     rank: PositiveInt
     alpha: float
     targets: tuple[str, ...]
     parameter_count: PositiveInt
+    saved_parameter_count: NonNegativeInt = 0
 
 
 class Phase(_Frozen):

@@ -329,6 +329,22 @@ def encoder(
     return workload_of("tiny-encoder", (phase,), rank)
 
 
+def saved(workload: Workload, *names: str) -> Workload:
+    """`workload` with the linear ops of these names saved with the adapter."""
+    phases = tuple(
+        phase.model_copy(
+            update={
+                "ops": tuple(
+                    op.model_copy(update={"saved": True}) if op.name in names else op
+                    for op in phase.ops
+                )
+            }
+        )
+        for phase in workload.phases
+    )
+    return workload.model_copy(update={"phases": phases})
+
+
 _LAYER = re.compile(r"(?:^|\.)(?:layer|layers|block)\.(\d+)(?=[./])")
 
 

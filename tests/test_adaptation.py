@@ -55,6 +55,15 @@ def test_lora_that_runs_stays_in_the_graph(name: str) -> None:
     assert adaptation_named(name).apply(workload) is workload
 
 
+def test_what_is_saved_with_an_adapter_goes_back_to_the_base() -> None:
+    workload = small.saved(small.decoder(), "head")
+    for name in OUT:
+        adapted = adaptation_named(name).apply(workload)
+        assert adapted.phases == small.decoder(rank=None).phases
+        assert not any(op.in_adapter for _, op in adapted.ops() if isinstance(op, Linear))
+    assert adaptation_named("lora-sram").apply(workload) is workload
+
+
 @pytest.mark.parametrize("path", small.WORKLOADS, ids=lambda p: p.stem)
 def test_shipped_workloads_stay_valid_without_lora(path: object) -> None:
     workload = load_workload(str(path))

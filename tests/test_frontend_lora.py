@@ -124,7 +124,80 @@ def test_alpha_and_saved_modules():
     assert workload.adapter.alpha == 32.0
     assert workload.adapter.parameter_count == plain.adapter.parameter_count
     assert workload.parameter_count == plain.parameter_count
-    assert workload.phases == plain.phases
+    assert workload.adapter.saved_parameter_count == 2 * 64 + 2
+    assert plain.adapter.saved_parameter_count == 0
+    assert saved_weights(workload) == {"qa_outputs.weight"}
+    (head,) = (op for op in workload.phases[0].ops if op.name == "qa_outputs")
+    assert (head.role, head.in_adapter) == ("base", True)
+    ops = [op.model_copy(update={"saved": False}) if op is head else op
+           for op in workload.phases[0].ops]  # fmt: skip
+    assert tuple(ops) == plain.phases[0].ops
+
+
+def saved_weights(workload):
+    return {op.weight for _, op in workload.ops() if isinstance(op, Linear) and op.saved}
+
+
+def test_all_layers_of_a_saved_head_are_saved():
+    member = ZOO["roberta"]
+    workload = trace_model(
+        member.config,
+        task=member.task,
+        prefill=8,
+        lora_rank=2,
+        lora_targets=["query"],
+        modules_to_save=["classifier"],
+    )
+    assert saved_weights(workload) == {"classifier.dense.weight", "classifier.out_proj.weight"}
+    assert workload.adapter.saved_parameter_count == 64 * 64 + 64 + 2 * 64 + 2
+
+
+def classifier():
+    with torch.random.fork_rng():
+        model = tf.BertForSequenceClassification(ZOO["bert-classes"].config).eval()
+    config = peft.LoraConfig(r=2, target_modules=["query"], task_type="SEQ_CLS")
+    return peft.get_peft_model(model, config)
+
+
+def test_a_wrapped_classifier_has_a_saved_head():
+    model = classifier()
+    workload = trace_model(model, prefill=8)
+    assert saved_weights(workload) == {"classifier.weight"}
+    adapter = workload.adapter
+    trainable, total = model.get_nb_trainable_parameters()
+    assert adapter.parameter_count + adapter.saved_parameter_count == trainable
+    assert workload.parameter_count == total - trainable
+    model.add_adapter("other", peft.LoraConfig(r=2, target_modules=["query"], task_type="SEQ_CLS"))
+    assert trace_model(model, prefill=8) == workload
+    with model.disable_adapter():
+        bare = trace_model(model, prefill=8)
+    assert saved_weights(bare) == set()
+    assert (
+        bare.phases
+        == trace_model(ZOO["bert-classes"].config, task="text-classification", prefill=8).phases
+    )
+
+
+def test_a_plain_module_with_a_saved_layer():
+    net = nn.Sequential(nn.Linear(16, 32), nn.ReLU(), nn.Linear(32, 4))
+    model = peft.get_peft_model(
+        net, peft.LoraConfig(r=2, target_modules=["0"], modules_to_save=["2"])
+    )
+    workload = trace_module(model, (torch.zeros(5, 16),), name="net")
+    assert saved_weights(workload) == {"2.weight"}
+    assert workload.adapter.saved_parameter_count == 32 * 4 + 4
+    assert workload.adapter.parameter_count == 2 * (16 + 32)
+
+
+def test_an_adapter_directory_names_what_is_saved(tmp_path):
+    workload = trace_with(write_adapter(tmp_path, modules_to_save=["up_proj", "lm_head"]))
+    weights = saved_weights(workload)
+    layers = ZOO["llama"].config.num_hidden_layers
+    assert weights == {
+        "lm_head.weight",
+        *(f"model.layers.{i}.mlp.up_proj.weight" for i in range(layers)),
+    }
+    assert workload.adapter.saved_parameter_count == layers * 64 * 96 + 64 * 97
 
 
 def write_adapter(folder, **changes):

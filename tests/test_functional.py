@@ -25,6 +25,7 @@ from cimsim.functional import (
     program_chip,
     side_by_side,
 )
+from cimsim.functional.layers import HalfLayer
 from cimsim.functional.operands import seed_for
 from cimsim.mvm import Mvm
 from cimsim.noise import PCM, Gaussian, Ideal, ReadNoise
@@ -362,6 +363,67 @@ def test_only_active_adapters_are_sites():
     assert find_sites(model)[name].layer is active
     model.base_model.set_adapter("other")
     assert find_sites(model)[name].layer is not active
+
+
+def classifier(rank=2):
+    """A tiny BERT with LoRA and a saved classification head, neither of them zero."""
+    import peft
+
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        model = tf.BertForSequenceClassification(ZOO["bert-classes"].config).eval()
+        config = peft.LoraConfig(
+            r=rank, target_modules=["query"], init_lora_weights=False, task_type="SEQ_CLS"
+        )
+        model = peft.get_peft_model(model, config).eval()
+        head = model.base_model.model.classifier
+        nn.init.normal_(head.modules_to_save["default"].weight)
+        return model
+
+
+def seen_by_head(model, converted):
+    """Input and output of the head when `converted`, made from `model`, runs."""
+    seen = []
+    path = find_sites(model)["classifier.weight"].path
+    layer = converted.model.get_base_model().get_submodule(path)
+    handle = layer.register_forward_hook(lambda module, args, out: seen.append((args[0], out)))
+    outputs(converted, analog.IDS)
+    handle.remove()
+    return seen[0]
+
+
+@pytest.mark.parametrize("adaptation", ["lora-sram", "lora-pmca", "lora-rram"])
+def test_a_head_saved_with_the_adapter_is_as_exact_as_the_adapter(adaptation):
+    machine, model = analog.machine(), classifier()
+    mapping = analog.mapped(analog.traced(model), machine, adaptation)
+    head = model.base_model.model.classifier.modules_to_save["default"]
+    converted = analogize(model, mapping, machine, PCM(), adc=NOISY)
+    x, found = seen_by_head(model, converted)
+    with torch.no_grad():
+        wanted, rounded = head(x), HalfLayer("head", head)(x)
+    digital = seen_by_head(model, analogize(model, mapping, machine, **analog.ideal(machine)))[0]
+    assert not close(x, digital, 1e-3)
+    assert ("classifier.weight" in converted.layers) == (adaptation == "lora-rram")
+    unit = adaptation.removeprefix("lora-")
+    assert converted.digital.get("classifier.weight") == (None if unit == "rram" else unit)
+    equal = {"sram": (True, False), "pmca": (False, True), "rram": (False, False)}[unit]
+    assert (torch.equal(found, wanted), torch.equal(found, rounded)) == equal
+
+
+def test_only_the_copy_in_use_of_a_saved_module_is_a_site():
+    import peft
+
+    model = classifier()
+    head = model.base_model.model.classifier
+    config = peft.LoraConfig(r=2, target_modules=["query"], task_type="SEQ_CLS")
+    model.add_adapter("other", config)
+    sites = [find_sites(model)]
+    model.set_adapter("other")
+    sites.append(find_sites(model))
+    with model.disable_adapter():
+        sites.append(find_sites(model))
+    copies = [head.modules_to_save["default"], head.modules_to_save["other"], head.original_module]
+    assert all(s["classifier.weight"].layer is copy for s, copy in zip(sites, copies, strict=True))
 
 
 def refuse(error, message):

@@ -317,3 +317,19 @@ def test_the_figure_is_drawn(tmp_path: Path) -> None:
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     written = json.loads(data.read_text())
     assert set(written["true"]["LLaMA-3.2-1B"]) == {*PLACEMENTS, "a100", "weight_area_mm2"}
+
+
+def test_a_layer_saved_with_the_adapter_counts_as_adapter() -> None:
+    plain, name = tiny(), "layers.0.o_proj"
+    workload = small.saved(plain, name)
+    before, after = energies(plain), energies(workload)
+    macs, weights = 6 * 128 * 128, 128 * 128
+    assert HYBRID.rram is not None
+    assert HYBRID.sram is not None
+    assert before["base"] - after["base"] == pytest.approx(macs * rram_mac_J(HYBRID.rram))
+    exact_J = macs * HYBRID.sram.mac_energy_fJ * 1e-15
+    assert after["lora"] - before["lora"] == pytest.approx(exact_J)
+    areas = [weight_area_mm2(w, HYBRID, "sram")["sram"] for w in (plain, workload)]
+    cells = HYBRID.sram.rows * HYBRID.sram.columns
+    moved_mm2 = weights / cells * HYBRID.sram.unit_area_um2 * 1e-6
+    assert areas[1] - areas[0] == pytest.approx(moved_mm2)

@@ -45,8 +45,8 @@ THIRD_PARTY: dict[int, set[str]] = {
     6: {"typer", "rich", "click"},
 }
 IN_WINGS = {
-    "numpy", "numba", "llvmlite", "scipy", "torch", "transformers", "peft", "safetensors",
-    "matplotlib",
+    "numpy", "numba", "llvmlite", "scipy", "torch", "transformers", "tokenizers", "peft",
+    "safetensors", "matplotlib",
 }  # fmt: skip
 HEAVY = ("torch", "numba", "matplotlib")
 CAP_LINES = 600

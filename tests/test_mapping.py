@@ -324,3 +324,33 @@ def test_digest_is_equal_for_equal_mappings_only() -> None:
     assert len(digests) == len(others) + 1
     assert all(re.fullmatch("[0-9a-f]{64}", digest) for digest in digests)
     assert json.dumps(sorted(digests))
+
+
+@pytest.mark.parametrize(
+    ("adaptation", "unit", "role"),
+    [
+        ("lora-sram", "sram", "saved"),
+        ("lora-pmca", "pmca", "saved"),
+        ("lora-rram", "rram", "saved"),
+        ("none", "rram", "base"),
+        ("merged", "rram", "base"),
+    ],
+)
+@pytest.mark.parametrize("mapper", [OneBlockPerTile(), DensePacking(replicate=(("*", 2),))])
+def test_what_is_saved_with_an_adapter_lives_where_its_branch_does(
+    adaptation: str, unit: str, role: str, mapper: Mapper
+) -> None:
+    workload, machine = small.decoder(), small.machine(sram={"unit_count": 4096})
+    plain = mapped(workload, machine, adaptation, mapper)
+    mapping = mapped(small.saved(workload, "head"), machine, adaptation, mapper)
+    head = mapping.placements["head.weight"]
+    assert (head.unit, head.role) == (unit, role)
+    assert head.replicas == (1 if unit == "pmca" else mapper.copies("head.weight"))
+    others = [p for p in mapping.placements.values() if p is not head]
+    assert all(p.unit == plain.placements[p.weight].unit for p in others)
+    assert all(p.role == plain.placements[p.weight].role for p in others)
+    held = [
+        sum(p.weights for p in m.placements.values() if p.unit == "rram") for m in (mapping, plain)
+    ]
+    moved = 0 if unit == "rram" else 32 * 50 * mapper.copies("head.weight")
+    assert held[1] - held[0] == moved

@@ -14,7 +14,12 @@ from small import close
 from cimsim.adaptation import adaptation_named
 from cimsim.mapping import MAPPERS, Mapping, build_mapping
 from cimsim.report import Reprogramming
-from cimsim.reprogramming import adapted_weights, adapter_switch, first_programming
+from cimsim.reprogramming import (
+    adapted_weights,
+    adapter_switch,
+    first_programming,
+    saved_weights,
+)
 from cimsim.spec import Architecture
 from cimsim.workload import Linear, Workload
 
@@ -164,3 +169,30 @@ def test_more_at_a_time_is_faster_at_the_same_energy(field: str) -> None:
     slow, fast = (first("none", rram={"write": {field: n}}) for n in (2, 4))
     assert fast.time_s < slow.time_s
     assert fast.energy_J == slow.energy_J
+
+
+@pytest.mark.parametrize("adaptation", ["none", "merged", "lora-pmca", "lora-sram", "lora-rram"])
+def test_a_switch_exchanges_what_is_saved_with_the_adapter(adaptation: str) -> None:
+    machine, plain = small.machine(), small.decoder()
+    workload = small.saved(plain, "head", "layers.0.o")
+    with_head, without = (
+        adapter_switch(w, machine, placed(w, machine, adaptation)) for w in (workload, plain)
+    )
+    values = 32 * 50 + 32 * 32
+    unit = {"merged": "rram", "none": "nothing"}.get(adaptation, adaptation[5:])
+    more = {
+        "rram": with_head.cells_written - without.cells_written,
+        "sram": with_head.sram_bits_written - without.sram_bits_written,
+        "pmca": with_head.tcdm_bytes_written - without.tcdm_bytes_written,
+    }
+    each = {"rram": 1, "sram": 8, "pmca": 2}
+    assert more == {u: values * each[u] if u == unit else 0 for u in each}
+    written = first_programming(workload, machine, placed(workload, machine, adaptation))
+    stays = BASE_WEIGHTS - (values if unit in ("sram", "pmca") else 0)
+    on_tiles = lora_values(plain) if adaptation == "lora-rram" else 0
+    assert written.cells_written == stays + on_tiles
+    if adaptation == "none":
+        assert with_head == NOTHING
+    else:
+        assert with_head.energy_J > without.energy_J
+    assert saved_weights(workload) == {"head.weight", "layers.0.o.weight"}

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small import decoder, encoder, machine
+from small import decoder, encoder, machine, saved
 
 from cimsim import engines
 from cimsim.adaptation import adaptation_named
 from cimsim.errors import CapacityError, MappingError
 from cimsim.layer_bench import layer_workload
-from cimsim.mapping import Mapper, OneBlockPerTile, build_mapping
+from cimsim.mapping import DensePacking, Mapper, OneBlockPerTile, build_mapping
 from cimsim.schedule import Plan, build_plan
 from cimsim.schedule.kernels import Kernel
 from cimsim.schedule.pair import Adapter, Pair
@@ -33,9 +35,9 @@ from cimsim.schedule.pipelines import (
     format_pipeline,
     parse_pipeline,
 )
-from cimsim.simulation import simulate
+from cimsim.simulation import Simulation, simulate
 from cimsim.spec import Architecture
-from cimsim.workload import Workload
+from cimsim.workload import Linear, Workload
 
 NAMES = list(PIPELINES)
 
@@ -294,3 +296,83 @@ def test_a_user_brings_an_own_strategy() -> None:
     found = simulate(decoder(), machine(), pipeline=OneByOne())
     assert found.report.pipeline == "one-by-one"
     assert found.report.latency_s == latency_s(decoder(), machine(), LayerStream(1))
+
+
+SAVED = {
+    "decoder": saved(decoder(prompt=5, steps=2), "head", "layers.0.o", "layers.1.up"),
+    "encoder": saved(encoder(tokens=7), "layers.0.o", "layers.0.up"),
+}
+TWICE = DensePacking(replicate=(("*", 2),))
+
+
+def charged_J(done: Simulation, kernels: set[str]) -> float:
+    return math.fsum(e for c in done.plan.charges if c.kernel in kernels for e in c.energy_J)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("workload", SAVED)
+@pytest.mark.parametrize(
+    ("adaptation", "mapper"),
+    [
+        ("lora-pmca", TWICE), ("lora-sram", OneBlockPerTile()), ("lora-sram", TWICE),
+        ("lora-rram", TWICE),
+    ],
+)  # fmt: skip
+def test_layers_saved_with_the_adapter_run_where_it_lives(
+    adaptation: str, mapper: Mapper, workload: str, name: str
+) -> None:
+    attention = "sram" if adaptation == "lora-sram" else "pmca"
+    arch = machine(attention_on=attention, sram={"unit_count": 4096})
+    run = partial(
+        simulate, SAVED[workload], arch, pipeline=parse_pipeline(name), adaptation=adaptation,
+        mapper=mapper,
+    )  # fmt: skip
+    first, reference, single = run(), run(engine="simpy"), run(group_tiles=False)
+    assert np.array_equal(first.run.end_ps, reference.run.end_ps)
+    assert first.report.to_json() == reference.report.to_json()
+    assert single.run.makespan_ps == first.run.makespan_ps
+    ops = [op for _, op in SAVED[workload].ops() if isinstance(op, Linear)]
+    mine = {op.name for op in ops if op.saved}
+    alone = {source for op in ops if op.saved for source in op.inputs} | mine
+    assert alone <= {c.kernel for c in first.plan.charges}
+    units = {
+        (c.kernel, c.unit)
+        for c in first.plan.charges
+        if c.kernel in mine and c.unit in ("rram", "sram", "pmca")
+    }
+    assert units == {(kernel, adaptation.removeprefix("lora-")) for kernel in mine}
+    base = {op.name for op in ops if not op.in_adapter}
+    assert charged_J(first, base) == pytest.approx(first.report.energy_by_kind_J["base"], rel=1e-12)
+    lora = {op.name for op in ops if op.in_adapter}
+    assert charged_J(first, lora) == pytest.approx(first.report.energy_by_kind_J["lora"], rel=1e-12)
+
+
+def test_saved_layers_of_merged_lora_stay_with_the_base() -> None:
+    plain, arch = decoder(prompt=5, steps=2), machine()
+    one, other = (simulate(w, arch, adaptation="merged") for w in (plain, SAVED["decoder"]))
+    assert np.array_equal(one.run.end_ps, other.run.end_ps)
+    assert one.report.energy_by_kind_J == other.report.energy_by_kind_J
+    switches = [done.report.reprogramming.adapter_switch for done in (one, other)]
+    assert switches[1].cells_written - switches[0].cells_written == 32 * 50 + 32 * 32 + 32 * 48
+
+
+@pytest.mark.parametrize(
+    ("tcdm_KiB", "block", "need", "loads"),
+    [(64.0, 2, 1920 + 512, 1), (2.25, 1, 1920 + 256, 1), (1.0, 2, 512, 4)],
+)
+def test_saved_weights_stay_in_the_tcdm_or_come_with_every_block(
+    tcdm_KiB: float, block: int, need: int, loads: int
+) -> None:
+    # layers.0.up: 24 x 40 weights of 2 bytes; two blocks of t tokens hold 2 t (24 + 40) values.
+    workload = saved(encoder(tokens=8, rank=None), "layers.0.up")
+    arch = machine(pmca={"tcdm_KiB": tcdm_KiB, "tiles_per_cluster": 4096, "pool_clusters": 1})
+    done = simulate(workload, arch, pipeline=LayerStream(2))
+    assert done.plan.block_tokens["layers.0.up"] == block
+    assert done.plan.tcdm_bytes["layers.0.up"] == need
+    (moved,) = (
+        c.energy_J[0]
+        for c in done.plan.charges
+        if c.kernel == "layers.0.up" and c.component == "cluster_link"
+    )
+    moved_bytes = loads * 1920 + 8 * (24 + 40)
+    assert moved == pytest.approx(8 * moved_bytes * 0.4e-12, rel=1e-12)

@@ -132,6 +132,28 @@ def test_a_file_gives_back_what_was_saved(tmp_path):
         assert (tmp_path / "again.json").read_text() == text
 
 
+def test_weights_saved_with_the_adapter_are_named_in_the_file(tmp_path):
+    head = linear(saved=True)
+    adapter = Adapter(
+        rank=1, alpha=2.0, targets=("fc",), parameter_count=7, saved_parameter_count=12
+    )
+    work = workload(Phase(name="prefill", tokens=6, ops=(head,)), adapter=adapter)
+    save_workload(work, tmp_path / "w.json")
+    text = (tmp_path / "w.json").read_text()
+    assert load_workload(tmp_path / "w.json") == work
+    assert text.count('"saved":true') == text.count('"saved_parameter_count":12') == 1
+    save_workload(full_workload(), tmp_path / "w.json")
+    assert "saved" not in (tmp_path / "w.json").read_text()
+    assert work.parameter_count == 12
+    lora = linear(role="lora_a", adapts="x")
+    assert [op.in_adapter for op in (head, linear(), lora)] == [True, False, True]
+
+
+def test_lora_is_not_saved_beside_itself():
+    with pytest.raises(ValidationError, match=r"'fc' is saved and of role lora_a: LoRA is exch"):
+        linear(role="lora_a", adapts="x", saved=True)
+
+
 def test_ops_come_with_their_phase():
     pairs = list(full_workload().ops())
     assert [phase.name for phase, _ in pairs] == ["prefill"] * 10 + ["decode"] * 2

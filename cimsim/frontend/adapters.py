@@ -142,12 +142,15 @@ def describe_adapter(model: nn.Module) -> Adapter | None:
     for layer in used:
         _check_layer(layer, name)
     own = re.compile(rf"\.lora_[AB]\.{re.escape(name)}\.")
-    mine = {path: tensor for path, tensor in model.named_parameters() if own.search(path)}
+    parameters = dict(model.named_parameters())
+    mine = {path: tensor for path, tensor in parameters.items() if own.search(path)}
+    saved = [t for path, t in parameters.items() if f".modules_to_save.{name}." in path]
     return Adapter(
         rank=max(int(layer.r[name]) for layer in used),
         alpha=float(used[0].lora_alpha[name]),
         targets=tuple(sorted({own.split(path)[0].rpartition(".")[2] for path in mine})),
         parameter_count=sum(tensor.numel() for tensor in mine.values()),
+        saved_parameter_count=sum(tensor.numel() for tensor in saved),
     )
 
 

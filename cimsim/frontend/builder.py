@@ -55,6 +55,11 @@ class Builder:
         self.roles.setdefault(name, role)
         return name
 
+    def is_saved(self, value: Value) -> bool:
+        """Whether the parameter behind `value` is trained and saved with an adapter."""
+        identity = self.fact(value).parameter
+        return identity is not None and self._names.is_saved(identity)
+
     def place(self, shape: tuple[int, ...], inputs: list[Fact], *, by_rows: bool) -> Placement:
         """Placement of an operation that reads `inputs`, see `streams.place`."""
         return place(self.axis, shape, [fact.flow for fact in inputs], by_rows=by_rows)

@@ -12,7 +12,7 @@ from torch import nn
 from cimsim.frontend.streams import Flow, Placement
 
 _WRAPPERS = re.compile(
-    r"^base_model\.model\.(?=.)|\.base_layer(?=\.|$)|\.modules_to_save\.[^.]+"
+    r"^base_model\.model\.(?=.)|\.(?:base_layer|original_module)(?=\.|$)|\.modules_to_save\.[^.]+"
     r"|(?<=\.lora_A)\.[^.]+(?=\.weight$|\.bias$|$)|(?<=\.lora_B)\.[^.]+(?=\.weight$|\.bias$|$)"
 )
 
@@ -89,6 +89,10 @@ class ParameterNames:
         """Name of a parameter, that of the module at `path` where it has several."""
         aliases = self._aliases[identity]
         return clean(next((n for n in aliases if n.rpartition(".")[0] == path), aliases[0]))
+
+    def is_saved(self, identity: int) -> bool:
+        """Whether a parameter lies in a copy of a module that PEFT saves with an adapter."""
+        return any(".modules_to_save." in name for name in self._aliases[identity])
 
 
 def name_nodes(nodes: list[Node]) -> None:

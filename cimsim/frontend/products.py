@@ -89,6 +89,7 @@ def _add_linear(
         weight=name,
         bias=bias is not None,
         role=role,
+        saved=build.is_saved(weight),
     )
 
 

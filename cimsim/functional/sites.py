@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 import torch
+from peft.utils import ModulesToSaveWrapper
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -56,9 +57,10 @@ def find_sites(model: nn.Module) -> dict[str, Site]:
     """
     inner = unwrap(model)
     adapters = dict(_active_adapters(inner))
+    idle = tuple(_idle_copies(inner))
     found: dict[str, Site] = {}
     for path, module in inner.named_modules():
-        if not isinstance(module, Layer) or ".original_module" in f".{path}":
+        if not isinstance(module, Layer) or f"{path}.".startswith(idle):
             continue
         owner, _, adapter = path.rpartition(".")
         wrapper, _, part = owner.rpartition(".")
@@ -74,6 +76,18 @@ def _active_adapters(model: nn.Module) -> Iterator[tuple[str, tuple[str, ...]]]:
         if hasattr(module, "lora_A") and hasattr(module, "active_adapters"):
             off = getattr(module, "disable_adapters", False) or getattr(module, "merged", False)
             yield path, () if off else tuple(module.active_adapters)
+
+
+def _idle_copies(model: nn.Module) -> Iterator[str]:
+    """Beginnings of the paths of copies that PEFT keeps for other adapters, or for none."""
+    for path, module in model.named_modules():
+        if isinstance(module, ModulesToSaveWrapper):
+            active = [] if module.disable_adapters else module.active_adapters
+            copies = module.modules_to_save
+            used = active[0] if active and active[0] in copies else None
+            if used is not None:
+                yield f"{path}.original_module."
+            yield from (f"{path}.modules_to_save.{name}." for name in copies if name != used)
 
 
 def check_fit(sites: dict[str, Site], mapping: Mapping, architecture: Architecture) -> None:

@@ -73,19 +73,21 @@ def _weights(
         if not isinstance(op, Linear) or op.weight in found:
             continue
         unit: WeightUnit = architecture.weights_on
-        if op.role != "base":
-            if adaptation.lora_unit is None:
-                raise MappingError(
-                    f"op {op.name!r} is LoRA, but adaptation {adaptation.name!r} has no place for "
-                    "it: apply the adaptation to the workload first"
-                )
+        role: str = op.role
+        if op.in_adapter and adaptation.lora_unit is not None:
             unit = adaptation.lora_unit
+            role = "saved" if op.saved else op.role
+        elif op.role != "base":
+            raise MappingError(
+                f"op {op.name!r} is LoRA, but adaptation {adaptation.name!r} has no place for "
+                "it: apply the adaptation to the workload first"
+            )
         if getattr(architecture, unit) is None:
             raise MappingError(
                 f"{adaptation.name!r} needs a `{unit}` block for {op.name!r}, which architecture "
                 f"{architecture.name!r} lacks: choose another --adapt or add the block"
             )
-        found[op.weight] = _Weight(op.weight, op.role, op.in_features, op.out_features, unit)
+        found[op.weight] = _Weight(op.weight, role, op.in_features, op.out_features, unit)
     return list(found.values())
 
 

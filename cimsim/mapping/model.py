@@ -54,7 +54,10 @@ class Grid:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Placement:
-    """One weight on its units; arrays have the shape (replicas, row_blocks, column_blocks)."""
+    """One weight on its units; arrays have the shape (replicas, row_blocks, column_blocks).
+
+    `role` is `base`, or what of an adapter the weight is: `lora_a`, `lora_b` or `saved` with it.
+    """
 
     weight: str
     unit: WeightUnit

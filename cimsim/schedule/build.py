@@ -23,6 +23,7 @@ from cimsim.schedule.stages_cluster import (
     fitting_block,
     pool_of,
     tcdm_need,
+    weights_stay,
 )
 from cimsim.schedule.stages_kv import add_kv_kernel
 from cimsim.spec import Architecture
@@ -155,10 +156,11 @@ class _Scheduler:
             add_lookup_kernel(self.assembler, kernel, stream, gets, puts)
         else:
             late = {buffer for edge, buffer in incoming if self._awaited(edge, kernel)}
+            adapter, fetched = adapter_of(kernel), self._fetched(kernel)
+            stay = adapter is not None or weights_stay(self.assembler, kernel, fetched)
             demand = Demand(
-                kernel, stream, self._fetched(kernel), self.causal, adapter_of(kernel),
-                self.pipeline.split,
-            )  # fmt: skip
+                kernel, stream, fetched, self.causal, adapter, self.pipeline.split, stay
+            )
             inputs = [get for get in gets if get.buffer not in late]
             awaited = [get for get in gets if get.buffer in late]
             add_cluster_kernel(self.assembler, demand, Ports(inputs, awaited, puts))

@@ -17,6 +17,7 @@ from cimsim.schedule.kernels import Kernel
 from cimsim.schedule.lanes import Lanes
 from cimsim.schedule.pair import Adapter
 from cimsim.schedule.work import block_elements, context, dma_ps, grows, op_cycles, size_at
+from cimsim.spec import PmcaClusters
 from cimsim.units import cycles_to_ps
 from cimsim.workload import Linear, MatMul, Op, output_elements
 
@@ -54,7 +55,10 @@ class ClusterWork:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Demand:
-    """What the work is made of: the kernel, its blocks, the data it fetches, how it is split."""
+    """What the work is made of: the kernel, its blocks, the data it fetches, how it is split.
+
+    `stay` where weights are fetched once a cluster, else they come with every block.
+    """
 
     kernel: Kernel
     stream: Stream
@@ -62,6 +66,17 @@ class Demand:
     causal: frozenset[str]
     adapter: Adapter | None
     split: bool
+    stay: bool
+
+
+def weight_bytes(pmca: PmcaClusters, kernel: Kernel) -> int:
+    """Bytes of the weights of a cluster kernel."""
+    weights = sum(
+        node.any.in_features * node.any.out_features
+        for node in kernel.nodes
+        if isinstance(node.any, Linear)
+    )
+    return math.ceil(weights * pmca.value_bits / 8)
 
 
 def cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> ClusterWork:
@@ -128,7 +143,7 @@ def _cycles(assembler: Assembler, demand: Demand, lanes: Lanes) -> tuple[IntArra
 
 
 def _bytes_in(assembler: Assembler, demand: Demand, lanes: Lanes) -> IntArray:
-    """Bytes fetched for every block: inputs, K and V, adapter weights once a lane, spills."""
+    """Bytes fetched for every block: inputs, K and V, weights (see `Demand.stay`), spills."""
     architecture, kernel, stream = assembler.architecture, demand.kernel, demand.stream
     pmca, adapter = architecture.pmca, demand.adapter
 
@@ -139,13 +154,8 @@ def _bytes_in(assembler: Assembler, demand: Demand, lanes: Lanes) -> IntArray:
 
     full = np.ones(stream.iterations, np.int64)
     amounts = full * assembler.per_block(stream, _varies(demand), values)
-    weights = sum(
-        node.any.in_features * node.any.out_features
-        for node in kernel.nodes
-        if isinstance(node.any, Linear)
-    )
-    held = math.ceil(weights * pmca.value_bits / 8)
-    amounts = amounts + held * (np.arange(stream.iterations) < lanes.count)
+    loads = np.arange(stream.iterations) < lanes.count if demand.stay else full
+    amounts = amounts + weight_bytes(pmca, kernel) * loads
     if adapter is None:
         return amounts
     if not demand.fetched:  # X is the workload's own input

@@ -2,7 +2,9 @@
 
 A linear op with its weight on tiles or SRAM units is a kernel of its own; so is an attention
 product on SRAM. Work on a cluster is fused: a chain of ops in which each is the only reader of
-the one before runs on one block of tokens in TCDM, with one DMA transfer in and one out.
+the one before runs on one block of tokens in TCDM, with one DMA transfer in and one out. Linear
+layers on a cluster work beside their weights and end such a chain: LoRA with its merge is a kernel
+of its own, and so is a layer that is saved with an adapter.
 """
 
 from __future__ import annotations
@@ -113,7 +115,7 @@ def build_kernels(graph: Graph, architecture: Architecture, mapping: Mapping) ->
         if (
             previous is not None
             and chain_of[previous][-1] == previous
-            and not _leaves_pair(graph, layers, chain_of[previous], name)
+            and not _parts(graph, layers, chain_of[previous], name)
         ):
             chain_of[previous].append(name)
             chain_of[name] = chain_of[previous]
@@ -140,7 +142,10 @@ def _clusters(
     chain: list[str],
     home: tuple[int, int],
 ) -> tuple[int, int]:
-    """Clusters beside the weight for a LoRA branch, their pool for other cluster kernels."""
+    """Clusters beside the weight for a LoRA branch, their pool for vector work.
+
+    A saved layer without tiles is at home on the clusters of what it reads.
+    """
     pmca = architecture.pmca
     first = home[0] // pmca.pool_clusters * pmca.pool_clusters
     size = min(pmca.pool_clusters, pmca.cluster_count - first)
@@ -169,10 +174,13 @@ def _only_reader_of(graph: Graph, units: dict[str, KernelUnit], name: str) -> st
     return None
 
 
-def _leaves_pair(graph: Graph, layers: dict[str, str], chain: list[str], name: str) -> bool:
-    """True where `chain` is LoRA beside a tile and `name` no part of it: the pool takes over."""
-    lora = any(isinstance(graph.nodes[member].any, Linear) for member in chain)
-    return lora and layers[chain[0]] != layers[name]
+def _parts(graph: Graph, layers: dict[str, str], chain: list[str], name: str) -> bool:
+    """True where `name` is of another layer than `chain` and either holds weights.
+
+    Weights stay with their clusters; before and after them the pool does the work.
+    """
+    weights = any(isinstance(graph.nodes[member].any, Linear) for member in (*chain, name))
+    return weights and layers[chain[0]] != layers[name]
 
 
 def _homes(graph: Graph, mapping: Mapping) -> dict[str, tuple[int, int]]:

@@ -7,6 +7,9 @@ pool is one resource with a server a cluster; with `pmca.pool_clusters` 1 the ti
 have it alone. Data that a tile or SRAM unit sends to a cluster at home there arrives over the
 tile's link and needs no DMA. DMA transfers reach the buffer through a port of the cluster's own,
 so that they do not queue for buffer banks.
+
+Weights are fetched once and stay in the TCDM, with blocks cut until they fit beside them; weights
+that leave no room for two blocks of a token come anew with every block.
 """
 
 from __future__ import annotations
@@ -20,7 +23,13 @@ from cimsim.costs.memory import access_energy_J, access_ps
 from cimsim.costs.tile import link_energy_J
 from cimsim.program import Get, Put, Use
 from cimsim.schedule.assembler import Assembler, Timed, convert
-from cimsim.schedule.cluster_work import BlockTimes, ClusterWork, Demand, cluster_work
+from cimsim.schedule.cluster_work import (
+    BlockTimes,
+    ClusterWork,
+    Demand,
+    cluster_work,
+    weight_bytes,
+)
 from cimsim.schedule.edges import KernelEdge
 from cimsim.schedule.graph import Stream
 from cimsim.schedule.kernels import Kernel
@@ -33,7 +42,7 @@ def fitting_block(
     assembler: Assembler, kernel: Kernel, wanted: int, fetched: list[KernelEdge]
 ) -> int:
     """Half, quarter, ... of `wanted` tokens until two such blocks fit the TCDM; at least 1."""
-    room = assembler.architecture.pmca.tcdm_KiB * 1024.0
+    room = _room(assembler)
     block = max(1, wanted)
     while block > 1 and tcdm_need(assembler, kernel, block, fetched) > room:
         block = max(1, block // 2)
@@ -41,7 +50,26 @@ def fitting_block(
 
 
 def tcdm_need(assembler: Assembler, kernel: Kernel, block: int, fetched: list[KernelEdge]) -> int:
-    """TCDM bytes of two blocks (double buffering) of a kernel other than LoRA beside a tile."""
+    """TCDM bytes of two blocks (double buffering) and of the weights that stay beside them.
+
+    For kernels other than LoRA beside a tile, which `pair` measures.
+    """
+    held = weight_bytes(assembler.architecture.pmca, kernel)
+    stay = weights_stay(assembler, kernel, fetched)
+    return _two_blocks(assembler, kernel, block, fetched) + held * stay
+
+
+def weights_stay(assembler: Assembler, kernel: Kernel, fetched: list[KernelEdge]) -> bool:
+    """Whether the kernel's weights fit the TCDM beside two blocks of one token."""
+    held = weight_bytes(assembler.architecture.pmca, kernel)
+    return held + _two_blocks(assembler, kernel, 1, fetched) <= _room(assembler)
+
+
+def _room(assembler: Assembler) -> float:
+    return assembler.architecture.pmca.tcdm_KiB * 1024.0
+
+
+def _two_blocks(assembler: Assembler, kernel: Kernel, block: int, fetched: list[KernelEdge]) -> int:
     value_bytes = assembler.architecture.pmca.value_bits / 8.0
     first, last = kernel.nodes[0].any, kernel.nodes[-1].any
     per_token = output_elements(last) / last.tokens
