@@ -115,11 +115,13 @@ class Crossbar:
     scale_N: F32 | None
     cells: tuple[Cells, ...] | None
 
-    def tile_cells(self, number: int, rows: slice, columns: slice) -> Cells:
-        """The programmed cells [S, P, R, C] of one tile."""
+    def tile_cells(
+        self, number: int, rows: slice, columns: slice, encoded: Encoded | None = None
+    ) -> Cells:
+        """The programmed cells [S, P, R, C] of one tile; `encoded` if it is known already."""
         if self.cells is not None:
             return self.cells[number]
-        return self._program(number, self.encoded(rows, columns), columns)
+        return self._program(number, encoded or self.encoded(rows, columns), columns)
 
     def _program(self, number: int, encoded: Encoded, columns: slice) -> Cells:
         coding = self.coding
@@ -162,9 +164,28 @@ class Crossbar:
         programming over that at `t_s` (global drift compensation). Wire resistance is applied to
         the conductances read, not to the variance of `each_mvm`.
         """
+        return self._reader(t_s, read_noise, compensate, read_index).read()
+
+    def errors(
+        self,
+        t_s: float = 0.0,
+        *,
+        read_noise: ReadNoiseMode = "frozen",
+        compensate: bool = False,
+        read_index: int = 0,
+    ) -> F32:
+        """Weights [K, N] that `read` sees less those that the cells were aimed at.
+
+        Rounding and clipping of the targets drop out: 0 for cells without error.
+        """
+        return self._reader(t_s, read_noise, compensate, read_index).errors()
+
+    def _reader(
+        self, t_s: float, read_noise: ReadNoiseMode, compensate: bool, read_index: int
+    ) -> _Reader:
         if read_noise not in ("frozen", "each_mvm", "none"):
             raise SpecError(f"read_noise is frozen, each_mvm or none, got {read_noise!r}.")
-        return _Reader(self, t_s, read_noise, compensate, read_index).read()
+        return _Reader(self, t_s, read_noise, compensate, read_index)
 
 
 @dataclass(frozen=True)
@@ -186,7 +207,7 @@ class _Reader:
         factors = []
         for number, t, rows, columns in grid.tiles():
             encoded = bar.encoded(rows, columns)
-            cells = bar.tile_cells(number, rows, columns)
+            cells = bar.tile_cells(number, rows, columns, encoded)
             g_uS, spread = self._tile(number, cells)
             factors.append(self._factor(cells, g_uS, encoded))
             steps[:, rows, columns] = self._seen(g_uS) / np.float32(coding.step_uS)
@@ -199,6 +220,19 @@ class _Reader:
             grid, coding, _snap(steps, coding), variance, gain, offset,
             encoded.significance_S, np.array(factors, np.float32),
         )  # fmt: skip
+
+    def errors(self) -> F32:
+        bar = self.crossbar
+        error = np.empty(bar.grid.shape, np.float32)
+        for number, _, rows, columns in bar.grid.tiles():
+            encoded = bar.encoded(rows, columns)
+            cells = bar.tile_cells(number, rows, columns, encoded)
+            g_uS, _ = self._tile(number, cells)
+            held = self._seen(g_uS) * np.float32(self._factor(cells, g_uS, encoded))
+            off = held - signed_conductance(encoded.g_uS_SPRC)
+            seen = np.einsum("s,src->rc", encoded.significance_S, off)
+            error[rows, columns] = seen * encoded.gain_C
+        return error
 
     def _tile(self, number: int, cells: Cells) -> tuple[F32, F32 | None]:
         device = self.crossbar.device

@@ -41,13 +41,14 @@ def test_without_noise_the_digital_model_bit_for_bit(noise, mode):
             assert torch.equal(converted(analog.IDS)[0], wanted)
 
 
+@pytest.mark.parametrize("compensate", [False, True])
 @pytest.mark.parametrize("noise", [Gaussian(0.05), PCM(), StuckAt(0.02, 0.01)])
-def test_the_weights_are_those_that_the_cells_hold(noise):
+def test_the_weights_are_those_that_the_cells_hold(noise, compensate):
     chip, x = chip_of(noise)
-    layer = next(iter(chip.at(3600.0).layers.values()))
+    layer = next(iter(chip.at(3600.0, compensate=compensate).layers.values()))
     held = torch.from_numpy(layer.cells_as_weight())
     wanted = x @ held + chip.model[0].bias
-    first = chip.at(3600.0, converters=False).model[0](x)
+    first = chip.at(3600.0, compensate=compensate, converters=False).model[0](x)
     assert torch.allclose(first, wanted, atol=1e-5)
     assert not torch.allclose(first, chip.model[0](x), atol=1e-3)
 

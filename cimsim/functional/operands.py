@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cimsim.crossbar import Grid, Readout, program
+from cimsim.crossbar import Crossbar, Grid, Readout, program
 from cimsim.hardware import Hardware
 from cimsim.kernels.philox import normals
 from cimsim.mvm import Mvm, adc_full_scale, row_converter
@@ -46,13 +46,25 @@ def seed_for(seed: int, weight: str, replica: int) -> int:
 
 def read_out(weight_KN: torch.Tensor, recipe: Recipe, seed: int) -> Readout:
     """Program a copy from its seed and read it at the recipe's time."""
+    bar = _programmed(weight_KN, recipe, seed)
+    return bar.read(recipe.t_s, read_noise=recipe.hardware.read_noise, compensate=recipe.compensate)
+
+
+def _programmed(weight_KN: torch.Tensor, recipe: Recipe, seed: int) -> Crossbar:
     hardware = recipe.hardware
     weight = weight_KN.detach().to("cpu", torch.float32).numpy()
-    bar = program(
+    return program(
         weight, recipe.grid, hardware.coding, hardware.device,
         seed=seed, wires=hardware.wires, keep_cells=False,
     )  # fmt: skip
-    return bar.read(recipe.t_s, read_noise=hardware.read_noise, compensate=recipe.compensate)
+
+
+def weight_errors(weight_KN: torch.Tensor, recipe: Recipe, seed: int) -> F32:
+    """What a copy, programmed from its seed, holds more than its targets, as weights [K, N]."""
+    bar = _programmed(weight_KN, recipe, seed)
+    return bar.errors(
+        recipe.t_s, read_noise=recipe.hardware.read_noise, compensate=recipe.compensate
+    )
 
 
 def find_ranges(readout: Readout, hardware: Hardware, samples_BK: F32 | None) -> Ranges:

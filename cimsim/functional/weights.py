@@ -13,9 +13,15 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from cimsim.crossbar import Readout
 from cimsim.functional.layers import AnalogLayer, Copy
-from cimsim.functional.operands import Ranges, Recipe, read_out, seed_for, torch_operands
+from cimsim.functional.operands import (
+    Ranges,
+    Recipe,
+    read_out,
+    seed_for,
+    torch_operands,
+    weight_errors,
+)
 from cimsim.functional.sites import Layer
 from cimsim.functional.training import Redraw, can_draw, exact_device, weight_sigma
 
@@ -91,21 +97,18 @@ class WeightLayer(AnalogLayer):
             source.manual_seed(seed_for(copy.seed, "cells", draw) >> 1)
             return torch.randn(sigma.shape, generator=source, device=sigma.device) * sigma
         seed = copy.seed if draw < 0 else seed_for(copy.seed, f"{self.name} step {draw}", 0)
-        held = read_out(self.weight_KN(), self.recipe, seed).weights()
-        aimed = self._aimed(copy).weights()
-        return torch.from_numpy(held - aimed).to(self.weight.device)
+        error = weight_errors(self.weight_KN(), self.recipe, seed)
+        return torch.from_numpy(error).to(self.weight.device)
 
     def _spread(self, copy: Copy) -> torch.Tensor:
         key = self._state()
         found = self._sigma.get(copy.seed)
         if found is None or found[0] != key:
-            aimed, hardware = self._aimed(copy), self.recipe.hardware
+            hardware = self.recipe.hardware
+            exact = replace(self.recipe, hardware=exact_device(hardware), t_s=0.0)
+            aimed = read_out(self.weight_KN(), exact, copy.seed)
             unused = Ranges(hardware.dac, np.ones((len(aimed.gain_TN), 1), np.float32))
             operands = torch_operands(aimed, hardware, unused, self.weight.device)
             found = key, weight_sigma(operands, self.recipe.grid)
             self._sigma[copy.seed] = found
         return found[1]
-
-    def _aimed(self, copy: Copy) -> Readout:
-        recipe = replace(self.recipe, hardware=exact_device(self.recipe.hardware), t_s=0.0)
-        return read_out(self.weight_KN(), recipe, copy.seed)

@@ -1,0 +1,149 @@
+"""Tasks by name, from a file, or made by the user's own function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cimsim.errors import TaskError
+from cimsim.tasks.classification import Classification
+from cimsim.tasks.continuation import Choice, LanguageModelling
+from cimsim.tasks.corpora import (
+    Labelled,
+    Question,
+    Split,
+    read_boolq,
+    read_brown,
+    read_piqa,
+    read_sentiment,
+)
+from cimsim.tasks.encode import encode_labelled, encode_questions, encode_windows
+from cimsim.tasks.models import Kind, TaskModel
+from cimsim.tasks.records import check_labels, read_records
+from cimsim.tasks.task import Task
+
+SENTENCE_TOKENS = 128
+PAIR_TOKENS = 256
+PROMPT_TOKENS = 512
+WINDOW_TOKENS = 256
+BROWN_WINDOWS = 40
+"""10,240 tokens, from texts of every genre."""
+TASKS: dict[str, tuple[Kind, ...]] = {
+    "sentiment": ("encoder", "causal"),
+    "boolq": ("encoder", "causal"),
+    "piqa": ("causal",),
+    "brown": ("causal",),
+}
+"""Tasks by name, and the kinds of model that each is for."""
+
+TaskSource = str | Path | Task | Callable[[TaskModel], Task]
+
+
+def load_task(source: TaskSource, model: TaskModel) -> Task:
+    """The task `source`, tokenised for `model`.
+
+    `source` is a name (sentiment, boolq, piqa, brown), a JSON Lines file (see `records`), a
+    function that makes a task for a model, or a task, which is handed back. Raises TaskError for
+    a task that does not fit the model, and for data that are absent or broken.
+    """
+    if not isinstance(source, str | Path):
+        return source(model) if callable(source) else source
+    if str(source) in TASKS:
+        return _named(str(source), model)
+    path = Path(source)
+    if path.is_file():
+        return _from_file(path, model)
+    raise TaskError(
+        f"{source}: no such task. Name one of {', '.join(TASKS)}, or a JSON Lines file."
+    )
+
+
+def label_count(source: str | Path) -> int:
+    """Labels of a task for encoders, to load a model with as many; 2 for the named ones."""
+    return 2 if str(source) in TASKS else read_records(Path(source)).labels
+
+
+def _named(name: str, model: TaskModel) -> Task:
+    _require(name, TASKS[name], model)
+    if name == "brown":
+        return _brown(model)
+    if name == "piqa":
+        return _choice(name, read_piqa(), model)
+    split = read_sentiment() if name == "sentiment" else read_boolq()
+    if model.kind == "causal":
+        ask = _tone if name == "sentiment" else _yes_or_no
+        return _choice(name, Split(*(tuple(map(ask, side)) for side in _sides(split))), model)
+    if model.labels != 2:
+        raise TaskError(
+            f"task {name!r} has 2 labels, the head of {model.name!r} tells {model.labels} apart. "
+            "Load the model with 2 labels."
+        )
+    return _classification(name, split, model)
+
+
+def _from_file(path: Path, model: TaskModel) -> Task:
+    records = read_records(path)
+    kind: Kind = "encoder" if records.form == "classification" else "causal"
+    _require(path.name, (kind,), model)
+    split: Any = records.items
+    if records.form == "choice":
+        return _choice(path.stem, split, model)
+    if records.form == "classification":
+        check_labels(path, model.labels, f"the head of {model.name!r} tells {model.labels} apart")
+        return _classification(path.stem, split, model)
+    train, test = (encode_windows(side, model, WINDOW_TOKENS) for side in _sides(split))
+    if not test:
+        raise TaskError(f"{path}: no text to test on has 2 tokens or more.")
+    return LanguageModelling(path.stem, train, test, model.pad)
+
+
+def _require(task: str, kinds: tuple[Kind, ...], model: TaskModel) -> None:
+    if model.kind in kinds:
+        return
+    fitting = [name for name, own in TASKS.items() if model.kind in own]
+    raise TaskError(
+        f"task {task!r} is for {' and '.join(kinds)} models, {model.name!r} is {_article(model)}. "
+        f"Choose another model, or one of {', '.join(fitting)}."
+    )
+
+
+def _article(model: TaskModel) -> str:
+    return "an encoder" if model.kind == "encoder" else "a causal model"
+
+
+def _sides(split: Split[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    return split.train, split.test
+
+
+def _classification(name: str, split: Split[Labelled], model: TaskModel) -> Classification:
+    paired = split.test[0].pair is not None
+    limit = PAIR_TOKENS if paired else SENTENCE_TOKENS
+    train, test = (encode_labelled(side, model, limit) for side in _sides(split))
+    second = model.tokenizer.sep_token_id if paired and model.takes_token_types else None
+    return Classification(name, train, test, model.labels, model.pad, second)
+
+
+def _choice(name: str, split: Split[Question], model: TaskModel) -> Choice:
+    train, test = (encode_questions(side, model, PROMPT_TOKENS) for side in _sides(split))
+    return Choice(name, train, test, model.pad)
+
+
+def _tone(item: Labelled) -> Question:
+    return Question(f"{item.text}\nSentiment:", (" negative", " positive"), item.label)
+
+
+def _yes_or_no(item: Labelled) -> Question:
+    return Question(
+        f"{item.pair}\nQuestion: {item.text}?\nAnswer:", (" no", " yes"), item.label
+    )  # fmt: skip
+
+
+def _brown(model: TaskModel) -> LanguageModelling:
+    """The first window of 40 texts, spread evenly over the 500 and so over the genres."""
+    texts = read_brown()
+    chosen = [texts[i * len(texts) // BROWN_WINDOWS] for i in range(BROWN_WINDOWS)]
+    # A token of prose has about 4 characters; 16 are enough for a window and quick to encode.
+    cut = [text[: WINDOW_TOKENS * 16] for text in chosen]
+    windows = [encode_windows([text], model, WINDOW_TOKENS)[0] for text in cut]
+    return LanguageModelling("brown", (), tuple(windows), model.pad)
