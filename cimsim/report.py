@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from cimsim.errors import CimsimError, SpecError
 from cimsim.files import describe_validation, load_json, write_text
@@ -19,6 +19,9 @@ from cimsim.files import describe_validation, load_json, write_text
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+_Model = TypeVar("_Model", bound=_Frozen)
 
 
 class PhaseResult(_Frozen):
@@ -97,6 +100,113 @@ class Baseline(_Frozen):
     )
 
 
+class AccuracyPoint(_Frozen):
+    """The metric of every noise draw at one time after programming, and their spread.
+
+    `std` (n - 1) and the Student interval of the mean are None for a single draw.
+    """
+
+    t_s: float
+    compensated: bool
+    mean: float
+    std: float | None
+    confidence_95: tuple[float, float] | None
+    values: tuple[float, ...] = Field(description="one for each seed, in their order")
+    saturated_ratio: float = Field(
+        default=0.0, description="share of saturated conversions in the worst layer of all draws"
+    )
+
+
+class NoiseResult(_Frozen):
+    """One device model; mean and spread are those of the first of `by_time`."""
+
+    noise: str
+    device: dict[str, JsonValue]
+    mean: float
+    std: float | None
+    confidence_95: tuple[float, float] | None
+    by_time: tuple[AccuracyPoint, ...] = Field(min_length=1)
+
+
+class Accuracy(_Frozen):
+    """A task on the machine: accuracy in percent or perplexity, over noise draws (chips).
+
+    `noise`, `noisy_mean`, `noisy_std`, `confidence_95` and `by_time` are those of the first of
+    `by_noise`. All draws share one test set, whose size leaves `test_set_error` open
+    (binomial standard error of `digital`; None for perplexity).
+    """
+
+    task: str
+    metric: Literal["accuracy", "perplexity"]
+    model: str
+    note: str = ""
+    adapter: str | None = None
+    examples: int = Field(description="test examples evaluated, the first of `examples_available`")
+    examples_available: int
+    digital: float
+    test_set_error: float | None = None
+    noise: str
+    noisy_mean: float
+    noisy_std: float | None
+    confidence_95: tuple[float, float] | None
+    draws: int
+    seeds: tuple[int, ...]
+    converters: bool = Field(
+        default=True, description="false: noise on weights and nothing else (HaLoRA's setting)"
+    )
+    dac_bits: int | None = None
+    adc_bits: int | None = None
+    by_noise: tuple[NoiseResult, ...] = Field(min_length=1)
+    by_time: tuple[AccuracyPoint, ...]
+    lora_reload: Reprogramming = Field(description="cost of loading this adapter over another")
+    inputs: dict[str, str | int]
+
+    @model_validator(mode="after")
+    def _first_stands_above(self) -> Self:
+        first = self.by_noise[0]
+        above = (self.noise, self.noisy_mean, self.noisy_std, self.confidence_95, self.by_time)
+        if above != (first.noise, first.mean, first.std, first.confidence_95, first.by_time):
+            raise ValueError("noise, noisy_mean, ... and by_time must be those of by_noise[0]")
+        for point in (point for noise in self.by_noise for point in noise.by_time):
+            if not len(point.values) == self.draws == len(self.seeds):
+                raise ValueError(f"{len(point.values)} values for {self.draws} draws")
+        return self
+
+
+class PairedAccuracy(_Frozen):
+    """`other` minus `base` under one noise at one time, over draws of the same chip seeds.
+
+    The interval is that of the mean difference; both methods share the test set as well.
+    """
+
+    base: str
+    other: str
+    noise: str
+    t_s: float
+    compensated: bool
+    difference: float
+    std: float | None
+    confidence_95: tuple[float, float] | None
+
+
+class AccuracyReport(_Frozen):
+    """What `cimsim accuracy` found out: one result an adapter, each compared with the first."""
+
+    format: Literal[1] = 1
+    architecture: str
+    workload: str
+    results: tuple[Accuracy, ...] = Field(min_length=1)
+    paired: tuple[PairedAccuracy, ...] = ()
+
+    def to_json(self) -> str:
+        """The report as text; equal reports give equal text."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
+
+    def save(self, path: str | Path) -> None:
+        """Write the report, completely or not at all; raises CimsimError if it cannot."""
+        write_text(path, self.to_json(), CimsimError)
+
+
 class Report(_Frozen):
     """What `cimsim run` found out."""
 
@@ -128,6 +238,7 @@ class Report(_Frozen):
     block_tokens: dict[str, int]
     reprogramming: ModelWrite
     baselines: dict[str, Baseline] = Field(default_factory=dict)
+    accuracy: Accuracy | None = None
     assumed: dict[str, str]
     notes: tuple[str, ...] = ()
     inputs: dict[str, str | int]
@@ -142,7 +253,9 @@ class Report(_Frozen):
 
     def to_json(self) -> str:
         """The report as text; equal reports give equal text."""
-        return json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
+        without = {"accuracy"} if self.accuracy is None else set()
+        data = self.model_dump(mode="json", exclude=without)
+        return json.dumps(data, indent=2, sort_keys=True) + "\n"
 
     def save(self, path: str | Path) -> None:
         """Write the report, completely or not at all; raises CimsimError if it cannot."""
@@ -151,8 +264,17 @@ class Report(_Frozen):
 
 def load_report(path: str | Path) -> Report:
     """Read a report; raises SpecError naming the file and the field."""
-    data: Any = load_json(path, SpecError, "report")
+    return _load(path, Report, "report")
+
+
+def load_accuracy(path: str | Path) -> AccuracyReport:
+    """Read what `cimsim accuracy` wrote; raises SpecError naming the file and the field."""
+    return _load(path, AccuracyReport, "accuracy")
+
+
+def _load(path: str | Path, kind: type[_Model], what: str) -> _Model:
+    data: Any = load_json(path, SpecError, what)
     try:
-        return Report.model_validate(data)
+        return kind.model_validate(data)
     except ValidationError as error:
         raise SpecError(describe_validation(path, error)) from None

@@ -8,6 +8,8 @@ import sys
 
 import typer
 
+from cimsim.cli.accuracy import accuracy
+from cimsim.cli.accuracy_options import Grouped
 from cimsim.cli.check import check, schema
 from cimsim.cli.compare import compare
 from cimsim.cli.map import map_weights
@@ -15,6 +17,7 @@ from cimsim.cli.mvm import mvm
 from cimsim.cli.pipelines import pipelines
 from cimsim.cli.run import run
 from cimsim.cli.trace import trace
+from cimsim.cli.train import train
 from cimsim.cli.validate import validate
 from cimsim.cli.workload import app as workload_app
 from cimsim.errors import CimsimError
@@ -29,6 +32,8 @@ app = typer.Typer(
 )
 for name, verb in (
     ("run", run),
+    ("accuracy", accuracy),
+    ("train", train),
     ("check", check),
     ("trace", trace),
     ("map", map_weights),
@@ -38,7 +43,7 @@ for name, verb in (
     ("validate", validate),
     ("schema", schema),
 ):
-    app.command(name)(verb)
+    app.command(name, cls=Grouped)(verb)
 app.add_typer(workload_app, name="workload")
 
 

@@ -93,6 +93,12 @@ def digest(path: Path) -> str:
         raise CimsimError(f"{path}: cannot read: {problem.strerror}.") from None
 
 
+def require_directory(path: Path) -> None:
+    """Raise CimsimError where `-o` names something that is no directory."""
+    if path.exists() and not path.is_dir():
+        raise CimsimError(f"{path}: cannot write there: it is a file, -o names a directory.")
+
+
 @contextmanager
 def progress() -> Iterator[Progress]:
     """A spinner on a terminal that names the stage; silent in a pipe."""

@@ -2,11 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cimsim.cli.accuracy_options import (
+    PANEL,
+    AdapterOption,
+    AdcOption,
+    BothOption,
+    CompensateOption,
+    DacOption,
+    LimitOption,
+    ModelOption,
+    NoiseOption,
+    SeedsOption,
+    SigmasOption,
+    TaskOption,
+    TimesOption,
+    WeightsOnlyOption,
+    WorkersOption,
+    require_torch,
+    settings_of,
+)
 from cimsim.cli.options import (
     AdaptOption,
     ArchitectureArg,
@@ -18,14 +38,19 @@ from cimsim.cli.options import (
     digest,
     mapper_of,
     progress,
+    require_directory,
     values_of,
 )
-from cimsim.errors import CimsimError
+from cimsim.errors import CimsimError, TaskError
 
 if TYPE_CHECKING:
+    from cimsim.accuracy.study import Settings, Subject
     from cimsim.baseline import Gpu
     from cimsim.engines import Engine
+    from cimsim.report import Report
     from cimsim.simulation import Progress, Simulation
+    from cimsim.spec import Architecture
+    from cimsim.tasks import Task
 
 
 def run(
@@ -68,10 +93,45 @@ def run(
     ] = 1_000_000,
     seed: Annotated[int, typer.Option(help="Seed, written into the report.", min=0)] = 0,
     json: JsonOption = False,
+    accuracy: Annotated[
+        bool,
+        typer.Option(
+            "--accuracy",
+            help="Also measure a task on the same mapping.",
+            rich_help_panel=PANEL,
+        ),
+    ] = False,
+    task: TaskOption = None,
+    model: ModelOption = None,
+    adapter: AdapterOption = None,
+    noise: NoiseOption = None,
+    sigmas: SigmasOption = None,
+    times: TimesOption = None,
+    seeds: SeedsOption = None,
+    compensate: CompensateOption = None,
+    both: BothOption = False,
+    adc_bits: AdcOption = None,
+    dac_bits: DacOption = None,
+    weights_only: WeightsOnlyOption = False,
+    limit: LimitOption = None,
+    workers: WorkersOption = None,
 ) -> None:
-    """Simulate WORKLOAD on ARCH: latency, energy, area, utilisation, reprogramming."""
+    """Simulate WORKLOAD on ARCH: latency, energy, area, utilisation, reprogramming, accuracy."""
     if output is not None:
-        _check_directory(output)
+        require_directory(output)
+    asked = _Asked(
+        task, model, adapter or [],
+        {
+            "noise": noise, "sigmas": sigmas, "times": times, "seeds": seeds,
+            "compensate": compensate, "both": both, "adc_bits": adc_bits, "dac_bits": dac_bits,
+            "weights_only": weights_only, "limit": limit, "workers": workers,
+        },
+    )  # fmt: skip
+    asked.require(accuracy)
+    prepared = None
+    if accuracy:
+        machine = _machine(architecture, settings)
+        prepared = _prepared(asked, machine, workload)
     with progress() as tell:
         cards = _cards(baseline or [])
         simulation = _simulate(
@@ -93,6 +153,9 @@ def run(
             tell(f"estimating {card.name}")
             work = simulation.workload
             report = with_baseline(report, work, card, baseline_mode, batch, host_ms * 1e-3)
+    if prepared is not None:
+        report = _with_accuracy(report, simulation, prepared)
+    with progress() as tell:
         if output is not None:
             from cimsim.figures import save_breakdown, save_gantt
 
@@ -143,7 +206,6 @@ def _simulate(
 ) -> Simulation:
     from cimsim.schedule.pipelines import parse_pipeline
     from cimsim.simulation import simulate
-    from cimsim.spec import load_architecture
     from cimsim.workload import load_workload
 
     if engine not in ("compiled", "simpy"):
@@ -152,9 +214,8 @@ def _simulate(
     strategy = parse_pipeline(pipeline)
     laid = mapper_of(mapper, replicate)
     tell("reading")
-    machine, work = load_architecture(architecture), load_workload(workload)
-    if changed := values_of(settings):
-        machine = machine.with_values(changed, "set on the command line")
+    machine, work = _machine(architecture, settings), load_workload(workload)
+    changed = values_of(settings)
     return simulate(
         work,
         machine,
@@ -174,6 +235,70 @@ def _simulate(
     )
 
 
-def _check_directory(path: Path) -> None:
-    if path.exists() and not path.is_dir():
-        raise CimsimError(f"{path}: cannot write there: it is a file, -o names a directory.")
+def _machine(path: Path, settings: list[str] | None) -> Architecture:
+    from cimsim.spec import load_architecture
+
+    machine = load_architecture(path)
+    if changed := values_of(settings):
+        machine = machine.with_values(changed, "set on the command line")
+    return machine
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """The accuracy options as they were given."""
+
+    task: str | None
+    model: str | None
+    adapters: list[Path]
+    settings: dict[str, Any]
+
+    def require(self, accuracy: bool) -> None:
+        """Raise TaskError for options that would have no effect."""
+        given = {"task": self.task, "model": self.model, "adapter": self.adapters, **self.settings}
+        named = [f"--{name.replace('_', '-')}" for name, value in given.items()
+                 if value not in (None, False, [])]  # fmt: skip
+        if named and not accuracy:
+            raise TaskError(f"{', '.join(named)} had no effect without --accuracy: add it.")
+        if len(self.adapters) > 1:
+            raise TaskError(
+                f"{len(self.adapters)} adapters were given, a run has one: `cimsim accuracy` "
+                "compares several."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """Model, data and settings, all read before anything is simulated."""
+
+    subject: Subject
+    task: Task
+    settings: Settings
+    name: str | None
+
+
+def _prepared(asked: _Asked, machine: Architecture, path: Path) -> _Prepared:
+    from cimsim.cli.accuracy import load, model_of
+    from cimsim.workload import load_workload
+
+    require_torch()
+    settings = settings_of(machine, **asked.settings)
+    chosen = model_of(path, load_workload(path), asked.model)
+    with progress() as tell:
+        tell(f"loading {chosen}")
+        base, task = load(chosen, asked.task)
+        from cimsim.accuracy.study import Subject, names_of
+
+        directory = asked.adapters[0] if asked.adapters else None
+        name = names_of(asked.adapters)[0] if asked.adapters else None
+        return _Prepared(Subject.of(base, directory), task, settings, name)
+
+
+def _with_accuracy(report: Report, simulation: Simulation, prepared: _Prepared) -> Report:
+    from cimsim.cli.accuracy import measured
+
+    section = measured(
+        prepared.subject, prepared.task, simulation.workload, simulation.mapping,
+        simulation.architecture, prepared.settings, prepared.name, {},
+    )  # fmt: skip
+    return report.model_copy(update={"accuracy": section})

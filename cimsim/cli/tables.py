@@ -10,7 +10,7 @@ from rich.table import Table
 
 from cimsim.comparison import verdict
 from cimsim.mapping import Mapping
-from cimsim.report import Baseline, Report
+from cimsim.report import Accuracy, AccuracyReport, Baseline, PairedAccuracy, Report
 
 _PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
 
@@ -52,6 +52,8 @@ def print_report(report: Report) -> None:
         out.print(_baseline(report, name, baseline))
         if baseline.decode:
             out.print(_decode(name, baseline))
+    if report.accuracy is not None:
+        _print_accuracy(out, report.accuracy)
     for note in report.notes:
         out.print(f"[yellow]note:[/yellow] {note}")
     out.print(
@@ -175,6 +177,84 @@ def _decode(name: str, baseline: Baseline) -> Table:
             quantity(point.step_latency_s, "s"), quantity(point.energy_J, "J"),
             _ratio(point.latency_ratio, point.verdict["latency"]),
             _ratio(point.energy_ratio, point.verdict["energy"]),
+        )  # fmt: skip
+    return table
+
+
+def print_accuracy(report: AccuracyReport) -> None:
+    """What every adapter reaches, and how each compares with the first."""
+    out = console()
+    out.print(f"[bold]{report.workload}[/bold] on [bold]{report.architecture}[/bold]")
+    for result in report.results:
+        _print_accuracy(out, result)
+    if report.paired:
+        out.print(_paired(report.paired))
+
+
+def _print_accuracy(out: Console, result: Accuracy) -> None:
+    unit = " (%)" if result.metric == "accuracy" else ""
+    title = f"{result.task}: {result.adapter or result.model}, {result.metric}{unit}"
+    table = _table(
+        title, "noise", "time", "drift", "mean", "std", "95 % interval", "lost", "saturated"
+    )
+    table.columns[0].overflow = "fold"
+    for noise in result.by_noise:
+        for number, point in enumerate(noise.by_time):
+            table.add_row(
+                noise.noise.replace(",", ", ") if number == 0 else "",
+                f"{point.t_s:g} s",
+                "compensated" if point.compensated else "as it is",
+                f"{point.mean:.2f}",
+                "-" if point.std is None else f"{point.std:.2f}",
+                _interval(point.confidence_95),
+                f"{_lost(result, point.mean):.2f}",
+                f"{point.saturated_ratio:.2%}",
+            )
+    table.caption = _accuracy_caption(result)
+    out.print(table)
+
+
+def _lost(result: Accuracy, mean: float) -> float:
+    """How much worse than the digital model."""
+    return result.digital - mean if result.metric == "accuracy" else mean - result.digital
+
+
+def _interval(interval: tuple[float, float] | None) -> str:
+    return "-" if interval is None else f"{interval[0]:.2f} .. {interval[1]:.2f}"
+
+
+def _accuracy_caption(result: Accuracy) -> str:
+    part = "" if result.examples == result.examples_available else (
+        f"the first {result.examples} of {result.examples_available} test examples only; "
+    )  # fmt: skip
+    error = result.test_set_error
+    size = "" if error is None else f" (the size of the test set leaves +-{error:.2f} open)"
+    reload = result.lora_reload
+    settings = "" if result.converters else "noise on weights only, exact converters; "
+    bits = {"DAC": result.dac_bits, "ADC": result.adc_bits}
+    settings += "".join(f"{name} of {n} bits; " for name, n in bits.items() if n is not None)
+    loading = ""
+    if result.adapter is not None:
+        loading = (
+            f"; loading this adapter: {quantity(reload.energy_J, 'J')}, "
+            f"{quantity(reload.time_s, 's')}, {reload.cells_written:,} cells"
+        )
+    return (
+        f"digital {result.digital:.2f}{size}, {result.draws} draws, {result.examples} examples; "
+        f"{part}{settings}{result.note}{loading}"
+    )
+
+
+def _paired(lines: Iterable[PairedAccuracy]) -> Table:
+    table = _table(
+        "Paired over draws (same chips)", "difference", "noise", "time", "drift", "mean", "std",
+        "95 % interval",
+    )  # fmt: skip
+    for line in lines:
+        table.add_row(
+            f"{line.other} - {line.base}", line.noise.replace(",", ", "), f"{line.t_s:g} s",
+            "compensated" if line.compensated else "as it is", f"{line.difference:+.2f}",
+            "-" if line.std is None else f"{line.std:.2f}", _interval(line.confidence_95),
         )  # fmt: skip
     return table
 

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cimsim.cli.options import progress
 from cimsim.errors import WorkloadError
 
+if TYPE_CHECKING:
+    from cimsim.workload import Workload
+
+SHIPPED = ("minilm", "smollm2")
+
 
 def trace(
     model: Annotated[
         Path,
-        typer.Argument(metavar="MODEL_DIR", help="Directory with config.json.", show_default=False),
+        typer.Argument(
+            metavar="MODEL",
+            help="Directory with config.json; or minilm or smollm2, models that tasks come with.",
+            show_default=False,
+        ),
     ],
     output: Annotated[
         Path,
@@ -46,7 +55,10 @@ def trace(
         str | None, typer.Option(help="Name of the workload; the file's stem if left out.")
     ] = None,
 ) -> None:
-    """Trace a Hugging Face transformer on the meta device: no weights, no network."""
+    """Trace a Hugging Face transformer on the meta device: no weights, no network.
+
+    minilm and smollm2 are read from the cache of the packages that ship them.
+    """
     try:
         from cimsim.frontend import trace_model
     except ImportError as problem:
@@ -56,19 +68,28 @@ def trace(
         ) from None
     from cimsim.workload import save_workload
 
+    targets = tuple(filter(None, lora_targets.split(",")))
     with progress() as tell:
         tell("tracing")
-        workload = trace_model(
-            model,
-            name=name or output.stem,
-            lora_rank=lora_rank,
-            lora_alpha=lora_alpha,
-            lora_targets=tuple(filter(None, lora_targets.split(","))),
-            adapter=adapter,
-            prefill=prefill,
-            decode=decode,
-            task=task,
-        )
+        if str(model) in SHIPPED:
+            if task is not None:
+                raise WorkloadError(f"--task {task} was given, but {model} has its head already.")
+            workload = _shipped(
+                str(model), name or output.stem, prefill, decode, lora_rank, lora_alpha, targets,
+                adapter,
+            )  # fmt: skip
+        else:
+            workload = trace_model(
+                model,
+                name=name or output.stem,
+                lora_rank=lora_rank,
+                lora_alpha=lora_alpha,
+                lora_targets=targets,
+                adapter=adapter,
+                prefill=prefill,
+                decode=decode,
+                task=task,
+            )
         save_workload(workload, output)
     lora = workload.adapter.parameter_count if workload.adapter else 0
     typer.echo(
@@ -76,3 +97,34 @@ def trace(
         f"{lora:,} in LoRA, {workload.macs:,} MACs, "
         + ", ".join(f"{len(phase.ops)} ops in {phase.name}" for phase in workload.phases)
     )
+
+
+def _shipped(
+    source: str,
+    name: str,
+    prefill: int | None,
+    decode: int,
+    rank: int | None,
+    alpha: float | None,
+    targets: tuple[str, ...],
+    adapter: Path | None,
+) -> Workload:
+    """A model of `cimsim.tasks`; LoRA is on its own targets, with its head, unless named."""
+    from cimsim.accuracy.placing import trace_task_model
+    from cimsim.tasks import load_model
+    from cimsim.training import LoraShape, adapted, load_trained
+
+    if prefill is None:
+        raise WorkloadError("the length of the prompt is missing. Set --prefill.")
+    if rank is not None and adapter is not None:
+        raise WorkloadError("both a LoRA rank and an adapter directory were given; give one.")
+    if rank is None and (targets or alpha is not None):
+        raise WorkloadError("LoRA targets or alpha were given without a rank. Set --lora-rank.")
+    model = load_model(source)
+    module = None
+    if adapter is not None:
+        module = load_trained(model, adapter)
+    elif rank is not None:
+        shape = LoraShape(rank, 2.0 * rank if alpha is None else alpha, targets=targets or None)
+        module = adapted(model, shape)
+    return trace_task_model(model, module, tokens=prefill, decode=decode, name=name)

@@ -143,6 +143,7 @@ def on_meta(module: nn.Module) -> tuple[nn.Module, dict[int, torch.Tensor]]:
         if not buffer.is_meta:
             real[id(memo[id(buffer)])] = buffer.detach().cpu()
     twin = copy.deepcopy(module, memo).eval()
-    if isinstance(twin, PreTrainedModel):
-        twin.set_attn_implementation("eager")
+    for part in [twin] if isinstance(twin, PreTrainedModel) else twin.modules():
+        if isinstance(part, PreTrainedModel):
+            part.set_attn_implementation("eager")
     return twin, real

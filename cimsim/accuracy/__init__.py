@@ -1,0 +1,36 @@
+"""Accuracy of tasks on real models: the mapping of the timing path, programmed with noise.
+
+workload, mapping = place(model, machine, tokens=32, adapted=load_trained(model, directory))
+found = evaluate(task, adapted, mapping, machine, noises=(PCM(),), times_s=(0.0, 86_400.0))
+"""
+
+from cimsim.accuracy.evaluate import Evaluation, Point, evaluate
+from cimsim.accuracy.noises import noise_label, noise_named, with_sigmas
+from cimsim.accuracy.placing import as_mapped, mapping_of, place, trace_task_model
+from cimsim.accuracy.section import Named, paired, section
+from cimsim.accuracy.statistics import Spread, binomial_error, compare, spread, student_t
+from cimsim.accuracy.study import Settings, Subject, measure
+
+__all__ = [
+    "Evaluation",
+    "Named",
+    "Point",
+    "Settings",
+    "Spread",
+    "Subject",
+    "as_mapped",
+    "binomial_error",
+    "compare",
+    "evaluate",
+    "mapping_of",
+    "measure",
+    "noise_label",
+    "noise_named",
+    "paired",
+    "place",
+    "section",
+    "spread",
+    "student_t",
+    "trace_task_model",
+    "with_sigmas",
+]

@@ -1,0 +1,70 @@
+"""Test examples in batches that need no padding, and one pass of a model over them.
+
+Sequences of one batch are equally long, and batches go by length. Vectors reach a layer in the
+same order however many examples a batch holds, so that noise that is numbered by vector, and with
+it every result, does not depend on the batch size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from cimsim.tasks.task import Example, Task
+
+TOKENS = 2048
+"""Tokens a batch holds at most, unless one example has more: bounds the logits of a vocabulary."""
+CALIBRATION_TOKENS = 2048
+"""Tokens that converter ranges are calibrated on."""
+
+
+def in_batches(examples: Sequence[Example], size: int) -> list[list[int]]:
+    """Indices of `examples` by length, at most `size` to a batch."""
+    order: dict[tuple[int, int], list[int]] = {}
+    for index, example in enumerate(examples):
+        longest = max(len(sequence) for sequence in example.sequences)
+        order.setdefault((longest, len(example.sequences)), []).append(index)
+    batches = []
+    for (longest, choices), indices in sorted(order.items()):
+        step = max(1, min(size, TOKENS // (longest * choices)))
+        batches += [indices[start : start + step] for start in range(0, len(indices), step)]
+    return batches
+
+
+def pass_over(
+    task: Task, model: nn.Module, examples: Sequence[Example], batches: Sequence[Sequence[int]]
+) -> float:
+    """The metric of `model` on `examples`."""
+    values = torch.empty((1, len(examples)), dtype=torch.float64)
+    with in_evaluation(model):
+        for batch in batches:
+            chosen = [examples[index] for index in batch]
+            values[:, list(batch)] = task.values(task.scores(model, chosen), chosen).double()
+    (metric,) = task.summary(values, examples)
+    return float(metric)
+
+
+@contextmanager
+def in_evaluation(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; every module has its own mode back afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def evenly(examples: Sequence[Example], tokens: int = CALIBRATION_TOKENS) -> list[Example]:
+    """Examples spread over all of `examples` that hold about `tokens` tokens when padded."""
+    if not examples:
+        return []
+    longest = max(len(sequence) for e in examples for sequence in e.sequences)
+    choices = max(len(e.sequences) for e in examples)
+    count = min(len(examples), max(1, tokens // (longest * choices)))
+    return [examples[index * len(examples) // count] for index in range(count)]

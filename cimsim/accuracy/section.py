@@ -1,0 +1,109 @@
+"""From an Evaluation to the accuracy section of a report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from cimsim.accuracy.evaluate import Evaluation, Point
+from cimsim.accuracy.noises import noise_json, noise_label
+from cimsim.accuracy.statistics import binomial_error, compare
+from cimsim.report import Accuracy, AccuracyPoint, NoiseResult, PairedAccuracy, Reprogramming
+
+
+@dataclass(frozen=True)
+class Named:
+    """What an evaluation was of, as reports name it, and the settings that are no default."""
+
+    model: str
+    note: str
+    adapter: str | None
+    inputs: dict[str, str | int]
+    converters: bool = True
+    dac_bits: int | None = None
+    adc_bits: int | None = None
+
+
+def section(found: Evaluation, named: Named, reload: Reprogramming) -> Accuracy:
+    """The section; `reload` is what a switch of the adapter costs on the same mapping."""
+    by_noise = tuple(
+        _of_noise(list(points))
+        for _, points in groupby(found.points, lambda point: id(point.noise))
+    )
+    first = by_noise[0]
+    error = None
+    if found.metric == "accuracy":
+        error = binomial_error(found.digital, found.examples)
+    return Accuracy(
+        task=found.task,
+        metric=found.metric,
+        model=named.model,
+        note=named.note,
+        adapter=named.adapter,
+        examples=found.examples,
+        examples_available=found.examples_available,
+        digital=found.digital,
+        test_set_error=error,
+        noise=first.noise,
+        noisy_mean=first.mean,
+        noisy_std=first.std,
+        confidence_95=first.confidence_95,
+        draws=len(found.seeds),
+        seeds=found.seeds,
+        converters=named.converters,
+        dac_bits=named.dac_bits,
+        adc_bits=named.adc_bits,
+        by_noise=by_noise,
+        by_time=first.by_time,
+        lora_reload=reload,
+        inputs=named.inputs,
+    )
+
+
+def _of_noise(points: Sequence[Point]) -> NoiseResult:
+    by_time = tuple(_of_point(point) for point in points)
+    first, noise = by_time[0], points[0].noise
+    return NoiseResult(
+        noise=noise_label(noise),
+        device=noise_json(noise),
+        mean=first.mean,
+        std=first.std,
+        confidence_95=first.confidence_95,
+        by_time=by_time,
+    )
+
+
+def _of_point(point: Point) -> AccuracyPoint:
+    found = point.spread
+    return AccuracyPoint(
+        t_s=point.t_s,
+        compensated=point.compensated,
+        mean=found.mean,
+        std=found.std,
+        confidence_95=found.confidence_95,
+        values=point.values,
+        saturated_ratio=point.saturated_ratio,
+    )
+
+
+def paired(a: Accuracy, b: Accuracy) -> tuple[PairedAccuracy, ...]:
+    """`b` minus `a`, draw by draw, at every point of both."""
+    found = []
+    for mine, theirs in zip(a.by_noise, b.by_noise, strict=True):
+        for p, q in zip(mine.by_time, theirs.by_time, strict=True):
+            difference: Any = compare(p.values, q.values)
+            found.append(
+                PairedAccuracy(
+                    base=a.adapter or a.model,
+                    other=b.adapter or b.model,
+                    noise=mine.noise,
+                    t_s=p.t_s,
+                    compensated=p.compensated,
+                    difference=difference.mean,
+                    std=difference.std,
+                    confidence_95=difference.confidence_95,
+                )
+            )
+    return tuple(found)

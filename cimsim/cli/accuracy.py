@@ -1,0 +1,243 @@
+"""cimsim accuracy: a task on the chips of a machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cimsim.cli.accuracy_options import (
+    AdapterOption,
+    AdcOption,
+    BothOption,
+    CompensateOption,
+    DacOption,
+    LimitOption,
+    ModelOption,
+    NoiseOption,
+    SeedsOption,
+    SigmasOption,
+    TaskOption,
+    TimesOption,
+    WeightsOnlyOption,
+    WorkersOption,
+    counting,
+    require_torch,
+    settings_of,
+)
+from cimsim.cli.options import (
+    AdaptOption,
+    ArchitectureArg,
+    JsonOption,
+    MapperOption,
+    ReplicateOption,
+    SetOption,
+    digest,
+    mapper_of,
+    progress,
+    require_directory,
+    values_of,
+)
+from cimsim.errors import TaskError
+
+if TYPE_CHECKING:
+    from cimsim.accuracy.study import Settings, Subject
+    from cimsim.mapping import Mapper, Mapping
+    from cimsim.report import Accuracy, AccuracyReport
+    from cimsim.spec import Architecture
+    from cimsim.tasks import Task, TaskModel
+    from cimsim.workload import Workload
+
+
+def accuracy(
+    architecture: ArchitectureArg,
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="WORKLOAD|MODEL",
+            help="Traced workload (JSON), or minilm, smollm2 or a model directory.",
+            show_default=False,
+        ),
+    ],
+    task: TaskOption = None,
+    model: ModelOption = None,
+    adapter: AdapterOption = None,
+    noise: NoiseOption = None,
+    sigmas: SigmasOption = None,
+    times: TimesOption = None,
+    seeds: SeedsOption = None,
+    compensate: CompensateOption = None,
+    both: BothOption = False,
+    adc_bits: AdcOption = None,
+    dac_bits: DacOption = None,
+    weights_only: WeightsOnlyOption = False,
+    limit: LimitOption = None,
+    workers: WorkersOption = None,
+    adapt: AdaptOption = None,
+    mapper: MapperOption = "one-per-tile",
+    replicate: ReplicateOption = None,
+    settings: SetOption = None,
+    tokens: Annotated[
+        int, typer.Option(help="Length that a MODEL is traced with; it moves no weight.")
+    ] = 32,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="DIR", help="Write accuracy.json and accuracy.png here."
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure a task on ARCH over noise draws, noise models and times after programming.
+
+    With several --adapter each is compared with the first, chip by chip.
+    """
+    from cimsim.spec import load_architecture
+
+    if output is not None:
+        require_directory(output)
+    require_torch()
+    machine = load_architecture(architecture)
+    if changed := values_of(settings):
+        machine = machine.with_values(changed, "set on the command line")
+    asked = settings_of(
+        machine, noise=noise, sigmas=sigmas, times=times, seeds=seeds, compensate=compensate,
+        both=both, adc_bits=adc_bits, dac_bits=dac_bits, weights_only=weights_only, limit=limit,
+        workers=workers,
+    )  # fmt: skip
+    laid = mapper_of(mapper, replicate)
+    workload = _workload(source)
+    chosen = _model_name(source, workload, model)
+    with progress() as tell:
+        tell(f"loading {chosen}")
+        base, data = load(chosen, task)
+        subjects = _subjects(base, adapter or [])
+        placed = [
+            _placed(subject, workload, machine, adapt, laid, tokens)
+            for subject in subjects.values()
+        ]
+    inputs = {
+        "architecture_file": architecture.name,
+        "architecture_sha256": digest(architecture),
+        **{f"set {field}": str(value) for field, value in changed.items()},
+    }
+    results = [
+        measured(subject, data, work, mapping, machine, asked, name or None, inputs)
+        for (name, subject), (work, mapping) in zip(subjects.items(), placed, strict=True)
+    ]
+    report = _report(machine, placed[0][0], results)
+    if output is not None:
+        from cimsim.accuracy_figure import save_accuracy
+
+        report.save(output / "accuracy.json")
+        save_accuracy(report, output / "accuracy.png")
+    if json:
+        typer.echo(report.to_json(), nl=False)
+        return
+    from cimsim.cli.tables import print_accuracy
+
+    print_accuracy(report)
+    if output is not None:
+        typer.echo(f"wrote accuracy.json and accuracy.png to {output}")
+
+
+def _workload(source: str) -> Workload | None:
+    """The workload file that `source` is, or None for a model."""
+    if not source.endswith(".json") and not Path(source).is_file():
+        return None
+    from cimsim.workload import load_workload
+
+    return load_workload(source)
+
+
+def _model_name(source: str, workload: Workload | None, model: str | None) -> str:
+    if workload is None:
+        if model is not None:
+            raise TaskError(f"two models were given, {source} and --model {model}: give one.")
+        return source
+    return model_of(source, workload, model)
+
+
+def model_of(path: str | Path, workload: Workload, model: str | None) -> str:
+    """The model whose weights belong to a workload; TaskError where neither says which."""
+    found = model or workload.origin.get("model")
+    if found is None:
+        raise TaskError(
+            f"{path} does not say which model it was traced from: give --model minilm, smollm2 or "
+            "a model directory."
+        )
+    return str(found)
+
+
+def load(model: str, task: str | None) -> tuple[TaskModel, Task]:
+    """A model with as many labels as the task has, and the task."""
+    from cimsim.tasks import label_count, load_model, load_task
+
+    if task is None:
+        raise TaskError("which task? Give --task sentiment, boolq, piqa, brown or a JSONL file.")
+    base = load_model(model, labels=label_count(task))
+    return base, load_task(task, base)
+
+
+def _subjects(base: TaskModel, directories: list[Path]) -> dict[str, Subject]:
+    """Every adapter by a short name; the bare model without one."""
+    from cimsim.accuracy.study import Subject, names_of
+
+    if not directories:
+        return {"": Subject.of(base, None)}
+    names = names_of(directories)
+    return {name: Subject.of(base, path) for name, path in zip(names, directories, strict=True)}
+
+
+def _placed(
+    subject: Subject,
+    workload: Workload | None,
+    machine: Architecture,
+    adapt: str | None,
+    mapper: Mapper,
+    tokens: int,
+) -> tuple[Workload, Mapping]:
+    from cimsim.accuracy.placing import has_adapter, mapping_of, trace_task_model
+
+    adapted = subject.module if has_adapter(subject.module) else None
+    if workload is None:
+        workload = trace_task_model(subject.base, adapted, tokens=tokens)
+    chosen = adapt or (machine.adaptation if adapted is not None else "none")
+    return workload, mapping_of(workload, machine, chosen, mapper)
+
+
+def measured(
+    subject: Subject,
+    task: Task,
+    workload: Workload,
+    mapping: Mapping,
+    machine: Architecture,
+    settings: Settings,
+    name: str | None,
+    inputs: dict[str, str],
+) -> Accuracy:
+    """The section of one adapter, with a progress bar; `inputs` are added to its own."""
+    from cimsim.accuracy.study import measure
+    from cimsim.reprogramming import adapter_switch, first_programming
+
+    write = first_programming if subject.whole else adapter_switch
+
+    with counting(f"{task.name} {name or ''}") as tell:
+        found = measure(
+            subject, task, workload, mapping, machine, settings, name=name, progress=tell,
+            reload=write(workload, machine, mapping),
+        )  # fmt: skip
+    return found.model_copy(update={"inputs": {**found.inputs, **inputs}})
+
+
+def _report(machine: Architecture, workload: Workload, results: list[Accuracy]) -> AccuracyReport:
+    from cimsim.accuracy.section import paired
+    from cimsim.report import AccuracyReport
+
+    return AccuracyReport(
+        architecture=machine.name,
+        workload=workload.name,
+        results=tuple(results),
+        paired=tuple(line for other in results[1:] for line in paired(results[0], other)),
+    )

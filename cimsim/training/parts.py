@@ -1,0 +1,164 @@
+"""The parts that a training method is put together from; all are frozen values.
+
+Shares and ratios lie in 0 .. 1. Wrong values raise TaskError with the field's name.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Literal
+
+from cimsim.errors import TaskError
+from cimsim.noise import Device, Gaussian
+
+Decay = Literal["linear", "constant"]
+Norm = Literal["spectral", "frobenius"]
+Reduction = Literal["sum", "mean"]
+
+
+def check_number(
+    name: str, value: object, low: float, high: float, *, whole: bool = False, open_: bool = False
+) -> None:
+    """Raise TaskError unless `value` is a number in [low, high], (low, high] if `open_`."""
+    kinds = int if whole else (int, float)
+    real = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+    if real and low <= value <= high and not (open_ and value == low):  # type: ignore[operator]
+        return
+    kind = "a whole number" if whole else "a number"
+    lowest = f"above {low:g}" if open_ else f"of at least {low:g}"
+    most = "" if math.isinf(high) else f" and at most {high:g}"
+    raise TaskError(f"{name} is {kind} {lowest}{most}, got {value!r}.")
+
+
+def check_choice(name: str, value: object, known: tuple[str, ...]) -> None:
+    """Raise TaskError unless `value` is one of `known`."""
+    if value not in known:
+        raise TaskError(f"{name} is one of {', '.join(known)}, got {value!r}.")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How often the data is seen and how far each step goes; the optimiser is AdamW.
+
+    Without weight decay that is Adam. The learning rate rises over `warmup_ratio` of the steps,
+    then falls linearly to 0 or stays. Gradients are scaled down to a norm of `clip_norm`.
+    """
+
+    epochs: float = 3.0
+    batch: int = 16
+    learning_rate: float = 3e-4
+    warmup_ratio: float = 0.0
+    weight_decay: float = 0.0
+    clip_norm: float | None = 1.0
+    decay: Decay = "linear"
+
+    def __post_init__(self) -> None:
+        check_number("epochs", self.epochs, 0.0, math.inf, open_=True)
+        check_number("batch", self.batch, 1, math.inf, whole=True)
+        check_number("learning_rate", self.learning_rate, 0.0, math.inf, open_=True)
+        check_number("warmup_ratio", self.warmup_ratio, 0.0, 1.0)
+        check_number("weight_decay", self.weight_decay, 0.0, math.inf)
+        if self.clip_norm is not None:
+            check_number("clip_norm", self.clip_norm, 0.0, math.inf, open_=True)
+        check_choice("decay", self.decay, ("linear", "constant"))
+
+    def rate(self, step: int, steps: int) -> float:
+        """Learning rate of step `step` (from 0) of `steps`."""
+        warmup = round(self.warmup_ratio * steps)
+        if step < warmup:
+            return self.learning_rate * (step + 1) / (warmup + 1)
+        if self.decay == "constant":
+            return self.learning_rate
+        return self.learning_rate * (steps - step) / (steps - warmup)
+
+
+@dataclass(frozen=True)
+class LoraShape:
+    """Rank and place of the adapter.
+
+    `targets` and `saved` (modules trained whole and kept with the adapter, such as a head) are
+    those of the model if None.
+    """
+
+    rank: int = 8
+    alpha: float = 16.0
+    dropout: float = 0.0
+    targets: tuple[str, ...] | None = None
+    saved: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        check_number("rank", self.rank, 1, math.inf, whole=True)
+        check_number("alpha", self.alpha, 0.0, math.inf, open_=True)
+        check_number("dropout", self.dropout, 0.0, 1.0)
+        if self.targets == ():
+            raise TaskError("targets names no module to adapt; leave it out for the model's own.")
+
+
+@dataclass(frozen=True)
+class Injection:
+    """Training on noisy tiles.
+
+    `noise` is drawn anew every `redraw_every` steps. Without `converters` the weights are noisy
+    and nothing else; with them DAC and ADC of the architecture are in the loop, the ADC with
+    noise of `adc_noise` (in units of the largest weight times the largest input; None: the
+    architecture's). `clip_sigma` limits the weights that cells hold (None: the architecture's).
+    `clean_share` of the steps run the exact weights. Over the first `ramp` of the training sigma
+    grows from 0 (Gaussian noise only).
+    """
+
+    noise: Device = field(default_factory=lambda: Gaussian(0.01))
+    redraw_every: int = 1
+    converters: bool = False
+    clean_share: float = 0.0
+    ramp: float = 0.0
+    adc_noise: float | None = None
+    clip_sigma: float | None = None
+
+    def __post_init__(self) -> None:
+        check_number("redraw_every", self.redraw_every, 1, math.inf, whole=True)
+        check_number("clean_share", self.clean_share, 0.0, 1.0)
+        check_number("ramp", self.ramp, 0.0, 1.0)
+        if self.adc_noise is not None:
+            check_number("adc_noise", self.adc_noise, 0.0, math.inf)
+            if not self.converters:
+                raise TaskError(
+                    "adc_noise needs converters in the loop: set converters=true or adc_noise=none."
+                )
+        if self.clip_sigma is not None:
+            check_number("clip_sigma", self.clip_sigma, 0.0, math.inf, open_=True)
+        if self.ramp > 0.0 and not isinstance(self.noise, Gaussian):
+            raise TaskError(
+                f"ramp lets sigma grow, which {self.noise.name!r} noise has none of: set ramp=0 or "
+                "use gaussian noise."
+            )
+
+
+@dataclass(frozen=True)
+class Penalty:
+    """mu (||A A^T|| + ||B^T B||) added to the loss, summed or averaged over adapted layers."""
+
+    mu: float = 0.1
+    norm: Norm = "spectral"
+    reduction: Reduction = "mean"
+
+    def __post_init__(self) -> None:
+        check_number("mu", self.mu, 0.0, math.inf)
+        check_choice("norm", self.norm, ("spectral", "frobenius"))
+        check_choice("reduction", self.reduction, ("sum", "mean"))
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """Learn from the scores of the exact digital model as the training begins.
+
+    loss = (1 - weight) loss + weight T^2 KL(teacher / T || student / T), Hinton, Vinyals and
+    Dean, arXiv 1503.02531, eq. 4 and its gradient scale; the defaults are assumed.
+    """
+
+    weight: float = 0.5
+    temperature: float = 2.0
+
+    def __post_init__(self) -> None:
+        check_number("weight", self.weight, 0.0, 1.0)
+        check_number("temperature", self.temperature, 0.0, math.inf, open_=True)

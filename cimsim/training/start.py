@@ -1,0 +1,80 @@
+"""The model that a training begins with: a new adapter, an earlier one, or all weights."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import peft
+from torch import nn
+
+from cimsim.errors import TaskError
+from cimsim.training.adapters import (
+    adapted,
+    adapter_state,
+    check_tensors,
+    load_trained,
+    weights_file,
+    whole,
+)
+from cimsim.training.methods import Method
+from cimsim.training.parts import LoraShape
+
+if TYPE_CHECKING:
+    from cimsim.tasks.models import TaskModel
+
+
+def student(
+    model: TaskModel, method: Method, seed: int = 0, start: str | Path | None = None
+) -> nn.Module:
+    """What `method` trains, in training mode; `model` is left as it is.
+
+    A method without an adapter starts from an adapter merged into the weights. Raises TaskError
+    for a start of another rank, scale or place than the method asks for.
+    """
+    if method.lora is None:
+        return whole(model) if start is None else _whole_from(model, start)
+    fresh = adapted(model, method.lora, seed)
+    if start is None:
+        return fresh
+    before = load_trained(model, start)
+    if not isinstance(before, peft.PeftModel):
+        raise TaskError(
+            f"{start}: holds a whole model, but method {method.name!r} trains an adapter: start "
+            "from an adapter, or use a method that trains all weights."
+        )
+    _check_scale(method.name, method.lora, before.peft_config["default"], start)
+    state = adapter_state(before)
+    check_tensors(f"{start}: differs from what method {method.name!r} adapts",
+                  state, adapter_state(fresh))  # fmt: skip
+    peft.set_peft_model_state_dict(fresh, state)
+    return fresh
+
+
+def start_digest(start: str | Path) -> str:
+    """sha256 of the file of weights in `start`."""
+    return hashlib.sha256(weights_file(Path(start)).read_bytes()).hexdigest()
+
+
+def _check_scale(
+    name: str, shape: LoraShape, config: Any, start: str | Path
+) -> None:  # fmt: skip
+    if (config.r, config.lora_alpha) != (shape.rank, shape.alpha):
+        raise TaskError(
+            f"{start}: the adapter has rank {config.r} and alpha {config.lora_alpha:g}, method "
+            f"{name!r} asks for rank {shape.rank} and alpha {shape.alpha:g}: set "
+            f"rank={config.r},alpha={config.lora_alpha:g}, or start from another."
+        )
+
+
+def _whole_from(model: TaskModel, start: str | Path) -> nn.Module:
+    # An adapter shares memory with its base: merge it into a copy.
+    before = load_trained(replace(model, module=whole(model)), start)
+    if isinstance(before, peft.PeftModel):
+        merged: nn.Module = before.merge_and_unload()
+        before = merged
+    for parameter in before.parameters():
+        parameter.requires_grad_(True)
+    return before.train()

