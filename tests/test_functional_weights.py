@@ -87,6 +87,8 @@ def test_training_redraws_every_so_many_steps_and_evaluation_keeps_the_chip(nois
     passes = [converted(x).detach() for _ in range(7)]
     changes = [not torch.equal(a, b) for a, b in pairwise(passes)]
     assert changes == [step % every == 0 for step in range(1, 7)]
+    converted.seek(3)
+    assert torch.equal(converted(x), passes[3])
     converted.eval()
     assert torch.equal(converted(x), chip_output)
 

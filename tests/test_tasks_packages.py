@@ -236,7 +236,11 @@ def test_a_member_that_is_not_there(cache):
     assert [path.name for path in cache.iterdir()] == [which.file]
 
 
-@pytest.mark.parametrize("content", [b"no archive", tarred(**{"a": b"x" * 9999})[:60]])
+@pytest.mark.parametrize(
+    "content",
+    [b"no archive", tarred(**{"a": b"x" * 9999})[:60]],
+    ids=["other", "cut"],
+)
 def test_an_archive_that_is_damaged(cache, content):
     which = package(content)
     put(cache, which, content)

@@ -197,6 +197,8 @@ def _read(setting: _Setting, draw: _Draw) -> AnalogModel:
     ranges = None
     if setting.samples is not None:
         ranges = chip.at(0.0, samples=setting.samples)
+        if draw.t_s == 0.0 and not draw.compensate:
+            return ranges  # the same chip at the same time
     return chip.at(
         draw.t_s, compensate=draw.compensate, ranges_of=ranges, converters=setting.converters
     )

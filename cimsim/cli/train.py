@@ -101,8 +101,7 @@ def train(
     laid = mapper_of(mapper, replicate)
     with progress() as tell:
         tell(f"loading {model}")
-        # A task of plain text has no labels, and its model no head.
-        base = load_model(model, labels=max(1, label_count(task)))
+        base = load_model(model, labels=label_count(task))
         data = load_task(task, base)
         tell("mapping")
         mapping = _place(base, data, chosen, machine, adapt, laid)

@@ -85,6 +85,10 @@ class AnalogLayer(nn.Module):
         self._warned = False
         self.counts = Counts()
 
+    def seek(self, step: int) -> None:
+        """The next training pass draws what pass number `step` (from 0) draws."""
+        self._steps, self._vectors = step, 0
+
     def advance(self) -> None:
         """The model begins another forward pass: in training, time for new noise."""
         self._steps += self.training

@@ -79,6 +79,11 @@ class AnalogModel(nn.Module):
         for layer in self.layers.values():
             layer.restart()
 
+    def seek(self, step: int) -> None:
+        """The next training pass draws what pass number `step` (from 0) draws."""
+        for layer in self.layers.values():
+            layer.seek(step)
+
     def saturation(self) -> dict[str, float]:
         """Share of saturated conversions by weight, since the last restart."""
         return {

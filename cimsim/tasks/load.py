@@ -60,8 +60,8 @@ def load_task(source: TaskSource, model: TaskModel) -> Task:
 
 
 def label_count(source: str | Path) -> int:
-    """Labels of a task for encoders, to load a model with as many; 2 for the named ones."""
-    return 2 if str(source) in TASKS else read_records(Path(source)).labels
+    """Labels to load a model with for a task: 2 for the named ones, 1 for plain text."""
+    return 2 if str(source) in TASKS else max(1, read_records(Path(source)).labels)
 
 
 def _named(name: str, model: TaskModel) -> Task:

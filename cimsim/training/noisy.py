@@ -76,8 +76,7 @@ class NoisyModel:
         level = ramp_level(step, self.steps, self.injection.ramp)
         if level != self._level:
             self._level, self._now = level, self._build(level, self._now)
-        for layer in self._now.layers.values():
-            layer._steps, layer._vectors = step, 0
+        self._now.seek(step)
         return self._now
 
     def _build(self, level: int, before: AnalogModel | None) -> AnalogModel:
