@@ -1,0 +1,178 @@
+"""Draw what run.py measured (data/) as pictures beside this file.
+
+python benchmarks/figures/accuracy/plot.py [-o DIR]
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from statistics import mean, stdev
+
+import study
+from matplotlib.axes import Axes
+
+from cimsim.figures import new_figure, save_figure
+from cimsim.report import Accuracy, AccuracyPoint
+
+HERE = Path(__file__).parent
+LABELS = {
+    "plain": ("plain LoRA", "#b03a3a"),
+    "noise-aware": ("noise alone", "#d98032"),
+    "penalty": ("regulariser alone", "#8c6bb1"),
+    "halora": ("HaLoRA: both", "#3b6ea8"),
+    "ahwa": ("AHWA-LoRA", "#3b6ea8"),
+    "ahwa-full": ("AHWA, all weights", "#4f9d69"),
+}
+TIMES = ("0", "1 h", "1 d", "1 w", "1 mo", "1 y", "10 y")
+BYTES_FP16 = 2
+
+
+def found(group: str) -> dict[str, Accuracy]:
+    """The measurements of a group by name, those that are there."""
+    files = sorted((HERE / "data" / group).glob("*.json"))
+    return {path.stem: Accuracy.model_validate_json(path.read_text()) for path in files}
+
+
+def method_of(name: str) -> str:
+    """`halora` of `halora-s1`."""
+    return name.rpartition("-s")[0]
+
+
+def sigma_of(point_noise: dict[str, object]) -> float:
+    """The sigma of a Gaussian model as a report describes it."""
+    return float(str(point_noise["sigma_ratio"]))
+
+
+def line(axes: Axes, x: list[float], values: list[list[float]], label: str, colour: str) -> None:
+    """Means with one standard deviation of all values on either side."""
+    middle = [mean(v) for v in values]
+    spread = [stdev(v) if len(v) > 1 else 0.0 for v in values]
+    axes.errorbar(x, middle, spread, color=colour, label=label, marker="o", ms=4, capsize=3)
+
+
+def finish(axes: Axes, x: str, y: str = "accuracy (%)") -> None:
+    """Names of axes, legend and the line of chance."""
+    axes.axhline(50.0, color="#9a9a9a", lw=0.8, ls=":")
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    axes.legend(fontsize=8, frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def against_sigma(groups: tuple[str, ...], path: Path, title: str) -> None:
+    """All seeds and draws of each method against sigma, the digital model at 0."""
+    by_method: dict[str, dict[float, list[float]]] = {}
+    for group in groups:
+        for name, result in found(group).items():
+            values = by_method.setdefault(method_of(name).removeprefix("smollm2-"), {})
+            if group == groups[0]:
+                values.setdefault(0.0, []).append(result.digital)
+            for noise in result.by_noise:
+                values.setdefault(sigma_of(noise.device), []).extend(noise.by_time[0].values)
+    figure, axes = new_figure(6.0, 4.2)
+    for method, (label, colour) in LABELS.items():
+        if method in by_method:
+            points = sorted(by_method[method].items())
+            line(axes, [x for x, _ in points], [v for _, v in points], label, colour)
+    axes.set_title(title, fontsize=10)
+    finish(axes, "sigma / largest weight of the output channel")
+    save_figure(figure, path)
+
+
+def of_mode(result: Accuracy, compensated: bool) -> list[AccuracyPoint]:
+    """The points over time with or without drift compensation."""
+    return [point for point in result.by_time if point.compensated == compensated]
+
+
+def against_time(path: Path) -> None:
+    """Drift, with global compensation (solid) and without (dashed)."""
+    figure, axes = new_figure(6.4, 4.4)
+    for name, result in found("drift").items():
+        label, colour = LABELS[method_of(name)]
+        for compensated, style in ((True, "-"), (False, "--")):
+            points = of_mode(result, compensated)
+            axes.errorbar(
+                range(len(points)), [p.mean for p in points], [p.std or 0.0 for p in points],
+                color=colour, ls=style, marker="o", ms=4, capsize=3,
+                label=label if compensated else f"{label}, not compensated",
+            )  # fmt: skip
+    axes.set_xticks(range(len(TIMES)), TIMES)
+    axes.set_title("PCM tiles of 512x512, MiniLM sentiment", fontsize=10)
+    finish(axes, "time after programming")
+    save_figure(figure, path)
+
+
+def against_bits(path: Path) -> None:
+    """Fewer bits in DAC and ADC, with and without training the adapter for them."""
+    figure, axes = new_figure(6.0, 4.2)
+    lines: dict[tuple[str, str], list[tuple[int, Accuracy]]] = {}
+    for name, result in found("bits").items():
+        adapter, _, bits = name.partition("@")
+        again = "bit" in adapter
+        key = ("AHWA-LoRA, adapted again", "#4f9d69") if again else LABELS[method_of(adapter)]
+        lines.setdefault(key, []).append((int(bits), result))
+    for (label, colour), points in lines.items():
+        points.sort(key=lambda point: point[0])
+        values = [list(result.by_time[0].values) for _, result in points]
+        line(axes, [float(bits) for bits, _ in points], values, label, colour)
+    axes.invert_xaxis()
+    axes.set_title("PCM after 10 years, drift compensated", fontsize=10)
+    finish(axes, "bits of DAC and ADC")
+    save_figure(figure, path)
+
+
+def against_rate(path: Path) -> None:
+    """Cells stuck on and off."""
+    figure, axes = new_figure(6.0, 4.2)
+    for name, result in found("stuck").items():
+        label, colour = LABELS[method_of(name)]
+        values = [list(noise.by_time[0].values) for noise in result.by_noise]
+        line(axes, [100.0 * rate for rate in study.STUCK_RATES], values, label, colour)
+    axes.set_xscale("log")
+    finish(axes, "stuck cells (%), half on, half off")
+    save_figure(figure, path)
+
+
+def against_rank(path: Path) -> None:
+    """Rank against accuracy without and with noise, and the memory of the adapter."""
+    figure, axes = new_figure(6.0, 4.2)
+    results = {int(name[4:].partition("-")[0]): r for name, r in found("rank").items()}
+    ranks = sorted(results)
+    where = [math.log2(rank) for rank in ranks]
+    noisy = [list(results[r].by_time[0].values) for r in ranks]
+    line(axes, where, [[results[r].digital] for r in ranks], "exact", "#4f9d69")
+    line(axes, where, noisy, "sigma 0.1", "#3b6ea8")
+    memory = [f"{rank}\n{BYTES_FP16 * adapter_values(rank) / 1024:.0f} KiB" for rank in ranks]
+    axes.set_xticks(where, memory)
+    finish(axes, "rank, memory of the adapter in FP16")
+    save_figure(figure, path)
+
+
+def adapter_values(rank: int) -> int:
+    """Values of LoRA on the 36 linear layers of MiniLM: four 384x384, two 384x1536 a block."""
+    return 6 * rank * (4 * (384 + 384) + 2 * (384 + 1536))
+
+
+def main() -> None:
+    """Draw every picture that there are measurements for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("-o", "--output", type=Path, default=HERE)
+    out: Path = parser.parse_args().output
+    title = "MiniLM, 2,114 movie sentences, noise on weights"
+    against_sigma(("sigma", "more"), out / "sigma.png", title)
+    smollm2 = "SmolLM2-135M, movie sentences, noise on weights"
+    for group, draw in (
+        ("smollm2", lambda path: against_sigma(("smollm2",), path, smollm2)),
+        ("drift", against_time),
+        ("bits", against_bits),
+        ("stuck", against_rate),
+        ("rank", against_rank),
+    ):
+        if found(group):
+            draw(out / f"{group}.png")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,200 @@
+"""What is trained and what is measured; run.py does it, plot.py draws it.
+
+An adapter is one training with one seed, a measurement one adapter under a list of noise models
+and times. Sizes of the tests are those of the tasks unless `limit` says less.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from cimsim.accuracy import Settings
+from cimsim.noise import Device, Gaussian, StuckAt
+
+HYBRID, PCM_MACHINE = "halora_rram_sram", "ahwa_pcm_pmca"
+SEEDS = (0, 1, 2)
+DRAWS = 5
+YEAR_S = 31_536_000.0
+TIMES_S = (0.0, 3600.0, 86_400.0, 604_800.0, 2_592_000.0, YEAR_S, 10 * YEAR_S)
+SIGMAS = (0.05, 0.1)
+MORE_SIGMAS = (0.02, 0.2)
+QUARTER = 528
+"""Test sentences of the figures that need many passes: a quarter of the test split."""
+
+RECIPE = (
+    "epochs=2,batch=32,learning_rate=0.001,warmup_ratio=0.06,weight_decay=0.01,"
+    "rank=8,alpha=16,dropout=0"
+)
+NOISE = "sigma=0.1,relative_to=channel,redraw_every=1,clean_share=0.4"
+PENALTY = "mu=0.01,norm=spectral,reduction=mean"
+METHODS = {
+    "plain": f"plain:{RECIPE}",
+    "noise-aware": f"noise-aware:{RECIPE},{NOISE}",
+    "penalty": f"plain:{RECIPE},{PENALTY}",
+    "halora": f"halora:{RECIPE},{NOISE},{PENALTY}",
+}
+"""HaLoRA and its two ingredients, apart and together."""
+AHWA = "ahwa:epochs=0.5,batch=32,learning_rate=0.0005,rank=8,alpha=16,dropout=0"
+SHORT_AHWA = AHWA.replace("epochs=0.5", "epochs=0.25")
+AHWA_FULL = "ahwa-full:epochs=0.5,batch=32,learning_rate=0.00005"
+SMOLLM2_RECIPE = "batch=16,learning_rate=0.001,warmup_ratio=0.06,rank=8,alpha=16,dropout=0"
+SMOLLM2_SENTENCES = 128
+LARGE_TILES = {"rram.rows": 512, "rram.columns": 512}
+"""Noise relative to a channel does not depend on the tile; large ones are quicker to program."""
+SMOLLM2_SIGMAS = (0.02, 0.05)
+SMOLLM2 = {
+    "plain": f"plain:epochs=0.09,{SMOLLM2_RECIPE}",
+    "halora": f"halora:epochs=0.09,{SMOLLM2_RECIPE},{NOISE.replace('0.1', '0.05')},{PENALTY}",
+}
+"""Forty-eight steps each, on 768 sentences."""
+RANKS = (1, 4, 16)
+
+
+def ranked(rank: int) -> str:
+    """HaLoRA of another rank, for half an epoch from the start."""
+    recipe = RECIPE.replace("epochs=2", "epochs=0.5").replace("rank=8,alpha=16", f"rank={rank}")
+    return f"halora:{recipe},alpha={2 * rank},{NOISE},{PENALTY}"
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """One training; `start` names the adapter that it goes on from.
+
+    `values` are fields of the architecture that differ from its file.
+    """
+
+    method: str
+    seed: int = 0
+    model: str = "minilm"
+    task: str = "sentiment"
+    machine: str = HYBRID
+    values: dict[str, int] = field(default_factory=dict)
+    start: str | None = None
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One adapter (None: the model as it is) on one machine, under `settings`."""
+
+    adapter: str | None
+    settings: Settings
+    model: str = "minilm"
+    task: str = "sentiment"
+    machine: str = HYBRID
+    values: dict[str, int] = field(default_factory=dict)
+
+
+def channel(*sigmas: float) -> tuple[Device, ...]:
+    """Noise relative to the largest weight of each output channel."""
+    return tuple(Gaussian(sigma, "channel") for sigma in sigmas)
+
+
+def converters(bits: int) -> dict[str, int]:
+    """DACs and ADCs of so many bits."""
+    return {"rram.input_bits": bits, "rram.dac_bits": bits, "rram.adc_bits": bits}
+
+
+def on_weights(*noises: Device, seeds: int = DRAWS, limit: int | None = None) -> Settings:
+    """Noise on weights and nothing else."""
+    return Settings(noises, seeds=seeds, converters=False, limit=limit, workers=1)
+
+
+def started(method: str, seed: int = 0, start: str = "plain", **values: int) -> Adapter:
+    """A training that goes on from the plain adapter of the same seed."""
+    return Adapter(method, seed, values=dict(values), start=f"{start}-s{seed}")
+
+
+ADAPTERS = {
+    **{f"plain-s{seed}": Adapter(METHODS["plain"], seed) for seed in SEEDS},
+    **{f"halora-s{seed}": started(METHODS["halora"], seed) for seed in SEEDS},
+    "noise-aware-s0": started(METHODS["noise-aware"]),
+    "penalty-s0": started(METHODS["penalty"]),
+    # AHWA-LoRA and its baseline, on PCM: converters and their noise in the loop.
+    "ahwa-s0": replace(started(AHWA), machine=PCM_MACHINE),
+    "ahwa-full-s0": replace(started(AHWA_FULL), machine=PCM_MACHINE),
+    # The same cells behind converters of few bits: only the adapter learns them and is reloaded.
+    **{
+        f"ahwa-{bits}bit-s0": replace(
+            started(SHORT_AHWA), machine=PCM_MACHINE, values=converters(bits)
+        )
+        for bits in (5, 4)
+    },
+    **{f"rank{rank}-s0": Adapter(ranked(rank)) for rank in RANKS},
+    **{f"smollm2-plain-s{seed}": Adapter(SMOLLM2["plain"], seed, "smollm2") for seed in SEEDS},
+    **{
+        f"smollm2-halora-s{seed}": Adapter(
+            SMOLLM2["halora"], seed, "smollm2", start=f"smollm2-plain-s{seed}"
+        )
+        for seed in SEEDS
+    },
+}
+
+YEARS_LATER = Settings((None,), (TIMES_S[-1],), seeds=3, compensate=True, limit=QUARTER, workers=1)
+DRIFT = Settings((None,), TIMES_S, seeds=3, compensate="both", limit=QUARTER, workers=1)
+STUCK_RATES = (0.001, 0.003, 0.01, 0.03)
+
+
+def stuck(rate: float) -> Device:
+    """As many cells stuck on as off."""
+    return StuckAt(rate / 2.0, rate / 2.0)
+
+
+def at_bits(adapter: str, bits: int) -> Measurement:
+    """Ten years after programming, drift compensated, behind converters of so many bits."""
+    return Measurement(adapter, YEARS_LATER, machine=PCM_MACHINE, values=converters(bits))
+
+
+FULL = tuple(f"{method}-s{seed}" for method in ("plain", "halora") for seed in SEEDS)
+"""Measured on the full test split; the ingredients alone on a quarter."""
+MINILM = (*FULL, "noise-aware-s0", "penalty-s0")
+MEASUREMENTS = {
+    **{
+        f"sigma/{name}": Measurement(
+            name, on_weights(*channel(*SIGMAS), limit=None if name in FULL else QUARTER)
+        )
+        for name in MINILM
+    },
+    **{
+        f"more/{name}": Measurement(name, on_weights(*channel(*MORE_SIGMAS), limit=QUARTER))
+        for name in MINILM
+        if name.endswith("-s0")
+    },
+    **{
+        f"converters/{name}": Measurement(name, Settings(channel(0.1), seeds=DRAWS, workers=1))
+        for name in ("plain-s0", "halora-s0")
+    },
+    **{
+        f"smollm2/{name}": Measurement(
+            name,
+            on_weights(*channel(*SMOLLM2_SIGMAS), limit=SMOLLM2_SENTENCES),
+            model="smollm2",
+            values=LARGE_TILES,
+        )
+        for name in ADAPTERS
+        if name.startswith("smollm2-")
+    },
+    **{
+        f"drift/{name}": Measurement(name, DRIFT, machine=PCM_MACHINE)
+        for name in ("plain-s0", "ahwa-s0", "ahwa-full-s0")
+    },
+    **{
+        f"bits/{name}@{bits}": at_bits(name, bits)
+        for name in ("plain-s0", "ahwa-s0")
+        for bits in (8, 6, 5, 4)
+    },
+    **{f"bits/ahwa-{bits}bit-s0@{bits}": at_bits(f"ahwa-{bits}bit-s0", bits) for bits in (5, 4)},
+    **{
+        f"stuck/{name}": Measurement(
+            name,
+            on_weights(*map(stuck, STUCK_RATES), seeds=3, limit=QUARTER),
+            machine=PCM_MACHINE,
+        )
+        for name in ("plain-s0", "halora-s0")
+    },
+    **{
+        f"rank/rank{rank}-s0": Measurement(
+            f"rank{rank}-s0", on_weights(*channel(0.1), seeds=3, limit=QUARTER)
+        )
+        for rank in RANKS
+    },
+}
