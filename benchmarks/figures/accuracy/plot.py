@@ -162,8 +162,10 @@ def main() -> None:
     out: Path = parser.parse_args().output
     title = "MiniLM, 2,114 movie sentences, noise on weights"
     against_sigma(("sigma", "more"), out / "sigma.png", title)
-    smollm2 = "SmolLM2-135M, movie sentences, noise on weights"
+    parts = "MiniLM, 528 sentences, one training seed"
+    smollm2 = "SmolLM2-135M, 128 sentences, noise on weights"
     for group, draw in (
+        ("ablation", lambda path: against_sigma(("ablation",), path, parts)),
         ("smollm2", lambda path: against_sigma(("smollm2",), path, smollm2)),
         ("drift", against_time),
         ("bits", against_bits),

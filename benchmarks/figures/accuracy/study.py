@@ -145,19 +145,18 @@ def at_bits(adapter: str, bits: int) -> Measurement:
 
 
 FULL = tuple(f"{method}-s{seed}" for method in ("plain", "halora") for seed in SEEDS)
-"""Measured on the full test split; the ingredients alone on a quarter."""
-MINILM = (*FULL, "noise-aware-s0", "penalty-s0")
+"""Measured on the full test split."""
 MEASUREMENTS = {
+    **{f"sigma/{name}": Measurement(name, on_weights(*channel(*SIGMAS))) for name in FULL},
     **{
-        f"sigma/{name}": Measurement(
-            name, on_weights(*channel(*SIGMAS), limit=None if name in FULL else QUARTER)
+        f"ablation/{method}-s0": Measurement(
+            f"{method}-s0", on_weights(*channel(*SIGMAS), limit=QUARTER)
         )
-        for name in MINILM
+        for method in METHODS
     },
     **{
         f"more/{name}": Measurement(name, on_weights(*channel(*MORE_SIGMAS), limit=QUARTER))
-        for name in MINILM
-        if name.endswith("-s0")
+        for name in ("plain-s0", "halora-s0")
     },
     **{
         f"converters/{name}": Measurement(name, Settings(channel(0.1), seeds=DRAWS, workers=1))
