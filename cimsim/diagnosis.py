@@ -17,6 +17,7 @@ from torch import nn
 
 from cimsim.errors import SpecError
 from cimsim.functional.layers import AnalogLayer
+from cimsim.functional.mode import in_evaluation
 from cimsim.functional.model import AnalogModel, Samples
 from cimsim.functional.sites import find_sites
 
@@ -88,14 +89,8 @@ def diagnose(model: nn.Module, converted: AnalogModel, inputs: Samples) -> tuple
 
 
 def _call(model: nn.Module, inputs: Samples) -> None:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            model(**inputs) if isinstance(inputs, Mapping) else model(*inputs)
-    finally:
-        for module, mode in modes:
-            module.training = mode
+    with in_evaluation(model):
+        model(**inputs) if isinstance(inputs, Mapping) else model(*inputs)
 
 
 @contextmanager

@@ -23,6 +23,13 @@ class Hardware:
     wires: Wires | None = None
     read_noise: ReadNoiseMode = "frozen"
 
+    @property
+    def needs_samples(self) -> bool:
+        """Whether a converter has a range that is calibrated on sample inputs."""
+        return self.dac.range == "calibrated" or (
+            self.adc.range == "calibrated" and self.adc.bits is not None
+        )
+
 
 def hardware_of(
     architecture: Architecture,

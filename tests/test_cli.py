@@ -11,31 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from cimsim import cli
-
 ROOT = Path(__file__).parent.parent
 HALORA = ROOT / "arch_configs" / "halora_rram_sram.json"
 AHWA = ROOT / "arch_configs" / "ahwa_pcm_pmca.json"
 BERT = ROOT / "workloads" / "bert_base_r8_s320.json"
 
 Cli = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def cimsim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Runs the command line in this process; returns exit code, stdout and stderr."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cimsim", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,21 +70,10 @@ def toy(monkeypatch, base, task) -> None:
 
 
 @pytest.fixture
-def call(monkeypatch, capsys, files) -> Iterator[Cli]:
-    """Runs the command line beside `files`; returns exit code, stdout and stderr."""
-
-    def run(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cimsim", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
+def call(monkeypatch, files, cimsim) -> Cli:
+    """The command line, run beside `files`."""
     monkeypatch.chdir(files)
-    return run
+    return cimsim
 
 
 QUICK = ("--seeds", 2, "--limit", 20, "--workers", 1)

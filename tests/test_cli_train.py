@@ -15,7 +15,6 @@ import pytest
 import tiny_tasks as tiny
 import transformers as tf
 
-from cimsim import cli
 from cimsim.tasks import load_model
 from cimsim.training import load_adapter, load_record, load_whole
 from cimsim.training.trainer import Step
@@ -26,23 +25,6 @@ pytestmark = pytest.mark.filterwarnings(
 
 Cli = Callable[..., tuple[int, str, str]]
 QUICK = "epochs=2,batch=8,learning_rate=0.01,targets=query,rank=2,alpha=4"
-
-
-@pytest.fixture
-def cimsim(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
-    """Runs the command line in this process; returns exit code, stdout and stderr."""
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["cimsim", *map(str, arguments)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import small
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cimsim import cli
 from cimsim.accounting import halora_accounting
 from cimsim.baseline import load_gpu
 from cimsim.comparison import batch_sweep, comparison_rows, verdict, with_baseline
@@ -160,19 +158,14 @@ def test_bad_gpus_are_refused_in_one_line(
     code: int,
     said: str,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    cimsim: Callable[..., tuple[int, str, str]],
 ) -> None:
     data = json.loads(FILE.read_text())
     change(data)
     (tmp_path / "gpu.json").write_text(json.dumps(data))
     machine = small.ROOT / "arch_configs" / "ahwa_pcm_pmca.json"
     arguments = ("run", machine, BERT, "--baseline", tmp_path / "gpu.json", *options)
-    monkeypatch.setattr(sys, "argv", ["cimsim", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    assert stop.value.code == code
-    out, err = capsys.readouterr()
-    assert out == ""
+    found, out, err = cimsim(*arguments)
+    assert (found, out) == (code, "")
     assert err.startswith("error: ")
     assert said in err

@@ -7,6 +7,7 @@ import math
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,6 @@ import small
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cimsim import cli
 from cimsim.accounting import (
     NOTE,
     TARGETS,
@@ -30,6 +30,7 @@ from cimsim.spec import load_architecture
 from cimsim.validation import halora
 from cimsim.workload import Linear, Workload, load_workload, save_workload
 
+Cli = Callable[..., tuple[int, str, str]]
 PLACEMENTS = {
     name: load_architecture(small.ROOT / "arch_configs" / f"{name}.json")
     for name in ("halora_rram_sram", "halora_rram_only", "halora_sram_only")
@@ -271,40 +272,32 @@ def test_what_decides_the_table_is_marked_as_fitted() -> None:
 # Command line and figure -------------------------------------------------------------------------
 
 
-def command(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["cimsim", *map(str, arguments)])
-    with pytest.raises(SystemExit) as stop:
-        cli.main()
-    return int(stop.value.code or 0)
-
-
-def test_the_command_writes_the_workload(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_the_command_writes_the_workload(cimsim: Cli, tmp_path: Path) -> None:
     path = tmp_path / "halora_accounting_1b.json"
     options = [part for key, value in SIZES.items() for part in (f"--{key}", value)]
-    assert command(monkeypatch, "workload", "halora-accounting", *options, "-o", path) == 0
+    code, out, _ = cimsim("workload", "halora-accounting", *options, "-o", path)
+    assert code == 0
     assert path.read_bytes() == SHIPPED.read_bytes()
-    assert "805,306,368 parameters, 2,097,152 in LoRA" in capsys.readouterr().out
+    assert "805,306,368 parameters, 2,097,152 in LoRA" in out
     options[1] = 2047
-    assert command(monkeypatch, "workload", "halora-accounting", *options, "-o", path) == 2
-    assert "32 heads do not divide hidden 2047" in capsys.readouterr().err
+    code, _, err = cimsim("workload", "halora-accounting", *options, "-o", path)
+    assert code == 2
+    assert "32 heads do not divide hidden 2047" in err
 
 
-def test_a_run_is_labelled(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_run_is_labelled(cimsim: Cli, tmp_path: Path) -> None:
     save_workload(tiny(), tmp_path / "tiny.json")
     gpu = small.ROOT / "arch_configs" / "gpu" / "a100_sxm4_80gb.json"
     hybrid = small.ROOT / "arch_configs" / "halora_rram_sram.json"
     run = ("run", hybrid, tmp_path / "tiny.json", "--pipeline", "sequential", "--baseline", gpu)
-    assert command(monkeypatch, *run) == 0
-    out = capsys.readouterr().out
+    code, out, _ = cimsim(*run)
+    assert code == 0
     for word in ("paper accounting", "not compared", "peak-int8", "claims no latency"):
         assert word in out
     assert "leakage " not in out.partition("note:")[0]
-    assert command(monkeypatch, *run, "--baseline-mode", "calibrated") == 2
-    assert "mixes two accountings" in capsys.readouterr().err
+    code, _, err = cimsim(*run, "--baseline-mode", "calibrated")
+    assert code == 2
+    assert "mixes two accountings" in err
 
 
 def test_the_figure_is_drawn(tmp_path: Path) -> None:

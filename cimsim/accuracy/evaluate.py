@@ -11,14 +11,20 @@ from typing import Literal
 
 from torch import nn
 
-from cimsim.accuracy.batches import evenly, in_batches, in_evaluation, pass_over
+from cimsim.accuracy.batches import evenly, in_batches, pass_over
 from cimsim.accuracy.noises import noise_label
 from cimsim.accuracy.processes import spread_over
 from cimsim.accuracy.statistics import Spread, spread
 from cimsim.coding import Coding
 from cimsim.crossbar import ReadNoiseMode, Wires
 from cimsim.errors import TaskError
-from cimsim.functional import AnalogModel, Chip, SaturationWarning, program_chip
+from cimsim.functional import (
+    AnalogModel,
+    Chip,
+    SaturationWarning,
+    in_evaluation,
+    program_chip,
+)
 from cimsim.functional.model import Samples
 from cimsim.hardware import Hardware, hardware_of
 from cimsim.mapping import Mapping
@@ -139,7 +145,7 @@ def evaluate(
     devices = [hardware.device if noise is None else noise for noise in noises]
     examples = _examples(task, limit)
     samples = None
-    if converters and _calibrates(hardware):
+    if converters and hardware.needs_samples:
         samples = _samples(task, model, calibration)
     setting = _Setting(
         task, model, mapping, architecture, hardware, converters, examples,
@@ -201,13 +207,6 @@ def _read(setting: _Setting, draw: _Draw) -> AnalogModel:
             return ranges  # the same chip at the same time
     return chip.at(
         draw.t_s, compensate=draw.compensate, ranges_of=ranges, converters=setting.converters
-    )
-
-
-def _calibrates(hardware: Hardware) -> bool:
-    adc = hardware.adc
-    return hardware.dac.range == "calibrated" or (
-        adc.range == "calibrated" and adc.bits is not None
     )
 
 

@@ -34,10 +34,10 @@ from cimsim.cli.options import (
     ReplicateOption,
     SetOption,
     digest,
+    machine_of,
     mapper_of,
     progress,
     require_directory,
-    values_of,
 )
 from cimsim.errors import TaskError
 
@@ -93,14 +93,10 @@ def accuracy(
 
     With several --adapter each is compared with the first, chip by chip.
     """
-    from cimsim.spec import load_architecture
-
     if output is not None:
         require_directory(output)
     require_torch()
-    machine = load_architecture(architecture)
-    if changed := values_of(settings):
-        machine = machine.with_values(changed, "set on the command line")
+    machine, changed = machine_of(architecture, settings)
     asked = settings_of(
         machine, noise=noise, sigmas=sigmas, times=times, seeds=seeds, compensate=compensate,
         both=both, adc_bits=adc_bits, dac_bits=dac_bits, weights_only=weights_only, limit=limit,

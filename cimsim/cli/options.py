@@ -17,6 +17,7 @@ from cimsim.errors import CimsimError, MappingError, SpecError
 if TYPE_CHECKING:
     from cimsim.mapping import Mapper
     from cimsim.simulation import Progress
+    from cimsim.spec import Architecture
 
 ArchitectureArg = Annotated[
     Path, typer.Argument(metavar="ARCH", help="Architecture file (JSON).", show_default=False)
@@ -83,6 +84,18 @@ def values_of(settings: list[str] | None) -> dict[str, float | int | str]:
         except json.JSONDecodeError:
             values[field] = value
     return values
+
+
+def machine_of(
+    path: Path, settings: list[str] | None
+) -> tuple[Architecture, dict[str, float | int | str]]:
+    """The architecture in a file with the values of `--set`, and those values."""
+    from cimsim.spec import load_architecture
+
+    machine, changed = load_architecture(path), values_of(settings)
+    if changed:
+        machine = machine.with_values(changed, "set on the command line")
+    return machine, changed
 
 
 def digest(path: Path) -> str:

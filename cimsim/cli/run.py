@@ -36,10 +36,10 @@ from cimsim.cli.options import (
     SetOption,
     WorkloadArg,
     digest,
+    machine_of,
     mapper_of,
     progress,
     require_directory,
-    values_of,
 )
 from cimsim.errors import CimsimError, TaskError
 
@@ -130,7 +130,7 @@ def run(
     asked.require(accuracy)
     prepared = None
     if accuracy:
-        machine = _machine(architecture, settings)
+        machine, _ = machine_of(architecture, settings)
         prepared = _prepared(asked, machine, workload)
     with progress() as tell:
         cards = _cards(baseline or [])
@@ -214,8 +214,8 @@ def _simulate(
     strategy = parse_pipeline(pipeline)
     laid = mapper_of(mapper, replicate)
     tell("reading")
-    machine, work = _machine(architecture, settings), load_workload(workload)
-    changed = values_of(settings)
+    machine, changed = machine_of(architecture, settings)
+    work = load_workload(workload)
     return simulate(
         work,
         machine,
@@ -233,15 +233,6 @@ def _simulate(
         },
         progress=tell,
     )
-
-
-def _machine(path: Path, settings: list[str] | None) -> Architecture:
-    from cimsim.spec import load_architecture
-
-    machine = load_architecture(path)
-    if changed := values_of(settings):
-        machine = machine.with_values(changed, "set on the command line")
-    return machine
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,10 @@ from cimsim.cli.options import (
     MapperOption,
     ReplicateOption,
     SetOption,
+    machine_of,
     mapper_of,
     progress,
     require_directory,
-    values_of,
 )
 from cimsim.errors import TaskError
 
@@ -87,7 +87,6 @@ def train(
     with method, seed and digests of all that it was made from.
     """
     from cimsim.cli.accuracy_options import require_torch
-    from cimsim.spec import load_architecture
 
     require_directory(output)
     require_torch()
@@ -95,9 +94,7 @@ def train(
     from cimsim.tasks import label_count, load_model, load_task
 
     chosen = _method(method, epochs, rank)
-    machine = load_architecture(architecture)
-    if changed := values_of(settings):
-        machine = machine.with_values(changed, "set on the command line")
+    machine, _ = machine_of(architecture, settings)
     laid = mapper_of(mapper, replicate)
     with progress() as tell:
         tell(f"loading {model}")
@@ -147,11 +144,12 @@ def _place(
 ) -> Mapping | None:
     """Where the weights go, if the method trains under noise."""
     from cimsim.accuracy import place
+    from cimsim.tasks.batching import longest
     from cimsim.training import student
 
     if method.injection is None or not task.train:
         return None
-    tokens = max(len(sequence) for example in task.train for sequence in example.sequences)
+    tokens = max(longest(example) for example in task.train)
     adapted = None if method.lora is None else student(base, method)
     _, mapping = place(
         base,

@@ -6,6 +6,7 @@ month(input_ids)
 """
 
 from cimsim.functional.layers import AnalogLayer, HalfLayer, SaturationWarning
+from cimsim.functional.mode import in_evaluation
 from cimsim.functional.model import (
     AnalogModel,
     Chip,
@@ -31,6 +32,7 @@ __all__ = [
     "by_draw",
     "find_sites",
     "hardware_of",
+    "in_evaluation",
     "program_chip",
     "side_by_side",
     "without_errors",

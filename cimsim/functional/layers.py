@@ -161,11 +161,7 @@ class AnalogLayer(nn.Module):
     @property
     def calibrated(self) -> bool:
         """Whether converter ranges are known, or none need samples."""
-        hardware = self.recipe.hardware
-        needs = hardware.dac.range == "calibrated" or (
-            hardware.adc.range == "calibrated" and hardware.adc.bits is not None
-        )
-        return not needs or self._copies[0][0].ranges is not None
+        return not self.recipe.hardware.needs_samples or self._copies[0][0].ranges is not None
 
     def _chip(self, copies: list[Copy], x_BK: torch.Tensor) -> torch.Tensor:
         if not self.calibrated:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,7 @@ from cimsim.crossbar import Grid, ReadNoiseMode, Wires
 from cimsim.errors import MappingError, SpecError
 from cimsim.frontend.adapters import unwrap
 from cimsim.functional.layers import PATHS, AnalogLayer, HalfLayer, Path
+from cimsim.functional.mode import in_evaluation
 from cimsim.functional.operands import Recipe
 from cimsim.functional.sites import (
     Site,
@@ -266,18 +266,6 @@ def _require_finite(name: str, site: Site) -> None:
         )
 
 
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
 def _calibrate(model: nn.Module, layers: dict[str, AnalogLayer], samples: Samples) -> None:
     """Run the digital model once; every layer takes its ranges as its input passes by."""
     waiting = dict(layers)
@@ -286,7 +274,7 @@ def _calibrate(model: nn.Module, layers: dict[str, AnalogLayer], samples: Sample
         if name in layers:
             hooks.append(site.layer.register_forward_pre_hook(_taker(name, waiting)))
     try:
-        with _evaluating(model):
+        with in_evaluation(model):
             model(**samples) if isinstance(samples, Mapping) else model(*samples)
     finally:
         for hook in hooks:

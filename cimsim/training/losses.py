@@ -13,6 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from cimsim.errors import TaskError
+from cimsim.functional import in_evaluation
 from cimsim.tasks.batching import batches
 from cimsim.tasks.task import Example, Metric, Task
 from cimsim.training.parts import Distillation
@@ -74,15 +75,12 @@ def teacher_scores(
         raise TaskError(
             f"distillation compares choices, which {task.name!r} has none of: set distillation=0."
         )
-    mode = model.training
-    model.eval()
     found: dict[int, torch.Tensor] = {}
-    with torch.no_grad():
+    with in_evaluation(model):
         for part in batches(examples, TEACHER_BATCH):
             scores = task.scores(model, [examples[i] for i in part])[0].float().cpu()
             found.update(zip(part, scores, strict=True))
             tell(len(found), len(examples))
-    model.train(mode)
     width = max(len(row) for row in found.values())
     rows = [functional.pad(found[i], (0, width - len(found[i])), value=-math.inf)
             for i in range(len(examples))]  # fmt: skip

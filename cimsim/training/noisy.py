@@ -64,10 +64,7 @@ class NoisyModel:
             self._coding = replace(
                 self._coding, clip_sigma=self.injection.clip_sigma, clip_percentile=None
             )
-        self._needs_samples = self.injection.converters and "calibrated" in (
-            hardware.dac.range,
-            hardware.adc.range if hardware.adc.bits is not None else "",
-        )
+        self._needs_samples = self.injection.converters and hardware.needs_samples
         self._level = ramp_level(0, self.steps, self.injection.ramp)
         self._now = self._build(self._level, None)
 
