@@ -86,11 +86,11 @@ def of_mode(result: Accuracy, compensated: bool) -> list[AccuracyPoint]:
     return [point for point in result.by_time if point.compensated == compensated]
 
 
-def against_time(path: Path) -> None:
+def against_time(group: str, path: Path, title: str) -> None:
     """Drift, with global compensation (solid) and without (dashed)."""
     figure, axes = new_figure(6.4, 4.4)
-    for name, result in found("drift").items():
-        label, colour = LABELS[method_of(name)]
+    for name, result in found(group).items():
+        label, colour = LABELS[method_of(name).removeprefix("smollm2-")]
         for compensated, style in ((True, "-"), (False, "--")):
             points = of_mode(result, compensated)
             axes.errorbar(
@@ -99,7 +99,7 @@ def against_time(path: Path) -> None:
                 label=label if compensated else f"{label}, not compensated",
             )  # fmt: skip
     axes.set_xticks(range(len(TIMES)), TIMES)
-    axes.set_title("PCM tiles of 512x512, MiniLM sentiment", fontsize=10)
+    axes.set_title(f"PCM tiles of 512x512, {title}", fontsize=10)
     finish(axes, "time after programming")
     save_figure(figure, path)
 
@@ -117,6 +117,7 @@ def against_bits(path: Path) -> None:
         points.sort(key=lambda point: point[0])
         values = [list(result.by_time[0].values) for _, result in points]
         line(axes, [float(bits) for bits, _ in points], values, label, colour)
+    axes.set_xticks(sorted({bits for points in lines.values() for bits, _ in points}))
     axes.invert_xaxis()
     axes.set_title("PCM after 10 years, drift compensated", fontsize=10)
     finish(axes, "bits of DAC and ADC")
@@ -126,11 +127,14 @@ def against_bits(path: Path) -> None:
 def against_rate(path: Path) -> None:
     """Cells stuck on and off."""
     figure, axes = new_figure(6.0, 4.2)
+    percents = [100.0 * rate for rate in study.STUCK_RATES]
     for name, result in found("stuck").items():
         label, colour = LABELS[method_of(name)]
         values = [list(noise.by_time[0].values) for noise in result.by_noise]
-        line(axes, [100.0 * rate for rate in study.STUCK_RATES], values, label, colour)
+        line(axes, percents, values, label, colour)
     axes.set_xscale("log")
+    axes.set_xticks(percents, [f"{percent:g}" for percent in percents], minor=False)
+    axes.minorticks_off()
     finish(axes, "stuck cells (%), half on, half off")
     save_figure(figure, path)
 
@@ -161,13 +165,14 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=HERE)
     out: Path = parser.parse_args().output
     title = "MiniLM, 2,114 movie sentences, noise on weights"
-    against_sigma(("sigma", "more"), out / "sigma.png", title)
+    against_sigma(("sigma",), out / "sigma.png", title)
     parts = "MiniLM, 528 sentences, one training seed"
-    smollm2 = "SmolLM2-135M, 128 sentences, noise on weights"
+    smollm2 = f"SmolLM2-135M, {study.SMOLLM2_SENTENCES} sentences, noise on weights"
     for group, draw in (
-        ("ablation", lambda path: against_sigma(("ablation",), path, parts)),
+        ("ablation", lambda path: against_sigma(("ablation", "more"), path, parts)),
         ("smollm2", lambda path: against_sigma(("smollm2",), path, smollm2)),
-        ("drift", against_time),
+        ("drift", lambda path: against_time("drift", path, "MiniLM sentiment")),
+        ("smollm2_drift", lambda path: against_time("smollm2_drift", path, "SmolLM2 sentiment")),
         ("bits", against_bits),
         ("stuck", against_rate),
         ("rank", against_rank),
