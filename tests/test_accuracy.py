@@ -31,7 +31,7 @@ from cimsim.accuracy.batches import evenly, in_batches, pass_over
 from cimsim.accuracy.placing import as_mapped, check_adapter, mapping_of
 from cimsim.accuracy.processes import spread_over
 from cimsim.errors import MappingError, SpecError, TaskError
-from cimsim.functional import in_evaluation, program_chip
+from cimsim.functional import Chip, in_evaluation, program_chip
 from cimsim.hardware import hardware_of, without_errors
 from cimsim.noise import PCM, Gaussian, Ideal, ReadNoise
 from cimsim.periphery import Adc, Dac
@@ -186,6 +186,20 @@ def test_saturation_is_reported_and_not_warned_about(run):
 
 
 # --- calibration ------------------------------------------------------------------------------
+
+
+def test_a_chip_is_calibrated_once_for_all_times(run, monkeypatch):
+    options = {"converters": True, "noises": (NOISE, PCM()), "compensate": "both", "seeds": 2,
+               "adc": Adc(5, "calibrated", noise_ratio=0.02), "limit": 40}  # fmt: skip
+    times_s = (60.0, 0.0, 3e9)
+    alone = [run(**options, times_s=(t_s,)).points for t_s in times_s]
+    calibrated, at = [], Chip.at
+    monkeypatch.setattr(Chip, "at", lambda chip, *args, samples=None, **kwargs: (
+        calibrated.append(samples is not None), at(chip, *args, samples=samples, **kwargs))[1]
+    )  # fmt: skip
+    together = run(**options, times_s=times_s, workers=1).points
+    assert calibrated.count(True) == 4  # two noises, two seeds
+    assert together == tuple(p for k in (0, 2) for points in alone for p in points[k : k + 2])
 
 
 def test_ranges_are_calibrated_on_training_examples(run, task, adapted, mapping, machine):

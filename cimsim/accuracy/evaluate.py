@@ -73,9 +73,12 @@ class Evaluation:
     points: tuple[Point, ...]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Setting:
-    """All that a process needs to measure any draw."""
+    """All that a process needs to measure any draw.
+
+    `latest` is the number of the chip measured last, and that chip right after programming.
+    """
 
     task: Task
     model: nn.Module
@@ -86,13 +89,15 @@ class _Setting:
     examples: tuple[Example, ...]
     batches: list[list[int]]
     samples: Samples | None
+    latest: tuple[int, AnalogModel] | None = None
 
 
 @dataclass(frozen=True)
 class _Draw:
-    """One chip at one time; without noise the digital model."""
+    """A chip, by its number in this evaluation, at one time; without noise the digital model."""
 
     noise: Device | None
+    chip: int = 0
     seed: int = 0
     t_s: float = 0.0
     compensate: bool = False
@@ -152,11 +157,14 @@ def evaluate(
         in_batches(examples, batch), samples,
     )  # fmt: skip
     modes = (False, True) if compensate == "both" else (compensate,)
-    points = [(n, t, c) for n in devices for t in map(float, times_s) for c in modes]
-    draws = [_Draw(n, seed, t, c) for n, t, c in points for seed in chosen]
+    chips = [(n, seed) for n in devices for seed in chosen]
+    states = [(t, c) for t in map(float, times_s) for c in modes]
     _programmed(setting, devices[0], chosen)  # what does not fit is told before anything runs
+    # Chip by chip, so that its converters are calibrated once for all times.
+    draws = [_Draw(n, k, seed, t, c) for k, (n, seed) in enumerate(chips) for t, c in states]
     found = spread_over(_measure, setting, [_Draw(None), *draws], _count(workers), progress)
-    (digital, _), *measured = found
+    (digital, _), *rest = found
+    of = {(d.chip, d.t_s, d.compensate): r for d, r in zip(draws, rest, strict=True)}
     size = len(chosen)
     return Evaluation(
         task=task.name,
@@ -167,8 +175,9 @@ def evaluate(
         seeds=chosen,
         points=tuple(
             Point(n, t, c, tuple(v for v, _ in of_point), max(s for _, s in of_point))
-            for k, (n, t, c) in enumerate(points)
-            for of_point in (measured[k * size : (k + 1) * size],)
+            for j, n in enumerate(devices)
+            for t, c in states
+            for of_point in ([of[k, t, c] for k in range(j * size, (j + 1) * size)],)
         ),
     )
 
@@ -202,12 +211,20 @@ def _read(setting: _Setting, draw: _Draw) -> AnalogModel:
     chip = _programmed(setting, draw.noise, draw.seed)
     ranges = None
     if setting.samples is not None:
-        ranges = chip.at(0.0, samples=setting.samples)
+        ranges = _calibrated(setting, draw, chip)
         if draw.t_s == 0.0 and not draw.compensate:
             return ranges  # the same chip at the same time
     return chip.at(
         draw.t_s, compensate=draw.compensate, ranges_of=ranges, converters=setting.converters
     )
+
+
+def _calibrated(setting: _Setting, draw: _Draw, chip: Chip) -> AnalogModel:
+    """The chip of `draw` right after programming."""
+    if setting.latest is None or setting.latest[0] != draw.chip:
+        setting.latest = None  # frees its memory first
+        setting.latest = (draw.chip, chip.at(0.0, samples=setting.samples))
+    return setting.latest[1]
 
 
 def _samples(task: Task, model: nn.Module, calibration: Sequence[Example] | None) -> Samples:
