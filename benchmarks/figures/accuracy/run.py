@@ -88,7 +88,7 @@ def measure_one(name: str, smoke: bool) -> None:
     write = first_programming if subject.whole else adapter_switch
     found = measure(
         subject, task, workload, mapping, machine, settings,
-        reload=write(workload, machine, mapping), name=wanted.adapter or model.name,
+        reload=write(workload, machine, mapping), name=wanted.adapter,
     )  # fmt: skip
     text = found.model_dump_json(indent=1) + "\n"
     if smoke:

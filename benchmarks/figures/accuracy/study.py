@@ -131,7 +131,8 @@ ADAPTERS = {
 
 YEARS_LATER = Settings((None,), (TIMES_S[-1],), seeds=3, compensate=True, limit=QUARTER, workers=1)
 DRIFT = Settings((None,), TIMES_S, seeds=3, compensate="both", limit=QUARTER, workers=1)
-SMOLLM2_DRIFT = replace(DRIFT, limit=128)
+SMOLLM2_DRIFT = replace(DRIFT, limit=128, converters=False, workers=2)
+"""On weights alone: the converters of the machine cost this model all accuracy by themselves."""
 STUCK_RATES = (0.001, 0.003, 0.01, 0.03)
 
 
@@ -172,6 +173,16 @@ MEASUREMENTS = {
         )
         for name in ADAPTERS
         if name.startswith("smollm2-")
+    },
+    **{
+        f"zero_shot/{task}": Measurement(
+            None,
+            on_weights(*channel(*SMOLLM2_SIGMAS), seeds=3, limit=limit),
+            model="smollm2",
+            task=task,
+            values=LARGE_TILES,
+        )
+        for task, limit in (("piqa", 200), ("boolq", 100))
     },
     **{
         f"drift/{name}": Measurement(name, DRIFT, machine=PCM_MACHINE)
