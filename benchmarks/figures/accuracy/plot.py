@@ -172,7 +172,10 @@ def main() -> None:
         ("ablation", lambda path: against_sigma(("ablation", "more"), path, parts)),
         ("smollm2", lambda path: against_sigma(("smollm2",), path, smollm2)),
         ("drift", lambda path: against_time("drift", path, "MiniLM sentiment")),
-        ("smollm2_drift", lambda path: against_time("smollm2_drift", path, "SmolLM2 sentiment")),
+        (
+            "smollm2_drift",
+            lambda path: against_time("smollm2_drift", path, "SmolLM2 sentiment, weights alone"),
+        ),
         ("bits", against_bits),
         ("stuck", against_rate),
         ("rank", against_rank),

@@ -47,7 +47,7 @@ SMOLLM2 = {
     "halora": f"halora:epochs=0.27,{SMOLLM2_RECIPE},{NOISE.replace('0.1', '0.05')},{PENALTY}",
 }
 """96 steps of plain training, 143 more of HaLoRA: 1,536 and 2,288 sentences."""
-RANKS = (1, 4, 16)
+RANKS = (1, 4, 8, 16)
 
 
 def ranked(rank: int) -> str:
