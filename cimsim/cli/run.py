@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from cimsim.simulation import Progress, Simulation
     from cimsim.spec import Architecture
     from cimsim.tasks import Task
+    from cimsim.workload import Workload
 
 
 def run(
@@ -128,24 +129,11 @@ def run(
         },
     )  # fmt: skip
     asked.require(accuracy)
-    prepared = None
-    if accuracy:
-        machine, _ = machine_of(architecture, settings)
-        prepared = _prepared(asked, machine, workload)
+    given = _read(architecture, workload, settings)
+    prepared = _prepared(asked, given, workload) if accuracy else None
     with progress() as tell:
         cards = _cards(baseline or [])
-        simulation = _simulate(
-            architecture,
-            workload,
-            pipeline,
-            adapt,
-            mapper,
-            replicate,
-            settings,
-            engine,
-            seed,
-            tell,
-        )
+        simulation = _simulate(given, pipeline, adapt, mapper, replicate, engine, seed, tell)
         report = simulation.report
         for card in cards:
             from cimsim.comparison import with_baseline
@@ -192,45 +180,57 @@ def _cards(paths: list[Path]) -> list[Gpu]:
     return [load_gpu(path) for path in paths]
 
 
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """Machine and workload as read, and what names them in the report."""
+
+    machine: Architecture
+    workload: Workload
+    inputs: dict[str, str | int]
+
+
+def _read(architecture: Path, workload: Path, settings: list[str] | None) -> _Given:
+    from cimsim.workload import load_workload
+
+    with progress() as tell:
+        tell("reading")
+        machine, changed = machine_of(architecture, settings)
+        work = load_workload(workload)
+    inputs: dict[str, str | int] = {
+        "architecture_file": architecture.name,
+        "architecture_sha256": digest(architecture),
+        "workload_file": workload.name,
+        "workload_sha256": digest(workload),
+        **{f"set {field}": str(value) for field, value in changed.items()},
+    }
+    return _Given(machine, work, inputs)
+
+
 def _simulate(
-    architecture: Path,
-    workload: Path,
+    given: _Given,
     pipeline: str,
     adapt: str | None,
     mapper: str,
     replicate: list[str] | None,
-    settings: list[str] | None,
     engine: str,
     seed: int,
     tell: Progress,
 ) -> Simulation:
     from cimsim.schedule.pipelines import parse_pipeline
     from cimsim.simulation import simulate
-    from cimsim.workload import load_workload
 
     if engine not in ("compiled", "simpy"):
         raise CimsimError(f"--engine must be compiled or simpy, got {engine!r}")
     chosen: Engine = "compiled" if engine == "compiled" else "simpy"
-    strategy = parse_pipeline(pipeline)
-    laid = mapper_of(mapper, replicate)
-    tell("reading")
-    machine, changed = machine_of(architecture, settings)
-    work = load_workload(workload)
     return simulate(
-        work,
-        machine,
-        pipeline=strategy,
+        given.workload,
+        given.machine,
+        pipeline=parse_pipeline(pipeline),
         adaptation=adapt,
-        mapper=laid,
+        mapper=mapper_of(mapper, replicate),
         engine=chosen,
         seed=seed,
-        inputs={
-            "architecture_file": architecture.name,
-            "architecture_sha256": digest(architecture),
-            "workload_file": workload.name,
-            "workload_sha256": digest(workload),
-            **{f"set {field}": str(value) for field, value in changed.items()},
-        },
+        inputs=given.inputs,
         progress=tell,
     )
 
@@ -268,13 +268,12 @@ class _Prepared:
     name: str | None
 
 
-def _prepared(asked: _Asked, machine: Architecture, path: Path) -> _Prepared:
+def _prepared(asked: _Asked, given: _Given, path: Path) -> _Prepared:
     from cimsim.cli.accuracy import load, model_of
-    from cimsim.workload import load_workload
 
     require_torch()
-    settings = settings_of(machine, **asked.settings)
-    chosen = model_of(path, load_workload(path), asked.model)
+    settings = settings_of(given.machine, **asked.settings)
+    chosen = model_of(path, given.workload, asked.model)
     with progress() as tell:
         tell(f"loading {chosen}")
         base, task = load(chosen, asked.task)
