@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import warnings
 
 import pytest
 import torch
@@ -340,3 +341,13 @@ def test_elementwise_takes_the_larger_of_two():
     assert op.functions == {"mul": 1, "maximum": 1}
     reduce = one(Do(lambda _, x: x.amax(-1)), torch.zeros(3, 4))
     assert (reduce.function, reduce.elements, reduce.inputs_per_output) == ("max", 3, 4)
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_a_model_warns_of_is_no_error_of_ours():
+    class Warns(nn.Linear):
+        def forward(self, x):
+            warnings.warn("renamed", FutureWarning, stacklevel=1)
+            return super().forward(x)
+
+    assert isinstance(one(Warns(4, 4), torch.zeros(3, 4)), Linear)

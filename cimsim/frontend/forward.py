@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
 from cimsim.errors import WorkloadError
+
+CACHE_NAMES = ("cache", "past_key_values")
+"""What forward passes call the KV cache, in the order of preference: transformers renamed it."""
 
 
 def _zeros(*shape: int, dtype: torch.dtype = torch.long) -> torch.Tensor:
@@ -67,18 +70,33 @@ def drive(
         }
     output = run(**common, **_first_inputs(model, prefill, ahead))
     for _ in range(steps):
-        if getattr(output, "past_key_values", None) is None:
-            raise WorkloadError(
-                f"{type(model).__name__} returned no KV cache, so decode steps cannot be traced. "
-                "Set decode to 0."
-            )
-        inputs = {"past_key_values": output.past_key_values}
+        inputs = {_cache_name(model, known): _cache_of(model, output)}
         if has_decoder(model):
             inputs["encoder_outputs"] = (output.encoder_last_hidden_state,)
             inputs["decoder_input_ids"] = _zeros(1, 1)
         else:
             inputs["input_ids"] = _zeros(1, 1)
         output = run(**common, **inputs)
+
+
+def _cache_name(model: PreTrainedModel, known: Collection[str]) -> str:
+    for name in CACHE_NAMES:
+        if name in known:
+            return name
+    raise WorkloadError(
+        f"{type(model).__name__} takes no KV cache, so decode steps cannot be traced. Set decode "
+        "to 0."
+    )
+
+
+def _cache_of(model: PreTrainedModel, output: Mapping[str, Any]) -> Any:
+    for name in CACHE_NAMES:
+        if output.get(name) is not None:
+            return output[name]
+    raise WorkloadError(
+        f"{type(model).__name__} returned no KV cache, so decode steps cannot be traced. Set "
+        "decode to 0."
+    )
 
 
 def _first_inputs(model: PreTrainedModel, prefill: int, ahead: int) -> dict[str, Any]:

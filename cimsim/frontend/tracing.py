@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -39,7 +40,8 @@ def record(
 ) -> Recording:
     """Everything that `model` computes while `driver` calls it, one segment a call.
 
-    Raises WorkloadError, naming the module, if the forward pass fails on the meta device.
+    Raises WorkloadError, naming the module, if the forward pass fails on the meta device. What
+    the model warns of is its author's business and goes unheard.
     """
     recorder = Recorder(model, real)
 
@@ -49,7 +51,8 @@ def record(
             return model(*args, **kwargs)
 
     try:
-        with torch.no_grad(), recorder.watch(model):
+        with torch.no_grad(), recorder.watch(model), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             driver(run)
     except WorkloadError:
         raise
