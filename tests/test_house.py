@@ -18,7 +18,7 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS: dict[int, set[str]] = {
     0: {"units", "errors", "version"},
-    1: {"files", "spec", "workload"},
+    1: {"files", "jit", "spec", "workload"},
     2: {"adaptation", "mapping", "costs", "report"},
     3: {"accounting", "program", "schedule", "reprogramming", "layer_bench"},
     4: {"engines", "occupancy", "simulation"},
@@ -141,10 +141,24 @@ def test_third_parties_stay_on_their_floor(path: Path) -> None:
         known = IN_WINGS | {"pydantic"}
     else:
         known = set().union(*(names for at, names in THIRD_PARTY.items() if at <= floor))
+    if top(path) == "jit":
+        known = known | {"numba"}
     for found in imports(path):
         name = found.name.split(".")[0]
         if name not in sys.stdlib_module_names and name != "cimsim":
             assert name in known, f"{path}:{found.line} imports {name}"
+
+
+@each_module
+def test_one_place_decides_where_compiled_code_is_kept(path: Path) -> None:
+    if top(path) == "jit":
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "numba":
+            names = {alias.name for alias in node.names}
+            assert not names & {"jit", "njit", "vectorize", "guvectorize"}, (
+                f"{path}:{node.lineno}: use cimsim.jit.njit"
+            )
 
 
 @each_module

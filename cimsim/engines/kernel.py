@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from cimsim.jit import njit
 
 Words = npt.NDArray[np.int64]
 

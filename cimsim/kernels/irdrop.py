@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
 
 from cimsim.errors import SimulationError, SpecError
+from cimsim.jit import njit
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]

@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
+from cimsim.jit import njit
 from cimsim.kernels.philox import GROUP
 
 F32 = npt.NDArray[np.float32]

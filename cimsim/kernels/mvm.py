@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
+from cimsim.jit import njit
 from cimsim.kernels.philox import GROUP, normal_group
 
 # Adding and taking away 1.5 * 2**23 rounds a float32 below 2**22 to the nearest even integer.

@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from llvmlite import ir
-from numba import njit, types
+from numba import types
 from numba.extending import intrinsic
 
 from cimsim.errors import SpecError
+from cimsim.jit import njit
 
 F32 = npt.NDArray[np.float32]
 GROUP = 64
