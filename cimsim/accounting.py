@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from cimsim.adaptation import Unit
 from cimsim.costs.tile import FJ, PJ
+from cimsim.display import brief
 from cimsim.errors import SpecError, WorkloadError
 from cimsim.spec import Architecture, CrossbarTiles
 from cimsim.workload import (
@@ -39,6 +40,7 @@ NOTE = (
 )
 
 
+@brief
 @dataclass(frozen=True, slots=True)
 class BlockEnergy:
     """Energy (J) of one kind of work on one unit, by phase."""

@@ -15,6 +15,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from cimsim.display import brief
 from cimsim.errors import SpecError
 
 F32 = npt.NDArray[np.float32]
@@ -25,6 +26,7 @@ SCHEMES = ("differential", "offset", "signed")
 SCALINGS = ("column", "tile", "tensor", "none")
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Encoded:
     """Target conductances of one tile and how to read weights from such conductances."""

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cimsim.coding import Coding, Encoded, require_finite, signed_conductance
+from cimsim.display import brief
 from cimsim.errors import SpecError
 from cimsim.noise.protocol import Cells, Device, Target, snapshot
 
@@ -26,6 +27,7 @@ LEVEL_TOLERANCE = 1e-4
 """Cells closer than this share of a step to whole levels count as exact (float32 rounding)."""
 
 
+@brief
 @dataclass(frozen=True)
 class Grid:
     """Where a weight is cut: 0, inner cuts and K along the rows, 0 .. N along the columns."""
@@ -71,6 +73,7 @@ class Wires:
     bit_ohm: float
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Readout:
     """What the periphery sees of a crossbar at one time; all arrays are read-only by contract.
@@ -98,6 +101,7 @@ class Readout:
         return np.asarray(seen)
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Crossbar:
     """A programmed weight; `program` makes it, nothing changes it.

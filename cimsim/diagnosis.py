@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from cimsim.display import brief
 from cimsim.errors import SpecError
 from cimsim.functional.layers import AnalogLayer
 from cimsim.functional.mode import in_evaluation
@@ -27,6 +28,7 @@ EDGES = tuple(float(edge) for edge in np.linspace(-1.0, 1.0, 41))
 """Histogram edges, in units of the layer's output standard deviation."""
 
 
+@brief
 @dataclass(frozen=True)
 class LayerError:
     """How far one layer is off.

@@ -6,12 +6,14 @@ from dataclasses import dataclass, replace
 
 from cimsim.coding import Coding
 from cimsim.crossbar import ReadNoiseMode, Wires
+from cimsim.display import brief
 from cimsim.errors import MappingError, SpecError
 from cimsim.noise import Device, Ideal, WriteVerify, device_from_json
 from cimsim.periphery import Adc, Dac
 from cimsim.spec import Accuracy, Architecture, CrossbarTiles
 
 
+@brief
 @dataclass(frozen=True)
 class Hardware:
     """Everything that every tile of a machine has in common."""

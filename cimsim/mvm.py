@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cimsim.crossbar import Readout
+from cimsim.display import brief
 from cimsim.errors import SpecError
 from cimsim.kernels.mvm import accumulate, count_not_finite, quantise, token_full_scale
 from cimsim.kernels.philox import GROUP, padded, seed_words
@@ -34,6 +35,7 @@ SERIAL_BLOCK = 66
 """The same with several pulses a vector."""
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class MvmResult:
     """Outputs [B, N] and how often converters ran out of range."""
@@ -53,6 +55,7 @@ class _Converter:
     gain_SN: F32
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Mvm:
     """A read-out with its converters, ready to multiply; make it with `Mvm.build`.

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cimsim.crossbar import Readout
+from cimsim.display import brief
 from cimsim.kernels.lookup import ROWS as SWEEP
 from cimsim.kernels.lookup import pulse_index, subset_sums
 from cimsim.kernels.packed import byte_sums, packable
@@ -26,6 +27,7 @@ Sums = npt.NDArray[np.float32] | npt.NDArray[np.int16]
 NO_VARIANCE = np.empty((0, 0, 0), np.float32)
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class TileRow:
     """One row of tiles: its rows of the weight and one of the three forms of its cells.

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from cimsim.display import brief
 from cimsim.errors import WorkloadError
 from cimsim.layer_bench import check_rank, layer_workload
 from cimsim.mapping import Mapper, OneBlockPerTile
@@ -75,6 +76,7 @@ class Shape:
         return f"{self.in_features}x{self.out_features}"
 
 
+@brief
 @dataclass
 class Study:
     """Rows on one machine; runs without LoRA are kept for strategies that share them."""

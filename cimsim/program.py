@@ -28,6 +28,8 @@ from typing import Literal, TypeAlias, final
 import numpy as np
 import numpy.typing as npt
 
+from cimsim.display import brief
+
 IntArray: TypeAlias = npt.NDArray[np.int64]
 Duration: TypeAlias = int | IntArray
 Count: TypeAlias = int | IntArray
@@ -74,6 +76,7 @@ class Resource:
 
 
 @final
+@brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Get:
     """Take `count` tokens from `buffer`, one by one as they come."""
@@ -83,6 +86,7 @@ class Get:
 
 
 @final
+@brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Put:
     """Append `count` tokens to `buffer`, one by one as slots become free."""
@@ -92,6 +96,7 @@ class Put:
 
 
 @final
+@brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Hold:
     """Let `duration` picoseconds pass."""
@@ -100,6 +105,7 @@ class Hold:
 
 
 @final
+@brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Use:
     """Wait for a server of `resource`, then occupy it for `duration` picoseconds."""
@@ -111,6 +117,7 @@ class Use:
 Verb: TypeAlias = Get | Put | Hold | Use
 
 
+@brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Actor:
     """`iterations` runs of `steps`, one after another."""
@@ -120,6 +127,7 @@ class Actor:
     steps: tuple[Verb, ...]
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Program:
     """A closed system of actors; immutable and valid (arrays in it must not be changed).
@@ -186,6 +194,14 @@ class Program:
                 f"buffer {self.buffers[owner.index(-1)].name!r}: no actor {does} it; "
                 f"add one or drop the buffer"
             )
+
+    def _facts(self) -> dict[str, object]:
+        return {
+            "actors": len(self.actors),
+            "buffers": len(self.buffers),
+            "resources": len(self.resources),
+            "verbs": self.verb_count,
+        }
 
     @property
     def verb_count(self) -> int:

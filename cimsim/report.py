@@ -13,11 +13,12 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from cimsim.display import Brief
 from cimsim.errors import CimsimError, SpecError
 from cimsim.files import describe_validation, load_json, write_text
 
 
-class _Frozen(BaseModel):
+class _Frozen(Brief, BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -172,6 +173,15 @@ class Accuracy(_Frozen):
                 raise ValueError(f"{len(point.values)} values for {self.draws} draws")
         return self
 
+    def _facts(self) -> dict[str, object]:
+        spread = {"noisy_std": self.noisy_std, "confidence_95": self.confidence_95}
+        return {
+            "task": self.task, "model": self.model, "adapter": self.adapter,
+            "metric": self.metric, "digital": self.digital, "noise": self.noise,
+            "noisy_mean": self.noisy_mean, **spread, "draws": self.draws,
+            "examples": self.examples,
+        }  # fmt: skip
+
 
 class PairedAccuracy(_Frozen):
     """`other` minus `base` under one noise at one time, over draws of the same chip seeds.
@@ -250,6 +260,16 @@ class Report(_Frozen):
             if not math.isclose(total, self.energy_J, rel_tol=1e-12):
                 raise ValueError(f"{name} sums to {total!r} J, energy_J is {self.energy_J!r} J")
         return self
+
+    def _facts(self) -> dict[str, object]:
+        names = ("workload", "architecture", "pipeline", "adaptation", "mapper")
+        numbers = ("latency_s", "energy_J", "area_mm2")
+        found = {name: getattr(self, name) for name in (*names, *numbers)}
+        for name, phase in self.phases.items():
+            found[f"{name}_tokens_per_s"] = phase.tokens_per_s
+        if self.accuracy is not None:
+            found["accuracy"] = self.accuracy.noisy_mean
+        return found | {"baselines": tuple(self.baselines)}
 
     def to_json(self) -> str:
         """The report as text; equal reports give equal text."""

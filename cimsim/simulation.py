@@ -12,6 +12,7 @@ from cimsim import engines
 from cimsim.accounting import NOTE, BlockEnergy, block_energies
 from cimsim.adaptation import Adaptation, adaptation_named
 from cimsim.costs.area import area_mm2, leakage_W
+from cimsim.display import brief, facts
 from cimsim.engines import Engine, Run
 from cimsim.mapping import Mapper, Mapping, OneBlockPerTile, build_mapping
 from cimsim.occupancy import buffer_peak_bytes
@@ -31,6 +32,7 @@ _Entry = tuple[str, str, str, tuple[float, ...]]
 _UNITS = ("rram", "sram", "pmca", "link", "buffer", "dram", "leakage")
 
 
+@brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Simulation:
     """A finished simulation: the report, and what it was folded from."""
@@ -41,6 +43,9 @@ class Simulation:
     mapping: Mapping
     plan: Plan
     run: Run
+
+    def _facts(self) -> dict[str, object]:
+        return facts(self.report)
 
 
 def simulate(

@@ -23,6 +23,7 @@ from pydantic import (
     model_validator,
 )
 
+from cimsim.display import Brief
 from cimsim.errors import SpecError
 from cimsim.files import describe_validation, load_json
 
@@ -33,7 +34,7 @@ AdaptationName = Literal["none", "lora-sram", "lora-pmca", "lora-rram", "merged"
 ASSUMED = "assumed:"
 
 
-class _Sourced(BaseModel):
+class _Sourced(Brief, BaseModel):
     """A group of numbers with the origin of each."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
@@ -388,6 +389,20 @@ class Architecture(_Sourced):
                 f"adaptation is {self.adaptation!r}, but the machine has no `{where}` block"
             )
         return self
+
+    def _facts(self) -> dict[str, object]:
+        present = [name for name in self.blocks if getattr(self, name) is not None]
+        return {
+            "name": self.name,
+            "technology_nm": self.technology_nm,
+            "weights_on": self.weights_on,
+            "attention_on": self.attention_on,
+            "adaptation": self.adaptation,
+            "tiles": 0 if self.rram is None else self.rram.tile_count,
+            "sram_units": 0 if self.sram is None else self.sram.unit_count,
+            "clusters": self.pmca.cluster_count,
+            "blocks": ", ".join(present),
+        }
 
     def assumed(self) -> dict[str, str]:
         """Field path -> reason of every number of the machine that is not published."""

@@ -29,6 +29,7 @@ from pydantic import (
     model_validator,
 )
 
+from cimsim.display import Brief
 from cimsim.errors import WorkloadError
 from cimsim.files import describe_validation, load_json, write_text
 
@@ -36,7 +37,7 @@ FORMAT = 1
 Role = Literal["base", "lora_a", "lora_b"]
 
 
-class _Frozen(BaseModel):
+class _Frozen(Brief, BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -312,6 +313,19 @@ class Workload(_Frozen):
                         f"phase {phase.name}: op {op.name!r} reads {source!r}, but no op of an "
                         "earlier phase has that name"
                     )
+
+    def _facts(self) -> dict[str, object]:
+        phases: dict[str, object] = {
+            phase.name: f"{phase.tokens} tokens x {phase.steps}, {len(phase.ops)} ops"
+            for phase in self.phases
+        }
+        return {
+            "name": self.name,
+            "architecture": self.architecture,
+            "parameters": self.parameter_count,
+            "lora_rank": None if self.adapter is None else self.adapter.rank,
+            **phases,
+        }
 
     def ops(self) -> Iterator[tuple[Phase, Op]]:
         """Every op of every phase with its phase."""

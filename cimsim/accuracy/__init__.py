@@ -34,3 +34,7 @@ __all__ = [
     "trace_task_model",
     "with_sigmas",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -17,6 +17,7 @@ from cimsim.accuracy.processes import spread_over
 from cimsim.accuracy.statistics import Spread, spread
 from cimsim.coding import Coding
 from cimsim.crossbar import ReadNoiseMode, Wires
+from cimsim.display import brief
 from cimsim.errors import TaskError
 from cimsim.functional import (
     AnalogModel,
@@ -37,6 +38,7 @@ from cimsim.training import inputs_of
 BATCH = 64
 
 
+@brief
 @dataclass(frozen=True)
 class Point:
     """The metric of every draw under one noise, at one time.
@@ -56,6 +58,7 @@ class Point:
         return spread(self.values)
 
 
+@brief
 @dataclass(frozen=True)
 class Evaluation:
     """A task with its metric on the digital model and on chips, point by point.

@@ -10,9 +10,11 @@ from typing import Any
 from cimsim.accuracy.evaluate import Evaluation, Point
 from cimsim.accuracy.noises import noise_json, noise_label
 from cimsim.accuracy.statistics import binomial_error, compare
+from cimsim.display import brief
 from cimsim.report import Accuracy, AccuracyPoint, NoiseResult, PairedAccuracy, Reprogramming
 
 
+@brief
 @dataclass(frozen=True)
 class Named:
     """What an evaluation was of, as reports name it, and the settings that are no default."""

@@ -11,11 +11,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cimsim.display import brief
 from cimsim.errors import SpecError
 
 CONFIDENCE = 0.95
 
 
+@brief
 @dataclass(frozen=True)
 class Spread:
     """Mean over draws; standard deviation (n - 1) and 95 % interval of the mean, from two draws."""

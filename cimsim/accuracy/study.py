@@ -14,6 +14,7 @@ from cimsim.accuracy.evaluate import check_settings, evaluate
 from cimsim.accuracy.noises import with_sigmas
 from cimsim.accuracy.placing import as_mapped, check_adapter
 from cimsim.accuracy.section import Named, section
+from cimsim.display import brief
 from cimsim.errors import TaskError
 from cimsim.hardware import hardware_of
 from cimsim.mapping import Mapping
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 
+@brief
 @dataclass(frozen=True)
 class Settings:
     """What is varied and how it is measured; see `evaluate`. Bits of None: the machine's own."""
@@ -64,6 +66,7 @@ def with_sigmas_of(
     return tuple(with_sigmas(noises[0] or hardware_of(machine).device, sigmas))
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Subject:
     """A task model as it is to be measured: bare, with an adapter, or trained as a whole."""

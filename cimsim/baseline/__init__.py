@@ -13,3 +13,7 @@ __all__ = [
     "load_gpu",
     "validate",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

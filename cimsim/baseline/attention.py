@@ -18,11 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cimsim.baseline.fits import AttentionFit
+from cimsim.display import brief
 
 Array = NDArray[np.float64]
 BLOCK = 128
 
 
+@brief
 @dataclass(frozen=True)
 class AttentionShape:
     """`heads` heads (all sequences) of `queries` rows against `keys_S` keys at each step S."""

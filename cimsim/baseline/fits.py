@@ -13,10 +13,12 @@ from pydantic import (
     model_validator,
 )
 
+from cimsim.display import Brief
+
 Efficiency = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
-class Block(BaseModel):
+class Block(Brief, BaseModel):
     """Numbers with the origin of each; an unknown key is refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

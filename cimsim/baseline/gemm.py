@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cimsim.baseline.fits import GemmFit
+from cimsim.display import brief
 
 Array = NDArray[np.float64]
 
@@ -54,6 +55,7 @@ _RESIDENT = np.array([float(_RESIDENT_BLOCKS[int(a)]) for a in _TILE_M * _TILE_N
 _IS_SPLIT = (_SPLIT > 1).astype(np.float64)
 
 
+@brief
 @dataclass(frozen=True)
 class Candidates:
     """What a set of products (rows R) costs with each kernel (columns C), before any constant."""

@@ -17,13 +17,14 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, Validati
 from cimsim.baseline.reference_models import build
 from cimsim.baseline.result import GpuEstimate
 from cimsim.baseline.spec import Gpu
+from cimsim.display import Brief, brief
 from cimsim.errors import SpecError
 from cimsim.files import describe_validation, load_json
 
 Quantity = Literal["latency_s", "mean_power_W", "decode_power_W", "energy_per_token_J"]
 
 
-class _Frozen(BaseModel):
+class _Frozen(Brief, BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
@@ -61,6 +62,7 @@ class Figures(_Frozen):
     figures: tuple[Figure, ...]
 
 
+@brief
 @dataclass(frozen=True)
 class ValidationRow:
     """A published number beside the simulated one; `error` is relative, with its sign."""

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cimsim.baseline.modes import Dtype, Mode
+from cimsim.display import brief
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class PhaseEstimate:
     kernel_count: int
 
 
+@brief
 @dataclass(frozen=True)
 class GpuEstimate:
     """Latency and energy of a workload on `tensor_parallel` cards, `batch` sequences at a time.

@@ -37,3 +37,7 @@ __all__ = [
     "reduction_cycles",
     "softmax_cycles",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

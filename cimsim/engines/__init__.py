@@ -28,3 +28,7 @@ def run(program: Program, engine: Engine = "compiled") -> Run:
     else:
         raise ValueError(f"engine must be 'simpy' or 'compiled', got {engine!r}")
     return simulate(program)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -19,6 +19,7 @@ from math import gcd
 
 import numpy as np
 
+from cimsim.display import brief
 from cimsim.engines import kernel as k
 from cimsim.program import Actor, Count, Duration, Get, Hold, IntArray, Program, Put, Use, Verb
 
@@ -26,6 +27,7 @@ _MOVES = {Get: (k.GET_ONE, k.GET_MANY, k.GET_EACH), Put: (k.PUT_ONE, k.PUT_MANY,
 _CACHE_LINE_B = 64
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Machine:
     """A lowered program at time 0.

@@ -7,9 +7,11 @@ from itertools import accumulate
 
 import numpy as np
 
+from cimsim.display import brief
 from cimsim.program import IntArray, Program, timed_verbs
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Layout:
     """Where each actor's records lie in the flat arrays.
@@ -30,6 +32,7 @@ class Layout:
         return cls(tuple(accumulate(tasks, initial=0)), tuple(accumulate(iterations, initial=0)))
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Run:
     """A complete run of `program`; times in ps, arrays laid out as `layout` says.
@@ -44,6 +47,13 @@ class Run:
     start_ps: IntArray
     end_ps: IntArray
     iteration_end_ps: IntArray
+
+    def _facts(self) -> dict[str, object]:
+        return {
+            "makespan_ps": self.makespan_ps,
+            "tasks": self.start_ps.size,
+            "actors": len(self.program.actors),
+        }
 
     def tasks(self, actor: int, verb: int) -> tuple[IntArray, IntArray]:
         """Start and end (ps) over the iterations of `actor`, for the Hold or Use at step `verb`.

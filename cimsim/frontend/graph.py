@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from cimsim.display import brief
 from cimsim.frontend.streams import Flow, Placement
 
 _WRAPPERS = re.compile(
@@ -22,6 +23,7 @@ def clean(path: str) -> str:
     return _WRAPPERS.sub("", path)
 
 
+@brief
 @dataclass(eq=False)
 class Node:
     """One operation under construction; `sizes` are the numbers that may grow with the steps."""
@@ -57,6 +59,7 @@ class Node:
         self.gathers = self.gathers or placement.gathers
 
 
+@brief
 @dataclass(frozen=True)
 class Fact:
     """What is known of a value: who computes it, and how it may be read.

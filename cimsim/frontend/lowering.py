@@ -14,6 +14,7 @@ from math import prod
 
 from torch import nn
 
+from cimsim.display import brief
 from cimsim.errors import WorkloadError
 from cimsim.frontend.aten import REDUCTIONS, category
 from cimsim.frontend.builder import Builder, ParameterRole
@@ -26,6 +27,7 @@ from cimsim.frontend.recording import Call, Recording
 from cimsim.frontend.streams import TokenAxis
 
 
+@brief
 @dataclass(frozen=True)
 class Lowered:
     """Nodes per segment in order of execution, and the roles in which parameters were used."""

@@ -18,6 +18,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from cimsim.display import brief
+
 SHAPE_ONLY = frozenset(
     [
         "empty_like",
@@ -56,6 +58,7 @@ def _replace(data: Any, kind: type[_T], by: Callable[[_T], Any]) -> Any:
     return data
 
 
+@brief
 @dataclass(eq=False)
 class Value:
     """One version of a tensor; `live` if it depends on parameters or on activations."""
@@ -75,6 +78,7 @@ class Frame:
     leaf: bool
 
 
+@brief
 @dataclass(eq=False)
 class Call:
     """One aten call: tensors in `args` and `kwargs` are replaced by their values."""
@@ -99,6 +103,7 @@ class Call:
         return any(value.live for value in self.outputs)
 
 
+@brief
 @dataclass
 class Recording:
     """The calls of all segments (0 prefill, then decode steps) and the module calls by number."""

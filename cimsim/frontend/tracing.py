@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from cimsim.display import brief
 from cimsim.errors import WorkloadError
 from cimsim.frontend.builder import ParameterRole
 from cimsim.frontend.forward import drive
@@ -27,6 +28,7 @@ Driver = Callable[[Callable[..., Any]], object]
 """Calls the model that it is handed, once for each segment."""
 
 
+@brief
 @dataclass(frozen=True)
 class Traced:
     """The phases, and the roles in which they use the parameters."""

@@ -37,3 +37,7 @@ __all__ = [
     "side_by_side",
     "without_errors",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

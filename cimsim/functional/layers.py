@@ -12,6 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from cimsim.display import brief
 from cimsim.errors import SpecError
 from cimsim.functional.operands import (
     F32,
@@ -36,6 +37,7 @@ Path = Literal["auto", "kernel", "torch"]
 PATHS = ("auto", "kernel", "torch")
 
 
+@brief
 @dataclass
 class Copy:
     """One programmed copy and what it was last laid out for."""

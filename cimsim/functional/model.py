@@ -12,6 +12,7 @@ from torch import nn
 
 from cimsim.coding import Coding
 from cimsim.crossbar import Grid, ReadNoiseMode, Wires
+from cimsim.display import brief
 from cimsim.errors import MappingError, SpecError
 from cimsim.frontend.adapters import unwrap
 from cimsim.functional.layers import PATHS, AnalogLayer, HalfLayer, Path
@@ -40,6 +41,7 @@ SAMPLE_VECTORS = 256
 """Vectors of a layer's input that calibration looks at, spread evenly over those given."""
 
 
+@brief
 class AnalogModel(nn.Module):
     """`model` as its chip computes it; parameters are those of the model it was made from.
 
@@ -69,6 +71,16 @@ class AnalogModel(nn.Module):
         """As the model itself."""
         return self.model(*args, **kwargs)
 
+    def _facts(self) -> dict[str, object]:
+        return {
+            "model": type(self.chip.model).__name__,
+            "draws": self.draws,
+            "t_s": self.t_s,
+            "analog": len(self.layers),
+            "digital": len(self.digital),
+            "unmapped": len(self.unmapped),
+        }
+
     @property
     def draws(self) -> int:
         """Chips evaluated side by side."""
@@ -92,6 +104,7 @@ class AnalogModel(nn.Module):
         }
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Chip:
     """Weights of `model` programmed into the tiles of `mapping`: one chip for each of `seeds`.

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from cimsim.crossbar import Crossbar, Grid, Readout, program
+from cimsim.display import brief
 from cimsim.hardware import Hardware
 from cimsim.kernels.philox import normals
 from cimsim.mvm import Mvm, adc_full_scale, row_converter
@@ -20,6 +21,7 @@ from cimsim.periphery import Dac
 F32 = npt.NDArray[np.float32]
 
 
+@brief
 @dataclass(frozen=True)
 class Recipe:
     """How every copy of a weight is cut, programmed and read."""
@@ -30,6 +32,7 @@ class Recipe:
     compensate: bool
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Ranges:
     """Converter ranges of one copy: the DAC and, by row of tiles and slice, the ADCs."""
@@ -90,6 +93,7 @@ def kernel_operands(readout: Readout, hardware: Hardware, ranges: Ranges | None)
     return replace(plain, converters=converters)
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class TorchOperands:
     """The copy as tensors: `steps_KSN` and the rest of a `Readout`, converter ranges."""

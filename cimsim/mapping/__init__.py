@@ -15,3 +15,7 @@ __all__ = [
     "Placement",
     "build_mapping",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from cimsim.display import brief
 from cimsim.errors import MappingError
 from cimsim.mapping.model import Grid, IntArray
 
@@ -49,6 +50,7 @@ def _aligned(position: int, size: int, group: int) -> int:
     return position if size <= room or room == group else position + room
 
 
+@brief
 @dataclass(frozen=True, slots=True)
 class OneBlockPerTile:
     """Every block of a weight has a unit of its own; `replicate` names weights and copies."""
@@ -74,6 +76,7 @@ class OneBlockPerTile:
         return arrangements
 
 
+@brief
 @dataclass(frozen=True, slots=True)
 class DensePacking:
     """Blocks smaller than a unit share units, a block of a unit working at a time.

@@ -15,6 +15,8 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from cimsim.display import brief
+
 IntArray = npt.NDArray[np.int64]
 WeightUnit = Literal["rram", "sram", "pmca"]
 
@@ -52,6 +54,7 @@ class Grid:
         return block * self.block_columns, min(self.columns, (block + 1) * self.block_columns)
 
 
+@brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Placement:
     """One weight on its units; arrays have the shape (replicas, row_blocks, column_blocks).
@@ -93,6 +96,7 @@ class KvStore:
         return self.heads * self.grid.blocks
 
 
+@brief
 @dataclass(frozen=True, slots=True)
 class Mapping:
     """Where everything is: `placements` by weight name, `kv` by op name.
@@ -109,6 +113,18 @@ class Mapping:
     tiles_used: int
     sram_units_used: int
     clusters: dict[str, tuple[int, int]]
+
+    def _facts(self) -> dict[str, object]:
+        return {
+            "workload": self.workload,
+            "architecture": self.architecture,
+            "adaptation": self.adaptation,
+            "mapper": self.mapper,
+            "weights": len(self.placements),
+            "tiles_used": self.tiles_used,
+            "sram_units_used": self.sram_units_used,
+            "cell_utilisation": self.cell_utilisation,
+        }
 
     @property
     def cell_utilisation(self) -> float:

@@ -15,11 +15,13 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from cimsim.display import brief
 from cimsim.errors import SpecError
 
 F32 = npt.NDArray[np.float32]
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Target:
     """Conductances that a tile is to hold, with the scales a device model may refer to.
@@ -43,6 +45,7 @@ class Target:
             raise SpecError(f"g_max_uS must be above 0 uS, got {self.g_max_uS}.")
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Cells:
     """One tile after programming; never changes, so any later time can be asked for.

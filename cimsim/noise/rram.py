@@ -14,6 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
+from cimsim.display import brief
 from cimsim.errors import SpecError
 from cimsim.noise.protocol import (
     F32,
@@ -143,6 +144,7 @@ class CmoHfox:
         return None
 
 
+@brief
 @dataclass(frozen=True)
 class Table:
     """A user's measurements: spread versus g / g_max at given times, in units of g_max.

@@ -4,3 +4,7 @@ from cimsim.schedule.build import build_plan
 from cimsim.schedule.plan import ActorInfo, Charge, Plan
 
 __all__ = ["ActorInfo", "Charge", "Plan", "build_plan"]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

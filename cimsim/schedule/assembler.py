@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from cimsim.display import brief
 from cimsim.program import Get, Hold, IntArray, ProgramBuilder, Put, Use, Verb
 from cimsim.schedule.graph import Graph, Stream, block_classes, plain
 from cimsim.schedule.kernels import Kernel
@@ -23,6 +24,7 @@ class Timed:
     units: int = 1
 
 
+@brief
 @dataclass
 class Assembler:
     """State of one scheduling run; every `stage_*` module adds its actors through it."""

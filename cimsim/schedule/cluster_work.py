@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cimsim.display import brief
 from cimsim.program import IntArray
 from cimsim.schedule.assembler import Assembler, convert
 from cimsim.schedule.edges import KernelEdge
@@ -22,6 +23,7 @@ from cimsim.units import cycles_to_ps
 from cimsim.workload import Linear, MatMul, Op, output_elements
 
 
+@brief
 @dataclass(frozen=True, slots=True, eq=False)
 class BlockTimes:
     """Times (ps) of every block, of one of its parts; one int where they are equal.
@@ -44,6 +46,7 @@ class BlockTimes:
         )
 
 
+@brief
 @dataclass(frozen=True, slots=True, eq=False)
 class ClusterWork:
     """Times of every block, the clusters at work on it in all (ps), and its bytes in and out."""
@@ -53,6 +56,7 @@ class ClusterWork:
     bytes_moved: IntArray
 
 
+@brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Demand:
     """What the work is made of: the kernel, its blocks, the data it fetches, how it is split.

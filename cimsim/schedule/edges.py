@@ -7,12 +7,14 @@ from functools import lru_cache
 
 import numpy as np
 
+from cimsim.display import brief
 from cimsim.program import IntArray
 from cimsim.schedule.graph import Graph, Stream, plain
 from cimsim.schedule.kernels import Kernel, is_whole
 from cimsim.schedule.pipelines import Pipeline
 
 
+@brief
 @dataclass(frozen=True, slots=True)
 class KernelEdge:
     """Tokens from one kernel to another.

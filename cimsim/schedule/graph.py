@@ -12,11 +12,13 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from cimsim.display import brief
 from cimsim.errors import WorkloadError
 from cimsim.program import IntArray
 from cimsim.workload import MatMul, Op, Workload
 
 
+@brief
 @dataclass(frozen=True, slots=True)
 class Node:
     """One op; `ops[p]` is its form in phase p, absent where the phase lacks it."""
@@ -30,6 +32,7 @@ class Node:
         return self.ops[min(self.ops)]
 
 
+@brief
 @dataclass(frozen=True, slots=True)
 class Edge:
     """Data from `producer` to `consumer` in some phases; `stationary` is a matmul's K or V."""
@@ -40,6 +43,7 @@ class Edge:
     phases: tuple[int, ...]
 
 
+@brief
 @dataclass(frozen=True, slots=True)
 class Graph:
     """Nodes in an order that every phase's data flow respects, and their edges."""
@@ -117,6 +121,7 @@ def _order(ops: dict[str, dict[int, Op]], edges: tuple[Edge, ...]) -> list[str]:
     return order
 
 
+@brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Stream:
     """The iterations of an actor: blocks of consecutive tokens, step by step, phase by phase.

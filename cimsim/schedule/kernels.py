@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from cimsim.display import brief
 from cimsim.mapping import Mapping
 from cimsim.schedule.graph import Graph, Node
 from cimsim.spec import Architecture
@@ -28,6 +29,7 @@ from cimsim.workload import (
 KernelUnit = Literal["rram", "sram", "kv", "pmca", "dram"]
 
 
+@brief
 @dataclass(frozen=True, slots=True)
 class Kernel:
     """Ops that one unit runs together; data leaves only from the last.

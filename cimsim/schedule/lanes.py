@@ -8,12 +8,14 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from cimsim.display import brief
 from cimsim.program import IntArray
 from cimsim.schedule.graph import Stream, plain
 from cimsim.schedule.kernels import Kernel
 from cimsim.schedule.work import most_parts
 
 
+@brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Lane:
     """One cluster's share of a stream: `picked` blocks, as a stream and as 0/1 counts."""
@@ -23,6 +25,7 @@ class Lane:
     mask: int | IntArray
 
 
+@brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Lanes:
     """All lanes of a kernel, and on how many of them each block is worked on (`parts`)."""

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from cimsim.costs import lora_jobs, lora_tcdm_bytes
 from cimsim.costs.sram import product_ps
 from cimsim.costs.tile import integrate_ps, load_ps, send_ps
+from cimsim.display import brief
 from cimsim.errors import CapacityError
 from cimsim.schedule.kernels import Kernel
 from cimsim.schedule.work import dma_ps, product_cycles
@@ -75,6 +76,7 @@ def adapter_of(kernel: Kernel) -> Adapter | None:
     return Adapter(first.in_features, second.out_features, first.out_features, vectors)
 
 
+@brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Pair:
     """An adapter with its layer's tiles and clusters.

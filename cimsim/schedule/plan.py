@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from cimsim.display import brief
 from cimsim.program import IntArray, Program
 
 
+@brief
 @dataclass(frozen=True, slots=True)
 class Charge:
     """Dynamic energy (J) of one component of one kernel, one entry a phase."""
@@ -17,6 +19,7 @@ class Charge:
     energy_J: tuple[float, ...]
 
 
+@brief
 @dataclass(frozen=True, slots=True, eq=False)
 class ActorInfo:
     """What an actor stands for.
@@ -41,6 +44,7 @@ class Activation:
     bytes_per_token: float
 
 
+@brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Plan:
     """A scheduled workload: program, meaning and energy.

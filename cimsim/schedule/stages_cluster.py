@@ -21,6 +21,7 @@ import numpy as np
 
 from cimsim.costs.memory import access_energy_J, access_ps
 from cimsim.costs.tile import link_energy_J
+from cimsim.display import brief
 from cimsim.program import Get, Put, Use
 from cimsim.schedule.assembler import Assembler, Timed, convert
 from cimsim.schedule.cluster_work import (
@@ -80,6 +81,7 @@ def _two_blocks(assembler: Assembler, kernel: Kernel, block: int, fetched: list[
     return math.ceil(2 * block * per_token * value_bytes)
 
 
+@brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Ports:
     """Tokens a cluster kernel takes and gives: `inputs` before DMA, `late` from its own tile."""

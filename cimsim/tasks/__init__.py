@@ -32,3 +32,7 @@ __all__ = [
     "load_model",
     "load_task",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
+from cimsim.display import brief
 from cimsim.functional import by_draw, side_by_side
 from cimsim.tasks.batching import pad
 from cimsim.tasks.classification import to_device_of
@@ -25,6 +26,7 @@ from cimsim.tasks.task import Example, Metric
 Tokens = tuple[int, ...]
 
 
+@brief
 @dataclass(frozen=True)
 class Choice:
     """One sequence a choice: the prompt with that answer; accuracy in percent.
@@ -59,6 +61,7 @@ class Choice:
         return percent(values)
 
 
+@brief
 @dataclass(frozen=True)
 class LanguageModelling:
     """One window of text an example; perplexity, over all tokens of all windows alike."""

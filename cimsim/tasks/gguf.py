@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cimsim.display import brief
 from cimsim.errors import TaskError
 
 F32 = npt.NDArray[np.float32]
@@ -35,6 +36,7 @@ _FORMATS: dict[int, tuple[np.dtype[Any], int]] = {
 """Tensor type number to the layout of a block and the values in it."""
 
 
+@brief
 @dataclass(frozen=True)
 class Gguf:
     """What a file holds: metadata by key, and tensors by name, outermost axis first."""

@@ -11,6 +11,7 @@ from torch import nn
 from transformers import BertConfig, PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
+from cimsim.display import brief
 from cimsim.errors import TaskError
 from cimsim.tasks.archives import unpack
 from cimsim.tasks.classifier import SentenceClassifier
@@ -23,6 +24,7 @@ HALORA_TARGETS = ("q_proj", "k_proj", "v_proj", "up_proj", "down_proj")
 """Layers that HaLoRA adapts in a Llama (arXiv 2502.19747); gate and output projection are not."""
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class TaskModel:
     """A digital model in evaluation mode, without adapter, and what belongs to it.

@@ -17,6 +17,7 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 
+from cimsim.display import brief
 from cimsim.errors import TaskError
 from cimsim.tasks.corpora import SPLIT_SEED, Labelled, Question, Split
 
@@ -30,6 +31,7 @@ _FIELDS: dict[Form, tuple[str, ...]] = {
 }
 
 
+@brief
 @dataclass(frozen=True)
 class Records:
     """What a file holds: its form, and its examples by split."""

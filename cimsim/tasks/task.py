@@ -12,9 +12,12 @@ from typing import Literal, Protocol
 import torch
 from torch import nn
 
+from cimsim.display import brief
+
 Metric = Literal["accuracy", "perplexity"]
 
 
+@brief
 @dataclass(frozen=True)
 class Example:
     """One question: a token sequence, or one for each choice, and the number of the right answer.

@@ -59,3 +59,7 @@ __all__ = [
     "train",
     "with_options",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -14,6 +14,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
+from cimsim.display import brief
 from cimsim.errors import TaskError
 from cimsim.files import write_bytes
 
@@ -21,6 +22,7 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 """What AdamW keeps for a parameter."""
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class State:
     """Steps done, their losses, and the teacher's scores if there is a teacher."""

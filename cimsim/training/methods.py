@@ -11,11 +11,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from cimsim.display import brief
 from cimsim.errors import TaskError
 from cimsim.noise import Gaussian
 from cimsim.training.parts import Distillation, Injection, LoraShape, Penalty, Recipe
 
 
+@brief
 @dataclass(frozen=True)
 class Method:
     """How a model is trained; without `lora` all its weights are, and the result is a model."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from cimsim.display import brief
 from cimsim.errors import TaskError
 from cimsim.frontend.adapters import unwrap
 from cimsim.functional import AnalogModel, Redraw, hardware_of, program_chip
@@ -39,6 +40,7 @@ def at_level(noise: Device, level: int) -> Device:
     )  # fmt: skip
 
 
+@brief
 @dataclass
 class NoisyModel:
     """`model` on the chip of `mapping`, sharing its parameters, noise as `injection` says.

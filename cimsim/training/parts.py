@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
+from cimsim.display import brief
 from cimsim.errors import TaskError
 from cimsim.noise import Device, Gaussian
 
@@ -37,6 +38,7 @@ def check_choice(name: str, value: object, known: tuple[str, ...]) -> None:
         raise TaskError(f"{name} is one of {', '.join(known)}, got {value!r}.")
 
 
+@brief
 @dataclass(frozen=True)
 class Recipe:
     """How often the data is seen and how far each step goes; the optimiser is AdamW.
@@ -73,6 +75,7 @@ class Recipe:
         return self.learning_rate * (steps - step) / (steps - warmup)
 
 
+@brief
 @dataclass(frozen=True)
 class LoraShape:
     """Rank and place of the adapter.
@@ -95,6 +98,7 @@ class LoraShape:
             raise TaskError("targets names no module to adapt; leave it out for the model's own.")
 
 
+@brief
 @dataclass(frozen=True)
 class Injection:
     """Training on noisy tiles.
@@ -148,6 +152,7 @@ class Penalty:
         check_choice("reduction", self.reduction, ("sum", "mean"))
 
 
+@brief
 @dataclass(frozen=True)
 class Distillation:
     """Learn from the scores of the exact digital model as the training begins.

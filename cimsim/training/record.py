@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cimsim.display import brief
 from cimsim.errors import TaskError
 from cimsim.files import load_json, write_text
 from cimsim.tasks.task import Example
@@ -30,6 +31,7 @@ def versions() -> dict[str, str]:
     return {"cimsim": VERSION} | {name: version(name) for name in ("torch", "transformers", "peft")}
 
 
+@brief
 @dataclass(frozen=True)
 class Record:
     """All that a training depended on, by value or by digest.

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from cimsim.crossbar_sweep import device_named
+from cimsim.display import brief
 from cimsim.errors import SpecError, TaskError
 from cimsim.noise import Gaussian, device_from_json, device_to_json
 from cimsim.training.methods import METHODS, Method
@@ -35,6 +36,7 @@ def _names(text: str) -> tuple[str, ...]:
     return tuple(filter(None, text.split("+")))
 
 
+@brief
 @dataclass(frozen=True)
 class Option:
     """A field of a part that text can set: how it is read, and what to call that."""

@@ -15,6 +15,7 @@ import peft
 import torch
 from torch import nn
 
+from cimsim.display import brief
 from cimsim.errors import SpecError, TaskError
 from cimsim.mapping import Mapping
 from cimsim.spec import Architecture
@@ -58,6 +59,7 @@ class Step:
 Progress = Callable[[Step], None]
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Trained:
     """The model as trained, digital and in evaluation mode; the loss of every step.

@@ -24,3 +24,7 @@ __all__ = ["GROUPS", "Row", "rows"]
 def rows(groups: tuple[str, ...] = ()) -> list[Row]:
     """Rows of the groups named, or of all; raises KeyError for an unknown group."""
     return [row for name in (groups or tuple(GROUPS)) for row in import_module(GROUPS[name]).rows()]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from cimsim.costs.area import area_mm2, leakage_W
 from cimsim.costs.memory import access_energy_J
 from cimsim.costs.tile import convert_ps, integrate_ps, link_energy_J, mvm_energy_J
+from cimsim.display import brief
 from cimsim.spec import Architecture, CrossbarTiles, load_architecture
 from cimsim.units import ps_to_seconds
 from cimsim.validation.row import Row
@@ -31,6 +32,7 @@ MVM, CHIP = 0.05, 0.25
 """Tolerances: one MVM; totals of a chip whose control and vector units are not in the model."""
 
 
+@brief
 @dataclass(frozen=True, slots=True)
 class Full:
     """All tiles of a machine busy with full vectors."""

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cimsim.display import brief
 
+
+@brief
 @dataclass(frozen=True, slots=True)
 class Row:
     """`published` and `simulated` in `unit`; `fitted` says whether a constant behind the simulated

@@ -30,3 +30,7 @@ __all__ = [
     "option_names",
     "parse_pipeline",
 ]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

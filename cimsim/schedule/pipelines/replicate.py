@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from cimsim.display import brief
 from cimsim.mapping import Grid, Mapper
 from cimsim.mapping.mappers import Arrangement
 from cimsim.schedule.kernels import Kernel
@@ -14,6 +15,7 @@ from cimsim.spec import Architecture
 from cimsim.workload import Linear, Workload
 
 
+@brief
 @dataclass(frozen=True, slots=True)
 class CopyingMapper:
     """`mapper` with at least `copies` of the weights named."""
