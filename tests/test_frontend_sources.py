@@ -61,13 +61,20 @@ def test_weights_beside_the_configuration_are_not_opened(tmp_path):
         trace_model(tmp_path / "pytorch_model.bin", prefill=8)
 
 
+def test_code_beside_a_known_model_is_not_run(tmp_path):
+    """As published, many configurations name the files that transformers has taken over."""
+    (tmp_path / "evil.py").write_text("raise SystemExit")
+    plain = trace_model(write_config(tmp_path), prefill=8)
+    auto = {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}
+    assert trace_model(write_config(tmp_path, auto_map=auto), prefill=8).phases == plain.phases
+
+
 @pytest.mark.parametrize(("text", "changes", "message"), [
     ("{", {}, r"config\.json: line 1, column 2: the model configuration file is not valid JSON"),
     ("[]", {}, r"config\.json: no model_type in it, so it is no transformers configuration\.$"),
-    (None, {"auto_map": {"AutoModel": "evil.Model"}},
-     r"config\.json: auto_map asks for code from the model's author, which is never run\."),
-    (None, {"vision": [{"auto_map": {}}]}, r"auto_map asks for code"),
     (None, {"model_type": "unheard-of"}, r"model_type 'unheard-of' is not known to transformers"),
+    (None, {"model_type": "evil", "auto_map": {"AutoModel": "evil.Model"}}, r"'evil' is not known "
+     r"to transformers [0-9.]+ and code from the model's author \(auto_map\) is never run\."),
     (None, {"architectures": None}, r"^the llama configuration names no architecture, so the head"),
     (None, {"architectures": ["os"]}, r"asks for the architecture 'os', which transformers 5"),
     (None, {"architectures": ["EvilModel"]}, r"asks for the architecture 'EvilModel', which"),

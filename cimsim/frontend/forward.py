@@ -15,8 +15,19 @@ CACHE_NAMES = ("cache", "past_key_values")
 """What forward passes call the KV cache, in the order of preference: transformers renamed it."""
 
 
-def _zeros(*shape: int, dtype: torch.dtype = torch.long) -> torch.Tensor:
-    return torch.zeros(shape, dtype=dtype, device="meta")
+Numbers = dict[int, torch.Tensor]
+"""The numbers of tensors on the meta device, by identity."""
+
+
+def _ids(model: PreTrainedModel, tokens: int, numbers: Numbers) -> torch.Tensor:
+    """One sequence of `tokens` plain tokens, neither padding nor marks, noted in `numbers`."""
+    config = model.config.get_text_config()
+    named = (getattr(config, f"{name}_token_id", None) for name in ("pad", "bos", "eos", "sep"))
+    marks = {i for given in named for i in (given if isinstance(given, list) else [given])}
+    plain = next(i for i in range(len(marks) + 1) if i not in marks)
+    ids = torch.zeros((1, tokens), dtype=torch.long, device="meta")
+    numbers[id(ids)] = torch.full((1, tokens), plain)
+    return ids
 
 
 def takes_images(model: PreTrainedModel) -> bool:
@@ -31,8 +42,7 @@ def has_decoder(model: PreTrainedModel) -> bool:
 
 
 def check_lengths(model: PreTrainedModel, prefill: int, decode: int) -> None:
-    """Raises WorkloadError for token counts that the model cannot process."""
-    config = model.config.get_text_config()
+    """Raises WorkloadError for token counts that no model, or no model of its kind, processes."""
     if prefill < 1 or decode < 0:
         raise WorkloadError(
             f"prefill {prefill} and decode {decode} were asked; a prompt has at least 1 token "
@@ -43,7 +53,14 @@ def check_lengths(model: PreTrainedModel, prefill: int, decode: int) -> None:
             f"decode {decode} was asked, but {type(model).__name__} generates no tokens. Set "
             "decode to 0 or trace a causal or sequence-to-sequence model."
         )
+
+
+def check_limit(model: PreTrainedModel, prefill: int, decode: int) -> None:
+    """Raises WorkloadError for more tokens than the configuration allows; ALiBi has no limit."""
+    config = model.config.get_text_config()
     limit = getattr(config, "max_position_embeddings", None)
+    if getattr(config, "alibi", False):
+        return
     total = max(prefill, 1 + decode) if has_decoder(model) else prefill + decode
     if limit is not None and total > limit:
         raise WorkloadError(
@@ -53,13 +70,20 @@ def check_lengths(model: PreTrainedModel, prefill: int, decode: int) -> None:
 
 
 def drive(
-    model: PreTrainedModel, run: Callable[..., Any], prefill: int, steps: int, ahead: int = 0
+    model: PreTrainedModel,
+    run: Callable[..., Any],
+    prefill: int,
+    steps: int,
+    ahead: int = 0,
+    numbers: Numbers | None = None,
 ) -> None:
     """Call `run` with the keyword arguments of the prefill and then of `steps` decode steps.
 
     A model that generates computes only the last token's logits. `ahead` puts that many more
-    tokens into the first pass, so the steps are those that come `ahead` steps later.
+    tokens into the first pass, so the steps are those that come `ahead` steps later. The token
+    ids are noted in `numbers`.
     """
+    numbers = {} if numbers is None else numbers
     known = inspect.signature(model.forward).parameters
     common: dict[str, Any] = {}
     if model.can_generate():
@@ -68,14 +92,14 @@ def drive(
             for key, value in (("use_cache", True), ("logits_to_keep", 1))
             if key in known
         }
-    output = run(**common, **_first_inputs(model, prefill, ahead))
+    output = run(**common, **_first_inputs(model, prefill, ahead, numbers))
     for _ in range(steps):
         inputs = {_cache_name(model, known): _cache_of(model, output)}
         if has_decoder(model):
             inputs["encoder_outputs"] = (output.encoder_last_hidden_state,)
-            inputs["decoder_input_ids"] = _zeros(1, 1)
+            inputs["decoder_input_ids"] = _ids(model, 1, numbers)
         else:
-            inputs["input_ids"] = _zeros(1, 1)
+            inputs["input_ids"] = _ids(model, 1, numbers)
         output = run(**common, **inputs)
 
 
@@ -99,17 +123,29 @@ def _cache_of(model: PreTrainedModel, output: Mapping[str, Any]) -> Any:
     )
 
 
-def _first_inputs(model: PreTrainedModel, prefill: int, ahead: int) -> dict[str, Any]:
-    config = model.config
+def _first_inputs(
+    model: PreTrainedModel, prefill: int, ahead: int, numbers: Numbers
+) -> dict[str, Any]:
     if takes_images(model):
-        size = config.image_size
-        height, width = (size, size) if isinstance(size, int) else size
-        return {"pixel_values": _zeros(1, config.num_channels, height, width, dtype=torch.float32)}
+        return {"pixel_values": _image(model)}
     if model.main_input_name != "input_ids":
         raise WorkloadError(
             f"{type(model).__name__} reads {model.main_input_name!r}; only token ids and pixels "
             "are made up here. Use trace_module with example inputs."
         )
     if has_decoder(model):
-        return {"input_ids": _zeros(1, prefill), "decoder_input_ids": _zeros(1, 1 + ahead)}
-    return {"input_ids": _zeros(1, prefill + ahead)}
+        start = _ids(model, 1 + ahead, numbers)
+        return {"input_ids": _ids(model, prefill, numbers), "decoder_input_ids": start}
+    return {"input_ids": _ids(model, prefill + ahead, numbers)}
+
+
+def _image(model: PreTrainedModel) -> torch.Tensor:
+    config = model.config
+    size = getattr(config, "image_size", None)
+    if not size:
+        raise WorkloadError(
+            f"{type(model).__name__} reads images, but its configuration says not how large they "
+            'are. Add image_size to config.json, such as "image_size": 224.'
+        )
+    height, width = (size, size) if isinstance(size, int) else size
+    return torch.zeros((1, config.num_channels, height, width), device="meta")

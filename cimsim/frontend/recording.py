@@ -112,11 +112,28 @@ class Recording:
     frames: list[Frame] = field(default_factory=list)
 
 
-class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Dispatch mode that fills `recording`; `real` maps tensor identities to their numbers."""
+def _picked(source: Value, shape: torch.Size) -> torch.Tensor | None:
+    """What unknown indices pick from `source`: known where all of its numbers are equal."""
+    numbers = source.shadow
+    if numbers is None or numbers.numel() == 0 or bool((numbers != numbers.reshape(-1)[0]).any()):
+        return None
+    return numbers.reshape(-1)[:1].expand(shape).clone()
 
-    def __init__(self, model: nn.Module, real: Mapping[int, torch.Tensor] | None = None) -> None:
+
+class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Dispatch mode that fills `recording`; `real` maps tensor identities to their numbers.
+
+    Numbers of more than `most` values are not followed.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        real: Mapping[int, torch.Tensor] | None = None,
+        most: int | None = None,
+    ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._most = most
         self.recording = Recording(frames=[Frame(0, "", True)])
         self.segment = -1
         self._real = real
@@ -147,6 +164,8 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _declare(self, tensor: torch.Tensor, *, live: bool) -> None:
         """Announce a tensor that no recorded call produces, with its real numbers if known."""
         known = None if self._real is None else self._real.get(id(tensor))
+        if self._real is not None and not tensor.is_meta:
+            known = tensor
         shadow = None if known is None else known.detach().clone()
         self._bind(tensor, Value(tuple(tensor.shape), live, shadow=shadow))
 
@@ -207,7 +226,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         seen_kwargs = {k: _replace(v, torch.Tensor, self._value) for k, v in kwargs.items()}
         sources = list(_leaves((seen_args, *seen_kwargs.values()), Value))
         live = op not in SHAPE_ONLY and any(value.live for value in sources)
-        shadows = self._shadow(func, op, seen_args, seen_kwargs, sources, len(tensors))
+        shadows: list[torch.Tensor | None] = [None] * len(tensors)
+        if self._most is None or all(tensor.numel() <= self._most for tensor in tensors):
+            shadows = self._shadow(func, op, seen_args, seen_kwargs, sources, len(tensors))
+            if op == "index" and shadows == [None]:
+                shadows = [_picked(sources[0], tensors[0].shape)]
         values = tuple(
             Value(tuple(tensor.shape), live, shadow=shadow)
             for tensor, shadow in zip(tensors, shadows, strict=True)

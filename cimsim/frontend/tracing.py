@@ -14,15 +14,19 @@ from transformers import PreTrainedModel
 from cimsim.display import brief
 from cimsim.errors import WorkloadError
 from cimsim.frontend.builder import ParameterRole
-from cimsim.frontend.forward import drive
+from cimsim.frontend.forward import check_limit, drive, has_decoder
 from cimsim.frontend.lowering import lower
 from cimsim.frontend.phases import decode_phase, prefill_phase, stream_length
+from cimsim.frontend.positions import check_positions
 from cimsim.frontend.recording import Recorder, Recording
 from cimsim.frontend.streams import TokenAxis
 from cimsim.workload import Phase
 
 PROBE_PRIMES = tuple(n for n in range(131, 4, -1) if all(n % d for d in range(2, n)))
 """Lengths of the probe prompt: enough to choose from, short enough to be quick."""
+
+SHORT = 1 << 12
+"""Numbers of at most so many values are followed where passes run at their own lengths."""
 
 Driver = Callable[[Callable[..., Any]], object]
 """Calls the model that it is handed, once for each segment."""
@@ -38,14 +42,18 @@ class Traced:
 
 
 def record(
-    model: nn.Module, driver: Driver, real: Mapping[int, torch.Tensor] | None = None
+    model: nn.Module,
+    driver: Driver,
+    real: Mapping[int, torch.Tensor] | None = None,
+    most: int | None = None,
 ) -> Recording:
     """Everything that `model` computes while `driver` calls it, one segment a call.
 
-    Raises WorkloadError, naming the module, if the forward pass fails on the meta device. What
-    the model warns of is its author's business and goes unheard.
+    `real` and `most` are those of `Recorder`. Raises WorkloadError, naming the module, if the
+    forward pass fails on the meta device. What the model warns of is its author's business and
+    goes unheard.
     """
-    recorder = Recorder(model, real)
+    recorder = Recorder(model, real, most)
 
     def run(*args: Any, **kwargs: Any) -> Any:
         recorder.begin((args, kwargs))
@@ -80,22 +88,56 @@ def trace_text(
     model: PreTrainedModel, prefill: int, decode: int, buffers: Mapping[int, torch.Tensor]
 ) -> Traced:
     """Prefill and decode of a model that reads token ids; `buffers` holds their real numbers."""
+    prime = probe_length(model)
+    numbers = dict(buffers)
+    probing = record(model, lambda run: drive(model, run, prime, 0, 0, numbers), numbers)
+    _check_positions(model, probing, prime, prefill, decode, numbers)
+    (probe,) = lower(model, probing, TokenAxis(prime)).segments
     steps = min(decode, 2)
-    recording = record(model, lambda run: drive(model, run, prefill, steps))
+    recording = _long(model, prefill, steps, 0, buffers)
     lowered = lower(model, recording, TokenAxis(0))
     first, *later = lowered.segments
-    prime = probe_length(model)
-    probing = record(model, lambda run: drive(model, run, prime, 0), buffers)
-    (probe,) = lower(model, probing, TokenAxis(prime)).segments
     phases = []
     if decode:
         last = later[-1]
         if decode > 2:
-            late = record(model, lambda run: drive(model, run, prefill, 1, ahead=decode - 1))
+            late = _long(model, prefill, 1, decode - 1, buffers)
             last = lower(model, late, TokenAxis(0)).segments[1]
         phases.append(decode_phase(later, last, probe, decode))
     phases.insert(0, prefill_phase(first, probe, prefill))
     return Traced(tuple(phases), lowered.roles)
+
+
+def _long(
+    model: PreTrainedModel,
+    prefill: int,
+    steps: int,
+    ahead: int,
+    buffers: Mapping[int, torch.Tensor],
+) -> Recording:
+    """The passes at their own lengths, where only short numbers are followed (no masks)."""
+    numbers = dict(buffers)
+    return record(
+        model, lambda run: drive(model, run, prefill, steps, ahead, numbers), numbers, SHORT
+    )
+
+
+def _check_positions(
+    model: PreTrainedModel,
+    probing: Recording,
+    prime: int,
+    prefill: int,
+    decode: int,
+    numbers: dict[int, torch.Tensor],
+) -> None:
+    """Raises WorkloadError if a table or the configuration has positions for fewer tokens."""
+    if has_decoder(model):
+        check_positions(model, probing, {prime: prefill})
+        looking = record(model, lambda run: drive(model, run, 5, 0, 2, numbers), numbers)
+        check_positions(model, looking, {3: 1 + decode})
+    else:
+        check_positions(model, probing, {prime: prefill + decode})
+    check_limit(model, prefill, decode)
 
 
 def probe_length(model: PreTrainedModel) -> int:
