@@ -63,3 +63,9 @@ class SimulationError(CimsimError):
 
 class TaskError(CimsimError):
     """A task's model, data or adapter that is missing or does not fit."""
+
+
+class WorkerError(TaskError):
+    """A process that worked for this one and died; the input may be right."""
+
+    exit_code = 1

@@ -17,7 +17,7 @@ PACKAGE = small.ROOT / "cimsim"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS: dict[int, set[str]] = {
-    0: {"units", "errors", "version", "display", "arguments"},
+    0: {"units", "errors", "version", "display", "arguments", "workers"},
     1: {"files", "jit", "spec", "workload", "changes", "lengths"},
     2: {"adaptation", "mapping", "costs", "report"},
     3: {"accounting", "program", "schedule", "reprogramming", "layer_bench"},
