@@ -6,7 +6,7 @@ Signal-to-noise ratios are of powers, 10 log10(sum y^2 / sum e^2), in dB.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +20,7 @@ from cimsim.errors import SpecError
 from cimsim.functional.layers import AnalogLayer
 from cimsim.functional.mode import in_evaluation
 from cimsim.functional.model import AnalogModel, Samples
+from cimsim.functional.padding import Padding
 from cimsim.functional.sites import find_sites
 
 KEPT_VECTORS = 256
@@ -77,12 +78,14 @@ def diagnose(model: nn.Module, converted: AnalogModel, inputs: Samples) -> tuple
             "with one seed."
         )
     seen = {name: _Seen() for name in converted.layers}
-    with _hooks(_digital_hooks(model, seen)):
-        _call(model, inputs)
+    args, kwargs = ((), inputs) if isinstance(inputs, Mapping) else (inputs, {})
+    padding = Padding.of(model, args, kwargs)
+    with _hooks(_digital_hooks(model, seen, padding)):
+        _call(model, args, kwargs)
     order: list[str] = []
     converted.restart()
     with _hooks(_analog_hooks(converted, seen, order)):
-        _call(converted, inputs)
+        _call(converted, args, kwargs)
     if idle := sorted(set(seen) - set(order)):
         raise SpecError(f"the inputs never reach {', '.join(idle)}; give inputs that do.")
     found = tuple(_summary(name, converted.layers[name], seen[name]) for name in order)
@@ -90,9 +93,9 @@ def diagnose(model: nn.Module, converted: AnalogModel, inputs: Samples) -> tuple
     return found
 
 
-def _call(model: nn.Module, inputs: Samples) -> None:
+def _call(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
     with in_evaluation(model):
-        model(**inputs) if isinstance(inputs, Mapping) else model(*inputs)
+        model(*args, **kwargs)
 
 
 @contextmanager
@@ -104,22 +107,31 @@ def _hooks(handles: list[Any]) -> Iterator[None]:
             handle.remove()
 
 
-def _vectors(y: torch.Tensor, layer: nn.Module) -> torch.Tensor:
+def _vectors(
+    name: str, y: torch.Tensor, layer: nn.Module, padding: Padding | None
+) -> torch.Tensor:  # fmt: skip
+    """The first vectors that are no padding, float64."""
     if isinstance(layer, nn.Conv2d) or y.dim() == 4:
         y = y.flatten(2).transpose(1, 2)
-    return y.reshape(-1, y.shape[-1])[:KEPT_VECTORS].to(torch.float64)
+    tokens = None if padding is None else padding.tokens(name, y)
+    flat = y.reshape(-1, y.shape[-1])
+    return (flat if tokens is None else flat[tokens])[:KEPT_VECTORS].to(torch.float64)
 
 
-def _digital_hooks(model: nn.Module, seen: dict[str, _Seen]) -> list[Any]:
-    def keep(state: _Seen) -> Any:
+def _digital_hooks(
+    model: nn.Module, seen: dict[str, _Seen], padding: Padding | None
+) -> list[Any]:  # fmt: skip
+    def keep(name: str, state: _Seen) -> Any:
         def hook(module: nn.Module, args: Any, output: torch.Tensor) -> None:
             if state.digital is None:
-                state.digital = _vectors(output.detach(), module).to(torch.float32)
+                state.digital = _vectors(name, output.detach(), module, padding).float()
 
         return hook
 
     sites = find_sites(model)
-    return [sites[name].layer.register_forward_hook(keep(state)) for name, state in seen.items()]
+    return [
+        sites[name].layer.register_forward_hook(keep(name, state)) for name, state in seen.items()
+    ]
 
 
 def _analog_hooks(
@@ -127,16 +139,16 @@ def _analog_hooks(
 ) -> list[Any]:  # fmt: skip
     def compare(name: str, layer: AnalogLayer, state: _Seen) -> Any:
         def hook(module: nn.Module, args: Any, output: torch.Tensor) -> None:
-            everything = layer.rows_of(args[0]).reshape(-1, layer.in_features)
-            rows = everything[:KEPT_VECTORS]
+            rows = layer.tokens_of(args[0])
+            state.inputs += rows.numel()
+            rows = rows[:KEPT_VECTORS]
             exact = layer.weight_KN().detach().to(torch.float64)
             off = torch.from_numpy(layer.cells_as_weight()).to(exact) - exact
             wanted, caused = (rows.to(torch.float64) @ matrix for matrix in (exact, off))
-            state.inputs += everything.numel()
             state.cells += float(caused.square().sum())
             if layer.bias is not None:
                 wanted = wanted + layer.bias.detach().to(torch.float64)
-            got = _vectors(output, module)
+            got = _vectors(name, output, module, layer.padding)
             _add(state, wanted, got)
             if name not in order:
                 order.append(name)

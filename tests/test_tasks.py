@@ -116,7 +116,7 @@ class Uniform(nn.Module):
         super().__init__()
         self.vocabulary, self.value, self.seen = vocabulary, value, []
 
-    def forward(self, input_ids, logits_to_keep, use_cache):
+    def forward(self, input_ids, logits_to_keep, use_cache, attention_mask=None):
         assert use_cache is False
         self.seen.append((tuple(input_ids.shape), logits_to_keep.tolist()))
         shape = (len(input_ids), len(logits_to_keep), self.vocabulary)
@@ -145,6 +145,26 @@ def test_logits_are_computed_where_they_count_and_equal_inputs_once():
     model = Uniform(96)
     assert scores(QUESTIONS, model, yes_no).shape == (1, 2, 2)
     assert model.seen == [((2, 6), [3, 4, 5])]
+
+
+class Maskless(nn.Module):
+    """A causal model that takes no mask; `seen` keeps the shapes of its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.seen = CAUSAL.module, []
+
+    def forward(self, input_ids, logits_to_keep, use_cache):
+        self.seen.append(tuple(input_ids.shape))
+        return self.inner(input_ids, logits_to_keep=logits_to_keep, use_cache=use_cache)
+
+
+@pytest.mark.parametrize("task", [QUESTIONS, WINDOWS], ids=["questions", "windows"])
+def test_a_model_without_a_mask_is_given_no_padding(task):
+    plain = Maskless()
+    assert torch.allclose(scores(task, plain), scores(task, CAUSAL), atol=1e-5)
+    lengths = {len(s) - 1 for e in task.test for s in e.sequences}
+    assert sorted(width for _, width in plain.seen) == sorted(lengths)
 
 
 def test_examples_may_have_different_numbers_of_choices():

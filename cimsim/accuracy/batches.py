@@ -18,7 +18,7 @@ from cimsim.tasks.task import Example, Task
 
 TOKENS = 2048
 """Tokens a batch holds at most, unless one example has more: bounds the logits of a vocabulary."""
-CALIBRATION_TOKENS = 2048
+CALIBRATION_TOKENS = 1024
 """Tokens that converter ranges are calibrated on."""
 
 
@@ -48,10 +48,9 @@ def pass_over(
 
 
 def evenly(examples: Sequence[Example], tokens: int = CALIBRATION_TOKENS) -> list[Example]:
-    """Examples spread over all of `examples` that hold about `tokens` tokens when padded."""
+    """Examples spread over all of `examples` that hold about `tokens` tokens, padding left out."""
     if not examples:
         return []
-    length = max(longest(e) for e in examples)
-    choices = max(len(e.sequences) for e in examples)
-    count = min(len(examples), max(1, tokens // (length * choices)))
+    held = sum(len(sequence) for example in examples for sequence in example.sequences)
+    count = min(len(examples), max(1, tokens * len(examples) // max(1, held)))
     return [examples[index * len(examples) // count] for index in range(count)]

@@ -28,6 +28,7 @@ from cimsim.functional.operands import (
     seed_for,
     torch_operands,
 )
+from cimsim.functional.padding import Padding
 from cimsim.functional.product import Counts, multiply
 from cimsim.functional.sites import Layer
 from cimsim.functional.training import Redraw, can_draw, exact_device, with_fresh_noise
@@ -62,7 +63,8 @@ class AnalogLayer(nn.Module):
     It shares weight and bias with the layer that it replaces. Inputs [draws x ..., K]: the first
     axis is cut into as many equal parts as chips are evaluated side by side. Vectors are dealt
     to the replicas of a chip in turn and numbered from the last `restart`, so that the noise of a
-    vector does not depend on how a batch was split.
+    vector does not depend on how a batch was split. Vectors that are `padding` get no number and
+    do not reach the tiles.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class AnalogLayer(nn.Module):
         self.in_features, self.out_features = recipe.grid.shape
         self.training = layer.training
         self.counts = Counts()
+        self.padding: Padding | None = None
         self._patches = _Patches.of(layer)
         self._transposed = not isinstance(layer, nn.Linear | nn.Conv2d)
         self._seeds = seeds
@@ -109,13 +112,27 @@ class AnalogLayer(nn.Module):
         rows = self.rows_of(x)
         draws = self._parts(rows)
         flat = rows.reshape(draws, -1, rows.shape[-1]).to(torch.float32)
-        out = torch.cat([self._chip(copies, flat[d]) for d, copies in enumerate(self._copies)])
-        self._vectors += flat.shape[1]
+        tokens = None if self.padding is None else self.padding.tokens(self.name, rows)
+        out = self._all(flat) if tokens is None else self._without_padding(flat, tokens)
         self._warn()
         out = out.view(*rows.shape[:-1], out.shape[-1]).to(x.dtype)
         if self.bias is not None:
             out = out + self.bias
         return out if self._patches is None else self._patches.image(out, x)
+
+    def _all(self, x_DBK: torch.Tensor) -> torch.Tensor:
+        out = torch.cat([self._chip(copies, x_DBK[d]) for d, copies in enumerate(self._copies)])
+        self._vectors += x_DBK.shape[1]
+        return out
+
+    def _without_padding(self, x_DBK: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """As `_all`, with zeros for all vectors but those numbered in `tokens`."""
+        draws, vectors, _ = x_DBK.shape
+        own = [tokens[tokens // vectors == d] - d * vectors for d in range(draws)]
+        found = [self._chip(c, x_DBK[d][own[d]]) for d, c in enumerate(self._copies)]
+        self._vectors += max(len(numbers) for numbers in own)
+        out = x_DBK.new_zeros((draws * vectors, self.out_features))
+        return out.index_copy(0, tokens, torch.cat(found))
 
     def _parts(self, rows: torch.Tensor) -> int:
         """Chips side by side; raises SpecError unless the first axis has as many equal parts."""
@@ -142,10 +159,16 @@ class AnalogLayer(nn.Module):
         """The vectors that go to the tiles, [..., K]: inputs, or patches of an image."""
         return x if self._patches is None else self._patches.rows(x)
 
-    def calibrate(self, x: torch.Tensor) -> None:
-        """Set the converter ranges of all copies from typical inputs of the layer."""
+    def tokens_of(self, x: torch.Tensor) -> torch.Tensor:
+        """The vectors [B, K] of an input that reach the tiles: no padding."""
         rows = self.rows_of(x)
-        samples = rows.detach().reshape(-1, rows.shape[-1]).to("cpu", torch.float32).numpy()
+        flat = rows.reshape(-1, rows.shape[-1])
+        tokens = None if self.padding is None else self.padding.tokens(self.name, rows)
+        return flat if tokens is None else flat[tokens]
+
+    def calibrate(self, rows_BK: torch.Tensor) -> None:
+        """Set the converter ranges of all copies from typical vectors (see `rows_of`)."""
+        samples = rows_BK.detach().to("cpu", torch.float32).numpy()
         for copy in (copy for copies in self._copies for copy in copies):
             readout = read_out(self.weight_KN(), self.recipe, copy.seed)
             copy.ranges = find_ranges(readout, self.recipe.hardware, samples)

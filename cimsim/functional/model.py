@@ -18,6 +18,7 @@ from cimsim.frontend.adapters import unwrap
 from cimsim.functional.layers import PATHS, AnalogLayer, HalfLayer, Path
 from cimsim.functional.mode import in_evaluation
 from cimsim.functional.operands import Recipe
+from cimsim.functional.padding import Padding
 from cimsim.functional.sites import (
     Site,
     Unmapped,
@@ -37,8 +38,8 @@ from cimsim.periphery import Adc, Dac
 from cimsim.spec import Architecture
 
 Samples = Sequence[Any] | Mapping[str, Any]
-SAMPLE_VECTORS = 256
-"""Vectors of a layer's input that calibration looks at, spread evenly over those given."""
+SAMPLE_VECTORS = 2048
+"""Vectors of a layer's input that calibration looks at."""
 
 
 @brief
@@ -47,7 +48,8 @@ class AnalogModel(nn.Module):
 
     `digital` names the unit of each mapped weight that is computed digitally; `unmapped` lists
     the weights that the mapping does not know, which stay exact, with the reason. In `train()`
-    every forward pass has fresh noise, in `eval()` the noise of the chip.
+    every forward pass has fresh noise, in `eval()` the noise of the chip. What an attention mask
+    leaves out as padding is not given to the tiles, whose outputs there are zero plus bias.
     """
 
     def __init__(
@@ -61,11 +63,18 @@ class AnalogModel(nn.Module):
         placed = chip.mapping.placements.items()
         self.digital = {name: p.unit for name, p in placed if name not in layers}
         self.training = model.training
-        model.register_forward_pre_hook(self._advance)
+        model.register_forward_pre_hook(self._advance, with_kwargs=True)
+        model.register_forward_hook(self._forget_padding, always_call=True)
 
-    def _advance(self, module: nn.Module, args: Any) -> None:
+    def _advance(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        padding = Padding.of(module, args, kwargs)
         for layer in self.layers.values():
             layer.advance()
+            layer.padding = padding
+
+    def _forget_padding(self, module: nn.Module, args: Any, output: Any) -> None:
+        for layer in self.layers.values():
+            layer.padding = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """As the model itself."""
@@ -132,8 +141,9 @@ class Chip:
         """The model on this chip `t_s` seconds after programming.
 
         `compensate` applies global drift compensation, one factor a tile. Calibrated converter
-        ranges come from `samples` (the positional or keyword arguments of one call of the model)
-        or are those of an earlier read-out, `ranges_of`. path: `kernel` (CPU), `torch` (any
+        ranges come from the tokens of `samples` (the positional or keyword arguments of one call
+        of the model; what their attention mask leaves out does not count) or are those of an
+        earlier read-out, `ranges_of`. path: `kernel` (CPU), `torch` (any
         device, gradients) or `auto`, by what a call needs. `redraw` says how often training sees
         new noise. Without `converters` every layer is the digital one with the weights that its
         cells hold (see `cimsim.functional.weights`): noise on weights and nothing else.
@@ -282,13 +292,15 @@ def _require_finite(name: str, site: Site) -> None:
 def _calibrate(model: nn.Module, layers: dict[str, AnalogLayer], samples: Samples) -> None:
     """Run the digital model once; every layer takes its ranges as its input passes by."""
     waiting = dict(layers)
+    args, kwargs = ((), samples) if isinstance(samples, Mapping) else (samples, {})
+    padding = Padding.of(model, args, kwargs)
     hooks = []
     for name, site in find_sites(model).items():
         if name in layers:
-            hooks.append(site.layer.register_forward_pre_hook(_taker(name, waiting)))
+            hooks.append(site.layer.register_forward_pre_hook(_taker(name, waiting, padding)))
     try:
         with in_evaluation(model):
-            model(**samples) if isinstance(samples, Mapping) else model(*samples)
+            model(*args, **kwargs)
     finally:
         for hook in hooks:
             hook.remove()
@@ -299,17 +311,26 @@ def _calibrate(model: nn.Module, layers: dict[str, AnalogLayer], samples: Sample
         )
 
 
-def _taker(name: str, waiting: dict[str, AnalogLayer]) -> Any:
+def _taker(name: str, waiting: dict[str, AnalogLayer], padding: Padding | None) -> Any:
     def take(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
         layer = waiting.pop(name, None)
-        if layer is not None:
-            layer.calibrate(_thinned(args[0], module))
+        if layer is None:
+            return
+        layer.padding = padding
+        vectors = layer.tokens_of(args[0])
+        layer.padding = None
+        if not len(vectors):
+            raise SpecError(f"{name}: the samples hold no token to calibrate its converters on.")
+        layer.calibrate(_thinned(vectors))
 
     return take
 
 
-def _thinned(x: torch.Tensor, module: nn.Module) -> torch.Tensor:
-    if isinstance(module, nn.Conv2d):
-        return x[:1]
-    flat = x.reshape(-1, x.shape[-1])
-    return flat[:: max(1, len(flat) // SAMPLE_VECTORS)][:SAMPLE_VECTORS]
+def _thinned(flat_BK: torch.Tensor) -> torch.Tensor:
+    """At most so many vectors, whose choice depends on what is in them and not on their order."""
+    if len(flat_BK) <= SAMPLE_VECTORS:
+        return flat_BK
+    places = torch.linspace(0, len(flat_BK) - 1, SAMPLE_VECTORS, dtype=torch.float64).round()
+    # Projections on one line: norms are equal behind a normalisation.
+    line = torch.arange(1.0, flat_BK.shape[1] + 1.0, device=flat_BK.device).cos()
+    return flat_BK[(flat_BK.to(torch.float32) @ line).argsort()[places.long()]]

@@ -48,7 +48,7 @@ class WeightLayer(AnalogLayer):
         """Always: nothing converts."""
         return True
 
-    def calibrate(self, x: torch.Tensor) -> None:
+    def calibrate(self, rows_BK: torch.Tensor) -> None:
         """Nothing to do."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,8 @@
 """Log-likelihoods of continuations by a causal model: choices between them, and perplexity.
 
-Sequences are filled up on the right, where a causal model does not look, and only the tokens
-before the last one are computed. The vocabulary's logits are computed from the first to the last
-position that any sequence of the batch is scored at.
+Sequences are filled up on the right, where a causal model does not look and which its mask says,
+and only the tokens before the last one are computed. The vocabulary's logits are computed from the
+first to the last position that any sequence of the batch is scored at.
 
 Shapes: D draws side by side, B examples, C choices, R rows (distinct inputs), T positions,
 V vocabulary.
@@ -10,14 +10,17 @@ V vocabulary.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from cimsim.display import brief
-from cimsim.functional import by_draw, side_by_side
+from cimsim.frontend.adapters import unwrap
+from cimsim.functional import AnalogModel, by_draw, side_by_side
 from cimsim.tasks.batching import pad
 from cimsim.tasks.classification import to_device_of
 from cimsim.tasks.measures import percent, perplexity, right
@@ -96,22 +99,24 @@ def log_likelihoods(
 ) -> torch.Tensor:
     """Summed log-likelihood in nats of what counts of every sequence, [D, sequences].
 
-    Sequences that differ in their last token alone, such as yes and no, are computed once.
+    Sequences of an example that differ in their last token alone, such as yes and no, are computed
+    once.
     """
     pairs = [
-        (sequence, start)
-        for example in examples
+        (number, sequence, start)
+        for number, example in enumerate(examples)
         for sequence, start in zip(example.sequences, example.starts, strict=True)
     ]
-    rows: dict[Tokens, int] = {}
-    for sequence, _ in pairs:
-        rows.setdefault(sequence[:-1], len(rows))
-    first = min(start for _, start in pairs) - 1
-    logits_DRTV = _logits(model, list(rows), first, draws, fill)
+    # Within an example only: what is computed must not depend on which examples share a batch.
+    rows: dict[tuple[int, Tokens], int] = {}
+    for number, sequence, _ in pairs:
+        rows.setdefault((number, sequence[:-1]), len(rows))
+    first = min(start for _, _, start in pairs) - 1
+    logits_DRTV = _logits(model, [row for _, row in rows], first, draws, fill)
     norm_DRT = logits_DRTV.logsumexp(-1)
     counted = [
-        (owner, rows[sequence[:-1]], i - 1 - first, sequence[i])
-        for owner, (sequence, start) in enumerate(pairs)
+        (owner, rows[number, sequence[:-1]], i - 1 - first, sequence[i])
+        for owner, (number, sequence, start) in enumerate(pairs)
         for i in range(start, len(sequence))
     ]
     owner, row, position, target = torch.tensor(counted, device=norm_DRT.device).T
@@ -122,9 +127,48 @@ def log_likelihoods(
 def _logits(
     model: nn.Module, rows: list[Tokens], first: int, draws: int, fill: int
 ) -> torch.Tensor:
-    """Float32 logits [D, R, T, V] at positions `first` to the last one."""
-    ids, _ = pad(rows, fill)
-    inputs = to_device_of(model, {"input_ids": ids})
+    """Float32 logits [D, R, T, V] at positions `first` to the last one; 0 in the filling."""
+    width = max(len(row) for row in rows)
+    found: torch.Tensor | None = None
+    for numbers in _together(model, rows):
+        part = _call(model, [rows[n] for n in numbers], first, draws, fill)
+        if len(numbers) == len(rows):
+            return part
+        if found is None:
+            found = part.new_zeros((draws, len(rows), width - first, part.shape[-1]))
+        filled = functional.pad(part, (0, 0, 0, width - first - part.shape[2]))
+        found = found.index_copy(1, torch.tensor(numbers, device=part.device), filled)
+    assert found is not None
+    return found
+
+
+def _together(model: nn.Module, rows: list[Tokens]) -> list[list[int]]:
+    """Rows that are computed in one call: all, or by length where no mask can tell the filling.
+
+    Most tokens first.
+    """
+    lengths: dict[int, list[int]] = {}
+    for number, row in enumerate(rows):
+        lengths.setdefault(len(row), []).append(number)
+    if len(lengths) == 1 or _takes_mask(model):
+        return [list(range(len(rows)))]
+    return [n for _, n in sorted(lengths.items(), key=lambda item: -item[0] * len(item[1]))]
+
+
+def _takes_mask(model: nn.Module) -> bool:
+    inner = unwrap(model.model if isinstance(model, AnalogModel) else model)
+    known = inspect.signature(inner.forward).parameters
+    return "attention_mask" in known or any(p.kind is p.VAR_KEYWORD for p in known.values())
+
+
+def _call(
+    model: nn.Module, rows: list[Tokens], first: int, draws: int, fill: int
+) -> torch.Tensor:  # fmt: skip
+    ids, mask = pad(rows, fill)
+    given = {"input_ids": ids}
+    if not bool(mask.all()):
+        given["attention_mask"] = mask  # causal tokens do not look there, but tiles would
+    inputs = to_device_of(model, given)
     keep = torch.arange(first, ids.shape[1], device=inputs["input_ids"].device)
     output = model(**side_by_side(inputs, draws), logits_to_keep=keep, use_cache=False)
     return by_draw(output.logits, draws).float()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,8 +10,8 @@ from torch import nn
 
 from cimsim.display import brief
 from cimsim.errors import TaskError
-from cimsim.frontend.adapters import unwrap
 from cimsim.functional import AnalogModel, Redraw, hardware_of, program_chip
+from cimsim.functional.padding import by_name
 from cimsim.mapping import Mapping as WeightMapping
 from cimsim.noise import Device, Gaussian
 from cimsim.spec import Architecture
@@ -105,11 +104,10 @@ def inputs_of(task: Task, model: nn.Module, examples: Sequence[Example]) -> dict
     Raises TaskError for a task that never calls it.
     """
     seen: list[dict[str, Any]] = []
-    signature = inspect.signature(unwrap(model).forward)
 
     def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not seen:
-            seen.append(_by_name(signature, args, kwargs))
+            seen.append(by_name(model, args, kwargs))
 
     hook = model.register_forward_pre_hook(look, with_kwargs=True)
     try:
@@ -119,18 +117,3 @@ def inputs_of(task: Task, model: nn.Module, examples: Sequence[Example]) -> dict
     if not seen:
         raise TaskError(f"task {task.name!r} scores examples without calling the model.")
     return seen[0]
-
-
-def _by_name(
-    signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> dict[str, Any]:
-    if not args:
-        return dict(kwargs)
-    bound = signature.bind(*args, **kwargs)
-    variadic = {
-        name: p.kind for name, p in signature.parameters.items() if p.kind in (p.VAR_KEYWORD,)
-    }
-    named = {name: value for name, value in bound.arguments.items() if name not in variadic}
-    for name in variadic:
-        named |= bound.arguments.get(name, {})
-    return named
