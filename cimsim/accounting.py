@@ -29,6 +29,7 @@ from cimsim.workload import (
     Softmax,
     Workload,
 )
+from cimsim.workload_rules import summed
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "up_proj", "down_proj")
 """Projections that carry LoRA in HaLoRA."""
@@ -113,9 +114,7 @@ def _block(kind: str, unit: str, counts: list[int], each_J: float) -> BlockEnerg
 
 def _count(phase: Phase, kind: str) -> int:
     """Multiply-accumulates of one kind, or softmax values, over all steps of `phase`."""
-    return sum(
-        _size(op.at(step)) for op in phase.ops if _kind(op) == kind for step in range(phase.steps)
-    )
+    return sum(_size(op, phase.steps) for op in phase.ops if _kind(op) == kind)
 
 
 def _kind(op: Op) -> str | None:
@@ -130,10 +129,10 @@ def _kind(op: Op) -> str | None:
             return None
 
 
-def _size(op: Op) -> int:
+def _size(op: Op, steps: int) -> int:
     if isinstance(op, Linear | MatMul):
-        return op.macs
-    return op.rows * op.columns if isinstance(op, Softmax) else 0
+        return op.macs_over(steps)
+    return summed(op, ("rows", "columns"), steps) if isinstance(op, Softmax) else 0
 
 
 def weight_area_mm2(

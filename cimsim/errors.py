@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class CimsimError(Exception):
     """Any error that cimsim raises on purpose; the command line prints it without a traceback."""
@@ -25,7 +27,8 @@ class CapacityError(MappingError):
     """A valid workload that does not fit a valid architecture.
 
     `demand`, `bound` and `gap` count `unit`; `largest` are the biggest contributors as
-    (name, count); `levers` name the settings that would make it fit.
+    (name, count); `levers` name the settings that would make it fit. An error over several walls
+    has the values of the first, and all of them in `shortages`.
     """
 
     exit_code = 1
@@ -53,6 +56,23 @@ class CapacityError(MappingError):
         self.gap = demand - bound
         self.largest = largest
         self.levers = levers
+        self.shortages: tuple[CapacityError, ...] = (self,)
+
+    @classmethod
+    def together(cls, shortages: Sequence[CapacityError]) -> CapacityError:
+        """One error that says every shortage, a line each."""
+        first, *others = shortages
+        if not others:
+            return first
+        whole = cls(
+            "\n".join(str(short) for short in shortages),
+            unit=first.unit,
+            demand=first.demand,
+            bound=first.bound,
+        )
+        whole.largest, whole.levers = first.largest, first.levers
+        whole.shortages = tuple(shortages)
+        return whole
 
 
 class SimulationError(CimsimError):

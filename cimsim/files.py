@@ -5,24 +5,17 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from cimsim.errors import CimsimError
+from cimsim.parsing import parse_json, shown
 
-
-def _reject_constant(text: str) -> float:
-    raise ValueError(f"{text} is not a number that a file may hold")
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    keys = [key for key, _ in pairs]
-    for key in keys:
-        if keys.count(key) > 1:
-            raise ValueError(f"the key {key!r} stands twice in one object")
-    return dict(pairs)
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 
 def load_json(path: str | Path, error: type[CimsimError], what: str) -> Any:
@@ -33,26 +26,46 @@ def load_json(path: str | Path, error: type[CimsimError], what: str) -> Any:
         reason = problem.strerror if isinstance(problem, OSError) else "it is not UTF-8 text"
         raise error(f"{path}: cannot read the {what} file: {reason}.") from None
     try:
-        return json.loads(text, parse_constant=_reject_constant, object_pairs_hook=_unique_keys)
+        return parse_json(text)
     except json.JSONDecodeError as problem:
         raise error(
             f"{path}: line {problem.lineno}, column {problem.colno}: the {what} file is not "
             f"valid JSON: {problem.msg}."
         ) from None
-    except (ValueError, RecursionError) as problem:
+    except ValueError as problem:
         raise error(f"{path}: the {what} file is not valid JSON: {problem}.") from None
 
 
+PROBLEMS_SHOWN = 5
+LINE_LENGTH = 320
+
+
 def describe_validation(path: str | Path, error: ValidationError) -> str:
-    """One line a problem: file, field path, what is wrong and what stood there."""
-    lines = []
-    for item in error.errors(include_url=False):
-        field = ".".join(str(part) for part in item["loc"]) or "(top level)"
-        message = item["msg"].removeprefix("Value error, ")
-        given = item.get("input")
-        shown = f" (got {given!r})" if isinstance(given, str | int | float | bool) else ""
-        lines.append(f"{path}: {field}: {message}{shown}")
-    return "\n".join(lines)
+    """One line a problem, five at most: file, field path, what is wrong and what stood there."""
+    lines = [line for item in error.errors(include_url=False) for line in _lines(item)]
+    told = [f"{path}: {_cut(line)}" for line in lines[:PROBLEMS_SHOWN]]
+    if len(lines) > PROBLEMS_SHOWN:
+        told.append(f"{path}: and {len(lines) - PROBLEMS_SHOWN} more")
+    return "\n".join(told)
+
+
+def _lines(item: ErrorDetails) -> Iterator[str]:
+    """The lines of one problem; a rule over the whole may have found several."""
+    field = ".".join(_part(part) for part in item["loc"]) or "(top level)"
+    given = item.get("input")
+    told = f" (got {shown(given)})" if isinstance(given, str | int | float | bool) else ""
+    for message in item["msg"].removeprefix("Value error, ").split("\n"):
+        yield f"{field}: {message}{told}"
+
+
+def _part(part: str | int) -> str:
+    """A step of a field path; a key that is no name is quoted."""
+    text = str(part)
+    return text if len(text) <= 64 and text.isprintable() else shown(text)
+
+
+def _cut(line: str) -> str:
+    return line if len(line) <= LINE_LENGTH else f"{line[: LINE_LENGTH - 3]}..."
 
 
 def write_bytes(path: str | Path, data: bytes, error: type[CimsimError]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cimsim.errors import WorkloadError
 from cimsim.spec import Architecture
-from cimsim.workload import Adapter, Elementwise, Linear, Parameter, Phase, Workload
+from cimsim.workload import Adapter, Elementwise, Linear, Parameter, Phase, Workload, make_workload
 
 LAYER = "layer"
 
@@ -56,7 +56,7 @@ def layer_workload(in_features: int, out_features: int, rank: int, tokens: int) 
         functions={"mul": 1, "add": 1},
     )
     shape = f"{in_features}x{out_features}"
-    return Workload(
+    return make_workload(
         name=shape,
         origin={"layer": shape, "rank": rank, "tokens": tokens},
         architecture="Linear",

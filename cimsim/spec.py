@@ -9,25 +9,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-    model_validator,
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+
+from cimsim.bounds import (
+    Amount,
+    Bits,
+    Clock_MHz,
+    ConverterBits,
+    Count,
+    CountOrNone,
+    Cycles,
+    Endurance,
+    Name,
+    Positive,
+    Pulse_ns,
+    Rate,
+    Side,
+    SomeCycles,
+    Text,
+    Time_ns,
 )
-
 from cimsim.display import Brief
 from cimsim.errors import SpecError
+from cimsim.field_paths import Value, put_value
 from cimsim.files import describe_validation, load_json
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Arbitration = Literal["fifo", "round_robin"]
 AdaptationName = Literal["none", "lora-sram", "lora-pmca", "lora-rram", "merged"]
 
@@ -39,7 +47,7 @@ class _Sourced(Brief, BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
-    sources: dict[str, str] = Field(
+    sources: dict[Name, Text] = Field(
         description="field -> citation, or `assumed: why` for a number nobody published"
     )
 
@@ -78,21 +86,21 @@ class _Block(_Sourced):
 class WriteScheme(_Block):
     """Program-and-verify of analog cells: pulses of one size until the cell is in its window."""
 
-    pulses_per_cell: PositiveFloat | None = Field(
+    pulses_per_cell: Positive | None = Field(
         default=None, description="mean number of write pulses a cell; or give window_uS"
     )
-    window_uS: PositiveFloat | None = Field(
+    window_uS: Positive | None = Field(
         default=None,
         description="a cell is written once within +- this of its target; the write-verify model "
         "turns it into the mean number of pulses and into programming noise",
     )
-    pulse_energy_pJ: NonNegativeFloat
-    pulse_ns: PositiveFloat
-    verify_energy_pJ: NonNegativeFloat = Field(description="one read of one cell")
-    verify_ns: NonNegativeFloat
-    cells_in_parallel: PositiveInt = Field(description="cells of one tile written at a time")
-    tiles_in_parallel: PositiveInt = Field(description="tiles written at a time")
-    endurance_cycles: PositiveFloat = Field(description="write pulses that a cell survives")
+    pulse_energy_pJ: Amount
+    pulse_ns: Pulse_ns
+    verify_energy_pJ: Amount = Field(description="one read of one cell")
+    verify_ns: Time_ns
+    cells_in_parallel: Count = Field(description="cells of one tile written at a time")
+    tiles_in_parallel: Count = Field(description="tiles written at a time")
+    endurance_cycles: Endurance = Field(description="write pulses that a cell survives")
 
     @model_validator(mode="after")
     def _one_origin_of_pulses(self) -> Self:
@@ -104,28 +112,28 @@ class WriteScheme(_Block):
 class Accuracy(_Block):
     """How exact analog tiles are; read by the accuracy path alone, never by the timing path."""
 
-    device: dict[str, Any] | None = Field(
+    device: dict[Name, JsonValue] | None = Field(
         default=None, description="device model {kind, its fields}; `write.window_uS` if left out"
     )
-    device_source: str | None = Field(default=None, description="citation, or `assumed: why`")
+    device_source: Text | None = Field(default=None, description="citation, or `assumed: why`")
     scheme: Literal["differential", "offset", "signed"] | None = Field(
         default=None, description="`signed` where noise is stated on weights; else `coding`"
     )
     scaling: Literal["column", "tile", "tensor"] = "column"
-    clip_sigma: PositiveFloat | None = Field(
+    clip_sigma: Positive | None = Field(
         default=None, description="weights beyond this many standard deviations are clipped"
     )
     dac_range: Literal["token", "fixed", "calibrated"] = "token"
-    dac_full_scale: PositiveFloat | None = None
+    dac_full_scale: Positive | None = None
     adc_range: Literal["fixed", "calibrated", "worst_case"] = "calibrated"
-    adc_full_scale_ratio: PositiveFloat | None = Field(
+    adc_full_scale_ratio: Positive | None = Field(
         default=None, description="units of g_max at full input, with adc_range `fixed`"
     )
-    adc_noise_ratio: NonNegativeFloat | None = Field(
+    adc_noise_ratio: Amount | None = Field(
         default=None, description="noise of every conversion, same units"
     )
-    word_ohm: PositiveFloat | None = Field(default=None, description="word-line segment")
-    bit_ohm: PositiveFloat | None = Field(default=None, description="bit-line segment")
+    word_ohm: Positive | None = Field(default=None, description="word-line segment")
+    bit_ohm: Positive | None = Field(default=None, description="bit-line segment")
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -133,7 +141,19 @@ class Accuracy(_Block):
             raise ValueError("give word_ohm and bit_ohm together, or neither")
         if (self.device is None) != (not (self.device_source or "").strip()):
             raise ValueError("a device model needs a device_source: a citation, or `assumed: why`")
+        if self.device is not None:
+            _check_device(self.device)
         return self
+
+
+def _check_device(device: Mapping[str, Any]) -> None:
+    # here, because most machines name none and noise is loaded on demand
+    from cimsim.noise.catalog import device_from_json
+
+    try:
+        device_from_json(device)
+    except SpecError as error:
+        raise ValueError(str(error)) from None
 
 
 class CrossbarTiles(_Block):
@@ -145,42 +165,42 @@ class CrossbarTiles(_Block):
     """
 
     device: Literal["rram", "pcm"]
-    rows: PositiveInt
-    columns: PositiveInt
-    tile_count: PositiveInt
-    weight_bits: PositiveInt
-    cells_per_weight: PositiveInt
-    bits_per_cell: PositiveInt
+    rows: Side
+    columns: Side
+    tile_count: Count
+    weight_bits: Bits
+    cells_per_weight: Count
+    bits_per_cell: Bits
     coding: Literal["differential", "offset"]
-    g_min_uS: NonNegativeFloat
-    g_max_uS: PositiveFloat
-    input_bits: PositiveInt
-    input_pulses: PositiveInt = Field(description="read pulses an MVM takes; 1 is pulse width")
-    dac_bits: PositiveInt = Field(description="input bits that one pulse carries")
-    integration_ns: PositiveFloat = Field(description="one pulse")
-    adc_bits: PositiveInt
-    adc_time_ns: NonNegativeFloat = Field(description="one conversion; 0 if within integration")
-    columns_per_adc: PositiveInt = Field(description="columns that share one ADC")
-    output_bits: PositiveInt = Field(description="one result word as sent")
-    load_ns: NonNegativeFloat = Field(description="input registers to word lines")
-    shift_add_ns: NonNegativeFloat
-    affine_ns: NonNegativeFloat = Field(description="digital scaling of one output")
-    affine_lanes: PositiveInt = Field(description="outputs scaled at a time")
-    accumulate_ns: NonNegativeFloat = Field(description="one level of the partial-sum adder tree")
-    dac_energy_pJ: NonNegativeFloat = Field(description="one row, one pulse")
-    cell_read_energy_fJ: NonNegativeFloat = Field(description="one cell, one pulse")
-    adc_energy_pJ: NonNegativeFloat = Field(description="one conversion")
-    shift_add_energy_pJ: NonNegativeFloat = Field(description="one conversion")
-    affine_energy_pJ: NonNegativeFloat = Field(description="one output")
-    accumulate_energy_pJ: NonNegativeFloat = Field(description="one addition of partial sums")
-    buffer_energy_pJ_per_byte: NonNegativeFloat = Field(description="tile registers, each access")
-    cell_area_um2: NonNegativeFloat
-    dac_area_um2: NonNegativeFloat = Field(description="one row")
-    adc_area_um2: NonNegativeFloat = Field(description="one ADC")
-    digital_area_um2: NonNegativeFloat = Field(
+    g_min_uS: Amount
+    g_max_uS: Positive
+    input_bits: Bits
+    input_pulses: Count = Field(description="read pulses an MVM takes; 1 is pulse width")
+    dac_bits: ConverterBits = Field(description="input bits that one pulse carries")
+    integration_ns: Pulse_ns = Field(description="one pulse")
+    adc_bits: ConverterBits
+    adc_time_ns: Time_ns = Field(description="one conversion; 0 if within integration")
+    columns_per_adc: Count = Field(description="columns that share one ADC")
+    output_bits: Bits = Field(description="one result word as sent")
+    load_ns: Time_ns = Field(description="input registers to word lines")
+    shift_add_ns: Time_ns
+    affine_ns: Time_ns = Field(description="digital scaling of one output")
+    affine_lanes: Count = Field(description="outputs scaled at a time")
+    accumulate_ns: Time_ns = Field(description="one level of the partial-sum adder tree")
+    dac_energy_pJ: Amount = Field(description="one row, one pulse")
+    cell_read_energy_fJ: Amount = Field(description="one cell, one pulse")
+    adc_energy_pJ: Amount = Field(description="one conversion")
+    shift_add_energy_pJ: Amount = Field(description="one conversion")
+    affine_energy_pJ: Amount = Field(description="one output")
+    accumulate_energy_pJ: Amount = Field(description="one addition of partial sums")
+    buffer_energy_pJ_per_byte: Amount = Field(description="tile registers, each access")
+    cell_area_um2: Amount
+    dac_area_um2: Amount = Field(description="one row")
+    adc_area_um2: Amount = Field(description="one ADC")
+    digital_area_um2: Amount = Field(
         description="shift-and-add, scaling, registers and control of one tile"
     )
-    leakage_uW: NonNegativeFloat = Field(description="one tile")
+    leakage_uW: Amount = Field(description="one tile")
     write: WriteScheme
     accuracy: Accuracy | None = None
 
@@ -188,6 +208,11 @@ class CrossbarTiles(_Block):
     def _consistent(self) -> Self:
         if self.g_max_uS <= self.g_min_uS:
             raise ValueError(f"g_max_uS {self.g_max_uS} must exceed g_min_uS {self.g_min_uS}")
+        if self.columns_per_adc > self.columns:
+            raise ValueError(
+                f"columns_per_adc {self.columns_per_adc} exceeds columns {self.columns}: one ADC "
+                "serves at most all columns of its tile; lower columns_per_adc"
+            )
         if self.columns < self.cells_per_weight:
             raise ValueError(
                 f"a weight of {self.cells_per_weight} cells does not fit {self.columns} columns"
@@ -235,20 +260,20 @@ class CrossbarTiles(_Block):
 class SramUnits(_Block):
     """Digital compute-in-memory units: exact, rewritable, inputs bit-serial."""
 
-    rows: PositiveInt
-    columns: PositiveInt = Field(description="weights of weight_bits a row")
-    unit_count: PositiveInt
-    weight_bits: PositiveInt
-    input_bits: PositiveInt
-    bits_per_cycle: PositiveInt = Field(description="input bits applied each cycle")
-    pipeline_cycles: NonNegativeInt = Field(description="adder tree and accumulator, per MVM")
-    output_bits: PositiveInt
-    clock_MHz: PositiveFloat
-    mac_energy_fJ: NonNegativeFloat = Field(description="one weight_bits x input_bits MAC")
-    write_energy_fJ_per_bit: NonNegativeFloat
-    write_bits_per_cycle: PositiveInt = Field(description="write port of one unit")
-    unit_area_um2: NonNegativeFloat
-    leakage_uW: NonNegativeFloat = Field(description="one unit")
+    rows: Side
+    columns: Side = Field(description="weights of weight_bits a row")
+    unit_count: Count
+    weight_bits: Bits
+    input_bits: Bits
+    bits_per_cycle: Count = Field(description="input bits applied each cycle")
+    pipeline_cycles: CountOrNone = Field(description="adder tree and accumulator, per MVM")
+    output_bits: Bits
+    clock_MHz: Clock_MHz
+    mac_energy_fJ: Amount = Field(description="one weight_bits x input_bits MAC")
+    write_energy_fJ_per_bit: Amount
+    write_bits_per_cycle: Count = Field(description="write port of one unit")
+    unit_area_um2: Amount
+    leakage_uW: Amount = Field(description="one unit")
 
     @property
     def capacity_bits(self) -> int:
@@ -259,11 +284,11 @@ class SramUnits(_Block):
 class MatrixEngine(_Block):
     """A systolic array of L rows by H columns of FMAs with P pipeline registers (RedMulE)."""
 
-    rows: PositiveInt
-    columns: PositiveInt
-    pipeline: NonNegativeInt
+    rows: Side
+    columns: Side
+    pipeline: CountOrNone
     format: Literal["fp16", "fp8"]
-    job_cycles: NonNegativeInt = Field(description="register writes and wake-up of one job")
+    job_cycles: CountOrNone = Field(description="register writes and wake-up of one job")
 
     @model_validator(mode="after")
     def _rows_fit(self) -> Self:
@@ -278,66 +303,66 @@ class MatrixEngine(_Block):
 class PmcaClusters(_Block):
     """RISC-V clusters: cores with SIMD units, TCDM, a DMA engine and perhaps a matrix engine."""
 
-    cluster_count: PositiveInt
-    tiles_per_cluster: PositiveInt
-    pool_clusters: PositiveInt = Field(
+    cluster_count: Count
+    tiles_per_cluster: Count
+    pool_clusters: Count = Field(
         description="neighbouring clusters that share attention and vector work"
     )
-    cores: PositiveInt
-    simd_width: PositiveInt = Field(description="values of value_bits one core handles a cycle")
-    value_bits: PositiveInt
-    clock_MHz: PositiveFloat
-    tcdm_KiB: PositiveFloat
-    dma_bytes_per_cycle: PositiveInt
-    dma_setup_cycles: NonNegativeInt
-    barrier_cycles: NonNegativeInt
-    exp_cycles: PositiveFloat = Field(description="one exponential on one core")
-    softmax_other_cycles: NonNegativeFloat = Field(
+    cores: Count
+    simd_width: Count = Field(description="values of value_bits one core handles a cycle")
+    value_bits: Bits
+    clock_MHz: Clock_MHz
+    tcdm_KiB: Positive
+    dma_bytes_per_cycle: Count
+    dma_setup_cycles: CountOrNone
+    barrier_cycles: CountOrNone
+    exp_cycles: SomeCycles = Field(description="one exponential on one core")
+    softmax_other_cycles: Cycles = Field(
         description="maximum, difference, sum and scaling of one softmax value on one core"
     )
-    merge_cycles_per_element: NonNegativeFloat = Field(
+    merge_cycles_per_element: Cycles = Field(
         description="adding LoRA to one X.W element, whole cluster, arrival included"
     )
-    active_power_mW: NonNegativeFloat = Field(description="one cluster while it computes")
-    cluster_area_mm2: NonNegativeFloat
-    leakage_mW: NonNegativeFloat = Field(description="one cluster")
+    active_power_mW: Amount = Field(description="one cluster while it computes")
+    cluster_area_mm2: Amount
+    leakage_mW: Amount = Field(description="one cluster")
     matrix_engine: MatrixEngine | None = None
 
 
 class Link(_Block):
     """A port onto the on-chip network."""
 
-    bandwidth_GBps: PositiveFloat
-    hop_ns: NonNegativeFloat
-    hops: PositiveInt = Field(description="hops of a typical transfer")
-    energy_pJ_per_bit: NonNegativeFloat = Field(description="whole transfer, all hops")
+    bandwidth_GBps: Rate
+    hop_ns: Time_ns
+    hops: Count = Field(description="hops of a typical transfer")
+    energy_pJ_per_bit: Amount = Field(description="whole transfer, all hops")
     arbitration: Arbitration
-    port_area_um2: NonNegativeFloat
-    leakage_uW: NonNegativeFloat = Field(description="one port")
+    port_area_um2: Amount
+    leakage_uW: Amount = Field(description="one port")
 
 
 class Buffer(_Block):
     """The global activation buffer: banks that serve one transfer each."""
 
-    capacity_KiB: PositiveFloat
-    banks: PositiveInt
-    bandwidth_GBps: PositiveFloat = Field(description="one bank")
-    access_ns: NonNegativeFloat
-    energy_pJ_per_bit: NonNegativeFloat
-    area_mm2: NonNegativeFloat
-    leakage_mW: NonNegativeFloat = Field(description="all banks")
+    capacity_KiB: Positive
+    banks: Count
+    bandwidth_GBps: Rate = Field(description="one bank")
+    access_ns: Time_ns
+    energy_pJ_per_bit: Amount
+    area_mm2: Amount
+    leakage_mW: Amount = Field(description="all banks")
     arbitration: Arbitration
 
 
 class Dram(_Block):
     """External memory; holds the embedding tables."""
 
-    capacity_GiB: PositiveFloat
-    channels: PositiveInt
-    bandwidth_GBps: PositiveFloat = Field(description="one channel")
-    access_ns: NonNegativeFloat
-    energy_pJ_per_bit: NonNegativeFloat
-    background_mW: NonNegativeFloat = Field(description="all channels, standby and refresh")
+    capacity_GiB: Positive
+    channels: Count
+    bandwidth_GBps: Rate = Field(description="one channel")
+    access_ns: Time_ns
+    energy_pJ_per_bit: Amount
+    background_mW: Amount = Field(description="all channels, standby and refresh")
     arbitration: Arbitration
 
 
@@ -347,10 +372,10 @@ class PaperAccounting(_Block):
     What the other blocks do not hold: products of weights take their energy from `rram` or `sram`.
     """
 
-    attention_mac_energy_fJ: NonNegativeFloat = Field(
+    attention_mac_energy_fJ: Amount = Field(
         description="one multiply-accumulate of Q.K^T or P.V, writes of K and V included"
     )
-    softmax_energy_pJ: NonNegativeFloat = Field(description="one value of a softmax")
+    softmax_energy_pJ: Amount = Field(description="one value of a softmax")
 
 
 class Architecture(_Sourced):
@@ -361,13 +386,13 @@ class Architecture(_Sourced):
     )  # fmt: skip
 
     format: Literal[1] = 1
-    name: str
-    description: str
-    technology_nm: PositiveFloat
+    name: Name
+    description: Text
+    technology_nm: Positive
     weights_on: Literal["rram", "sram"]
     attention_on: Literal["sram", "pmca"]
     adaptation: AdaptationName = Field(description="where LoRA runs unless the user says otherwise")
-    activation_bits: PositiveInt = Field(description="activations in the global buffer")
+    activation_bits: Bits = Field(description="activations in the global buffer")
     rram: CrossbarTiles | None = None
     sram: SramUnits | None = None
     pmca: PmcaClusters
@@ -421,24 +446,20 @@ class Architecture(_Sourced):
         return found
 
     def with_values(
-        self, values: Mapping[str, float | int | str], why: str = "set by the user"
+        self, values: Mapping[str, Value], why: str = "set by the user"
     ) -> Architecture:
         """The machine with other values at field paths such as `rram.integration_ns`, checked.
 
-        A changed number counts as assumed, with `why`. Raises SpecError for an unknown path or a
-        value that is not valid.
+        A changed number counts as assumed, with `why`; None takes an optional one out. Another
+        `kind` of device model starts with that model's defaults. Raises SpecError for an unknown
+        path, with the names near it, and for a value that is not valid.
         """
         data = self.model_dump(mode="json", exclude_none=True)
         for path, value in values.items():
-            *parents, field = path.split(".")
-            block: Any = data
-            for parent in parents:
-                block = block.get(parent) if isinstance(block, dict) else None
-            if not isinstance(block, dict) or field not in block:
-                raise SpecError(f"{self.name}: there is no field {path!r} to set")
-            block[field] = value
-            if field in block["sources"]:
-                block["sources"][field] = f"{ASSUMED} {why}"
+            try:
+                put_value(type(self), data, path, value, f"{ASSUMED} {why}")
+            except SpecError as error:
+                raise SpecError(f"{self.name}: {error}") from None
         try:
             return Architecture.model_validate(data)
         except ValidationError as error:

@@ -17,21 +17,30 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeInt,
-    PositiveInt,
-    ValidationError,
-    model_validator,
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cimsim.bounds import (
+    ITEMS_MAX,
+    Count,
+    Flag,
+    Growth,
+    Name,
+    Number,
+    Origin,
+    Size,
+    SizeOrNone,
+    Steps,
+    Tokens,
+    Total,
+    TotalOrNone,
 )
-
 from cimsim.display import Brief
 from cimsim.errors import WorkloadError
 from cimsim.files import describe_validation, load_json, write_text
+from cimsim.parsing import shown
+from cimsim.workload_rules import check_phase, check_workload, summed
 
 FORMAT = 1
 Role = Literal["base", "lora_a", "lora_b"]
@@ -42,14 +51,15 @@ class _Frozen(Brief, BaseModel):
 
 
 class _Op(_Frozen):
-    name: str = Field(description="unique in its phase; equal in every phase for the same op")
-    inputs: tuple[str, ...] = Field(
+    name: Name = Field(description="unique in its phase; equal in every phase for the same op")
+    inputs: tuple[Name, ...] = Field(
+        max_length=ITEMS_MAX,
         description="names of producing ops in this phase; `cache:NAME` for rows that op NAME "
-        "left in the KV cache in an earlier phase; empty for the phase's own input"
+        "left in the KV cache in an earlier phase; empty for the phase's own input",
     )
-    tokens: PositiveInt = Field(description="runs a step: the phase's token count, or 1")
-    gathers: bool = Field(default=False, description="needs all tokens of its inputs first")
-    growth: dict[str, int] = Field(
+    tokens: Tokens = Field(description="runs a step: the phase's token count, or 1")
+    gathers: Flag = Field(default=False, description="needs all tokens of its inputs first")
+    growth: dict[str, Growth] = Field(
         default_factory=dict, description="increase of a size field with each further step"
     )
 
@@ -73,14 +83,14 @@ class Linear(_Op):
     """rows x in_features times a weight; a convolution with stride = kernel is one as well."""
 
     kind: Literal["linear"] = "linear"
-    weight: str = Field(description="parameter name")
-    rows: PositiveInt
-    in_features: PositiveInt
-    out_features: PositiveInt
-    bias: bool = False
+    weight: Name = Field(description="parameter name")
+    rows: Size
+    in_features: Size
+    out_features: Size
+    bias: Flag = False
     role: Role = "base"
-    adapts: str | None = Field(default=None, description="base op that a lora_a/lora_b belongs to")
-    saved: bool = Field(
+    adapts: Name | None = Field(default=None, description="base op that a lora_a/lora_b belongs to")
+    saved: Flag = Field(
         default=False,
         description="trained and exchanged with the adapter (PEFT modules_to_save); role is base",
     )
@@ -104,6 +114,10 @@ class Linear(_Op):
         """Multiply-accumulates of one step."""
         return self.rows * self.in_features * self.out_features
 
+    def macs_over(self, steps: int) -> int:
+        """Multiply-accumulates of the first `steps` steps together."""
+        return summed(self, ("rows", "in_features", "out_features"), steps)
+
 
 class MatMul(_Op):
     """batch x (m x k) times batch x (k x n), both operands activations; inputs[1] is stationary.
@@ -113,29 +127,33 @@ class MatMul(_Op):
     """
 
     kind: Literal["matmul"] = "matmul"
-    batch: PositiveInt
-    m: PositiveInt
-    k: PositiveInt
-    n: PositiveInt
-    stationary_batch: PositiveInt
+    batch: Size
+    m: Size
+    k: Size
+    n: Size
+    stationary_batch: Size
     stationary_token_axis: Literal["k", "n", "none"] = Field(
         description="axis of the stationary operand that runs over tokens: n for Q.K^T, k for P.V"
     )
-    causal: bool = False
+    causal: Flag = False
 
     @property
     def macs(self) -> int:
         """Multiply-accumulates of one step, the masked half of a causal product included."""
         return self.batch * self.m * self.k * self.n
 
+    def macs_over(self, steps: int) -> int:
+        """Multiply-accumulates of the first `steps` steps together."""
+        return summed(self, ("batch", "m", "k", "n"), steps)
+
 
 class Softmax(_Op):
     """Softmax over the last axis."""
 
     kind: Literal["softmax"] = "softmax"
-    rows: PositiveInt
-    columns: PositiveInt
-    causal: bool = False
+    rows: Size
+    columns: Size
+    causal: Flag = False
 
 
 class Norm(_Op):
@@ -143,8 +161,8 @@ class Norm(_Op):
 
     kind: Literal["norm"] = "norm"
     norm: Literal["layer", "rms", "group"]
-    rows: PositiveInt
-    columns: PositiveInt
+    rows: Size
+    columns: Size
 
 
 class Elementwise(_Op):
@@ -155,17 +173,17 @@ class Elementwise(_Op):
     """
 
     kind: Literal["elementwise"] = "elementwise"
-    elements: PositiveInt
-    functions: dict[str, PositiveInt]
+    elements: Size
+    functions: dict[Name, Count]
 
 
 class Embedding(_Op):
     """A table look-up of `rows` rows of `columns` values."""
 
     kind: Literal["embedding"] = "embedding"
-    weight: str
-    rows: PositiveInt
-    columns: PositiveInt
+    weight: Name
+    rows: Size
+    columns: Size
 
 
 class Reduce(_Op):
@@ -173,15 +191,15 @@ class Reduce(_Op):
 
     kind: Literal["reduce"] = "reduce"
     function: Literal["sum", "mean", "max", "min", "argmax", "var"]
-    elements: PositiveInt
-    inputs_per_output: PositiveInt
+    elements: Size
+    inputs_per_output: Size
 
 
 class Move(_Op):
     """Data movement without arithmetic: select, concatenate, pad, copy, cache append."""
 
     kind: Literal["move"] = "move"
-    elements: PositiveInt
+    elements: Size
 
 
 Op = Annotated[
@@ -206,10 +224,10 @@ def output_elements(op: Op) -> int:
 class Parameter(_Frozen):
     """A stored tensor; `tied_to` names the parameter whose storage it shares."""
 
-    name: str
-    shape: tuple[NonNegativeInt, ...]
+    name: Name
+    shape: tuple[SizeOrNone, ...] = Field(max_length=8)
     role: Literal["base", "lora_a", "lora_b", "embedding", "bias", "norm", "other"] = "base"
-    tied_to: str | None = None
+    tied_to: Name | None = None
 
     @property
     def size(self) -> int:
@@ -231,88 +249,50 @@ class Adapter(_Frozen):
     """
 
     kind: Literal["lora"] = "lora"
-    rank: PositiveInt
-    alpha: float
-    targets: tuple[str, ...]
-    parameter_count: PositiveInt
-    saved_parameter_count: NonNegativeInt = 0
+    rank: Size
+    alpha: Number
+    targets: tuple[Name, ...] = Field(max_length=ITEMS_MAX)
+    parameter_count: Total
+    saved_parameter_count: TotalOrNone = 0
 
 
 class Phase(_Frozen):
     """One graph, run `steps` times with `tokens` new tokens each."""
 
     name: Literal["prefill", "decode"]
-    tokens: PositiveInt
-    steps: PositiveInt = 1
-    ops: tuple[Op, ...]
+    tokens: Tokens
+    steps: Steps = 1
+    ops: tuple[Op, ...] = Field(min_length=1, max_length=ITEMS_MAX)
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        seen: set[str] = set()
-        for op in self.ops:
-            if op.name in seen:
-                raise ValueError(f"phase {self.name}: two ops are named {op.name!r}")
-            for source in op.inputs:
-                if not source.startswith("cache:") and source not in seen:
-                    raise ValueError(
-                        f"phase {self.name}: op {op.name!r} reads {source!r}, which is not an "
-                        "earlier op of the phase"
-                    )
-            seen.add(op.name)
+        check_phase(self)
         return self
 
     def macs(self, step: int | None = None) -> int:
         """Multiply-accumulates of one step, or of all steps."""
-        steps = range(self.steps) if step is None else (step,)
-        return sum(
-            op.at(s).macs for op in self.ops if isinstance(op, Linear | MatMul) for s in steps
-        )
+        products = (op for op in self.ops if isinstance(op, Linear | MatMul))
+        if step is None:
+            return sum(op.macs_over(self.steps) for op in products)
+        return sum(op.at(step).macs for op in products)
 
 
 class Workload(_Frozen):
     """A model with its adapter, traced into phases of typed ops."""
 
     format: Literal[1] = 1
-    name: str
-    origin: dict[str, str | int | float | bool] = Field(description="how the file was made")
-    architecture: str = Field(description="model class, e.g. LlamaForCausalLM")
-    parameters: tuple[Parameter, ...]
+    name: Name
+    origin: dict[Name, Origin] = Field(description="how the file was made")
+    architecture: Name = Field(description="model class, e.g. LlamaForCausalLM")
+    parameters: tuple[Parameter, ...] = Field(max_length=ITEMS_MAX)
     adapter: Adapter | None = None
     accounting: Literal["true", "paper"] = "true"
     phases: tuple[Phase, ...]
 
     @model_validator(mode="after")
     def _check(self) -> Self:
-        names = [phase.name for phase in self.phases]
-        if names not in (["prefill"], ["prefill", "decode"]):
-            raise ValueError(f"phases must be prefill, or prefill and decode, not {names}")
-        known = {parameter.name for parameter in self.parameters}
-        for parameter in self.parameters:
-            if parameter.tied_to is not None and parameter.tied_to not in known:
-                raise ValueError(
-                    f"parameter {parameter.name!r} is tied to {parameter.tied_to!r}, "
-                    "which is not listed"
-                )
-        self._check_cache()
-        for phase, op in self.ops():
-            if isinstance(op, Linear | Embedding) and op.weight not in known:
-                raise ValueError(
-                    f"phase {phase.name}: op {op.name!r} uses parameter {op.weight!r}, "
-                    "which is not listed"
-                )
+        check_workload(self)
         return self
-
-    def _check_cache(self) -> None:
-        """The KV cache is read in decode only, and holds rows of ops of the prefill."""
-        first, *later = self.phases
-        filled = {f"cache:{op.name}" for op in first.ops} if later else set()
-        for phase, op in self.ops():
-            for source in op.inputs:
-                if source.startswith("cache:") and (phase is first or source not in filled):
-                    raise ValueError(
-                        f"phase {phase.name}: op {op.name!r} reads {source!r}, but no op of an "
-                        "earlier phase has that name"
-                    )
 
     def _facts(self) -> dict[str, object]:
         phases: dict[str, object] = {
@@ -346,6 +326,22 @@ class Workload(_Frozen):
             for p in self.parameters
             if p.tied_to is None and p.role not in ("lora_a", "lora_b")
         )
+
+
+def make_workload(**fields: Any) -> Workload:
+    """A workload of these fields; raises WorkloadError that names it where they do not fit."""
+    try:
+        return Workload(**fields)
+    except ValidationError as error:
+        raise WorkloadError(describe_validation(shown(fields.get("name")), error)) from None
+
+
+def make_phase(**fields: Any) -> Phase:
+    """A phase of these fields; raises WorkloadError where they do not fit."""
+    try:
+        return Phase(**fields)
+    except ValidationError as error:
+        raise WorkloadError(describe_validation(str(fields.get("name")), error)) from None
 
 
 def load_workload(path: str | Path) -> Workload:

@@ -105,7 +105,10 @@ def merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
 
 def machine(**changes: Any) -> Architecture:
     """A machine of 16x16 tiles and units; `rram={"rows": 8}` changes a block, None drops it."""
-    return Architecture.model_validate(sourced(merged(TOP, changes)))
+    data = merged(TOP, changes)
+    if rram := data.get("rram"):
+        data["rram"] = rram | {"columns_per_adc": min(rram["columns_per_adc"], rram["columns"])}
+    return Architecture.model_validate(sourced(data))
 
 
 def changed(architecture: Architecture, **changes: Any) -> Architecture:
@@ -361,8 +364,15 @@ def cut_down(workload: Workload, tokens: int = 4, steps: int = 2) -> Workload:
     used = {op.weight for p in phases for op in p.ops if isinstance(op, Linear | Embedding)}
     used |= {p.tied_to for p in workload.parameters if p.name in used and p.tied_to}
     data = workload.model_dump(exclude={"phases", "parameters"})
-    parameters = tuple(p for p in workload.parameters if p.name in used)
+    parameters = tuple(_shorten(p) for p in workload.parameters if p.name in used)
     return Workload(**data, parameters=parameters, phases=tuple(phases))
+
+
+def _shorten(parameter: Parameter) -> Parameter:
+    """The language-model head over 512 words, its own."""
+    if parameter.name != "lm_head.weight":
+        return parameter
+    return parameter.model_copy(update={"shape": (512, parameter.shape[1]), "tied_to": None})
 
 
 def _block_of(name: str) -> int:

@@ -102,7 +102,7 @@ def changed(tmp_path: Path, edit: Callable[[dict[str, Any]], None]) -> Path:
     [
         (
             lambda d: d.update(hbm_bandwidth_GBps=0),
-            "hbm_bandwidth_GBps: Input should be greater than 0 (got 0)",
+            "hbm_bandwidth_GBps: Input should be greater than or equal to 0.000001 (got 0)",
         ),
         (
             lambda d: d.update(colour="green"),

@@ -17,8 +17,11 @@ PACKAGE = small.ROOT / "cimsim"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS: dict[int, set[str]] = {
-    0: {"units", "errors", "version", "display", "arguments", "workers"},
-    1: {"files", "jit", "spec", "workload", "changes", "lengths"},
+    0: {"units", "errors", "version", "display", "arguments", "workers", "parsing"},
+    1: {
+        "files", "jit", "bounds", "field_paths", "spec", "workload", "workload_rules", "changes",
+        "lengths",
+    },
     2: {"adaptation", "mapping", "costs", "report"},
     3: {"accounting", "program", "schedule", "reprogramming", "layer_bench"},
     4: {"engines", "occupancy", "simulation"},
@@ -32,12 +35,13 @@ WINGS = {
     "frontend", "noise", "kernels", "coding", "periphery", "crossbar", "mvm", "operands",
     "functional", "training", "tasks", "accuracy", "hardware", "diagnosis", "crossbar_sweep",
 }  # fmt: skip
-MEET = {("reprogramming", "noise")}
-"""One write-verify model for the cost and for the noise of programming; loaded if it is needed."""
+MEET = {("reprogramming", "noise"), ("spec", "noise")}
+"""One write-verify model for the cost and for the noise of programming, and one check of the device
+that a machine names; loaded if it is needed."""
 
 THIRD_PARTY: dict[int, set[str]] = {
     0: set(),
-    1: {"pydantic"},
+    1: {"pydantic", "pydantic_core"},
     2: {"numpy"},
     3: set(),
     4: {"simpy", "numba"},

@@ -354,3 +354,50 @@ def test_what_is_saved_with_an_adapter_lives_where_its_branch_does(
     ]
     moved = 0 if unit == "rram" else 32 * 50 * mapper.copies("head.weight")
     assert held[1] - held[0] == moved
+
+
+SIDES = st.integers(1, 12)
+
+
+@given(
+    shapes=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 40), st.integers(1, 4)),
+                    min_size=1, max_size=6),
+    rows=SIDES, columns=SIDES, dense=st.booleans(),
+)  # fmt: skip
+def test_the_demand_counted_is_what_is_laid_out(
+    shapes: list[tuple[int, int, int]], rows: int, columns: int, dense: bool
+) -> None:
+    mapper = DensePacking() if dense else OneBlockPerTile()
+    grids = [(Grid(r, c, rows, columns), copies) for r, c, copies in shapes]
+    laid = np.concatenate([units.ravel() for units, _, _ in mapper.arrange(grids, 1)])
+    assert mapper.demand(grids) == np.unique(laid).size == laid.max() + 1
+
+
+def test_what_a_demand_costs_does_not_grow_with_the_copies() -> None:
+    grids = [(Grid(100, 30, 16, 16), 10**15), (Grid(7, 5, 16, 16), 10**12)]
+    assert OneBlockPerTile().demand(grids) == 14 * 10**15 + 10**12
+    # A copy has 6 whole blocks, 6 of 16 x 14 that stand alone, a 4 x 16 and a 4 x 14: four
+    # shelves of 4 rows a unit. Of 7 x 5 a unit takes two shelves of three.
+    assert DensePacking().demand(grids[:1]) == 12 * 10**15 + 10**15 // 2
+    assert DensePacking().demand(grids[1:]) == -(-(10**12) // 6)
+
+
+def test_all_walls_are_told_at_once() -> None:
+    machine = small.machine(
+        rram={"tile_count": 5}, sram={"unit_count": 3}, attention_on="sram",
+        dram={"capacity_GiB": 1e-6}, pmca={"tcdm_KiB": 0.25},
+    )  # fmt: skip
+    with pytest.raises(CapacityError) as caught:
+        mapped(small.decoder(), machine, "lora-pmca")
+    units = [short.unit for short in caught.value.shortages]
+    assert units == ["rram.tile_count", "sram.unit_count", "bytes of DRAM", "bytes of TCDM"]
+    assert len(str(caught.value).splitlines()) == 4
+    table = caught.value.shortages[2]
+    assert (table.demand, table.bound) == (50 * 32 * 2, 1073)
+    assert caught.value.demand == caught.value.shortages[0].demand
+
+
+def test_a_mapping_beyond_memory_is_refused() -> None:
+    machine = small.machine(rram={"tile_count": 2**31 - 1})
+    with pytest.raises(MappingError, match=r"mapping takes \d+ tiles .* at most 67108864: lower"):
+        mapped(small.decoder(), machine, mapper=OneBlockPerTile(replicate=(("*", 10**6),)))

@@ -107,10 +107,12 @@ def test_sources_of_nothing_and_empty_sources(tmp_path: Path) -> None:
     [
         ("rram.rows", 0, "rram.rows: Input should be greater than 0 (got 0)"),
         ("rram.rows", -64, "rram.rows: Input should be greater than 0 (got -64)"),
-        ("sram.clock_MHz", 0, "sram.clock_MHz: Input should be greater than 0 (got 0)"),
+        ("sram.clock_MHz", 0,
+         "sram.clock_MHz: Input should be greater than or equal to 0.001 (got 0)"),
         ("dram.access_ns", -1.5,
          "dram.access_ns: Input should be greater than or equal to 0 (got -1.5)"),
-        ("rram.write.pulse_ns", 0, "rram.write.pulse_ns: Input should be greater than 0 (got 0)"),
+        ("rram.write.pulse_ns", 0,
+         "rram.write.pulse_ns: Input should be greater than or equal to 0.001 (got 0)"),
         ("rram.rows", 1.5, "rram.rows: Input should be a valid integer (got 1.5)"),
         ("rram.rows", "64", "rram.rows: Input should be a valid integer (got '64')"),
         ("rram.rows", True, "rram.rows: Input should be a valid integer (got True)"),
@@ -152,7 +154,7 @@ def test_what_is_wrong_is_said(tmp_path: Path, path: str, value: Any, said: str 
 def test_numbers_past_the_largest_are_refused(tmp_path: Path) -> None:
     text = json.dumps(SHIPPED[HALORA]).replace('"integration_ns": 100', '"integration_ns": 1e999')
     (tmp_path / "m.json").write_text(text)
-    with pytest.raises(SpecError, match=r"rram\.integration_ns: Input should be a finite number"):
+    with pytest.raises(SpecError, match=r"'1e999' is too large for a floating-point number"):
         load_architecture(tmp_path / "m.json")
 
 

@@ -100,17 +100,18 @@ def full_workload():
 
 @given(batch=SIZES, m=SIZES, k=SIZES, n=SIZES, growth=st.integers(0, 5), steps=st.integers(1, 20))
 def test_macs_of_all_steps_are_the_sum_over_the_steps(batch, m, k, n, growth, steps):
-    op = matmul(batch=batch, m=m, k=k, n=n, growth={"n": growth})
-    fixed = linear(rows=m, in_features=k, out_features=n, tokens=1)
+    fixed = linear(rows=m, in_features=k, out_features=n, tokens=1, weight="w")
+    op = matmul("s", ("fc", "fc"), batch=batch, m=m, k=k, n=n, growth={"n": growth})
     phases = (
-        Phase(name="prefill", tokens=6, ops=(linear(),)),
-        Phase(name="decode", tokens=1, steps=steps, ops=(op, fixed)),
+        Phase(name="prefill", tokens=6, ops=(linear("other"),)),
+        Phase(name="decode", tokens=1, steps=steps, ops=(fixed, op)),
     )
-    decode = workload(*phases).phases[1]
+    parameters = (Parameter(name="fc.weight", shape=(3, 4)), Parameter(name="w", shape=(n, k)))
+    decode = workload(*phases, parameters=parameters).phases[1]
     products = batch * m * k * (n * steps + growth * steps * (steps - 1) // 2)
     assert decode.macs() == products + steps * m * k * n
     assert decode.macs() == sum(decode.macs(step) for step in range(steps))
-    assert workload(*phases).macs == decode.macs() + 6 * 4 * 3
+    assert workload(*phases, parameters=parameters).macs == decode.macs() + 6 * 4 * 3
     assert op.at(3).n == n + 3 * growth
     assert op.at(3).at(3) == op.at(3)
     assert op.at(3).growth == {}
@@ -137,7 +138,14 @@ def test_weights_saved_with_the_adapter_are_named_in_the_file(tmp_path):
     adapter = Adapter(
         rank=1, alpha=2.0, targets=("fc",), parameter_count=7, saved_parameter_count=12
     )
-    work = workload(Phase(name="prefill", tokens=6, ops=(head,)), adapter=adapter)
+    branch = (
+        Parameter(name="a", shape=(1, 4), role="lora_a"),
+        Parameter(name="b", shape=(3, 1), role="lora_b"),
+    )
+    base = Parameter(name="fc.weight", shape=(3, 4))
+    work = workload(
+        Phase(name="prefill", tokens=6, ops=(head,)), adapter=adapter, parameters=(base, *branch)
+    )
     save_workload(work, tmp_path / "w.json")
     text = (tmp_path / "w.json").read_text()
     assert load_workload(tmp_path / "w.json") == work

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from cimsim.bounds import Amount, Efficiency, Name, Positive, Rate, Text
 from cimsim.display import Brief
-
-Efficiency = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class Block(Brief, BaseModel):
@@ -23,7 +15,7 @@ class Block(Brief, BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    sources: dict[str, str] = Field(
+    sources: dict[Name, Text] = Field(
         description="field -> citation, `fitted on ...`, or `assumed: why`"
     )
 
@@ -50,14 +42,14 @@ class GemmFit(Block):
     tile_efficiency: tuple[Efficiency, Efficiency, Efficiency, Efficiency, Efficiency] = Field(
         description="share of the peak rate that a tile of 32768, 16384, ... 2048 outputs reaches"
     )
-    prologue_elements: NonNegativeFloat = Field(description="k steps lost a block")
+    prologue_elements: Amount = Field(description="k steps lost a block")
     lone: Efficiency = Field(description="rate of an SM with fewer blocks than it can hold")
     hbm_efficiency: Efficiency
-    l2_bandwidth_GBps: PositiveFloat
-    fixed_us: NonNegativeFloat
-    split_us: NonNegativeFloat
-    throttle_GFLOP: PositiveFloat
-    throttle_depth: NonNegativeFloat
+    l2_bandwidth_GBps: Rate
+    fixed_us: Amount
+    split_us: Amount
+    throttle_GFLOP: Positive
+    throttle_depth: Amount
 
 
 class AttentionFit(Block):
@@ -66,17 +58,17 @@ class AttentionFit(Block):
     full_efficiency: Efficiency = Field(description="share of peak where no score is masked")
     causal_efficiency: Efficiency = Field(description="share of peak on the masked triangle")
     hbm_efficiency: Efficiency
-    cached_fixed_us: NonNegativeFloat = Field(description="of one query a head against a cache")
-    plain_fixed_us: NonNegativeFloat = Field(description="of many queries a head")
-    chain_us: NonNegativeFloat = Field(description="of 128 keys, processed one after another")
+    cached_fixed_us: Amount = Field(description="of one query a head against a cache")
+    plain_fixed_us: Amount = Field(description="of many queries a head")
+    chain_us: Amount = Field(description="of 128 keys, processed one after another")
 
 
 class StreamFit(Block):
     """Constants of kernels that only move data: t = fixed + norm row + bytes / bandwidth."""
 
     hbm_efficiency: Efficiency
-    fixed_us: NonNegativeFloat
-    norm_ns_per_element: NonNegativeFloat = Field(
+    fixed_us: Amount
+    norm_ns_per_element: Amount = Field(
         description="of one row of a normalisation: a block of threads walks over it twice"
     )
 
@@ -84,11 +76,11 @@ class StreamFit(Block):
 class PowerFit(Block):
     """Constants of `cimsim.baseline.power`."""
 
-    idle_W: PositiveFloat
-    active_W: PositiveFloat = Field(description="a running card, before work is done")
-    compute_pJ_per_FLOP: NonNegativeFloat
-    hbm_pJ_per_byte: NonNegativeFloat
-    tdp_W: PositiveFloat
+    idle_W: Positive
+    active_W: Positive = Field(description="a running card, before work is done")
+    compute_pJ_per_FLOP: Amount
+    hbm_pJ_per_byte: Amount
+    tdp_W: Positive
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -102,6 +94,6 @@ class PowerFit(Block):
 class Link(Block):
     """All-reduce between cards: t = latency + 2 (p - 1) / p bytes / (efficiency bandwidth)."""
 
-    bandwidth_GBps: PositiveFloat = Field(description="one direction of one card")
+    bandwidth_GBps: Rate = Field(description="one direction of one card")
     efficiency: Efficiency
-    latency_us: NonNegativeFloat
+    latency_us: Amount

@@ -103,7 +103,7 @@ class _Builder:
             Linear(
                 name=name,
                 inputs=inputs,
-                tokens=self.tokens,
+                tokens=rows,
                 weight=name,
                 rows=rows,
                 in_features=fan_in,

@@ -6,19 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from pydantic import (
-    Field,
-    NonNegativeFloat,
-    PositiveFloat,
-    PositiveInt,
-    ValidationError,
-)
+from pydantic import Field, ValidationError
 
 from cimsim.baseline import gemm
 from cimsim.baseline.fits import (
     AttentionFit,
     Block,
-    Efficiency,
     GemmFit,
     Link,
     PowerFit,
@@ -26,6 +19,7 @@ from cimsim.baseline.fits import (
 )
 from cimsim.baseline.gemm import Array
 from cimsim.baseline.modes import Dtype, Mode, check_dtype, check_mode, check_pair
+from cimsim.bounds import Amount, Count, Efficiency, Name, Positive, Rate
 from cimsim.errors import SpecError
 from cimsim.files import describe_validation, load_json
 
@@ -39,13 +33,13 @@ ELEMENT_BYTES: dict[Dtype, int] = {"fp16": 2, "bf16": 2, "int8": 1, "tf32": 4, "
 class Gpu(Block):
     """One GPU; `gemm_s` and `estimate` give times and energies, `sources` says where from."""
 
-    name: str
-    peak_TFLOPS: dict[Dtype, PositiveFloat] = Field(description="dense tensor-core rate")
-    hbm_bandwidth_GBps: PositiveFloat
-    memory_GiB: PositiveFloat
-    sm_count: PositiveInt
-    launch_gap_us: NonNegativeFloat = Field(description="between kernels of a CUDA graph")
-    int8_energy_TOPS_per_W: PositiveFloat = Field(description="of mode peak-int8 only")
+    name: Name
+    peak_TFLOPS: dict[Dtype, Rate] = Field(description="dense tensor-core rate")
+    hbm_bandwidth_GBps: Rate
+    memory_GiB: Positive
+    sm_count: Count
+    launch_gap_us: Amount = Field(description="between kernels of a CUDA graph")
+    int8_energy_TOPS_per_W: Positive = Field(description="of mode peak-int8 only")
     compute_band_low: Efficiency = Field(description="low end of a compute-bound time")
     gemm: GemmFit
     attention: AttentionFit

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cimsim.errors import WorkloadError
 from cimsim.frontend.graph import Node
-from cimsim.workload import Op, Phase
+from cimsim.workload import Op, Phase, make_phase
 
 _OP: TypeAdapter[Op] = TypeAdapter(Op)
 
@@ -31,7 +31,7 @@ def prefill_phase(nodes: Sequence[Node], probe: Sequence[Node], tokens: int) -> 
                 "another length, so its token streams cannot be told. Try another prefill."
             )
     ops = tuple(_op(node, plan[node.name], tokens, {}) for node in nodes)
-    return Phase(name="prefill", tokens=tokens, ops=ops)
+    return make_phase(name="prefill", tokens=tokens, ops=ops)
 
 
 def decode_phase(
@@ -59,7 +59,7 @@ def decode_phase(
         if node.kind == "matmul":
             _share_axis(node, plan.get(node.name), growth[node.name])
     ops = tuple(_op(node, None, 1, growth[node.name]) for node in first)
-    return Phase(name="decode", tokens=1, steps=steps, ops=ops)
+    return make_phase(name="decode", tokens=1, steps=steps, ops=ops)
 
 
 def _share_axis(node: Node, seen: Node | None, growth: Mapping[str, int]) -> None:

@@ -20,7 +20,7 @@ from cimsim.frontend.builder import list_parameters
 from cimsim.frontend.forward import check_lengths, drive, takes_images
 from cimsim.frontend.models import build_model, on_meta, read_config
 from cimsim.frontend.tracing import Traced, trace_fixed, trace_text
-from cimsim.workload import Adapter, Workload
+from cimsim.workload import Adapter, Workload, make_workload
 
 
 def trace_model(
@@ -170,7 +170,7 @@ def _workload(
             "lora_targets": ",".join(adapter.targets),
         }
     origin |= {package: version(package) for package in ("torch", "transformers", "peft")}
-    return Workload(
+    return make_workload(
         name=name,
         origin=origin,
         architecture=type(model).__name__,

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
 from cimsim.adaptation import Adaptation
-from cimsim.errors import CapacityError, MappingError
-from cimsim.mapping.mappers import Mapper, OneBlockPerTile
+from cimsim.errors import MappingError
+from cimsim.mapping.capacity import Stored, check_capacity, unit_bound, unit_shortage
+from cimsim.mapping.mappers import Arrangement, Mapper, OneBlockPerTile
 from cimsim.mapping.model import Grid, KvStore, Mapping, Placement, WeightUnit
 from cimsim.spec import Architecture
 from cimsim.workload import Linear, MatMul, Workload
@@ -28,9 +28,15 @@ def build_mapping(
     """
     mapper = mapper or OneBlockPerTile()
     weights = _weights(workload, architecture, adaptation)
-    placements: dict[str, Placement] = {}
-    for unit in ("rram", "sram"):
-        placements |= _place(unit, [w for w in weights if w.unit == unit], architecture, mapper)
+    stored: dict[WeightUnit, list[Stored]] = {
+        unit: _stored(unit, weights, architecture, mapper) for unit in ("rram", "sram")
+    }
+    kv = _kv_stores(workload, architecture, 0)
+    check_capacity(workload, architecture, adaptation, mapper, stored, kv)
+    roles = {weight.name: weight.role for weight in weights}
+    kept = sum(store.units for store in kv.values())
+    placements = _place("rram", stored["rram"], roles, architecture, mapper, 0)
+    placements |= _place("sram", stored["sram"], roles, architecture, mapper, kept)
     for weight in weights:
         if weight.unit == "pmca":
             nothing = np.zeros((1, 0, 0), np.int64)
@@ -40,9 +46,7 @@ def build_mapping(
             )
     tiles = _used(placements, "rram")
     kv = _kv_stores(workload, architecture, _end(placements, "sram"))
-    sram = _used(placements, "sram") + sum(store.units for store in kv.values())
-    _check_capacity("rram", architecture, mapper, placements, {})
-    _check_capacity("sram", architecture, mapper, placements, kv)
+    sram = _used(placements, "sram") + kept
     return Mapping(
         architecture=architecture.name,
         workload=workload.name,
@@ -106,20 +110,43 @@ def units_per_cluster(architecture: Architecture, unit: str) -> int:
     return architecture.pmca.tiles_per_cluster
 
 
-def _place(
+def _stored(
     unit: WeightUnit, weights: list[_Weight], architecture: Architecture, mapper: Mapper
-) -> dict[str, Placement]:
-    if not weights:
+) -> list[Stored]:
+    return [
+        Stored(w.name, Grid(w.rows, w.columns, *_block_shape(architecture, unit)),
+               mapper.copies(w.name))
+        for w in weights
+        if w.unit == unit
+    ]  # fmt: skip
+
+
+def _place(
+    unit: WeightUnit, stored: list[Stored], roles: dict[str, str], architecture: Architecture,
+    mapper: Mapper, kept: int,
+) -> dict[str, Placement]:  # fmt: skip
+    """Placements on one kind of unit, of which `kept` go to K and V; the mapper has the last word.
+
+    Raises CapacityError where a mapper takes more units than it counted.
+    """
+    if not stored:
         return {}
-    block = _block_shape(architecture, unit)
-    grids = [(Grid(w.rows, w.columns, *block), mapper.copies(w.name)) for w in weights]
+    grids = [(w.grid, w.copies) for w in stored]
+    room = unit_bound(unit, architecture)[1] - kept
     arranged = mapper.arrange(grids, units_per_cluster(architecture, unit))
-    if max(int(units.max()) for units, _, _ in arranged) >= _bound(unit, architecture)[1]:
+    if _last(arranged) >= room:
         arranged = mapper.arrange(grids, 1)  # the gaps before whole clusters do not fit
+    demand = _last(arranged) + 1 + kept
+    if short := unit_shortage(unit, demand, architecture, mapper, stored, {}):
+        raise short
     return {
-        w.name: Placement(w.name, unit, w.role, grid, *arrays)
-        for w, (grid, _), arrays in zip(weights, grids, arranged, strict=True)
+        w.name: Placement(w.name, unit, roles[w.name], w.grid, *arrays)
+        for w, arrays in zip(stored, arranged, strict=True)
     }
+
+
+def _last(arranged: list[Arrangement]) -> int:
+    return max(int(units.max()) for units, _, _ in arranged)
 
 
 def _used(placements: dict[str, Placement], unit: str) -> int:
@@ -164,43 +191,3 @@ def _clusters(
         high = min(int(placement.units.max()) // per, last)
         clusters[name] = (low, high - low + 1)
     return clusters
-
-
-def _check_capacity(
-    unit: WeightUnit,
-    architecture: Architecture,
-    mapper: Mapper,
-    placements: dict[str, Placement],
-    kv: dict[str, KvStore],
-) -> None:
-    field, bound = _bound(unit, architecture)
-    here = {n: p for n, p in placements.items() if p.unit == unit}
-    parts = Counter({n: int(p.units.size) for n, p in here.items()})
-    parts.update({f"{name} (K/V)": store.units for name, store in kv.items()})
-    demand = max(
-        [_end(placements, unit), *(store.first_unit + store.units for store in kv.values())]
-    )
-    if demand <= bound:
-        return
-    levers = [f"Raise {field} of {architecture.name!r}"]
-    if mapper.name != "dense":
-        levers.append("use --mapper dense")
-    if any(p.replicas > 1 for p in here.values()):
-        levers.append("lower --replicate")
-    if kv:
-        levers.append("shorten the context")
-    raise CapacityError(
-        f"mapping needs {demand} units, {field} is {bound} ({demand - bound} short).",
-        unit=field,
-        demand=demand,
-        bound=bound,
-        largest=tuple(parts.most_common(3)),
-        levers=tuple(levers),
-    )
-
-
-def _bound(unit: WeightUnit, architecture: Architecture) -> tuple[str, int]:
-    """Field and number of the units that the machine has."""
-    if unit == "rram":
-        return "rram.tile_count", 0 if architecture.rram is None else architecture.rram.tile_count
-    return "sram.unit_count", 0 if architecture.sram is None else architecture.sram.unit_count

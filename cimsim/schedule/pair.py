@@ -15,7 +15,7 @@ from cimsim.costs import lora_jobs, lora_tcdm_bytes
 from cimsim.costs.sram import product_ps
 from cimsim.costs.tile import integrate_ps, load_ps, send_ps
 from cimsim.display import brief
-from cimsim.errors import CapacityError
+from cimsim.mapping.capacity import tcdm_shortage
 from cimsim.schedule.kernels import Kernel
 from cimsim.schedule.work import dma_ps, product_cycles
 from cimsim.spec import Architecture, PmcaClusters
@@ -116,22 +116,13 @@ class Pair:
 
     def check(self) -> None:
         """Raise CapacityError where not even one token fits the TCDM beside A and B."""
-        if self.fits(1):
-            return
-        pmca, adapter = self.architecture.pmca, self.adapter
-        need, held = adapter.tcdm_bytes(pmca, 1), math.floor(pmca.tcdm_KiB * KIB)
-        raise CapacityError(
-            f"LoRA of a {adapter.in_features}x{adapter.out_features} layer at rank {adapter.rank} "
-            f"needs {need} bytes of TCDM for a block of 1 token, pmca.tcdm_KiB gives {held} "
-            f"({need - held} short).",
-            unit="bytes of TCDM",
-            demand=need,
-            bound=held,
-            levers=(
-                f"Raise pmca.tcdm_KiB of {self.architecture.name} to {math.ceil(need / 1024)}",
-                "lower the rank",
-            ),
-        )
+        adapter = self.adapter
+        short = tcdm_shortage(
+            self.architecture, adapter.in_features, adapter.out_features, adapter.rank,
+            adapter.vectors,
+        )  # fmt: skip
+        if short is not None:
+            raise short
 
     def makespan_ps(self, tokens: int, block: int, *, split: bool = False) -> int:
         """Time (ps) of `tokens` through tile and cluster in blocks, in closed form.

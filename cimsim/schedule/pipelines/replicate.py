@@ -7,7 +7,7 @@ from typing import Literal
 
 from cimsim.display import brief
 from cimsim.mapping import Grid, Mapper
-from cimsim.mapping.mappers import Arrangement
+from cimsim.mapping.mappers import Arrangement, demand_of
 from cimsim.schedule.kernels import Kernel
 from cimsim.schedule.pair import Adapter, Pair
 from cimsim.schedule.pipelines.blocks import check_option, turn_block
@@ -35,6 +35,10 @@ class CopyingMapper:
     def arrange(self, grids: list[tuple[Grid, int]], group: int) -> list[Arrangement]:
         """As the mapper does."""
         return self.mapper.arrange(grids, group)
+
+    def demand(self, grids: list[tuple[Grid, int]]) -> int:
+        """As the mapper counts."""
+        return demand_of(self.mapper, grids)
 
 
 @dataclass(frozen=True, slots=True)
