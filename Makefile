@@ -1,12 +1,17 @@
-# make run    install into .venv and simulate the main example
-# make test   lint, type check and all tests
+# make run           install into .venv and simulate the main example
+# make test          lint, type check and all tests
+# make lock          pin every dependency anew, in requirements.lock
+# make test-oldest   all tests on the lowest versions that pyproject.toml admits
+# make test-newest   all tests on the newest versions of everything
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
+UV := $(BIN)/uv
+COMPILE := $(UV) pip compile --quiet pyproject.toml --extra plots --extra torch
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: run test lint format clean
+.PHONY: run test lint format lock test-oldest test-newest clean
 
 run: $(READY)
 	$(BIN)/cimsim run arch_configs/halora_rram_sram.json workloads/llama3.2_1b_r4_p512_d128.json \
@@ -24,13 +29,31 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:
-	rm -rf $(VENV) out build *.egg-info
+lock: $(READY)
+	$(COMPILE) --group dev --group cpu --universal --python-version 3.11 --upgrade \
+		--custom-compile-command "make lock" --output-file requirements.lock
 
-# torch first and pinned: a looser range downloads gigabytes of CUDA packages.
-$(READY): pyproject.toml
+# Each in an environment of its own; torch is the one from PyPI, with gigabytes of CUDA packages.
+test-oldest: $(READY)
+	$(COMPILE) --group test --resolution lowest-direct --python $(PYTHON) --output-file .venv-oldest.txt
+	$(call test_with,.venv-oldest)
+
+test-newest: $(READY)
+	$(COMPILE) --group test --upgrade --python $(PYTHON) --output-file .venv-newest.txt
+	$(call test_with,.venv-newest)
+
+define test_with
+	$(UV) venv --quiet --clear --python $(PYTHON) $(1)
+	$(UV) pip install --quiet --python $(1) --requirements $(1).txt
+	$(UV) pip install --quiet --python $(1) --no-deps --editable .
+	$(1)/bin/python -m pytest -n 2
+endef
+
+clean:
+	rm -rf .venv .venv-oldest* .venv-newest* out build dist *.egg-info
+
+$(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet torch==2.13.0
-	$(BIN)/pip install --quiet --editable '.[torch,dev]'
+	$(BIN)/pip install --quiet --requirement requirements.lock
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $(READY)

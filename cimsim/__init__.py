@@ -1,7 +1,7 @@
 """cimsim: cycle-approximate simulation of hybrid compute-in-memory machines.
 
     import cimsim
-    machine = cimsim.load_architecture("arch_configs/halora_rram_sram.json")
+    machine = cimsim.machine("halora_rram_sram")
     workload = cimsim.load_workload("workloads/llama3.2_1b_r4_p512_d128.json")
     report = cimsim.simulate(workload, machine).report
 
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cimsim.mapping import DensePacking, Mapping, OneBlockPerTile, build_mapping
     from cimsim.report import Report, load_report
     from cimsim.schedule.pipelines import parse_pipeline
+    from cimsim.shipped import gpu, machine
     from cimsim.simulation import Simulation, simulate
     from cimsim.spec import Architecture, load_architecture
     from cimsim.workload import Workload, load_workload, save_workload
@@ -55,6 +56,8 @@ _HOME = {
     "Report": "report",
     "load_report": "report",
     "parse_pipeline": "schedule.pipelines",
+    "gpu": "shipped",
+    "machine": "shipped",
     "Simulation": "simulation",
     "simulate": "simulation",
     "Architecture": "spec",
@@ -83,10 +86,12 @@ __all__ = [
     "__version__",
     "adaptation_named",
     "build_mapping",
+    "gpu",
     "load_architecture",
     "load_gpu",
     "load_report",
     "load_workload",
+    "machine",
     "parse_pipeline",
     "save_workload",
     "simulate",

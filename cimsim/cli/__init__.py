@@ -12,6 +12,7 @@ from cimsim.cli.accuracy import accuracy
 from cimsim.cli.accuracy_options import Grouped
 from cimsim.cli.check import check, schema
 from cimsim.cli.compare import compare
+from cimsim.cli.list import list_shipped
 from cimsim.cli.map import map_weights
 from cimsim.cli.mvm import mvm
 from cimsim.cli.pipelines import pipelines
@@ -31,6 +32,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for name, verb in (
+    ("list", list_shipped),
     ("run", run),
     ("accuracy", accuracy),
     ("train", train),

@@ -40,6 +40,7 @@ from cimsim.cli.options import (
     require_directory,
 )
 from cimsim.errors import TaskError
+from cimsim.shipped import WORKLOADS
 
 if TYPE_CHECKING:
     from cimsim.accuracy.study import Settings, Subject
@@ -56,7 +57,7 @@ def accuracy(
         str,
         typer.Argument(
             metavar="WORKLOAD|MODEL",
-            help="Traced workload (JSON), or minilm, smollm2 or a model directory.",
+            help="Traced workload (JSON) or its name in `cimsim list`, or minilm, smollm2 or a model directory.",
             show_default=False,
         ),
     ],
@@ -140,11 +141,12 @@ def accuracy(
 
 def _workload(source: str) -> Workload | None:
     """The workload file that `source` is, or None for a model."""
-    if not source.endswith(".json") and not Path(source).is_file():
+    named = source in WORKLOADS.names()
+    if not named and not source.endswith(".json") and not Path(source).is_file():
         return None
     from cimsim.workload import load_workload
 
-    return load_workload(source)
+    return load_workload(WORKLOADS.find(source))
 
 
 def _model_name(source: str, workload: Workload | None, model: str | None) -> str:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cimsim.cli.options import AdaptOption, ArchitectureArg, JsonOption, MapperOption, mapper_of
+from cimsim.cli.options import (
+    AdaptOption,
+    ArchitectureArg,
+    JsonOption,
+    MapperOption,
+    OptionalWorkloadArg,
+    mapper_of,
+)
 
 
 def check(
     architecture: ArchitectureArg,
-    workload: Annotated[
-        Path | None,
-        typer.Argument(metavar="[WORKLOAD]", help="Also map this workload.", show_default=False),
-    ] = None,
+    workload: OptionalWorkloadArg = None,
     adapt: AdaptOption = None,
     mapper: MapperOption = "one-per-tile",
     json: JsonOption = False,

@@ -5,26 +5,60 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cimsim.errors import CimsimError, MappingError, SpecError
+from cimsim.shipped import GPUS, MACHINES, WORKLOADS, Shelf
 
 if TYPE_CHECKING:
     from cimsim.mapping import Mapper
     from cimsim.simulation import Progress
     from cimsim.spec import Architecture
 
+
+
+def _names(shelf: Shelf) -> Callable[[str], list[str]]:
+    return lambda incomplete: [name for name in shelf.names() if name.startswith(incomplete)]
+
+
+def named(shelf: Shelf) -> dict[str, Any]:
+    """What makes an argument or option take a path or a shipped name, with completion."""
+    return {"parser": shelf.find, "autocompletion": _names(shelf), "show_default": False}
+
+
 ArchitectureArg = Annotated[
-    Path, typer.Argument(metavar="ARCH", help="Architecture file (JSON).", show_default=False)
-]
+    Path,
+    typer.Argument(
+        metavar="ARCH", help="Architecture file (JSON), or a name of `cimsim list`.",
+        **named(MACHINES),
+    ),
+]  # fmt: skip
 WorkloadArg = Annotated[
-    Path, typer.Argument(metavar="WORKLOAD", help="Traced workload (JSON).", show_default=False)
-]
+    Path,
+    typer.Argument(
+        metavar="WORKLOAD", help="Traced workload (JSON), or a name of `cimsim list`.",
+        **named(WORKLOADS),
+    ),
+]  # fmt: skip
+OptionalWorkloadArg = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[WORKLOAD]", help="Traced workload (JSON), or a name of `cimsim list`.",
+        **named(WORKLOADS),
+    ),
+]  # fmt: skip
+BaselineOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="GPU", help="GPU to compare with: a file, or a name of `cimsim list`.",
+        **named(GPUS),
+    ),
+]  # fmt: skip
 AdaptOption = Annotated[
     str | None,
     typer.Option(

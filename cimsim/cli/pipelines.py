@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cimsim.cli.options import ArchitectureArg, JsonOption, progress
+from cimsim.cli.options import ArchitectureArg, JsonOption, OptionalWorkloadArg, progress
 from cimsim.errors import CimsimError
 
 if TYPE_CHECKING:
@@ -21,10 +21,7 @@ if TYPE_CHECKING:
 
 def pipelines(
     architecture: ArchitectureArg,
-    workload: Annotated[
-        Path | None,
-        typer.Argument(metavar="[WORKLOAD]", help="Traced workload (JSON); or --layer."),
-    ] = None,
+    workload: OptionalWorkloadArg = None,
     layer: Annotated[
         str | None, typer.Option(metavar="INxOUT", help="One linear layer instead of a workload.")
     ] = None,

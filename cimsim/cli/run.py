@@ -30,6 +30,7 @@ from cimsim.cli.accuracy_options import (
 from cimsim.cli.options import (
     AdaptOption,
     ArchitectureArg,
+    BaselineOption,
     JsonOption,
     MapperOption,
     ReplicateOption,
@@ -65,10 +66,7 @@ def run(
     replicate: ReplicateOption = None,
     settings: SetOption = None,
     engine: Annotated[str, typer.Option(help="compiled, or simpy (the reference).")] = "compiled",
-    baseline: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="GPU", help="GPU file to compare with.", show_default=False),
-    ] = None,
+    baseline: BaselineOption = None,
     baseline_mode: Annotated[
         str | None,
         typer.Option(

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from cimsim import shipped
 from cimsim.adaptation import adaptation_named
 from cimsim.layer_bench import with_integration
 from cimsim.mapping import DensePacking, Mapper, OneBlockPerTile, build_mapping
 from cimsim.pipeline_study import Shape, Study
 from cimsim.schedule.pair import Adapter, Pair
 from cimsim.schedule.pipelines import Balanced
-from cimsim.spec import Architecture, load_architecture
+from cimsim.spec import Architecture
 from cimsim.validation.row import Row
-from cimsim.validation.shipped import shipped
-from cimsim.workload import Linear, load_workload
+from cimsim.workload import Linear
 
 AHWA = "Li et al., AHWA-LoRA, arXiv 2411.17367"
 TOKENS, RANK = 320, 8
@@ -25,7 +25,7 @@ TCDM_KIB = ((128, 8, 8.2), (128, 128, 70.0), (512, 8, 21.0), (512, 128, 172.0))
 
 def rows() -> list[Row]:
     """Balance, total latency and TCDM need of single layers; MobileBERT on tiles."""
-    machine = load_architecture(shipped("arch_configs/ahwa_pcm_pmca.json"))
+    machine = shipped.machine("ahwa_pcm_pmca")
     return _layers(machine) + _mobilebert(machine)
 
 
@@ -74,7 +74,7 @@ def _least(machine: Architecture) -> float:
 
 def _mobilebert(machine: Architecture) -> list[Row]:
     """Layers, weights, adapter parameters, and the tiles that they take."""
-    workload = load_workload(shipped("workloads/mobilebert_squad_r8_s320.json"))
+    workload = shipped.workload("mobilebert_squad_r8_s320")
     layers = [op for _, op in workload.ops() if isinstance(op, Linear) and op.role == "base"]
     adaptation = adaptation_named("lora-pmca")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cimsim.baseline import ValidationRow, load_gpu, validate
+from cimsim import shipped
+from cimsim.baseline import ValidationRow, validate
 from cimsim.validation.row import Row
-from cimsim.validation.shipped import shipped
 
 CARDS = ("a100_sxm4_80gb", "a100_sxm4_40gb")
 _UNITS = {
@@ -16,7 +16,7 @@ def rows() -> list[Row]:
     """Every published figure of both shipped cards."""
     found: list[Row] = []
     for card in CARDS:
-        gpu = load_gpu(shipped(f"arch_configs/gpu/{card}.json"))
+        gpu = shipped.gpu(card)
         found += [_row(gpu.name, row) for row in validate(gpu)]
     return found
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 
+from cimsim import shipped
 from cimsim.accounting import block_energies, halora_accounting, weight_area_mm2
 from cimsim.adaptation import Unit
-from cimsim.baseline import load_gpu
-from cimsim.spec import Architecture, load_architecture
+from cimsim.spec import Architecture
 from cimsim.validation.row import Row
-from cimsim.validation.shipped import shipped
-from cimsim.workload import Workload, load_workload
+from cimsim.workload import Workload
 
 TABLE = "Wu et al., HaLoRA, ACM TODAES 2026, DOI 10.1145/3801559, Table 6"
 FIGURE = "Wu et al., HaLoRA, ACM TODAES 2026, DOI 10.1145/3801559, Fig. 7"
@@ -18,7 +17,7 @@ FIGURE = "Wu et al., HaLoRA, ACM TODAES 2026, DOI 10.1145/3801559, Fig. 7"
 
 def rows() -> list[Row]:
     """LLaMA-3.2-1B in paper accounting, areas of LLaMA-3.2-3B."""
-    hybrid = load_architecture(shipped("arch_configs/halora_rram_sram.json"))
+    hybrid = shipped.machine("halora_rram_sram")
     return _energy(hybrid) + _area(hybrid)
 
 
@@ -38,7 +37,7 @@ def _row(
 
 def _energy(hybrid: Architecture) -> list[Row]:
     workload = llama_1b()
-    gpu = load_gpu(shipped("arch_configs/gpu/a100_sxm4_80gb.json"))
+    gpu = shipped.gpu("a100_sxm4_80gb")
     a100 = gpu.estimate(workload, mode="peak-int8").energy_J
     parts = {
         block.kind: math.fsum(block.energy_J)
@@ -61,14 +60,14 @@ def areas_mm2(workload: Workload) -> dict[str, float]:
         "halora_rram_only": "rram", "halora_rram_sram": "sram", "halora_sram_only": "sram",
     }  # fmt: skip
     found = {
-        name: weight_area_mm2(workload, load_architecture(shipped(f"arch_configs/{name}.json")), on)
+        name: weight_area_mm2(workload, shipped.machine(name), on)
         for name, on in placed.items()
     }
     return {name: math.fsum(parts.values()) for name, parts in found.items()}
 
 
 def _area(hybrid: Architecture) -> list[Row]:
-    workload = load_workload(shipped("workloads/llama3.2_3b_r4_p512_d128.json"))
+    workload = shipped.workload("llama3.2_3b_r4_p512_d128")
     area = areas_mm2(workload)
     one = area["halora_rram_only"]
     name = "LLaMA-3.2-3B, arrays that hold weights, RRAM-only = 1: "

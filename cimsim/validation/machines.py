@@ -12,14 +12,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from cimsim import shipped
 from cimsim.costs.area import area_mm2, leakage_W
 from cimsim.costs.memory import access_energy_J
 from cimsim.costs.tile import convert_ps, integrate_ps, link_energy_J, mvm_energy_J
 from cimsim.display import brief
-from cimsim.spec import Architecture, CrossbarTiles, load_architecture
+from cimsim.spec import Architecture, CrossbarTiles
 from cimsim.units import ps_to_seconds
 from cimsim.validation.row import Row
-from cimsim.validation.shipped import shipped
 
 ISAAC = "Shafiee et al., ISAAC, ISCA 2016"
 PUMA = "Ankit et al., PUMA, ASPLOS 2019"
@@ -98,7 +98,7 @@ def rows() -> list[Row]:
 
 def full(name: str, **values: float) -> Full:
     """The shipped machine `name`, with other values of tile fields where given."""
-    machine = load_architecture(shipped(f"arch_configs/{name}.json"))
+    machine = shipped.machine(name)
     return Full(machine.with_values({f"rram.{key}": value for key, value in values.items()}))
 
 

@@ -1,0 +1,68 @@
+"""cimsim list: what comes with cimsim, by name."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+
+from cimsim.cli.options import JsonOption
+from cimsim.errors import CimsimError
+from cimsim.files import load_json
+from cimsim.shipped import GPUS, MACHINES, WORKLOADS, Shelf
+
+SHELVES = {"machines": MACHINES, "workloads": WORKLOADS, "gpus": GPUS}
+
+
+def list_shipped(
+    kind: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[KIND]", help="machines, workloads or gpus; all if left out.",
+            show_default=False,
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Name the machines, workloads and GPUs that come with cimsim."""
+    if kind is not None and kind not in SHELVES:
+        raise CimsimError(f"cimsim list takes {', '.join(SHELVES)}, not {kind!r}.")
+    chosen = SHELVES if kind is None else {kind: SHELVES[kind]}
+    found = {name: dict(_described(shelf)) for name, shelf in chosen.items()}
+    if json:
+        import json as encoder
+
+        typer.echo(encoder.dumps(found, indent=2))
+        return
+    for what, lines in found.items():
+        typer.echo(what)
+        for name, description in lines.items():
+            typer.echo(_line(name, description, max(map(len, lines))))
+
+
+def _line(name: str, description: str, width: int) -> str:
+    columns = max(shutil.get_terminal_size().columns, width + 30)
+    gap = " " * (width + 4)
+    return textwrap.fill(
+        description, columns, initial_indent=f"  {name:<{width}}  ", subsequent_indent=gap,
+        break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _described(shelf: Shelf) -> Iterator[tuple[str, str]]:
+    for name in shelf.names():
+        data = load_json(shelf.find(shelf.path / f"{name}.json"), shelf.error, shelf.what)
+        yield name, data.get("description") or _workload(data) or data["name"]
+
+
+def _workload(data: dict[str, Any]) -> str:
+    if "phases" not in data:
+        return ""
+    lora = f", LoRA of rank {data['adapter']['rank']}" if data.get("adapter") else ""
+    lengths = " + ".join(
+        f"{phase['tokens'] * phase.get('steps', 1)} {phase['name']}" for phase in data["phases"]
+    )
+    return f"{data['architecture']}{lora}, tokens: {lengths}"

@@ -1,0 +1,89 @@
+"""Machines, workloads and GPUs that come with cimsim, by name."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cimsim.errors import CimsimError, SpecError, WorkloadError
+
+if TYPE_CHECKING:
+    from cimsim.baseline import Gpu
+    from cimsim.spec import Architecture
+    from cimsim.workload import Workload
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """One kind of shipped file: its folder, what it is called, and the error for a wrong name."""
+
+    folder: str
+    what: str
+    error: type[CimsimError]
+
+    @property
+    def path(self) -> Path:
+        """The folder: in the installed package, or at the top of a checkout."""
+        package = Path(__file__).resolve().parent
+        installed = package / "data" / self.folder
+        return installed if installed.is_dir() else package.parent / self.folder
+
+    def names(self) -> tuple[str, ...]:
+        """The names in alphabetical order."""
+        return tuple(sorted(path.stem for path in self.path.glob("*.json")))
+
+    def find(self, given: str | Path) -> Path:
+        """The file at the path `given`, else the shipped file of that name.
+
+        Raises the shelf's error, with the nearest names, where there is neither.
+        """
+        if Path(given).is_file():
+            return Path(given)
+        names = self.names()
+        if str(given) in names:
+            return self.path / f"{given}.json"
+        if given and Path(given).exists():
+            return Path(given)
+        near = difflib.get_close_matches(Path(given).name.removesuffix(".json"), names, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}? " if near else ""
+        raise self.error(
+            f"{given}: no such file, and no {self.what} of that name comes with cimsim: {hint}"
+            "`cimsim list` names them."
+        )
+
+
+MACHINES = Shelf("arch_configs", "machine", SpecError)
+WORKLOADS = Shelf("workloads", "workload", WorkloadError)
+GPUS = Shelf("arch_configs/gpu", "GPU", SpecError)
+
+
+def machine(name: str | Path) -> Architecture:
+    """The machine in an architecture file, or the shipped one called `name`.
+
+    Raises SpecError for a name that is neither and for a file that is not valid.
+    """
+    from cimsim.spec import load_architecture
+
+    return load_architecture(MACHINES.find(name))
+
+
+def workload(name: str | Path) -> Workload:
+    """The workload in a file, or the shipped one called `name`.
+
+    Raises WorkloadError for a name that is neither and for a file that is not valid.
+    """
+    from cimsim.workload import load_workload
+
+    return load_workload(WORKLOADS.find(name))
+
+
+def gpu(name: str | Path) -> Gpu:
+    """The GPU in a file, or the shipped one called `name`.
+
+    Raises SpecError for a name that is neither and for a file that is not valid.
+    """
+    from cimsim.baseline import load_gpu
+
+    return load_gpu(GPUS.find(name))
