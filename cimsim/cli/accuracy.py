@@ -57,7 +57,8 @@ def accuracy(
         str,
         typer.Argument(
             metavar="WORKLOAD|MODEL",
-            help="Traced workload (JSON) or its name in `cimsim list`, or minilm, smollm2 or a model directory.",
+            help="Traced workload (JSON, or a name of `cimsim list`), or minilm, smollm2 or a "
+            "model directory.",
             show_default=False,
         ),
     ],

@@ -11,7 +11,6 @@ import typer
 
 from cimsim.cli.options import JsonOption
 from cimsim.errors import CimsimError
-from cimsim.files import load_json
 from cimsim.shipped import GPUS, MACHINES, WORKLOADS, Shelf
 
 SHELVES = {"machines": MACHINES, "workloads": WORKLOADS, "gpus": GPUS}
@@ -53,6 +52,8 @@ def _line(name: str, description: str, width: int) -> str:
 
 
 def _described(shelf: Shelf) -> Iterator[tuple[str, str]]:
+    from cimsim.files import load_json
+
     for name in shelf.names():
         data = load_json(shelf.find(shelf.path / f"{name}.json"), shelf.error, shelf.what)
         yield name, data.get("description") or _workload(data) or data["name"]

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from cimsim.spec import Architecture
 
 
-
 def _names(shelf: Shelf) -> Callable[[str], list[str]]:
     return lambda incomplete: [name for name in shelf.names() if name.startswith(incomplete)]
 

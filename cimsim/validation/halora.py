@@ -60,8 +60,7 @@ def areas_mm2(workload: Workload) -> dict[str, float]:
         "halora_rram_only": "rram", "halora_rram_sram": "sram", "halora_sram_only": "sram",
     }  # fmt: skip
     found = {
-        name: weight_area_mm2(workload, shipped.machine(name), on)
-        for name, on in placed.items()
+        name: weight_area_mm2(workload, shipped.machine(name), on) for name, on in placed.items()
     }
     return {name: math.fsum(parts.values()) for name, parts in found.items()}
 
