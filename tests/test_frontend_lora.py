@@ -228,10 +228,19 @@ def test_an_adapter_directory_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"peft_type": "IA3"}, r"peft_type is 'IA3'; only LORA adapters are supported\.$"),
-    ({"r": 0}, r"r is 0; a rank is a whole number of at least 1\.$"),
+    ({"peft_type": "IA3"}, r"peft_type is 'IA3'; only LORA adapters are supported: what an"),
+    ({"r": 0}, r"r is 0; it must be a rank, which is a whole number of at least 1\.$"),
+    ({"r": True}, r"r is True; it must be a rank"),
+    ({"r": None}, r"r is missing; a rank is a whole number of at least 1\.$"),
+    ({"lora_alpha": "16"}, r"lora_alpha is '16'; it must be a finite number\.$"),
+    ({"modules_to_save": "lm_head"}, r"modules_to_save is 'lm_head'; it must be a list of module"),
+    ({"modules_to_save": ["nothing"]}, r"^the adapter saves nothing, of which LlamaForCausalLM"),
+    ({"bias": "most"}, r"bias is 'most'; it must be none, all or lora_only\.$"),
+    ({"rank_pattern": {"q_proj": 0}}, r"rank_pattern is \{'q_proj': 0\}; it must be a table from"),
+    ({"layers_to_transform": "1"}, r"layers_to_transform is '1'; it must be a layer number or"),
+    ({"task_type": "SING"}, r"json: PEFT refuses the configuration: "),
     ({"target_modules": []}, r"target_modules names no module\.$"),
-    ({"use_dora": True}, r"use_dora is set, which cimsim does not model\. Remove it\.$"),
+    ({"use_dora": True}, r"use_dora is True, which cimsim does not model: DoRA scales"),
     ({"target_modules": ["query", "q_proj"]},
      r"^the adapter targets query, of which LlamaForCausalLM has no module: it was made for "
      r"another model, or the names are misspelt\.$"),
@@ -309,5 +318,5 @@ def test_a_second_adapter_is_refused():
 def test_dora_is_refused():
     config = peft.LoraConfig(r=2, target_modules=["0"], use_dora=True)
     model = peft.get_peft_model(nn.Sequential(nn.Linear(4, 4)), config)
-    with pytest.raises(WorkloadError, match=r"^the adapter uses DoRA"):
+    with pytest.raises(WorkloadError, match=r"^adapter 'default': use_dora is True, which cim"):
         trace_module(model, (torch.zeros(3, 4),), name="x")

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import peft
 import torch
 from torch import nn
 from transformers import PreTrainedModel
@@ -15,7 +13,7 @@ from transformers import PreTrainedModel
 from cimsim.adaptation import Adaptation, adaptation_named
 from cimsim.errors import MappingError, TaskError
 from cimsim.frontend import trace_model, trace_module
-from cimsim.frontend.adapters import unwrap
+from cimsim.frontend.adapters import adapter_in_use, merged_copy, unwrap
 from cimsim.mapping import Mapper, Mapping, OneBlockPerTile, build_mapping
 from cimsim.spec import Architecture
 from cimsim.workload import Workload
@@ -93,8 +91,8 @@ def mapping_of(
 
 
 def has_adapter(module: nn.Module) -> bool:
-    """Whether `module` carries a LoRA adapter."""
-    return isinstance(module, peft.PeftModel)
+    """Whether a LoRA adapter acts on `module`; raises WorkloadError for one of another kind."""
+    return adapter_in_use(module) is not None
 
 
 def check_adapter(workload: Workload, adaptation: str, module: nn.Module) -> None:
@@ -123,7 +121,6 @@ def as_mapped(module: nn.Module, mapping: Mapping) -> nn.Module:
 
     `module` itself where nothing has to be merged.
     """
-    if mapping.adaptation != "merged" or not isinstance(module, peft.PeftModel):
+    if mapping.adaptation != "merged" or not has_adapter(module):
         return module
-    plain: nn.Module = copy.deepcopy(module).merge_and_unload()
-    return plain.requires_grad_(False).eval()
+    return merged_copy(module).requires_grad_(False).eval()

@@ -2,76 +2,53 @@
 
 from __future__ import annotations
 
-import re
+import copy
 import warnings
-from collections.abc import Collection, Sequence
-from pathlib import Path
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from operator import attrgetter
 from typing import Any
 
 import peft
+from peft.tuners.lora import LoraModel
+from peft.tuners.lora.layer import Linear as LoraLinear
+from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
+from peft.utils import ModulesToSaveWrapper
 from torch import nn
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from cimsim.errors import WorkloadError
-from cimsim.files import load_json
+from cimsim.frontend.adapter_config import (
+    check_settings,
+    lora_config,
+    read_adapter,
+    task_heads,
+)
 from cimsim.workload import Adapter
 
-_FIELDS = [
-    "r",
-    "lora_alpha",
-    "target_modules",
-    "exclude_modules",
-    "lora_dropout",
-    "bias",
-    "modules_to_save",
-    "use_rslora",
-    "layers_to_transform",
-    "layers_pattern",
-    "rank_pattern",
-    "alpha_pattern",
+__all__ = [
+    "adapter_in_use",
+    "apply_lora",
+    "describe_adapter",
+    "lora_config",
+    "merged_copy",
+    "quiet_peft",
+    "read_adapter",
+    "settle_adapter",
+    "unwrap",
 ]
-_UNMODELLED = ("use_dora", "megatron_config", "trainable_token_indices", "layer_replication")
+
+_COUNTED_APART = {"lora_A", "lora_B", "original_module", "modules_to_save"}
+"""Parts of the paths of parameters that are not a bias of the model's own."""
 
 
-def lora_config(
-    rank: int, targets: Sequence[str], alpha: float | None, modules_to_save: Sequence[str] = ()
-) -> peft.LoraConfig:
-    """A LoRA configuration; `targets` are module name endings as PEFT takes them."""
-    if rank < 1:
-        raise WorkloadError(f"LoRA rank {rank} was asked; a rank is at least 1.")
-    if not targets:
-        raise WorkloadError(
-            "a LoRA rank was given without target modules. Name them, such as q_proj,v_proj."
-        )
-    return peft.LoraConfig(
-        r=rank,
-        lora_alpha=2 * rank if alpha is None else alpha,  # type: ignore[arg-type]
-        target_modules=list(targets),
-        modules_to_save=list(modules_to_save) or None,
-    )
-
-
-def read_adapter(directory: str | Path) -> peft.LoraConfig:
-    """The LoRA configuration in `directory`/adapter_config.json; adapter weights are not read."""
-    path = Path(directory) / "adapter_config.json"
-    if not path.is_file():
-        raise WorkloadError(
-            f"{directory}: no adapter_config.json there. Give a local PEFT adapter directory."
-        )
-    data = load_json(path, WorkloadError, "adapter configuration")
-    if not isinstance(data, dict) or data.get("peft_type") != "LORA":
-        kind = data.get("peft_type") if isinstance(data, dict) else None
-        raise WorkloadError(f"{path}: peft_type is {kind!r}; only LORA adapters are supported.")
-    for key in _UNMODELLED:
-        if data.get(key):
-            raise WorkloadError(f"{path}: {key} is set, which cimsim does not model. Remove it.")
-    rank = data.get("r")
-    if not isinstance(rank, int) or rank < 1:
-        raise WorkloadError(f"{path}: r is {rank!r}; a rank is a whole number of at least 1.")
-    if not data.get("target_modules"):
-        raise WorkloadError(f"{path}: target_modules names no module.")
-    known = {key: data[key] for key in _FIELDS if data.get(key) is not None}
-    return peft.LoraConfig(**known)
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Without PEFT's warnings about what is checked or made right here."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 def apply_lora(model: nn.Module, config: peft.LoraConfig) -> None:
@@ -80,43 +57,27 @@ def apply_lora(model: nn.Module, config: peft.LoraConfig) -> None:
     Raises WorkloadError if a target names no module of the model: the adapter belongs to
     another one.
     """
-    _check_targets(model, config.target_modules)
-    config.fan_in_fan_out = _targets_conv1d(model, config.target_modules)
+    _check_names(model, "targets", config.target_modules)
+    needed = [name for name in config.modules_to_save or () if name not in task_heads(config)]
+    _check_names(model, "saves", needed)
     try:
-        with warnings.catch_warnings():
-            # A tied head matters when an adapter is merged or saved; neither happens here.
-            warnings.filterwarnings("ignore", message=r"Model has `tie_word_embeddings=True`")
+        with quiet_peft():
             peft.inject_adapter_in_model(config, model, low_cpu_mem_usage=True)
     except Exception as problem:
         raise WorkloadError(f"the adapter does not fit {type(model).__name__}: {problem}") from None
     model.eval()
 
 
-def _matches(name: str, targets: Collection[str]) -> set[str]:
-    return {t for t in targets if name == t or name.endswith(f".{t}")}
-
-
-def _check_targets(model: nn.Module, targets: Any) -> None:
-    if isinstance(targets, str):
+def _check_names(model: nn.Module, what: str, names: Any) -> None:
+    if isinstance(names, str):
         return
-    found: set[str] = set()
-    for name, _ in model.named_modules():
-        found |= _matches(name, targets)
-    missing = sorted(set(targets) - found)
+    paths = [f".{name}" for name, _ in model.named_modules() if name]
+    missing = sorted(n for n in names if not any(path.endswith(f".{n}") for path in paths))
     if missing:
         raise WorkloadError(
-            f"the adapter targets {', '.join(missing)}, of which {type(model).__name__} has no "
+            f"the adapter {what} {', '.join(missing)}, of which {type(model).__name__} has no "
             "module: it was made for another model, or the names are misspelt."
         )
-
-
-def _targets_conv1d(model: nn.Module, targets: Any) -> bool:
-    if isinstance(targets, str):
-        return False
-    return any(
-        isinstance(module, Conv1D) and _matches(name, targets)
-        for name, module in model.named_modules()
-    )
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -127,40 +88,225 @@ def unwrap(model: nn.Module) -> nn.Module:
     return model
 
 
-def describe_adapter(model: nn.Module) -> Adapter | None:
-    """The LoRA adapter found on `model`; raises WorkloadError if several are active at once."""
-    layers = [m for m in model.modules() if isinstance(m, peft.tuners.lora.LoraLayer)]
-    if not layers:
-        return None
-    active = {name for layer in layers for name in layer.active_adapters}
-    if len(active) != 1:
+def adapter_in_use(model: nn.Module) -> str | None:
+    """Name of the LoRA adapter that acts on `model`; None without one or if it is disabled.
+
+    Raises WorkloadError, by name, for whatever else PEFT put on the model: several adapters in
+    use, a kind that is not LoRA, a setting or a layer that is not modelled.
+    """
+    parts = {path: part for path, part in model.named_modules() if _is_peft(part)}
+    used = {name for part in parts.values() for name in _names_used(part)}
+    configs = _configs(model)
+    if len(used) > 1:
         raise WorkloadError(
-            f"{len(active)} adapters are active ({', '.join(sorted(active))}); activate one."
+            f"{len(used)} adapters are active ({', '.join(sorted(used))}); activate one."
         )
-    name = active.pop()
-    used = [layer for layer in layers if name in layer.r]
-    for layer in used:
-        _check_layer(layer, name)
-    own = re.compile(rf"\.lora_[AB]\.{re.escape(name)}\.")
-    parameters = dict(model.named_parameters())
-    mine = {path: tensor for path, tensor in parameters.items() if own.search(path)}
-    saved = [t for path, t in parameters.items() if f".modules_to_save.{name}." in path]
-    return Adapter(
-        rank=max(int(layer.r[name]) for layer in used),
-        alpha=float(used[0].lora_alpha[name]),
-        targets=tuple(sorted({own.split(path)[0].rpartition(".")[2] for path in mine})),
-        parameter_count=sum(tensor.numel() for tensor in mine.values()),
-        saved_parameter_count=sum(tensor.numel() for tensor in saved),
-    )
+    name = used.pop() if used else None
+    if name is not None:
+        if name not in configs:
+            raise WorkloadError(
+                f"adapter {name!r} has no peft_config on the model, so what it changes is not "
+                "known. Put it on the model with PEFT."
+            )
+        where = f"adapter {name!r}"
+        check_settings(configs[name].to_dict(), where, type(configs[name]))
+    idle = {other for other in configs if other != name}
+    for path, part in parts.items():
+        if idle.isdisjoint(path.split(".")):
+            _check_part(part, name)
+    return name
+
+
+def _is_peft(module: nn.Module) -> bool:
+    return isinstance(module, BaseTunerLayer) or type(module).__module__.split(".")[0] == "peft"
+
+
+def _names_used(part: Any) -> Collection[str]:
+    """Adapters that act in a part of PEFT's, merged into the weights or beside them."""
+    if isinstance(part, peft.PeftModel):
+        learns_prompt = getattr(part.active_peft_config, "is_prompt_learning", False)
+        return [part.active_adapter] if learns_prompt else []
+    if not isinstance(part, BaseTunerLayer | ModulesToSaveWrapper) or part.disable_adapters:
+        return []
+    if isinstance(part, ModulesToSaveWrapper):
+        return [name for name in part.active_adapters if name in part.modules_to_save]
+    if part.merged:
+        return list(part.merged_adapters)
+    known = part._get_available_adapters()
+    return [name for name in part.active_adapters if name in known]
+
+
+def _configs(model: nn.Module) -> dict[str, Any]:
+    """Configurations by adapter; PEFT leaves them on the model that it changes."""
+    found: dict[str, Any] = {}
+    for part in model.modules():
+        configs = vars(part).get("peft_config") or vars(part).get("_peft_config")
+        if isinstance(configs, dict):
+            found = {**configs, **found}
+    return found
+
+
+def _check_part(part: Any, name: str | None) -> None:
+    """Raises WorkloadError for a part of PEFT's that is more than x W + x A B."""
+    if isinstance(part, BaseTunerLayer):
+        if name is not None and name in _names_used(part):
+            _check_layer(part, name)
+        return
+    tuner = isinstance(part, BaseTuner) and (name is None or type(part) is LoraModel)
+    if not (tuner or isinstance(part, peft.PeftModel) or type(part) is ModulesToSaveWrapper):
+        raise WorkloadError(
+            f"the model carries a {type(part).__name__} of PEFT, which cimsim does not model. Use "
+            "LoRA, or the model without the adapter."
+        )
 
 
 def _check_layer(layer: Any, name: str) -> None:
-    """Raises WorkloadError for an adapted layer that is more than x W + x A B."""
     base = layer.get_base_layer()
     if not isinstance(base, nn.Linear | Conv1D):
         raise WorkloadError(
             f"the adapter is on a {type(base).__name__}; only linear layers are supported. Take "
             "it off the target modules."
         )
-    if getattr(layer, "use_dora", {}).get(name):
-        raise WorkloadError("the adapter uses DoRA, which cimsim does not model. Use plain LoRA.")
+    more = [n for n in layer.adapter_layer_names
+            if n not in ("lora_A", "lora_B") and name in attrgetter(n)(layer)]  # fmt: skip
+    variant = getattr(layer, "lora_variant", {}).get(name)
+    if type(layer) is not LoraLinear or more or variant is not None:
+        kind = type(layer if variant is None else variant).__name__
+        raise WorkloadError(
+            f"the adapter has layers of kind {', '.join([kind, *more])}, which cimsim does not "
+            "model. Use plain LoRA."
+        )
+
+
+def settle_adapter(model: nn.Module, name: str | None) -> None:
+    """Leave on `model` nothing of PEFT's but the adapter `name`, unmerged, where it acts.
+
+    What is merged in place is an adapter still: where its branch runs is the machine's to say.
+    Weights are not touched, so this is for models without numbers.
+    """
+    for path, part in list(model.named_modules(remove_duplicate=False)):
+        if not isinstance(part, BaseTunerLayer | ModulesToSaveWrapper):
+            continue
+        if name is None or name not in _names_used(part):
+            _replace(model, path, _inside(part))
+        elif isinstance(part, ModulesToSaveWrapper):
+            part.modules_to_save = nn.ModuleDict({name: part.modules_to_save[name]})
+        else:
+            layer: Any = part
+            layer.merged_adapters = []
+            layer.set_adapter([name])
+            for other in layer._get_available_adapters() - {name}:
+                layer.delete_adapter(other)
+    if name is None and "peft_config" in vars(model):
+        del model.peft_config
+
+
+def merged_copy(model: nn.Module) -> nn.Module:
+    """A copy of the model inside `model`, the adapter in use added into its weights."""
+    name = adapter_in_use(model)
+    found = unwrap(copy.deepcopy(model))
+    for path, part in list(found.named_modules(remove_duplicate=False)):
+        used = name is not None and name in _names_used(part)
+        if isinstance(part, ModulesToSaveWrapper):
+            saved: Any = part.modules_to_save
+            _replace(found, path, saved[name] if used else part.original_module)
+        elif isinstance(part, BaseTunerLayer):
+            layer: Any = part
+            if used and not layer.merged:
+                layer.merge(adapter_names=[name])
+            _replace(found, path, layer.get_base_layer())
+    return found
+
+
+def _inside(part: Any) -> nn.Module:
+    inner: nn.Module = (
+        part.get_base_layer() if isinstance(part, BaseTunerLayer) else part.original_module
+    )
+    return inner
+
+
+def _replace(model: nn.Module, path: str, module: nn.Module) -> None:
+    owner, _, name = path.rpartition(".")
+    setattr(model.get_submodule(owner), name, module)
+
+
+def describe_adapter(model: nn.Module) -> Adapter | None:
+    """The LoRA adapter that acts on `model`; raises WorkloadError like `adapter_in_use`.
+
+    Values count as PEFT trains and saves them: A and B with a bias of B are the adapter's, modules
+    that are trained whole and biases of the model's own are saved with it. Rank and alpha are
+    those of the first layer of the largest rank.
+    """
+    name = adapter_in_use(model)
+    if name is None:
+        return None
+    layers = {path: part for path, part in _layers(model) if name in _names_used(part)}
+    if not layers:
+        raise WorkloadError(f"adapter {name!r} acts on no layer of the model.")
+    config = _configs(model)[name]
+    _check_tie(model, name, config)
+    own = [t for layer in layers.values() for t in _factors(layer, name)]
+    largest = max(layers.values(), key=lambda layer: int(layer.r[name]))
+    saved = _saved_values(model, name, config.bias, layers.values())
+    return Adapter(
+        rank=int(largest.r[name]),
+        alpha=float(largest.lora_alpha[name]),
+        targets=tuple(sorted({path.rpartition(".")[2] for path in layers})),
+        parameter_count=_count(own),
+        saved_parameter_count=_count(saved),
+    )
+
+
+def _check_tie(model: nn.Module, name: str, config: Any) -> None:
+    """Raises WorkloadError where PEFT was to keep a tie of embedding and head and did not."""
+    inner: Any = unwrap(model)
+    if not getattr(config, "ensure_weight_tying", False) or not isinstance(inner, PreTrainedModel):
+        return
+    table, head = (getattr(inner, f"get_{end}_embeddings")() for end in ("input", "output"))
+    if isinstance(table, ModulesToSaveWrapper) and not isinstance(head, ModulesToSaveWrapper):
+        original: Any = table.original_module
+        if head is not None and head.weight is original.weight:
+            raise WorkloadError(
+                f"adapter {name!r}: ensure_weight_tying is True, but PEFT does not find the tie of "
+                f"embedding and head of {type(inner).__name__} again. Train with "
+                "ensure_weight_tying=False."
+            )
+
+
+def _layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    for path, part in model.named_modules():
+        if isinstance(part, LoraLinear):
+            yield path, part
+
+
+def _factors(layer: Any, name: str) -> Iterator[nn.Parameter]:
+    yield from layer.lora_A[name].parameters()
+    yield from layer.lora_B[name].parameters()
+
+
+def _saved_values(
+    model: nn.Module, name: str, bias: str, layers: Iterable[Any]
+) -> list[nn.Parameter]:
+    """Parameters of modules saved with the adapter, and biases of the model that it trains."""
+    found = []
+    for path, parameter in model.named_parameters():
+        own_bias = bias == "all" and _COUNTED_APART.isdisjoint(path.split("."))
+        if f".modules_to_save.{name}." in f".{path}" or (own_bias and _is_bias(path)):
+            found.append(parameter)
+    if bias == "lora_only":
+        found += [b for layer in layers if (b := layer.get_base_layer().bias) is not None]
+    return found
+
+
+def _is_bias(path: str) -> bool:
+    last = path.rpartition(".")[2]
+    if "bias" in path and last != "bias":
+        raise WorkloadError(
+            f"the adapter has bias='all', and whether PEFT trains {path} for it depends on its "
+            "release. Use bias='none' or 'lora_only'."
+        )
+    return last == "bias"
+
+
+def _count(parameters: Iterable[nn.Parameter]) -> int:
+    return sum({id(p): p.numel() for p in parameters}.values())

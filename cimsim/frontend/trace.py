@@ -15,7 +15,14 @@ from torch.utils._pytree import tree_map
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from cimsim.errors import WorkloadError
-from cimsim.frontend.adapters import apply_lora, describe_adapter, lora_config, read_adapter, unwrap
+from cimsim.frontend.adapter_config import CONFIG_FILE, lora_config, read_adapter
+from cimsim.frontend.adapters import (
+    adapter_in_use,
+    apply_lora,
+    describe_adapter,
+    settle_adapter,
+    unwrap,
+)
 from cimsim.frontend.builder import list_parameters
 from cimsim.frontend.forward import check_lengths, drive, takes_images
 from cimsim.frontend.models import build_model, on_meta, read_config
@@ -48,7 +55,7 @@ def trace_model(
     Raises WorkloadError for a source, an adapter or a length that does not fit, and for an
     operation that cimsim does not know.
     """
-    loaded = _load(source, task)
+    loaded = _load(source, task, adapted=adapter is not None or lora_rank is not None)
     model = loaded.model
     _adapt(model, lora_rank, lora_targets, lora_alpha, modules_to_save, adapter)
     lora = describe_adapter(model)
@@ -86,7 +93,7 @@ def trace_module(
     The module is left unchanged. The phase's token count is the number of rows that most of the
     linear layers see. Raises WorkloadError like `trace_model`.
     """
-    twin, real = on_meta(unwrap(module))
+    twin, real = _twin(module)
     lora = describe_adapter(twin)
 
     def move(leaf: Any) -> Any:
@@ -114,11 +121,13 @@ class _Loaded:
     buffers: dict[int, torch.Tensor]
 
 
-def _load(source: str | Path | PreTrainedConfig | nn.Module, task: str | None) -> _Loaded:
+def _load(
+    source: str | Path | PreTrainedConfig | nn.Module, task: str | None, *, adapted: bool
+) -> _Loaded:
     if isinstance(source, nn.Module):
         if task is not None:
             raise WorkloadError(f"task {task!r} was given, but a model has its head already.")
-        twin, buffers = on_meta(unwrap(source))
+        twin, buffers = _twin(source)
         if not isinstance(twin, PreTrainedModel):
             raise WorkloadError(
                 f"{type(twin).__name__} is no transformers model. Use trace_module with inputs."
@@ -126,8 +135,21 @@ def _load(source: str | Path | PreTrainedConfig | nn.Module, task: str | None) -
         return _Loaded(twin, type(twin).__name__, buffers)
     if isinstance(source, PreTrainedConfig):
         return _Loaded(build_model(source, task), source.model_type, {})
+    if not adapted and (Path(source) / CONFIG_FILE).is_file():
+        raise WorkloadError(
+            f"{source}: an adapter lies beside the model ({CONFIG_FILE}), and the model alone was "
+            "asked for. Name the directory as the adapter too, or take the file out of it."
+        )
     config, untied = read_config(source)
     return _Loaded(build_model(config, task, untied=untied), Path(source).resolve().name, {})
+
+
+def _twin(module: nn.Module) -> tuple[nn.Module, dict[int, torch.Tensor]]:
+    """`on_meta` of the model inside `module`, with the adapter that acts on it and no other."""
+    name = adapter_in_use(module)
+    twin, buffers = on_meta(unwrap(module))
+    settle_adapter(twin, name)
+    return twin, buffers
 
 
 def _adapt(
@@ -169,6 +191,8 @@ def _workload(
             "lora_alpha": adapter.alpha,
             "lora_targets": ",".join(adapter.targets),
         }
+    else:
+        _check_bare(traced)
     origin |= {package: version(package) for package in ("torch", "transformers", "peft")}
     return make_workload(
         name=name,
@@ -178,3 +202,13 @@ def _workload(
         adapter=adapter,
         phases=traced.phases,
     )
+
+
+def _check_bare(traced: Traced) -> None:
+    """Raises WorkloadError for layers that are named as PEFT's but are not an adapter of PEFT."""
+    lora = sorted(name for name, role in traced.roles.items() if role in ("lora_a", "lora_b"))
+    if lora:
+        raise WorkloadError(
+            f"{lora[0]} is named as a LoRA factor of PEFT, but no adapter of PEFT is on the model, "
+            "so what it adapts is not known. Put the adapter on with PEFT, or rename the layer."
+        )

@@ -12,7 +12,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from cimsim.errors import MappingError
-from cimsim.frontend.adapters import unwrap
+from cimsim.frontend.adapters import adapter_in_use, unwrap
 from cimsim.frontend.graph import clean
 from cimsim.mapping import Mapping, Placement
 from cimsim.spec import Architecture
@@ -52,9 +52,10 @@ def inputs_by_outputs(layer: Layer) -> torch.Tensor:
 def find_sites(model: nn.Module) -> dict[str, Site]:
     """Every linear layer of `model` by the name that tracing gives its weight.
 
-    Only active adapters count, and of modules that PEFT saves with an adapter only the copy in
-    use.
+    Only the adapter in use counts, and of modules that PEFT saves with an adapter only the copy
+    in use. Raises WorkloadError for whatever else PEFT put on the model (`adapter_in_use`).
     """
+    adapter_in_use(model)
     inner = unwrap(model)
     adapters = dict(_active_adapters(inner))
     idle = tuple(_idle_copies(inner))

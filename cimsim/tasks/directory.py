@@ -19,6 +19,7 @@ from transformers.models.auto.modeling_auto import (
 from transformers.utils import logging as hf_logging
 
 from cimsim.errors import TaskError, WorkloadError
+from cimsim.frontend.adapter_config import CONFIG_FILE
 from cimsim.frontend.models import read_config
 from cimsim.tasks.models import Kind, TaskModel, lora_targets
 
@@ -32,6 +33,11 @@ def load_directory(path: Path, labels: int, seed: int) -> TaskModel:
     except WorkloadError as problem:
         raise TaskError(str(problem)) from None
     kind, own_head = _kind(path, config)
+    if (path / CONFIG_FILE).is_file():
+        raise TaskError(
+            f"{path}: an adapter lies beside the model ({CONFIG_FILE}). Keep it in a directory of "
+            "its own and name that as the adapter."
+        )
     if not any(path.glob("*.safetensors")):
         raise TaskError(
             f"{path}: no *.safetensors there. Save the weights with save_pretrained; pickled "

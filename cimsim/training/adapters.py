@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import copy
 import json
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +20,8 @@ from torch import nn
 
 from cimsim.errors import TaskError, WorkloadError
 from cimsim.files import write_bytes, write_text
-from cimsim.frontend.adapters import read_adapter
+from cimsim.frontend.adapter_config import CONFIG_FILE, read_adapter, task_heads
+from cimsim.frontend.adapters import describe_adapter, quiet_peft
 from cimsim.training.parts import LoraShape
 from cimsim.training.record import Record, digest_of_weights, dtype_of, load_record
 from cimsim.training.streams import key, own_randomness
@@ -30,11 +29,7 @@ from cimsim.training.streams import key, own_randomness
 if TYPE_CHECKING:
     from cimsim.tasks.models import TaskModel
 
-CONFIG_FILE, ADAPTER_FILE, MODEL_FILE = (
-    "adapter_config.json",
-    "adapter_model.safetensors",
-    "model.safetensors",
-)
+ADAPTER_FILE, MODEL_FILE = "adapter_model.safetensors", "model.safetensors"
 SHOWN = 3
 
 
@@ -81,7 +76,8 @@ def load_adapter(model: TaskModel, directory: str | Path) -> peft.PeftModel:
     """The adapter in `directory` on the exact model, in evaluation mode.
 
     Any LoRA adapter that PEFT wrote as safetensors will do. Raises TaskError for missing or
-    broken files and for an adapter of another model, with the tensors that differ.
+    broken files, for a setting that is not modelled (`cimsim.frontend.adapter_config`) and for an
+    adapter of another model, with the tensors that differ.
     """
     path = Path(directory)
     config = _read_config(path)
@@ -91,11 +87,43 @@ def load_adapter(model: TaskModel, directory: str | Path) -> peft.PeftModel:
         found = _put_on(model, config, 0)
     except TaskError as problem:
         raise TaskError(f"{path}: {problem}") from None
-    check_tensors(
-        f"{path}: made for another model than {model.name!r}", state, adapter_state(found)
-    )
-    peft.set_peft_model_state_dict(found, state)
+    wanted = adapter_state(found)
+    state = _without_base(path, state, wanted, found)
+    check_tensors(f"{path}: made for another model than {model.name!r}", state, wanted)
+    _own_memory(found, state)
+    with quiet_peft():
+        peft.set_peft_model_state_dict(found, state)
     return found.eval()
+
+
+def _without_base(
+    path: Path,
+    given: dict[str, torch.Tensor],
+    wanted: Mapping[str, torch.Tensor],
+    model: peft.PeftModel,
+) -> dict[str, torch.Tensor]:
+    """`given` without the base model's own weights, which PEFT saves with an adapted head.
+
+    Raises TaskError where they have other values than the model's.
+    """
+    base = dict(model.named_parameters(remove_duplicate=False))
+    brought = [name for name in given if name in base and name not in wanted]
+    for name in brought:
+        own, other = base[name].detach(), given[name]
+        if own.shape == other.shape and not torch.equal(own, other.to(own)):
+            raise TaskError(
+                f"{path}: brings weights of the base model, and {name} has other values than the "
+                "model's. Use the model that the adapter was trained on."
+            )
+    same = {name for name in brought if base[name].shape == given[name].shape}
+    return {name: tensor for name, tensor in given.items() if name not in same}
+
+
+def _own_memory(model: peft.PeftModel, state: Mapping[str, torch.Tensor]) -> None:
+    """Give what is loaded in place of base weights (biases) memory apart from the base model's."""
+    for name, parameter in model.named_parameters():
+        if name in state:
+            parameter.data = parameter.data.clone()
 
 
 def save_whole(model: nn.Module, directory: str | Path, record: Record) -> None:
@@ -167,28 +195,24 @@ def _twin(module: nn.Module) -> nn.Module:
 
 def _put_on(model: TaskModel, config: peft.LoraConfig, seed: int) -> peft.PeftModel:
     _check_modules(model, "targets", config.target_modules)
-    _check_modules(model, "saved modules", config.modules_to_save or ())
+    heads = task_heads(config)
+    needed = [name for name in config.modules_to_save or () if name not in heads]
+    _check_modules(model, "saved modules", needed)
+    # PEFT's wrappers for tasks pass on arguments that not every model takes.
+    config.task_type = None
     twin = _twin(model.module)
-    with own_randomness(twin), _quiet():
+    with own_randomness(twin), quiet_peft():
         torch.manual_seed(key(seed, "adapter"))
         try:
             found = peft.get_peft_model(twin, config)
-        except (ValueError, TypeError, KeyError) as problem:
+            describe_adapter(found)
+        except WorkloadError as problem:
+            raise TaskError(str(problem)) from None
+        except Exception as problem:
             raise TaskError(f"the adapter does not fit model {model.name!r}: {problem}") from None
     # PEFT notes where the base model was loaded from, which is a path of this machine.
     found.peft_config["default"].base_model_name_or_path = model.name
     return found
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    with warnings.catch_warnings():
-        # A tied head matters when an adapter is merged; GPT-2's transposed layers are expected.
-        warnings.filterwarnings("ignore", message=r"Model has `tie_word_embeddings=True`")
-        warnings.filterwarnings("ignore", message=r"fan_in_fan_out is set to")
-        # PEFT asks for it under its old name.
-        warnings.filterwarnings("ignore", message=r"`is_gradient_checkpointing` is deprecated")
-        yield
 
 
 def _check_modules(model: TaskModel, what: str, names: Any) -> None:
@@ -213,7 +237,7 @@ def _read_config(path: Path) -> peft.LoraConfig:
 
 def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     try:
-        return load(path.read_bytes())
+        found = load(path.read_bytes())
     except OSError as problem:
         other = path.with_suffix(".bin")
         lever = " Save the adapter as safetensors, not as .bin." if other.exists() else ""
@@ -222,6 +246,10 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
         raise TaskError(
             f"{path}: the file is damaged: {problem}. Copy or train it again."
         ) from None
+    for name, tensor in found.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise TaskError(f"{path}: {name} holds values that are not finite. Train it again.")
+    return found
 
 
 def _check_name(model: TaskModel, path: Path) -> Record | None:

@@ -67,6 +67,12 @@ def _check_scale(
             f"{name!r} asks for rank {shape.rank} and alpha {shape.alpha:g}: set "
             f"rank={config.r},alpha={config.lora_alpha:g}, or start from another."
         )
+    for field in ("use_rslora", "rank_pattern", "alpha_pattern"):
+        if getattr(config, field):
+            raise TaskError(
+                f"{start}: the adapter has {field} {getattr(config, field)!r}, so its scale is "
+                f"not alpha / rank as in method {name!r}: start from another."
+            )
 
 
 def _whole_from(model: TaskModel, start: str | Path) -> nn.Module:
