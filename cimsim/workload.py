@@ -2,14 +2,16 @@
 
 A phase is run `steps` times; each run processes `tokens` new tokens (prefill: one step of the
 whole prompt; decode: one step a generated token). An op of a phase carries its whole size for
-the *first* step; `growth` says by how much a size grows with each further step (the KV cache).
+the *first* step; `growth` says by how much a size grows with each further step (the KV cache),
+and `growth_steps` when that ends (a sliding window is full).
 
 Token streams. `Op.tokens` says how often the op runs within a step: once a token (the phase's
 token count, rows are then split evenly over them) or once a step (1). Token i of an op needs
 token i of every input that streams as well; all tokens of it where the consumer runs once a
 step or `gathers`; and the whole of an input that itself runs once a step. The stationary
 operand of a matmul (`inputs[1]`) is the exception: all of its tokens are needed, or only those
-up to i where the matmul is `causal`.
+up to i where the matmul is `causal`. With a `window` only rows less than that many tokens away
+take part: work is counted and K and V are kept within it.
 """
 
 from __future__ import annotations
@@ -62,13 +64,21 @@ class _Op(_Frozen):
     growth: dict[str, Growth] = Field(
         default_factory=dict, description="increase of a size field with each further step"
     )
+    growth_steps: Steps | None = Field(
+        default=None, description="further steps that `growth` goes on for; null: all of them"
+    )
+
+    def grown(self, step: int) -> int:
+        """How many increases of `growth` the sizes at `step` (0 is the first) have had."""
+        return step if self.growth_steps is None else min(step, self.growth_steps)
 
     def at(self, step: int) -> Self:
         """The same op with its sizes at `step` (0 is the first); `growth` is emptied."""
         if not self.growth:
             return self
-        sizes = {key: getattr(self, key) + step * by for key, by in self.growth.items()}
-        return self.model_copy(update={**sizes, "growth": {}})
+        times = self.grown(step)
+        sizes = {key: getattr(self, key) + times * by for key, by in self.growth.items()}
+        return self.model_copy(update={**sizes, "growth": {}, "growth_steps": None})
 
     @model_validator(mode="after")
     def _growth_names_sizes(self) -> Self:
@@ -119,6 +129,22 @@ class Linear(_Op):
         return summed(self, ("rows", "in_features", "out_features"), steps)
 
 
+def visible_pairs(tokens: int, keys: int, *, causal: bool, window: int | None) -> int:
+    """Pairs of one of the last `tokens` of `keys` positions with a position that it sees.
+
+    It sees none after itself where `causal`, and none that is `window` or more positions away.
+    """
+    out_of_sight = _triangle(tokens - 1) if causal else 0
+    if window is not None:
+        out_of_sight += _triangle(keys - window) - _triangle(keys - tokens - window)
+        out_of_sight += 0 if causal else _triangle(tokens - window)
+    return tokens * keys - out_of_sight
+
+
+def _triangle(side: int) -> int:
+    return max(side, 0) * (max(side, 0) + 1) // 2
+
+
 class MatMul(_Op):
     """batch x (m x k) times batch x (k x n), both operands activations; inputs[1] is stationary.
 
@@ -136,14 +162,29 @@ class MatMul(_Op):
         description="axis of the stationary operand that runs over tokens: n for Q.K^T, k for P.V"
     )
     causal: Flag = False
+    window: Size | None = Field(
+        default=None,
+        description="a token multiplies with rows of tokens less than so many positions away; "
+        "null: with all, or all before it where causal",
+    )
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of one step, the masked half of a causal product included."""
-        return self.batch * self.m * self.k * self.n
+        """Multiply-accumulates of one step.
+
+        The masked half of a causal product is included, as counters of operations do; of a
+        windowed product only what lies inside the window and is not masked.
+        """
+        if self.window is None or self.stationary_token_axis == "none":
+            return self.batch * self.m * self.k * self.n
+        keys, other = (self.n, self.k) if self.stationary_token_axis == "n" else (self.k, self.n)
+        pairs = visible_pairs(self.tokens, keys, causal=self.causal, window=self.window)
+        return self.batch * self.m * other * pairs // self.tokens
 
     def macs_over(self, steps: int) -> int:
         """Multiply-accumulates of the first `steps` steps together."""
+        if self.window is not None:  # which does not grow
+            return steps * self.macs
         return summed(self, ("batch", "m", "k", "n"), steps)
 
 
@@ -154,6 +195,7 @@ class Softmax(_Op):
     rows: Size
     columns: Size
     causal: Flag = False
+    window: Size | None = Field(default=None, description="as that of the scores' product")
 
 
 class Norm(_Op):

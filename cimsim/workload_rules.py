@@ -45,6 +45,10 @@ def check_workload(workload: Workload) -> None:
 
 def summed(op: Op, fields: tuple[str, ...], steps: int) -> int:
     """The product of the sizes `fields` of `op`, summed over `steps` steps, in closed form."""
+    if op.growth_steps is not None and steps > op.growth_steps + 1:
+        last: int = math.prod(int(getattr(op.at(op.growth_steps), field)) for field in fields)
+        rest = steps - op.growth_steps - 1
+        return summed(op, fields, op.growth_steps + 1) + rest * last
     polynomial = [1]
     for field in fields:
         size, by = int(getattr(op, field)), op.growth.get(field, 0)
@@ -91,6 +95,7 @@ def _op_problems(op: Op, phase: Phase) -> Iterator[str]:
         )
     yield from _growth_problems(op, phase.steps)
     yield from _share_problems(op)
+    yield from _window_problems(op)
     if op.kind == "matmul":
         yield from _product_problems(op)
     elif op.kind == "softmax" and op.causal and op.columns < op.tokens:
@@ -104,8 +109,10 @@ def _op_problems(op: Op, phase: Phase) -> Iterator[str]:
 
 
 def _growth_problems(op: Op, steps: int) -> Iterator[str]:
+    if op.growth_steps is not None and not op.growth:
+        yield "has growth_steps without growth: drop it, or name the sizes that grow"
     for key, by in op.growth.items():
-        size, last = getattr(op, key), getattr(op, key) + (steps - 1) * by
+        size, last = getattr(op, key), getattr(op, key) + op.grown(steps - 1) * by
         if key in _FIXED.get(op.kind, ()):
             yield f"has growth of {key}, which weights and heads fix: take it out of growth"
         elif last > SIZE_MAX:
@@ -113,6 +120,25 @@ def _growth_problems(op: Op, steps: int) -> Iterator[str]:
                 f"has {key} {size} and growth {by}: {last} in step {steps} of {steps}, more than "
                 f"{SIZE_MAX}; lower growth or steps"
             )
+
+
+def _window_problems(op: Op) -> Iterator[str]:
+    """A window is for a prompt; a decode step reads what is inside."""
+    if getattr(op, "window", None) is None:
+        return
+    if op.growth:
+        yield "has a window and growth: a full window does not grow, say growth_steps instead"
+    if op.kind == "matmul" and op.stationary_token_axis == "none":
+        yield (
+            "has a window, but stationary_token_axis is 'none': name the axis that runs over "
+            "tokens, or drop window"
+        )
+    keys = op.columns if op.kind == "softmax" else max(op.k, op.n) if op.kind == "matmul" else 0
+    if keys < op.tokens:
+        yield (
+            f"has a window over {keys} tokens, fewer than its own {op.tokens}: raise that axis or "
+            "drop window"
+        )
 
 
 def _share_problems(op: Op) -> Iterator[str]:

@@ -183,17 +183,6 @@ def test_a_tied_head_names_the_table(name, tied):
     assert (head.tied_to is not None) is tied
 
 
-def test_a_sliding_window_that_fills_on_the_way_is_refused():
-    config = tf.MistralConfig(**{**ZOO["mistral"].config.to_dict(), "sliding_window": 16})
-    before = trace_model(config, task="text-generation", prefill=12, decode=3)
-    assert before.phases[1].ops[-1].name == "lm_head"
-    full = trace_model(config, task="text-generation", prefill=40, decode=5)
-    assert all(op.growth == {} for op in full.phases[1].ops)
-    assert {op.n for op in full.phases[1].ops if op.name.endswith("matmul.0")} == {16}
-    with pytest.raises(WorkloadError, match=r"does not grow evenly over 20 decode steps"):
-        trace_model(config, task="text-generation", prefill=12, decode=20)
-
-
 @pytest.mark.parametrize("prefill", [1, 2, 131, 200])
 def test_any_length_is_traced(prefill):
     member = ZOO["llama"]

@@ -5,7 +5,8 @@
     t_m = 2 a width (kv_heads ceil128(keys) + heads queries) / (e_hbm * HBM bandwidth)
 
 `causal` are the operations on the lower triangle of new tokens against themselves, where part of
-the blocks is masked, `full` all others. An SM works on 128 queries of one head
+the blocks is masked, `full` all others. Of a sliding window only what is inside is computed, all
+of it in blocks that may be masked in part. An SM works on 128 queries of one head
 at a time, so the last wave leaves SMs idle. With one query a head (decode) the products are
 bound by the cache and t_c is small. `chain` is the time of walking over the keys.
 """
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from cimsim.baseline.fits import AttentionFit
 from cimsim.display import brief
+from cimsim.workload import visible_pairs
 
 Array = NDArray[np.float64]
 BLOCK = 128
@@ -35,6 +37,7 @@ class AttentionShape:
     keys_S: Array
     width: int
     causal: bool
+    window: int | None = None
 
     @property
     def triangle_S(self) -> Array:
@@ -43,16 +46,36 @@ class AttentionShape:
 
     @property
     def causal_flop_S(self) -> Array:
-        """Operations on the unmasked triangle."""
+        """Operations on the unmasked triangle, or in the window."""
+        if self.window is not None:
+            return 4.0 * self.heads * self.width * self._window_pairs_S
         new_S = self.triangle_S
         return 4.0 * self.heads * self.width * new_S * (new_S + 1) / 2
 
     @property
     def flop_S(self) -> Array:
         """Operations on all unmasked scores."""
+        if self.window is not None:
+            return self.causal_flop_S
         new_S = self.triangle_S
         full_S = 4.0 * self.heads * self.width * self.queries * (self.keys_S - new_S)
         return full_S + self.causal_flop_S
+
+    @property
+    def _window_pairs_S(self) -> Array:
+        assert self.window is not None
+        return np.array([
+            visible_pairs(self.queries, int(keys), causal=self.causal, window=self.window)
+            for keys in self.keys_S
+        ], np.float64)  # fmt: skip
+
+    @property
+    def walked_S(self) -> Array:
+        """Keys that a block of queries walks over."""
+        if self.window is None:
+            return self.keys_S
+        sides = 1 if self.causal else 2
+        return np.minimum(self.keys_S, float(sides * self.window + min(self.queries, BLOCK) - 1))
 
     def bytes_S(self, element_bytes: float, keys_S: Array | None = None) -> Array:
         """Bytes of queries, keys, values and results."""
@@ -81,6 +104,6 @@ def kernel_s(
     bytes_S = shape.bytes_S(element_bytes, padded_S)
     memory_S = bytes_S / (hbm_byte_per_s * fit.hbm_efficiency)
     fixed_us = fit.plain_fixed_us if shape.queries > 1 else fit.cached_fixed_us
-    chain_S = 1e-6 * fit.chain_us * shape.keys_S / BLOCK
+    chain_S = 1e-6 * fit.chain_us * shape.walked_S / BLOCK
     seconds: Array = compute_S + memory_S + chain_S + 1e-6 * fixed_us
     return seconds

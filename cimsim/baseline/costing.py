@@ -107,7 +107,10 @@ def _gemm_costs(settings: Settings, kernels: dict[Kernel, int], steps: int) -> l
             if kernel.k_growth or kernel.n_growth:
                 shapes.extend(
                     (kernel, kernel.k + s * kernel.k_growth, kernel.n + s * kernel.n_growth, count)
-                    for s in range(steps)
+                    for s in (
+                        min(step, steps if kernel.growth_steps is None else kernel.growth_steps)
+                        for step in range(steps)
+                    )
                 )
             else:
                 shapes.append((kernel, kernel.k, kernel.n, count * steps))
@@ -127,6 +130,11 @@ def _gemm_costs(settings: Settings, kernels: dict[Kernel, int], steps: int) -> l
     ]
 
 
+def _grown(growth_steps: int | None, steps_S: Array) -> Array:
+    """How many increases each step has had."""
+    return steps_S if growth_steps is None else np.minimum(steps_S, growth_steps)
+
+
 def _attention_cost(
     settings: Settings, kernel: AttentionKernel, count: int, steps_S: Array
 ) -> Cost:
@@ -134,9 +142,10 @@ def _attention_cost(
         kernel.heads,
         kernel.kv_heads,
         kernel.queries,
-        kernel.keys + kernel.keys_growth * steps_S,
+        kernel.keys + kernel.keys_growth * _grown(kernel.growth_steps, steps_S),
         kernel.width,
         kernel.causal,
+        kernel.window,
     )
     gpu, moved_S = settings.gpu, shape.bytes_S(settings.element_bytes)
     if settings.mode == "roofline":
@@ -157,7 +166,9 @@ def _attention_cost(
 
 def _stream_cost(settings: Settings, kernel: StreamKernel, count: int, steps_S: Array) -> Cost:
     gpu, fit = settings.gpu, settings.gpu.stream
-    moved_S = settings.element_bytes * (kernel.elements + kernel.elements_growth * steps_S)
+    moved_S = settings.element_bytes * (
+        kernel.elements + kernel.elements_growth * _grown(kernel.growth_steps, steps_S)
+    )
     seconds_S = moved_S / gpu.hbm_byte_per_s
     if settings.mode == "calibrated":
         fixed_s = 1e-6 * fit.fixed_us + 1e-9 * fit.norm_ns_per_element * kernel.norm_width

@@ -117,6 +117,8 @@ def _attention(scores: MatMul, batch: int, parts: int) -> AttentionKernel:
         keys_growth=scores.growth.get("n", 0),
         width=scores.k,
         causal=scores.causal,
+        window=scores.window,
+        growth_steps=scores.growth_steps,
     )
 
 
@@ -129,6 +131,7 @@ def _matmul(op: MatMul, batch: int, parts: int) -> GemmKernel:
         batch * _share(op.batch, parts),
         op.growth.get("k", 0),
         op.growth.get("n", 0),
+        op.growth_steps,
     )
 
 
@@ -175,7 +178,15 @@ def _stream(
     width = max((op.columns for op in ops if isinstance(op, Norm)), default=0)
     op_class: OpClass = "embedding" if looks_up else "norm" if width else "elementwise"
     first, second = (_moved(graph, names, sharding, parts, step) for step in (0, 1))
-    return StreamKernel(op_class, batch * first, batch * (second - first), width)
+    growth = batch * (second - first)
+    return StreamKernel(op_class, batch * first, growth, width, _growth_steps(graph, names))
+
+
+def _growth_steps(graph: PhaseGraph, names: list[str]) -> int | None:
+    """Steps that the group grows for: the longest among what it reads and writes."""
+    members = {*names, *(p for name in names for p in graph.producers(name))}
+    ends = [op.growth_steps for op in (graph.ops[name] for name in members) if op.growth]
+    return max((end for end in ends if end is not None), default=None) if None not in ends else None
 
 
 def _is_epilogue(graph: PhaseGraph, names: list[str]) -> bool:

@@ -10,7 +10,7 @@ OpClass = Literal["linear", "lora", "attention", "norm", "elementwise", "embeddi
 
 @dataclass(frozen=True)
 class GemmKernel:
-    """`batch` products of m x k x n; k and n grow by so much with every further step."""
+    """`batch` products of m x k x n; k and n grow by so much with each of `growth_steps` steps."""
 
     op_class: OpClass
     m: int
@@ -19,6 +19,7 @@ class GemmKernel:
     batch: int = 1
     k_growth: int = 0
     n_growth: int = 0
+    growth_steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class AttentionKernel:
     width: int
     causal: bool
     op_class: OpClass = "attention"
+    window: int | None = None
+    growth_steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class StreamKernel:
     elements: int
     elements_growth: int = 0
     norm_width: int = 0
+    growth_steps: int | None = None
 
 
 @dataclass(frozen=True)

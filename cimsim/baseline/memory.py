@@ -26,7 +26,8 @@ def kv_cache_bytes(workload: Workload, element_bytes: int, batch: int) -> int:
         if phase.name == "decode":
             for attention in PhaseGraph(phase).attentions:
                 last = attention.scores.at(phase.steps - 1)
-                total += 2 * last.stationary_batch * last.n * last.k
+                kept = min(last.n, last.window or last.n)
+                total += 2 * last.stationary_batch * kept * last.k
     return batch * element_bytes * total
 
 

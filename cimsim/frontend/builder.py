@@ -8,6 +8,7 @@ from typing import Any, Literal
 from torch import nn
 
 from cimsim.frontend.graph import Fact, Node, ParameterNames, clean, join_sources
+from cimsim.frontend.masks import NO_MASK, Mask
 from cimsim.frontend.recording import Call, Recording, Value
 from cimsim.frontend.streams import Placement, TokenAxis, place
 from cimsim.workload import Parameter
@@ -73,7 +74,7 @@ class Builder:
         placement: Placement,
         *,
         label: str | None = None,
-        causal: bool | None = False,
+        mask: Mask = NO_MASK,
         **details: Any,
     ) -> Node:
         """Append a node for `call` and make it the producer of the call's outputs."""
@@ -94,7 +95,7 @@ class Builder:
         )
         node.put(placement)
         self.nodes.append(node)
-        self.produce(call, Fact((node,), flow=placement.flow, causal=causal))
+        self.produce(call, Fact((node,), flow=placement.flow, mask=mask))
         return node
 
     def add_elementwise(

@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from cimsim.display import brief
+from cimsim.frontend.masks import NO_MASK, Mask
 from cimsim.frontend.streams import Flow, Placement
 
 _WRAPPERS = re.compile(
@@ -41,7 +42,7 @@ class Node:
     functions: Counter[str] = field(default_factory=Counter)
     streams: bool = False
     gathers: bool = False
-    causal: bool = False
+    mask: Mask = NO_MASK
     closed: bool = False
     merged_into: Node | None = None
     name: str = ""
@@ -64,15 +65,15 @@ class Node:
 class Fact:
     """What is known of a value: who computes it, and how it may be read.
 
-    `repeats` counts how often each number stands in it (an expanded view); `causal` is None if
-    a mask that could not be read was applied.
+    `repeats` counts how often each number stands in it (an expanded view); `mask` is what was
+    applied to it.
     """
 
     sources: tuple[Node, ...] = ()
     parameter: int | None = None
     repeats: int = 1
     flow: Flow = "whole"
-    causal: bool | None = False
+    mask: Mask = NO_MASK
 
 
 def join_sources(facts: list[Fact]) -> tuple[Node, ...]:

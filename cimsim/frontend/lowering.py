@@ -19,6 +19,7 @@ from cimsim.errors import WorkloadError
 from cimsim.frontend.aten import REDUCTIONS, category
 from cimsim.frontend.builder import Builder, ParameterRole
 from cimsim.frontend.graph import Fact, Node, join_sources, name_nodes
+from cimsim.frontend.masks import Mask
 from cimsim.frontend.movement import lower_embedding, lower_move, lower_view
 from cimsim.frontend.norms import find_rms_norms
 from cimsim.frontend.pointwise import lower_elementwise
@@ -84,31 +85,28 @@ def lower_reduce(build: Builder, call: Call) -> None:
 
 
 def lower_softmax(build: Builder, call: Call) -> None:
-    """Softmax; where its scores went through a causal mask, so did those who made them."""
+    """Softmax; where its scores went through a mask, so did those who made them."""
     fact, shape = build.fact(call.inputs[0]), call.inputs[0].shape
     columns = shape[call.args[1]]
     placement = build.place(shape, [fact], by_rows=True)
-    if fact.causal is None and placement.streams:
-        raise WorkloadError(
-            f"{build.where(call)}: the attention mask comes from a stored buffer without numbers, "
-            "so whether it is causal cannot be told. Compute the mask in the forward pass, or "
-            "pass a module with its buffers filled."
-        )
+    if fact.mask.problem and placement.streams:
+        raise WorkloadError(f"{build.where(call)}: the attention mask {fact.mask.problem}")
     sizes = {"rows": prod(shape) // columns, "columns": columns}
-    node = build.add(call, "softmax", [fact], sizes, placement, causal=fact.causal)
-    if fact.causal:
-        node.causal = True
-        _mark_scores(node, prod(shape))
+    node = build.add(call, "softmax", [fact], sizes, placement, mask=fact.mask)
+    if not fact.mask.plain:
+        node.mask = fact.mask
+        _mark_scores(node, prod(shape), fact.mask)
 
 
-def _mark_scores(node: Node, size: int) -> None:
+def _mark_scores(node: Node, size: int, mask: Mask) -> None:
     for source in node.inputs:
         if prod(source.shape) != size:
             continue
         if source.kind == "matmul":
-            source.causal = source.details["stationary_token_axis"] == "n"
+            if source.details["stationary_token_axis"] == "n":
+                source.mask = mask
         elif source.kind in ("elementwise", "move"):
-            _mark_scores(source, size)
+            _mark_scores(source, size, mask)
 
 
 def lower_norm(build: Builder, call: Call) -> None:

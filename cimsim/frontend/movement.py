@@ -8,6 +8,7 @@ from math import prod
 from cimsim.errors import WorkloadError
 from cimsim.frontend.builder import Builder
 from cimsim.frontend.graph import Fact, join_sources
+from cimsim.frontend.masks import NO_MASK
 from cimsim.frontend.recording import Call
 from cimsim.frontend.streams import mixes_tokens, view_flow
 
@@ -44,9 +45,9 @@ def lower_move(build: Builder, call: Call) -> None:
         if mixes_tokens(build.axis, call) and any(fact.flow == "stream" for fact in inputs):
             placement = replace(placement, gathers=placement.streams)
         sizes = {"elements": prod(shape)}
-        causal = inputs[0].causal if copies else False
+        mask = inputs[0].mask if copies else NO_MASK
         label = call.op.removesuffix("_")
-        build.add(call, "move", inputs, sizes, placement, label=label, causal=causal)
+        build.add(call, "move", inputs, sizes, placement, label=label, mask=mask)
 
 
 def _appended(call: Call, inputs: list[Fact]) -> Fact | None:

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cimsim.errors import WorkloadError
 from cimsim.frontend.graph import Node
-from cimsim.workload import Op, Phase, make_phase
+from cimsim.workload import MatMul, Op, Phase, Softmax, make_phase
 
 _OP: TypeAdapter[Op] = TypeAdapter(Op)
 
@@ -34,32 +34,104 @@ def prefill_phase(nodes: Sequence[Node], probe: Sequence[Node], tokens: int) -> 
     return make_phase(name="prefill", tokens=tokens, ops=ops)
 
 
-def decode_phase(
-    segments: Sequence[Sequence[Node]], last: Sequence[Node], probe: Sequence[Node], steps: int
-) -> Phase:
-    """The decode; `segments` are its first steps (one or two) and `last` is its last one.
+Growth = dict[str, dict[str, int]]
+"""Op -> size -> its increase with each further step."""
 
-    An attention product whose prefill in `probe` had one token only learns its token axis here.
-    """
-    first = segments[0]
-    growth: dict[str, dict[str, int]] = {}
-    for node, later in _zip(first, segments[-1]):
+
+def growth_of(first: Sequence[Node], second: Sequence[Node]) -> Growth:
+    """How the sizes of the nodes of one decode step grow to the next."""
+    growth: Growth = {}
+    for node, later in _zip(first, second):
         grown = {key: later.sizes[key] - size for key, size in node.sizes.items()}
         growth[node.name] = {key: by for key, by in grown.items() if by}
+    return growth
+
+
+def growth_ends(
+    first: Sequence[Node], last: Sequence[Node], growth: Growth, steps: int
+) -> dict[str, int]:
+    """Op -> step at which its growth ends, for ops that stop before the last of `steps` steps.
+
+    Raises WorkloadError where sizes change in another way.
+    """
+    ends: dict[str, int] = {}
     for node, later in _zip(first, last):
+        by = growth[node.name]
         for key, size in node.sizes.items():
-            if later.sizes[key] != size + (steps - 1) * growth[node.name].get(key, 0):
-                raise WorkloadError(
-                    f"{key} of {node.name!r} does not grow evenly over {steps} decode steps: it "
-                    "is limited on the way (a sliding attention window). Trace fewer steps, or "
-                    "start with a longer prefill."
-                )
+            grown, each = later.sizes[key] - size, by.get(key, 0)
+            if grown == (steps - 1) * each:
+                continue
+            end, rest = divmod(grown, each) if each else (0, 1)
+            if rest or not 0 < end < steps or ends.setdefault(node.name, end) != end:
+                raise _uneven(node, key, steps)
+    return ends
+
+
+def check_step(
+    first: Sequence[Node], later: Sequence[Node], growth: Growth, ends: Mapping[str, int], step: int
+) -> None:
+    """Raises WorkloadError if `later` is not what growth says of `step`."""
+    for node, seen in _zip(first, later):
+        times = min(step, ends.get(node.name, step))
+        for key, size in node.sizes.items():
+            if seen.sizes[key] != size + times * growth[node.name].get(key, 0):
+                raise _uneven(node, key, step)
+
+
+def _uneven(node: Node, key: str, steps: int) -> WorkloadError:
+    return WorkloadError(
+        f"{key} of {node.name!r} grows neither evenly over {steps} decode steps nor up to a "
+        "window. Trace fewer steps, or start with a longer prefill."
+    )
+
+
+def decode_phase(
+    first: Sequence[Node],
+    growth: Growth,
+    ends: Mapping[str, int],
+    probe: Sequence[Node],
+    steps: int,
+) -> Phase:
+    """The decode; `first` is its first step.
+
+    An attention product whose prefill in `probe` had one token only learns its token axis here.
+    Raises WorkloadError if K and V are cut to a window that the mask of `probe` does not show.
+    """
     plan = {node.name: node for node in probe}
+    ops = []
     for node in first:
+        seen = plan.get(node.name)
         if node.kind == "matmul":
-            _share_axis(node, plan.get(node.name), growth[node.name])
-    ops = tuple(_op(node, None, 1, growth[node.name]) for node in first)
-    return make_phase(name="decode", tokens=1, steps=steps, ops=ops)
+            _share_axis(node, seen, growth[node.name])
+        op = _op(node, None, 1, growth[node.name], ends.get(node.name))
+        if node.kind in ("matmul", "softmax"):
+            op = _windowed(op, seen, steps)
+        ops.append(op)
+    return make_phase(name="decode", tokens=1, steps=steps, ops=tuple(ops))
+
+
+def _windowed(op: Op, seen: Node | None, steps: int) -> Op:
+    """`op` with no more keys than the window of its mask has, should the cache keep more."""
+    window = seen.mask.window if seen is not None else None
+    keys = _keys(op.at(steps - 1))
+    if op.growth_steps is not None and keys != window:
+        raise WorkloadError(
+            f"{op.name!r} keeps {keys} tokens of those before it, but the attention mask shows no "
+            "window of that length. Trace fewer steps."
+        )
+    if window is None or keys <= window:
+        return op
+    left = window - _keys(op)
+    if left > 0:
+        return op.model_copy(update={"growth_steps": left})
+    axis = op.stationary_token_axis if isinstance(op, MatMul) else "columns"
+    return op.model_copy(update={axis: window, "growth": {}})
+
+
+def _keys(op: Op) -> int:
+    if isinstance(op, MatMul) and op.stationary_token_axis != "none":
+        return op.n if op.stationary_token_axis == "n" else op.k
+    return op.columns if isinstance(op, Softmax) else 0
 
 
 def _share_axis(node: Node, seen: Node | None, growth: Mapping[str, int]) -> None:
@@ -82,7 +154,13 @@ def _zip(first: Sequence[Node], later: Sequence[Node]) -> list[tuple[Node, Node]
     return list(zip(first, later, strict=True))
 
 
-def _op(node: Node, seen: Node | None, tokens: int, growth: Mapping[str, int]) -> Op:
+def _op(
+    node: Node,
+    seen: Node | None,
+    tokens: int,
+    growth: Mapping[str, int],
+    growth_steps: int | None = None,
+) -> Op:
     """The op of `node`; `seen` is the same operation with its token streams told."""
     fields: dict[str, Any] = {
         "kind": node.kind,
@@ -90,6 +168,7 @@ def _op(node: Node, seen: Node | None, tokens: int, growth: Mapping[str, int]) -
         "inputs": _inputs(node),
         "tokens": tokens if seen is not None and seen.streams else 1,
         "growth": dict(growth),
+        "growth_steps": growth_steps,
         **node.sizes,
         **node.details,
     }
@@ -100,7 +179,9 @@ def _op(node: Node, seen: Node | None, tokens: int, growth: Mapping[str, int]) -
         if "stationary_token_axis" in fields:
             fields["stationary_token_axis"] = seen.details["stationary_token_axis"]
         if node.kind in ("matmul", "softmax"):
-            fields["causal"] = seen.causal
+            window = seen.mask.window
+            fields["causal"] = seen.mask.causal
+            fields["window"] = window if window is not None and window < tokens else None
     try:
         return _OP.validate_python(fields)
     except ValidationError as error:

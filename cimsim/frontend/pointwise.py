@@ -7,8 +7,8 @@ from math import prod
 from cimsim.frontend.aten import function_name
 from cimsim.frontend.builder import Builder
 from cimsim.frontend.graph import Fact, Node, join_sources
+from cimsim.frontend.masks import join_masks, read_mask
 from cimsim.frontend.recording import Call
-from cimsim.frontend.streams import reads_causal_mask
 
 
 def lower_elementwise(build: Builder, call: Call) -> None:
@@ -26,9 +26,9 @@ def lower_elementwise(build: Builder, call: Call) -> None:
         sizes = {"elements": prod(call.outputs[0].shape)}
         node = build.add(call, "elementwise", inputs, sizes, placement)
     node.functions.update(_functions(call))
-    states = [fact.causal for fact in inputs] + [reads_causal_mask(build.axis, call)]
-    causal = True if True in states else None if None in states else False
-    build.produce(call, Fact((node,), flow=placement.flow, causal=causal))
+    applied = read_mask(call, build.axis.axes(call.outputs[0].shape))
+    mask = join_masks([*(fact.mask for fact in inputs), applied])
+    build.produce(call, Fact((node,), flow=placement.flow, mask=mask))
 
 
 def _continued(call: Call, inputs: list[Fact]) -> list[Node]:

@@ -119,5 +119,6 @@ def _add_matmul(build: Builder, call: Call, left: Value, right: Value) -> None:
         build.place(call.outputs[0].shape, [moving], by_rows=True),
         stationary_token_axis=axis,
     )
-    node.causal = moving.causal is True and axis == "k"
+    if axis == "k":
+        node.mask = moving.mask
     node.inputs = [*first, *join_sources([stationary])]

@@ -61,12 +61,16 @@ def _replace(data: Any, kind: type[_T], by: Callable[[_T], Any]) -> Any:
 @brief
 @dataclass(eq=False)
 class Value:
-    """One version of a tensor; `live` if it depends on parameters or on activations."""
+    """One version of a tensor; `live` if it depends on parameters or on activations.
+
+    `given` if it depends on inputs or buffers alone, as masks do.
+    """
 
     shape: tuple[int, ...]
     live: bool
     parameter: int | None = None
     shadow: torch.Tensor | None = None
+    given: bool = False
 
 
 @dataclass(frozen=True)
@@ -167,7 +171,7 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self._real is not None and not tensor.is_meta:
             known = tensor
         shadow = None if known is None else known.detach().clone()
-        self._bind(tensor, Value(tuple(tensor.shape), live, shadow=shadow))
+        self._bind(tensor, Value(tuple(tensor.shape), live, shadow=shadow, given=True))
 
     @contextmanager
     def watch(self, model: nn.Module) -> Iterator[None]:
@@ -231,8 +235,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             shadows = self._shadow(func, op, seen_args, seen_kwargs, sources, len(tensors))
             if op == "index" and shadows == [None]:
                 shadows = [_picked(sources[0], tensors[0].shape)]
+        given = any(value.given for value in sources) and all(
+            value.given or not value.live for value in sources
+        )
         values = tuple(
-            Value(tuple(tensor.shape), live, shadow=shadow)
+            Value(tuple(tensor.shape), live, shadow=shadow, given=given)
             for tensor, shadow in zip(tensors, shadows, strict=True)
         )
         self._note(op, func._schema.overload_name, seen_args, seen_kwargs, values)

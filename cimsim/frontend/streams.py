@@ -12,12 +12,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Literal
 
-import torch
-
 from cimsim.frontend.recording import Call, Value
-
-MASKED_BELOW = -1e4
-"""An added mask value below this hides a position; masks use -1e4, the least float, or -inf."""
 
 Flow = Literal["whole", "stream", "mixed", "columns"]
 """How a value comes: all at once; token by token; token by token but no longer at its own place
@@ -126,42 +121,3 @@ def mixes_tokens(axis: TokenAxis, call: Call) -> bool:
     else:
         return False
     return bool(touched & set(axis.axes(before)))
-
-
-def reads_causal_mask(axis: TokenAxis, call: Call) -> bool | None:
-    """Whether an elementwise call applies a causal mask; None if the mask cannot be read."""
-    answer: bool | None = False
-    for value in call.inputs:
-        rank = len(value.shape)
-        square = rank >= 2 and value.shape[-1] == value.shape[-2]
-        if not square or axis.axes(value.shape)[-2:] != [rank - 2, rank - 1]:
-            continue
-        if value.shadow is not None:
-            visible = _visible(call, value)
-            if visible is not None and _is_causal(visible):
-                return True
-        elif not value.live:
-            answer = None
-    return answer
-
-
-def _visible(call: Call, mask: Value) -> torch.Tensor | None:
-    """True where `mask` lets a score through; None if `mask` is no mask of this call."""
-    op = call.op.removesuffix("_")
-    shadow = mask.shadow
-    assert shadow is not None
-    if op == "add":
-        return shadow if shadow.dtype == torch.bool else shadow > MASKED_BELOW
-    if op == "masked_fill" and mask is call.args[1]:
-        return ~shadow
-    if op == "where" and mask is call.args[0]:
-        kept = call.args[1]
-        return shadow if isinstance(kept, Value) and kept.live else ~shadow
-    return None
-
-
-def _is_causal(visible: torch.Tensor) -> bool:
-    """Nothing above the diagonal is visible, and all of the diagonal is."""
-    above = torch.triu(visible, diagonal=1)
-    diagonal = torch.diagonal(visible, dim1=-2, dim2=-1)
-    return not bool(above.any()) and bool(diagonal.all())

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isqrt
 from typing import Any
 
 import torch
@@ -15,18 +16,35 @@ from cimsim.display import brief
 from cimsim.errors import WorkloadError
 from cimsim.frontend.builder import ParameterRole
 from cimsim.frontend.forward import check_limit, drive, has_decoder
+from cimsim.frontend.graph import Node
 from cimsim.frontend.lowering import lower
-from cimsim.frontend.phases import decode_phase, prefill_phase, stream_length
+from cimsim.frontend.phases import (
+    Growth,
+    check_step,
+    decode_phase,
+    growth_ends,
+    growth_of,
+    prefill_phase,
+    stream_length,
+)
 from cimsim.frontend.positions import check_positions
 from cimsim.frontend.recording import Recorder, Recording
 from cimsim.frontend.streams import TokenAxis
 from cimsim.workload import Phase
 
-PROBE_PRIMES = tuple(n for n in range(131, 4, -1) if all(n % d for d in range(2, n)))
+
+def _is_prime(number: int) -> bool:
+    return number > 1 and all(number % d for d in range(2, isqrt(number) + 1))
+
+
+PROBE_PRIMES = tuple(n for n in range(131, 4, -1) if _is_prime(n))
 """Lengths of the probe prompt: enough to choose from, short enough to be quick."""
 
 SHORT = 1 << 12
 """Numbers of at most so many values are followed where passes run at their own lengths."""
+
+LONGEST_WINDOW = 1 << 14
+"""The numbers of a mask are read, which are the square of the tokens."""
 
 Driver = Callable[[Callable[..., Any]], object]
 """Calls the model that it is handed, once for each segment."""
@@ -88,24 +106,45 @@ def trace_text(
     model: PreTrainedModel, prefill: int, decode: int, buffers: Mapping[int, torch.Tensor]
 ) -> Traced:
     """Prefill and decode of a model that reads token ids; `buffers` holds their real numbers."""
-    prime = probe_length(model)
+    prime = probe_length(model, prefill + decode)
     numbers = dict(buffers)
     probing = record(model, lambda run: drive(model, run, prime, 0, 0, numbers), numbers)
     _check_positions(model, probing, prime, prefill, decode, numbers)
     (probe,) = lower(model, probing, TokenAxis(prime)).segments
-    steps = min(decode, 2)
-    recording = _long(model, prefill, steps, 0, buffers)
+    recording = _long(model, prefill, min(decode, 2), 0, buffers)
     lowered = lower(model, recording, TokenAxis(0))
     first, *later = lowered.segments
     phases = []
     if decode:
-        last = later[-1]
-        if decode > 2:
-            late = _long(model, prefill, 1, decode - 1, buffers)
-            last = lower(model, late, TokenAxis(0)).segments[1]
-        phases.append(decode_phase(later, last, probe, decode))
+        growth = growth_of(later[0], later[-1])
+        ends = _growth_ends(model, prefill, decode, later, growth, buffers)
+        phases.append(decode_phase(later[0], growth, ends, probe, decode))
     phases.insert(0, prefill_phase(first, probe, prefill))
     return Traced(tuple(phases), lowered.roles)
+
+
+def _growth_ends(
+    model: PreTrainedModel,
+    prefill: int,
+    decode: int,
+    steps: Sequence[Sequence[Node]],
+    growth: Growth,
+    buffers: Mapping[int, torch.Tensor],
+) -> dict[str, int]:
+    """Op -> step at which its window is full, looked up at the last step and around each end."""
+    if decode < 3:
+        return {}
+    first = steps[0]
+
+    def nodes_at(step: int, count: int) -> list[list[Node]]:
+        late = _long(model, prefill, count, step, buffers)
+        return lower(model, late, TokenAxis(0)).segments[1:]
+
+    ends = growth_ends(first, nodes_at(decode - 1, 1)[0], growth, decode)
+    for end in sorted(set(ends.values())):
+        for step, nodes in enumerate(nodes_at(end - 1, 2), end - 1):
+            check_step(first, nodes, growth, ends, step)
+    return ends
 
 
 def _long(
@@ -140,20 +179,44 @@ def _check_positions(
     check_limit(model, prefill, decode)
 
 
-def probe_length(model: PreTrainedModel) -> int:
-    """A prompt length that is prime and divides no size of the model."""
+def probe_length(model: PreTrainedModel, tokens: int) -> int:
+    """A prompt length that is prime, divides no size of the model, and is longer than windows.
+
+    Only windows shorter than a sequence of `tokens` tokens matter.
+    """
     config = model.config.get_text_config()
-    limit = getattr(config, "max_position_embeddings", None) or PROBE_PRIMES[0]
+    limit = getattr(config, "max_position_embeddings", None) or tokens + PROBE_PRIMES[0]
+    window = max((w for w in _windows(model.config.to_dict()) if w < tokens), default=0)
+    if window > LONGEST_WINDOW:
+        raise WorkloadError(
+            f"{type(model).__name__} has a window of {window} tokens, shorter than the {tokens} "
+            f"that were asked; masks are read of windows up to {LONGEST_WINDOW}. Lower prefill or "
+            f"decode to {window} tokens in all."
+        )
     sizes = set(_whole_numbers(model.config.to_dict()))
     for tensor in [*model.parameters(), *model.buffers()]:
         sizes.update(tensor.shape)
-    for prime in PROBE_PRIMES:
-        if prime <= limit and all(size % prime for size in sizes if size > 0):
+    longer = (n for n in range(window + 1, window + 2000) if _is_prime(n))
+    for prime in longer if window >= PROBE_PRIMES[0] else PROBE_PRIMES:
+        if window < prime <= limit and all(size % prime for size in sizes if size > 0):
             return prime
     raise WorkloadError(
-        f"{type(model).__name__}: every prime up to {min(limit, PROBE_PRIMES[0])} divides one of "
-        "its sizes, so token axes cannot be told. Raise max_position_embeddings."
+        f"{type(model).__name__}: every prime from {window + 1} up to {limit} divides one of its "
+        "sizes, so token axes cannot be told. Raise max_position_embeddings."
     )
+
+
+def _windows(data: Any) -> Iterator[int]:
+    """What a configuration says of attention windows and chunks."""
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            if any(word in str(key) for word in ("window", "chunk", "local_attention")):
+                yield from _whole_numbers(value)
+            else:
+                yield from _windows(value)
+    elif isinstance(data, list | tuple):
+        for value in data:
+            yield from _windows(value)
 
 
 def _whole_numbers(data: Any) -> Iterator[int]:

@@ -14,6 +14,9 @@ from cimsim.mapping.model import Grid, KvStore, Mapping, Placement, WeightUnit
 from cimsim.spec import Architecture
 from cimsim.workload import Linear, MatMul, Workload
 
+ROWS_IN_FLIGHT = 2
+"""Rows of K or V beside those of a sliding window: one being written, one not yet used."""
+
 
 def build_mapping(
     workload: Workload,
@@ -168,14 +171,24 @@ def _kv_stores(
     longest: dict[str, tuple[int, int, int]] = {}
     for phase, op in workload.ops():
         if isinstance(op, MatMul) and op.stationary_token_axis != "none":
-            last = op.at(phase.steps - 1)
-            _, k, n = longest.get(op.name, (0, 0, 0))
-            longest[op.name] = (op.stationary_batch, max(k, last.k), max(n, last.n))
+            k, n = _kept(op.at(phase.steps - 1))
+            _, longest_k, longest_n = longest.get(op.name, (0, 0, 0))
+            longest[op.name] = (op.stationary_batch, max(longest_k, k), max(longest_n, n))
     stores: dict[str, KvStore] = {}
     for name, (heads, k, n) in longest.items():
         stores[name] = KvStore(name, Grid(k, n, *block), heads, first_unit)
         first_unit += stores[name].units
     return stores
+
+
+def _kept(op: MatMul) -> tuple[int, int]:
+    """K and n of the stationary operand as far as it is held at once."""
+    if op.window is None or not op.causal:
+        return op.k, op.n
+    most = op.window + ROWS_IN_FLIGHT
+    if op.stationary_token_axis == "n":
+        return op.k, min(op.n, most)
+    return min(op.k, most), op.n
 
 
 def _clusters(

@@ -11,7 +11,7 @@ from cimsim.schedule.assembler import Assembler
 from cimsim.schedule.cluster_work import Demand
 from cimsim.schedule.edges import KernelEdge, feedback_counts, kernel_edges
 from cimsim.schedule.graph import Stream, build_graph, build_stream
-from cimsim.schedule.kernels import Kernel, build_kernels, causal_scores
+from cimsim.schedule.kernels import Kernel, build_kernels, masked_scores
 from cimsim.schedule.pair import Adapter, Pair, adapter_of
 from cimsim.schedule.pipelines import Pipeline
 from cimsim.schedule.plan import Activation, Plan
@@ -67,7 +67,7 @@ class _Scheduler:
         self.assembler = Assembler(architecture, self.graph)
         self.blocks: dict[tuple[Adapter, int, int, int], int] = {}
         self.direct = self._direct_edges()
-        self.causal = causal_scores(self.graph)
+        self.scores = masked_scores(self.graph)
         self.shared = {unit: self._shared_units(unit) for unit in ("rram", "sram")}
 
     def plan(self) -> Plan:
@@ -159,7 +159,7 @@ class _Scheduler:
             adapter, fetched = adapter_of(kernel), self._fetched(kernel)
             stay = adapter is not None or weights_stay(self.assembler, kernel, fetched)
             demand = Demand(
-                kernel, stream, fetched, self.causal, adapter, self.pipeline.split, stay
+                kernel, stream, fetched, self.scores, adapter, self.pipeline.split, stay
             )
             inputs = [get for get in gets if get.buffer not in late]
             awaited = [get for get in gets if get.buffer in late]

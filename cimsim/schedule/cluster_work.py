@@ -13,11 +13,19 @@ from cimsim.display import brief
 from cimsim.program import IntArray
 from cimsim.schedule.assembler import Assembler, convert
 from cimsim.schedule.edges import KernelEdge
-from cimsim.schedule.graph import Stream, plain
-from cimsim.schedule.kernels import Kernel
+from cimsim.schedule.graph import Node, Stream, plain
+from cimsim.schedule.kernels import Kernel, MaskedScores
 from cimsim.schedule.lanes import Lanes
 from cimsim.schedule.pair import Adapter
-from cimsim.schedule.work import block_elements, context, dma_ps, grows, op_cycles, size_at
+from cimsim.schedule.work import (
+    Scores,
+    block_elements,
+    context,
+    dma_ps,
+    grows,
+    op_cycles,
+    size_at,
+)
 from cimsim.spec import PmcaClusters
 from cimsim.units import cycles_to_ps
 from cimsim.workload import Linear, MatMul, Op, output_elements
@@ -67,7 +75,7 @@ class Demand:
     kernel: Kernel
     stream: Stream
     fetched: list[KernelEdge]
-    causal: frozenset[str]
+    scores: MaskedScores
     adapter: Adapter | None
     split: bool
     stay: bool
@@ -116,11 +124,18 @@ def _each(values: IntArray, function: Callable[[int], int]) -> IntArray:
     return result
 
 
+def scores_of(demand: Demand, node: Node, phase: int) -> Scores | None:
+    """The operation whose masked scores `node` works on in `phase`, if it does."""
+    source = demand.scores.get(node.name)
+    op = source.ops.get(phase) if source is not None else None
+    return op if isinstance(op, Scores) else None
+
+
 def _varies(demand: Demand) -> bool:
     return any(
-        grows(op, node.name in demand.causal)
+        grows(op, scores_of(demand, node, p))
         for node in demand.kernel.nodes
-        for op in node.ops.values()
+        for p, op in node.ops.items()
     )
 
 
@@ -139,7 +154,7 @@ def _cycles(assembler: Assembler, demand: Demand, lanes: Lanes) -> tuple[IntArra
 
     def cycles(p: int, s: int, n: int, e: int) -> int:
         return sum(
-            op_cycles(node.ops[p], pmca, s, n, e, node.name in demand.causal, parts[p])
+            op_cycles(node.ops[p], pmca, s, n, e, scores_of(demand, node, p), parts[p])
             for node in demand.kernel.nodes
         )
 
@@ -153,7 +168,7 @@ def _bytes_in(assembler: Assembler, demand: Demand, lanes: Lanes) -> IntArray:
 
     def values(p: int, s: int, n: int, e: int) -> int:
         moved = sum(_edge_values(assembler, kernel, edge, p, s, n, e) for edge in demand.fetched)
-        kept = _kv_values(kernel, p, s, e) * pmca.value_bits / 8.0
+        kept = _kv_values(kernel, p, s, n, e) * pmca.value_bits / 8.0
         return math.ceil(moved * architecture.activation_bits / 8.0 + kept)
 
     full = np.ones(stream.iterations, np.int64)
@@ -173,7 +188,7 @@ def _bytes_out(assembler: Assembler, demand: Demand) -> IntArray:
     full = np.ones(demand.stream.iterations, np.int64)
 
     def amount(p: int, s: int, n: int, e: int) -> int:
-        values = block_elements(last.ops[p], s, n, e, last.name in demand.causal)
+        values = block_elements(last.ops[p], s, n, e, scores_of(demand, last, p))
         return math.ceil(values * bits / 8.0)
 
     return full * assembler.per_block(demand.stream, _varies(demand), amount)
@@ -193,12 +208,12 @@ def _edge_values(
     return float(values) if e == n else 0.0
 
 
-def _kv_values(kernel: Kernel, p: int, s: int, e: int) -> float:
+def _kv_values(kernel: Kernel, p: int, s: int, n: int, e: int) -> float:
     """Values of K or V up to the context of a block."""
     total = 0.0
     for node in kernel.nodes:
         op: Op = node.ops[p]
         if isinstance(op, MatMul) and op.stationary_token_axis != "none":
             other = size_at(op, "n" if op.stationary_token_axis == "k" else "k", s)
-            total += op.stationary_batch * context(op, s, e) * other
+            total += op.stationary_batch * context(op, s, n, e) * other
     return total

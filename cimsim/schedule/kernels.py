@@ -15,6 +15,7 @@ from typing import Literal
 from cimsim.display import brief
 from cimsim.mapping import Mapping
 from cimsim.schedule.graph import Graph, Node
+from cimsim.schedule.work import is_masked
 from cimsim.spec import Architecture
 from cimsim.workload import (
     Elementwise,
@@ -54,7 +55,7 @@ class Kernel:
     def is_causal(self) -> bool:
         """Whether later tokens take longer."""
         ops = [op for node in self.nodes for op in node.ops.values()]
-        return any(isinstance(op, MatMul | Softmax) and op.causal for op in ops)
+        return any(isinstance(op, MatMul | Softmax) and is_masked(op) for op in ops)
 
     @property
     def in_layer(self) -> bool:
@@ -86,24 +87,27 @@ def unit_of(node: Node, architecture: Architecture, mapping: Mapping) -> KernelU
     return "pmca"
 
 
-def causal_scores(graph: Graph) -> frozenset[str]:
-    """Ops over attention scores of a causal product: token i has only i + 1 of them."""
-    found: set[str] = set()
+MaskedScores = dict[str, Node]
+"""Op -> the operation whose masked attention scores it works on, maybe itself."""
+
+
+def masked_scores(graph: Graph) -> MaskedScores:
+    """Ops over masked attention scores: a token has only those that its mask lets through."""
+    found: MaskedScores = {}
     for name, node in graph.nodes.items():
         op = node.any
         if isinstance(op, MatMul):
-            if op.causal and op.stationary_token_axis == "n":
-                found.add(name)
-        elif isinstance(op, Softmax) and op.causal:
-            found.add(name)
+            if is_masked(op) and op.stationary_token_axis == "n":
+                found[name] = node
+        elif isinstance(op, Softmax) and is_masked(op):
+            found[name] = node
         elif isinstance(op, Elementwise):
             size = output_elements(op)
-            if any(
-                edge.producer in found and output_elements(graph.nodes[edge.producer].any) == size
-                for edge in graph.into(name)
-            ):
-                found.add(name)
-    return frozenset(found)
+            for edge in graph.into(name):
+                producer = graph.nodes[edge.producer].any
+                if edge.producer in found and output_elements(producer) == size:
+                    found[name] = found[edge.producer]
+    return found
 
 
 def build_kernels(graph: Graph, architecture: Architecture, mapping: Mapping) -> list[Kernel]:

@@ -2,6 +2,9 @@
 
 Every head has units of its own, so that the time of a query does not grow with the context while
 the energy does. With grouped-query attention the queries that share a K/V head take turns.
+
+With a sliding window a head holds the rows of the window and two more: a row is written over the
+one that has left the window, so the writer is at most one row ahead of the queries.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from cimsim.schedule.assembler import Assembler, Timed, convert
 from cimsim.schedule.edges import KernelEdge
 from cimsim.schedule.graph import Stream, build_stream
 from cimsim.schedule.kernels import Kernel
-from cimsim.schedule.work import context
+from cimsim.schedule.work import context, is_masked
 from cimsim.spec import SramUnits
 from cimsim.workload import MatMul
 
@@ -34,8 +37,12 @@ def add_kv_kernel(
     through_buffer: bool,
 ) -> None:
     """Add the write and compute actors of one attention product."""
+    ring = _is_ring(kernel, store)
     written = [
-        Get(_add_writer(assembler, kernel, store, edge, buffer), edge.get_counts(stream))
+        Get(
+            _add_writer(assembler, kernel, store, edge, buffer, ring=ring),
+            1 if ring else edge.get_counts(stream),
+        )
         for edge, buffer in stationary
     ]
     architecture = assembler.architecture
@@ -43,7 +50,7 @@ def add_kv_kernel(
     assert sram is not None
     ops = {phase: _matmul(op) for phase, op in kernel.nodes[0].ops.items()}
     banks = assembler.buffer_banks()
-    varies = any(op.causal or op.growth for op in ops.values())
+    varies = any(is_masked(op) or op.growth for op in ops.values())
 
     def per_block(value: str) -> int | IntArray:
         def of(phase: int, step: int, size: int, end: int) -> int:
@@ -97,8 +104,8 @@ def _vectors(op: MatMul) -> int:
 def _amount(
     what: str, op: MatMul, sram: SramUnits, activation_bits: int, step: int, size: int, end: int
 ) -> int:
-    """Bits in, bits out or MACs of a block; the context of its last token for all of it."""
-    kept = context(op, step, end)
+    """Bits in, bits out or MACs of a block; the context of all of it for each of its tokens."""
+    kept = context(op, step, size, end)
     k = kept if op.stationary_token_axis == "k" else op.k
     n = kept if op.stationary_token_axis == "n" else op.n
     vectors = op.batch * -(-op.m // op.tokens) * size
@@ -109,10 +116,28 @@ def _amount(
     return vectors * k * n
 
 
+def _is_ring(kernel: Kernel, store: KvStore) -> bool:
+    """Whether the units hold fewer rows than a step brings: those of a sliding window."""
+    for op in map(_matmul, kernel.nodes[0].ops.values()):
+        held = store.grid.columns if op.stationary_token_axis == "n" else store.grid.rows
+        if op.tokens > held:
+            return True
+    return False
+
+
 def _add_writer(
-    assembler: Assembler, kernel: Kernel, store: KvStore, edge: KernelEdge, buffer: int
+    assembler: Assembler,
+    kernel: Kernel,
+    store: KvStore,
+    edge: KernelEdge,
+    buffer: int,
+    *,
+    ring: bool,
 ) -> int:
-    """The actor that writes K or V rows into their units; returns the buffer it signals on."""
+    """The actor that writes K or V rows into their units; returns the buffer it signals on.
+
+    Where the units are a `ring` it is the writer that waits for a whole step, if one must.
+    """
     architecture = assembler.architecture
     sram = architecture.sram
     assert sram is not None
@@ -141,9 +166,9 @@ def _add_writer(
     write = assembler.per_block(
         stream, False, lambda p, s, n, e: rows(p) * write_ps(sram, per_unit)
     )
-    signal = assembler.fifo(f"{kernel.name}:written", edge.capacity)
+    signal = assembler.fifo(f"{kernel.name}:written", 1 if ring else edge.capacity)
     assembler.actor(
-        kernel, "write", stream, Get(buffer),
+        kernel, "write", stream, Get(buffer, edge.get_counts(stream) if ring else 1),
         Timed(Use(assembler.buffer_banks(), read), "buffer"),
         Timed(Hold(write), "sram", store.heads * max(1, -(-width // across))),
         Put(signal),

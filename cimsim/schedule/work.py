@@ -44,32 +44,57 @@ _AROUND_EXPONENTIAL = {
 
 def size_at(op: Op, field: str, step: int) -> int:
     """Size `field` of `op` at `step`."""
-    return int(getattr(op, field)) + step * op.growth.get(field, 0)
+    return int(getattr(op, field)) + op.grown(step) * op.growth.get(field, 0)
 
 
-def context(op: MatMul, step: int, end: int) -> int:
-    """Stationary tokens that the block ending at token `end` of `step` multiplies with."""
-    axis = size_at(op, op.stationary_token_axis, step)
-    return axis - op.tokens + end if op.causal else axis
+Scores = MatMul | Softmax
+"""What has a row of attention scores for each token."""
 
 
-def grows(op: Op, causal: bool) -> bool:
+def context(op: Scores, step: int, size: int, end: int) -> int:
+    """Stationary tokens that a block of `size` tokens ending at token `end` multiplies with.
+
+    They are one range: to the last token where the product is causal, from the first and to the
+    last token of the window where it has one.
+    """
+    axis = _keys(op, step)
+    last = axis - op.tokens + end
+    if op.window is None:
+        return last if op.causal else axis
+    upper = last if op.causal else min(axis, last + op.window - 1)
+    return upper - max(0, last - size - op.window + 1)
+
+
+def _keys(op: Scores, step: int) -> int:
+    return size_at(op, op.stationary_token_axis if isinstance(op, MatMul) else "columns", step)
+
+
+def grows(op: Op, scores: Scores | None) -> bool:
     """True where the work of a block depends on which step or token it is."""
-    return bool(op.growth) or causal or (isinstance(op, MatMul) and op.causal)
+    return bool(op.growth) or scores is not None or (isinstance(op, MatMul) and is_masked(op))
 
 
-def block_elements(op: Op, step: int, size: int, end: int, causal: bool) -> float:
+def is_masked(op: Scores) -> bool:
+    """True where a token sees some of the stationary tokens only."""
+    return op.causal or op.window is not None
+
+
+def block_elements(op: Op, step: int, size: int, end: int, scores: Scores | None) -> float:
     """Values that `op` produces for a block of `size` tokens ending at token `end` of `step`.
 
-    `causal` marks ops over causal attention scores: token i has i of them.
+    `scores` is the operation whose masked scores `op` works on, if it does: token i has only
+    some of them.
     """
     whole = output_elements(op.at(step)) if op.growth else output_elements(op)
     share = whole * size / op.tokens
-    return share * (_causal_share(op, size, end) if causal else 1.0)
+    return share if scores is None else share * _seen_share(op, scores, step, size, end)
 
 
-def _causal_share(op: Op, size: int, end: int) -> float:
+def _seen_share(op: Op, scores: Scores, step: int, size: int, end: int) -> float:
     """Mean share of the scores that the tokens of a block see, earlier steps all seen."""
+    if scores.window is not None:
+        seen = sum(context(scores, step, 1, end - i) for i in range(size))
+        return seen / (size * _keys(scores, step))
     return min(1.0, (end - (size - 1) / 2.0) / op.tokens) if op.tokens > 1 else 1.0
 
 
@@ -94,10 +119,16 @@ def most_parts(op: Op) -> int:
 
 
 def op_cycles(
-    op: Op, pmca: PmcaClusters, step: int, size: int, end: int, causal: bool, parts: int = 1
+    op: Op,
+    pmca: PmcaClusters,
+    step: int,
+    size: int,
+    end: int,
+    scores: Scores | None,
+    parts: int = 1,
 ) -> int:
     """Cycles that one cluster computes on a block of `op`, or on one of `parts` of it."""
-    elements = math.ceil(block_elements(op, step, size, end, causal) / parts)
+    elements = math.ceil(block_elements(op, step, size, end, scores) / parts)
     rows = math.ceil(getattr(op, "rows", op.tokens) * size / op.tokens)
     match op:
         case Linear():
@@ -106,9 +137,9 @@ def op_cycles(
             stacked = op.batch // op.stationary_batch * math.ceil(op.m * size / op.tokens)
             k, n = size_at(op, "k", step), size_at(op, "n", step)
             if op.stationary_token_axis == "n":
-                n = context(op, step, end)
+                n = context(op, step, size, end)
             elif op.stationary_token_axis == "k":
-                k = context(op, step, end)
+                k = context(op, step, size, end)
             return product_cycles(pmca, math.ceil(op.stationary_batch / parts), stacked, k, n)
         case Softmax():
             rows = math.ceil(rows / parts)
