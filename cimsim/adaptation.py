@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from cimsim.arguments import checked
+from cimsim.display import shown
 from cimsim.errors import MappingError
 from cimsim.spec import AdaptationName
 from cimsim.workload import Elementwise, Linear, Op, Phase, Workload
@@ -18,6 +20,7 @@ from cimsim.workload import Elementwise, Linear, Op, Phase, Workload
 Unit = Literal["rram", "sram", "pmca"]
 
 
+@checked(MappingError)
 @dataclass(frozen=True, slots=True)
 class Adaptation:
     """Where the LoRA branch runs (`lora_unit`), or None where the graph has no branch.
@@ -53,14 +56,14 @@ ADAPTATIONS: dict[str, Adaptation] = {
 }
 
 
-def adaptation_named(name: str) -> Adaptation:
-    """The adaptation called `name`; raises MappingError listing the known ones."""
-    try:
-        return ADAPTATIONS[name]
-    except KeyError:
-        raise MappingError(
-            f"unknown adaptation {name!r}; known: {', '.join(ADAPTATIONS)}"
-        ) from None
+@checked(MappingError)
+def adaptation_named(name: Adaptation | str) -> Adaptation:
+    """The adaptation called `name`, an adaptation as it is; MappingError lists the known ones."""
+    if isinstance(name, Adaptation):
+        return name
+    if name not in ADAPTATIONS:
+        raise MappingError(f"unknown adaptation {shown(name)}; known: {', '.join(ADAPTATIONS)}")
+    return ADAPTATIONS[name]
 
 
 def _without_lora(phase: Phase, replaced: dict[str, str]) -> tuple[Op, ...]:

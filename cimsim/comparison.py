@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
-from cimsim.baseline import Gpu, GpuEstimate
+from cimsim.arguments import checked
+from cimsim.baseline import Gpu, GpuEstimate, load_gpu
 from cimsim.errors import CapacityError, SpecError
 from cimsim.report import Baseline, DecodePoint, PhaseResult, Report
 from cimsim.workload import Workload
@@ -24,15 +26,16 @@ def verdict(ratio: float) -> str:
     return "loses" if ratio <= 1.0 / CLEAR_WIN else "no clear win"
 
 
+@checked(SpecError)
 def with_baseline(
     report: Report,
     workload: Workload,
-    gpu: Gpu,
+    gpu: Gpu | str | Path,
     mode: str | None = None,
     batch: int = 1,
     host_s_per_step: float = 0.0,
 ) -> Report:
-    """`report` with `gpu` beside it on the same workload; ratios are for one sequence.
+    """`report` with `gpu`, or the one in that file, beside it; ratios are for one sequence.
 
     At `batch` > 1 the machine's latency and energy are compared with the GPU's share of one
     sequence. `mode` is calibrated unless said otherwise; a report of paper accounting is compared
@@ -40,6 +43,7 @@ def with_baseline(
     the batches that are best for the GPU. Raises SpecError for a mode that is unknown or mixes
     accountings, CapacityError if the model does not fit.
     """
+    gpu = gpu if isinstance(gpu, Gpu) else load_gpu(gpu)
     mode = _mode(report, mode)
     estimate = gpu.estimate(workload, mode=mode, batch=batch, host_s_per_step=host_s_per_step)
     latency = estimate.latency_s / batch
@@ -111,6 +115,7 @@ def _decode_points(
     return {name: _decode_point(report, estimate) for name, estimate in best.items()}
 
 
+@checked(SpecError)
 def batch_sweep(
     workload: Workload, gpu: Gpu, mode: str = "calibrated", host_s_per_step: float = 0.0
 ) -> list[GpuEstimate]:

@@ -84,5 +84,4 @@ def with_integration(architecture: Architecture, integration_ns: float) -> Archi
             f"architecture {architecture.name!r} has no analog tiles whose integration time could "
             "be set: leave --integration-ns out"
         )
-    tiles = architecture.rram.model_copy(update={"integration_ns": integration_ns})
-    return architecture.model_copy(update={"rram": tiles})
+    return architecture.with_values({"rram.integration_ns": integration_ns}, "swept")

@@ -16,6 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, m
 from cimsim.display import Brief
 from cimsim.errors import CimsimError, SpecError
 from cimsim.files import describe_validation, load_json, write_text
+from cimsim.history import Change
+from cimsim.rows import row_of
 
 
 class _Frozen(Brief, BaseModel):
@@ -251,6 +253,9 @@ class Report(_Frozen):
     accuracy: Accuracy | None = None
     assumed: dict[str, str]
     notes: tuple[str, ...] = ()
+    changes: tuple[Change, ...] = Field(
+        default=(), description="values that are others than the files of machine and workload say"
+    )
     inputs: dict[str, str | int]
 
     @model_validator(mode="after")
@@ -276,6 +281,14 @@ class Report(_Frozen):
         without = {"accuracy"} if self.accuracy is None else set()
         data = self.model_dump(mode="json", exclude=without)
         return json.dumps(data, indent=2, sort_keys=True) + "\n"
+
+    def row(self) -> dict[str, str | int | float | bool | None]:
+        """The report as one flat row of scalars with units in the keys (see `cimsim.rows`).
+
+        `pandas.DataFrame([report.row() for report in reports])` is a table of runs. What has one
+        value a layer (`block_tokens`) or several draws and times is left to the report.
+        """
+        return row_of(self)
 
     def save(self, path: str | Path) -> None:
         """Write the report, completely or not at all; raises CimsimError if it cannot."""

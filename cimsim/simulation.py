@@ -5,26 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from cimsim import engines
 from cimsim.accounting import NOTE, BlockEnergy, block_energies
 from cimsim.adaptation import Adaptation, adaptation_named
+from cimsim.arguments import Seed, checked
 from cimsim.costs.area import area_mm2, leakage_W
 from cimsim.display import brief, facts
 from cimsim.engines import Engine, Run
-from cimsim.mapping import Mapper, Mapping, OneBlockPerTile, build_mapping
+from cimsim.errors import CimsimError
+from cimsim.history import provenance
+from cimsim.mapping import Mapper, Mapping, build_mapping, mapper_named
 from cimsim.occupancy import buffer_peak_bytes
 from cimsim.program import Actor, Hold, Use
 from cimsim.report import ModelWrite, PhaseResult, Report, UnitTime
 from cimsim.reprogramming import adapter_switch, first_programming
 from cimsim.schedule import Plan, build_plan
-from cimsim.schedule.pipelines import Pipeline, TokenBlocks, format_pipeline
-from cimsim.spec import Architecture
+from cimsim.schedule.pipelines import Pipeline, format_pipeline, pipeline_named
+from cimsim.spec import Architecture, load_architecture
 from cimsim.units import ps_to_seconds
 from cimsim.version import VERSION
-from cimsim.workload import Workload
+from cimsim.workload import Workload, load_workload
 
 Progress = Callable[[str], None]
 _Entry = tuple[str, str, str, tuple[float, ...]]
@@ -48,32 +52,36 @@ class Simulation:
         return facts(self.report)
 
 
+@checked(CimsimError)
 def simulate(
-    workload: Workload,
-    architecture: Architecture,
+    workload: Workload | str | Path,
+    architecture: Architecture | str | Path,
     *,
-    pipeline: Pipeline | None = None,
+    pipeline: Pipeline | str | None = None,
     adaptation: Adaptation | str | None = None,
-    mapper: Mapper | None = None,
+    mapper: Mapper | str | None = None,
     engine: Engine = "compiled",
     group_tiles: bool = True,
-    seed: int = 0,
+    seed: Seed = 0,
     inputs: dict[str, str | int] | None = None,
     progress: Progress | None = None,
 ) -> Simulation:
     """Simulate `workload` on `architecture`, event by event.
 
     `adaptation` defaults to the architecture's, `pipeline` to blocks of 16 tokens, `mapper` to
-    one block a tile. `inputs` are added to the report's (names, digests). `progress` is called
-    with a word for each stage. A workload of paper accounting takes its energy from
-    `cimsim.accounting`, the rest is simulated alike. Raises MappingError, CapacityError or
-    SimulationError, and SpecError where a machine cannot count as the paper does.
+    one block a tile; each may be the text that the command line takes, such as
+    `layer:block_tokens=8`. `inputs` are added to the report's (names, digests of files).
+    Workload and machine may be paths of their files. `progress` is called with a word for each
+    stage. A workload of paper accounting takes its energy from `cimsim.accounting`, the rest is
+    simulated alike. Raises MappingError, CapacityError or SimulationError, and SpecError where a
+    machine cannot count as the paper does.
     """
     tell = progress or (lambda stage: None)
-    pipeline = pipeline or TokenBlocks()
-    chosen = adaptation or architecture.adaptation
-    adaptation = adaptation_named(chosen) if isinstance(chosen, str) else chosen
-    mapper = mapper or OneBlockPerTile()
+    workload = workload if isinstance(workload, Workload) else load_workload(workload)
+    if not isinstance(architecture, Architecture):
+        architecture = load_architecture(architecture)
+    pipeline, mapper = pipeline_named(pipeline), mapper_named(mapper)
+    adaptation = adaptation_named(adaptation or architecture.adaptation)
     tell("mapping")
     adapted = adaptation.apply(workload)
     counted = None
@@ -93,6 +101,7 @@ def simulate(
         "mapping_sha256": mapping.digest(),
         "seed": seed,
         "version": VERSION,
+        **provenance(architecture, workload),
     }
     named |= inputs or {}
     report = _report(workload, adapted, architecture, mapping, plan, run, counted, named)
@@ -158,6 +167,7 @@ def _report(
         reprogramming=writes,
         assumed=architecture.assumed(),
         notes=_notes(architecture, plan, peak) if counted is None else (NOTE,),
+        changes=(*architecture.changes, *workload.changes),
         inputs=inputs,
     )
 

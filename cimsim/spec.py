@@ -7,12 +7,14 @@ lacks is left out.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from cimsim.arguments import checked, plain
 from cimsim.bounds import (
     Amount,
     Bits,
@@ -35,6 +37,7 @@ from cimsim.display import Brief
 from cimsim.errors import SpecError
 from cimsim.field_paths import Value, put_value
 from cimsim.files import describe_validation, load_json
+from cimsim.history import Change, Changeable, value_at
 
 Arbitration = Literal["fifo", "round_robin"]
 AdaptationName = Literal["none", "lora-sram", "lora-pmca", "lora-rram", "merged"]
@@ -378,7 +381,7 @@ class PaperAccounting(_Block):
     softmax_energy_pJ: Amount = Field(description="one value of a softmax")
 
 
-class Architecture(_Sourced):
+class Architecture(_Sourced, Changeable):
     """A machine. `weights_on` holds the pretrained matrices, `attention_on` its products."""
 
     blocks: ClassVar[tuple[str, ...]] = (
@@ -445,27 +448,45 @@ class Architecture(_Sourced):
                 found[key] = text.removeprefix(ASSUMED).strip()
         return found
 
+    @checked(SpecError)
     def with_values(
         self, values: Mapping[str, Value], why: str = "set by the user"
     ) -> Architecture:
         """The machine with other values at field paths such as `rram.integration_ns`, checked.
 
         A changed number counts as assumed, with `why`; None takes an optional one out. Another
-        `kind` of device model starts with that model's defaults. Raises SpecError for an unknown
-        path, with the names near it, and for a value that is not valid.
+        `kind` of device model starts with that model's defaults. `changes` remembers what the
+        values were. Raises SpecError for an unknown path, with the names near it, and for a value
+        that is not valid.
         """
-        data = self.model_dump(mode="json", exclude_none=True)
-        for path, value in values.items():
+        before = self.model_dump(mode="json", exclude_none=True)
+        data = copy.deepcopy(before)
+        for path, value in plain(values).items():
             try:
                 put_value(type(self), data, path, value, f"{ASSUMED} {why}")
             except SpecError as error:
                 raise SpecError(f"{self.name}: {error}") from None
         try:
-            return Architecture.model_validate(data)
+            made = Architecture.model_validate(data)
         except ValidationError as error:
             raise SpecError(describe_validation(self.name, error)) from None
+        after = made.model_dump(mode="json", exclude_none=True)
+        return made.remembering(
+            self,
+            [
+                Change(
+                    of="architecture",
+                    field=path,
+                    old=value_at(before, path),
+                    new=value_at(after, path),
+                    why=why,
+                )
+                for path in values
+            ],
+        )
 
 
+@checked(SpecError)
 def load_architecture(path: str | Path) -> Architecture:
     """Read an architecture file; raises SpecError naming the file and the field."""
     data = load_json(path, SpecError, "architecture")

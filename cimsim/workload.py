@@ -41,6 +41,7 @@ from cimsim.bounds import (
 from cimsim.display import Brief
 from cimsim.errors import WorkloadError
 from cimsim.files import describe_validation, load_json, write_text
+from cimsim.history import Changeable
 from cimsim.parsing import shown
 from cimsim.workload_rules import check_phase, check_workload, summed
 
@@ -319,7 +320,7 @@ class Phase(_Frozen):
         return sum(op.at(step).macs for op in products)
 
 
-class Workload(_Frozen):
+class Workload(_Frozen, Changeable):
     """A model with its adapter, traced into phases of typed ops."""
 
     format: Literal[1] = 1

@@ -19,10 +19,10 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 FLOORS: dict[int, set[str]] = {
     0: {"units", "errors", "version", "display", "arguments", "workers", "parsing"},
     1: {
-        "files", "jit", "bounds", "field_paths", "spec", "workload", "workload_rules", "changes",
+        "files", "jit", "bounds", "field_paths", "spec", "workload", "workload_rules", "history",
         "lengths",
     },
-    2: {"adaptation", "mapping", "costs", "report"},
+    2: {"adaptation", "mapping", "costs", "report", "rows"},
     3: {"accounting", "program", "schedule", "reprogramming", "layer_bench"},
     4: {"engines", "occupancy", "simulation"},
     5: {

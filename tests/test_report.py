@@ -81,6 +81,7 @@ def test_nothing_of_the_machine_it_ran_on_is_in_a_report() -> None:
     assert not re.search(r"20\d\d-\d\d-\d\d", text)
     assert set(report().inputs) == {
         "pipeline", "adaptation", "mapper", "mapping_sha256", "seed", "version",
+        "architecture_content_sha256", "workload_content_sha256",
     }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from cimsim.accuracy.section import Named, section
 from cimsim.display import brief
 from cimsim.errors import TaskError
 from cimsim.hardware import hardware_of
+from cimsim.history import provenance
 from cimsim.mapping import Mapping
 from cimsim.noise import Device
 from cimsim.report import Accuracy, Reprogramming
@@ -136,6 +137,7 @@ def measure(
         "mapping_sha256": mapping.digest(),
         "test_sha256": digest_of_examples(task.test[: found.examples]),
         "version": VERSION,
+        **provenance(machine, workload),
     }
     named = Named(
         subject.base.name, subject.base.note, name, inputs,

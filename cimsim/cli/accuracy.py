@@ -98,7 +98,7 @@ def accuracy(
     if output is not None:
         require_directory(output)
     require_torch()
-    machine, changed = machine_of(architecture, settings)
+    machine = machine_of(architecture, settings)
     asked = settings_of(
         machine, noise=noise, sigmas=sigmas, times=times, seeds=seeds, compensate=compensate,
         both=both, adc_bits=adc_bits, dac_bits=dac_bits, weights_only=weights_only, limit=limit,
@@ -118,7 +118,6 @@ def accuracy(
     inputs = {
         "architecture_file": architecture.name,
         "architecture_sha256": digest(architecture),
-        **{f"set {field}": str(value) for field, value in changed.items()},
     }
     results = [
         measured(subject, data, work, mapping, machine, asked, name or None, inputs)

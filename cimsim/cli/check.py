@@ -12,6 +12,8 @@ from cimsim.cli.options import (
     JsonOption,
     MapperOption,
     OptionalWorkloadArg,
+    SetOption,
+    machine_of,
     mapper_of,
 )
 
@@ -21,12 +23,11 @@ def check(
     workload: OptionalWorkloadArg = None,
     adapt: AdaptOption = None,
     mapper: MapperOption = "one-per-tile",
+    settings: SetOption = None,
     json: JsonOption = False,
 ) -> None:
     """Validate ARCH, list its assumed numbers, and see whether WORKLOAD fits."""
-    from cimsim.spec import load_architecture
-
-    machine = load_architecture(architecture)
+    machine = machine_of(architecture, settings)
     assumed = machine.assumed()
     fits: dict[str, int | float] = {}
     if workload is not None:

@@ -10,7 +10,9 @@ from cimsim.cli.options import (
     JsonOption,
     MapperOption,
     ReplicateOption,
+    SetOption,
     WorkloadArg,
+    machine_of,
     mapper_of,
 )
 
@@ -21,15 +23,15 @@ def map_weights(
     adapt: AdaptOption = None,
     mapper: MapperOption = "one-per-tile",
     replicate: ReplicateOption = None,
+    settings: SetOption = None,
     json: JsonOption = False,
 ) -> None:
     """Show which units each weight and each K/V store of WORKLOAD takes on ARCH."""
     from cimsim.adaptation import adaptation_named
     from cimsim.mapping import build_mapping
-    from cimsim.spec import load_architecture
     from cimsim.workload import load_workload
 
-    machine = load_architecture(architecture)
+    machine = machine_of(architecture, settings)
     adaptation = adaptation_named(adapt or machine.adaptation)
     mapping = build_mapping(
         adaptation.apply(load_workload(workload)),

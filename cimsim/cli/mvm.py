@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from cimsim.cli.options import ArchitectureArg, JsonOption
+from cimsim.cli.options import ArchitectureArg, JsonOption, SetOption, machine_of
 
 if TYPE_CHECKING:
     from cimsim.crossbar_sweep import Point
@@ -62,14 +62,14 @@ def mvm(
         Path | None,
         typer.Option("-o", "--output", metavar="PNG", help="Also draw it.", show_default=False),
     ] = None,
+    settings: SetOption = None,
     json: JsonOption = False,
 ) -> None:
     """Measure the error of one crossbar of ARCH on normal weights, effect by effect and swept."""
     from cimsim import crossbar_sweep as sweep
     from cimsim.hardware import hardware_of
-    from cimsim.spec import load_architecture
 
-    machine = load_architecture(architecture)
+    machine = machine_of(architecture, settings)
     named = [(text, sweep.device_named(text)) for text in (noise or "").split(",") if text]
     hardware = hardware_of(machine, named[0][1] if named else None)
     assert machine.rram is not None

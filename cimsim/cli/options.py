@@ -92,10 +92,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 def mapper_of(name: str, replicate: list[str] | None) -> Mapper:
     """The mapper called `name` with its replicas; raises MappingError for what it cannot read."""
-    from cimsim.mapping import MAPPERS
+    from cimsim.mapping import MAPPERS, mapper_named
 
-    if name not in MAPPERS:
-        raise MappingError(f"unknown mapper {name!r}; known: {', '.join(MAPPERS)}")
+    mapper_named(name)
     pairs: list[tuple[str, int]] = []
     for text in replicate or []:
         weight, equals, copies = text.rpartition("=")
@@ -119,16 +118,14 @@ def values_of(settings: list[str] | None) -> dict[str, float | int | str]:
     return values
 
 
-def machine_of(
-    path: Path, settings: list[str] | None
-) -> tuple[Architecture, dict[str, float | int | str]]:
-    """The architecture in a file with the values of `--set`, and those values."""
+def machine_of(path: Path, settings: list[str] | None) -> Architecture:
+    """The architecture in a file with the values of `--set`."""
     from cimsim.spec import load_architecture
 
     machine, changed = load_architecture(path), values_of(settings)
     if changed:
         machine = machine.with_values(changed, "set on the command line")
-    return machine, changed
+    return machine
 
 
 def digest(path: Path) -> str:

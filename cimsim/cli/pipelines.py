@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cimsim.cli.options import ArchitectureArg, JsonOption, OptionalWorkloadArg, progress
+from cimsim.cli.options import (
+    ArchitectureArg,
+    JsonOption,
+    OptionalWorkloadArg,
+    SetOption,
+    machine_of,
+    progress,
+)
 from cimsim.errors import CimsimError
 
 if TYPE_CHECKING:
@@ -16,6 +23,7 @@ if TYPE_CHECKING:
     from cimsim.pipeline_study import PipelineRow, Shape, Study
     from cimsim.schedule.pipelines import Pipeline
     from cimsim.simulation import Progress
+    from cimsim.spec import Architecture
     from cimsim.workload import Workload
 
 
@@ -41,13 +49,14 @@ def pipelines(
         Path | None,
         typer.Option("-o", "--output", metavar="DIR", help="Write pipelines.json and pictures."),
     ] = None,
+    settings: SetOption = None,
     json: JsonOption = False,
 ) -> None:
     """Compare pipeline strategies on ARCH, for a whole model or one layer."""
     with progress() as tell:
         rows, drawn = _rows(
-            architecture, workload, layer, rank, tokens, strategy, integration_ns, block_tokens,
-            tell,
+            machine_of(architecture, settings), workload, layer, rank, tokens, strategy,
+            integration_ns, block_tokens, tell,
         )  # fmt: skip
         if output is not None:
             from cimsim.figures import save_gantt
@@ -68,7 +77,7 @@ def pipelines(
 
 
 def _rows(
-    architecture: Path, workload: Path | None, layer: str | None, rank: int, tokens: int,
+    machine: Architecture, workload: Path | None, layer: str | None, rank: int, tokens: int,
     strategy: list[str] | None, integration_ns: str | None, block_tokens: str | None,
     tell: Progress,
 ) -> tuple[list[PipelineRow], tuple[Study, Workload, Pipeline]]:  # fmt: skip
@@ -76,13 +85,11 @@ def _rows(
     from cimsim.layer_bench import layer_workload, with_integration
     from cimsim.pipeline_study import Study, adapted_shapes, parse_layer, with_blocks
     from cimsim.schedule.pipelines import PIPELINES, parse_pipeline
-    from cimsim.spec import load_architecture
     from cimsim.workload import load_workload
 
     if (workload is None) == (layer is None):
         raise CimsimError("give either a WORKLOAD or --layer INxOUT")
     tell("reading")
-    machine = load_architecture(architecture)
     times = _numbers("--integration-ns", integration_ns, float)
     machines = [with_integration(machine, ns) for ns in times] or [machine]
     model = None if workload is None else load_workload(workload)

@@ -192,14 +192,13 @@ def _read(architecture: Path, workload: Path, settings: list[str] | None) -> _Gi
 
     with progress() as tell:
         tell("reading")
-        machine, changed = machine_of(architecture, settings)
+        machine = machine_of(architecture, settings)
         work = load_workload(workload)
     inputs: dict[str, str | int] = {
         "architecture_file": architecture.name,
         "architecture_sha256": digest(architecture),
         "workload_file": workload.name,
         "workload_sha256": digest(workload),
-        **{f"set {field}": str(value) for field, value in changed.items()},
     }
     return _Given(machine, work, inputs)
 

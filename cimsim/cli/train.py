@@ -94,7 +94,7 @@ def train(
     from cimsim.tasks import label_count, load_model, load_task
 
     chosen = _method(method, epochs, rank)
-    machine, _ = machine_of(architecture, settings)
+    machine = machine_of(architecture, settings)
     laid = mapper_of(mapper, replicate)
     with progress() as tell:
         tell(f"loading {model}")

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cimsim.display import brief
 from cimsim.errors import SpecError
 from cimsim.frontend.adapters import unwrap
 
@@ -25,6 +26,7 @@ MASKS = ("attention_mask", "decoder_attention_mask")
 INPUTS = ("input_ids", "inputs_embeds", "decoder_input_ids", "decoder_inputs_embeds")
 
 
+@brief
 @dataclass(frozen=True, eq=False)
 class Padding:
     """Masks [B, T], true for tokens, that a layer's input may have the axes of."""

@@ -1,7 +1,13 @@
 """Mapping of weights and attention operands to units; both timing and accuracy read it."""
 
 from cimsim.mapping.build import build_mapping
-from cimsim.mapping.mappers import MAPPERS, DensePacking, Mapper, OneBlockPerTile
+from cimsim.mapping.mappers import (
+    MAPPERS,
+    DensePacking,
+    Mapper,
+    OneBlockPerTile,
+    mapper_named,
+)
 from cimsim.mapping.model import Grid, KvStore, Mapping, Placement
 
 __all__ = [
@@ -14,6 +20,7 @@ __all__ = [
     "OneBlockPerTile",
     "Placement",
     "build_mapping",
+    "mapper_named",
 ]
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cimsim.adaptation import Adaptation
+from cimsim.adaptation import Adaptation, adaptation_named
+from cimsim.arguments import checked
 from cimsim.errors import MappingError
 from cimsim.mapping.capacity import Stored, check_capacity, unit_bound, unit_shortage
-from cimsim.mapping.mappers import Arrangement, Mapper, OneBlockPerTile
+from cimsim.mapping.mappers import Arrangement, Mapper, mapper_named
 from cimsim.mapping.model import Grid, KvStore, Mapping, Placement, WeightUnit
 from cimsim.spec import Architecture
 from cimsim.workload import Linear, MatMul, Workload
@@ -18,18 +19,19 @@ ROWS_IN_FLIGHT = 2
 """Rows of K or V beside those of a sliding window: one being written, one not yet used."""
 
 
+@checked(MappingError)
 def build_mapping(
     workload: Workload,
     architecture: Architecture,
-    adaptation: Adaptation,
-    mapper: Mapper | None = None,
+    adaptation: Adaptation | str,
+    mapper: Mapper | str | None = None,
 ) -> Mapping:
     """Place every weight and attention operand of `workload` (as adapted) on `architecture`.
 
     Raises MappingError when the machine lacks a unit that the workload needs, CapacityError when
     it has too few.
     """
-    mapper = mapper or OneBlockPerTile()
+    adaptation, mapper = adaptation_named(adaptation), mapper_named(mapper)
     weights = _weights(workload, architecture, adaptation)
     stored: dict[WeightUnit, list[Stored]] = {
         unit: _stored(unit, weights, architecture, mapper) for unit in ("rram", "sram")

@@ -12,7 +12,8 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from cimsim.display import brief
+from cimsim.arguments import checked
+from cimsim.display import brief, shown
 from cimsim.errors import MappingError
 from cimsim.mapping.model import Grid, IntArray
 
@@ -69,6 +70,7 @@ def _aligned(position: int, size: int, group: int) -> int:
     return position if size <= room or room == group else position + room
 
 
+@checked(MappingError)
 @brief
 @dataclass(frozen=True, slots=True)
 class OneBlockPerTile:
@@ -99,6 +101,7 @@ class OneBlockPerTile:
         return sum(copies * grid.blocks for grid, copies in grids)
 
 
+@checked(MappingError)
 @brief
 @dataclass(frozen=True, slots=True)
 class DensePacking:
@@ -217,3 +220,16 @@ MAPPERS: dict[str, type[OneBlockPerTile] | type[DensePacking]] = {
     "one-per-tile": OneBlockPerTile,
     "dense": DensePacking,
 }
+
+
+@checked(MappingError)
+def mapper_named(mapper: Mapper | str | None) -> Mapper:
+    """The mapper called `mapper`, without replicas; a mapper as it is; one block a tile for None.
+
+    Raises MappingError listing the known names.
+    """
+    if not isinstance(mapper, str):
+        return OneBlockPerTile() if mapper is None else mapper
+    if mapper not in MAPPERS:
+        raise MappingError(f"unknown mapper {shown(mapper)}; known: {', '.join(MAPPERS)}")
+    return MAPPERS[mapper]()

@@ -13,6 +13,7 @@ from cimsim.schedule.pipelines.text import (
     format_pipeline,
     option_names,
     parse_pipeline,
+    pipeline_named,
 )
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "format_pipeline",
     "option_names",
     "parse_pipeline",
+    "pipeline_named",
 ]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from cimsim.arguments import checked
+from cimsim.errors import MappingError
 from cimsim.mapping import Mapper
 from cimsim.schedule.kernels import Kernel
 from cimsim.schedule.pair import Pair
@@ -13,6 +15,7 @@ from cimsim.spec import Architecture
 from cimsim.workload import Workload
 
 
+@checked(MappingError)
 @dataclass(frozen=True, slots=True)
 class Balanced:
     """As `token`, each layer shape with the block of the least makespan that fits the TCDM."""
@@ -35,6 +38,7 @@ class Balanced:
         return architecture, mapper
 
 
+@checked(MappingError)
 @dataclass(frozen=True, slots=True)
 class BalancedLayer:
     """`balanced` and `layer` together: every layer streams, in its own best block."""
@@ -57,6 +61,7 @@ class BalancedLayer:
         return architecture, mapper
 
 
+@checked(MappingError)
 @dataclass(frozen=True, slots=True)
 class Split:
     """X.A on the cluster while the tile integrates; only (X.A).B and the addition remain after.

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from cimsim.arguments import checked
 from cimsim.errors import MappingError
+from cimsim.history import Change
 from cimsim.mapping import Mapper
 from cimsim.schedule.kernels import Kernel
 from cimsim.schedule.pair import Pair
@@ -47,6 +49,7 @@ def check_block(block_tokens: int | None, workload: Workload) -> None:
         )
 
 
+@checked(MappingError)
 @dataclass(frozen=True, slots=True)
 class Sequential:
     """One op after the other, each over all tokens of a step; independent ops may overlap."""
@@ -69,6 +72,7 @@ class Sequential:
         return architecture, mapper
 
 
+@checked(MappingError)
 @dataclass(frozen=True, slots=True)
 class TokenBlocks:
     """Within a layer, tile and cluster overlap in blocks of `block_tokens`; layers take turns.
@@ -100,6 +104,7 @@ class TokenBlocks:
         return architecture, mapper
 
 
+@checked(MappingError)
 @dataclass(frozen=True, slots=True)
 class CoresOnly:
     """As `token` on clusters whose matrix engine is left out: the cores multiply."""
@@ -124,10 +129,22 @@ class CoresOnly:
     ) -> tuple[Architecture, Mapper]:
         """The machine without matrix engines."""
         check_block(self.block_tokens, workload)
+        engine = architecture.pmca.matrix_engine
+        if engine is None:
+            return architecture, mapper
         bare = architecture.pmca.model_copy(update={"matrix_engine": None})
-        return architecture.model_copy(update={"pmca": bare}), mapper
+        removed = Change(
+            of="architecture",
+            field="pmca.matrix_engine",
+            old=engine.model_dump(mode="json"),
+            new=None,
+            why=f"pipeline {self.name}",
+        )
+        without = architecture.model_copy(update={"pmca": bare})
+        return without.remembering(architecture, [removed]), mapper
 
 
+@checked(MappingError)
 @dataclass(frozen=True, slots=True)
 class LayerStream:
     """A layer starts on the first block of its input: all layers work on different tokens."""

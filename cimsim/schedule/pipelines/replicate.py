@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from cimsim.arguments import checked
 from cimsim.display import brief
+from cimsim.errors import MappingError
 from cimsim.mapping import Grid, Mapper
 from cimsim.mapping.mappers import Arrangement, demand_of
 from cimsim.schedule.kernels import Kernel
@@ -15,6 +17,7 @@ from cimsim.spec import Architecture
 from cimsim.workload import Linear, Workload
 
 
+@checked(MappingError)
 @brief
 @dataclass(frozen=True, slots=True)
 class CopyingMapper:
@@ -41,6 +44,7 @@ class CopyingMapper:
         return demand_of(self.mapper, grids)
 
 
+@checked(MappingError)
 @dataclass(frozen=True, slots=True)
 class Replicated:
     """`balanced` with copies of the adapted layers whose tile or cluster takes longest a token.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import MISSING, fields
 
+from cimsim.arguments import checked
+from cimsim.display import shown
 from cimsim.errors import MappingError
 from cimsim.schedule.pipelines.balance import Balanced, BalancedLayer, Split
 from cimsim.schedule.pipelines.blocks import CoresOnly, LayerStream, Sequential, TokenBlocks
@@ -29,11 +31,20 @@ def option_names(kind: type[Pipeline]) -> tuple[str, ...]:
     return tuple(f.name for f in fields(kind) if f.name not in _FIXED)  # type: ignore[arg-type]
 
 
+@checked(MappingError)
+def pipeline_named(pipeline: Pipeline | str | None) -> Pipeline:
+    """A strategy from its text, as it is, or the default (`token`) for None."""
+    if isinstance(pipeline, str):
+        return parse_pipeline(pipeline)
+    return TokenBlocks() if pipeline is None else pipeline
+
+
+@checked(MappingError)
 def parse_pipeline(text: str) -> Pipeline:
     """A strategy from `name` or `name:option=value,...`; raises MappingError naming the options."""
     name, _, options = text.partition(":")
     if name not in PIPELINES:
-        raise MappingError(f"unknown pipeline {name!r}; known: {', '.join(PIPELINES)}")
+        raise MappingError(f"unknown pipeline {shown(name)}; known: {', '.join(PIPELINES)}")
     kind = PIPELINES[name]
     known = option_names(kind)
     given: dict[str, int] = {}
