@@ -168,10 +168,10 @@ def options(draw):
 
 
 def adapted_by_peft(kind, chosen):
-    """The live model, or None where PEFT itself refuses the combination."""
+    """The live model, or None where PEFT itself refuses the combination or fails at it."""
     try:
         return live(kind, chosen)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, AttributeError):
         return None
 
 

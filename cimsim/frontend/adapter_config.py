@@ -244,13 +244,15 @@ def read_adapter(directory: str | Path) -> peft.LoraConfig:
     if not isinstance(data, dict):
         raise WorkloadError(f"{path}: an adapter configuration is a JSON object; this is none.")
     check_settings(data, str(path), peft.LoraConfig)
-    known = {name: data[name] for name in UNDERSTOOD if data.get(name) is not None}
-    strange = sorted(set(known) - {field.name for field in dataclasses.fields(peft.LoraConfig)})
+    given = {name: data[name] for name in UNDERSTOOD if data.get(name) is not None}
+    fields = {field.name for field in dataclasses.fields(peft.LoraConfig)}
+    strange = sorted(name for name in given if name not in fields and _is_set(given[name]))
     if strange:
         raise WorkloadError(
             f"{path}: peft {peft.__version__} does not know {', '.join(strange)}. Install the "
             f"release that wrote the adapter ({data.get('peft_version', 'a later one')})."
         )
+    known = {name: value for name, value in given.items() if name in fields}
     try:
         config = peft.LoraConfig(task_type=data.get("task_type"), **known)
     except (ValueError, TypeError) as problem:

@@ -25,6 +25,8 @@ from cimsim.frontend.adapter_config import (
     read_adapter,
     task_heads,
 )
+from cimsim.frontend.builder import lora_role
+from cimsim.frontend.graph import clean
 from cimsim.workload import Adapter
 
 __all__ = [
@@ -155,7 +157,7 @@ def _check_part(part: Any, name: str | None) -> None:
     tuner = isinstance(part, BaseTuner) and (name is None or type(part) is LoraModel)
     if not (tuner or isinstance(part, peft.PeftModel) or type(part) is ModulesToSaveWrapper):
         raise WorkloadError(
-            f"the model carries a {type(part).__name__} of PEFT, which cimsim does not model. Use "
+            f"the model carries PEFT's {type(part).__name__}, which cimsim does not model. Use "
             "LoRA, or the model without the adapter."
         )
 
@@ -239,6 +241,7 @@ def describe_adapter(model: nn.Module) -> Adapter | None:
     """
     name = adapter_in_use(model)
     if name is None:
+        _check_bare(model)
         return None
     layers = {path: part for path, part in _layers(model) if name in _names_used(part)}
     if not layers:
@@ -255,6 +258,16 @@ def describe_adapter(model: nn.Module) -> Adapter | None:
         parameter_count=_count(own),
         saved_parameter_count=_count(saved),
     )
+
+
+def _check_bare(model: nn.Module) -> None:
+    """Raises WorkloadError for layers that are named as PEFT's but are not an adapter of PEFT."""
+    for raw, _ in model.named_parameters():
+        if lora_role(clean(raw)) is not None:
+            raise WorkloadError(
+                f"{raw} is named as a LoRA factor of PEFT, but no adapter of PEFT acts on the "
+                "model, so what it adapts is not known. Put it on with PEFT, or rename the layer."
+            )
 
 
 def _check_tie(model: nn.Module, name: str, config: Any) -> None:

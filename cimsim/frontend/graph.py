@@ -15,7 +15,7 @@ from cimsim.frontend.streams import Flow, Placement
 
 _WRAPPERS = re.compile(
     r"^base_model\.model\.(?=.)|\.(?:base_layer|original_module)(?=\.|$)|\.modules_to_save\.[^.]+"
-    r"|(?<=\.lora_A)\.[^.]+(?=\.weight$|\.bias$|$)|(?<=\.lora_B)\.[^.]+(?=\.weight$|\.bias$|$)"
+    r"|(?:(?<=\.lora_A)|(?<=\.lora_B))\.(?!weight$|bias$)[^.]+(?=\.weight$|\.bias$|$)"
 )
 
 

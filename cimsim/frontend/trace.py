@@ -191,8 +191,6 @@ def _workload(
             "lora_alpha": adapter.alpha,
             "lora_targets": ",".join(adapter.targets),
         }
-    else:
-        _check_bare(traced)
     origin |= {package: version(package) for package in ("torch", "transformers", "peft")}
     return make_workload(
         name=name,
@@ -202,13 +200,3 @@ def _workload(
         adapter=adapter,
         phases=traced.phases,
     )
-
-
-def _check_bare(traced: Traced) -> None:
-    """Raises WorkloadError for layers that are named as PEFT's but are not an adapter of PEFT."""
-    lora = sorted(name for name, role in traced.roles.items() if role in ("lora_a", "lora_b"))
-    if lora:
-        raise WorkloadError(
-            f"{lora[0]} is named as a LoRA factor of PEFT, but no adapter of PEFT is on the model, "
-            "so what it adapts is not known. Put the adapter on with PEFT, or rename the layer."
-        )
