@@ -8,7 +8,6 @@ weight ("slices"), P polarities (2 for a differential pair, else 1). A weight is
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,11 +16,16 @@ import numpy.typing as npt
 
 from cimsim.display import brief
 from cimsim.errors import SpecError
+from cimsim.ranges import LARGEST, SMALLEST, require_number
 
 F32 = npt.NDArray[np.float32]
 I64 = npt.NDArray[np.int64]
 Scheme = Literal["differential", "offset", "signed"]
 Scaling = Literal["column", "tile", "tensor", "none"]
+CONDUCTANCES_uS = (1e-6, 1e6)
+"""From one picosiemens to one siemens."""
+SPAN_RATIO = 0.01
+CLIP_SIGMAS = (0.1, 1000.0)
 SCHEMES = ("differential", "offset", "signed")
 SCALINGS = ("column", "tile", "tensor", "none")
 
@@ -48,7 +52,8 @@ class Coding:
     so that their mean is read. scaling: what the largest magnitude (after clipping) maps to
     g_max over: a column of a tile, a tile, the tensor, or none (1 uS a weight unit).
     `clip_sigma` limits that magnitude to so many standard deviations, `clip_percentile` to a
-    percentile of the magnitudes, of the same group. A group of zeros has scale 1.
+    percentile of the magnitudes, of the same group; a group whose limit would be 0 is not clipped.
+    A group of zeros (magnitudes below 2^-100 count as such) has scale 1.
     """
 
     scheme: Scheme = "differential"
@@ -66,21 +71,22 @@ class Coding:
                 f"coding: scheme is one of {', '.join(SCHEMES)} and scaling one of "
                 f"{', '.join(SCALINGS)}, got {self.scheme!r} and {self.scaling!r}."
             )
-        if not (0.0 <= self.g_min_uS < self.g_max_uS < math.inf):
-            raise SpecError(
-                f"coding: conductances need 0 <= g_min_uS < g_max_uS, got {self.g_min_uS} and "
-                f"{self.g_max_uS}."
-            )
+        require_number("coding", "g_max_uS", self.g_max_uS, *CONDUCTANCES_uS)
+        most = self.g_max_uS * (1.0 - SPAN_RATIO)
+        require_number(
+            "coding", "g_min_uS", self.g_min_uS, 0.0, most,
+            why=f"1 % below g_max_uS {self.g_max_uS:g} or more, so that weights can be told apart",
+        )  # fmt: skip
         if self.scheme == "signed" and self.g_min_uS != 0.0:
             raise SpecError("coding: signed cells have no g_min_uS; leave it 0.")
         self._check_bits()
         self._check_clip()
 
     def _check_bits(self) -> None:
-        if self.cells_per_weight < 1 or (self.bits_per_cell is not None and self.bits_per_cell < 1):
-            raise SpecError("coding: cells_per_weight and bits_per_cell count from 1.")
+        require_number("coding", "cells_per_weight", self.cells_per_weight, 1, 64, whole=True)
         if self.bits_per_cell is None:
             return
+        require_number("coding", "bits_per_cell", self.bits_per_cell, 1, 23, whole=True)
         bits = self.weight_bits
         if bits > 23 or (self.scheme == "offset" and bits < 2):
             raise SpecError(
@@ -92,14 +98,14 @@ class Coding:
     def _check_clip(self) -> None:
         if self.clip_sigma is not None and self.clip_percentile is not None:
             raise SpecError("coding: clip by clip_sigma or by clip_percentile, not by both.")
-        if self.scaling == "none" and (self.clip_sigma or self.clip_percentile):
+        if self.scaling == "none" and (
+            self.clip_sigma is not None or self.clip_percentile is not None
+        ):
             raise SpecError("coding: clipping sets the scale, which scaling `none` fixes.")
-        if self.clip_sigma is not None and not 0.0 < self.clip_sigma < math.inf:
-            raise SpecError(f"coding: clip_sigma must be above 0, got {self.clip_sigma}.")
-        if self.clip_percentile is not None and not 0.0 < self.clip_percentile <= 100.0:
-            raise SpecError(
-                f"coding: clip_percentile lies in 0 .. 100, got {self.clip_percentile}."
-            )
+        if self.clip_sigma is not None:
+            require_number("coding", "clip_sigma", self.clip_sigma, *CLIP_SIGMAS)
+        if self.clip_percentile is not None:
+            require_number("coding", "clip_percentile", self.clip_percentile, 50.0, 100.0)
 
     @property
     def weight_bits(self) -> int:
@@ -135,15 +141,16 @@ class Coding:
         axis = 0 if self.scaling == "column" else None
         magnitude = np.abs(weight_RC)
         largest = magnitude.max(axis=axis)
+        limit = largest
         if self.clip_sigma is not None:
             spread = weight_RC.std(axis=axis, dtype=np.float64)
-            largest = np.minimum(largest, self.clip_sigma * spread)
+            limit = self.clip_sigma * spread
         if self.clip_percentile is not None:
-            largest = np.percentile(magnitude, self.clip_percentile, axis=axis)
-        largest = np.asarray(largest, np.float32)
-        return np.ascontiguousarray(
-            np.broadcast_to(np.where(largest > 0.0, largest, np.float32(1.0)), (columns,))
-        )
+            limit = np.percentile(magnitude, self.clip_percentile, axis=axis)
+        # A group without spread, or of zeros but for a few, has nothing to clip by.
+        largest = np.where(limit > SMALLEST, np.minimum(largest, limit), largest)
+        scale = np.where(largest > SMALLEST, largest, 1.0).astype(np.float32)
+        return np.ascontiguousarray(np.broadcast_to(scale, (columns,)))
 
     def encode(self, weight_RC: F32, scale_C: F32 | None = None) -> Encoded:
         """Target conductances of a tile; `scale_C` defaults to that of the tile itself.
@@ -235,7 +242,7 @@ def decode(g_uS_SPRC: F32, encoded: Encoded) -> F32:
 
 
 def require_finite(weight_RC: F32) -> None:
-    """Raise SpecError for weights that are not a finite rows x columns float array."""
+    """Raise SpecError for weights that are not a rows x columns array of at most 1e12."""
     if weight_RC.ndim != 2 or weight_RC.size == 0:
         raise SpecError(f"weights are a rows x columns array, got shape {weight_RC.shape}.")
     bad = ~np.isfinite(weight_RC)
@@ -244,4 +251,10 @@ def require_finite(weight_RC: F32) -> None:
         raise SpecError(
             f"{int(bad.sum())} of {weight_RC.size} weights are NaN or infinite, the first at row "
             f"{row}, column {column}; repair the checkpoint before mapping it."
+        )
+    largest = float(np.abs(weight_RC).max())
+    if largest > LARGEST:
+        raise SpecError(
+            f"a weight has the magnitude {largest:g}, tiles compute up to {LARGEST:g}; repair the "
+            "checkpoint before mapping it."
         )

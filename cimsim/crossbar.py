@@ -19,10 +19,14 @@ from cimsim.coding import Coding, Encoded, require_finite, signed_conductance
 from cimsim.display import brief
 from cimsim.errors import SpecError
 from cimsim.noise.protocol import Cells, Device, Target, snapshot
+from cimsim.ranges import require_number
 
 F32 = npt.NDArray[np.float32]
 ReadNoiseMode = Literal["frozen", "each_mvm", "none"]
 _PROGRAM, _READ = 0, 1
+COMPENSATION_MAX = 1e6
+"""A read-out this much weaker than after programming is nothing that can be amplified."""
+WIRES_ohm = (1e-6, 1e6)
 LEVEL_TOLERANCE = 1e-4
 """Cells closer than this share of a step to whole levels count as exact (float32 rounding)."""
 
@@ -67,10 +71,15 @@ class Grid:
 
 @dataclass(frozen=True)
 class Wires:
-    """Resistance of one wire segment between neighbouring cells, both above 0."""
+    """Resistance of one wire segment between neighbouring cells, 1 uohm to 1 Mohm."""
 
     word_ohm: float
     bit_ohm: float
+
+    def __post_init__(self) -> None:
+        for line in ("word_ohm", "bit_ohm"):
+            why = "leave wires out to model none"
+            require_number("wires", line, getattr(self, line), *WIRES_ohm, why=why)
 
 
 @brief
@@ -261,7 +270,15 @@ class _Reader:
             )
             for g in (reference, g_uS)
         )
-        return float(before / now) if now > 0.0 else 1.0
+        if before == now:
+            return 1.0
+        if now * COMPENSATION_MAX < before:
+            raise SpecError(
+                f"drift compensation would amplify a tile by more than {COMPENSATION_MAX:g}: at "
+                f"{self.t_s:g} s next to nothing is left in its cells. Leave compensation out, or "
+                "read earlier."
+            )
+        return float(before / now)
 
     def _seen(self, g_uS_SPRC: F32) -> F32:
         wires = self.crossbar.wires

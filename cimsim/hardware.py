@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from cimsim.coding import Coding
 from cimsim.crossbar import ReadNoiseMode, Wires
 from cimsim.display import brief
 from cimsim.errors import MappingError, SpecError
-from cimsim.noise import Device, Ideal, WriteVerify, device_from_json
+from cimsim.noise import Device, Ideal, Target, WriteVerify, device_from_json
 from cimsim.periphery import Adc, Dac
 from cimsim.spec import Accuracy, Architecture, CrossbarTiles
 
@@ -16,7 +18,10 @@ from cimsim.spec import Accuracy, Architecture, CrossbarTiles
 @brief
 @dataclass(frozen=True)
 class Hardware:
-    """Everything that every tile of a machine has in common."""
+    """Everything that every tile of a machine has in common.
+
+    Raises SpecError for a device that cannot hold conductances of the coding's range.
+    """
 
     coding: Coding
     device: Device
@@ -24,6 +29,11 @@ class Hardware:
     adc: Adc
     wires: Wires | None = None
     read_noise: ReadNoiseMode = "frozen"
+
+    def __post_init__(self) -> None:
+        # What the device cannot be asked for is told here, not in the middle of a model.
+        ends = np.array([[self.coding.g_min_uS, self.coding.g_max_uS]], np.float32)
+        self.device.program(Target(ends, self.coding.g_max_uS), np.random.default_rng(0))
 
     @property
     def needs_samples(self) -> bool:

@@ -14,6 +14,7 @@ the number of threads or on a mathematics library.
 
 from __future__ import annotations
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -27,6 +28,7 @@ from cimsim.kernels.mvm import accumulate, count_not_finite, quantise, token_ful
 from cimsim.kernels.philox import GROUP, padded, seed_words
 from cimsim.operands import NO_VARIANCE, Sums, TileRow, tile_row, vectors_padded
 from cimsim.periphery import Adc, Dac, code_max, digits, pulse_weights
+from cimsim.ranges import LARGEST, SMALLEST
 
 F32 = npt.NDArray[np.float32]
 BLOCK = 132
@@ -141,7 +143,7 @@ class Mvm:
         if x.ndim != 2 or x.shape[1] != rows:
             raise SpecError(f"inputs are vectors x {rows} rows, got shape {x_BK.shape}.")
         if count_not_finite(x):
-            raise SpecError("inputs must be finite, some are NaN or infinite.")
+            raise SpecError(not_computable("", float(np.abs(x).max())))
         return x
 
 
@@ -203,6 +205,16 @@ class _Batch:
         return noisy
 
 
+def not_computable(owner: str, largest: float) -> str:
+    """The message for inputs of which the largest magnitude is `largest`, or NaN."""
+    if math.isfinite(largest):
+        return (
+            f"{owner}inputs must be finite and at most {LARGEST:g}, the largest magnitude is "
+            f"{largest:g}."
+        )
+    return f"{owner}inputs must be finite, some are NaN or infinite."
+
+
 def _to_codes(dac: Dac, x_BK: F32) -> tuple[F32, F32, int]:
     """Codes (rows padded with zeros for the product kernel), value of a code, inputs clipped."""
     code = np.empty((vectors_padded(len(x_BK)), x_BK.shape[1]), np.float32)
@@ -256,7 +268,7 @@ def _observed(mvm: Mvm, samples_BK: F32) -> F32:
         by_slice = sums.reshape(mvm.slices, -1, used, GROUP).swapaxes(1, 2)
         for s, seen in enumerate(by_slice.reshape(mvm.slices, used, -1)[:, :, : mvm.columns]):
             value = float(np.percentile(seen, mvm.adc.percentile))
-            found[t, s] = value if value > 0.0 else 1.0
+            found[t, s] = value if value > SMALLEST else 1.0
     return found
 
 

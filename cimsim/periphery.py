@@ -7,20 +7,26 @@ g_max at full input (all of one device on, one row at the largest input).
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from cimsim.display import shown
 from cimsim.errors import SpecError
+from cimsim.ranges import LARGEST, require_number
 
 F32 = npt.NDArray[np.float32]
 DacRange = Literal["token", "fixed", "calibrated"]
 AdcRange = Literal["fixed", "calibrated", "worst_case"]
 MAX_BITS = 22
 """Codes of more bits are not exact in float32 rounding (see kernels.mvm)."""
+PERCENTILES = (50.0, 100.0)
+"""A range that clips more than half of what it is calibrated on is none."""
+FULL_SCALES = (1e-3, 1e6)
+NOISE_MAX = 100.0
+"""Noise of a hundred full cells, more than the ADCs of any published tile can express."""
 
 
 def code_max(bits: int | None) -> int:
@@ -29,15 +35,10 @@ def code_max(bits: int | None) -> int:
 
 
 def _check(owner: str, bits: int | None, range_: str, ranges: tuple[str, ...]) -> None:
-    if bits is not None and not 2 <= bits <= MAX_BITS:
-        raise SpecError(f"{owner}: bits lie in 2 .. {MAX_BITS} or are None (ideal), got {bits}.")
+    if bits is not None:
+        require_number(owner, "bits", bits, 2, MAX_BITS, whole=True, why="None is an ideal one")
     if range_ not in ranges:
-        raise SpecError(f"{owner}: range is one of {', '.join(ranges)}, got {range_!r}.")
-
-
-def _positive(owner: str, field: str, value: float | None) -> None:
-    if value is not None and not 0.0 < value < math.inf:
-        raise SpecError(f"{owner}: {field} must be above 0, got {value}.")
+        raise SpecError(f"{owner}: range is one of {', '.join(ranges)}, got {shown(range_)}.")
 
 
 @dataclass(frozen=True)
@@ -59,17 +60,18 @@ class Dac:
 
     def __post_init__(self) -> None:
         _check("DAC", self.bits, self.range, ("token", "fixed", "calibrated"))
-        _positive("DAC", "full_scale", self.full_scale)
+        if self.full_scale is not None:
+            require_number("DAC", "full_scale", self.full_scale, 1.0 / LARGEST, LARGEST)
         if self.range == "fixed" and self.full_scale is None:
             raise SpecError("DAC: a fixed range needs full_scale; or calibrate, or scale by token.")
-        if not 0.0 < self.percentile <= 100.0:
-            raise SpecError(f"DAC: percentile lies in 0 .. 100, got {self.percentile}.")
+        if self.range != "fixed" and self.full_scale is not None:
+            raise SpecError("DAC: full_scale belongs to range `fixed`, and only to it.")
+        require_number("DAC", "percentile", self.percentile, *PERCENTILES)
         if self.pulse_bits is None:
             return
         if self.bits is None:
             raise SpecError("DAC: bit-serial pulses need a number of bits.")
-        if not 1 <= self.pulse_bits <= self.bits:
-            raise SpecError(f"DAC: pulse_bits lie in 1 .. {self.bits}, got {self.pulse_bits}.")
+        require_number("DAC", "pulse_bits", self.pulse_bits, 1, self.bits, whole=True)
 
     @property
     def pulses(self) -> int:
@@ -86,9 +88,10 @@ class Dac:
         return code_max(self.bits) if self.pulses == 1 else 2**self.pulse_bits - 1
 
     def calibrated(self, samples_BK: F32) -> Dac:
-        """The same DAC with the range that the percentile of |samples| gives, at least tiny."""
+        """The same DAC with the range that the percentile of |samples| gives, 1 for zeros."""
         value = float(np.percentile(np.abs(samples_BK), self.percentile))
-        return replace(self, range="fixed", full_scale=value if value > 0.0 else 1.0)
+        low = 1.0 / LARGEST
+        return replace(self, range="fixed", full_scale=max(value, low) if value > 0.0 else 1.0)
 
 
 def digits(code_BK: F32, dac: Dac) -> F32:
@@ -136,10 +139,10 @@ class Adc:
 
     def __post_init__(self) -> None:
         _check("ADC", self.bits, self.range, ("fixed", "calibrated", "worst_case"))
-        _positive("ADC", "full_scale_ratio", self.full_scale_ratio)
+        if self.full_scale_ratio is not None:
+            ratio = self.full_scale_ratio
+            require_number("ADC", "full_scale_ratio", ratio, *FULL_SCALES, why="units of g_max")
         if (self.range == "fixed") != (self.full_scale_ratio is not None):
             raise SpecError("ADC: full_scale_ratio belongs to range `fixed`, and only to it.")
-        if not 0.0 < self.percentile <= 100.0:
-            raise SpecError(f"ADC: percentile lies in 0 .. 100, got {self.percentile}.")
-        if not 0.0 <= self.noise_ratio < math.inf:
-            raise SpecError(f"ADC: noise_ratio must be at least 0, got {self.noise_ratio}.")
+        require_number("ADC", "percentile", self.percentile, *PERCENTILES)
+        require_number("ADC", "noise_ratio", self.noise_ratio, 0.0, NOISE_MAX, why="units of g_max")

@@ -231,7 +231,7 @@ ACCURACY = ("accuracy", "machine.json", "toy")
         (("accuracy", "machine.json", "nameless.json", *TOY), "does not say which model"),
         ((*ACCURACY, "--model", "toy", *TOY), "two models were given, toy and --model toy"),
         ((*ACCURACY, *TOY[:3], "nowhere"), "no adapter_config.json there"),
-        ((*ACCURACY, *TOY, "--times", "-1"), "a time of -1.0 s after programming"),
+        ((*ACCURACY, *TOY, "--times", "-1"), "a time of -1 s after programming"),
         ((*ACCURACY, *TOY, "--times", "nan"), "--times takes numbers with commas"),
         ((*ACCURACY, *TOY, "--times", "0,soon"), "--times takes numbers with commas between them"),
         ((*ACCURACY, *TOY, "--times", ""), "--times takes numbers with commas between them"),

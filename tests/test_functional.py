@@ -480,13 +480,15 @@ def test_calls_that_make_no_sense_are_refused():
     x = x.detach()
     with refuse(SpecError, r"^0\.weight: inputs must be finite"):
         chip.at(samples=(x,))(x * float("nan"))
+    with refuse(SpecError, r"^0\.weight: inputs must be finite and at most 1e\+12, the largest"):
+        chip.at(samples=(x,))(x * 1e30)
     with refuse(SpecError, r"^seeds are different whole numbers of at least 0, got \(1, 1\)\.$"):
         analogize(model, mapping, machine, Ideal(), (1, 1))
     two = analogize(model, mapping, machine, Ideal(), (1, 2), samples=(x,))
     with refuse(SpecError, r"^0\.weight: 2 chips side by side need a first axis of 2 equal parts"):
         two(x)
     one_bit = analog.machine(adc_bits=1)
-    with refuse(SpecError, r"^ADC: bits lie in 2 \.\. 22 or are None \(ideal\), got 1\.$"):
+    with refuse(SpecError, r"^ADC: bits must lie in 2 \.\. 22, got 1 \(None is an ideal one\)\.$"):
         analogize(model, analog.of_module(model, one_bit, x), one_bit, Ideal())
     text = "the samples never reach '1.weight', whose converters"
     lazy = nn.Sequential(nn.Linear(32, 16), nn.Linear(16, 16))

@@ -48,7 +48,8 @@ def test_token_full_scale_and_zero_vector():
 
 def test_not_finite_is_counted():
     x = np.array([[1.0, np.nan, np.inf], [-np.inf, 0.0, 3e38]], F)
-    assert count_not_finite(x) == 3
+    assert count_not_finite(x) == 4
+    assert count_not_finite(np.array([[1e12, -1e12, 1e-44]], F)) == 0
 
 
 def reference_accumulate(sums_BPSN, variance, sigma_SN, inverse, gain, weight_P, step_B, top, key):

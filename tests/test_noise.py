@@ -190,7 +190,11 @@ def test_retention_fades_with_log_time_and_heat():
     cold = Retention(0.05, t0_s=10.0)
     assert cold.kept_ratio(0.0) == 1.0
     assert cold.kept_ratio(90.0) == pytest.approx(0.95)
-    assert cold.kept_ratio(1e30) == 0.0
+    assert Retention(0.2, t0_s=10.0).kept_ratio(1e10) == 0.0
+    frozen = Retention(0.05, t0_s=10.0, activation_eV=10.0, temperature_K=4.0)
+    assert frozen.kept_ratio(1e10) == 1.0
+    molten = Retention(0.05, activation_eV=10.0, temperature_K=1000.0, reference_K=4.0)
+    assert molten.kept_ratio(1.0) == 0.0
     hot = Retention(0.05, t0_s=10.0, activation_eV=1.0, temperature_K=358.0)
     speed = np.exp(1.0 / BOLTZMANN_eV_per_K * (1 / 300 - 1 / 358))
     assert hot.kept_ratio(90.0) == pytest.approx(cold.kept_ratio(90.0 * speed))
@@ -263,15 +267,15 @@ def test_every_kind_has_its_own_name():
         ({"kind": "table"}, r"^d\.json: table: .*missing 3 required"),
         (
             {"kind": "stuck_at", "inner": {"kind": "gaussian", "sigma_ratio": -1}},
-            r"^d\.json\.inner: gaussian: sigma_ratio must lie in 0 \.\. inf, got -1\.$",
+            r"^d\.json\.inner: gaussian: sigma_ratio must lie in 0 \.\. 1, got -1 \(a share",
         ),
-        ({"kind": "pcm", "read_scale": True}, r"read_scale must lie in 0 \.\. inf, got True\.$"),
+        ({"kind": "pcm", "read_scale": True}, r"read_scale must lie in 0 \.\. 10, got True\.$"),
         ({"kind": "gaussian", "relative_to": "row"}, r"relative_to is one of tile, column, "),
         ({"kind": "gaussian", "sigma_uS": 1.0}, r"sigma_uS has no meaning with relative_to 'tile'"),
         ({"kind": "stuck_at", "on_rate": 0.6, "off_rate": 0.5}, r"exceed 1 together\.$"),
         ({"kind": "cmo_hfox", "window_percent": 1}, r"was measured for 2 and 0\.2, got 1\.$"),
         ({"kind": "write_verify", "max_pulses": 2.5}, r"max_pulses is a whole number, got 2\.5\.$"),
-        ({"kind": "write_verify", "max_pulses": 0}, r"max_pulses must lie in 1 \.\. 100000, got 0"),
+        ({"kind": "write_verify", "max_pulses": 0}, r"max_pulses must lie in 1 \.\. 1000, got 0"),
     ],
 )
 def test_bad_models_are_named(value, message):
@@ -311,5 +315,5 @@ def test_bad_targets_and_times():
         flat(1.0, 0.0)
     with pytest.raises(SpecError, match="ends in rows and columns"):
         Target(np.ones(3, np.float32), 1.0)
-    with pytest.raises(SpecError, match=r"^a read happens at a finite time .* got t = -1\.0 s\.$"):
+    with pytest.raises(SpecError, match=r"^a read happens at a finite time .* got t = -1 s\.$"):
         PCM().drift(PCM().program(flat(1.0, shape=(2, 2)), rng()), -1.0)

@@ -150,7 +150,12 @@ def test_ranges_of_many_vectors_do_not_follow_their_order(mappings, monkeypatch)
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_tokens_have_the_same_noise_however_much_is_filled_up(side, mappings):
     chip = program_chip(
-        CAUSAL.module, mappings["tiny-llama"], MACHINE, Ideal(), 1, adc=Adc(12, "fixed", 8.0, 0.02)
+        CAUSAL.module,
+        mappings["tiny-llama"],
+        MACHINE,
+        Ideal(),
+        1,
+        adc=Adc(12, "fixed", 8.0, noise_ratio=0.02),
     )
     outputs = []
     for width, fill in ((9, 0), (9, 50), (20, 7)):

@@ -30,12 +30,15 @@ from cimsim.functional.model import Samples
 from cimsim.hardware import Hardware, hardware_of
 from cimsim.mapping import Mapping
 from cimsim.noise import Device
+from cimsim.noise.protocol import LONGEST_s
 from cimsim.periphery import Adc, Dac
 from cimsim.spec import Architecture
 from cimsim.tasks.task import Example, Metric, Task
 from cimsim.training import inputs_of
 
 BATCH = 64
+DRAWS_MAX = 10_000
+"""An interval of a fiftieth of the spread between chips; more changes nothing that is printed."""
 
 
 @brief
@@ -162,7 +165,8 @@ def evaluate(
     modes = (False, True) if compensate == "both" else (compensate,)
     chips = [(n, seed) for n in devices for seed in chosen]
     states = [(t, c) for t in map(float, times_s) for c in modes]
-    _programmed(setting, devices[0], chosen)  # what does not fit is told before anything runs
+    for device in devices:  # what does not fit is told before anything runs
+        _programmed(setting, device, chosen)
     # Chip by chip, so that its converters are calibrated once for all times.
     draws = [_Draw(n, k, seed, t, c) for k, (n, seed) in enumerate(chips) for t, c in states]
     found = spread_over(_measure, setting, [_Draw(None), *draws], _count(workers), progress)
@@ -265,16 +269,18 @@ def check_settings(
             label = "the machine's own device" if noise is None else noise_label(noise)
             raise TaskError(f"noise {label} is named twice; every noise model counts once.")
     for position, t_s in enumerate(times_s):
-        if not (math.isfinite(t_s) and t_s >= 0.0):
+        if not 0.0 <= t_s <= LONGEST_s:
             raise TaskError(
-                f"a time of {t_s} s after programming was asked for; times are finite and at "
-                "least 0 s."
+                f"a time of {t_s:g} s after programming was asked for; times are 0 to "
+                f"{LONGEST_s:g} s."
             )
         if t_s in times_s[:position]:
             raise TaskError(f"the time {t_s:g} s is named twice; every time counts once.")
     draws = seeds if isinstance(seeds, int) else len(seeds)
     if draws < 1:
         raise TaskError(f"{draws} noise draws were asked for; at least 1 is needed.")
+    if draws > DRAWS_MAX:
+        raise TaskError(f"{draws} noise draws were asked for; at most {DRAWS_MAX} are measured.")
     for what, value in (("test examples", limit), ("processes", workers)):
         if value is not None and value < 1:
             raise TaskError(f"{value} {what} were asked for; at least 1 is needed.")

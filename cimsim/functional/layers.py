@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from dataclasses import dataclass, field, replace
 from typing import Literal
@@ -32,7 +31,8 @@ from cimsim.functional.padding import Padding
 from cimsim.functional.product import Counts, multiply
 from cimsim.functional.sites import Layer
 from cimsim.functional.training import Redraw, can_draw, exact_device, with_fresh_noise
-from cimsim.mvm import Mvm
+from cimsim.mvm import Mvm, not_computable
+from cimsim.ranges import LARGEST
 
 Path = Literal["auto", "kernel", "torch"]
 PATHS = ("auto", "kernel", "torch")
@@ -195,9 +195,11 @@ class AnalogLayer(nn.Module):
                 f"{self.name}: converter ranges are calibrated, but no samples were given: pass "
                 "`samples` to analogize, or an Adc and Dac with ranges of their own."
             )
-        # A finite sum, one pass without a copy, has finite terms only.
-        if not (math.isfinite(float(x_BK.detach().sum())) or bool(torch.isfinite(x_BK).all())):
-            raise SpecError(f"{self.name}: inputs must be finite, some are NaN or infinite.")
+        # One pass without a copy: the largest magnitude is at most this norm, which NaN is not.
+        if not float(torch.linalg.vector_norm(x_BK.detach())) <= LARGEST:
+            largest = float(x_BK.detach().abs().max())
+            if not largest <= LARGEST:
+                raise SpecError(not_computable(f"{self.name}: ", largest))
         count = len(copies)
         if count == 1:
             return self._copy(copies[0], x_BK, self._vectors)

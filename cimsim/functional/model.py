@@ -35,6 +35,7 @@ from cimsim.mapping import Mapping as WeightMapping
 from cimsim.mapping import Placement
 from cimsim.noise import Device
 from cimsim.periphery import Adc, Dac
+from cimsim.ranges import LARGEST
 from cimsim.spec import Architecture
 
 Samples = Sequence[Any] | Mapping[str, Any]
@@ -286,6 +287,12 @@ def _require_finite(name: str, site: Site) -> None:
         raise SpecError(
             f"{name}: {bad} of {weight.numel()} weights are NaN or infinite; repair the "
             "checkpoint before programming it."
+        )
+    largest = float(weight.abs().max())
+    if largest > LARGEST:
+        raise SpecError(
+            f"{name}: a weight has the magnitude {largest:g}, tiles compute up to {LARGEST:g}; "
+            "repair the checkpoint before programming it."
         )
 
 

@@ -14,6 +14,7 @@ import torch
 
 from cimsim.functional.operands import Normals, TorchOperands
 from cimsim.periphery import Dac, code_max
+from cimsim.ranges import SMALLEST
 
 CHUNK = 1 << 25
 """Column sums held at a time: bounds the scratch of bit-sliced products."""
@@ -103,7 +104,7 @@ def to_codes(
     limit = float(code_max(dac.bits))
     if dac.range == "token":
         full = x.abs().amax(1)
-        full = torch.where(full > 0.0, full, torch.ones_like(full))
+        full = torch.where(full > SMALLEST, full, torch.ones_like(full))
     else:
         full = torch.full((len(x),), float(dac.full_scale or 1.0), device=x.device)
     value = x * (limit / full)[:, None]

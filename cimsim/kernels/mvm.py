@@ -12,19 +12,21 @@ import numpy as np
 
 from cimsim.jit import njit
 from cimsim.kernels.philox import GROUP, normal_group
+from cimsim.ranges import LARGEST, SMALLEST
 
 # Adding and taking away 1.5 * 2**23 rounds a float32 below 2**22 to the nearest even integer.
 _ROUND = np.float32(12582912.0)
 LARGEST_CODE = 1 << 21
 """Codes up to this magnitude are rounded exactly."""
-_LARGEST = np.finfo(np.float32).max
+_LARGEST = np.float32(LARGEST)
+_SMALLEST = np.float32(SMALLEST)
 _HALF = np.float32(0.5)
 _ZERO, _ONE = np.float32(0.0), np.float32(1.0)
 
 
 @njit(cache=True, nogil=True)
 def count_not_finite(x_BK: Any) -> int:
-    """How many entries are NaN or infinite."""
+    """How many entries are NaN, infinite or too large to compute with (see `cimsim.ranges`)."""
     count = 0
     for b in range(x_BK.shape[0]):
         for k in range(x_BK.shape[1]):
@@ -34,12 +36,12 @@ def count_not_finite(x_BK: Any) -> int:
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"nnan", "nsz"})
 def token_full_scale(x_BK: Any, full_scale_B: Any) -> None:
-    """Largest magnitude of each vector; 1 for a vector of zeros. Inputs must be finite."""
+    """Largest magnitude of each vector; 1 for one of zeros, or as good as. Inputs are finite."""
     for b in range(x_BK.shape[0]):
         largest = _ZERO
         for k in range(x_BK.shape[1]):
             largest = max(largest, abs(x_BK[b, k]))
-        full_scale_B[b] = largest if largest > _ZERO else np.float32(1.0)
+        full_scale_B[b] = largest if largest > _SMALLEST else np.float32(1.0)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -10,10 +10,23 @@ import numpy as np
 
 from cimsim.errors import SpecError
 from cimsim.noise.gaussian import Ideal
-from cimsim.noise.protocol import F32, Cells, Device, Target, require_number, require_time
+from cimsim.noise.protocol import (
+    F32,
+    Cells,
+    CONDUCTANCE_MAX_uS,
+    Device,
+    LONGEST_s,
+    Target,
+    require_inner,
+    require_number,
+    require_time,
+    require_within,
+)
 
 BOLTZMANN_eV_per_K = 8.617333262e-5
 """Boltzmann constant (CODATA 2018)."""
+TEMPERATURES_K = (4.0, 1000.0)
+"""From liquid helium to where no memory holds."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +47,8 @@ class StuckAt:
     def __post_init__(self) -> None:
         require_number(self.name, "on_rate", self.on_rate, 0.0, 1.0)
         require_number(self.name, "off_rate", self.off_rate, 0.0, 1.0)
-        require_number(self.name, "g_off_uS", self.g_off_uS, 0.0, math.inf)
+        require_number(self.name, "g_off_uS", self.g_off_uS, 0.0, CONDUCTANCE_MAX_uS)
+        require_inner(self.name, self.inner)
         if self.on_rate + self.off_rate > 1.0:
             raise SpecError(
                 f"stuck_at: on_rate {self.on_rate} and off_rate {self.off_rate} exceed 1 together."
@@ -42,6 +56,7 @@ class StuckAt:
 
     def program(self, target: Target, rng: np.random.Generator) -> Cells:
         """The inner model's cells with the stuck ones replaced; trait `stuck` is 1, -1 or 0."""
+        require_within(self.name, "g_off_uS", self.g_off_uS, target)
         cells = self.inner.program(target, rng)
         draw = rng.random(target.g_uS.shape, dtype=np.float32)
         on, off = draw < self.on_rate, draw >= 1.0 - self.off_rate
@@ -82,10 +97,11 @@ class Retention:
 
     def __post_init__(self) -> None:
         require_number(self.name, "loss_ratio_per_decade", self.loss_ratio_per_decade, 0.0, 1.0)
-        require_number(self.name, "t0_s", self.t0_s, 1e-12, math.inf)
+        require_number(self.name, "t0_s", self.t0_s, 1e-12, LONGEST_s)
         require_number(self.name, "activation_eV", self.activation_eV, 0.0, 10.0)
-        require_number(self.name, "temperature_K", self.temperature_K, 1.0, 2000.0)
-        require_number(self.name, "reference_K", self.reference_K, 1.0, 2000.0)
+        require_number(self.name, "temperature_K", self.temperature_K, *TEMPERATURES_K)
+        require_number(self.name, "reference_K", self.reference_K, *TEMPERATURES_K)
+        require_inner(self.name, self.inner)
 
     def program(self, target: Target, rng: np.random.Generator) -> Cells:
         """As the inner model."""
@@ -104,6 +120,8 @@ class Retention:
         """Share of its conductance that a cell still has at `t_s`."""
         require_time(t_s)
         inverse = 1.0 / self.reference_K - 1.0 / self.temperature_K
-        speed = math.exp(self.activation_eV / BOLTZMANN_eV_per_K * inverse)
-        lost = self.loss_ratio_per_decade * math.log10(1.0 + speed * t_s / self.t0_s)
-        return max(0.0, 1.0 - lost)
+        faster = self.activation_eV / BOLTZMANN_eV_per_K * inverse
+        # log(1 + e^z), which e^z alone would leave the range of floats for.
+        z = faster + math.log(t_s / self.t0_s) if t_s > 0.0 else -math.inf
+        decades = (max(z, 0.0) + math.log1p(math.exp(-abs(z)))) / math.log(10.0)
+        return max(0.0, 1.0 - self.loss_ratio_per_decade * decades)

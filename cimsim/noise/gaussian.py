@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
@@ -12,11 +11,14 @@ from cimsim.errors import SpecError
 from cimsim.noise.protocol import (
     F32,
     Cells,
+    CONDUCTANCE_MAX_uS,
     Device,
     Target,
     noise_like,
+    require_inner,
     require_number,
     require_time,
+    require_within,
 )
 
 Reference = Literal["tile", "column", "channel", "tensor", "cell", "absolute"]
@@ -46,6 +48,7 @@ class Ideal:
 def _sigma(owner: str, reference: Reference, ratio: float, sigma_uS: float, target: Target) -> F32:
     magnitude = np.abs(target.g_uS)
     if reference == "absolute":
+        require_within(owner, "sigma_uS", sigma_uS, target)
         return np.full((1, 1), sigma_uS, np.float32)
     if reference == "cell":
         return magnitude * np.float32(ratio)
@@ -66,8 +69,9 @@ def _check(owner: str, reference: Reference, ratio: float, sigma_uS: float) -> N
         raise SpecError(
             f"{owner}: relative_to is one of {', '.join(REFERENCES)}, got {reference!r}."
         )
-    require_number(owner, "sigma_ratio", ratio, 0.0, math.inf)
-    require_number(owner, "sigma_uS", sigma_uS, 0.0, math.inf)
+    share = f"a share of the largest {reference}: 0.05 is 5 %"
+    require_number(owner, "sigma_ratio", ratio, 0.0, 1.0, why=share)
+    require_number(owner, "sigma_uS", sigma_uS, 0.0, CONDUCTANCE_MAX_uS)
     unused = "sigma_ratio" if reference == "absolute" else "sigma_uS"
     if {"sigma_ratio": ratio, "sigma_uS": sigma_uS}[unused] != 0.0:
         raise SpecError(f"{owner}: {unused} has no meaning with relative_to {reference!r}.")
@@ -124,6 +128,7 @@ class ReadNoise:
 
     def __post_init__(self) -> None:
         _check(self.name, self.relative_to, self.sigma_ratio, self.sigma_uS)
+        require_inner(self.name, self.inner)
 
     def program(self, target: Target, rng: np.random.Generator) -> Cells:
         """As the inner model."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from cimsim.noise.protocol import (
     F32,
+    SCALE_MAX,
     Cells,
     Target,
     noise_like,
@@ -58,7 +59,7 @@ class PCM:
 
     def __post_init__(self) -> None:
         for scale in ("programming_scale", "drift_scale", "read_scale"):
-            require_number(self.name, scale, getattr(self, scale), 0.0, math.inf)
+            require_number(self.name, scale, getattr(self, scale), 0.0, SCALE_MAX)
 
     def program(self, target: Target, rng: np.random.Generator) -> Cells:
         """Noisy conductances; trait `exponent` is the drift exponent of every device."""

@@ -15,10 +15,17 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from cimsim.display import brief
+from cimsim.display import brief, shown
 from cimsim.errors import SpecError
+from cimsim.ranges import require_number as require_number
 
 F32 = npt.NDArray[np.float32]
+LONGEST_s = 1e10
+"""Latest time after programming, about 300 years: no measurement reaches a hundredth of it."""
+SCALE_MAX = 10.0
+"""Largest exaggeration of a measured effect."""
+CONDUCTANCE_MAX_uS = 1e6
+"""One siemens: no cell conducts so well."""
 
 
 @brief
@@ -96,8 +103,11 @@ def snapshot(device: Device, cells: Cells, t_s: float, rng: np.random.Generator)
 
 def require_time(t_s: float) -> None:
     """Raise SpecError unless `t_s` is a finite time not before programming."""
-    if not (math.isfinite(t_s) and t_s >= 0.0):
-        raise SpecError(f"a read happens at a finite time after programming, got t = {t_s} s.")
+    if not 0.0 <= t_s <= LONGEST_s:
+        raise SpecError(
+            f"a read happens at a finite time after programming, 0 to {LONGEST_s:g} s, got "
+            f"t = {t_s:g} s."
+        )
 
 
 def require_physical(target: Target, model: str) -> None:
@@ -110,11 +120,19 @@ def require_physical(target: Target, model: str) -> None:
         )
 
 
-def require_number(owner: str, field_name: str, value: object, low: float, high: float) -> None:
-    """Raise SpecError unless `value` is a real number in [`low`, `high`]."""
-    real = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (real and low <= float(value) <= high):  # type: ignore[arg-type]
-        raise SpecError(f"{owner}: {field_name} must lie in {low:g} .. {high:g}, got {value!r}.")
+def require_inner(owner: str, inner: object) -> None:
+    """Raise SpecError unless `inner` has the verbs of a device model."""
+    if not all(callable(getattr(inner, verb, None)) for verb in ("program", "drift", "read")):
+        raise SpecError(f"{owner}: inner is a device model, got {shown(inner)}.")
+
+
+def require_within(owner: str, field_name: str, g_uS: float, target: Target) -> None:
+    """Raise SpecError for a conductance beyond the largest that the cells can hold."""
+    if g_uS > target.g_max_uS:
+        raise SpecError(
+            f"{owner}: {field_name} {g_uS:g} lies above the {target.g_max_uS:g} uS that the cells "
+            "hold at most (g_max_uS): lower it, or raise rram.g_max_uS."
+        )
 
 
 def noise_like(g_uS: F32, rng: np.random.Generator) -> F32:

@@ -10,15 +10,18 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from itertools import pairwise
+from numbers import Real
 from typing import ClassVar
 
 import numpy as np
 
-from cimsim.display import brief
+from cimsim.display import brief, shown
 from cimsim.errors import SpecError
 from cimsim.noise.protocol import (
     F32,
+    SCALE_MAX,
     Cells,
+    LONGEST_s,
     Target,
     noise_like,
     require_number,
@@ -72,7 +75,7 @@ class NeuRRAM:
     name: ClassVar[str] = "neurram"
 
     def __post_init__(self) -> None:
-        require_number(self.name, "scale", self.scale, 0.0, math.inf)
+        require_number(self.name, "scale", self.scale, 0.0, SCALE_MAX)
 
     def program(self, target: Target, rng: np.random.Generator) -> Cells:
         """Conductances at 1 s; trait `normal` is the deviation of each device in sigmas."""
@@ -116,9 +119,12 @@ class CmoHfox:
     name: ClassVar[str] = "cmo_hfox"
 
     def __post_init__(self) -> None:
-        if self.window_percent not in CMO_PROGRAMMING_uS:
+        if not isinstance(self.window_percent, Real) or (
+            self.window_percent not in CMO_PROGRAMMING_uS
+        ):
             raise SpecError(
-                f"cmo_hfox: window_percent was measured for 2 and 0.2, got {self.window_percent}."
+                "cmo_hfox: window_percent was measured for 2 and 0.2, got "
+                f"{shown(self.window_percent)}."
             )
 
     def program(self, target: Target, rng: np.random.Generator) -> Cells:
@@ -167,8 +173,10 @@ class Table:
         object.__setattr__(self, "g_ratio", tuple(self.g_ratio))
         object.__setattr__(self, "times_s", tuple(self.times_s))
         object.__setattr__(self, "sigma_ratio", tuple(tuple(row) for row in self.sigma_ratio))
-        self._rising("g_ratio", self.g_ratio, 0.0)
-        self._rising("times_s", self.times_s, 1e-12)
+        if not (isinstance(self.title, str) and self.title.strip()):
+            raise SpecError(f"table: title is a text that is not empty, got {shown(self.title)}.")
+        self._rising("g_ratio", self.g_ratio, 0.0, 1.0)
+        self._rising("times_s", self.times_s, 1e-12, LONGEST_s)
         if len(self.sigma_ratio) != len(self.times_s):
             raise SpecError(
                 f"{self.title}: sigma_ratio has {len(self.sigma_ratio)} rows for "
@@ -181,13 +189,15 @@ class Table:
                     f"{len(self.g_ratio)} levels."
                 )
             for column, value in enumerate(values):
-                require_number(self.title, f"sigma_ratio[{row}][{column}]", value, 0.0, math.inf)
+                require_number(self.title, f"sigma_ratio[{row}][{column}]", value, 0.0, 1.0)
 
-    def _rising(self, field_name: str, values: tuple[float, ...], low: float) -> None:
+    def _rising(
+        self, field_name: str, values: tuple[float, ...], low: float, high: float
+    ) -> None:  # fmt: skip
         if not values:
             raise SpecError(f"{self.title}: {field_name} is empty.")
         for i, value in enumerate(values):
-            require_number(self.title, f"{field_name}[{i}]", value, low, math.inf)
+            require_number(self.title, f"{field_name}[{i}]", value, low, high)
             if i and value <= values[i - 1]:
                 raise SpecError(
                     f"{self.title}: {field_name} must rise strictly, but entry {i} ({value:g}) "

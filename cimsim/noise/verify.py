@@ -19,11 +19,14 @@ from cimsim.noise.gaussian import Ideal
 from cimsim.noise.protocol import (
     F32,
     Cells,
+    CONDUCTANCE_MAX_uS,
     Device,
     Target,
     noise_like,
+    require_inner,
     require_number,
     require_physical,
+    require_within,
 )
 
 F64 = npt.NDArray[np.float64]
@@ -32,6 +35,10 @@ STEP_SIGMA_uS = 5.125
 over 0 .. 40 uS equal to NeuRRAM's 8.52 pulses a cell at a window of +-1 uS (Wan et al., Nature
 608, 2022), given the assumed gain of one half."""
 GRID_CELLS_PER_SIGMA = 12
+GRID_CELLS_MAX = 4_096
+"""Grid cells at most: the square of so many transition densities takes 134 MB."""
+MAX_PULSES = 1_000
+"""Pulses a cell at most; published arrays give up after tens to hundreds."""
 
 
 @dataclass(frozen=True)
@@ -54,17 +61,19 @@ class WriteVerify:
     name: ClassVar[str] = "write_verify"
 
     def __post_init__(self) -> None:
-        require_number(self.name, "tolerance_uS", self.tolerance_uS, 1e-6, math.inf)
-        require_number(self.name, "start_uS", self.start_uS, 0.0, math.inf)
+        largest = CONDUCTANCE_MAX_uS
+        require_number(self.name, "tolerance_uS", self.tolerance_uS, 1e-6, largest)
+        require_number(self.name, "start_uS", self.start_uS, 0.0, largest)
         require_number(self.name, "gain_ratio", self.gain_ratio, 0.01, 1.0)
-        require_number(self.name, "step_sigma_uS", self.step_sigma_uS, 1e-6, math.inf)
-        require_number(self.name, "max_pulses", self.max_pulses, 1, 100_000)
-        if not isinstance(self.max_pulses, int):
-            raise SpecError(f"write_verify: max_pulses is a whole number, got {self.max_pulses}.")
+        require_number(self.name, "step_sigma_uS", self.step_sigma_uS, 1e-3, largest)
+        require_number(self.name, "max_pulses", self.max_pulses, 1, MAX_PULSES, whole=True)
+        require_inner(self.name, self.inner)
 
     def program(self, target: Target, rng: np.random.Generator) -> Cells:
         """Cells after the loop; traits `pulse_count` and `converged` (1 or 0) of every device."""
         require_physical(target, self.name)
+        for name in ("tolerance_uS", "start_uS"):
+            require_within(self.name, name, getattr(self, name), target)
         error, pulses, open_ = self._loop(target.g_uS, rng)
         reached = np.maximum(target.g_uS + error, np.float32(0.0))
         inner = self.inner.program(replace(target, g_uS=reached), rng)
@@ -115,16 +124,15 @@ class WriteVerify:
         return float(self.mean_pulse_count(np.linspace(0.0, g_max_uS, levels)).mean())
 
     def _first_step(self, start: F64, error: F64, expected: F64) -> F64:
-        flat = start.ravel()
-        density = _step_density(error, flat, self.gain_ratio, self.step_sigma_uS)
-        outside = np.abs(error) > self.tolerance_uS
-        total = 1.0 + density[:, outside] @ expected[outside]
-        return np.asarray(total).reshape(start.shape)
+        cell = float(error[-1] - error[-2])
+        density = _step_density(error, start.ravel(), cell, self.gain_ratio, self.step_sigma_uS)
+        return np.asarray(1.0 + density @ expected).reshape(start.shape)
 
 
-def _step_density(to: F64, start: F64, gain: float, sigma: float) -> F64:
+def _step_density(to: F64, start: F64, cell: float, gain: float, sigma: float) -> F64:
+    """Probability of a step from each `start` into the grid cell around each `to`."""
     z = (to[None, :] - start[:, None] * (1.0 - gain)) / sigma
-    area = (to[1] - to[0]) / (sigma * math.sqrt(2.0 * math.pi))
+    area = cell / (sigma * math.sqrt(2.0 * math.pi))
     return np.asarray(area * np.exp(-0.5 * z * z))
 
 
@@ -132,22 +140,30 @@ def _step_density(to: F64, start: F64, gain: float, sigma: float) -> F64:
 def _expected_pulses(
     tolerance: float, gain: float, sigma: float, limit: int, reach: float
 ) -> tuple[F64, F64]:
-    """Grid of errors up to +-`reach`, expected further pulses from each (at most `limit` - 1)."""
-    # An odd number of grid cells fills the window, so that its edges are edges of grid cells.
-    cell = 2.0 * tolerance / (2 * round(GRID_CELLS_PER_SIGMA * tolerance / sigma) + 1)
-    half = math.ceil(reach / cell)
-    error = np.arange(-half, half + 1, dtype=np.float64) * np.float64(cell)
-    return _sum_survival(error, tolerance, gain, sigma, limit)
+    """Errors outside the window, up to +-`reach`, and expected further pulses from each.
+
+    Those are at most `limit` - 1. Raises SpecError where the grid would be too large.
+    """
+    # An odd number of grid cells would fill the window: its edges are edges of grid cells.
+    inside = 2 * round(GRID_CELLS_PER_SIGMA * tolerance / sigma) + 1
+    cell = 2.0 * tolerance / inside if inside > 1 else sigma / GRID_CELLS_PER_SIGMA
+    count = math.ceil((reach - tolerance) / cell)
+    if 2 * count > GRID_CELLS_MAX:
+        raise SpecError(
+            f"write_verify: pulses that spread by {sigma:g} uS and errors of up to {reach:g} uS "
+            f"need a grid of {2 * count} cells, at most {GRID_CELLS_MAX} are computed: raise "
+            "step_sigma_uS, lower g_max_uS, or give the pulses as write.pulses_per_cell."
+        )
+    side = tolerance + (np.arange(count, dtype=np.float64) + 0.5) * cell
+    error = np.concatenate([-side[::-1], side])
+    return error, _sum_survival(error, cell, gain, sigma, limit)
 
 
-def _sum_survival(
-    error: F64, tolerance: float, gain: float, sigma: float, limit: int
-) -> tuple[F64, F64]:
-    outside = np.abs(error) > tolerance
-    step = _step_density(error, error, gain, sigma) * outside[None, :]
-    alive = outside.astype(np.float64)
-    expected = np.zeros_like(alive)
+def _sum_survival(error: F64, cell: float, gain: float, sigma: float, limit: int) -> F64:
+    step = _step_density(error, error, cell, gain, sigma)
+    alive = np.ones_like(error)
+    expected = np.zeros_like(error)
     for _ in range(limit - 1):
         expected += alive
-        alive = np.where(outside, step @ alive, 0.0)
-    return error, expected
+        alive = step @ alive
+    return expected
