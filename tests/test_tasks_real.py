@@ -5,6 +5,7 @@ MiniLM and the sentences are fetched once (86 MB); the rest is tested where it i
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections import Counter
 
@@ -30,8 +31,16 @@ def cached(*packages):
     return pytest.mark.skipif(bool(absent), reason=f"not in the cache: {', '.join(absent)}")
 
 
+def written(item) -> str:
+    """All fields of an example, however short it shows itself."""
+    if isinstance(item, str):
+        return repr(item)
+    fields = ", ".join(f"{f.name}={getattr(item, f.name)!r}" for f in dataclasses.fields(item))
+    return f"{type(item).__name__}({fields})"
+
+
 def digest(items) -> str:
-    return hashlib.sha256("\n".join(map(repr, items)).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(map(written, items)).encode()).hexdigest()[:16]
 
 
 def labels(items):
