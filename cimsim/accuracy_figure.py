@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cimsim.figures import new_figure, save_figure
+from cimsim.drawing import label, picture
 from cimsim.report import Accuracy, AccuracyPoint, AccuracyReport
 
 if TYPE_CHECKING:
@@ -27,12 +27,13 @@ def save_accuracy(report: AccuracyReport, path: Path) -> None:
         kinds.append("noise")
     if len(_times(first)) > 1:
         kinds.append("time")
-    figure, made = new_figure(5.6 * len(kinds) + 1.0, 4.4, len(kinds))
-    axes: list[Axes] = list(made) if len(kinds) > 1 else [made]
-    figure.suptitle(f"{first.task}: {first.model} on {report.architecture}")
-    for kind, panel in zip(kinds, axes, strict=True):
-        _panel(panel, report, kind)
-    save_figure(figure, path)
+    with picture(path, 5.6 * len(kinds) + 1.0, 4.4, len(kinds)) as (figure, made):
+        axes: list[Axes] = list(made) if len(kinds) > 1 else [made]
+        names = (first.task, first.model, report.architecture)
+        task, model, machine = (label(name, 40) for name in names)
+        figure.suptitle(f"{task}: {model} on {machine}")
+        for kind, panel in zip(kinds, axes, strict=True):
+            _panel(panel, report, kind)
 
 
 def _times(result: Accuracy) -> list[float]:
@@ -48,13 +49,13 @@ def _panel(panel: Axes, report: AccuracyReport, kind: str) -> None:
     )
     for number, result in enumerate(report.results):
         colour = COLOURS[number % len(COLOURS)]
-        name = "" if len(report.results) == 1 else result.adapter or "no adapter"
+        name = "" if len(report.results) == 1 else label(result.adapter or "no adapter", 40)
         lines = _noise_lines(result) if kind == "noise" else _time_lines(result)
-        for style, (label, points) in enumerate(lines):
+        for style, (text, points) in enumerate(lines):
             # Side by side, so that error bars of methods do not hide each other.
             beside = 0.008 * width * (number - 0.5 * (len(report.results) - 1))
             moved = [(x + beside, point) for x, point in points]
-            _line(panel, moved, colour, style if joined else None, f"{name} {label}".strip())
+            _line(panel, moved, colour, style if joined else None, f"{name} {text}".strip())
         panel.axhline(result.digital, color=colour, linestyle="--", linewidth=0.8)
     if kind == "time":
         panel.set_xticks(range(len(_times(first))), [_short(t) for t in _times(first)])
@@ -62,7 +63,7 @@ def _panel(panel: Axes, report: AccuracyReport, kind: str) -> None:
     elif sigmas:
         panel.set_xlabel(f"sigma, relative to {first.by_noise[0].device['relative_to']}")
     else:
-        names = [noise.noise.replace(",", ",\n").replace(":", ":\n") for noise in first.by_noise]
+        names = [_split(noise.noise) for noise in first.by_noise]
         panel.set_xticks(range(len(names)), names)
         panel.tick_params(axis="x", labelsize=7)
         panel.margins(x=0.3)
@@ -72,6 +73,11 @@ def _panel(panel: Axes, report: AccuracyReport, kind: str) -> None:
         title = "dashed: digital; bars: 95 %"
         panel.legend(fontsize=7, title=title, title_fontsize=7, framealpha=0.6)
     panel.spines[["top", "right"]].set_visible(False)
+
+
+def _split(noise: str) -> str:
+    """A device model in a narrow column."""
+    return label(noise, 120).replace(",", ",\n").replace(":", ":\n")
 
 
 def _sigmas(result: Accuracy) -> list[float]:
@@ -93,7 +99,7 @@ def _noise_lines(result: Accuracy) -> Lines:
     found = sorted(zip(places, result.by_noise, strict=True), key=lambda pair: pair[0])
     return [
         (
-            label,
+            text,
             [
                 (x, point)
                 for x, noise in found
@@ -101,7 +107,7 @@ def _noise_lines(result: Accuracy) -> Lines:
                 if point.t_s == first and point.compensated == state
             ],
         )
-        for label, state in _states(result)
+        for text, state in _states(result)
     ]
 
 
@@ -111,11 +117,11 @@ def _time_lines(result: Accuracy) -> Lines:
     several = len(result.by_noise) > 1
     return [
         (
-            f"{noise.noise} {label}".strip() if several else label,
+            f"{label(noise.noise, 60)} {text}".strip() if several else text,
             [(times.index(p.t_s), p) for p in noise.by_time if p.compensated == state],
         )
         for noise in result.by_noise
-        for label, state in _states(result)
+        for text, state in _states(result)
     ]
 
 

@@ -7,21 +7,23 @@ arithmetic on the same weights and inputs.
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cimsim.crossbar import Grid, Wires, program
-from cimsim.errors import CimsimError, SpecError
-from cimsim.files import write_bytes
+from cimsim.drawing import label, picture
+from cimsim.errors import SpecError
 from cimsim.hardware import Hardware, without_errors
 from cimsim.mvm import Mvm
 from cimsim.noise import KINDS, Device, device_from_json, load_device
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 FINE_BITS = 16
 AXES = ("effect", "bits", "noise", "rows", "ir_drop_ohm")
@@ -160,28 +162,26 @@ def device_named(text: str) -> Device:
 
 
 def save_sweep(points: Sequence[Point], title: str, path: Path) -> None:
-    """Draw the ratios, one panel an axis, as a PNG file."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
+    """Draw the ratios, one panel an axis, as a PNG file; raises OutputError."""
     axes = [axis for axis in AXES if any(point.axis == axis for point in points)]
-    figure = Figure(figsize=(4.6 * len(axes), 3.8), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title)
-    for number, axis in enumerate(axes):
-        panel = figure.add_subplot(1, len(axes), number + 1)
-        shown = [point for point in points if point.axis == axis and point.snr_dB is not None]
-        names, ratios = [p.value for p in shown], [p.snr_dB or 0.0 for p in shown]
-        if axis in ("effect", "noise"):
-            panel.barh(names, ratios, color="#3b6ea8")
-            panel.invert_yaxis()
-            panel.set_xlabel("signal-to-noise ratio (dB)")
-        else:
-            panel.plot(range(len(names)), ratios, marker="o", color="#3b6ea8")
-            panel.set_xticks(range(len(names)), names)
-            panel.set_ylabel("signal-to-noise ratio (dB)")
-        panel.set_title(axis.replace("_", " "), fontsize=10)
-        panel.spines[["top", "right"]].set_visible(False)
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=130, metadata={"Software": None})
-    write_bytes(path, stream.getvalue(), CimsimError)
+    with picture(path, 4.6 * len(axes), 3.8, len(axes)) as (figure, made):
+        figure.suptitle(label(title))
+        for axis, panel in zip(axes, made if len(axes) > 1 else [made], strict=True):
+            _draw(panel, axis, [point for point in points if point.axis == axis])
+
+
+def _draw(panel: Axes, axis: str, points: Sequence[Point]) -> None:
+    shown = [point for point in points if point.snr_dB is not None]
+    names, ratios = [label(p.value, 40) for p in shown], [p.snr_dB or 0.0 for p in shown]
+    places = range(len(names))
+    if axis in ("effect", "noise"):
+        panel.barh(places, ratios, color="#3b6ea8")
+        panel.set_yticks(places, names)
+        panel.invert_yaxis()
+        panel.set_xlabel("signal-to-noise ratio (dB)")
+    else:
+        panel.plot(places, ratios, marker="o", color="#3b6ea8")
+        panel.set_xticks(places, names)
+        panel.set_ylabel("signal-to-noise ratio (dB)")
+    panel.set_title(axis.replace("_", " "), fontsize=10)
+    panel.spines[["top", "right"]].set_visible(False)

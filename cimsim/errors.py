@@ -11,6 +11,12 @@ class CimsimError(Exception):
     exit_code = 2
 
 
+class OutputError(CimsimError):
+    """A place that cannot be written: a full disk, a directory of others, a closed stream."""
+
+    exit_code = 1
+
+
 class SpecError(CimsimError):
     """An architecture or GPU file that cannot be read or is not valid."""
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cimsim.errors import CimsimError
-from cimsim.files import write_bytes
+from cimsim.drawing import label, picture
+from cimsim.plaintext import literal
 from cimsim.program import timed_verbs
 from cimsim.report import Report
 from cimsim.simulation import Simulation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 COLOURS = {
     "rram": "#3b6ea8",
@@ -32,31 +30,19 @@ COLOURS = {
 GANTT_ROWS = 40
 
 
-def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, Any]:
-    """An empty figure (inches) and its axes, without a display."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure as NewFigure
-
-    figure = NewFigure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(1, columns)
-
-
-def save_figure(figure: Figure, path: Path) -> None:
-    """Write `figure` as PNG, the same bytes for the same picture."""
-    stream = io.BytesIO()
-    figure.savefig(stream, format="png", dpi=130, metadata={"Software": None})
-    write_bytes(path, stream.getvalue(), CimsimError)
-
-
 def save_breakdown(report: Report, path: Path) -> None:
     """Bars of energy by unit, work by kind and area by unit."""
-    figure, axes = new_figure(13.0, 4.2, 3)
-    figure.suptitle(f"{report.workload} on {report.architecture} ({report.pipeline})")
-    _bars(axes[0], report.energy_by_unit_J, "energy by unit", "J")
-    _bars(axes[1], report.energy_by_kind_J, "energy by kind of work", "J")
-    _bars(axes[2], report.area_by_unit_mm2, "area by unit", "mm2")
-    save_figure(figure, path)
+    with picture(path, 13.0, 4.2, 3) as (figure, axes):
+        figure.suptitle(_title(report))
+        _bars(axes[0], report.energy_by_unit_J, "energy by unit", "J")
+        _bars(axes[1], report.energy_by_kind_J, "energy by kind of work", "J")
+        _bars(axes[2], report.area_by_unit_mm2, "area by unit", "mm2")
+
+
+def _title(report: Report) -> str:
+    names = (report.workload, report.architecture, report.pipeline)
+    workload, architecture, pipeline = (label(name, 60) for name in names)
+    return f"{workload} on {architecture} ({pipeline})"
 
 
 def _bars(axes: Axes, values: dict[str, float], title: str, unit: str) -> None:
@@ -78,7 +64,15 @@ def save_gantt(simulation: Simulation, path: Path, *, rows: int = GANTT_ROWS) ->
     The window is the time in which these kernels handle the first phase; colour is the unit.
     """
     bands = _bands(simulation, rows)
-    figure, axes = new_figure(13.0, 1.5 + 0.22 * max(1, len(bands)))
+    with picture(path, 13.0, 1.5 + 0.22 * max(1, len(bands))) as (_, axes):
+        _draw_bands(axes, bands)
+        axes.set_title(_title(simulation.report), fontsize=10)
+
+
+Spans = list[tuple[str, list[float], list[float]]]
+
+
+def _draw_bands(axes: Axes, bands: list[tuple[str, Spans]]) -> None:
     used: dict[str, Any] = {}
     for row, (name, spans) in enumerate(bands):
         axes.text(-0.005, row, name, transform=axes.get_yaxis_transform(), ha="right",
@@ -92,15 +86,9 @@ def save_gantt(simulation: Simulation, path: Path, *, rows: int = GANTT_ROWS) ->
     axes.set_yticks([])
     axes.invert_yaxis()
     axes.set_xlabel("time (us)")
-    report = simulation.report
-    axes.set_title(f"{report.workload} on {report.architecture} ({report.pipeline})", fontsize=10)
     if used:
         axes.legend(used.values(), used.keys(), loc="upper right", fontsize=7, ncols=len(used))
     axes.spines[["top", "right", "left"]].set_visible(False)
-    save_figure(figure, path)
-
-
-Spans = list[tuple[str, list[float], list[float]]]
 
 
 def _bands(simulation: Simulation, rows: int) -> list[tuple[str, Spans]]:
@@ -125,7 +113,7 @@ def _bands(simulation: Simulation, rows: int) -> list[tuple[str, Spans]]:
         for unit, parts in bands[kernel].items():
             start, end = _union(np.concatenate(parts, axis=1))
             merged.append((unit, (start / 1e6).tolist(), ((end - start) / 1e6).tolist()))
-        result.append((_short(kernel), merged))
+        result.append((_short(literal(kernel)), merged))
     return result
 
 

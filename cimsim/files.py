@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from cimsim.errors import CimsimError
+from cimsim.errors import CimsimError, OutputError
 from cimsim.parsing import parse_json, shown
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
+
+LOCK = ".cimsim.lock"
+"""Name of the file whose lock keeps a directory for one run."""
 
 
 def load_json(path: str | Path, error: type[CimsimError], what: str) -> Any:
@@ -68,25 +73,120 @@ def _cut(line: str) -> str:
     return line if len(line) <= LINE_LENGTH else f"{line[: LINE_LENGTH - 3]}..."
 
 
-def write_bytes(path: str | Path, data: bytes, error: type[CimsimError]) -> None:
-    """Write `data` to `path` through a temporary file beside it; raises `error` if it cannot."""
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write `data` to `path` through a temporary file beside it; raises OutputError."""
     target = Path(path)
     temporary = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}."[:50], dir=target.parent)
         with os.fdopen(handle, "wb") as stream:
             stream.write(data)
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, target)
-    except OSError as problem:
+    except (OSError, ValueError) as problem:  # ValueError: a name that no file can have
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        raise error(f"{path}: cannot write: {problem.strerror}.") from None
+        raise _unwritable(path, problem) from None
 
 
-def write_text(path: str | Path, text: str, error: type[CimsimError]) -> None:
-    """Write `text` as UTF-8 to `path`, completely or not at all; raises `error` if it cannot."""
-    write_bytes(path, text.encode("utf-8"), error)
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` as UTF-8 to `path`, completely or not at all; raises OutputError."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there; raises OutputError if it cannot be."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as problem:
+        raise _unwritable(path, problem) from None
+
+
+def _unwritable(path: str | Path, problem: OSError | ValueError) -> OutputError:
+    reason = problem.strerror if isinstance(problem, OSError) else str(problem)
+    return OutputError(f"{path}: cannot write: {reason}.")
+
+
+@contextmanager
+def reserved(directory: Path) -> Iterator[None]:
+    """Make `directory` and keep it for this process; raises OutputError where it is taken.
+
+    The lock is the kernel's, on a file in the directory: it ends with the process whatever ends
+    that, so that a file left behind keeps nobody out. A directory that stays empty is removed.
+    """
+    made = _made(directory)
+    try:
+        path = directory / LOCK
+        handle = _locked(path)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            os.close(handle)
+    finally:
+        with suppress(OSError):
+            for folder in made:
+                folder.rmdir()
+
+
+def _made(directory: Path) -> list[Path]:
+    """Make a directory; returns it and its parents as far as they are new, innermost first."""
+    try:
+        new = [path for path in (directory, *directory.parents) if not path.exists()]
+        directory.mkdir(parents=True, exist_ok=True)
+    except FileExistsError:
+        raise OutputError(
+            f"{directory}: cannot write there: it is a file, -o names a directory."
+        ) from None
+    except (OSError, ValueError) as problem:
+        raise _unwritable(directory, problem) from None
+    return new
+
+
+def _locked(path: Path) -> int:
+    """A descriptor that holds the lock on the file at `path`."""
+    while True:
+        try:
+            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as problem:
+            raise _unwritable(path.parent, problem) from None
+        if not _take(handle):
+            owner = os.pread(handle, 20, 0).decode("ascii", "replace").strip() or "unknown"
+            os.close(handle)
+            raise OutputError(
+                f"{path.parent}: another run (process {owner}) is writing there; its lock is "
+                f"{path}. Wait until it ends, or name another directory with -o."
+            )
+        if _is_still(handle, path):
+            with suppress(OSError):  # a full disk; the lock holds all the same
+                os.truncate(handle, 0)
+                os.pwrite(handle, f"{os.getpid()}\n".encode(), 0)
+            return handle
+        os.close(handle)
+
+
+def _is_still(handle: int, path: Path) -> bool:
+    """False where the run before removed this file between our opening and locking it."""
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except OSError:
+        return False
+
+
+def _take(handle: int) -> bool:
+    """Whether the lock is ours now; also where the file system has no locks."""
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as problem:
+        reason = f"this file system has no locks ({problem.strerror})"
+        logging.getLogger("cimsim").warning(
+            "note: %s: let no other run write into the same directory.", reason
+        )
+    return True

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from cimsim.errors import CimsimError
 from cimsim.files import write_bytes
 from cimsim.program import timed_verbs
 from cimsim.simulation import Simulation
@@ -48,7 +47,7 @@ def save_trace(simulation: Simulation, path: Path, most_tasks: int) -> tuple[int
                     f'"ts":{s / 1e6:.6f},"dur":{d / 1e6:.6f}}}'
                 )
     text = '{"displayTimeUnit":"ns","traceEvents":[\n' + ",\n".join(parts) + "\n]}\n"
-    write_bytes(path, gzip.compress(text.encode(), compresslevel=5, mtime=0), CimsimError)
+    write_bytes(path, gzip.compress(text.encode(), compresslevel=5, mtime=0))
     return len(parts) - len(names), total
 
 

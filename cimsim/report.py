@@ -14,7 +14,7 @@ from typing import Any, Literal, Self, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from cimsim.display import Brief
-from cimsim.errors import CimsimError, SpecError
+from cimsim.errors import SpecError
 from cimsim.files import describe_validation, load_json, write_text
 from cimsim.history import Change
 from cimsim.rows import row_of
@@ -215,8 +215,8 @@ class AccuracyReport(_Frozen):
         return json.dumps(self.model_dump(mode="json"), indent=2, sort_keys=True) + "\n"
 
     def save(self, path: str | Path) -> None:
-        """Write the report, completely or not at all; raises CimsimError if it cannot."""
-        write_text(path, self.to_json(), CimsimError)
+        """Write the report, completely or not at all; raises OutputError."""
+        write_text(path, self.to_json())
 
 
 class Report(_Frozen):
@@ -291,8 +291,8 @@ class Report(_Frozen):
         return row_of(self)
 
     def save(self, path: str | Path) -> None:
-        """Write the report, completely or not at all; raises CimsimError if it cannot."""
-        write_text(path, self.to_json(), CimsimError)
+        """Write the report, completely or not at all; raises OutputError."""
+        write_text(path, self.to_json())
 
 
 def load_report(path: str | Path) -> Report:

@@ -397,10 +397,10 @@ def load_workload(path: str | Path) -> Workload:
 
 
 def save_workload(workload: Workload, path: str | Path) -> None:
-    """Write `workload` as JSON, completely or not at all; raises WorkloadError if it cannot."""
+    """Write `workload` as JSON, completely or not at all; raises OutputError."""
     data = workload.model_dump(mode="json", exclude_defaults=True)
     data["format"] = FORMAT
     for phase, dumped in zip(workload.phases, data["phases"], strict=True):
         for op, entry in zip(phase.ops, dumped["ops"], strict=True):
             entry["kind"] = op.kind
-    write_text(path, json.dumps(data, indent=None, separators=(",", ":")) + "\n", WorkloadError)
+    write_text(path, json.dumps(data, indent=None, separators=(",", ":")) + "\n")

@@ -209,7 +209,7 @@ def test_an_existing_report_is_never_half_overwritten(
     target = tmp_path / "out"
     target.write_text("mine")
     code, _, err = cimsim("run", AHWA, small, "-o", target)
-    assert code == 2
+    assert code == 1
     assert "it is a file" in err
     assert target.read_text() == "mine"
 

@@ -250,7 +250,6 @@ ACCURACY = ("accuracy", "machine.json", "toy")
         ((*ACCURACY, *TOY, "--adc-bits", "1"), "bits lie in 2 .."),
         ((*ACCURACY, *TOY, "--tokens", "0"), "a sequence of 0 tokens was asked for"),
         ((*ACCURACY, *TOY, "--adapt", "none"), "adaptation 'none' runs the base model alone"),
-        ((*ACCURACY, *TOY, "-o", "file"), "it is a file, -o names a directory"),
         (("accuracy", "machine.json", "bare.json", *TOY), "was traced without one"),
         (("accuracy", "machine.json", "toy.json", "--task", "toy", "--adapt", "lora-sram", *QUICK),
          "has a rank-2 adapter, the model that is to run it has none"),
@@ -269,6 +268,12 @@ def test_wrong_input_is_told_in_one_line(call, arguments, message):
     assert err.startswith("error: ")
     assert message in err
     assert "Traceback" not in err
+
+
+def test_a_file_is_no_place_for_results(call):
+    code, out, err = call(*ACCURACY, *TOY, "-o", "file")
+    assert (code, out) == (1, "")
+    assert "it is a file, -o names a directory" in err
 
 
 def test_an_adapter_of_another_model_is_refused(call, files):

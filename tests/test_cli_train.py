@@ -162,12 +162,12 @@ def test_a_file_is_no_place_for_an_adapter(cimsim, given, tmp_path):
     path = tmp_path / "file"
     path.write_text("")
     code, _, err = cimsim(*command(given, path))
-    assert code == 2
+    assert code == 1
     assert err.startswith(f"error: {path}: cannot write there: it is a file")
     code, _, err = cimsim(
         "train", given / "machine.json", tmp_path / "none", "--task", "x", "-o", path
     )
-    assert code == 2
+    assert code == 1
 
 
 def test_the_bar_counts_and_smooths(monkeypatch, capsys):

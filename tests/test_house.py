@@ -17,12 +17,15 @@ PACKAGE = small.ROOT / "cimsim"
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 FLOORS: dict[int, set[str]] = {
-    0: {"units", "errors", "version", "display", "arguments", "workers", "parsing", "ranges"},
+    0: {
+        "units", "errors", "plaintext", "version", "display", "arguments", "workers", "parsing",
+        "ranges",
+    },
     1: {
         "files", "jit", "bounds", "field_paths", "spec", "workload", "workload_rules", "history",
         "lengths",
     },
-    2: {"adaptation", "mapping", "costs", "report", "rows"},
+    2: {"adaptation", "drawing", "mapping", "costs", "report", "rows"},
     3: {"accounting", "program", "schedule", "reprogramming", "layer_bench"},
     4: {"engines", "occupancy", "simulation"},
     5: {
@@ -48,6 +51,8 @@ THIRD_PARTY: dict[int, set[str]] = {
     5: {"matplotlib", "optuna"},
     6: {"typer", "rich", "click"},
 }
+ALONE = {"jit": {"numba"}, "drawing": {"matplotlib"}}
+"""Below their floor: the one place that decides how a package is used."""
 IN_WINGS = {
     "numpy", "numba", "llvmlite", "scipy", "torch", "transformers", "tokenizers", "peft",
     "safetensors", "matplotlib",
@@ -145,8 +150,7 @@ def test_third_parties_stay_on_their_floor(path: Path) -> None:
         known = IN_WINGS | {"pydantic"}
     else:
         known = set().union(*(names for at, names in THIRD_PARTY.items() if at <= floor))
-    if top(path) == "jit":
-        known = known | {"numba"}
+    known = known | ALONE.get(top(path), set())
     for found in imports(path):
         name = found.name.split(".")[0]
         if name not in sys.stdlib_module_names and name != "cimsim":
@@ -163,6 +167,23 @@ def test_one_place_decides_where_compiled_code_is_kept(path: Path) -> None:
             assert not names & {"jit", "njit", "vectorize", "guvectorize"}, (
                 f"{path}:{node.lineno}: use cimsim.jit.njit"
             )
+
+
+@each_module
+def test_one_place_draws(path: Path) -> None:
+    for found in imports(path):
+        if found.name.split(".")[0] == "matplotlib" and top(path) != "drawing":
+            assert found.typing, f"{path}:{found.line}: use cimsim.drawing.picture"
+
+
+@each_module
+def test_all_that_is_printed_goes_through_one_place(path: Path) -> None:
+    if top(path) != "cli":
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
+        allowed = path.stem == "sheet" and called in ("Table", "Console")
+        assert allowed or called not in ("print", "typer.echo", "Console", "Table"), path
 
 
 @each_module

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
-from cimsim.errors import MappingError, TaskError
+from cimsim.errors import MappingError, OutputError, TaskError
 from cimsim.frontend import trace_model, trace_module
 from cimsim.functional import program_chip
 from cimsim.noise import PCM, Gaussian, StuckAt
@@ -947,7 +947,7 @@ def test_missing_and_damaged_files_are_named(tmp_path):
         load_adapter(encoder(), tmp_path)
     file = tmp_path / "file"
     file.write_text("")
-    with pytest.raises(TaskError, match=r"cannot write: "):
+    with pytest.raises(OutputError, match=r"cannot write: "):
         run(PLAIN).save(file)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cimsim.errors import WorkloadError
+from cimsim.errors import OutputError, WorkloadError
 from cimsim.workload import (
     Adapter,
     Elementwise,
@@ -261,5 +261,5 @@ def test_a_file_that_cannot_be_read(tmp_path):
     (tmp_path / "w.json").write_text('{"name": "a", "name": "b"}')
     with pytest.raises(WorkloadError, match=r"the key 'name' stands twice in one object"):
         load_workload(tmp_path / "w.json")
-    with pytest.raises(WorkloadError, match=r"cannot write"):
+    with pytest.raises(OutputError, match=r"cannot write"):
         save_workload(workload(), tmp_path / "w.json" / "below.json")

@@ -19,7 +19,6 @@ from fit_others import PUBLISHED_CAUSAL_EFFICIENCY, fit_attention, fit_stream
 from fit_power import IDLE_W, TDP_W, fit_power
 
 from cimsim.baseline import gemm, load_gpu
-from cimsim.errors import SpecError
 from cimsim.files import write_text
 
 TARGET = Path(__file__).resolve().parents[2] / "arch_configs" / "gpu"
@@ -141,7 +140,7 @@ def main() -> int:
     shared = blocks(fits)
     for file, (name, bandwidth, memory) in CARDS.items():
         text = json.dumps(card(name, bandwidth, memory, shared), indent=2) + "\n"
-        write_text(TARGET / file, text, SpecError)
+        write_text(TARGET / file, text)
         load_gpu(TARGET / file)
         print(f"written: {file}")
     return 0

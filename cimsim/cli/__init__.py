@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gc
-import os
 import sys
+from typing import Any
 
 import typer
 
+from cimsim.cli import streams
 from cimsim.cli.accuracy import accuracy
 from cimsim.cli.accuracy_options import Grouped
 from cimsim.cli.check import check, schema
@@ -22,6 +23,10 @@ from cimsim.cli.train import train
 from cimsim.cli.validate import validate
 from cimsim.cli.workload import app as workload_app
 from cimsim.errors import CimsimError
+from cimsim.plaintext import literal
+
+_UsageError: Any = typer.BadParameter.__mro__[2]
+"""Base of the errors of wrong options, in the click that typer uses."""
 
 app = typer.Typer(
     name="cimsim",
@@ -57,7 +62,7 @@ def _version(
     if version:
         from cimsim.version import VERSION
 
-        typer.echo(VERSION)
+        streams.say(VERSION)
         raise typer.Exit
     del context
 
@@ -66,11 +71,26 @@ def main() -> None:
     """Run the command line; a CimsimError becomes one message and its exit code."""
     # Plans and runs are trees of small values without cycles: collect them rarely.
     gc.set_threshold(200_000, 50, 50)
+    streams.prepare()
+    sys.exit(streams.finish(_code()))
+
+
+def _code() -> int:
+    """The exit code of the verb that was asked for, its errors told on standard error."""
     try:
-        app(prog_name="cimsim")
+        code = app(prog_name="cimsim", standalone_mode=False)
     except CimsimError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(error.exit_code)
+        streams.complain(f"error: {error}")
+        return error.exit_code
+    except _UsageError as error:
+        error.message = literal(error.message)
+        error.show(sys.stderr)
+        return int(error.exit_code)
+    except typer.Abort:
+        streams.complain("aborted")
+        return 1
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        return 1
+    except SystemExit as stop:  # a pipe that nobody reads, as typer and rich say it
+        return int(stop.code or 0)
+    return code if isinstance(code, int) else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,7 +23,6 @@ from cimsim.cli.accuracy_options import (
     TimesOption,
     WeightsOnlyOption,
     WorkersOption,
-    counting,
     require_torch,
     settings_of,
 )
@@ -36,9 +36,10 @@ from cimsim.cli.options import (
     digest,
     machine_of,
     mapper_of,
-    progress,
-    require_directory,
 )
+from cimsim.cli.outputs import Outcome, finish, reserve, write
+from cimsim.cli.progress import counting, progress
+from cimsim.cli.streams import emit
 from cimsim.errors import TaskError
 from cimsim.shipped import WORKLOADS
 
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
 
 
 def accuracy(
+    context: typer.Context,
     architecture: ArchitectureArg,
     source: Annotated[
         str,
@@ -95,8 +97,7 @@ def accuracy(
 
     With several --adapter each is compared with the first, chip by chip.
     """
-    if output is not None:
-        require_directory(output)
+    reserve(context, output)
     require_torch()
     machine = machine_of(architecture, settings)
     asked = settings_of(
@@ -124,19 +125,22 @@ def accuracy(
         for (name, subject), (work, mapping) in zip(subjects.items(), placed, strict=True)
     ]
     report = _report(machine, placed[0][0], results)
-    if output is not None:
-        from cimsim.accuracy_figure import save_accuracy
-
-        report.save(output / "accuracy.json")
-        save_accuracy(report, output / "accuracy.png")
+    outcome = None if output is None else _write(report, output)
     if json:
-        typer.echo(report.to_json(), nl=False)
-        return
-    from cimsim.cli.tables import print_accuracy
+        emit(report.to_json())
+    else:
+        from cimsim.cli.tables import print_accuracy
 
-    print_accuracy(report)
-    if output is not None:
-        typer.echo(f"wrote accuracy.json and accuracy.png to {output}")
+        print_accuracy(report)
+    finish(outcome, quiet=json)
+
+
+def _write(report: AccuracyReport, output: Path) -> Outcome:
+    from cimsim.accuracy_figure import save_accuracy
+
+    return write(
+        output, "accuracy.json", report.save, {"accuracy.png": partial(save_accuracy, report)}
+    )
 
 
 def _workload(source: str) -> Workload | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +13,7 @@ from typer.core import TyperCommand
 from cimsim.errors import TaskError
 
 if TYPE_CHECKING:
-    from cimsim.accuracy.study import Progress, Settings
+    from cimsim.accuracy.study import Settings
     from cimsim.spec import Architecture
 
 PANEL = "Accuracy"
@@ -156,19 +154,3 @@ def require_torch() -> None:
             f"({', '.join(missing)} missing): pip install torch==2.13.0, then pip install "
             "'.[torch]'."
         )
-
-
-@contextmanager
-def counting(label: str) -> Iterator[Progress]:
-    """A bar on a terminal that counts passes over the test set; silent in a pipe."""
-    import sys
-
-    if not sys.stderr.isatty():
-        yield lambda done, total: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    with Bar(console=Console(stderr=True), transient=True) as bar:
-        shown = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(shown, completed=done, total=total)

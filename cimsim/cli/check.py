@@ -16,6 +16,7 @@ from cimsim.cli.options import (
     machine_of,
     mapper_of,
 )
+from cimsim.cli.streams import emit, say
 
 
 def check(
@@ -50,13 +51,13 @@ def check(
     if json:
         import json as encoder
 
-        typer.echo(encoder.dumps({"valid": True, "assumed": assumed, **fits}, indent=2))
+        emit(encoder.dumps({"valid": True, "assumed": assumed, **fits}, indent=2) + "\n")
         return
     from cimsim.cli.tables import print_assumed
 
-    typer.echo(f"{architecture}: valid ({machine.name}, {machine.technology_nm:g} nm)")
+    say(f"{architecture}: valid ({machine.name}, {machine.technology_nm:g} nm)")
     if workload is not None:
-        typer.echo(
+        say(
             f"{workload}: fits, {fits['tiles_used']} tiles, {fits['sram_units_used']} SRAM units, "
             f"{fits['cell_utilisation']:.1%} of the tiles' cells in use"
         )
@@ -86,4 +87,4 @@ def schema(
         from cimsim.baseline import Gpu as model  # noqa: N813
     else:
         raise CimsimError(f"schema of architecture, workload, report or gpu, not {what!r}")
-    typer.echo(encoder.dumps(model.model_json_schema(), indent=2))
+    emit(encoder.dumps(model.model_json_schema(), indent=2) + "\n")

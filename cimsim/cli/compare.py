@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from cimsim.cli.options import JsonOption
+from cimsim.cli.streams import emit
 
 
 def compare(
@@ -28,7 +29,7 @@ def compare(
     if json:
         import json as encoder
 
-        typer.echo(encoder.dumps(rows, indent=2))
+        emit(encoder.dumps(rows, indent=2) + "\n")
         return
     from cimsim.cli.tables import print_comparison
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import textwrap
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -10,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from cimsim.cli.options import JsonOption
+from cimsim.cli.streams import emit, say, width_of
 from cimsim.errors import CimsimError
 from cimsim.shipped import GPUS, MACHINES, WORKLOADS, Shelf
 
@@ -34,16 +36,16 @@ def list_shipped(
     if json:
         import json as encoder
 
-        typer.echo(encoder.dumps(found, indent=2))
+        emit(encoder.dumps(found, indent=2) + "\n")
         return
     for what, lines in found.items():
-        typer.echo(what)
+        say(what)
         for name, description in lines.items():
-            typer.echo(_line(name, description, max(map(len, lines))))
+            say(_line(name, description, max(map(len, lines))))
 
 
 def _line(name: str, description: str, width: int) -> str:
-    columns = max(shutil.get_terminal_size().columns, width + 30)
+    columns = max(width_of(sys.stdout) or shutil.get_terminal_size().columns, width + 30)
     gap = " " * (width + 4)
     return textwrap.fill(
         description, columns, initial_indent=f"  {name:<{width}}  ", subsequent_indent=gap,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import typer
-
 from cimsim.cli.options import (
     AdaptOption,
     ArchitectureArg,
@@ -15,6 +13,7 @@ from cimsim.cli.options import (
     machine_of,
     mapper_of,
 )
+from cimsim.cli.streams import emit
 
 
 def map_weights(
@@ -57,7 +56,7 @@ def map_weights(
             }
             for p in mapping.placements.values()
         ]
-        typer.echo(
+        emit(
             encoder.dumps(
                 {
                     "tiles_used": mapping.tiles_used,
@@ -68,6 +67,7 @@ def map_weights(
                 },
                 indent=2,
             )
+            + "\n"
         )
         return
     from cimsim.cli.tables import print_mapping

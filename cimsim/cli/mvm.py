@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from cimsim.cli.options import ArchitectureArg, JsonOption, SetOption, machine_of
+from cimsim.cli.streams import emit
 
 if TYPE_CHECKING:
     from cimsim.crossbar_sweep import Point
@@ -88,7 +89,8 @@ def mvm(
 
         rows_out = [point.as_json() for point in points]
         head = {"architecture": machine.name, "rows": bench.rows, "columns": bench.columns}
-        typer.echo(encoder.dumps({**head, "device": hardware.device.name, "points": rows_out}))
+        found = {**head, "device": hardware.device.name, "points": rows_out}
+        emit(encoder.dumps(found) + "\n")
         return
     _print(points, f"{machine.name}: {size} crossbar, device {hardware.device.name}")
 
@@ -103,16 +105,14 @@ def _numbers(text: str | None, kind: Callable[[str], Number], option: str) -> li
 
 
 def _print(points: list[Point], title: str) -> None:
-    from rich.table import Table
+    from cimsim.cli.sheet import Sheet, show
+    from cimsim.cli.tables import note
 
-    from cimsim.cli.tables import console
-
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for name in ("sweep", "value", "SNR", "saturated", "clipped"):
-        table.add_column(name, justify="left" if name == "sweep" else "right")
+    columns = ("sweep", "value", "SNR", "saturated", "clipped")
+    table = Sheet(title, columns, texts=(0, 1), keys=2)
     last = ""
     for point in points:
-        table.add_row(
+        table.add(
             point.axis.replace("_", " ") if point.axis != last else "",
             point.value,
             "exact" if point.snr_dB is None else f"{point.snr_dB:.1f} dB",
@@ -120,11 +120,12 @@ def _print(points: list[Point], title: str) -> None:
             f"{point.clipped_ratio:.2%}",
         )
         last = point.axis
-    out = console()
-    out.print(table)
+    show(table)
     worst = max(points, key=lambda point: point.saturated_ratio)
     if worst.saturated_ratio > WARN_RATIO:
-        out.print(
-            f"[yellow]note:[/yellow] {worst.saturated_ratio:.2%} of the conversions saturate at "
-            f"{worst.axis} {worst.value}: widen the ADC range or give it more bits."
+        show(
+            note(
+                f"{worst.saturated_ratio:.2%} of the conversions saturate at {worst.axis} "
+                f"{worst.value}: widen the ADC range or give it more bits."
+            )
         )

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +15,6 @@ from cimsim.shipped import GPUS, MACHINES, WORKLOADS, Shelf
 
 if TYPE_CHECKING:
     from cimsim.mapping import Mapper
-    from cimsim.simulation import Progress
     from cimsim.spec import Architecture
 
 
@@ -134,21 +131,3 @@ def digest(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as problem:
         raise CimsimError(f"{path}: cannot read: {problem.strerror}.") from None
-
-
-def require_directory(path: Path) -> None:
-    """Raise CimsimError where `-o` names something that is no directory."""
-    if path.exists() and not path.is_dir():
-        raise CimsimError(f"{path}: cannot write there: it is a file, -o names a directory.")
-
-
-@contextmanager
-def progress() -> Iterator[Progress]:
-    """A spinner on a terminal that names the stage; silent in a pipe."""
-    if not sys.stderr.isatty():
-        yield lambda stage: None
-        return
-    from rich.console import Console
-
-    with Console(stderr=True).status("starting") as status:
-        yield lambda stage: status.update(stage)

@@ -13,13 +13,14 @@ from cimsim.cli.options import (
     OptionalWorkloadArg,
     SetOption,
     machine_of,
-    progress,
 )
+from cimsim.cli.outputs import Outcome, finish, reserve, write
+from cimsim.cli.progress import progress
+from cimsim.cli.streams import emit
 from cimsim.errors import CimsimError
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
+    from cimsim.cli.sheet import Sheet
     from cimsim.pipeline_study import PipelineRow, Shape, Study
     from cimsim.schedule.pipelines import Pipeline
     from cimsim.simulation import Progress
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 
 def pipelines(
+    context: typer.Context,
     architecture: ArchitectureArg,
     workload: OptionalWorkloadArg = None,
     layer: Annotated[
@@ -53,34 +55,45 @@ def pipelines(
     json: JsonOption = False,
 ) -> None:
     """Compare pipeline strategies on ARCH, for a whole model or one layer."""
+    reserve(context, output)
+    outcome = None
     with progress() as tell:
         rows, drawn = _rows(
             machine_of(architecture, settings), workload, layer, rank, tokens, strategy,
             integration_ns, block_tokens, tell,
         )  # fmt: skip
         if output is not None:
-            from cimsim.figures import save_gantt
-            from cimsim.files import write_text
-            from cimsim.pipeline_figures import save_bars
-
             tell("drawing")
-            if output.exists() and not output.is_dir():
-                raise CimsimError(f"{output}: cannot write there: it is a file, not a directory.")
-            write_text(output / "pipelines.json", _encoded(rows), CimsimError)
-            save_bars(rows, output / "bars.png")
-            study, subject, pipeline = drawn
-            save_gantt(study.simulation(subject, pipeline), output / "gantt.png")
+            outcome = _write(rows, drawn, output)
     if json:
-        typer.echo(_encoded(rows), nl=False)
-        return
-    _print(rows)
+        emit(_encoded(rows))
+    else:
+        _print(rows)
+    finish(outcome, quiet=json)
+
+
+Drawn = tuple["Study", "Workload", "Pipeline"]
+
+
+def _write(rows: list[PipelineRow], drawn: Drawn, output: Path) -> Outcome:
+    from cimsim.figures import save_gantt
+    from cimsim.files import write_text
+    from cimsim.pipeline_figures import save_bars
+
+    study, subject, pipeline = drawn
+    pictures = {
+        "bars.png": lambda path: save_bars(rows, path),
+        "gantt.png": lambda path: save_gantt(study.simulation(subject, pipeline), path),
+    }
+    text = _encoded(rows)
+    return write(output, "pipelines.json", lambda path: write_text(path, text), pictures)
 
 
 def _rows(
     machine: Architecture, workload: Path | None, layer: str | None, rank: int, tokens: int,
     strategy: list[str] | None, integration_ns: str | None, block_tokens: str | None,
     tell: Progress,
-) -> tuple[list[PipelineRow], tuple[Study, Workload, Pipeline]]:  # fmt: skip
+) -> tuple[list[PipelineRow], Drawn]:  # fmt: skip
     """All rows, and what the Gantt chart shows: the last strategy on the first machine."""
     from cimsim.layer_bench import layer_workload, with_integration
     from cimsim.pipeline_study import Study, adapted_shapes, parse_layer, with_blocks
@@ -142,7 +155,8 @@ def _encoded(rows: list[PipelineRow]) -> str:
 
 def _print(rows: list[PipelineRow]) -> None:
     """One table for each layer and integration time."""
-    from cimsim.cli.tables import console, quantity
+    from cimsim.cli.sheet import show
+    from cimsim.cli.tables import quantity
 
     groups: dict[tuple[str, float | None], list[PipelineRow]] = {}
     for row in rows:
@@ -150,21 +164,18 @@ def _print(rows: list[PipelineRow]) -> None:
     for (layer, time), members in groups.items():
         at = "" if time is None else f", integration {time:g} ns"
         alone = ", ".join(dict.fromkeys(quantity(row.aimc_only_s, "s") for row in members))
-        console().print(_table(f"{layer}{at}; without LoRA {alone}", members))
+        show(_table(f"{layer}{at}; without LoRA {alone}", members))
 
 
-def _table(title: str, rows: list[PipelineRow]) -> Table:
-    from rich.table import Table
-
+def _table(title: str, rows: list[PipelineRow]) -> Sheet:
+    from cimsim.cli.sheet import Sheet
     from cimsim.cli.tables import quantity
 
-    table = Table(title=title, title_justify="left", title_style="bold")
     columns = ("strategy", "t", "PMCA/tile", "makespan", "overhead", "PMCA use", "tile use",
                "TCDM KiB", "spilled", "energy")  # fmt: skip
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
+    table = Sheet(title, columns, keys=3)
     for row in rows:
-        table.add_row(
+        table.add(
             row.strategy,
             "-" if row.block_tokens is None else str(row.block_tokens),
             "-" if row.pmca_tile_ratio is None else f"{row.pmca_tile_ratio:.3f}",

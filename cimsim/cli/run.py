@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,9 +40,10 @@ from cimsim.cli.options import (
     digest,
     machine_of,
     mapper_of,
-    progress,
-    require_directory,
 )
+from cimsim.cli.outputs import Outcome, finish, reserve, write
+from cimsim.cli.progress import progress
+from cimsim.cli.streams import complain, emit
 from cimsim.errors import CimsimError, TaskError
 
 if TYPE_CHECKING:
@@ -56,6 +58,7 @@ if TYPE_CHECKING:
 
 
 def run(
+    context: typer.Context,
     architecture: ArchitectureArg,
     workload: WorkloadArg,
     pipeline: Annotated[
@@ -116,8 +119,7 @@ def run(
     workers: WorkersOption = None,
 ) -> None:
     """Simulate WORKLOAD on ARCH: latency, energy, area, utilisation, reprogramming, accuracy."""
-    if output is not None:
-        require_directory(output)
+    reserve(context, output)
     asked = _Asked(
         task, model, adapter or [],
         {
@@ -141,32 +143,40 @@ def run(
             report = with_baseline(report, work, card, baseline_mode, batch, host_ms * 1e-3)
     if prepared is not None:
         report = _with_accuracy(report, simulation, prepared)
+    outcome = None
     with progress() as tell:
         if output is not None:
-            from cimsim.figures import save_breakdown, save_gantt
-
             tell("drawing")
-            report.save(output / "report.json")
-            save_breakdown(report, output / "breakdown.png")
-            save_gantt(simulation, output / "gantt.png")
+            report, outcome = _write(report, simulation, output)
         if trace is not None:
             from cimsim.perfetto import save_trace
 
             tell("writing the trace")
             kept, total = save_trace(simulation, trace, trace_tasks)
             if kept < total:
-                typer.echo(
-                    f"trace: the first {kept} of {total} tasks; raise --trace-tasks for more",
-                    err=True,
-                )
+                complain(f"trace: the first {kept} of {total} tasks; raise --trace-tasks for more")
     if json:
-        typer.echo(report.to_json(), nl=False)
-        return
-    from cimsim.cli.tables import print_report
+        emit(report.to_json())
+    else:
+        from cimsim.cli.tables import print_report
 
-    print_report(report)
-    if output is not None:
-        typer.echo(f"wrote report.json, breakdown.png and gantt.png to {output}")
+        print_report(report)
+    finish(outcome, quiet=json)
+
+
+def _write(report: Report, simulation: Simulation, output: Path) -> tuple[Report, Outcome]:
+    """Report and pictures; the report says which of them are missing."""
+    from cimsim.figures import save_breakdown, save_gantt
+
+    pictures = {
+        "breakdown.png": partial(save_breakdown, report),
+        "gantt.png": partial(save_gantt, simulation),
+    }
+    outcome = write(output, "report.json", report.save, pictures)
+    if outcome.missing:
+        report = report.model_copy(update={"notes": (*report.notes, outcome.note)})
+        report.save(output / "report.json")
+    return report, outcome
 
 
 def _cards(paths: list[Path]) -> list[Gpu]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from rich.text import Text
 
+from cimsim.cli.sheet import Sheet, show, styled
 from cimsim.comparison import verdict
 from cimsim.mapping import Mapping
 from cimsim.report import Accuracy, AccuracyReport, Baseline, PairedAccuracy, Report
@@ -25,47 +25,39 @@ def quantity(value: float, unit: str) -> str:
     return f"{value:.3g} {unit}"
 
 
-def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold")
-    for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right")
-    return table
-
-
-def console() -> Console:
-    """Standard output, wide enough for the tables when it is not a terminal."""
-    plain = Console()
-    return plain if plain.is_terminal else Console(width=110)
+def note(text: str) -> Text:
+    """A line that says what to look out for."""
+    return styled(("note:", "yellow"), f" {text}")
 
 
 def print_report(report: Report) -> None:
     """The report as tables."""
-    out = console()
-    out.print(
-        f"[bold]{report.workload}[/bold] on [bold]{report.architecture}[/bold]: "
-        f"{report.pipeline}, {report.adaptation}, {report.mapper}, {report.accounting} accounting"
-    )
-    out.print(_phases(report))
-    out.print(_units(report))
-    out.print(_writes(report))
+    show(
+        styled(
+            (report.workload, "bold"), " on ", (report.architecture, "bold"),
+            f": {report.pipeline}, {report.adaptation}, {report.mapper}, "
+            f"{report.accounting} accounting",
+        ),
+        _phases(report), _units(report), _writes(report),
+    )  # fmt: skip
     for name, baseline in report.baselines.items():
-        out.print(_baseline(report, name, baseline))
+        show(_baseline(report, name, baseline))
         if baseline.decode:
-            out.print(_decode(name, baseline))
+            show(_decode(name, baseline))
     if report.accuracy is not None:
-        _print_accuracy(out, report.accuracy)
-    for note in report.notes:
-        out.print(f"[yellow]note:[/yellow] {note}")
-    out.print(
+        show(_accuracy(report.accuracy))
+    show(
+        *(note(text) for text in report.notes),
         f"{len(report.assumed)} numbers of the architecture are assumed, not published: "
-        "`cimsim check` lists them."
+        "`cimsim check` lists them.",
     )
 
 
-def _phases(report: Report) -> Table:
-    table = _table("Phases", "", "tokens", "latency", "tokens/s", "energy", "energy/token")
+def _phases(report: Report) -> Sheet:
+    columns = ("", "tokens", "latency", "tokens/s", "energy", "energy/token")
+    table = Sheet("Phases", columns)
     for name, phase in report.phases.items():
-        table.add_row(
+        table.add(
             name,
             str(phase.tokens),
             quantity(phase.latency_s, "s"),
@@ -74,26 +66,27 @@ def _phases(report: Report) -> Table:
             quantity(phase.energy_J / phase.tokens, "J"),
         )
     tokens = sum(phase.tokens for phase in report.phases.values())
-    table.add_row(
+    table.add(
         "total",
         str(tokens),
         quantity(report.latency_s, "s"),
         f"{tokens / report.latency_s:.4g}",
         quantity(report.energy_J, "J"),
         quantity(report.energy_J / tokens, "J"),
-        style="bold",
+        total=True,
     )
     return table
 
 
-def _units(report: Report) -> Table:
-    table = _table("Units", "", "in use", "busy", "utilisation", "energy", "share", "area")
+def _units(report: Report) -> Sheet:
+    columns = ("", "in use", "busy", "utilisation", "energy", "share", "area")
+    table = Sheet("Units", columns)
     names = dict.fromkeys([*report.energy_by_unit_J, *report.unit_times])
     for name in names:
         times = report.unit_times.get(name)
         energy = report.energy_by_unit_J.get(name)
         area = report.area_by_unit_mm2.get(name)
-        table.add_row(
+        table.add(
             name,
             f"{times.units}" if times else "",
             quantity(times.busy_s, "s") if times else "",
@@ -102,9 +95,9 @@ def _units(report: Report) -> Table:
             f"{energy / report.energy_J:.1%}" if energy is not None else "",
             f"{area:.4g} mm2" if area is not None else "",
         )
-    table.add_row(
+    table.add(
         "total", "", "", "", quantity(report.energy_J, "J"), "100.0%",
-        f"{report.area_mm2:.4g} mm2", style="bold",
+        f"{report.area_mm2:.4g} mm2", total=True,
     )  # fmt: skip
     table.caption = (
         f"{report.tiles_used} tiles and {report.sram_units_used} SRAM units in use "
@@ -114,14 +107,13 @@ def _units(report: Report) -> Table:
     return table
 
 
-def _writes(report: Report) -> Table:
-    table = _table(
-        "Reprogramming", "", "cells", "SRAM bits", "TCDM bytes", "energy", "time", "wear"
-    )
+def _writes(report: Report) -> Sheet:
+    columns = ("", "cells", "SRAM bits", "TCDM bytes", "energy", "time", "wear")
+    table = Sheet("Reprogramming", columns)
     written = report.reprogramming
     writes = {"first programming": written, "adapter switch": written.adapter_switch}
     for label, write in writes.items():
-        table.add_row(
+        table.add(
             label,
             f"{write.cells_written:,}",
             f"{write.sram_bits_written:,}",
@@ -137,22 +129,23 @@ def _ratio(ratio: float, said: str) -> str:
     return said if said == "not compared" else f"{ratio:.3g} ({said})"
 
 
-def _baseline(report: Report, name: str, baseline: Baseline) -> Table:
-    table = _table(f"{name} (one sequence)", "phase", "latency", "energy", "latency x", "energy x")
+def _baseline(report: Report, name: str, baseline: Baseline) -> Sheet:
+    columns = ("phase", "latency", "energy", "latency x", "energy x")
+    table = Sheet(f"{name} (one sequence)", columns)
     timed = baseline.verdict["latency"] != "not compared"
     for phase, result in baseline.phases.items():
         mine = report.phases[phase]
         latency, energy = (v / baseline.batch for v in (result.latency_s, result.energy_J))
         ratios = latency / mine.latency_s, energy / mine.energy_J
-        table.add_row(
+        table.add(
             phase, quantity(latency, "s"), quantity(energy, "J"),
             _ratio(ratios[0], verdict(ratios[0]) if timed else "not compared"),
             _ratio(ratios[1], verdict(ratios[1])),
         )  # fmt: skip
-    table.add_row(
+    table.add(
         "total", quantity(baseline.latency_s, "s"), quantity(baseline.energy_J, "J"),
         _ratio(baseline.latency_ratio, baseline.verdict["latency"]),
-        _ratio(baseline.energy_ratio, baseline.verdict["energy"]), style="bold",
+        _ratio(baseline.energy_ratio, baseline.verdict["energy"]), total=True,
     )  # fmt: skip
     low, high = baseline.latency_band_s
     cold, hot = baseline.energy_band_J
@@ -166,13 +159,13 @@ def _baseline(report: Report, name: str, baseline: Baseline) -> Table:
     return table
 
 
-def _decode(name: str, baseline: Baseline) -> Table:
-    table = _table(
+def _decode(name: str, baseline: Baseline) -> Sheet:
+    table = Sheet(
         f"{name}, decode by batch (one sequence; the machine at batch 1)",
-        "", "batch", "latency", "a token waits", "energy", "latency x", "energy x",
+        ("", "batch", "latency", "a token waits", "energy", "latency x", "energy x"),
     )  # fmt: skip
     for label, point in baseline.decode.items():
-        table.add_row(
+        table.add(
             label, str(point.batch), quantity(point.latency_s, "s"),
             quantity(point.step_latency_s, "s"), quantity(point.energy_J, "J"),
             _ratio(point.latency_ratio, point.verdict["latency"]),
@@ -183,24 +176,23 @@ def _decode(name: str, baseline: Baseline) -> Table:
 
 def print_accuracy(report: AccuracyReport) -> None:
     """What every adapter reaches, and how each compares with the first."""
-    out = console()
-    out.print(f"[bold]{report.workload}[/bold] on [bold]{report.architecture}[/bold]")
-    for result in report.results:
-        _print_accuracy(out, result)
+    show(styled((report.workload, "bold"), " on ", (report.architecture, "bold")))
+    show(*(_accuracy(result) for result in report.results))
     if report.paired:
-        out.print(_paired(report.paired))
+        show(_paired(report.paired))
 
 
-def _print_accuracy(out: Console, result: Accuracy) -> None:
+def _accuracy(result: Accuracy) -> Sheet:
     unit = " (%)" if result.metric == "accuracy" else ""
-    title = f"{result.task}: {result.adapter or result.model}, {result.metric}{unit}"
-    table = _table(
-        title, "noise", "time", "drift", "mean", "std", "95 % interval", "lost", "saturated"
+    table = Sheet(
+        f"{result.task}: {result.adapter or result.model}, {result.metric}{unit}",
+        ("noise", "time", "drift", "mean", "std", "95 % interval", "lost", "saturated"),
+        texts=(0, 2),
+        caption=_accuracy_caption(result),
     )
-    table.columns[0].overflow = "fold"
     for noise in result.by_noise:
         for number, point in enumerate(noise.by_time):
-            table.add_row(
+            table.add(
                 noise.noise.replace(",", ", ") if number == 0 else "",
                 f"{point.t_s:g} s",
                 "compensated" if point.compensated else "as it is",
@@ -210,8 +202,7 @@ def _print_accuracy(out: Console, result: Accuracy) -> None:
                 f"{_lost(result, point.mean):.2f}",
                 f"{point.saturated_ratio:.2%}",
             )
-    table.caption = _accuracy_caption(result)
-    out.print(table)
+    return table
 
 
 def _lost(result: Accuracy, mean: float) -> float:
@@ -245,13 +236,14 @@ def _accuracy_caption(result: Accuracy) -> str:
     )
 
 
-def _paired(lines: Iterable[PairedAccuracy]) -> Table:
-    table = _table(
-        "Paired over draws (same chips)", "difference", "noise", "time", "drift", "mean", "std",
-        "95 % interval",
+def _paired(lines: Iterable[PairedAccuracy]) -> Sheet:
+    table = Sheet(
+        "Paired over draws (same chips)",
+        ("difference", "noise", "time", "drift", "mean", "std", "95 % interval"),
+        texts=(0, 1, 3), keys=2,
     )  # fmt: skip
     for line in lines:
-        table.add_row(
+        table.add(
             f"{line.other} - {line.base}", line.noise.replace(",", ", "), f"{line.t_s:g} s",
             "compensated" if line.compensated else "as it is", f"{line.difference:+.2f}",
             "-" if line.std is None else f"{line.std:.2f}", _interval(line.confidence_95),
@@ -261,50 +253,52 @@ def _paired(lines: Iterable[PairedAccuracy]) -> Table:
 
 def print_assumed(assumed: dict[str, str]) -> None:
     """Assumed numbers with their reasons."""
-    table = _table(f"{len(assumed)} assumed numbers", "field", "why")
-    table.columns[1].justify = "left"
+    table = Sheet(f"{len(assumed)} assumed numbers", ("field", "why"), texts=(0, 1))
     for field, why in assumed.items():
-        table.add_row(field, why)
-    console().print(table)
+        table.add(field, why)
+    show(table)
 
 
 def print_mapping(mapping: Mapping) -> None:
     """Weights and K/V stores by unit."""
-    out = console()
-    table = _table("Weights", "weight", "unit", "shape", "blocks", "copies", "first unit")
+    columns = ("weight", "unit", "shape", "blocks", "copies", "first unit")
+    table = Sheet("Weights", columns, texts=(0, 1))
     for p in mapping.placements.values():
-        table.add_row(
+        placed = p.units.size > 0
+        table.add(
             p.weight,
             p.unit,
             f"{p.grid.rows} x {p.grid.columns}",
-            f"{p.grid.row_blocks} x {p.grid.column_blocks}" if p.units.size else "",
-            str(p.replicas) if p.units.size else "",
-            str(int(p.units.min())) if p.units.size else "",
+            f"{p.grid.row_blocks} x {p.grid.column_blocks}" if placed else "",
+            str(p.replicas) if placed else "",
+            str(int(p.units.min())) if placed else "",
         )
     for store in mapping.kv.values():
-        table.add_row(
+        table.add(
             f"{store.op} (K/V)", "sram", f"{store.grid.rows} x {store.grid.columns}",
             f"{store.grid.row_blocks} x {store.grid.column_blocks}", str(store.heads),
             str(store.first_unit),
         )  # fmt: skip
-    out.print(table)
-    out.print(
+    show(
+        table,
         f"{mapping.tiles_used} tiles, {mapping.sram_units_used} SRAM units, "
-        f"{mapping.cell_utilisation:.1%} of the tiles' cells in use"
+        f"{mapping.cell_utilisation:.1%} of the tiles' cells in use",
     )
 
 
 def print_comparison(rows: Iterable[dict[str, Any]]) -> None:
     """Reports side by side."""
-    table = _table(
-        "Reports (ratios against the first)", "architecture", "workload", "pipeline", "adaptation",
-        "latency", "x", "energy", "x", "area",
+    table = Sheet(
+        "Reports (ratios against the first)",
+        ("architecture", "workload", "pipeline", "adaptation", "latency", "x", "energy", "x",
+         "area"),
+        texts=(0, 1, 2, 3), keys=4,
     )  # fmt: skip
     for row in rows:
-        table.add_row(
+        table.add(
             row["architecture"], row["workload"], row["pipeline"], row["adaptation"],
             quantity(row["latency_s"], "s"), f"{row['latency_ratio']:.3g}",
             quantity(row["energy_J"], "J"), f"{row['energy_ratio']:.3g}",
             f"{row['area_mm2']:.4g} mm2",
         )  # fmt: skip
-    console().print(table)
+    show(table)

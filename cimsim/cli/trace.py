@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cimsim.cli.options import progress
+from cimsim.cli.progress import progress
+from cimsim.cli.streams import say
 from cimsim.errors import WorkloadError
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def trace(
             )
         save_workload(workload, output)
     lora = workload.adapter.parameter_count if workload.adapter else 0
-    typer.echo(
+    say(
         f"{output}: {workload.architecture}, {workload.parameter_count:,} parameters, "
         f"{lora:,} in LoRA, {workload.macs:,} MACs, "
         + ", ".join(f"{len(phase.ops)} ops in {phase.name}" for phase in workload.phases)

@@ -17,9 +17,10 @@ from cimsim.cli.options import (
     SetOption,
     machine_of,
     mapper_of,
-    progress,
-    require_directory,
 )
+from cimsim.cli.outputs import reserve
+from cimsim.cli.progress import bar, progress
+from cimsim.cli.streams import complain, say
 from cimsim.errors import TaskError
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 def train(
+    context: typer.Context,
     architecture: ArchitectureArg,
     model: Annotated[
         str,
@@ -88,7 +90,7 @@ def train(
     """
     from cimsim.cli.accuracy_options import require_torch
 
-    require_directory(output)
+    reserve(context, output)
     require_torch()
     from cimsim import training
     from cimsim.tasks import label_count, load_model, load_task
@@ -104,7 +106,7 @@ def train(
         mapping = _place(base, data, chosen, machine, adapt, laid)
     checkpoint = output / CHECKPOINT
     if resume and not checkpoint.exists():
-        typer.echo(f"no checkpoint in {output}: starting from the beginning", err=True)
+        complain(f"no checkpoint in {output}: starting from the beginning")
     with _bar() as hear:
         trained = training.train(
             base, data, chosen, mapping=mapping,
@@ -114,7 +116,7 @@ def train(
         )  # fmt: skip
     trained.save(output)
     checkpoint.unlink(missing_ok=True)
-    typer.echo(_summary(output, trained))
+    say(_summary(output, trained))
 
 
 def _method(text: str, epochs: float | None, rank: int | None) -> Method:
@@ -195,31 +197,24 @@ def _bar() -> Iterator[Progress]:
     if not sys.stderr.isatty():
         yield lambda step: None
         return
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"), TimeRemainingColumn(),
+        TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}", markup=False), TimeRemainingColumn(),
     )  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        shown = bar.add_task("training", total=None, note="")
+    with bar(*columns) as made:
+        shown = made.add_task("training", total=None, note="")
         smooth: dict[str, float] = {}
 
         def hear(step: Any) -> None:
             note = ""
             if step.stage == "training":
                 smooth["loss"] = step.loss + 0.95 * (smooth.get("loss", step.loss) - step.loss)
-                speed = bar.tasks[0].speed
+                speed = made.tasks[0].speed
                 note = f"loss {smooth['loss']:.4f}"
                 note += f", {speed:.2f} steps/s" if speed else ""
-            bar.update(
+            made.update(
                 shown, description=step.stage, completed=step.done, total=step.steps, note=note
             )
 

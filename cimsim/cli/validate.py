@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from cimsim.cli.options import JsonOption
+from cimsim.cli.streams import emit, say
 from cimsim.errors import SpecError
 
 
@@ -33,18 +34,14 @@ def validate(
     if json:
         import json as encoder
 
-        typer.echo(encoder.dumps([row.to_dict() for row in rows], indent=2))
+        emit(encoder.dumps([row.to_dict() for row in rows], indent=2) + "\n")
     else:
-        from rich.table import Table
+        from cimsim.cli.sheet import Sheet, show
 
-        from cimsim.cli.tables import console
-
-        table = Table(title="published and simulated", title_justify="left", title_style="bold")
         columns = ("quantity", "published", "simulated", "error", "tolerance", "fitted", "within")
-        for number, column in enumerate(columns):
-            table.add_column(column, justify="right" if 0 < number < 5 else "left")
+        table = Sheet("published and simulated", columns)
         for row in rows:
-            table.add_row(
+            table.add(
                 row.quantity,
                 f"{row.published:.9g} {row.unit}",
                 f"{row.simulated:.9g} {row.unit}",
@@ -53,9 +50,9 @@ def validate(
                 "yes" if row.fitted else "no",
                 "-" if row.tolerance is None else "yes" if row.passed else "NO",
             )
-        console().print(table)
+        show(table)
         for text in dict.fromkeys(row.source for row in rows):
-            typer.echo(f"source: {text}")
-        typer.echo(f"{len(rows) - failed} of {len(rows)} within tolerance")
+            say(f"source: {text}")
+        say(f"{len(rows) - failed} of {len(rows)} within tolerance")
     if failed:
         raise typer.Exit(1)

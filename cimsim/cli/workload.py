@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cimsim.cli.streams import say
+
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -43,7 +45,7 @@ def halora_accounting(
     )
     save_workload(made, output)
     adapter = made.adapter.parameter_count if made.adapter else 0
-    typer.echo(
+    say(
         f"{output}: paper accounting, {made.parameter_count:,} parameters, {adapter:,} in LoRA, "
         f"{made.macs:,} MACs, {len(made.phases[0].ops)} ops"
     )

@@ -66,9 +66,9 @@ def save_adapter(model: peft.PeftModel, directory: str | Path, record: Record) -
     config = model.peft_config["default"]
     settings = {name: _plain(value) for name, value in config.to_dict().items()}
     settings |= {"base_model_name_or_path": record.model, "inference_mode": True}
-    write_bytes(path / ADAPTER_FILE, save(_on_cpu(adapter_state(model))), TaskError)
+    write_bytes(path / ADAPTER_FILE, save(_on_cpu(adapter_state(model))))
     text = json.dumps(settings, indent=2, sort_keys=True)
-    write_text(path / CONFIG_FILE, text + "\n", TaskError)
+    write_text(path / CONFIG_FILE, text + "\n")
     record.save(path)
 
 
@@ -129,7 +129,7 @@ def _own_memory(model: peft.PeftModel, state: Mapping[str, torch.Tensor]) -> Non
 def save_whole(model: nn.Module, directory: str | Path, record: Record) -> None:
     """Write model.safetensors with every weight, and training.json."""
     path = Path(directory)
-    write_bytes(path / MODEL_FILE, save(_on_cpu(_whole_state(model))), TaskError)
+    write_bytes(path / MODEL_FILE, save(_on_cpu(_whole_state(model))))
     record.save(path)
 
 

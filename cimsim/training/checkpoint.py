@@ -39,7 +39,7 @@ def write_checkpoint(
     parameters: Mapping[str, torch.nn.Parameter],
     optimiser: torch.optim.Optimizer,
 ) -> None:
-    """Replace `path` by the state; raises TaskError if it cannot be written."""
+    """Replace `path` by the state; raises OutputError."""
     tensors = {"losses": torch.tensor(state.losses, dtype=torch.float64)}
     tensors["done"] = torch.tensor(state.step)
     if state.teacher is not None:
@@ -50,7 +50,7 @@ def write_checkpoint(
             tensors[f"{moment} {name}"] = optimiser.state[parameter][moment]
     packed = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     text = {"identity": json.dumps(dict(identity), sort_keys=True)}
-    write_bytes(path, save(packed, metadata=text), TaskError)
+    write_bytes(path, save(packed, metadata=text))
 
 
 def read_checkpoint(

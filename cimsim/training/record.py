@@ -63,9 +63,9 @@ class Record:
         return {**asdict(self), "method": method_to_json(self.method), "losses": [*self.losses]}
 
     def save(self, directory: Path) -> None:
-        """Write training.json; raises TaskError if it cannot."""
+        """Write training.json; raises OutputError."""
         text = json.dumps(self.to_json(), indent=1, sort_keys=True, allow_nan=False)
-        write_text(directory / RECORD_FILE, text + "\n", TaskError)
+        write_text(directory / RECORD_FILE, text + "\n")
 
 
 def load_record(directory: Path) -> Record | None:

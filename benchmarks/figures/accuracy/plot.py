@@ -13,7 +13,7 @@ from statistics import mean, stdev
 import study
 from matplotlib.axes import Axes
 
-from cimsim.figures import new_figure, save_figure
+from cimsim.drawing import picture
 from cimsim.report import Accuracy, AccuracyPoint
 
 HERE = Path(__file__).parent
@@ -71,14 +71,13 @@ def against_sigma(groups: tuple[str, ...], path: Path, title: str) -> None:
                 values.setdefault(0.0, []).append(result.digital)
             for noise in result.by_noise:
                 values.setdefault(sigma_of(noise.device), []).extend(noise.by_time[0].values)
-    figure, axes = new_figure(6.0, 4.2)
-    for method, (label, colour) in LABELS.items():
-        if method in by_method:
-            points = sorted(by_method[method].items())
-            line(axes, [x for x, _ in points], [v for _, v in points], label, colour)
-    axes.set_title(title, fontsize=10)
-    finish(axes, "sigma / largest weight of the output channel")
-    save_figure(figure, path)
+    with picture(path, 6.0, 4.2) as (_, axes):
+        for method, (label, colour) in LABELS.items():
+            if method in by_method:
+                points = sorted(by_method[method].items())
+                line(axes, [x for x, _ in points], [v for _, v in points], label, colour)
+        axes.set_title(title, fontsize=10)
+        finish(axes, "sigma / largest weight of the output channel")
 
 
 def of_mode(result: Accuracy, compensated: bool) -> list[AccuracyPoint]:
@@ -88,70 +87,66 @@ def of_mode(result: Accuracy, compensated: bool) -> list[AccuracyPoint]:
 
 def against_time(group: str, path: Path, title: str) -> None:
     """Drift, with global compensation (solid) and without (dashed)."""
-    figure, axes = new_figure(6.4, 4.4)
-    for name, result in found(group).items():
-        label, colour = LABELS[method_of(name).removeprefix("smollm2-")]
-        for compensated, style in ((True, "-"), (False, "--")):
-            points = of_mode(result, compensated)
-            axes.errorbar(
-                range(len(points)), [p.mean for p in points], [p.std or 0.0 for p in points],
-                color=colour, ls=style, marker="o", ms=4, capsize=3,
-                label=label if compensated else f"{label}, not compensated",
-            )  # fmt: skip
-    axes.set_xticks(range(len(TIMES)), TIMES)
-    axes.set_title(f"PCM tiles of 512x512, {title}", fontsize=10)
-    finish(axes, "time after programming")
-    save_figure(figure, path)
+    with picture(path, 6.4, 4.4) as (_, axes):
+        for name, result in found(group).items():
+            label, colour = LABELS[method_of(name).removeprefix("smollm2-")]
+            for compensated, style in ((True, "-"), (False, "--")):
+                points = of_mode(result, compensated)
+                axes.errorbar(
+                    range(len(points)), [p.mean for p in points], [p.std or 0.0 for p in points],
+                    color=colour, ls=style, marker="o", ms=4, capsize=3,
+                    label=label if compensated else f"{label}, not compensated",
+                )  # fmt: skip
+        axes.set_xticks(range(len(TIMES)), TIMES)
+        axes.set_title(f"PCM tiles of 512x512, {title}", fontsize=10)
+        finish(axes, "time after programming")
 
 
 def against_bits(path: Path) -> None:
     """Fewer bits in DAC and ADC, with and without training the adapter for them."""
-    figure, axes = new_figure(6.0, 4.2)
-    lines: dict[tuple[str, str], list[tuple[int, Accuracy]]] = {}
-    for name, result in found("bits").items():
-        adapter, _, bits = name.partition("@")
-        again = "bit" in adapter
-        key = ("AHWA-LoRA, adapted again", "#4f9d69") if again else LABELS[method_of(adapter)]
-        lines.setdefault(key, []).append((int(bits), result))
-    for (label, colour), points in lines.items():
-        points.sort(key=lambda point: point[0])
-        values = [list(result.by_time[0].values) for _, result in points]
-        line(axes, [float(bits) for bits, _ in points], values, label, colour)
-    axes.set_xticks(sorted({bits for points in lines.values() for bits, _ in points}))
-    axes.invert_xaxis()
-    axes.set_title("PCM after 10 years, drift compensated", fontsize=10)
-    finish(axes, "bits of DAC and ADC")
-    save_figure(figure, path)
+    with picture(path, 6.0, 4.2) as (_, axes):
+        lines: dict[tuple[str, str], list[tuple[int, Accuracy]]] = {}
+        for name, result in found("bits").items():
+            adapter, _, bits = name.partition("@")
+            again = "bit" in adapter
+            key = ("AHWA-LoRA, adapted again", "#4f9d69") if again else LABELS[method_of(adapter)]
+            lines.setdefault(key, []).append((int(bits), result))
+        for (label, colour), points in lines.items():
+            points.sort(key=lambda point: point[0])
+            values = [list(result.by_time[0].values) for _, result in points]
+            line(axes, [float(bits) for bits, _ in points], values, label, colour)
+        axes.set_xticks(sorted({bits for points in lines.values() for bits, _ in points}))
+        axes.invert_xaxis()
+        axes.set_title("PCM after 10 years, drift compensated", fontsize=10)
+        finish(axes, "bits of DAC and ADC")
 
 
 def against_rate(path: Path) -> None:
     """Cells stuck on and off."""
-    figure, axes = new_figure(6.0, 4.2)
-    percents = [100.0 * rate for rate in study.STUCK_RATES]
-    for name, result in found("stuck").items():
-        label, colour = LABELS[method_of(name)]
-        values = [list(noise.by_time[0].values) for noise in result.by_noise]
-        line(axes, percents, values, label, colour)
-    axes.set_xscale("log")
-    axes.set_xticks(percents, [f"{percent:g}" for percent in percents], minor=False)
-    axes.minorticks_off()
-    finish(axes, "stuck cells (%), half on, half off")
-    save_figure(figure, path)
+    with picture(path, 6.0, 4.2) as (_, axes):
+        percents = [100.0 * rate for rate in study.STUCK_RATES]
+        for name, result in found("stuck").items():
+            label, colour = LABELS[method_of(name)]
+            values = [list(noise.by_time[0].values) for noise in result.by_noise]
+            line(axes, percents, values, label, colour)
+        axes.set_xscale("log")
+        axes.set_xticks(percents, [f"{percent:g}" for percent in percents], minor=False)
+        axes.minorticks_off()
+        finish(axes, "stuck cells (%), half on, half off")
 
 
 def against_rank(path: Path) -> None:
     """Rank against accuracy without and with noise, and the memory of the adapter."""
-    figure, axes = new_figure(6.0, 4.2)
-    results = {int(name[4:].partition("-")[0]): r for name, r in found("rank").items()}
-    ranks = sorted(results)
-    where = [math.log2(rank) for rank in ranks]
-    noisy = [list(results[r].by_time[0].values) for r in ranks]
-    line(axes, where, [[results[r].digital] for r in ranks], "exact", "#4f9d69")
-    line(axes, where, noisy, "sigma 0.1", "#3b6ea8")
-    memory = [f"{rank}\n{BYTES_FP16 * adapter_values(rank) / 1024:.0f} KiB" for rank in ranks]
-    axes.set_xticks(where, memory)
-    finish(axes, "rank, memory of the adapter in FP16")
-    save_figure(figure, path)
+    with picture(path, 6.0, 4.2) as (_, axes):
+        results = {int(name[4:].partition("-")[0]): r for name, r in found("rank").items()}
+        ranks = sorted(results)
+        where = [math.log2(rank) for rank in ranks]
+        noisy = [list(results[r].by_time[0].values) for r in ranks]
+        line(axes, where, [[results[r].digital] for r in ranks], "exact", "#4f9d69")
+        line(axes, where, noisy, "sigma 0.1", "#3b6ea8")
+        memory = [f"{rank}\n{BYTES_FP16 * adapter_values(rank) / 1024:.0f} KiB" for rank in ranks]
+        axes.set_xticks(where, memory)
+        finish(axes, "rank, memory of the adapter in FP16")
 
 
 def adapter_values(rank: int) -> int:
