@@ -5,14 +5,17 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import re
 
 import peft
 import pytest
 import small
 import torch
+import toy_task
 import transformers as tf
 from frontend_zoo import ZOO
 from peft.tuners.tuners_utils import BaseTunerLayer
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import cimsim
@@ -22,6 +25,7 @@ from cimsim.frontend.adapter_config import check_settings, read_adapter
 from cimsim.frontend.adapters import adapter_in_use, merged_copy, quiet_peft
 from cimsim.functional import find_sites
 from cimsim.tasks.directory import load_directory
+from cimsim.training import load_trained
 
 # PEFT reads a property of the model that transformers has renamed, and talks of merging.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::FutureWarning")
@@ -264,6 +268,25 @@ def test_a_model_directory_with_an_adapter_in_it_is_not_taken_for_the_model(tmp_
     assert trace_model(tmp_path, prefill=8, adapter=tmp_path).adapter == traced(with_peft()).adapter
     with pytest.raises(TaskError, match=r"an adapter lies beside the model"):
         load_directory(tmp_path, 2, 0)
+
+
+def test_a_rank_that_no_tensor_has_asks_for_no_memory(tmp_path):
+    base = toy_task.model()
+    folder = toy_task.adapter(base, tmp_path)
+    data = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**data, "r": 10**9}))
+    with pytest.raises(TaskError, match=r"has rank 1000000000, the tensors of .* no more than 48 "):
+        load_trained(base, folder)
+
+
+def test_values_that_are_not_finite_are_refused(tmp_path):
+    base = toy_task.model()
+    path = toy_task.adapter(base, tmp_path) / "adapter_model.safetensors"
+    state = load_file(path)
+    name = sorted(state)[0]
+    save_file({**state, name: state[name] * torch.inf}, path)
+    with pytest.raises(TaskError, match=rf"{re.escape(name)} holds values that are not finite"):
+        load_trained(base, tmp_path)
 
 
 def test_all_linear_is_a_target():

@@ -17,11 +17,12 @@ from frontend_zoo import counted_macs
 from hypothesis import Phase, event, given, settings
 from hypothesis import strategies as st
 
-from cimsim.errors import CimsimError, WorkloadError
+from cimsim.errors import CimsimError, TaskError, WorkloadError
 from cimsim.frontend import trace_model
-from cimsim.frontend.adapters import quiet_peft
+from cimsim.frontend.adapters import merged_copy, quiet_peft, tied_targets
 from cimsim.tasks.models import TaskModel, lora_targets
-from cimsim.training import load_trained
+from cimsim.training import Method, Recipe, load_trained
+from cimsim.training.start import student
 
 _SIZES = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -247,3 +248,48 @@ def test_most_options_are_loaded():
         workload = trace_model(model, prefill=12)
         check_counts(model, workload)
         assert workload.adapter.saved_parameter_count > 0 or family(kind) == "llama"
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("initial", ["pissa", "olora"])
+def test_what_began_on_other_base_weights_loads_once_converted(initial, tmp_path):
+    lora = peft.LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=initial)
+    model = peft.get_peft_model(model_of("llama"), lora)
+    model.peft_config["default"].init_lora_weights = True
+    model.save_pretrained(tmp_path / "first")
+    model.peft_config["default"].init_lora_weights = initial
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(1)
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    model.eval().save_pretrained(tmp_path / "as_it_is")
+    wanted = scores(model)
+    with pytest.raises(CimsimError, match=f"init_lora_weights is '{initial}'.* plain LoRA"):
+        load_saved("llama", tmp_path / "as_it_is")
+    model.save_pretrained(
+        tmp_path / "plain", path_initial_model_for_weight_conversion=str(tmp_path / "first")
+    )
+    found = scores(load_saved("llama", tmp_path / "plain"))
+    assert float((found - wanted).norm() / wanted.norm()) <= 1e-5
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_an_adapted_tied_head(tmp_path):
+    """The file brings the head's weight: the model's own is dropped, another's is refused."""
+    model = live("tied", {"r": 4, "target_modules": ["lm_head"]})
+    model.save_pretrained(tmp_path)
+    base = task_model("tied")
+    found = load_trained(base, tmp_path)
+    assert tied_targets(found) == ["base_model.model.lm_head"]
+    plain = merged_copy(found)
+    assert far_apart(plain, found) <= 1e-5
+    assert plain.lm_head.weight is not plain.model.embed_tokens.weight
+    assert far_apart(found, model) <= 1e-5
+    full = Method("full", Recipe(), None)
+    with pytest.raises(TaskError, match=r": adapts base_model\.model\.lm_head, whose weight is an"):
+        student(base, full, 0, tmp_path)
+    with torch.no_grad():
+        base.module.lm_head.weight[0] += 1.0
+    with pytest.raises(TaskError, match=r"brings weights of the base model, and base_model.*lm_he"):
+        load_trained(base, tmp_path)

@@ -991,6 +991,16 @@ def test_training_goes_on_from_an_adapter(tmp_path):
         run(fewer, start=tmp_path)
 
 
+def test_an_adapter_of_another_scale_is_no_start(tmp_path):
+    run(PLAIN).save(tmp_path)
+    path = tmp_path / "adapter_config.json"
+    data = json.loads(path.read_text())
+    for field, value in [("use_rslora", True), ("alpha_pattern", {"query": 3})]:
+        path.write_text(json.dumps({**data, field: value}))
+        with pytest.raises(TaskError, match=rf"the adapter has {field} .*, so its scale is not al"):
+            run(PLAIN, start=tmp_path)
+
+
 def test_all_weights_start_from_an_adapter_merged_into_them(tmp_path):
     first = run(PLAIN)
     first.save(tmp_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from operator import attrgetter
@@ -38,6 +39,7 @@ __all__ = [
     "quiet_peft",
     "read_adapter",
     "settle_adapter",
+    "tied_targets",
     "unwrap",
 ]
 
@@ -204,9 +206,13 @@ def settle_adapter(model: nn.Module, name: str | None) -> None:
 
 
 def merged_copy(model: nn.Module) -> nn.Module:
-    """A copy of the model inside `model`, the adapter in use added into its weights."""
+    """A copy of the model inside `model`, the adapter in use added into its weights.
+
+    An adapted head that is tied to the embedding gets a weight of its own.
+    """
     name = adapter_in_use(model)
     found = unwrap(copy.deepcopy(model))
+    tied = tied_targets(found)
     for path, part in list(found.named_modules(remove_duplicate=False)):
         used = name is not None and name in _names_used(part)
         if isinstance(part, ModulesToSaveWrapper):
@@ -214,10 +220,19 @@ def merged_copy(model: nn.Module) -> nn.Module:
             _replace(found, path, saved[name] if used else part.original_module)
         elif isinstance(part, BaseTunerLayer):
             layer: Any = part
+            base = layer.get_base_layer()
             if used and not layer.merged:
+                if path in tied:
+                    base.weight = nn.Parameter(base.weight.detach().clone())
                 layer.merge(adapter_names=[name])
-            _replace(found, path, layer.get_base_layer())
+            _replace(found, path, base)
     return found
+
+
+def tied_targets(model: nn.Module) -> list[str]:
+    """Paths of LoRA layers whose base weight is a parameter of another module too."""
+    uses = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
+    return [path for path, layer in _layers(model) if uses[id(layer.get_base_layer().weight)] > 1]
 
 
 def _inside(part: Any) -> nn.Module:

@@ -83,6 +83,7 @@ def load_adapter(model: TaskModel, directory: str | Path) -> peft.PeftModel:
     config = _read_config(path)
     state = _read_tensors(path / ADAPTER_FILE)
     _check_base(model, path, tuple(config.modules_to_save or ()))
+    _check_ranks(path, config, state)
     try:
         found = _put_on(model, config, 0)
     except TaskError as problem:
@@ -94,6 +95,17 @@ def load_adapter(model: TaskModel, directory: str | Path) -> peft.PeftModel:
     with quiet_peft():
         peft.set_peft_model_state_dict(found, state)
     return found.eval()
+
+
+def _check_ranks(path: Path, config: peft.LoraConfig, state: Mapping[str, torch.Tensor]) -> None:
+    """Raise TaskError for a rank beyond every size in the file, before memory is asked for it."""
+    rank = max([config.r, *(config.rank_pattern or {}).values()])
+    largest = max((extent for tensor in state.values() for extent in tensor.shape), default=0)
+    if rank > largest:
+        raise TaskError(
+            f"{path}: {CONFIG_FILE} has rank {rank}, the tensors of {ADAPTER_FILE} have no more "
+            f"than {largest} rows or columns: the files are of different adapters."
+        )
 
 
 def _without_base(

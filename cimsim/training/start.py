@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import peft
 from torch import nn
 
 from cimsim.errors import TaskError
+from cimsim.frontend.adapters import merged_copy, tied_targets
 from cimsim.training.adapters import (
     adapted,
     adapter_state,
@@ -76,11 +76,15 @@ def _check_scale(
 
 
 def _whole_from(model: TaskModel, start: str | Path) -> nn.Module:
-    # An adapter shares memory with its base: merge it into a copy.
-    before = load_trained(replace(model, module=whole(model)), start)
+    before = load_trained(model, start)
     if isinstance(before, peft.PeftModel):
-        merged: nn.Module = before.merge_and_unload()
-        before = merged
+        if tied := tied_targets(before):
+            raise TaskError(
+                f"{start}: adapts {tied[0]}, whose weight is another module's too; merged into "
+                "all weights it would change both. Start from an adapter of other layers."
+            )
+        # An adapter shares memory with its base: merge it into a copy.
+        before = merged_copy(before)
     for parameter in before.parameters():
         parameter.requires_grad_(True)
     return before.train()
