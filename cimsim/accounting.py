@@ -28,11 +28,16 @@ from cimsim.workload import (
     Phase,
     Softmax,
     Workload,
+    workload_errors,
 )
 from cimsim.workload_rules import summed
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "up_proj", "down_proj")
 """Projections that carry LoRA in HaLoRA."""
+
+SIZE_LIMIT = 1_000_000
+LAYERS_LIMIT = 10_000
+"""Largest sizes that the table counts with: a layer is 24 operations."""
 
 NOTE = (
     "paper accounting: energy counts the blocks of the paper's table (weights, LoRA, attention, "
@@ -179,13 +184,25 @@ def halora_accounting(
         "tokens": tokens, "rank": rank,
     }  # fmt: skip
     for key, value in sizes.items():
-        if value < 1:
-            raise WorkloadError(f"halora-accounting: {key} must be at least 1, got {value}")
+        limit = LAYERS_LIMIT if key == "layers" else SIZE_LIMIT
+        if not 1 <= value <= limit:
+            raise WorkloadError(
+                f"halora-accounting: {key} must lie in 1 to {limit}, got {value}: change it"
+            )
     if hidden % heads:
         raise WorkloadError(
             f"halora-accounting: {heads} heads do not divide hidden {hidden}. Change --heads."
         )
-    builder = _Builder(hidden, intermediate, heads, tokens, rank, [], [])
+    with workload_errors(name):
+        return _table(_Builder(hidden, intermediate, heads, tokens, rank, [], []), layers, name)
+
+
+def _table(builder: _Builder, layers: int, name: str) -> Workload:
+    hidden, intermediate, rank = builder.hidden, builder.intermediate, builder.rank
+    sizes = {
+        "hidden": hidden, "intermediate": intermediate, "layers": layers, "heads": builder.heads,
+        "tokens": builder.tokens, "rank": rank,
+    }  # fmt: skip
     source: tuple[str, ...] = ()
     for layer in range(layers):
         source = (builder.layer(f"layers.{layer}", source),)
@@ -197,7 +214,7 @@ def halora_accounting(
         parameters=tuple(builder.parameters),
         adapter=Adapter(rank=rank, alpha=2.0 * rank, targets=TARGETS, parameter_count=count),
         accounting="paper",
-        phases=(Phase(name="prefill", tokens=tokens, ops=tuple(builder.ops)),),
+        phases=(Phase(name="prefill", tokens=builder.tokens, ops=tuple(builder.ops)),),
     )
 
 

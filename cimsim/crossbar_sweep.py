@@ -21,6 +21,7 @@ from cimsim.errors import SpecError
 from cimsim.hardware import Hardware, without_errors
 from cimsim.mvm import Mvm
 from cimsim.noise import KINDS, Device, device_from_json, load_device
+from cimsim.parsing import parse_real, shown
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -152,9 +153,9 @@ def device_named(text: str) -> Device:
         value: dict[str, Any] = {"kind": kind}
         if colon:
             try:
-                value["sigma_ratio"] = float(number)
-            except ValueError:
-                raise SpecError(f"noise {text!r}: {number!r} is no number.") from None
+                value["sigma_ratio"] = parse_real(number)
+            except ValueError as problem:
+                raise SpecError(f"noise {shown(text)}: {problem}.") from None
         return device_from_json(value, f"noise {text!r}")
     if text.endswith(".json"):
         return load_device(text)

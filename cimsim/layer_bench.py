@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from cimsim.errors import WorkloadError
 from cimsim.spec import Architecture
-from cimsim.workload import Adapter, Elementwise, Linear, Parameter, Phase, Workload, make_workload
+from cimsim.workload import (
+    Adapter,
+    Elementwise,
+    Linear,
+    Parameter,
+    Phase,
+    Workload,
+    workload_errors,
+)
 
 LAYER = "layer"
 
@@ -26,6 +34,11 @@ def layer_workload(in_features: int, out_features: int, rank: int, tokens: int) 
     sizes = {"in": in_features, "out": out_features, "rank": rank, "tokens": tokens}
     if bad := [f"{name} {value}" for name, value in sizes.items() if value < 1]:
         raise WorkloadError(f"a layer needs sizes of at least 1, got {', '.join(bad)}")
+    with workload_errors(f"{in_features}x{out_features}"):
+        return _layer(in_features, out_features, rank, tokens)
+
+
+def _layer(in_features: int, out_features: int, rank: int, tokens: int) -> Workload:
 
     def linear(name: str, role: str, inputs: tuple[str, ...], n_in: int, n_out: int) -> Linear:
         return Linear.model_validate(
@@ -56,7 +69,7 @@ def layer_workload(in_features: int, out_features: int, rank: int, tokens: int) 
         functions={"mul": 1, "add": 1},
     )
     shape = f"{in_features}x{out_features}"
-    return make_workload(
+    return Workload(
         name=shape,
         origin={"layer": shape, "rank": rank, "tokens": tokens},
         architecture="Linear",

@@ -10,7 +10,10 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
 
 INTEGER_MAX = 2**63 - 1
 """Largest magnitude of a whole number in a file or an option."""
@@ -30,6 +33,12 @@ def shown(value: object, limit: int = _SHOWN) -> str:
     except ValueError:  # a whole number with more digits than Python prints
         return "a number of thousands of digits"
     return full if len(full) <= limit + 2 else f"{full[: limit - 3]}..."
+
+
+def presentable(message: str, limit: int = 2000) -> str:
+    """A message for a terminal: control characters escaped, at most `limit` characters."""
+    plain = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in message[:limit])
+    return plain if len(plain) <= limit and len(message) <= limit else f"{plain[: limit - 3]}..."
 
 
 def parse_whole(text: str) -> int:
@@ -55,12 +64,9 @@ def parse_real(text: str) -> float:
     return value
 
 
-def parse_list(text: str) -> list[str]:
-    """The parts of a list with commas between them; raises ValueError for an empty part."""
-    parts = text.split(",")
-    if not all(part.strip(" ") for part in parts):
-        raise ValueError(f"{shown(text)} has an empty place between its commas")
-    return parts
+def parse_list(text: str, parse: Callable[[str], _T]) -> list[_T]:
+    """The values of a list with commas between them; raises ValueError as `parse` does."""
+    return [parse(part) for part in text.split(",")]
 
 
 def parse_json(text: str) -> Any:

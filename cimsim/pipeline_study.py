@@ -10,6 +10,7 @@ from cimsim.display import brief
 from cimsim.errors import WorkloadError
 from cimsim.layer_bench import check_rank, layer_workload
 from cimsim.mapping import Mapper, OneBlockPerTile
+from cimsim.parsing import parse_whole, shown
 from cimsim.schedule.pair import Adapter, Pair
 from cimsim.schedule.pipelines import (
     Balanced,
@@ -187,13 +188,17 @@ def _spill(pair: Pair, tokens: int, block: int) -> tuple[int, int]:
 
 def parse_layer(text: str, rank: int, tokens: int) -> Shape:
     """A shape from INxOUT; raises WorkloadError for another text or a rank above the layer's."""
-    left, cross, right = text.partition("x")
-    if not (cross and left.isdigit() and right.isdigit() and int(left) and int(right)):
-        raise WorkloadError(f"--layer takes INxOUT, such as 512x128, got {text!r}")
+    left, _, right = text.partition("x")
+    try:
+        sizes = parse_whole(left), parse_whole(right)
+    except ValueError:
+        sizes = 0, 0
+    if min(sizes) < 1:
+        raise WorkloadError(f"--layer takes INxOUT, such as 512x128, got {shown(text)}")
     if rank < 1 or tokens < 1:
         raise WorkloadError(f"--rank and --tokens must be at least 1, got {rank} and {tokens}")
-    check_rank(int(left), int(right), rank)
-    return Shape(int(left), int(right), rank, tokens)
+    check_rank(*sizes, rank)
+    return Shape(*sizes, rank, tokens)
 
 
 def adapted_shapes(workload: Workload) -> list[tuple[Shape, int]]:

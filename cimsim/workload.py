@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -371,29 +372,32 @@ class Workload(_Frozen, Changeable):
         )
 
 
+@contextmanager
+def workload_errors(name: str | Path) -> Iterator[None]:
+    """Within, what pydantic refuses is a WorkloadError about `name`."""
+    try:
+        yield
+    except ValidationError as error:
+        raise WorkloadError(describe_validation(name, error)) from None
+
+
 def make_workload(**fields: Any) -> Workload:
     """A workload of these fields; raises WorkloadError that names it where they do not fit."""
-    try:
+    with workload_errors(shown(fields.get("name"))):
         return Workload(**fields)
-    except ValidationError as error:
-        raise WorkloadError(describe_validation(shown(fields.get("name")), error)) from None
 
 
 def make_phase(**fields: Any) -> Phase:
     """A phase of these fields; raises WorkloadError where they do not fit."""
-    try:
+    with workload_errors(str(fields.get("name"))):
         return Phase(**fields)
-    except ValidationError as error:
-        raise WorkloadError(describe_validation(str(fields.get("name")), error)) from None
 
 
 def load_workload(path: str | Path) -> Workload:
     """Read a workload file; raises WorkloadError naming the file and the field."""
     data = load_json(path, WorkloadError, "workload")
-    try:
+    with workload_errors(path):
         return Workload.model_validate(data)
-    except ValidationError as error:
-        raise WorkloadError(describe_validation(path, error)) from None
 
 
 def save_workload(workload: Workload, path: str | Path) -> None:

@@ -97,8 +97,8 @@ def test_the_shipped_workload_is_what_the_command_writes(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"rank": 0}, "halora-accounting: rank must be at least 1, got 0"),
-        ({"layers": -1}, "halora-accounting: layers must be at least 1, got -1"),
+        ({"rank": 0}, "halora-accounting: rank must lie in 1 to 1000000, got 0: change it"),
+        ({"layers": -1}, "halora-accounting: layers must lie in 1 to 10000, got -1: change it"),
         ({"heads": 5}, "halora-accounting: 5 heads do not divide hidden 128. Change --heads."),
     ],
 )

@@ -93,7 +93,7 @@ def test_text_and_value_are_the_same_strategy(text: str, pipeline: Pipeline) -> 
         ("token:speed=2", r"^pipeline 'token' has no option 'speed=2'; options: block_tokens$"),
         ("balanced:name=x", r"^pipeline 'balanced' has no option 'name=x'; options: none$"),
         ("split:split=0", r"^pipeline 'split' has no option 'split=0'; options: block_tokens$"),
-        ("token:block_tokens=x", r"^pipeline 'token': block_tokens must be a whole number, .*$"),
+        ("token:block_tokens=x", r"^pipeline 'token': block_tokens: .x. is no whole number.*$"),
         ("token:block_tokens=0", r"^block_tokens must be at least 1, got 0$"),
         ("cores-only:block_tokens=0", r"^block_tokens must be at least 1, got 0$"),
         ("layer:block_tokens=-1", r"^block_tokens must be at least 1, got -1$"),

@@ -766,7 +766,7 @@ def test_defaults_are_those_of_the_references():
         ("plain:batch=many", "method 'plain': batch must be a whole number, got 'many'"),
         ("plain:batch=0", "batch is a whole number of at least 1, got 0."),
         ("plain:epochs=0", "epochs is a number above 0, got 0.0."),
-        ("plain:learning_rate=nan", "learning_rate is a number above 0, got nan."),
+        ("plain:learning_rate=nan", "method 'plain': learning_rate must be a number, got 'nan'"),
         ("plain:decay=cosine", "decay is one of linear, constant, got 'cosine'."),
         ("plain:clip_norm=big", "method 'plain': clip_norm must be a number or none, got 'big'"),
         ("plain:mu=-1", "mu is a number of at least 0, got -1.0."),

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import MISSING, fields, replace
 from typing import Any
 
 from cimsim.errors import SpecError
 from cimsim.noise import Device, Gaussian, device_from_json, device_to_json, load_device
+from cimsim.parsing import parse_value
 
 
 def noise_named(text: str) -> Device:
@@ -33,9 +33,9 @@ def noise_named(text: str) -> Device:
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return text
+        return parse_value(text)
+    except ValueError as problem:
+        raise SpecError(f"a field of a noise model: {problem}.") from None
 
 
 def noise_label(device: Device) -> str:

@@ -23,6 +23,7 @@ from cimsim.cli.train import train
 from cimsim.cli.validate import validate
 from cimsim.cli.workload import app as workload_app
 from cimsim.errors import CimsimError
+from cimsim.parsing import presentable
 from cimsim.plaintext import literal
 
 _UsageError: Any = typer.BadParameter.__mro__[2]
@@ -67,6 +68,17 @@ def _version(
     del context
 
 
+TRACEBACK = "CIMSIM_TRACEBACK"
+"""Environment variable: any value lets an error end in a traceback."""
+BEYOND: dict[type[Exception], str] = {
+    MemoryError: "there is not enough memory, take a smaller input",
+    RecursionError: "the input nests too deep, take a flatter one",
+    OverflowError: "a number of the input leads beyond what can be counted, lower it",
+    OSError: "the system refused",
+}
+"""Ends of the machine or of arithmetic that an input leads to, and what to say of each."""
+
+
 def main() -> None:
     """Run the command line; a CimsimError becomes one message and its exit code."""
     # Plans and runs are trees of small values without cycles: collect them rarely.
@@ -79,9 +91,6 @@ def _code() -> int:
     """The exit code of the verb that was asked for, its errors told on standard error."""
     try:
         code = app(prog_name="cimsim", standalone_mode=False)
-    except CimsimError as error:
-        streams.complain(f"error: {error}")
-        return error.exit_code
     except _UsageError as error:
         error.message = literal(error.message)
         error.show(sys.stderr)
@@ -91,6 +100,19 @@ def _code() -> int:
         return 1
     except BrokenPipeError:
         return 1
+    except (CimsimError, MemoryError, RecursionError, OverflowError, OSError) as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        streams.complain(f"error: {presentable(_told(error))}")
+        return error.exit_code if isinstance(error, CimsimError) else 1
     except SystemExit as stop:  # a pipe that nobody reads, as typer and rich say it
         return int(stop.code or 0)
     return code if isinstance(code, int) else 0
+
+
+def _told(error: Exception) -> str:
+    """What happened; for what no part of cimsim foresaw, with the way to see where."""
+    if isinstance(error, CimsimError):
+        return str(error)
+    what = next(text for kind, text in BEYOND.items() if isinstance(error, kind))
+    return f"{what}: {str(error) or type(error).__name__}. {TRACEBACK}=1 shows where."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from cimsim.cli.numbers import strict_numbers
 from cimsim.errors import TaskError
+from cimsim.parsing import parse_list, parse_real
 
 if TYPE_CHECKING:
     from cimsim.accuracy.study import Settings
@@ -80,7 +81,11 @@ WorkersOption = Annotated[
 
 
 class Grouped(TyperCommand):
-    """A command whose help lists the accuracy options under a heading of their own."""
+    """A verb: its numbers are strict, its accuracy options have a heading of their own."""
+
+    def __init__(self, *given: Any, **named: Any) -> None:
+        super().__init__(*given, **named)
+        strict_numbers(self.params)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Arguments, options, then those of the accuracy path."""
@@ -137,12 +142,9 @@ def settings_of(
 
 def _numbers(text: str, option: str) -> tuple[float, ...]:
     try:
-        found = tuple(float(part) for part in text.split(",") if part.strip())
-    except ValueError:
-        raise TaskError(f"{option} takes numbers with commas between them, got {text!r}.") from None
-    if not found or any(math.isnan(value) for value in found):
-        raise TaskError(f"{option} takes numbers with commas between them, got {text!r}.")
-    return found
+        return tuple(parse_list(text, parse_real))
+    except ValueError as problem:
+        raise TaskError(f"{option} takes numbers with commas between them: {problem}.") from None
 
 
 def require_torch() -> None:

@@ -10,6 +10,7 @@ import typer
 
 from cimsim.cli.options import ArchitectureArg, JsonOption, SetOption, machine_of
 from cimsim.cli.streams import emit
+from cimsim.parsing import parse_list, parse_real, parse_whole
 
 if TYPE_CHECKING:
     from cimsim.crossbar_sweep import Point
@@ -77,10 +78,10 @@ def mvm(
     width = columns or machine.rram.weight_columns
     bench = sweep.Bench(machine.rram.rows, width, draws=draws, seed=seed, t_s=time_s)
     points = sweep.effects(hardware, bench)
-    points += sweep.sweep_bits(hardware, bench, _numbers(bits, int, "--bits"))
+    points += sweep.sweep_bits(hardware, bench, _numbers(bits, parse_whole, "--bits"))
     points += sweep.sweep_noise(hardware, bench, named)
-    points += sweep.sweep_rows(hardware, bench, _numbers(rows, int, "--rows"))
-    points += sweep.sweep_ir_drop(hardware, bench, _numbers(ir_drop, float, "--ir-drop"))
+    points += sweep.sweep_rows(hardware, bench, _numbers(rows, parse_whole, "--rows"))
+    points += sweep.sweep_ir_drop(hardware, bench, _numbers(ir_drop, parse_real, "--ir-drop"))
     size = f"{bench.rows}x{bench.columns}"
     if output is not None:
         sweep.save_sweep(points, f"{machine.name}: {size} crossbar", output)
@@ -99,9 +100,9 @@ def _numbers(text: str | None, kind: Callable[[str], Number], option: str) -> li
     from cimsim.errors import SpecError
 
     try:
-        return [kind(part) for part in (text or "").split(",") if part]
-    except ValueError:
-        raise SpecError(f"{option} takes numbers with commas between them, got {text!r}.") from None
+        return parse_list(text, kind) if text else []
+    except ValueError as problem:
+        raise SpecError(f"{option} takes numbers with commas between them: {problem}.") from None
 
 
 def _print(points: list[Point], title: str) -> None:

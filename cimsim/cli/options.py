@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,9 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cimsim.errors import CimsimError, MappingError, SpecError
+from cimsim.parsing import parse_value, parse_whole, shown
 from cimsim.shipped import GPUS, MACHINES, WORKLOADS, Shelf
 
 if TYPE_CHECKING:
+    from cimsim.field_paths import Value
     from cimsim.mapping import Mapper
     from cimsim.spec import Architecture
 
@@ -94,24 +95,30 @@ def mapper_of(name: str, replicate: list[str] | None) -> Mapper:
     mapper_named(name)
     pairs: list[tuple[str, int]] = []
     for text in replicate or []:
-        weight, equals, copies = text.rpartition("=")
-        if not equals or not copies.isdigit() or int(copies) < 1:
-            raise MappingError(f"--replicate takes WEIGHT=COPIES with COPIES >= 1, got {text!r}")
-        pairs.append((weight, int(copies)))
+        weight, equals, given = text.rpartition("=")
+        try:
+            copies = parse_whole(given)
+        except ValueError:
+            copies = 0
+        if not equals or copies < 1:
+            raise MappingError(
+                f"--replicate takes WEIGHT=COPIES with COPIES >= 1, got {shown(text)}"
+            )
+        pairs.append((weight, copies))
     return MAPPERS[name](replicate=tuple(pairs))
 
 
-def values_of(settings: list[str] | None) -> dict[str, float | int | str]:
-    """Field path -> value of `--set` options; raises SpecError for one without `=`."""
-    values: dict[str, float | int | str] = {}
+def values_of(settings: list[str] | None) -> dict[str, Value]:
+    """Field path -> value of `--set` options; raises SpecError for what it cannot read."""
+    values: dict[str, Value] = {}
     for text in settings or []:
         field, equals, value = text.partition("=")
         if not equals:
-            raise SpecError(f"--set takes FIELD=VALUE, got {text!r}")
+            raise SpecError(f"--set takes FIELD=VALUE, got {shown(text)}")
         try:
-            values[field] = json.loads(value)
-        except json.JSONDecodeError:
-            values[field] = value
+            values[field] = parse_value(value)
+        except ValueError as problem:
+            raise SpecError(f"--set {shown(field)}: {problem}.") from None
     return values
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -18,6 +19,7 @@ from cimsim.cli.outputs import Outcome, finish, reserve, write
 from cimsim.cli.progress import progress
 from cimsim.cli.streams import emit
 from cimsim.errors import CimsimError
+from cimsim.parsing import parse_list, parse_real, parse_whole, shown
 
 if TYPE_CHECKING:
     from cimsim.cli.sheet import Sheet
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from cimsim.simulation import Progress
     from cimsim.spec import Architecture
     from cimsim.workload import Workload
+
+
+Number = TypeVar("Number", int, float)
 
 
 def pipelines(
@@ -103,7 +108,7 @@ def _rows(
     if (workload is None) == (layer is None):
         raise CimsimError("give either a WORKLOAD or --layer INxOUT")
     tell("reading")
-    times = _numbers("--integration-ns", integration_ns, float)
+    times = _numbers("--integration-ns", integration_ns, parse_real)
     machines = [with_integration(machine, ns) for ns in times] or [machine]
     model = None if workload is None else load_workload(workload)
     shapes: list[Shape]
@@ -112,7 +117,7 @@ def _rows(
     else:
         shapes = [shape for shape, _ in adapted_shapes(model)]
     named = [parse_pipeline(text) for text in strategy or PIPELINES]
-    chosen = with_blocks(named, [int(t) for t in _numbers("--block-tokens", block_tokens, int)])
+    chosen = with_blocks(named, _numbers("--block-tokens", block_tokens, parse_whole))
     studies = [Study(m) for m in machines]
     rows = []
     for study in studies:
@@ -133,17 +138,15 @@ def _shown(chosen: list[Pipeline]) -> Pipeline:
     return next((p for p in chosen if p.name == "balanced"), chosen[0])
 
 
-def _numbers(option: str, text: str | None, kind: type[int] | type[float]) -> list[float]:
+def _numbers(option: str, text: str | None, parse: Callable[[str], Number]) -> list[Number]:
     """Positive numbers separated by commas."""
-    values: list[float] = []
-    for part in filter(None, (text or "").split(",")):
-        try:
-            value = kind(part)
-        except ValueError:
-            value = kind(0)
-        if not 0 < value < float("inf"):
-            raise CimsimError(f"{option} takes positive numbers separated by commas, got {text!r}")
-        values.append(value)
+    what = f"{option} takes positive numbers separated by commas"
+    try:
+        values = parse_list(text, parse) if text else []
+    except ValueError as problem:
+        raise CimsimError(f"{what}: {problem}") from None
+    if any(value <= 0 for value in values):
+        raise CimsimError(f"{what}, got {shown(text)}")
     return values
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from cimsim.cli.accuracy_options import Grouped
 from cimsim.cli.streams import say
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
@@ -17,7 +18,7 @@ def workload() -> None:
     """Write a workload from sizes alone."""
 
 
-@app.command("halora-accounting")
+@app.command("halora-accounting", cls=Grouped)
 def halora_accounting(
     hidden: Annotated[int, typer.Option(help="Width of the model.", show_default=False)],
     intermediate: Annotated[int, typer.Option(help="Width of the MLP.", show_default=False)],

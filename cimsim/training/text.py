@@ -10,6 +10,7 @@ from cimsim.crossbar_sweep import device_named
 from cimsim.display import brief
 from cimsim.errors import SpecError, TaskError
 from cimsim.noise import Gaussian, device_from_json, device_to_json
+from cimsim.parsing import parse_real, parse_whole
 from cimsim.training.methods import METHODS, Method
 from cimsim.training.parts import Distillation, Injection, LoraShape, Penalty, Recipe
 
@@ -25,7 +26,7 @@ _ADDED = ("penalty", "distillation")
 
 
 def _optional(text: str) -> float | None:
-    return None if text == "none" else float(text)
+    return None if text == "none" else parse_real(text)
 
 
 def _truth(text: str) -> bool:
@@ -47,7 +48,7 @@ class Option:
     what: str
 
 
-NUMBER, WHOLE = (float, "a number"), (int, "a whole number")
+NUMBER, WHOLE = (parse_real, "a number"), (parse_whole, "a whole number")
 OPTIONAL, WORD = (_optional, "a number or none"), (str, "a word")
 LIST, TRUTH = (_names, "names with + between them"), (_truth, "true or false")
 

@@ -7,6 +7,7 @@ from dataclasses import MISSING, fields
 from cimsim.arguments import checked
 from cimsim.display import shown
 from cimsim.errors import MappingError
+from cimsim.parsing import parse_whole, shown
 from cimsim.schedule.pipelines.balance import Balanced, BalancedLayer, Split
 from cimsim.schedule.pipelines.blocks import CoresOnly, LayerStream, Sequential, TokenBlocks
 from cimsim.schedule.pipelines.protocol import Pipeline
@@ -52,13 +53,13 @@ def parse_pipeline(text: str) -> Pipeline:
         key, equals, value = option.partition("=")
         if key not in known or not equals:
             listed = ", ".join(known) or "none"
-            raise MappingError(f"pipeline {name!r} has no option {option!r}; options: {listed}")
-        try:
-            given[key] = int(value)
-        except ValueError:
             raise MappingError(
-                f"pipeline {name!r}: {key} must be a whole number, got {value!r}"
-            ) from None
+                f"pipeline {name!r} has no option {shown(option)}; options: {listed}"
+            )
+        try:
+            given[key] = parse_whole(value)
+        except ValueError as problem:
+            raise MappingError(f"pipeline {name!r}: {key}: {problem}") from None
     return kind(**given)
 
 
