@@ -58,6 +58,8 @@ Steps = Annotated[int, Field(strict=True, gt=0, le=STEPS_MAX), _NUMPY]
 Total = Annotated[int, Field(strict=True, gt=0, le=2**53), _NUMPY]
 TotalOrNone = Annotated[int, Field(strict=True, ge=0, le=2**53), _NUMPY]
 
+Whole = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63), _NUMPY]
+"""Any whole number of 64 bits."""
 Number = Annotated[float, Field(strict=True, ge=-1e300, le=1e300, allow_inf_nan=False), _NUMPY]
 """A result: finite, and so that two of them can be added."""
 Amount = Annotated[float, Field(strict=True, ge=0.0, le=1e12, allow_inf_nan=False), _NUMPY]

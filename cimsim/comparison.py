@@ -10,6 +10,7 @@ from cimsim.arguments import checked
 from cimsim.baseline import Gpu, GpuEstimate, load_gpu
 from cimsim.errors import CapacityError, SpecError
 from cimsim.report import Baseline, DecodePoint, PhaseResult, Report
+from cimsim.units import ratio
 from cimsim.workload import Workload
 
 CLEAR_WIN = 1.25
@@ -19,8 +20,10 @@ PAPER_MODE = "peak-int8"
 MODES = ("calibrated", "roofline", PAPER_MODE)
 
 
-def verdict(ratio: float) -> str:
+def verdict(ratio: float | None) -> str:
     """What a ratio of GPU over machine says."""
+    if ratio is None:
+        return "not compared"
     if ratio >= CLEAR_WIN:
         return "wins"
     return "loses" if ratio <= 1.0 / CLEAR_WIN else "no clear win"
@@ -48,7 +51,7 @@ def with_baseline(
     estimate = gpu.estimate(workload, mode=mode, batch=batch, host_s_per_step=host_s_per_step)
     latency = estimate.latency_s / batch
     energy = estimate.energy_J / batch
-    ratios = latency / report.latency_s, energy / report.energy_J
+    ratios = ratio(latency, report.latency_s), ratio(energy, report.energy_J)
     timed = report.accounting != "paper"
     baseline = Baseline(
         name=gpu.name,
@@ -146,7 +149,7 @@ def _gains(found: list[GpuEstimate]) -> bool:
 def _decode_point(report: Report, estimate: GpuEstimate) -> DecodePoint:
     mine, phase = report.phases["decode"], estimate.phases["decode"]
     latency, energy = phase.latency_s / estimate.batch, phase.energy_J / estimate.batch
-    ratios = {"latency": latency / mine.latency_s, "energy": energy / mine.energy_J}
+    ratios = {"latency": ratio(latency, mine.latency_s), "energy": ratio(energy, mine.energy_J)}
     return DecodePoint(
         batch=estimate.batch,
         latency_s=latency,
@@ -154,7 +157,7 @@ def _decode_point(report: Report, estimate: GpuEstimate) -> DecodePoint:
         step_latency_s=phase.latency_s / phase.steps,
         latency_ratio=ratios["latency"],
         energy_ratio=ratios["energy"],
-        verdict={key: verdict(ratio) for key, ratio in ratios.items()},
+        verdict={key: verdict(value) for key, value in ratios.items()},
     )
 
 
@@ -177,8 +180,8 @@ def comparison_rows(reports: Sequence[Report]) -> list[dict[str, Any]]:
             "energy_J": report.energy_J,
             "area_mm2": report.area_mm2,
             "tiles_used": report.tiles_used,
-            "latency_ratio": first.latency_s / report.latency_s,
-            "energy_ratio": first.energy_J / report.energy_J,
+            "latency_ratio": ratio(first.latency_s, report.latency_s),
+            "energy_ratio": ratio(first.energy_J, report.energy_J),
             "switch_energy_J": report.reprogramming.adapter_switch.energy_J,
         }
         for report in reports

@@ -16,12 +16,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cimsim.crossbar import Grid, Wires, program
+from cimsim.display import shown
 from cimsim.drawing import label, picture
 from cimsim.errors import SpecError
 from cimsim.hardware import Hardware, without_errors
 from cimsim.mvm import Mvm
 from cimsim.noise import KINDS, Device, device_from_json, load_device
-from cimsim.parsing import parse_real, shown
+from cimsim.parsing import parse_real
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

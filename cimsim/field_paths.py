@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 from pydantic import BaseModel
 
+from cimsim.display import shown
 from cimsim.errors import SpecError
-from cimsim.parsing import shown
 
 Value = float | int | str | bool | list[Any] | None
 _NOT_VALUES = ("sources", "format")

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from cimsim.display import shown
 from cimsim.errors import CimsimError, OutputError
-from cimsim.parsing import parse_json, shown
+from cimsim.parsing import parse_json
+from cimsim.plaintext import literal, shortened
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -48,7 +50,7 @@ LINE_LENGTH = 320
 def describe_validation(path: str | Path, error: ValidationError) -> str:
     """One line a problem, five at most: file, field path, what is wrong and what stood there."""
     lines = [line for item in error.errors(include_url=False) for line in _lines(item)]
-    told = [f"{path}: {_cut(line)}" for line in lines[:PROBLEMS_SHOWN]]
+    told = [f"{path}: {shortened(literal(line), LINE_LENGTH)}" for line in lines[:PROBLEMS_SHOWN]]
     if len(lines) > PROBLEMS_SHOWN:
         told.append(f"{path}: and {len(lines) - PROBLEMS_SHOWN} more")
     return "\n".join(told)
@@ -67,10 +69,6 @@ def _part(part: str | int) -> str:
     """A step of a field path; a key that is no name is quoted."""
     text = str(part)
     return text if len(text) <= 64 and text.isprintable() else shown(text)
-
-
-def _cut(line: str) -> str:
-    return line if len(line) <= LINE_LENGTH else f"{line[: LINE_LENGTH - 3]}..."
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

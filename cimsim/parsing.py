@@ -13,32 +13,16 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from cimsim.display import shown
+
 _T = TypeVar("_T")
 
 INTEGER_MAX = 2**63 - 1
 """Largest magnitude of a whole number in a file or an option."""
 _DEPTH_MAX = 100
-_SHOWN = 60
 _WHOLE = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _REAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
-_WORD = re.compile(r"[^\W\d]")
 _NO_NUMBER = re.compile(r"(?:nan|inf|infinity)", re.IGNORECASE)
-
-
-def shown(value: object, limit: int = _SHOWN) -> str:
-    """`repr` of a value for a message, cut to `limit` characters, control characters escaped."""
-    text = value[: limit + 1] if isinstance(value, str) else value
-    try:
-        full = ascii(text) if isinstance(text, str) and not text.isprintable() else repr(text)
-    except ValueError:  # a whole number with more digits than Python prints
-        return "a number of thousands of digits"
-    return full if len(full) <= limit + 2 else f"{full[: limit - 3]}..."
-
-
-def presentable(message: str, limit: int = 2000) -> str:
-    """A message for a terminal: control characters escaped, at most `limit` characters."""
-    plain = "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in message[:limit])
-    return plain if len(plain) <= limit and len(message) <= limit else f"{plain[: limit - 3]}..."
 
 
 def parse_whole(text: str) -> int:
@@ -99,7 +83,7 @@ def parse_value(text: str) -> Any:
         return parse_real(stripped)
     if stripped in ("true", "false", "null") or stripped[:1] in ("[", "{", '"'):
         return parse_json(stripped)
-    if not _WORD.match(stripped) or _NO_NUMBER.fullmatch(stripped):
+    if not stripped[:1].isalpha() or _NO_NUMBER.fullmatch(stripped):
         raise ValueError(f"{shown(text)} is no finite number and no word")
     return stripped
 

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from cimsim.display import brief
+from cimsim.display import brief, shown
 from cimsim.errors import WorkloadError
 from cimsim.layer_bench import check_rank, layer_workload
 from cimsim.mapping import Mapper, OneBlockPerTile
-from cimsim.parsing import parse_whole, shown
+from cimsim.parsing import parse_whole
 from cimsim.schedule.pair import Adapter, Pair
 from cimsim.schedule.pipelines import (
     Balanced,
@@ -119,7 +119,7 @@ class Study:
             pmca_tile_ratio=ratio,
             makespan_s=report.latency_s,
             aimc_only_s=alone,
-            overhead=report.latency_s / alone - 1.0,
+            overhead=report.latency_s / alone - 1.0 if alone else 0.0,
             tcdm_bytes=max(plan.tcdm_bytes.values(), default=0),
             energy_J=report.energy_J,
             pmca_utilisation=_pmca_utilisation(simulation, shape is not None),

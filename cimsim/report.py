@@ -13,6 +13,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from cimsim.bounds import Flag, Number, Whole
 from cimsim.display import Brief
 from cimsim.errors import SpecError
 from cimsim.files import describe_validation, load_json, write_text
@@ -30,18 +31,18 @@ _Model = TypeVar("_Model", bound=_Frozen)
 class PhaseResult(_Frozen):
     """One phase. `tokens` are processed in prefill, generated in decode."""
 
-    latency_s: float
-    energy_J: float
-    tokens: int
-    tokens_per_s: float
+    latency_s: Number
+    energy_J: Number
+    tokens: Whole
+    tokens_per_s: Number
 
 
 class UnitTime(_Frozen):
     """Busy and idle time (s) of one kind of unit, mean over `units`; they sum to the makespan."""
 
-    units: int
-    busy_s: float
-    idle_s: float
+    units: Whole
+    busy_s: Number
+    idle_s: Number
 
 
 class Reprogramming(_Frozen):
@@ -50,12 +51,12 @@ class Reprogramming(_Frozen):
     `wear` is the share of the cells' endurance that the write uses up.
     """
 
-    cells_written: int
-    energy_J: float
-    time_s: float
-    sram_bits_written: int
-    tcdm_bytes_written: int
-    wear: float
+    cells_written: Whole
+    energy_J: Number
+    time_s: Number
+    sram_bits_written: Whole
+    tcdm_bytes_written: Whole
+    wear: Number
 
 
 class ModelWrite(Reprogramming):
@@ -70,34 +71,37 @@ class DecodePoint(_Frozen):
     `step_latency_s` is what a user waits for a token, which grows with the batch.
     """
 
-    batch: int
-    latency_s: float
-    energy_J: float
-    step_latency_s: float
-    latency_ratio: float
-    energy_ratio: float
+    batch: Whole
+    latency_s: Number
+    energy_J: Number
+    step_latency_s: Number
+    latency_ratio: Number | None
+    energy_ratio: Number | None
     verdict: dict[str, str]
 
 
 class Baseline(_Frozen):
-    """A GPU on the same workload; ratios are GPU over machine, above 1 where the machine wins."""
+    """A GPU on the same workload; ratios are GPU over machine, above 1 where the machine wins.
+
+    A ratio is None where the machine needs no time or no energy at all.
+    """
 
     name: str
     mode: str
     precision: str
-    batch: int
+    batch: Whole
     software: str
-    latency_s: float
-    energy_J: float
-    latency_band_s: tuple[float, float]
-    energy_band_J: tuple[float, float]
-    latency_ratio: float
-    energy_ratio: float
+    latency_s: Number
+    energy_J: Number
+    latency_band_s: tuple[Number, Number]
+    energy_band_J: tuple[Number, Number]
+    latency_ratio: Number | None
+    energy_ratio: Number | None
     phases: dict[str, PhaseResult]
     verdict: dict[str, str] = Field(
         description="latency and energy: wins, loses, no clear win, not compared"
     )
-    host_s_per_step: float = 0.0
+    host_s_per_step: Number = 0.0
     decode: dict[str, DecodePoint] = Field(
         default_factory=dict, description="decode at batch 1, best throughput and best energy"
     )
@@ -109,13 +113,13 @@ class AccuracyPoint(_Frozen):
     `std` (n - 1) and the Student interval of the mean are None for a single draw.
     """
 
-    t_s: float
-    compensated: bool
-    mean: float
-    std: float | None
-    confidence_95: tuple[float, float] | None
-    values: tuple[float, ...] = Field(description="one for each seed, in their order")
-    saturated_ratio: float = Field(
+    t_s: Number
+    compensated: Flag
+    mean: Number
+    std: Number | None
+    confidence_95: tuple[Number, Number] | None
+    values: tuple[Number, ...] = Field(description="one for each seed, in their order")
+    saturated_ratio: Number = Field(
         default=0.0, description="share of saturated conversions in the worst layer of all draws"
     )
 
@@ -125,9 +129,9 @@ class NoiseResult(_Frozen):
 
     noise: str
     device: dict[str, JsonValue]
-    mean: float
-    std: float | None
-    confidence_95: tuple[float, float] | None
+    mean: Number
+    std: Number | None
+    confidence_95: tuple[Number, Number] | None
     by_time: tuple[AccuracyPoint, ...] = Field(min_length=1)
 
 
@@ -144,25 +148,27 @@ class Accuracy(_Frozen):
     model: str
     note: str = ""
     adapter: str | None = None
-    examples: int = Field(description="test examples evaluated, the first of `examples_available`")
-    examples_available: int
-    digital: float
-    test_set_error: float | None = None
+    examples: Whole = Field(
+        description="test examples evaluated, the first of `examples_available`"
+    )
+    examples_available: Whole
+    digital: Number
+    test_set_error: Number | None = None
     noise: str
-    noisy_mean: float
-    noisy_std: float | None
-    confidence_95: tuple[float, float] | None
-    draws: int
-    seeds: tuple[int, ...]
-    converters: bool = Field(
+    noisy_mean: Number
+    noisy_std: Number | None
+    confidence_95: tuple[Number, Number] | None
+    draws: Whole
+    seeds: tuple[Whole, ...]
+    converters: Flag = Field(
         default=True, description="false: noise on weights and nothing else (HaLoRA's setting)"
     )
-    dac_bits: int | None = None
-    adc_bits: int | None = None
+    dac_bits: Whole | None = None
+    adc_bits: Whole | None = None
     by_noise: tuple[NoiseResult, ...] = Field(min_length=1)
     by_time: tuple[AccuracyPoint, ...]
     lora_reload: Reprogramming = Field(description="cost of loading this adapter over another")
-    inputs: dict[str, str | int]
+    inputs: dict[str, str | Whole]
 
     @model_validator(mode="after")
     def _first_stands_above(self) -> Self:
@@ -194,11 +200,11 @@ class PairedAccuracy(_Frozen):
     base: str
     other: str
     noise: str
-    t_s: float
-    compensated: bool
-    difference: float
-    std: float | None
-    confidence_95: tuple[float, float] | None
+    t_s: Number
+    compensated: Flag
+    difference: Number
+    std: Number | None
+    confidence_95: tuple[Number, Number] | None
 
 
 class AccuracyReport(_Frozen):
@@ -229,25 +235,25 @@ class Report(_Frozen):
     adaptation: str
     mapper: str
     accounting: str
-    latency_s: float
-    energy_J: float
-    area_mm2: float
-    area_used_mm2: float
+    latency_s: Number
+    energy_J: Number
+    area_mm2: Number
+    area_used_mm2: Number
     phases: dict[str, PhaseResult]
-    energy_by_unit_J: dict[str, float]
-    energy_by_component_J: dict[str, float]
-    energy_by_kind_J: dict[str, float]
-    area_by_unit_mm2: dict[str, float]
-    latency_by_kind_s: dict[str, float] = Field(
+    energy_by_unit_J: dict[str, Number]
+    energy_by_component_J: dict[str, Number]
+    energy_by_kind_J: dict[str, Number]
+    area_by_unit_mm2: dict[str, Number]
+    latency_by_kind_s: dict[str, Number] = Field(
         description="busy time of each kind of work, overlaps counted twice"
     )
-    utilisation: dict[str, float]
+    utilisation: dict[str, Number]
     unit_times: dict[str, UnitTime]
-    tiles_used: int
-    sram_units_used: int
-    cell_utilisation: float
-    buffer_peak_KiB: float
-    block_tokens: dict[str, int]
+    tiles_used: Whole
+    sram_units_used: Whole
+    cell_utilisation: Number
+    buffer_peak_KiB: Number
+    block_tokens: dict[str, Whole]
     reprogramming: ModelWrite
     baselines: dict[str, Baseline] = Field(default_factory=dict)
     accuracy: Accuracy | None = None
@@ -256,7 +262,7 @@ class Report(_Frozen):
     changes: tuple[Change, ...] = Field(
         default=(), description="values that are others than the files of machine and workload say"
     )
-    inputs: dict[str, str | int]
+    inputs: dict[str, str | Whole]
 
     @model_validator(mode="after")
     def _sums_hold(self) -> Self:

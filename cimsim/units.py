@@ -32,6 +32,11 @@ def cycles_to_ps(cycles: int, clock_MHz: float) -> int:
     return round(cycles * 1_000_000 / clock_MHz)
 
 
+def ratio(value: float, of: float) -> float | None:
+    """`value` over `of`; None where `of` is 0, beside which nothing can be compared."""
+    return value / of if of else None
+
+
 def ps_to_seconds(time_ps: int) -> float:
     """Seconds of a whole number of picoseconds."""
     return time_ps / PS_PER_S

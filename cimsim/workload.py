@@ -39,11 +39,10 @@ from cimsim.bounds import (
     Total,
     TotalOrNone,
 )
-from cimsim.display import Brief
+from cimsim.display import Brief, shown
 from cimsim.errors import WorkloadError
 from cimsim.files import describe_validation, load_json, write_text
 from cimsim.history import Changeable
-from cimsim.parsing import shown
 from cimsim.workload_rules import check_phase, check_workload, summed
 
 FORMAT = 1

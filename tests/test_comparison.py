@@ -143,7 +143,7 @@ def no_gemm(data: dict[str, Any]) -> None:
     ("change", "options", "code", "said"),
     [
         (lambda d: d.update(hbm_bandwidth_GBps=0), (), 2,
-         "hbm_bandwidth_GBps: Input should be greater than 0 (got 0)"),
+         "hbm_bandwidth_GBps: Input should be greater than or equal to 0.000001 (got 0)"),
         (no_gemm, (), 2, "gemm: Field required"),
         (lambda d: d["peak_TFLOPS"].pop("fp16"), (), 2, "no peak rate for fp16"),
         (lambda d: d["peak_TFLOPS"].pop("int8"), ("--baseline-mode", "peak-int8"), 2,

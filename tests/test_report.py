@@ -104,8 +104,7 @@ def test_a_file_that_is_no_report(tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
         load_report(path)
     assert str(caught.value).splitlines() == [
-        f"{path}: tiles_used: Input should be a valid integer, unable to parse string as an "
-        "integer (got 'many')",
+        f"{path}: tiles_used: Input should be a valid integer (got 'many')",
         f"{path}: surplus: Extra inputs are not permitted (got 1)",
     ]
     path.write_text("[]")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from typing import Any
 
@@ -23,8 +24,7 @@ from cimsim.cli.train import train
 from cimsim.cli.validate import validate
 from cimsim.cli.workload import app as workload_app
 from cimsim.errors import CimsimError
-from cimsim.parsing import presentable
-from cimsim.plaintext import literal
+from cimsim.plaintext import literal, shortened
 
 _UsageError: Any = typer.BadParameter.__mro__[2]
 """Base of the errors of wrong options, in the click that typer uses."""
@@ -68,6 +68,7 @@ def _version(
     del context
 
 
+MESSAGE_LENGTH = 1_990
 TRACEBACK = "CIMSIM_TRACEBACK"
 """Environment variable: any value lets an error end in a traceback."""
 BEYOND: dict[type[Exception], str] = {
@@ -103,7 +104,7 @@ def _code() -> int:
     except (CimsimError, MemoryError, RecursionError, OverflowError, OSError) as error:
         if os.environ.get(TRACEBACK):
             raise
-        streams.complain(f"error: {presentable(_told(error))}")
+        streams.complain(f"error: {shortened(_told(error), MESSAGE_LENGTH)}")
         return error.exit_code if isinstance(error, CimsimError) else 1
     except SystemExit as stop:  # a pipe that nobody reads, as typer and rich say it
         return int(stop.code or 0)

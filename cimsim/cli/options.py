@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cimsim.display import shown
 from cimsim.errors import CimsimError, MappingError, SpecError
-from cimsim.parsing import parse_value, parse_whole, shown
+from cimsim.parsing import parse_value, parse_whole
 from cimsim.shipped import GPUS, MACHINES, WORKLOADS, Shelf
 
 if TYPE_CHECKING:

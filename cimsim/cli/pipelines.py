@@ -18,8 +18,9 @@ from cimsim.cli.options import (
 from cimsim.cli.outputs import Outcome, finish, reserve, write
 from cimsim.cli.progress import progress
 from cimsim.cli.streams import emit
+from cimsim.display import shown
 from cimsim.errors import CimsimError
-from cimsim.parsing import parse_list, parse_real, parse_whole, shown
+from cimsim.parsing import parse_list, parse_real, parse_whole
 
 if TYPE_CHECKING:
     from cimsim.cli.sheet import Sheet

@@ -11,6 +11,7 @@ from cimsim.cli.sheet import Sheet, show, styled
 from cimsim.comparison import verdict
 from cimsim.mapping import Mapping
 from cimsim.report import Accuracy, AccuracyReport, Baseline, PairedAccuracy, Report
+from cimsim.units import ratio
 
 _PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
 
@@ -70,7 +71,7 @@ def _phases(report: Report) -> Sheet:
         "total",
         str(tokens),
         quantity(report.latency_s, "s"),
-        f"{tokens / report.latency_s:.4g}",
+        f"{tokens / report.latency_s:.4g}" if report.latency_s else "-",
         quantity(report.energy_J, "J"),
         quantity(report.energy_J / tokens, "J"),
         total=True,
@@ -92,7 +93,7 @@ def _units(report: Report) -> Sheet:
             quantity(times.busy_s, "s") if times else "",
             f"{report.utilisation[name]:.2%}" if times else "",
             quantity(energy, "J") if energy is not None else "",
-            f"{energy / report.energy_J:.1%}" if energy is not None else "",
+            _share(energy, report.energy_J),
             f"{area:.4g} mm2" if area is not None else "",
         )
     table.add(
@@ -125,8 +126,19 @@ def _writes(report: Report) -> Sheet:
     return table
 
 
-def _ratio(ratio: float, said: str) -> str:
-    return said if said == "not compared" else f"{ratio:.3g} ({said})"
+def _share(part: float | None, total: float) -> str:
+    """A part of a total in percent; a total of 0 has no parts."""
+    if part is None:
+        return ""
+    return f"{part / total:.1%}" if total else "-"
+
+
+def _times(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.3g}"
+
+
+def _ratio(ratio: float | None, said: str) -> str:
+    return said if ratio is None or said == "not compared" else f"{ratio:.3g} ({said})"
 
 
 def _baseline(report: Report, name: str, baseline: Baseline) -> Sheet:
@@ -136,7 +148,7 @@ def _baseline(report: Report, name: str, baseline: Baseline) -> Sheet:
     for phase, result in baseline.phases.items():
         mine = report.phases[phase]
         latency, energy = (v / baseline.batch for v in (result.latency_s, result.energy_J))
-        ratios = latency / mine.latency_s, energy / mine.energy_J
+        ratios = ratio(latency, mine.latency_s), ratio(energy, mine.energy_J)
         table.add(
             phase, quantity(latency, "s"), quantity(energy, "J"),
             _ratio(ratios[0], verdict(ratios[0]) if timed else "not compared"),
@@ -297,8 +309,8 @@ def print_comparison(rows: Iterable[dict[str, Any]]) -> None:
     for row in rows:
         table.add(
             row["architecture"], row["workload"], row["pipeline"], row["adaptation"],
-            quantity(row["latency_s"], "s"), f"{row['latency_ratio']:.3g}",
-            quantity(row["energy_J"], "J"), f"{row['energy_ratio']:.3g}",
+            quantity(row["latency_s"], "s"), _times(row["latency_ratio"]),
+            quantity(row["energy_J"], "J"), _times(row["energy_ratio"]),
             f"{row['area_mm2']:.4g} mm2",
         )  # fmt: skip
     show(table)

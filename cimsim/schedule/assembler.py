@@ -8,11 +8,25 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from cimsim.display import brief
-from cimsim.program import Get, Hold, IntArray, ProgramBuilder, Put, Use, Verb
+from cimsim.errors import SimulationError
+from cimsim.program import CLOCK_MAX_PS, Get, Hold, IntArray, ProgramBuilder, Put, Use, Verb
 from cimsim.schedule.graph import Graph, Stream, block_classes, plain
 from cimsim.schedule.kernels import Kernel
 from cimsim.schedule.plan import ActorInfo, Charge
 from cimsim.spec import Architecture
+
+TASKS_MAX = 2**26
+"""Most iterations of all actors of a schedule: each takes about 80 bytes to simulate."""
+
+
+def check_tasks(tasks: int) -> None:
+    """Raise SimulationError for a schedule of more tasks than are simulated."""
+    if tasks > TASKS_MAX:
+        raise SimulationError(
+            f"the schedule has {tasks} tasks or more (tokens x stages of all operations), cimsim "
+            f"simulates at most {TASKS_MAX}: shorten the prompt or the decode, take fewer layers, "
+            "or lower --replicate"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +52,7 @@ class Assembler:
     block_tokens: dict[str, int] = field(default_factory=dict)
     tcdm_bytes: dict[str, int] = field(default_factory=dict)
     spill_bytes: dict[str, int] = field(default_factory=dict)
+    tasks: int = 0
     _resources: dict[str, int] = field(default_factory=dict)
 
     def resource(self, name: str, servers: int, policy: str, unit: str | None = None) -> int:
@@ -60,6 +75,11 @@ class Assembler:
         """Add `units` to the units of a kind that the workload occupies."""
         self.unit_counts[unit] = self.unit_counts.get(unit, 0) + units
 
+    def reserve(self, tasks: int) -> None:
+        """Count `tasks` more; raises SimulationError beyond what memory holds."""
+        self.tasks += tasks
+        check_tasks(self.tasks)
+
     def fifo(self, name: str, capacity: int = 1, initial: int = 0) -> int:
         """A new buffer."""
         return self.builder.buffer(name, capacity, initial)
@@ -70,6 +90,10 @@ class Assembler:
         """Add an actor of `kernel` over `stream`; a step that is None is left out."""
         given = [step for step in steps if step is not None]
         verbs: list[Verb] = [s.verb if isinstance(s, Timed) else s for s in given]
+        self.reserve(max(1, stream.iterations))
+        for verb in verbs:
+            if isinstance(verb, Hold | Use) and isinstance(verb.duration, int):
+                within_64_bits([verb.duration])
         self.builder.actor(f"{kernel.name}:{stage}", stream.iterations, *verbs)
         occupies = tuple((s.unit, s.units) for s in given if isinstance(s, Timed))
         self.infos.append(ActorInfo(kernel.name, kernel.layer, stage, occupies, stream.phase))
@@ -90,10 +114,10 @@ class Assembler:
         if varies:
             columns = (stream.phase, stream.step, stream.size, stream.end)
             blocks = zip(*(c.tolist() for c in columns), strict=True)
-            return plain(np.array([value(*block) for block in blocks]))
+            return plain(within_64_bits([value(*block) for block in blocks]))
         examples, inverse = block_classes(stream)
         found = [value(*example) for example in examples]
-        return found[0] if len(set(found)) == 1 else np.array(found, np.int64)[inverse]
+        return found[0] if len(set(found)) == 1 else within_64_bits(found)[inverse]
 
     def phase_sums(self, stream: Stream, amounts: float | IntArray | np.ndarray) -> list[float]:
         """Sum of `amounts` (an iteration each, or the same for all) by phase."""
@@ -107,4 +131,15 @@ def convert(values: int | IntArray, function: Callable[[int], int]) -> int | Int
     if isinstance(values, int):
         return function(values)
     unique, inverse = np.unique(values, return_inverse=True)
-    return np.array([function(int(value)) for value in unique], np.int64)[inverse]
+    return within_64_bits([function(int(value)) for value in unique])[inverse]
+
+
+def within_64_bits(values: list[int]) -> IntArray:
+    """`values` as an array; raises SimulationError where one is beyond the event clock."""
+    if max(values, default=0) > CLOCK_MAX_PS:
+        raise SimulationError(
+            f"a block of tokens takes {max(values):.3g} ps or bits, beyond {CLOCK_MAX_PS} (106 "
+            "days), the last instant of the event clock: shorten the times of the architecture "
+            "or lower the sizes of the workload"
+        )
+    return np.array(values, np.int64)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
+
+import numpy as np
 
 from cimsim.mapping import Mapping
 from cimsim.program import Get, Put
-from cimsim.schedule.assembler import Assembler
+from cimsim.schedule.assembler import Assembler, check_tasks
 from cimsim.schedule.cluster_work import Demand
 from cimsim.schedule.edges import KernelEdge, feedback_counts, kernel_edges
 from cimsim.schedule.graph import Stream, build_graph, build_stream
@@ -71,6 +72,7 @@ class _Scheduler:
         self.shared = {unit: self._shared_units(unit) for unit in ("rram", "sram")}
 
     def plan(self) -> Plan:
+        self._check_size()
         streams = {kernel.name: self._stream(kernel) for kernel in self.kernels}
         buffers = [
             (edge, self.assembler.fifo(f"{edge.producer} -> {edge.consumer}", edge.capacity))
@@ -105,6 +107,20 @@ class _Scheduler:
             block_tokens=done.block_tokens,
             tcdm_bytes=done.tcdm_bytes,
             spill_bytes=done.spill_bytes,
+        )
+
+    def _check_size(self) -> None:
+        """Refuse what is too large before the streams of tokens take memory.
+
+        A tile reads, integrates, converts and sends each token; work on clusters comes in blocks.
+        """
+        stages = {"rram": 4, "sram": 3, "kv": 3, "dram": 1, "pmca": 0}
+        check_tasks(
+            sum(
+                stages[kernel.unit] * tokens * self.graph.steps[phase]
+                for kernel in self.kernels
+                for phase, tokens in kernel.tokens().items()
+            )
         )
 
     def _activations(self, buffers: list[tuple[KernelEdge, int]]) -> Iterator[Activation]:
@@ -224,11 +240,11 @@ class _Scheduler:
 
     def _shared_units(self, unit: str) -> frozenset[int]:
         """Units on which blocks of several weights, or several blocks, sit."""
-        count: Counter[int] = Counter()
-        for placement in self.mapping.placements.values():
-            if placement.unit == unit:
-                count.update(placement.units.ravel().tolist())
-        return frozenset(index for index, n in count.items() if n > 1)
+        placed = [p.units.ravel() for p in self.mapping.placements.values() if p.unit == unit]
+        if not placed:
+            return frozenset()
+        units, counts = np.unique(np.concatenate(placed), return_counts=True)
+        return frozenset(units[counts > 1].tolist())
 
     def _feedback(
         self, streams: dict[str, Stream]

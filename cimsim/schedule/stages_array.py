@@ -49,7 +49,7 @@ def lanes_of(
     grid = placement.grid
     widths = [b - a for a, b in map(grid.column_range, range(grid.column_blocks))]
     units = placement.units[replica]
-    if grouped and not shared.intersection(units.ravel().tolist()):
+    if grouped and not _holds(units, shared):
         counts = Counter(widths)
         return [Lane(width, n * grid.row_blocks, None) for width, n in counts.items()]
     return [
@@ -57,6 +57,11 @@ def lanes_of(
         for r in range(grid.row_blocks)
         for c in range(grid.column_blocks)
     ]
+
+
+def _holds(units: IntArray, shared: frozenset[int]) -> bool:
+    """Whether one of `units` is shared with others."""
+    return bool(shared) and not shared.isdisjoint(units.ravel().tolist())
 
 
 def add_array_kernel(
@@ -89,7 +94,7 @@ def add_array_kernel(
     def times(duration: int) -> int | IntArray:
         return assembler.per_block(stream, False, lambda p, s, n, e: duration * n * vectors[p])
 
-    packed = not shared.isdisjoint(placement.units.ravel().tolist())
+    packed = _holds(placement.units, shared)
     ports = (load, send) if packed else None
     into: list[Put] = []
     out_of: list[Get] = []

@@ -7,7 +7,7 @@ from dataclasses import MISSING, fields
 from cimsim.arguments import checked
 from cimsim.display import shown
 from cimsim.errors import MappingError
-from cimsim.parsing import parse_whole, shown
+from cimsim.parsing import parse_whole
 from cimsim.schedule.pipelines.balance import Balanced, BalancedLayer, Split
 from cimsim.schedule.pipelines.blocks import CoresOnly, LayerStream, Sequential, TokenBlocks
 from cimsim.schedule.pipelines.protocol import Pipeline
