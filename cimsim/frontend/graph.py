@@ -11,6 +11,8 @@ from torch import nn
 
 from cimsim.display import brief
 from cimsim.frontend.masks import NO_MASK, Mask
+from cimsim.frontend.parts import Part
+from cimsim.frontend.recording import Value
 from cimsim.frontend.streams import Flow, Placement
 
 _WRAPPERS = re.compile(
@@ -35,7 +37,7 @@ class Node:
     segment: int
     frame: int
     position: int
-    shape: tuple[int, ...]
+    output: Value
     sizes: dict[str, int]
     details: dict[str, Any] = field(default_factory=dict)
     inputs: list[Node] = field(default_factory=list)
@@ -66,11 +68,14 @@ class Fact:
     """What is known of a value: who computes it, and how it may be read.
 
     `repeats` counts how often each number stands in it (an expanded view); `mask` is what was
-    applied to it.
+    applied to it. A parameter knows its `part`, None if it is no range of places; a value that is
+    `stored` was computed from parameters, without a product.
     """
 
     sources: tuple[Node, ...] = ()
     parameter: int | None = None
+    part: Part | None = None
+    stored: bool = False
     repeats: int = 1
     flow: Flow = "whole"
     mask: Mask = NO_MASK

@@ -3,7 +3,7 @@
 Views, casts and copies of repeated values cost nothing and only pass their producers on; so does
 appending to the KV cache: an attention product names the new rows first, then the cached ones.
 What depends on neither activations nor parameters (positions, masks, rotary tables) is no
-operation, except a matrix product.
+operation.
 """
 
 from __future__ import annotations
@@ -17,24 +17,25 @@ from torch import nn
 from cimsim.display import brief
 from cimsim.errors import WorkloadError
 from cimsim.frontend.aten import REDUCTIONS, category
-from cimsim.frontend.builder import Builder, ParameterRole
+from cimsim.frontend.builder import Builder, ParameterRole, Parts
 from cimsim.frontend.graph import Fact, Node, join_sources, name_nodes
 from cimsim.frontend.masks import Mask
 from cimsim.frontend.movement import lower_embedding, lower_move, lower_view
 from cimsim.frontend.norms import find_rms_norms
 from cimsim.frontend.pointwise import lower_elementwise
 from cimsim.frontend.products import lower_convolution, lower_gemm
-from cimsim.frontend.recording import Call, Recording
+from cimsim.frontend.recording import Call, Recording, Value
 from cimsim.frontend.streams import TokenAxis
 
 
 @brief
 @dataclass(frozen=True)
 class Lowered:
-    """Nodes per segment in order of execution, and the roles in which parameters were used."""
+    """Nodes per segment in order of execution, the roles and the parts of parameters used."""
 
     segments: list[list[Node]]
     roles: dict[str, ParameterRole]
+    parts: Parts
 
 
 def lower(model: nn.Module, recording: Recording, axis: TokenAxis) -> Lowered:
@@ -46,8 +47,8 @@ def lower(model: nn.Module, recording: Recording, axis: TokenAxis) -> Lowered:
             _note_norm_parameters(build, call)
             if call.index == norms[call.frame].last:
                 x = norms[call.frame].x
-                _add_norm(build, call, build.fact(x), x.shape, x.shape[-1], "rms")
-        elif call.live or category(call.op) == "gemm":
+                _add_norm(build, call, x, x.shape[-1], "rms")
+        elif call.live:
             _rule(build, call)(build, call)
         else:
             build.produce(call, Fact(join_sources(build.inputs(call))))
@@ -56,7 +57,7 @@ def lower(model: nn.Module, recording: Recording, axis: TokenAxis) -> Lowered:
     name_nodes(alive)
     count = max((call.segment for call in recording.calls), default=0) + 1
     segments = [[node for node in alive if node.segment == s] for s in range(count)]
-    return Lowered(segments, build.roles)
+    return Lowered(segments, build.roles, build.parts)
 
 
 def _rule(build: Builder, call: Call) -> Callable[[Builder, Call], None]:
@@ -80,7 +81,7 @@ def lower_reduce(build: Builder, call: Call) -> None:
         "elements": prod(shape),
         "inputs_per_output": prod(call.inputs[0].shape) // max(prod(shape), 1),
     }
-    placement = build.place(shape, inputs, by_rows=False)
+    placement = build.place(call.outputs[0], inputs, by_rows=False)
     build.add(call, "reduce", inputs, sizes, placement, label=function, function=function)
 
 
@@ -88,7 +89,7 @@ def lower_softmax(build: Builder, call: Call) -> None:
     """Softmax; where its scores went through a mask, so did those who made them."""
     fact, shape = build.fact(call.inputs[0]), call.inputs[0].shape
     columns = shape[call.args[1]]
-    placement = build.place(shape, [fact], by_rows=True)
+    placement = build.place(call.inputs[0], [fact], by_rows=True)
     if fact.mask.problem and placement.streams:
         raise WorkloadError(f"{build.where(call)}: the attention mask {fact.mask.problem}")
     sizes = {"rows": prod(shape) // columns, "columns": columns}
@@ -100,7 +101,7 @@ def lower_softmax(build: Builder, call: Call) -> None:
 
 def _mark_scores(node: Node, size: int, mask: Mask) -> None:
     for source in node.inputs:
-        if prod(source.shape) != size:
+        if prod(source.output.shape) != size:
             continue
         if source.kind == "matmul":
             if source.details["stationary_token_axis"] == "n":
@@ -115,15 +116,14 @@ def lower_norm(build: Builder, call: Call) -> None:
     kind = {"native_layer_norm": "layer", "native_group_norm": "group"}.get(call.op, "rms")
     groups = call.args[3] * call.args[6] if kind == "group" else 1
     columns = prod(x.shape) // groups if kind == "group" else prod(call.args[1])
-    _add_norm(build, call, build.fact(x), x.shape, columns, kind)
+    _add_norm(build, call, x, columns, kind)
     _note_norm_parameters(build, call)
 
 
-def _add_norm(
-    build: Builder, call: Call, fact: Fact, shape: tuple[int, ...], columns: int, kind: str
-) -> None:
-    sizes = {"rows": prod(shape) // columns, "columns": columns}
-    placement = build.place(shape, [fact], by_rows=True)
+def _add_norm(build: Builder, call: Call, x: Value, columns: int, kind: str) -> None:
+    fact = build.fact(x)
+    sizes = {"rows": prod(x.shape) // columns, "columns": columns}
+    placement = build.place(x, [fact], by_rows=True)
     if kind == "group" and fact.flow == "stream":
         placement = replace(placement, gathers=placement.streams)
     build.add(call, "norm", [fact], sizes, placement, norm=kind)

@@ -9,6 +9,7 @@ from cimsim.errors import WorkloadError
 from cimsim.frontend.builder import Builder
 from cimsim.frontend.graph import Fact, join_sources
 from cimsim.frontend.masks import NO_MASK
+from cimsim.frontend.parts import view_part
 from cimsim.frontend.recording import Call
 from cimsim.frontend.streams import mixes_tokens, view_flow
 
@@ -18,12 +19,13 @@ def lower_view(build: Builder, call: Call) -> None:
     source = call.inputs[0]
     inputs = build.inputs(call)
     fact = replace(inputs[0], sources=join_sources(inputs))
-    for value in call.outputs:
+    for number, value in enumerate(call.outputs):
         repeats = fact.repeats
         if call.op == "expand":
             repeats = repeats * prod(value.shape) // max(prod(source.shape), 1)
         flow = view_flow(build.axis, call, source, fact.flow, value)
-        build.facts[value] = replace(fact, repeats=repeats, flow=flow)
+        part = None if fact.part is None else view_part(call, fact.part, number)
+        build.facts[value] = replace(fact, repeats=repeats, flow=flow, part=part)
 
 
 def lower_move(build: Builder, call: Call) -> None:
@@ -41,7 +43,7 @@ def lower_move(build: Builder, call: Call) -> None:
     elif call.op == "index" and inputs[0].parameter is not None and len(values[0].shape) == 2:
         lower_embedding(build, call)
     else:
-        placement = build.place(shape, inputs, by_rows=False)
+        placement = build.place(call.outputs[0], inputs, by_rows=False)
         if mixes_tokens(build.axis, call) and any(fact.flow == "stream" for fact in inputs):
             placement = replace(placement, gathers=placement.streams)
         sizes = {"elements": prod(shape)}
@@ -70,6 +72,6 @@ def lower_embedding(build: Builder, call: Call) -> None:
         )
     shape, columns = call.outputs[0].shape, table.shape[-1]
     sizes = {"rows": prod(shape) // columns, "columns": columns}
-    placement = build.place(shape, inputs, by_rows=False)
+    placement = build.place(call.outputs[0], inputs, by_rows=False)
     weight = build.parameter(call, table, "embedding")
     build.add(call, "embedding", inputs, sizes, placement, weight=weight)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,12 +12,6 @@ from cimsim.frontend.graph import Node
 from cimsim.workload import MatMul, Op, Phase, Softmax, make_phase
 
 _OP: TypeAdapter[Op] = TypeAdapter(Op)
-
-
-def stream_length(nodes: Sequence[Node]) -> int:
-    """Rows that most linear operations see: the number of tokens where nothing else tells it."""
-    rows = Counter(node.sizes["rows"] for node in nodes if node.kind == "linear")
-    return rows.most_common(1)[0][0] if rows else 1
 
 
 def prefill_phase(nodes: Sequence[Node], probe: Sequence[Node], tokens: int) -> Phase:

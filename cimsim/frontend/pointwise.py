@@ -14,21 +14,31 @@ from cimsim.frontend.recording import Call
 def lower_elementwise(build: Builder, call: Call) -> None:
     """An elementwise operation: joins the chain that it continues, or begins one."""
     inputs = build.inputs(call)
-    placement = build.place(call.outputs[0].shape, inputs, by_rows=False)
+    placement = build.place(call.outputs[0], inputs, by_rows=False)
     chain = _continued(call, inputs)
     if chain:
         node, *others = chain
         _merge(node, others, inputs)
         node.position = call.index
-        node.shape = call.outputs[0].shape
+        node.output = call.outputs[0]
         node.put(placement)
     else:
         sizes = {"elements": prod(call.outputs[0].shape)}
         node = build.add(call, "elementwise", inputs, sizes, placement)
     node.functions.update(_functions(call))
-    applied = read_mask(call, build.axis.axes(call.outputs[0].shape))
+    applied = read_mask(call, build.axis.axes(call.outputs[0]))
     mask = join_masks([*(fact.mask for fact in inputs), applied])
-    build.produce(call, Fact((node,), flow=placement.flow, mask=mask))
+    build.produce(
+        call, Fact((node,), repeats=_repeats(call, inputs), flow=placement.flow, mask=mask)
+    )
+
+
+def _repeats(call: Call, inputs: list[Fact]) -> int:
+    """How often each number stands in the result: as often as in what is scaled by one number."""
+    size = prod(call.outputs[0].shape)
+    large = [f for v, f in zip(call.inputs, inputs, strict=True) if prod(v.shape) > 1]
+    whole = len(large) == 1 and all(prod(v.shape) in (1, size) for v in call.inputs)
+    return large[0].repeats if whole else 1
 
 
 def _continued(call: Call, inputs: list[Fact]) -> list[Node]:

@@ -26,11 +26,12 @@ def lower_gemm(build: Builder, call: Call) -> None:
         _check_one_matrix(build, call, left)
         _add_linear(build, call, right, left, (rows, left.shape[-1], columns), bias)
     else:
+        _check_operands(build, call, left, right)
         _add_matmul(build, call, left, right)
         bias = None
     if addends and bias is None:
         inputs = [build.fact(addends[0]), build.fact(call.outputs[0])]
-        placement = build.place(call.outputs[0].shape, inputs, by_rows=False)
+        placement = build.place(call.outputs[0], inputs, by_rows=False)
         build.add_elementwise(call, inputs, "add", placement)
 
 
@@ -44,18 +45,34 @@ def lower_convolution(build: Builder, call: Call) -> None:
             "a linear operation; this one is transposed, grouped or computes its weight."
         )
     out = call.outputs[0].shape
-    shape = (out[0], *out[2:], out[1])
-    sizes = (prod(shape[:-1]), prod(weight.shape[1:]), weight.shape[0])
+    sizes = (prod(out) // out[1], prod(weight.shape[1:]), weight.shape[0])
     patches_overlap = any(k > s for k, s in zip(weight.shape[2:], stride, strict=False))
-    _add_linear(build, call, x, weight, sizes, bias, shape=shape, mixes=patches_overlap)
+    _add_linear(build, call, x, weight, sizes, bias, columns=1, mixes=patches_overlap)
+
+
+def _check_operands(build: Builder, call: Call, left: Value, right: Value) -> None:
+    """Raises WorkloadError for a product that is none of two activations."""
+    facts = [build.fact(left), build.fact(right)]
+    if any(fact.stored for fact in facts) or all(fact.parameter is not None for fact in facts):
+        raise WorkloadError(
+            f"{build.where(call)}: a product with a matrix that is computed from parameters. A "
+            "weight is mapped as it is stored: fold the arithmetic into the parameter, or give "
+            "the product a linear layer of its own."
+        )
+    if not (left.live and right.live):
+        raise WorkloadError(
+            f"{build.where(call)}: a product with a constant matrix (a buffer, or made in the "
+            "forward pass). Make the matrix a parameter."
+        )
 
 
 def _check_one_matrix(build: Builder, call: Call, weight: Value) -> None:
     batch = weight.shape[0] if len(weight.shape) == 3 else 1
     if batch != build.fact(weight).repeats and batch > 1:
         raise WorkloadError(
-            f"{build.where(call)}: {batch} products with {batch} slices of one parameter (a bank "
-            "of experts) are not supported. Give each its own linear layer."
+            f"{build.where(call)}: {batch} products with {batch} slices of one parameter at once "
+            "(a bank of experts or heads) are not supported. Give each its own linear layer, or "
+            "multiply with one slice after the other."
         )
 
 
@@ -67,17 +84,17 @@ def _add_linear(
     sizes: tuple[int, int, int],
     bias: Value | None,
     *,
-    shape: tuple[int, ...] | None = None,
+    columns: int | None = None,
     mixes: bool = False,
 ) -> None:
-    """Add a linear node of `sizes` rows, inputs, outputs; `shape` has the outputs last."""
+    """Add a linear node of `sizes` rows, inputs, outputs; `columns` is the axis of the outputs."""
     fact = build.fact(x)
-    name = build.parameter(call, weight, "base")
+    name = build.weight(call, weight, "base")
     role: Role = lora_role(name) or "base"
-    build.roles[name] = role
+    build.roles[build.parameter(call, weight, "base")] = role
     if bias is not None:
         build.parameter(call, bias, "bias")
-    placement = build.place(shape or call.outputs[0].shape, [fact], by_rows=True)
+    placement = build.place(call.outputs[0], [fact], by_rows=True, columns=columns)
     if mixes and fact.flow == "stream":
         placement = replace(placement, gathers=placement.streams)
     build.add(
@@ -97,8 +114,7 @@ def _add_matmul(build: Builder, call: Call, left: Value, right: Value) -> None:
     moving, stationary = build.fact(left), build.fact(right)
     batch = right.shape[0] if len(right.shape) == 3 else 1
     k, n = right.shape[-2:]
-    tokens = build.axis.axes((k, n))
-    axis = "k" if 0 in tokens else "n" if 1 in tokens else "none"
+    axis = _stationary_axis(build, right)
     first = join_sources([moving])[:1]
     if stationary.sources and not first:
         raise WorkloadError(
@@ -116,9 +132,20 @@ def _add_matmul(build: Builder, call: Call, left: Value, right: Value) -> None:
             "n": n,
             "stationary_batch": max(batch // stationary.repeats, 1),
         },
-        build.place(call.outputs[0].shape, [moving], by_rows=True),
+        build.place(call.outputs[0], [moving], by_rows=True),
         stationary_token_axis=axis,
     )
     if axis == "k":
         node.mask = moving.mask
     node.inputs = [*first, *join_sources([stationary])]
+
+
+def _stationary_axis(build: Builder, right: Value) -> str:
+    """The axis of a stationary operand that runs over tokens, of an own or another sequence."""
+    rank = len(right.shape)
+    for tokens in (build.axis.axes(right), build.axis.other_axes(right)):
+        if rank - 2 in tokens:
+            return "k"
+        if rank - 1 in tokens:
+            return "n"
+    return "none"

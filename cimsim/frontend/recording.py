@@ -63,7 +63,8 @@ def _replace(data: Any, kind: type[_T], by: Callable[[_T], Any]) -> Any:
 class Value:
     """One version of a tensor; `live` if it depends on parameters or on activations.
 
-    `given` if it depends on inputs or buffers alone, as masks do.
+    `given` if it depends on inputs or buffers alone, as masks do; `source` is the number of an
+    input of the model.
     """
 
     shape: tuple[int, ...]
@@ -71,6 +72,7 @@ class Value:
     parameter: int | None = None
     shadow: torch.Tensor | None = None
     given: bool = False
+    source: int | None = None
 
 
 @dataclass(frozen=True)
@@ -161,17 +163,19 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         Floating-point inputs are activations, unless an earlier segment computed them.
         """
         self.segment += 1
-        for leaf in tree_leaves(inputs):
+        for number, leaf in enumerate(tree_leaves(inputs)):
             if isinstance(leaf, torch.Tensor) and id(leaf) not in self._values:
-                self._declare(leaf, live=leaf.is_floating_point())
+                self._declare(leaf, live=leaf.is_floating_point(), source=number)
 
-    def _declare(self, tensor: torch.Tensor, *, live: bool) -> None:
+    def _declare(self, tensor: torch.Tensor, *, live: bool, source: int | None = None) -> None:
         """Announce a tensor that no recorded call produces, with its real numbers if known."""
         known = None if self._real is None else self._real.get(id(tensor))
         if self._real is not None and not tensor.is_meta:
             known = tensor
         shadow = None if known is None else known.detach().clone()
-        self._bind(tensor, Value(tuple(tensor.shape), live, shadow=shadow, given=True))
+        self._bind(
+            tensor, Value(tuple(tensor.shape), live, shadow=shadow, given=True, source=source)
+        )
 
     @contextmanager
     def watch(self, model: nn.Module) -> Iterator[None]:

@@ -2,16 +2,18 @@
 
 The recording that is looked at has a prompt whose length is a prime that divides no other size
 of the model, so an axis which the prime divides runs over tokens. Models with a fixed number of
-tokens (images, plain modules) are looked at as they are: an axis of exactly that length does.
+tokens (images, plain modules) are looked at as they are: an axis of that length which descends from
+the tokens of an input does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import prod
 from typing import Literal
 
+from cimsim.frontend.origins import axis_order
 from cimsim.frontend.recording import Call, Value
 
 Flow = Literal["whole", "stream", "mixed", "columns"]
@@ -34,25 +36,43 @@ _ALONG = {
 
 @dataclass(frozen=True)
 class TokenAxis:
-    """Tells axes that run over tokens; `length` 0 for a recording that is not looked at."""
+    """Tells axes that run over tokens; `length` 0 for a recording that is not looked at.
+
+    Without `marked` an axis does if its length is a multiple of `length`, a prime that divides
+    nothing else. With it an axis does if it has that length and is marked: it descends from the
+    axes of the inputs that count tokens (see `origins`). `sequences` marks axes that descend from
+    those or from other inputs.
+    """
 
     length: int
-    divides: bool = True
+    marked: Mapping[Value, frozenset[int]] | None = None
+    sequences: Mapping[Value, frozenset[int]] = field(default_factory=dict)
 
-    def axes(self, shape: Sequence[int]) -> list[int]:
-        """The axes of `shape` that run over tokens."""
+    def axes(self, value: Value) -> list[int]:
+        """The axes of `value` that run over tokens."""
         if self.length < 2:
             return []
-        if self.divides:
-            return [i for i, extent in enumerate(shape) if extent and extent % self.length == 0]
-        return [i for i, extent in enumerate(shape) if extent == self.length]
+        if self.marked is None:
+            return [i for i, n in enumerate(value.shape) if n and n % self.length == 0]
+        here = self.marked.get(value, frozenset())
+        return [i for i, n in enumerate(value.shape) if n == self.length and i in here]
 
-    def in_rows(self, shape: Sequence[int]) -> bool:
-        """Whether an axis other than the last runs over tokens."""
-        if any(axis < len(shape) - 1 for axis in self.axes(shape)):
+    def other_axes(self, value: Value) -> list[int]:
+        """The axes of `value` that run over tokens of any input."""
+        if self.length < 1 or self.marked is None:
+            return self.axes(value)
+        here = self.sequences.get(value, frozenset())
+        return [i for i, n in enumerate(value.shape) if n > 1 and i in here]
+
+    def in_rows(self, value: Value, columns: int) -> bool:
+        """Whether an axis of `value` other than `columns` runs over tokens."""
+        if any(axis != columns for axis in self.axes(value)):
             return True
-        rows = prod(shape[:-1])
-        return self.length > 1 and not self.divides and rows > 0 and rows % self.length == 0
+        if self.marked is None or self.length < 2:
+            return False
+        rows = prod(n for i, n in enumerate(value.shape) if i != columns)
+        here = self.marked.get(value, frozenset()) - {columns}
+        return bool(here) and rows > 0 and rows % self.length == 0
 
 
 @dataclass(frozen=True)
@@ -65,52 +85,53 @@ class Placement:
 
 
 def place(
-    axis: TokenAxis, shape: Sequence[int], inputs: Sequence[Flow], *, by_rows: bool
+    axis: TokenAxis,
+    value: Value,
+    inputs: Sequence[Flow],
+    *,
+    by_rows: bool,
+    columns: int | None = None,
 ) -> Placement:
-    """Placement of an operation with output `shape`; `by_rows` if it consumes its last axis."""
-    columns = "columns" in inputs and not {"stream", "mixed"} & set(inputs)
+    """Placement of an operation with output `value`; `by_rows` if it consumes its last axis.
+
+    `columns` is the axis that counts as the last one.
+    """
+    last = len(value.shape) - 1 if columns is None else columns
+    whole = "columns" in inputs and not {"stream", "mixed"} & set(inputs)
     if by_rows:
-        streams = axis.in_rows(shape)
+        streams = axis.in_rows(value, last)
     else:
-        streams = not columns and (bool(axis.axes(shape)) or axis.in_rows(shape))
+        streams = not whole and (bool(axis.axes(value)) or axis.in_rows(value, last))
     if streams:
         return Placement(True, "mixed" in inputs, "stream")
-    return Placement(False, False, "columns" if axis.axes(shape) else "whole")
+    return Placement(False, False, "columns" if axis.axes(value) else "whole")
 
 
 def view_flow(axis: TokenAxis, call: Call, source: Value, flow: Flow, out: Value) -> Flow:
     """How a view of `source`, which comes as `flow`, comes."""
     if flow != "stream":
         return flow
-    if not axis.axes(out.shape) and not axis.in_rows(out.shape):
+    if not axis.axes(out) and not axis.in_rows(out, len(out.shape) - 1):
         return "mixed"
     return "mixed" if _swaps_tokens(axis, call, source) else flow
 
 
 def _swaps_tokens(axis: TokenAxis, call: Call, source: Value) -> bool:
     """Whether a transposition changes the order of two token axes."""
-    rank = len(source.shape)
-    order = list(range(rank))
-    if call.op == "permute":
-        order = [d % rank for d in call.args[1]]
-    elif call.op in ("transpose", "swapaxes"):
-        first, second = (d % rank for d in call.args[1:3])
-        order[first], order[second] = order[second], order[first]
-    elif call.op == "t":
-        order.reverse()
-    tokens = axis.axes(source.shape)
-    return [d for d in order if d in tokens] != tokens
+    tokens = axis.axes(source)
+    return [d for d in axis_order(call) if d in tokens] != tokens
 
 
 def mixes_tokens(axis: TokenAxis, call: Call) -> bool:
     """Whether a data movement takes values from one token to another."""
-    before, after = call.inputs[0].shape, call.outputs[0].shape
+    source, result = call.inputs[0], call.outputs[0]
+    before, after = source.shape, result.shape
     if call.op in ("cat", "stack"):
         along = call.args[1] if len(call.args) > 1 else call.kwargs.get("dim", 0)
-        return along % len(after) in axis.axes(after)
+        return along % len(after) in axis.axes(result)
     if "pad" in call.op:
         touched = {i for i, (a, b) in enumerate(zip(before, after, strict=True)) if a != b}
-        return bool(touched & {*axis.axes(before), *axis.axes(after)})
+        return bool(touched & {*axis.axes(source), *axis.axes(result)})
     if call.op in ("index", "index_put", "index_put_"):
         touched = {i for i, index in enumerate(call.args[1]) if index is not None}
     elif call.op in _ALONG:
@@ -120,4 +141,4 @@ def mixes_tokens(axis: TokenAxis, call: Call) -> bool:
         touched = touched or set(range(len(before)))
     else:
         return False
-    return bool(touched & set(axis.axes(before)))
+    return bool(touched & set(axis.axes(source)))

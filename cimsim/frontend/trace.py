@@ -196,7 +196,7 @@ def _workload(
         name=name,
         origin=origin,
         architecture=type(model).__name__,
-        parameters=list_parameters(model, traced.roles),
+        parameters=list_parameters(model, traced.roles, traced.parts),
         adapter=adapter,
         phases=traced.phases,
     )

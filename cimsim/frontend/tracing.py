@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from cimsim.display import brief
 from cimsim.errors import WorkloadError
-from cimsim.frontend.builder import ParameterRole
+from cimsim.frontend.builder import ParameterRole, Parts
 from cimsim.frontend.forward import check_limit, drive, has_decoder
 from cimsim.frontend.graph import Node
 from cimsim.frontend.lowering import lower
@@ -25,10 +25,10 @@ from cimsim.frontend.phases import (
     growth_ends,
     growth_of,
     prefill_phase,
-    stream_length,
 )
 from cimsim.frontend.positions import check_positions
 from cimsim.frontend.recording import Recorder, Recording
+from cimsim.frontend.sequences import token_axis
 from cimsim.frontend.streams import TokenAxis
 from cimsim.workload import Phase
 
@@ -53,10 +53,11 @@ Driver = Callable[[Callable[..., Any]], object]
 @brief
 @dataclass(frozen=True)
 class Traced:
-    """The phases, and the roles in which they use the parameters."""
+    """The phases, and the roles in which and parts of which they use the parameters."""
 
     phases: tuple[Phase, ...]
     roles: dict[str, ParameterRole]
+    parts: Parts
 
 
 def record(
@@ -97,9 +98,9 @@ def trace_fixed(model: nn.Module, driver: Driver, real: Mapping[int, torch.Tenso
     recording = record(model, driver, real)
     lowered = lower(model, recording, TokenAxis(0))
     (nodes,) = lowered.segments
-    tokens = stream_length(nodes)
-    (seen,) = lower(model, recording, TokenAxis(tokens, divides=False)).segments
-    return Traced((prefill_phase(nodes, seen, tokens),), lowered.roles)
+    axis = token_axis(recording, nodes)
+    (seen,) = lower(model, recording, axis).segments
+    return Traced((prefill_phase(nodes, seen, axis.length),), lowered.roles, lowered.parts)
 
 
 def trace_text(
@@ -120,7 +121,7 @@ def trace_text(
         ends = _growth_ends(model, prefill, decode, later, growth, buffers)
         phases.append(decode_phase(later[0], growth, ends, probe, decode))
     phases.insert(0, prefill_phase(first, probe, prefill))
-    return Traced(tuple(phases), lowered.roles)
+    return Traced(tuple(phases), lowered.roles, lowered.parts)
 
 
 def _growth_ends(
