@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Literal
 
 Category = Literal[
-    "view", "elementwise", "move", "reduce", "gemm", "convolution", "softmax", "norm", "embedding"
+    "view",
+    "elementwise",
+    "move",
+    "reduce",
+    "scatter_add",
+    "gemm",
+    "convolution",
+    "softmax",
+    "norm",
+    "embedding",
 ]
 
 _NAMES: dict[Category, str] = {
@@ -28,7 +37,8 @@ _NAMES: dict[Category, str] = {
         "index index_select gather repeat index_put index_copy scatter slice_scatter "
         "select_scatter"
     ),
-    "reduce": "sum mean amax amin max min argmax var",
+    "reduce": "sum mean amax amin max min argmax var topk",
+    "scatter_add": "index_add",
     "gemm": "mm addmm bmm baddbmm",
     "convolution": "convolution _convolution convolution_overrideable",
     "softmax": "_softmax _log_softmax _safe_softmax",
@@ -41,7 +51,8 @@ CATEGORIES: dict[str, Category] = {
 }
 
 FUNCTIONS = {"rsub": "sub", "clamp_min": "clamp", "clamp_max": "clamp", "_prelu_kernel": "prelu"}
-REDUCTIONS = {"amax": "max", "amin": "min"}
+REDUCTIONS = {"amax": "max", "amin": "min", "topk": "max"}
+"""The function of a reduction; the k largest are found by k passes over all."""
 
 
 def category(op: str) -> Category | None:

@@ -22,7 +22,7 @@ from cimsim.frontend.graph import Fact, Node, join_sources, name_nodes
 from cimsim.frontend.masks import Mask
 from cimsim.frontend.movement import lower_embedding, lower_move, lower_view
 from cimsim.frontend.norms import find_rms_norms
-from cimsim.frontend.pointwise import lower_elementwise
+from cimsim.frontend.pointwise import lower_elementwise, lower_scatter_add
 from cimsim.frontend.products import lower_convolution, lower_gemm
 from cimsim.frontend.recording import Call, Recording, Value
 from cimsim.frontend.streams import TokenAxis
@@ -77,10 +77,10 @@ def lower_reduce(build: Builder, call: Call) -> None:
     inputs = build.inputs(call)
     shape = call.outputs[0].shape
     function = REDUCTIONS.get(call.op, call.op)
-    sizes = {
-        "elements": prod(shape),
-        "inputs_per_output": prod(call.inputs[0].shape) // max(prod(shape), 1),
-    }
+    each = prod(call.inputs[0].shape) // max(prod(shape), 1)
+    if call.op == "topk":
+        each = call.inputs[0].shape[call.args[2] if len(call.args) > 2 else -1]
+    sizes = {"elements": prod(shape), "inputs_per_output": each}
     placement = build.place(call.outputs[0], inputs, by_rows=False)
     build.add(call, "reduce", inputs, sizes, placement, label=function, function=function)
 
@@ -140,6 +140,7 @@ _RULES: dict[str, Callable[[Builder, Call], None]] = {
     "elementwise": lower_elementwise,
     "move": lower_move,
     "reduce": lower_reduce,
+    "scatter_add": lower_scatter_add,
     "gemm": lower_gemm,
     "convolution": lower_convolution,
     "softmax": lower_softmax,

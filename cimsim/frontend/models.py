@@ -17,6 +17,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from cimsim.errors import WorkloadError
 from cimsim.files import load_json
+from cimsim.frontend.experts import route_evenly
 
 TASKS = {
     "feature-extraction": "AutoModel",
@@ -89,6 +90,7 @@ def build_model(
     if untied or getattr(config, "scale_decoder_outputs", None) is False:
         _untie(model)
     ready: PreTrainedModel = model.eval()
+    route_evenly(ready)
     return ready
 
 
@@ -134,6 +136,7 @@ def on_meta(module: nn.Module) -> tuple[nn.Module, dict[int, torch.Tensor]]:
         if not buffer.is_meta:
             real[id(memo[id(buffer)])] = buffer.detach().cpu()
     twin = copy.deepcopy(module, memo).eval()
+    route_evenly(twin)
     for part in [twin] if isinstance(twin, PreTrainedModel) else twin.modules():
         if isinstance(part, PreTrainedModel):
             part.set_attn_implementation("eager")

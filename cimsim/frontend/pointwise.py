@@ -9,6 +9,7 @@ from cimsim.frontend.builder import Builder
 from cimsim.frontend.graph import Fact, Node, join_sources
 from cimsim.frontend.masks import join_masks, read_mask
 from cimsim.frontend.recording import Call
+from cimsim.frontend.streams import Placement
 
 
 def lower_elementwise(build: Builder, call: Call) -> None:
@@ -31,6 +32,14 @@ def lower_elementwise(build: Builder, call: Call) -> None:
     build.produce(
         call, Fact((node,), repeats=_repeats(call, inputs), flow=placement.flow, mask=mask)
     )
+
+
+def lower_scatter_add(build: Builder, call: Call) -> None:
+    """Rows added to some places of a larger result, which is there once all are."""
+    inputs = build.inputs(call)
+    sizes = {"elements": prod(call.args[3].shape)}
+    node = build.add(call, "elementwise", inputs, sizes, Placement(False, False, "whole"))
+    node.functions["add"] = 1
 
 
 def _repeats(call: Call, inputs: list[Fact]) -> int:

@@ -24,6 +24,7 @@ from cimsim.frontend.adapters import (
     unwrap,
 )
 from cimsim.frontend.builder import list_parameters
+from cimsim.frontend.experts import check_all_used, has_experts
 from cimsim.frontend.forward import check_lengths, drive, takes_images
 from cimsim.frontend.models import build_model, on_meta, read_config
 from cimsim.frontend.tracing import Traced, trace_fixed, trace_text
@@ -74,6 +75,7 @@ def trace_model(
             raise WorkloadError("the length of the prompt is missing. Set prefill.")
         check_lengths(model, prefill, decode)
         traced = trace_text(model, prefill, decode, loaded.buffers)
+    check_all_used(model, traced.parts, traced.phases[0].tokens)
     origin: dict[str, str | int | float | bool] = {
         "source": loaded.label,
         "config_sha256": _digest(model),
@@ -191,6 +193,8 @@ def _workload(
             "lora_alpha": adapter.alpha,
             "lora_targets": ",".join(adapter.targets),
         }
+    if has_experts(model):
+        origin["experts"] = "tokens spread evenly"
     origin |= {package: version(package) for package in ("torch", "transformers", "peft")}
     return make_workload(
         name=name,

@@ -15,6 +15,7 @@ from transformers import PreTrainedModel
 from cimsim.display import brief
 from cimsim.errors import WorkloadError
 from cimsim.frontend.builder import ParameterRole, Parts
+from cimsim.frontend.experts import is_mixture, most_experts
 from cimsim.frontend.forward import check_limit, drive, has_decoder
 from cimsim.frontend.graph import Node
 from cimsim.frontend.lowering import lower
@@ -86,6 +87,12 @@ def record(
     except WorkloadError:
         raise
     except Exception as problem:
+        if is_mixture(model, recorder.path):
+            raise WorkloadError(
+                f"module {recorder.path!r} is part of a mixture of experts of a kind that is not "
+                "supported: which experts a token goes to depends on weights. Use a release of "
+                "transformers that keeps all experts in one module, or trace a dense model."
+            ) from problem
         raise WorkloadError(
             f"module {recorder.path or '(the model itself)'!r} cannot run on shapes alone: "
             f"{type(problem).__name__}: {problem}"
@@ -183,11 +190,12 @@ def _check_positions(
 def probe_length(model: PreTrainedModel, tokens: int) -> int:
     """A prompt length that is prime, divides no size of the model, and is longer than windows.
 
-    Only windows shorter than a sequence of `tokens` tokens matter.
+    Only windows shorter than a sequence of `tokens` tokens matter. Every expert gets a token.
     """
     config = model.config.get_text_config()
     limit = getattr(config, "max_position_embeddings", None) or tokens + PROBE_PRIMES[0]
     window = max((w for w in _windows(model.config.to_dict()) if w < tokens), default=0)
+    window = max(window, most_experts(model))
     if window > LONGEST_WINDOW:
         raise WorkloadError(
             f"{type(model).__name__} has a window of {window} tokens, shorter than the {tokens} "
