@@ -37,7 +37,8 @@ _NAMES: dict[Category, str] = {
         "index index_select gather repeat index_put index_copy scatter slice_scatter "
         "select_scatter"
     ),
-    "reduce": "sum mean amax amin max min argmax var topk",
+    "reduce": "sum mean amax amin max min argmax var topk max_pool2d_with_indices "
+    "avg_pool2d _adaptive_avg_pool2d",
     "scatter_add": "index_add",
     "gemm": "mm addmm bmm baddbmm",
     "convolution": "convolution _convolution convolution_overrideable",
@@ -51,7 +52,11 @@ CATEGORIES: dict[str, Category] = {
 }
 
 FUNCTIONS = {"rsub": "sub", "clamp_min": "clamp", "clamp_max": "clamp", "_prelu_kernel": "prelu"}
-REDUCTIONS = {"amax": "max", "amin": "min", "topk": "max"}
+REDUCTIONS = {"amax": "max", "amin": "min", "topk": "max"} | {
+    "max_pool2d_with_indices": "max",
+    "avg_pool2d": "mean",
+    "_adaptive_avg_pool2d": "mean",
+}
 """The function of a reduction; the k largest are found by k passes over all."""
 
 

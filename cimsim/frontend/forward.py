@@ -30,9 +30,18 @@ def _ids(model: PreTrainedModel, tokens: int, numbers: Numbers) -> torch.Tensor:
     return ids
 
 
-def takes_images(model: PreTrainedModel) -> bool:
-    """Whether the model reads pixels, so that its number of tokens is fixed."""
-    return model.main_input_name == "pixel_values"
+def is_fixed(model: PreTrainedModel) -> bool:
+    """Whether the model reads pixels or a spectrogram, so that its number of tokens is fixed."""
+    return model.main_input_name in ("pixel_values", "input_features")
+
+
+def check_one_input(model: PreTrainedModel) -> None:
+    """Raises WorkloadError for two towers, which read sequences of different lengths."""
+    if hasattr(model, "text_model") and hasattr(model, "vision_model"):
+        raise WorkloadError(
+            f"{type(model).__name__} reads an image and a text, which are two workloads. Name the "
+            "task image-feature-extraction or feature-extraction to trace one of its towers."
+        )
 
 
 def has_decoder(model: PreTrainedModel) -> bool:
@@ -126,17 +135,35 @@ def _cache_of(model: PreTrainedModel, output: Mapping[str, Any]) -> Any:
 def _first_inputs(
     model: PreTrainedModel, prefill: int, ahead: int, numbers: Numbers
 ) -> dict[str, Any]:
-    if takes_images(model):
+    if model.main_input_name == "pixel_values":
         return {"pixel_values": _image(model)}
+    if model.main_input_name == "input_features":
+        inputs = {"input_features": _spectrogram(model)}
+        if has_decoder(model):
+            inputs["decoder_input_ids"] = _ids(model, 1 + ahead, numbers)
+        return inputs
     if model.main_input_name != "input_ids":
         raise WorkloadError(
-            f"{type(model).__name__} reads {model.main_input_name!r}; only token ids and pixels "
-            "are made up here. Use trace_module with example inputs."
+            f"{type(model).__name__} reads {model.main_input_name!r}; only token ids, pixels and "
+            "the spectrograms of Whisper are made up here. Use trace_module with example inputs."
         )
     if has_decoder(model):
         start = _ids(model, 1 + ahead, numbers)
         return {"input_ids": _ids(model, prefill, numbers), "decoder_input_ids": start}
     return {"input_ids": _ids(model, prefill + ahead, numbers)}
+
+
+def _spectrogram(model: PreTrainedModel) -> torch.Tensor:
+    config = model.config
+    bins = getattr(config, "num_mel_bins", None)
+    positions = getattr(config, "max_source_positions", None)
+    if bins is None or positions is None:
+        raise WorkloadError(
+            f"{type(model).__name__} reads 'input_features', but its configuration gives no "
+            "num_mel_bins and max_source_positions. Use trace_module with example inputs."
+        )
+    # two frames a position: the second convolution has a stride of 2 (arXiv 2212.04356)
+    return torch.zeros((1, bins, 2 * positions), device="meta")
 
 
 def _image(model: PreTrainedModel) -> torch.Tensor:

@@ -77,12 +77,20 @@ def lower_reduce(build: Builder, call: Call) -> None:
     inputs = build.inputs(call)
     shape = call.outputs[0].shape
     function = REDUCTIONS.get(call.op, call.op)
-    each = prod(call.inputs[0].shape) // max(prod(shape), 1)
-    if call.op == "topk":
-        each = call.inputs[0].shape[call.args[2] if len(call.args) > 2 else -1]
-    sizes = {"elements": prod(shape), "inputs_per_output": each}
+    sizes = {"elements": prod(shape), "inputs_per_output": _read_for_each(call)}
     placement = build.place(call.outputs[0], inputs, by_rows=False)
     build.add(call, "reduce", inputs, sizes, placement, label=function, function=function)
+
+
+def _read_for_each(call: Call) -> int:
+    """Values that a reduction looks at for each result."""
+    before = call.inputs[0].shape
+    if call.op == "topk":
+        return before[call.args[2] if len(call.args) > 2 else -1]
+    if call.op in ("max_pool2d_with_indices", "avg_pool2d"):
+        sides = call.args[1] if len(call.args[1]) > 1 else [call.args[1][0]] * 2
+        return prod(sides)
+    return prod(before) // max(prod(call.outputs[0].shape), 1)
 
 
 def lower_softmax(build: Builder, call: Call) -> None:

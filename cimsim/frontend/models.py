@@ -28,8 +28,13 @@ TASKS = {
     "text-classification": "AutoModelForSequenceClassification",
     "token-classification": "AutoModelForTokenClassification",
     "image-classification": "AutoModelForImageClassification",
+    "image-feature-extraction": "AutoModel",
 }
-"""Task names of the command line and the class that each picks."""
+"""Task names of the command line and the class that each picks.
+
+Of a model with two towers (CLIP, SigLIP) feature-extraction takes the text and
+image-feature-extraction the image.
+"""
 
 
 def read_config(directory: str | Path) -> tuple[PreTrainedConfig, bool]:
@@ -77,7 +82,9 @@ def build_model(
     With `untied` the output head gets a weight of its own even where transformers ties it until
     it reads a checkpoint (the T5 family).
     """
-    model_class = _model_class(config, task)
+    tower = _tower(config, task)
+    model_class = _model_class(config, task) if tower is config else _tower_class(tower)
+    config = tower
     make = getattr(model_class, "from_config", None) or model_class._from_config
     try:
         with torch.device("meta"):
@@ -92,6 +99,20 @@ def build_model(
     ready: PreTrainedModel = model.eval()
     route_evenly(ready)
     return ready
+
+
+def _tower(config: PreTrainedConfig, task: str | None) -> PreTrainedConfig:
+    """The configuration of the tower that `task` picks, or `config` where there is one only."""
+    towers = {"feature-extraction": "text_config", "image-feature-extraction": "vision_config"}
+    if task not in towers or not all(hasattr(config, name) for name in towers.values()):
+        return config
+    tower: PreTrainedConfig = getattr(config, towers[task])
+    return tower
+
+
+def _tower_class(config: PreTrainedConfig) -> Any:
+    name = type(config).__name__.removesuffix("Config") + "Model"
+    return getattr(transformers, name, transformers.AutoModel)
 
 
 def _untie(model: Any) -> None:

@@ -42,7 +42,9 @@ def lower_convolution(build: Builder, call: Call) -> None:
     if transposed or groups != 1 or build.fact(weight).parameter is None:
         raise WorkloadError(
             f"{build.where(call)}: only a convolution with one group and a weight of its own is "
-            "a linear operation; this one is transposed, grouped or computes its weight."
+            f"a linear operation; this one has {groups} groups, is transposed or computes its "
+            "weight (as in ConvNeXt, MobileNet and Mamba). Trace a transformer, or a network whose "
+            "convolutions have one group."
         )
     out = call.outputs[0].shape
     sizes = (prod(out) // out[1], prod(weight.shape[1:]), weight.shape[0])

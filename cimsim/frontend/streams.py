@@ -64,15 +64,14 @@ class TokenAxis:
         here = self.sequences.get(value, frozenset())
         return [i for i, n in enumerate(value.shape) if n > 1 and i in here]
 
-    def in_rows(self, value: Value, columns: int) -> bool:
-        """Whether an axis of `value` other than `columns` runs over tokens."""
+    def in_rows(self, value: Value, columns: int | None) -> bool:
+        """Whether an axis of `value` other than `columns`, or several together, are tokens."""
         if any(axis != columns for axis in self.axes(value)):
             return True
         if self.marked is None or self.length < 2:
             return False
-        rows = prod(n for i, n in enumerate(value.shape) if i != columns)
-        here = self.marked.get(value, frozenset()) - {columns}
-        return bool(here) and rows > 0 and rows % self.length == 0
+        rows = prod(value.shape[i] for i in self.marked.get(value, frozenset()) - {columns})
+        return rows > 0 and rows % self.length == 0
 
 
 @dataclass(frozen=True)
@@ -98,10 +97,7 @@ def place(
     """
     last = len(value.shape) - 1 if columns is None else columns
     whole = "columns" in inputs and not {"stream", "mixed"} & set(inputs)
-    if by_rows:
-        streams = axis.in_rows(value, last)
-    else:
-        streams = not whole and (bool(axis.axes(value)) or axis.in_rows(value, last))
+    streams = axis.in_rows(value, last) if by_rows else not whole and axis.in_rows(value, None)
     if streams:
         return Placement(True, "mixed" in inputs, "stream")
     return Placement(False, False, "columns" if axis.axes(value) else "whole")
@@ -111,7 +107,7 @@ def view_flow(axis: TokenAxis, call: Call, source: Value, flow: Flow, out: Value
     """How a view of `source`, which comes as `flow`, comes."""
     if flow != "stream":
         return flow
-    if not axis.axes(out) and not axis.in_rows(out, len(out.shape) - 1):
+    if not axis.in_rows(out, None):
         return "mixed"
     return "mixed" if _swaps_tokens(axis, call, source) else flow
 

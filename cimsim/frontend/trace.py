@@ -25,9 +25,9 @@ from cimsim.frontend.adapters import (
 )
 from cimsim.frontend.builder import list_parameters
 from cimsim.frontend.experts import check_all_used, has_experts
-from cimsim.frontend.forward import check_lengths, drive, takes_images
+from cimsim.frontend.forward import check_lengths, check_one_input, has_decoder, is_fixed
 from cimsim.frontend.models import build_model, on_meta, read_config
-from cimsim.frontend.tracing import Traced, trace_fixed, trace_text
+from cimsim.frontend.tracing import Traced, trace_features, trace_fixed, trace_text
 from cimsim.workload import Adapter, Workload, make_workload
 
 
@@ -60,15 +60,20 @@ def trace_model(
     model = loaded.model
     _adapt(model, lora_rank, lora_targets, lora_alpha, modules_to_save, adapter)
     lora = describe_adapter(model)
-    if takes_images(model):
-        if decode:
+    check_one_input(model)
+    if is_fixed(model):
+        if decode and not has_decoder(model):
             raise WorkloadError(f"decode {decode} was asked of a model that reads images; set 0.")
-        traced = trace_fixed(model, lambda run: drive(model, run, 1, 0), loaded.buffers)
+        check_lengths(model, 1, decode)
+        traced = trace_features(model, decode, loaded.buffers)
         tokens = traced.phases[0].tokens
         if prefill not in (None, tokens):
             raise WorkloadError(
                 f"prefill {prefill} was asked, but the image size gives {tokens} tokens. Leave "
                 "prefill out, or change image_size in the configuration."
+                if model.main_input_name == "pixel_values"
+                else f"prefill {prefill} was asked, but the encoder always reads {tokens} tokens "
+                "(max_source_positions in its configuration). Leave prefill out."
             )
     else:
         if prefill is None:

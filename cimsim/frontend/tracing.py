@@ -110,6 +110,37 @@ def trace_fixed(model: nn.Module, driver: Driver, real: Mapping[int, torch.Tenso
     return Traced((prefill_phase(nodes, seen, axis.length),), lowered.roles, lowered.parts)
 
 
+def trace_features(
+    model: PreTrainedModel, decode: int, buffers: Mapping[int, torch.Tensor]
+) -> Traced:
+    """An image or a spectrogram, whose size the model fixes, and what a decoder makes of it."""
+    if has_decoder(model):
+        _check_decoder(model, 1, decode, dict(buffers))
+    recording = _long(model, 1, min(decode, 2), 0, buffers)
+    lowered = lower(model, recording, TokenAxis(0))
+    first, *later = lowered.segments
+    axis = token_axis(recording, first)
+    seen = lower(model, recording, axis).segments[0]
+    phases = _decode_phases(model, 1, decode, later, seen, buffers)
+    return Traced((prefill_phase(first, seen, axis.length), *phases), lowered.roles, lowered.parts)
+
+
+def _decode_phases(
+    model: PreTrainedModel,
+    prefill: int,
+    decode: int,
+    steps: Sequence[Sequence[Node]],
+    probe: Sequence[Node],
+    buffers: Mapping[int, torch.Tensor],
+) -> list[Phase]:
+    """The decode phase from its first steps, if there is one; completes `probe`."""
+    if not decode:
+        return []
+    growth = growth_of(steps[0], steps[-1])
+    ends = _growth_ends(model, prefill, decode, steps, growth, buffers)
+    return [decode_phase(steps[0], growth, ends, probe, decode)]
+
+
 def trace_text(
     model: PreTrainedModel, prefill: int, decode: int, buffers: Mapping[int, torch.Tensor]
 ) -> Traced:
@@ -122,13 +153,8 @@ def trace_text(
     recording = _long(model, prefill, min(decode, 2), 0, buffers)
     lowered = lower(model, recording, TokenAxis(0))
     first, *later = lowered.segments
-    phases = []
-    if decode:
-        growth = growth_of(later[0], later[-1])
-        ends = _growth_ends(model, prefill, decode, later, growth, buffers)
-        phases.append(decode_phase(later[0], growth, ends, probe, decode))
-    phases.insert(0, prefill_phase(first, probe, prefill))
-    return Traced(tuple(phases), lowered.roles, lowered.parts)
+    phases = _decode_phases(model, prefill, decode, later, probe, buffers)
+    return Traced((prefill_phase(first, probe, prefill), *phases), lowered.roles, lowered.parts)
 
 
 def _growth_ends(
@@ -180,11 +206,18 @@ def _check_positions(
     """Raises WorkloadError if a table or the configuration has positions for fewer tokens."""
     if has_decoder(model):
         check_positions(model, probing, {prime: prefill})
-        looking = record(model, lambda run: drive(model, run, 5, 0, 2, numbers), numbers)
-        check_positions(model, looking, {3: 1 + decode})
+        _check_decoder(model, 5, decode, numbers)
     else:
         check_positions(model, probing, {prime: prefill + decode})
     check_limit(model, prefill, decode)
+
+
+def _check_decoder(
+    model: PreTrainedModel, prefill: int, decode: int, numbers: dict[int, torch.Tensor]
+) -> None:
+    """Raises WorkloadError if a decoder has no positions for its start token and `decode` more."""
+    looking = record(model, lambda run: drive(model, run, prefill, 0, 2, numbers), numbers)
+    check_positions(model, looking, {3: 1 + decode})
 
 
 def probe_length(model: PreTrainedModel, tokens: int) -> int:
