@@ -143,7 +143,7 @@ def _taken(hint: Any, value: Any) -> Any:
         return _number(hint, value)
     if origin is not None:
         return _contents(origin, typing.get_args(hint), value)
-    if isinstance(hint, type):
+    if isinstance(hint, type) and hint is not Any:  # Any is a class since Python 3.11
         return _instance(hint, value)
     return value
 

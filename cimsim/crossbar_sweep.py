@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FINE_BITS = 16
+CELLS_MAX = 2**26
+"""Weights programmed for one point of a sweep: 4096 x 4096, four times; about a second."""
 AXES = ("effect", "bits", "noise", "rows", "ir_drop_ohm")
 
 
@@ -48,6 +50,13 @@ class Bench:
                 raise SpecError(
                     f"{field} of a crossbar sweep count from 1, got {getattr(self, field)}."
                 )
+        cells = self.rows * self.columns * self.draws
+        if cells > CELLS_MAX:
+            raise SpecError(
+                f"a crossbar of {self.rows} x {self.columns}, programmed {self.draws} times, has "
+                f"{cells} weights to program, a sweep {CELLS_MAX} at most: lower rows, columns or "
+                "draws."
+            )
 
 
 @dataclass(frozen=True)

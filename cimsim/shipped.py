@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,12 +40,13 @@ class Shelf:
 
         Raises the shelf's error, with the nearest names, where there is neither.
         """
-        if Path(given).is_file():
+        there = os.path.exists(given)  # where a name is too long for a path, it is none
+        if there and Path(given).is_file():
             return Path(given)
         names = self.names()
         if str(given) in names:
             return self.path / f"{given}.json"
-        if given and Path(given).exists():
+        if given and there:
             return Path(given)
         near = difflib.get_close_matches(Path(given).name.removesuffix(".json"), names, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}? " if near else ""

@@ -76,6 +76,9 @@ def test_code_beside_a_known_model_is_not_run(tmp_path):
     (None, {"model_type": "evil", "auto_map": {"AutoModel": "evil.Model"}}, r"'evil' is not known "
      r"to transformers [0-9.]+ and code from the model's author \(auto_map\) is never run\."),
     (None, {"architectures": None}, r"^the llama configuration names no architecture, so the head"),
+    (None, {"num_hidden_layers": 1000}, r"config.json: num_hidden_layers is 1000, at most 512"),
+    (None, {"num_labels": 10**12}, r"config.json: num_labels is 1e\+12, at most 100000: lower it"),
+    (None, {"architectures": [None]}, r"asks for the architecture None, which transformers"),
     (None, {"architectures": ["os"]}, r"asks for the architecture 'os', which transformers 5"),
     (None, {"architectures": ["EvilModel"]}, r"asks for the architecture 'EvilModel', which"),
     (None, {"num_attention_heads": 0, "head_dim": None}, r"transformers refuses the configuration"),

@@ -125,6 +125,7 @@ def test_the_wheel_works_in_an_empty_folder(installed: Path, tmp_path: Path) -> 
         (shipped.MACHINES, "somewhere/pumas.json", SpecError, "did you mean puma"),
         (shipped.WORKLOADS, "bert_base", WorkloadError, "bert_base_r8_s320"),
         (shipped.GPUS, "a100_sxm4", SpecError, "a100_sxm4_80gb"),
+        (shipped.MACHINES, "x" * 5000, SpecError, "`cimsim list` names them"),
         (shipped.MACHINES, "", SpecError, "`cimsim list` names them"),
         (shipped.WORKLOADS, "halora_rram_sram", WorkloadError, "no workload of that name"),
     ],

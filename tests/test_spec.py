@@ -217,3 +217,8 @@ def test_derived_numbers() -> None:
 def test_a_machine_cannot_be_changed() -> None:
     with pytest.raises(ValueError, match="frozen"):
         small.machine().activation_bits = 4  # type: ignore[misc]
+
+
+def test_a_list_where_a_number_belongs_is_refused_by_name():
+    with pytest.raises(SpecError, match=r"rram\.adc_bits"):
+        small.machine().with_values({"rram.adc_bits": [1, 2]})  # type: ignore[dict-item]

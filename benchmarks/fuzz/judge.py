@@ -162,7 +162,8 @@ def _message(code: int, out: str, err: str) -> str:
     if len(err) > LONGEST + 200:  # a usage error has lines of click's own before it
         return "message too long"
     count = len(re.findall(r"^(?:error|Error): .", err, re.MULTILINE))
-    return "" if count == 1 else f"{count} messages"
+    only_help = code == 2 and err.lstrip().startswith("Usage: ") and count == 0
+    return "" if count == 1 or only_help else f"{count} messages"
 
 
 def _numbers(arguments: list[str], folder: Path, out: str, names: str) -> str:

@@ -7,6 +7,8 @@ opened, so a pickle in a model directory is never loaded.
 from __future__ import annotations
 
 import copy
+import re
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ from cimsim.errors import WorkloadError
 from cimsim.files import load_json
 from cimsim.frontend.experts import route_evenly
 
+PARTS_MAX = {r"layers?$|blocks?$|depth": 512, r"experts$": 4096, r"num_labels$": 100_000}
+"""Parts that a model is built of one by one, by the name in its configuration, and how many."""
 TASKS = {
     "feature-extraction": "AutoModel",
     "text-generation": "AutoModelForCausalLM",
@@ -66,11 +70,22 @@ def read_config(directory: str | Path) -> tuple[PreTrainedConfig, bool]:
             f"{path}: model_type {model_type!r} is not known to transformers "
             f"{transformers.__version__}{own}. Use a model type that it has built in."
         )
+    _require_countable(path, data)
     try:
         config = transformers.CONFIG_MAPPING[model_type].from_dict(data)
     except Exception as problem:
         raise WorkloadError(f"{path}: transformers refuses the configuration: {problem}") from None
     return config, data.get("tie_word_embeddings") is False
+
+
+def _require_countable(path: Path, data: dict[str, Any]) -> None:
+    """Raise WorkloadError for more layers, experts or labels than can be built one by one."""
+    for key, value in data.items():
+        if isinstance(value, dict):
+            _require_countable(path, value)
+        for pattern, limit in PARTS_MAX.items():
+            if re.search(pattern, key) and isinstance(value, int | float) and value > limit:
+                raise WorkloadError(f"{path}: {key} is {value:.9g}, at most {limit}: lower it.")
 
 
 def build_model(
@@ -87,7 +102,8 @@ def build_model(
     config = tower
     make = getattr(model_class, "from_config", None) or model_class._from_config
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of sizes that are refused where they matter
             model = make(copy.deepcopy(config), attn_implementation="eager", dtype=torch.float32)
     except Exception as problem:
         raise WorkloadError(
@@ -132,7 +148,7 @@ def _model_class(config: PreTrainedConfig, task: str | None) -> Any:
             f"the {config.model_type} configuration names no architecture, so the head is not "
             f"known. Name a task ({', '.join(TASKS)}) or set architectures in config.json."
         )
-    found = getattr(transformers, names[0], None)
+    found = getattr(transformers, str(names[0]), None)
     if not (isinstance(found, type) and issubclass(found, PreTrainedModel)):
         raise WorkloadError(
             f"the configuration asks for the architecture {names[0]!r}, which transformers "

@@ -19,6 +19,7 @@ import numpy as np
 
 from cimsim.display import brief
 from cimsim.errors import TaskError
+from cimsim.parsing import parse_json
 from cimsim.tasks.corpora import SPLIT_SEED, Labelled, Question, Split
 
 Form = Literal["classification", "choice", "text"]
@@ -116,10 +117,16 @@ def _lines(path: Path) -> list[_Line]:
 
 def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
-        data = json.loads(line)
-    except (json.JSONDecodeError, RecursionError) as problem:
-        reason = problem.msg if isinstance(problem, json.JSONDecodeError) else "nested too deeply"
+        data = parse_json(line)
+    except ValueError as problem:
+        reason = problem.msg if isinstance(problem, json.JSONDecodeError) else problem
         raise TaskError(f"{path}: line {number}: this is not valid JSON: {reason}.") from None
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise TaskError(
+            f"{path}: line {number}: an escape such as \\ud800 alone is half a character, no text."
+        ) from None
     if not isinstance(data, dict):
         raise TaskError(f"{path}: line {number}: a line is to be a JSON object.")
     return data

@@ -179,9 +179,10 @@ def load_trained(model: TaskModel, directory: str | Path) -> nn.Module:
 def adapter_state(model: peft.PeftModel) -> dict[str, torch.Tensor]:
     """Tensors of the adapter and of modules saved with it, by their names in PEFT's files."""
     # Without `False` PEFT looks for the base model's configuration on the network.
-    state: dict[str, torch.Tensor] = peft.get_peft_model_state_dict(
-        model, save_embedding_layers=False
-    )
+    with quiet_peft():
+        state: dict[str, torch.Tensor] = peft.get_peft_model_state_dict(
+            model, save_embedding_layers=False
+        )
     return state
 
 
