@@ -98,6 +98,15 @@ def test_a_part_of_a_weight_has_its_own_tile(name):
     assert counter.get_total_flops() == 2 * workload.macs
 
 
+def test_a_part_of_a_part_is_counted_from_the_whole():
+    def twice(m, h):
+        return functional.linear(h, m.weight[2:].T[:, 1:].T[:2])
+
+    workload = trace_module(Uses(twice, 7, 8), (torch.zeros(5, 6),), name="m")
+    used = [op.weight for _, op in workload.ops() if isinstance(op, Linear)]
+    assert used == ["first.weight", "weight[3:5]"]
+
+
 def test_parts_that_make_up_a_weight():
     attention = nn.MultiheadAttention(8, 2, batch_first=True)
     x, memory = torch.zeros(1, 5, 8), torch.zeros(1, 7, 8)

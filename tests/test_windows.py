@@ -147,6 +147,19 @@ def test_units_hold_the_window_and_two_rows():
         assert (before.columns if name.endswith("scores") else before.rows) == 24 + 4
 
 
+@pytest.mark.parametrize("pipeline", PIPELINES, ids=lambda p: p.name)
+def test_a_row_is_not_written_over_one_that_is_needed(pipeline):
+    """Row r is there once query r - 2 is done: at most two rows beside the window."""
+    workload = windowed(small.decoder(prompt=24, steps=0, layers=1), 5)
+    done = cimsim.simulate(workload, TINY["sram"], pipeline=pipeline)
+    ends = {a.name: done.run.finish_ps(i) for i, a in enumerate(done.plan.program.actors)}
+    for product in ("scores", "values"):
+        name = f"layers.0.{product}"
+        written, queried = ends[f"{name}:write"], ends[f"{name}:compute"]
+        assert written.size == queried.size == 24
+        assert (written[2:] >= queried[:-2]).all()
+
+
 def test_growth_ends():
     op = product(1, 5, False, None).model_copy(update={"growth": {"n": 2}, "growth_steps": 3})
     assert [op.at(step).n for step in range(6)] == [5, 7, 9, 11, 11, 11]
