@@ -58,7 +58,7 @@ OTHERS = {
     "LN_TUNING": lambda: peft.LNTuningConfig(target_modules=["norm"]),
     "LOHA": lambda: peft.LoHaConfig(target_modules=["q_proj"]),
     "LOKR": lambda: peft.LoKrConfig(target_modules=["q_proj"]),
-    "OFT": lambda: peft.OFTConfig(target_modules=["q_proj"], oft_block_size=4),
+    "OFT": lambda: peft.OFTConfig(target_modules=["q_proj"], r=0, oft_block_size=4),
     "VERA": lambda: peft.VeraConfig(target_modules=["q_proj"], r=4),
     "POLY": lambda: peft.PolyConfig(target_modules=["q_proj"]),
     "HRA": lambda: peft.HRAConfig(target_modules=["q_proj"], r=4),
@@ -222,6 +222,56 @@ def test_of_several_adapters_only_the_active_one_is_listed():
     model.set_adapter("odd")
     with pytest.raises(WorkloadError, match=r"^adapter 'odd': use_dora is True"):
         traced(model)
+
+
+def test_an_idle_adapter_may_be_called_like_a_part_of_the_model():
+    model = with_peft()
+    model.add_adapter("layers", peft.LoraConfig(r=2, target_modules=["v_proj"], use_dora=True))
+    assert traced(model) == traced(with_peft())
+    model.base_model.model.model.layers[0].mlp = Odd(model.base_model.model.model.layers[0].mlp)
+    with pytest.raises(WorkloadError, match=r"the model carries PEFT's Odd, which cimsim does not"):
+        traced(model)
+
+
+class Odd(nn.Module):
+    """A module of PEFT's that is no tuner's layer."""
+
+    __module__ = "peft.odd"
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x)
+
+
+def test_a_disabled_adapter_makes_room_for_one_that_is_asked_for():
+    model = with_peft()
+    asked = {"prefill": 8, "name": "x", "lora_rank": 2, "lora_targets": ["o_proj"]}
+    with pytest.raises(WorkloadError, match=r"^the model has a LoRA adapter already"):
+        trace_model(model, **asked)
+    with model.disable_adapter():
+        assert trace_model(model, **asked) == trace_model(bare(), **asked)
+
+
+def test_an_adapter_on_an_adapter_is_refused():
+    twice = peft.get_peft_model(with_peft(), peft.LoraConfig(r=2, target_modules=["o_proj"]))
+    with pytest.raises(WorkloadError, match=r"^a PeftModel is wrapped in a PeftModel; put a sec"):
+        traced(twice)
+
+
+def test_a_task_type_brings_its_head_and_changes_nothing_else(tmp_path):
+    base = toy_task.model()
+    folder = toy_task.adapter(base, tmp_path)
+    plain = load_trained(base, folder)
+    data = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps({**data, "task_type": "SEQ_CLS"}))
+    found = load_trained(base, folder)
+    task = toy_task.ToyTask((), toy_task.task(base.module, 8, 8).test)
+    assert torch.equal(task.scores(found, task.test), task.scores(plain, task.test))
+    config = read_adapter(folder)
+    assert config.modules_to_save == ["head", "classifier", "score"]
 
 
 def injected():

@@ -178,9 +178,12 @@ def _check_unknown(name: str, value: Any, where: str, kind: type[Any]) -> None:
         return
     if name not in defaults and not _is_set(value):
         return
+    lever = "Use an adapter without it."
+    if name not in defaults:
+        lever = f"Install the release of PEFT that wrote it ({peft.__version__} has no such field)."
     raise WorkloadError(
         f"{where}: {name} is {_shown(value)}, a field that cimsim does not know, so what it "
-        "changes is not modelled. Use an adapter without it."
+        f"changes is not modelled. {lever}"
     )
 
 

@@ -85,9 +85,14 @@ def _check_names(model: nn.Module, what: str, names: Any) -> None:
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside a PeftModel, or `model` itself."""
+    """The model inside a PeftModel, or `model` itself; raises WorkloadError for one in another."""
     if isinstance(model, peft.PeftModel):
         inner: nn.Module = model.get_base_model()
+        if isinstance(inner, peft.PeftModel):
+            raise WorkloadError(
+                "a PeftModel is wrapped in a PeftModel; put a second adapter on with add_adapter, "
+                "and activate one."
+            )
         return inner
     return model
 
@@ -116,9 +121,18 @@ def adapter_in_use(model: nn.Module) -> str | None:
         check_settings(configs[name].to_dict(), where, type(configs[name]))
     idle = {other for other in configs if other != name}
     for path, part in parts.items():
-        if idle.isdisjoint(path.split(".")):
+        if not _is_idle(model, path, idle):
             _check_part(part, name)
     return name
+
+
+def _is_idle(model: nn.Module, path: str, idle: Collection[str]) -> bool:
+    """Whether a part belongs to one of the adapters `idle`, as PEFT keeps them: by name."""
+    names = path.split(".")
+    return any(
+        name in idle and isinstance(model.get_submodule(".".join(names[:i])), nn.ModuleDict)
+        for i, name in enumerate(names)
+    )
 
 
 def _is_peft(module: nn.Module) -> bool:
