@@ -55,7 +55,7 @@ def _panel(panel: Axes, report: AccuracyReport, kind: str) -> None:
             # Side by side, so that error bars of methods do not hide each other.
             beside = 0.008 * width * (number - 0.5 * (len(report.results) - 1))
             moved = [(x + beside, point) for x, point in points]
-            _line(panel, moved, colour, style if joined else None, f"{name} {text}".strip())
+            _line(panel, moved, colour, style if joined else None, f"{name} {text}".rstrip())
         panel.axhline(result.digital, color=colour, linestyle="--", linewidth=0.8)
     if kind == "time":
         panel.set_xticks(range(len(_times(first))), [_short(t) for t in _times(first)])

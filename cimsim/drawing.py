@@ -42,7 +42,8 @@ def picture(
 
     size = min(width, LARGEST_INCH), min(height, LARGEST_INCH)
     with style.context(["default", {"text.parse_math": False}]), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=r"Glyph \d+ .* missing from")
+        for unsightly in (r"Glyph \d+ .* missing from", "constrained_layout not applied"):
+            warnings.filterwarnings("ignore", message=unsightly)
         figure = NewFigure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
         yield figure, figure.subplots(1, columns)
@@ -53,7 +54,8 @@ def picture(
 
 def label(text: str, most: int = 80) -> str:
     """A name as it is drawn: no control characters, and no longer than there is room for."""
-    return shortened(literal(text), most)
+    shown = shortened(literal(text), most)
+    return f" {shown}" if shown.startswith("_") else shown  # legends leave out what starts with _
 
 
 def _import_matplotlib() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import sys
+from contextlib import suppress
 from typing import Any
 
 import typer
@@ -94,7 +95,8 @@ def _code() -> int:
         code = app(prog_name="cimsim", standalone_mode=False)
     except _UsageError as error:
         error.message = literal(error.message)
-        error.show(sys.stderr)
+        with suppress(OSError):
+            error.show(sys.stderr)
         return int(error.exit_code)
     except typer.Abort:
         streams.complain("aborted")

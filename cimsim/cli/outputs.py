@@ -65,8 +65,8 @@ def write(directory: Path, report: str, save: Draw, pictures: Mapping[str, Draw]
 
     A picture that cannot be drawn leaves the report as it is. Raises OutputError for the report.
     """
-    _forget(directory, pictures)
     save(directory / report)
+    _forget(directory, pictures)
     written, missing = [report], {}
     for name, draw in pictures.items():
         try:

@@ -60,7 +60,7 @@ class Terminal(Console):
 
     def render_str(self, text: str, **given: Any) -> Text:
         """`text` as it stands."""
-        return super().render_str(literal(text, keep="\n"), **given)
+        return super().render_str(literal(text), **given)
 
 
 def styled(*parts: str | tuple[str, str]) -> Text:
