@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BeforeValidator, Field
 
 COUNT_MAX = 2**31 - 1
+SIDE_MAX = 2**16
 SIZE_MAX = 2**40
 """Largest single size of an operation or of a parameter."""
 TOKENS_MAX = 2**24
@@ -42,7 +43,7 @@ _NUMPY = BeforeValidator(_plain)
 Count = Annotated[int, Field(strict=True, gt=0, le=COUNT_MAX), _NUMPY]
 CountOrNone = Annotated[int, Field(strict=True, ge=0, le=COUNT_MAX), _NUMPY]
 """A number of things that may be 0."""
-Side = Annotated[int, Field(strict=True, gt=0, le=2**16), _NUMPY]
+Side = Annotated[int, Field(strict=True, gt=0, le=SIDE_MAX), _NUMPY]
 """Rows or columns of an array."""
 Bits = Annotated[int, Field(strict=True, gt=0, le=64), _NUMPY]
 """Width of a number."""

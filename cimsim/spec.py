@@ -108,7 +108,10 @@ class WriteScheme(_Block):
     @model_validator(mode="after")
     def _one_origin_of_pulses(self) -> Self:
         if (self.pulses_per_cell is None) == (self.window_uS is None):
-            raise ValueError("give either pulses_per_cell or window_uS, from which it is computed")
+            raise ValueError(
+                "give either pulses_per_cell or window_uS, from which it is computed "
+                "(null takes one out)"
+            )
         return self
 
 

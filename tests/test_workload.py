@@ -192,7 +192,131 @@ def prefill_op(data, position):
     return data["phases"][0]["ops"][position]
 
 
+def decode_op(data, position):
+    return data["phases"][1]["ops"][position]
+
+
 DAMAGES = {
+    "tokens of no phase": (
+        lambda d: prefill_op(d, 0).update(tokens=3),
+        r"phase prefill: op 'table' has tokens 3, the phase has 6: .* \(tokens 6\) or .*tokens 1",
+    ),
+    "tokens of the phase": (
+        lambda d: d["phases"][0].update(tokens=10**6),
+        r"phase prefill: op 'table' has tokens 6, the phase has 1000000",
+    ),
+    "rows that tokens do not share": (
+        lambda d: prefill_op(d, 1).update(rows=7),
+        r"op 'norm' has rows 7, which its 6 tokens do not share evenly",
+    ),
+    "features of another weight": (
+        lambda d: d["parameters"][0].update(shape=[3, 5]),
+        r"op 'fc' has in_features 4 and out_features 3, parameter 'fc.weight' has shape \[3, 5\]",
+    ),
+    "features that multiply to the same": (
+        lambda d: d["parameters"][0].update(shape=[2, 6]),
+        r"op 'fc' has in_features 4 and out_features 3, parameter 'fc.weight' has shape \[2, 6\]",
+    ),
+    "columns of another table": (
+        lambda d: prefill_op(d, 0).update(columns=9),
+        r"op 'table' has columns 9, parameter 'table' has shape \[9, 4\]",
+    ),
+    "adapts nothing": (
+        lambda d: prefill_op(d, 3).update(adapts="gone"),
+        r"op 'fc.a' of role lora_a adapts 'gone', which is no linear base op of the phase",
+    ),
+    "base that adapts": (
+        lambda d: prefill_op(d, 2).update(adapts="fc"),
+        r"op 'fc' adapts 'fc', but its role is base",
+    ),
+    "branch of other features": (
+        lambda d: prefill_op(d, 4).update(out_features=5),
+        r"op 'fc.b' has out_features 5, 'fc' that it adapts has 3: make them equal",
+    ),
+    "role of another parameter": (
+        lambda d: d["parameters"][3].update(role="base"),
+        r"op 'fc.a' has role lora_a, parameter 'a' has base",
+    ),
+    "adapter without a name": (
+        lambda d: d.update(adapter=None),
+        r"op 'fc.a' belongs to an adapter, but the workload names none",
+    ),
+    "adapter of more than is stored": (
+        lambda d: d["adapter"].update(parameter_count=10**9),
+        r"the adapter has 1000000000 trained values, the parameters listed 92",
+    ),
+    "product of one": (
+        lambda d: prefill_op(d, 6).update(inputs=["merge"]),
+        r"op 'scores' is a product with 1 inputs: name the moving operand first",
+    ),
+    "heads that do not share": (
+        lambda d: prefill_op(d, 6).update(stationary_batch=3),
+        r"op 'scores' has stationary_batch 3, which does not divide batch 2",
+    ),
+    "causal over nothing": (
+        lambda d: prefill_op(d, 6).update(stationary_token_axis="none"),
+        r"op 'scores' is causal, but stationary_token_axis is 'none'",
+    ),
+    "causal over too few": (
+        lambda d: prefill_op(d, 6).update(n=5),
+        r"op 'scores' is causal over n 5, fewer than its 6 tokens: raise n or drop causal",
+    ),
+    "no functions at all": (
+        lambda d: prefill_op(d, 5).update(functions={}),
+        r"op 'merge' has no functions: name one, or make it a move",
+    ),
+    "a context that shrinks": (
+        lambda d: decode_op(d, 1).update(growth={"n": -1}),
+        r"growth\.n: Input should be greater than or equal to 0 \(got -1\)",
+    ),
+    "a weight that grows": (
+        lambda d: decode_op(d, 0).update(growth={"in_features": 1}),
+        r"op 'fc' has growth of in_features, which weights and heads fix",
+    ),
+    "growth beyond counting": (
+        lambda d: decode_op(d, 1).update(growth={"n": 2**40}),
+        r"op 'scores' has n 7 and growth 1099511627776: 4398046511111 in step 5 of 5",
+    ),
+    "another op in decode": (
+        lambda d: decode_op(d, 0).update(weight="head"),
+        r"phase decode: op 'fc' has weight 'head', in prefill 'fc.weight'",
+    ),
+    "a prompt in steps": (
+        lambda d: d["phases"][0].update(steps=2),
+        r"phase prefill: steps is 2, the prompt is processed in 1 step",
+    ),
+    "no ops": (
+        lambda d: d["phases"][1].update(ops=[]),
+        r"phases\.1\.ops: Tuple should have at least 1 item",
+    ),
+    "listed twice": (
+        lambda d: d["parameters"].append(d["parameters"][0]),
+        r"parameter 'fc.weight' is listed twice: keep one",
+    ),
+    "tied in a circle": (
+        lambda d: d["parameters"][1].update(tied_to="head"),
+        r"parameter 'table' is tied to 'head', which is itself tied to 'table'",
+    ),
+    "tied to another shape": (
+        lambda d: d["parameters"][2].update(shape=[9, 5]),
+        r"parameter 'head' has shape \[9, 5\], 'table' that it is tied to has \[9, 4\]",
+    ),
+    "a truth for a size": (
+        lambda d: prefill_op(d, 1).update(rows=True),
+        r"ops\.1\.norm\.rows: Input should be a valid integer \(got True\)",
+    ),
+    "a table of 2**53": (
+        lambda d: d["parameters"].append({"name": "big", "shape": [2**40, 2**20]}),
+        r"parameter 'big' has 1152921504606846976 values, more than 9007199254740992",
+    ),
+    "values beyond counting": (
+        lambda d: prefill_op(d, 9).update(elements=2**40, inputs_per_output=2**40),
+        r"op 'mean' has elements x inputs_per_output of \d+ values over 1 steps, more than",
+    ),
+    "a name that moves the cursor": (
+        lambda d: d.update(name="a\x1b[2J"),
+        r"name: text holds printable characters alone, character 2 is U\+001B \(got 'a\\x1b\[2J'\)",
+    ),
     "unknown key": (
         lambda d: d.update(extra=1),
         r"extra: Extra inputs are not permitted \(got 1\)",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from cimsim.bounds import SIDE_MAX
 from cimsim.cli.options import ArchitectureArg, JsonOption, SetOption, machine_of
 from cimsim.cli.streams import emit
 from cimsim.parsing import parse_list, parse_real, parse_whole
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from cimsim.crossbar_sweep import Point
 
 Number = TypeVar("Number", int, float)
+DRAWS_MAX = 1_000
 WARN_RATIO = 0.001
 """Share of saturated conversions above which a note is printed."""
 
@@ -53,12 +55,16 @@ def mvm(
     ] = None,
     columns: Annotated[
         int | None,
-        typer.Option("--columns", help="Weights a row; those of a tile if left out.", min=1),
+        typer.Option(
+            "--columns", help="Weights a row; those of a tile if left out.", min=1, max=SIDE_MAX
+        ),
     ] = None,
     time_s: Annotated[
         float, typer.Option("--time", help="Seconds since programming.", min=0.0)
     ] = 0.0,
-    draws: Annotated[int, typer.Option("--draws", help="Programmings averaged.", min=1)] = 3,
+    draws: Annotated[
+        int, typer.Option("--draws", help="Programmings averaged.", min=1, max=DRAWS_MAX)
+    ] = 3,
     seed: Annotated[int, typer.Option("--seed", help="Of weights, inputs and noise.", min=0)] = 0,
     output: Annotated[
         Path | None,
@@ -80,7 +86,7 @@ def mvm(
     points = sweep.effects(hardware, bench)
     points += sweep.sweep_bits(hardware, bench, _numbers(bits, parse_whole, "--bits"))
     points += sweep.sweep_noise(hardware, bench, named)
-    points += sweep.sweep_rows(hardware, bench, _numbers(rows, parse_whole, "--rows"))
+    points += sweep.sweep_rows(hardware, bench, _sides(rows, "--rows"))
     points += sweep.sweep_ir_drop(hardware, bench, _numbers(ir_drop, parse_real, "--ir-drop"))
     size = f"{bench.rows}x{bench.columns}"
     if output is not None:
@@ -103,6 +109,15 @@ def _numbers(text: str | None, kind: Callable[[str], Number], option: str) -> li
         return parse_list(text, kind) if text else []
     except ValueError as problem:
         raise SpecError(f"{option} takes numbers with commas between them: {problem}.") from None
+
+
+def _sides(text: str | None, option: str) -> list[int]:
+    from cimsim.errors import SpecError
+
+    found = _numbers(text, parse_whole, option)
+    if any(not 1 <= value <= SIDE_MAX for value in found):
+        raise SpecError(f"{option} takes numbers from 1 to {SIDE_MAX}, got {text!r}.")
+    return found
 
 
 def _print(points: list[Point], title: str) -> None:
