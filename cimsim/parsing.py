@@ -20,8 +20,8 @@ _T = TypeVar("_T")
 INTEGER_MAX = 2**63 - 1
 """Largest magnitude of a whole number in a file or an option."""
 _DEPTH_MAX = 100
-_WHOLE = re.compile(r"[+-]?[0-9]+", re.ASCII)
-_REAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?", re.ASCII)
+_WHOLE = re.compile(r"[+-]?[0-9]+")
+_REAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _NO_NUMBER = re.compile(r"(?:nan|inf|infinity)", re.IGNORECASE)
 
 

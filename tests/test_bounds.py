@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cimsim.baseline import load_gpu
+from cimsim.comparison import comparison_rows, with_baseline
 from cimsim.errors import CimsimError, MappingError, SimulationError, SpecError, WorkloadError
 from cimsim.report import Report, load_report
 from cimsim.schedule.assembler import TASKS_MAX, check_tasks, within_64_bits
@@ -202,9 +203,17 @@ def test_a_machine_may_need_no_energy() -> None:
         }  # fmt: skip
 
     machine = Architecture.model_validate(emptied(MACHINE))
-    report = simulate(small.decoder(layers=1, prompt=4, steps=2), machine).report
+    work = small.decoder(layers=1, prompt=4, steps=2)
+    report = simulate(work, machine).report
     assert report.energy_J == 0.0
     assert report.latency_s > 0.0
+    beside = with_baseline(report, work, load_gpu(GPU))
+    for found in beside.baselines.values():
+        assert (found.energy_ratio, found.verdict["energy"]) == (None, "not compared")
+        assert found.latency_ratio == found.latency_s / report.latency_s
+        assert found.decode["batch 1"].energy_ratio is None
+    row = comparison_rows([report, report])[1]
+    assert (row["energy_ratio"], row["latency_ratio"]) == (None, 1.0)
 
 
 def test_a_schedule_beyond_memory_is_refused_before_it_is_built() -> None:

@@ -217,6 +217,10 @@ DAMAGES = {
         lambda d: d["parameters"][0].update(shape=[2, 6]),
         r"op 'fc' has in_features 4 and out_features 3, parameter 'fc.weight' has shape \[2, 6\]",
     ),
+    "features of one of a stack": (
+        lambda d: d["parameters"][0].update(shape=[2, 3, 4]),
+        r"op 'fc' has in_features 4 and out_features 3, parameter 'fc.weight' has shape \[2, 3, 4\]",
+    ),
     "columns of another table": (
         lambda d: prefill_op(d, 0).update(columns=9),
         r"op 'table' has columns 9, parameter 'table' has shape \[9, 4\]",
