@@ -219,7 +219,7 @@ DAMAGES = {
     ),
     "features of one of a stack": (
         lambda d: d["parameters"][0].update(shape=[2, 3, 4]),
-        r"op 'fc' has in_features 4 and out_features 3, parameter 'fc.weight' has shape \[2, 3, 4\]",
+        r"out_features 3, parameter 'fc.weight' has shape \[2, 3, 4\]",
     ),
     "columns of another table": (
         lambda d: prefill_op(d, 0).update(columns=9),
