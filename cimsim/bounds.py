@@ -11,8 +11,9 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from cimsim.units import SIDE_MAX
+
 COUNT_MAX = 2**31 - 1
-SIDE_MAX = 2**16
 SIZE_MAX = 2**40
 """Largest single size of an operation or of a parameter."""
 TOKENS_MAX = 2**24

@@ -6,6 +6,8 @@ import math
 
 PS_PER_S = 1_000_000_000_000
 PS_PER_NS = 1_000
+SIDE_MAX = 2**16
+"""Most rows or columns of an array."""
 
 
 def seconds_to_ps(time_s: float) -> int:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from cimsim.bounds import SIDE_MAX
 from cimsim.cli.options import ArchitectureArg, JsonOption, SetOption, machine_of
 from cimsim.cli.streams import emit
 from cimsim.parsing import parse_list, parse_real, parse_whole
+from cimsim.units import SIDE_MAX
 
 if TYPE_CHECKING:
     from cimsim.crossbar_sweep import Point
