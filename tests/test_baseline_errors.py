@@ -50,7 +50,11 @@ def whole(text: str) -> str:
         ),
         (
             lambda: GPU.estimate(ENCODER, host_s_per_step=-1.0),
-            f"{NAME}: host_s_per_step -1.0: must be 0 or more.",
+            f"{NAME}: host_s_per_step must lie in 0 to 3600 s, got -1.",
+        ),
+        (
+            lambda: GPU.estimate(ENCODER, host_s_per_step=1e305),
+            f"{NAME}: host_s_per_step must lie in 0 to 3600 s, got 1e+305.",
         ),
         (
             lambda: GPU.estimate(ENCODER, "peak-int8", host_s_per_step=1e-3),

@@ -197,6 +197,14 @@ def test_wrong_options_say_so(
     assert message in err
 
 
+@pytest.mark.parametrize("arguments", [("9" * 5000,), ("check", "x", "--" + "é" * 5000)])
+def test_a_wrong_word_is_told_in_few_characters(cimsim: Cli, arguments: tuple[str, ...]) -> None:
+    code, _, err = cimsim(*arguments)
+    assert code == 2
+    assert "Error: No such" in err
+    assert len(err) <= 2000
+
+
 def test_what_does_not_fit_exits_with_1(cimsim: Cli, tmp_path: Path) -> None:
     code, out, err = cimsim("run", ROOT / "arch_configs" / "isaac_rram.json", BERT)
     assert (code, out) == (1, "")

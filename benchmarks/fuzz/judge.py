@@ -161,7 +161,7 @@ def _message(code: int, out: str, err: str) -> str:
         return ""
     if len(err) > LONGEST + 200:  # a usage error has lines of click's own before it
         return "message too long"
-    count = len(re.findall(r"^(?:error|Error): .", err, re.MULTILINE))
+    count = len(re.findall(r"^(?:error|Error):", err, re.MULTILINE))
     only_help = code == 2 and err.lstrip().startswith("Usage: ") and count == 0
     return "" if count == 1 or only_help else f"{count} messages"
 

@@ -14,6 +14,8 @@ from cimsim.baseline.spec import Gpu
 from cimsim.errors import SpecError
 from cimsim.workload import Phase, Workload
 
+HOST_S_MAX = 3600.0
+"""Longest host time of a step that is meant: an hour."""
 _FUSED = (
     "flash attention; q, k, v and gate, up as one product; bias and GELU in the product; residual "
     "add with norm, rope, SiLU with multiply one kernel each"
@@ -37,8 +39,11 @@ def estimate(
             f"{gpu.name}: batch {batch} and tensor_parallel {tensor_parallel}: both must be at "
             "least 1."
         )
-    if not (math.isfinite(host_s_per_step) and host_s_per_step >= 0.0):
-        raise SpecError(f"{gpu.name}: host_s_per_step {host_s_per_step}: must be 0 or more.")
+    if not 0.0 <= host_s_per_step <= HOST_S_MAX:
+        raise SpecError(
+            f"{gpu.name}: host_s_per_step must lie in 0 to {HOST_S_MAX:g} s, got "
+            f"{host_s_per_step:g}."
+        )
     settings = Settings(gpu, checked_mode, checked_dtype, batch, tensor_parallel, host_s_per_step)
     weights = memory.weight_bytes(workload, settings.element_bytes)
     cache = memory.kv_cache_bytes(workload, settings.element_bytes, batch)

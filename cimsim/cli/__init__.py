@@ -70,6 +70,8 @@ def _version(
 
 
 MESSAGE_LENGTH = 1_990
+USAGE_LENGTH = 1_800
+"""Of an error of options, which stands below some lines of usage."""
 TRACEBACK = "CIMSIM_TRACEBACK"
 """Environment variable: any value lets an error end in a traceback."""
 BEYOND: dict[type[Exception], str] = {
@@ -94,7 +96,7 @@ def _code() -> int:
     try:
         code = app(prog_name="cimsim", standalone_mode=False)
     except _UsageError as error:
-        error.message = literal(error.message)
+        error.message = shortened(literal(error.message), USAGE_LENGTH)
         with suppress(OSError):
             error.show(sys.stderr)
         return int(error.exit_code)
