@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any
@@ -16,7 +16,6 @@ from peft.tuners.lora.layer import Linear as LoraLinear
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from peft.utils import ModulesToSaveWrapper
 from torch import nn
-from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from cimsim.errors import WorkloadError
@@ -26,25 +25,21 @@ from cimsim.frontend.adapter_config import (
     read_adapter,
     task_heads,
 )
-from cimsim.frontend.builder import lora_role
-from cimsim.frontend.graph import clean
-from cimsim.workload import Adapter
 
 __all__ = [
     "adapter_in_use",
     "apply_lora",
-    "describe_adapter",
+    "configs_of",
     "lora_config",
+    "lora_layers",
     "merged_copy",
+    "names_used",
     "quiet_peft",
     "read_adapter",
     "settle_adapter",
     "tied_targets",
     "unwrap",
 ]
-
-_COUNTED_APART = {"lora_A", "lora_B", "original_module", "modules_to_save"}
-"""Parts of the paths of parameters that are not a bias of the model's own."""
 
 
 @contextmanager
@@ -104,8 +99,8 @@ def adapter_in_use(model: nn.Module) -> str | None:
     use, a kind that is not LoRA, a setting or a layer that is not modelled.
     """
     parts = {path: part for path, part in model.named_modules() if _is_peft(part)}
-    used = {name for part in parts.values() for name in _names_used(part)}
-    configs = _configs(model)
+    used = {name for part in parts.values() for name in names_used(part)}
+    configs = configs_of(model)
     if len(used) > 1:
         raise WorkloadError(
             f"{len(used)} adapters are active ({', '.join(sorted(used))}); activate one."
@@ -139,7 +134,7 @@ def _is_peft(module: nn.Module) -> bool:
     return isinstance(module, BaseTunerLayer) or type(module).__module__.split(".")[0] == "peft"
 
 
-def _names_used(part: Any) -> Collection[str]:
+def names_used(part: Any) -> Collection[str]:
     """Adapters that act in a part of PEFT's, merged into the weights or beside them."""
     if isinstance(part, peft.PeftModel):
         learns_prompt = getattr(part.active_peft_config, "is_prompt_learning", False)
@@ -154,7 +149,7 @@ def _names_used(part: Any) -> Collection[str]:
     return [name for name in part.active_adapters if name in known]
 
 
-def _configs(model: nn.Module) -> dict[str, Any]:
+def configs_of(model: nn.Module) -> dict[str, Any]:
     """Configurations by adapter; PEFT leaves them on the model that it changes."""
     found: dict[str, Any] = {}
     for part in model.modules():
@@ -167,7 +162,7 @@ def _configs(model: nn.Module) -> dict[str, Any]:
 def _check_part(part: Any, name: str | None) -> None:
     """Raises WorkloadError for a part of PEFT's that is more than x W + x A B."""
     if isinstance(part, BaseTunerLayer):
-        if name is not None and name in _names_used(part):
+        if name is not None and name in names_used(part):
             _check_layer(part, name)
         return
     tuner = isinstance(part, BaseTuner) and (name is None or type(part) is LoraModel)
@@ -205,7 +200,7 @@ def settle_adapter(model: nn.Module, name: str | None) -> None:
     for path, part in list(model.named_modules(remove_duplicate=False)):
         if not isinstance(part, BaseTunerLayer | ModulesToSaveWrapper):
             continue
-        if name is None or name not in _names_used(part):
+        if name is None or name not in names_used(part):
             _replace(model, path, _inside(part))
         elif isinstance(part, ModulesToSaveWrapper):
             part.modules_to_save = nn.ModuleDict({name: part.modules_to_save[name]})
@@ -228,7 +223,7 @@ def merged_copy(model: nn.Module) -> nn.Module:
     found = unwrap(copy.deepcopy(model))
     tied = tied_targets(found)
     for path, part in list(found.named_modules(remove_duplicate=False)):
-        used = name is not None and name in _names_used(part)
+        used = name is not None and name in names_used(part)
         if isinstance(part, ModulesToSaveWrapper):
             saved: Any = part.modules_to_save
             _replace(found, path, saved[name] if used else part.original_module)
@@ -246,7 +241,9 @@ def merged_copy(model: nn.Module) -> nn.Module:
 def tied_targets(model: nn.Module) -> list[str]:
     """Paths of LoRA layers whose base weight is a parameter of another module too."""
     uses = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
-    return [path for path, layer in _layers(model) if uses[id(layer.get_base_layer().weight)] > 1]
+    return [
+        path for path, layer in lora_layers(model) if uses[id(layer.get_base_layer().weight)] > 1
+    ]
 
 
 def _inside(part: Any) -> nn.Module:
@@ -261,94 +258,8 @@ def _replace(model: nn.Module, path: str, module: nn.Module) -> None:
     setattr(model.get_submodule(owner), name, module)
 
 
-def describe_adapter(model: nn.Module) -> Adapter | None:
-    """The LoRA adapter that acts on `model`; raises WorkloadError like `adapter_in_use`.
-
-    Values count as PEFT trains and saves them: A and B with a bias of B are the adapter's, modules
-    that are trained whole and biases of the model's own are saved with it. Rank and alpha are
-    those of the first layer of the largest rank.
-    """
-    name = adapter_in_use(model)
-    if name is None:
-        _check_bare(model)
-        return None
-    layers = {path: part for path, part in _layers(model) if name in _names_used(part)}
-    if not layers:
-        raise WorkloadError(f"adapter {name!r} acts on no layer of the model.")
-    config = _configs(model)[name]
-    _check_tie(model, name, config)
-    own = [t for layer in layers.values() for t in _factors(layer, name)]
-    largest = max(layers.values(), key=lambda layer: int(layer.r[name]))
-    saved = _saved_values(model, name, config.bias, layers.values())
-    return Adapter(
-        rank=int(largest.r[name]),
-        alpha=float(largest.lora_alpha[name]),
-        targets=tuple(sorted({path.rpartition(".")[2] for path in layers})),
-        parameter_count=_count(own),
-        saved_parameter_count=_count(saved),
-    )
-
-
-def _check_bare(model: nn.Module) -> None:
-    """Raises WorkloadError for layers that are named as PEFT's but are not an adapter of PEFT."""
-    for raw, _ in model.named_parameters():
-        if lora_role(clean(raw)) is not None:
-            raise WorkloadError(
-                f"{raw} is named as a LoRA factor of PEFT, but no adapter of PEFT acts on the "
-                "model, so what it adapts is not known. Put it on with PEFT, or rename the layer."
-            )
-
-
-def _check_tie(model: nn.Module, name: str, config: Any) -> None:
-    """Raises WorkloadError where PEFT was to keep a tie of embedding and head and did not."""
-    inner: Any = unwrap(model)
-    if not getattr(config, "ensure_weight_tying", False) or not isinstance(inner, PreTrainedModel):
-        return
-    table, head = (getattr(inner, f"get_{end}_embeddings")() for end in ("input", "output"))
-    if isinstance(table, ModulesToSaveWrapper) and not isinstance(head, ModulesToSaveWrapper):
-        original: Any = table.original_module
-        if head is not None and head.weight is original.weight:
-            raise WorkloadError(
-                f"adapter {name!r}: ensure_weight_tying is True, but PEFT does not find the tie of "
-                f"embedding and head of {type(inner).__name__} again. Train with "
-                "ensure_weight_tying=False."
-            )
-
-
-def _layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
+def lora_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
+    """PEFT's LoRA layers on `model`, with their paths."""
     for path, part in model.named_modules():
         if isinstance(part, LoraLinear):
             yield path, part
-
-
-def _factors(layer: Any, name: str) -> Iterator[nn.Parameter]:
-    yield from layer.lora_A[name].parameters()
-    yield from layer.lora_B[name].parameters()
-
-
-def _saved_values(
-    model: nn.Module, name: str, bias: str, layers: Iterable[Any]
-) -> list[nn.Parameter]:
-    """Parameters of modules saved with the adapter, and biases of the model that it trains."""
-    found = []
-    for path, parameter in model.named_parameters():
-        own_bias = bias == "all" and _COUNTED_APART.isdisjoint(path.split("."))
-        if f".modules_to_save.{name}." in f".{path}" or (own_bias and _is_bias(path)):
-            found.append(parameter)
-    if bias == "lora_only":
-        found += [b for layer in layers if (b := layer.get_base_layer().bias) is not None]
-    return found
-
-
-def _is_bias(path: str) -> bool:
-    last = path.rpartition(".")[2]
-    if "bias" in path and last != "bias":
-        raise WorkloadError(
-            f"the adapter has bias='all', and whether PEFT trains {path} for it depends on its "
-            "release. Use bias='none' or 'lora_only'."
-        )
-    return last == "bias"
-
-
-def _count(parameters: Iterable[nn.Parameter]) -> int:
-    return sum({id(p): p.numel() for p in parameters}.values())

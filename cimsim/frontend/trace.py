@@ -16,10 +16,10 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from cimsim.errors import WorkloadError
 from cimsim.frontend.adapter_config import CONFIG_FILE, lora_config, read_adapter
+from cimsim.frontend.adapter_counts import describe_adapter
 from cimsim.frontend.adapters import (
     adapter_in_use,
     apply_lora,
-    describe_adapter,
     settle_adapter,
     unwrap,
 )

@@ -21,7 +21,8 @@ from torch import nn
 from cimsim.errors import TaskError, WorkloadError
 from cimsim.files import write_bytes, write_text
 from cimsim.frontend.adapter_config import CONFIG_FILE, read_adapter, task_heads
-from cimsim.frontend.adapters import describe_adapter, quiet_peft
+from cimsim.frontend.adapter_counts import describe_adapter
+from cimsim.frontend.adapters import quiet_peft
 from cimsim.training.parts import LoraShape
 from cimsim.training.record import Record, digest_of_weights, dtype_of, load_record
 from cimsim.training.streams import key, own_randomness
