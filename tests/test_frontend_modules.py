@@ -355,3 +355,20 @@ def test_what_a_model_warns_of_is_no_error_of_ours():
             return super().forward(x)
 
     assert isinstance(one(Warns(4, 4), torch.zeros(3, 4)), Linear)
+
+
+def test_numbers_that_stand_in_the_code_are_known():
+    class Attention(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.q, self.k, self.v = (nn.Linear(6, 4) for _ in range(3))
+
+        def forward(self, x):
+            at = torch.arange(5, device=x.device)
+            zero, least = (torch.tensor(number, device=x.device) for number in (0.0, -1e9))
+            mask = torch.where(at[:, None] >= at, zero, least)
+            scores = self.q(x) @ self.k(x).T + mask
+            return scores.softmax(-1) @ self.v(x)
+
+    *_, values = ops_of(Attention(), torch.zeros(5, 6))
+    assert values.causal

@@ -15,7 +15,8 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
 from cimsim.display import brief
@@ -35,7 +36,8 @@ SHAPE_ONLY = frozenset(
         "new_empty_strided",
     ]
 )
-
+LITERALS = frozenset([torch.tensor, torch.as_tensor, torch.asarray])
+"""Functions that make a tensor of Python numbers without an aten call that could be recorded."""
 
 _T = TypeVar("_T")
 
@@ -177,6 +179,11 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             tensor, Value(tuple(tensor.shape), live, shadow=shadow, given=True, source=source)
         )
 
+    def literal(self, tensor: torch.Tensor, numbers: torch.Tensor) -> None:
+        """Announce the `numbers` of a tensor that stands in the model's code."""
+        shadow = None if self._real is None else numbers
+        self._bind(tensor, Value(tuple(tensor.shape), live=False, shadow=shadow))
+
     @contextmanager
     def watch(self, model: nn.Module) -> Iterator[None]:
         """Follow the module calls of `model` while the context lasts."""
@@ -296,3 +303,22 @@ class Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 after = Value(before.shape, live=True)
                 self._note("alias", "write", (before, written), {}, (after,))
                 self._values[identity] = after
+
+
+class Literals(TorchFunctionMode):
+    """Function mode that tells `recorder` the numbers of tensors which the model writes out."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        super().__init__()
+        self._recorder = recorder
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        made = func(*args, **kwargs)
+        if func in LITERALS and made.is_meta and not list(_leaves(args, torch.Tensor)):
+            with _disable_current_modes():
+                numbers = func(*args, **{**kwargs, "device": "cpu"})
+            self._recorder.literal(made, numbers)
+        return made

@@ -28,7 +28,7 @@ from cimsim.frontend.phases import (
     prefill_phase,
 )
 from cimsim.frontend.positions import check_positions
-from cimsim.frontend.recording import Recorder, Recording
+from cimsim.frontend.recording import Literals, Recorder, Recording
 from cimsim.frontend.sequences import token_axis
 from cimsim.frontend.streams import TokenAxis
 from cimsim.workload import Phase
@@ -77,7 +77,7 @@ def record(
 
     def run(*args: Any, **kwargs: Any) -> Any:
         recorder.begin((args, kwargs))
-        with recorder:
+        with Literals(recorder), recorder:
             return model(*args, **kwargs)
 
     try:
