@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cimsim.errors import OutputError
 from cimsim.files import write_bytes
 from cimsim.plaintext import literal, shortened
 
@@ -27,15 +28,22 @@ LARGEST_INCH = 300.0
 _BACKEND = "MPLBACKEND"
 
 
+class NoMatplotlibError(OutputError):
+    """An installation without pictures."""
+
+    def __init__(self) -> None:
+        super().__init__("matplotlib is not installed: pip install '.[plots]'")
+
+
 @contextmanager
 def picture(
     path: Path, width: float, height: float, columns: int = 1
 ) -> Iterator[tuple[Figure, Any]]:
     """A figure (inches) and its axes to draw on, then written as PNG: the same bytes each time.
 
-    Raises ImportError without matplotlib and OutputError where `path` cannot be written.
+    Raises NoMatplotlibError without it and OutputError where `path` cannot be written.
     """
-    _import_matplotlib()
+    require_matplotlib()
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as NewFigure
@@ -58,13 +66,18 @@ def label(text: str, most: int = 80) -> str:
     return f" {shown}" if shown.startswith("_") else shown  # legends leave out what starts with _
 
 
-def _import_matplotlib() -> None:
-    """Import it whatever MPLBACKEND says: a value that it does not know stops its import."""
-    if "matplotlib" in sys.modules:
+def require_matplotlib() -> None:
+    """Import it whatever MPLBACKEND says: a value that it does not know stops its import.
+
+    Raises NoMatplotlibError where it is not installed.
+    """
+    if sys.modules.get("matplotlib") is not None:
         return
     backend = os.environ.pop(_BACKEND, None)
     try:
         import matplotlib
+    except ModuleNotFoundError:
+        raise NoMatplotlibError from None
     finally:
         if backend is not None:
             os.environ[_BACKEND] = backend

@@ -175,3 +175,29 @@ def test_names_in_what_moves_on_a_terminal(monkeypatch: pytest.MonkeyPatch, dumb
     with counting("x[/]y\x1b[31m") as count:
         count(1, 2)
     assert "\x1b[31m" not in stream.getvalue()
+
+
+def test_no_file_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None:
+    code = (
+        "import os, sys; from cimsim.cli import streams; streams.prepare()\n"
+        "file = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY); os.write(file, str(file).encode())"
+    )
+    done = subprocess.run(
+        ["bash", "-c", '"$@" <&- >&- 2>&-', "bash", sys.executable, "-c", code, tmp_path / "a"],
+        check=False,
+    )
+    assert done.returncode == 0
+    assert int((tmp_path / "a").read_text()) > 2
+
+
+def test_what_is_held_back_until_the_end_is_not_lost_without_a_word(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Full(io.StringIO):
+        def flush(self) -> None:
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    assert [streams.finish(code) for code in (0, 1, 2)] == [0, 1, 2]
+    monkeypatch.setattr(sys, "stdout", Full())
+    assert [streams.finish(code) for code in (0, 1, 2)] == [1, 1, 2]

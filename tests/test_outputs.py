@@ -215,9 +215,12 @@ def test_without_matplotlib_the_report_is_written_and_says_so(
         code, out, err = cimsim(*verb, "-o", target)
         assert code == 0
         assert out.endswith(f"wrote {report} to {target}\n")
-        assert "matplotlib is not installed: pip install" in err
+        assert "(matplotlib is not installed: pip install '.[plots]')" in err
         assert err.count("\n") == 1
         assert os.listdir(target) == [report]
+    code, out, err = cimsim("mvm", AHWA, "-o", tmp_path / "a.png")
+    assert (code, out) == (1, "")
+    assert err == "error: matplotlib is not installed: pip install '.[plots]'\n"
 
 
 def test_a_full_disk_leaves_the_old_report(

@@ -77,6 +77,10 @@ def mvm(
     from cimsim import crossbar_sweep as sweep
     from cimsim.hardware import hardware_of
 
+    if output is not None:
+        from cimsim.drawing import require_matplotlib
+
+        require_matplotlib()
     machine = machine_of(architecture, settings)
     named = [(text, sweep.device_named(text)) for text in (noise or "").split(",") if text]
     hardware = hardware_of(machine, named[0][1] if named else None)

@@ -12,8 +12,6 @@ from cimsim.cli.streams import complain, say
 from cimsim.display import brief
 from cimsim.errors import CimsimError
 
-NO_MATPLOTLIB = "matplotlib is not installed: pip install matplotlib"
-
 Draw = Callable[[Path], None]
 
 
@@ -33,11 +31,8 @@ class Outcome:
     directory: Path
     written: tuple[str, ...]
     missing: Mapping[str, str]
-
-    @property
-    def failed(self) -> bool:
-        """Whether a picture failed that this installation could have drawn."""
-        return any(reason != NO_MATPLOTLIB for reason in self.missing.values())
+    failed: bool
+    """Whether a picture is missing that this installation could have drawn."""
 
     @property
     def note(self) -> str:
@@ -67,15 +62,18 @@ def write(directory: Path, report: str, save: Draw, pictures: Mapping[str, Draw]
     """
     save(directory / report)
     _forget(directory, pictures)
-    written, missing = [report], {}
+    from cimsim.drawing import NoMatplotlibError
+
+    written, missing, failed = [report], {}, False
     for name, draw in pictures.items():
         try:
             draw(directory / name)
         except Exception as problem:
             missing[name] = _reason(problem)
+            failed |= not isinstance(problem, NoMatplotlibError)
         else:
             written.append(name)
-    return Outcome(directory, tuple(written), missing)
+    return Outcome(directory, tuple(written), missing, failed)
 
 
 def _forget(directory: Path, names: Mapping[str, Draw]) -> None:
@@ -86,8 +84,6 @@ def _forget(directory: Path, names: Mapping[str, Draw]) -> None:
 
 
 def _reason(problem: Exception) -> str:
-    if isinstance(problem, ImportError) and (problem.name or "").startswith("matplotlib"):
-        return NO_MATPLOTLIB
     if isinstance(problem, CimsimError):
         return str(problem)
     return f"{type(problem).__name__}: {' '.join(str(problem).split())}"
