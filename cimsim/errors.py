@@ -95,3 +95,9 @@ class WorkerError(TaskError):
     """A process that worked for this one and died; the input may be right."""
 
     exit_code = 1
+
+
+class CacheError(TaskError):
+    """A cache of models and data that cannot be read or kept; the input may be right."""
+
+    exit_code = 1

