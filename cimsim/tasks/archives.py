@@ -17,7 +17,6 @@ from pathlib import Path, PurePosixPath
 from typing import IO
 
 from cimsim.errors import CacheError, TaskError
-from cimsim.files import write_text
 from cimsim.tasks.packages import Package, cache_directory, fetch
 
 
@@ -52,7 +51,7 @@ def unpack(package: Package, *patterns: str, contents: str | None = None) -> Pat
         found = digest_of(folder / "new")
         _require_contents(archive, found, contents)
         if contents is None:
-            write_text(record, found + "\n", CacheError)
+            record.write_text(found + "\n", encoding="ascii")
         _put_in_place(folder, target, found)
     except OSError as problem:
         raise CacheError(
