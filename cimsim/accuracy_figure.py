@@ -70,7 +70,7 @@ def _panel(panel: Axes, report: AccuracyReport, kind: str) -> None:
     unit = "accuracy (%)" if first.metric == "accuracy" else "perplexity"
     panel.set_ylabel(f"{unit}, {first.draws} draws, {first.examples} examples")
     if panel.get_legend_handles_labels()[1]:
-        title = "dashed: digital; bars: 95 %"
+        title = "dashed: digital; bars: mean, 95 %"
         panel.legend(fontsize=7, title=title, title_fontsize=7, framealpha=0.6)
     panel.spines[["top", "right"]].set_visible(False)
 

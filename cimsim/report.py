@@ -110,7 +110,8 @@ class Baseline(_Frozen):
 class AccuracyPoint(_Frozen):
     """The metric of every noise draw at one time after programming, and their spread.
 
-    `std` (n - 1) and the Student interval of the mean are None for a single draw.
+    `std` (n - 1) is None for a single draw, Student's 95 % interval of the mean for fewer than
+    three.
     """
 
     t_s: Number
@@ -139,8 +140,8 @@ class Accuracy(_Frozen):
     """A task on the machine: accuracy in percent or perplexity, over noise draws (chips).
 
     `noise`, `noisy_mean`, `noisy_std`, `confidence_95` and `by_time` are those of the first of
-    `by_noise`. All draws share one test set, whose size leaves `test_set_error` open
-    (binomial standard error of `digital`; None for perplexity).
+    `by_noise`. All draws share one test set, whose size leaves `test_set_95` open
+    (Wilson's 95 % interval of `digital`; None for perplexity).
     """
 
     task: str
@@ -153,7 +154,7 @@ class Accuracy(_Frozen):
     )
     examples_available: Whole
     digital: Number
-    test_set_error: Number | None = None
+    test_set_95: tuple[Number, Number] | None = None
     noise: str
     noisy_mean: Number
     noisy_std: Number | None

@@ -6,6 +6,7 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import scipy.stats
 import torch
@@ -15,7 +16,6 @@ from hypothesis import strategies as st
 
 from cimsim.accuracy import (
     Named,
-    binomial_error,
     compare,
     evaluate,
     noise_label,
@@ -25,6 +25,7 @@ from cimsim.accuracy import (
     section,
     spread,
     student_t,
+    wilson,
     with_sigmas,
 )
 from cimsim.accuracy.batches import evenly, in_batches, pass_over
@@ -301,10 +302,48 @@ def test_pairing_removes_what_two_methods_share():
         compare(shared, other[:4])
 
 
-def test_binomial_error_of_the_test_set():
-    assert binomial_error(50.0, 100) == pytest.approx(5.0)
-    assert binomial_error(84.5, 600) == pytest.approx(1.477, abs=1e-3)
-    assert binomial_error(100.0, 7) == 0.0
+@pytest.mark.parametrize(
+    ("accuracy", "examples", "wanted"),
+    [
+        # Closed form at the ends: z^2 / (n + z^2), with z = 1.959964.
+        (100.0, 100, (100.0 / (1.0 + 3.841459 / 100.0), 100.0)),
+        (0.0, 100, (0.0, 100.0 * 3.841459 / 103.841459)),
+        (0.0, 1, (0.0, 100.0 * 3.841459 / 4.841459)),
+        # Newcombe, Statistics in Medicine 17 (1998), table I: 81 of 263 and 15 of 148.
+        (100.0 * 81 / 263, 263, (25.53, 36.62)),
+        (100.0 * 15 / 148, 148, (6.24, 16.05)),
+    ],
+)
+def test_wilson_intervals_that_are_known(accuracy, examples, wanted):
+    assert wilson(accuracy, examples) == pytest.approx(wanted, abs=5e-3)
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.5, 0.86, 0.98])
+@pytest.mark.parametrize("examples", [30, 200])
+def test_wilson_intervals_hold_what_they_promise(share, examples):
+    """Coverage over all outcomes, exact: about 95 %; the standard error has 45 % at 2 % of 30."""
+    pmf = scipy.stats.binom.pmf(np.arange(examples + 1), examples, share)
+    inside = [
+        low <= 100.0 * share <= high
+        for low, high in (wilson(100.0 * k / examples, examples) for k in range(examples + 1))
+    ]
+    assert 0.92 < float(pmf[inside].sum()) < 0.985
+
+
+def test_intervals_of_what_is_no_share_are_refused():
+    for accuracy, examples in ((50.0, 0), (101.0, 5), (-1.0, 5), (math.nan, 5)):
+        with pytest.raises(SpecError, match="needs 1 example or more and 0 to 100 %"):
+            wilson(accuracy, examples)
+
+
+def test_two_draws_have_a_spread_and_no_interval():
+    two, three = spread([80.0, 90.0]), spread([80.0, 85.0, 90.0])
+    assert (two.mean, two.confidence_95, two.half_95) == (85.0, None, None)
+    assert two.std == pytest.approx(math.sqrt(50.0))
+    low, high = three.confidence_95
+    assert three.half_95 == pytest.approx(0.5 * (high - low))
+    assert three.half_95 == pytest.approx(5.0 * 4.302653 / math.sqrt(3.0))
+    assert compare([1.0, 2.0], [2.0, 2.5]).confidence_95 is None
 
 
 def test_statistics_need_values():
@@ -490,7 +529,7 @@ def test_the_section_says_what_was_measured(run, tmp_path):
     assert [n.noise for n in made.by_noise] == [made.noise, "pcm"]
     assert [p.t_s for p in made.by_time] == [0.0, 60.0]
     assert (made.examples, made.examples_available) == (30, 120)
-    assert made.test_set_error == binomial_error(found.digital, 30)
+    assert made.test_set_95 == wilson(found.digital, 30)
     assert made.lora_reload == RELOAD
     assert made.by_noise[1].by_time[1].values == found.points[3].values
     report = AccuracyReport(architecture="tiny", workload="toy_s6", results=(made,))

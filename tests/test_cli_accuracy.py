@@ -87,7 +87,7 @@ def test_a_table_is_printed(call):
     assert (code, err) == (0, "")
     for word in (
         "toy_s32", "toy: a, accuracy (%)", "gaussian:sigma_ratio=0.1", "as it is", "digital 100.00",
-        "2 draws, 20 examples", "the first 20 of 120 test examples only", "loading this adapter",
+        "2 draws (too few for an interval, 3 are needed), 20 examples", "the first 20 of 120 test examples only", "loading this adapter",
     ):  # fmt: skip
         assert word in " ".join(out.split()), word
 
@@ -237,7 +237,7 @@ ACCURACY = ("accuracy", "machine.json", "toy")
         ((*ACCURACY, *TOY, "--times", ""), "--times takes numbers with commas between them"),
         ((*ACCURACY, *TOY, "--times", "1,1"), "the time 1 s is named twice"),
         ((*ACCURACY, *TOY, "--sigmas", ","), "--sigmas takes numbers with commas between them"),
-        ((*ACCURACY, *TOY, "--sigmas", "-0.1"), "sigma_ratio must lie in 0 .. inf, got -0.1"),
+        ((*ACCURACY, *TOY, "--sigmas", "-0.1"), "sigma_ratio must lie in 0 .. 1, got -0.1"),
         ((*ACCURACY, *TOY, "--noise", "pcm", "--sigmas", "0"), "sigmas vary the sigma_ratio of"),
         ((*ACCURACY, *TOY, "--noise", "pcm", "--noise", "ideal", "--sigmas", "0"), "2 were given"),
         ((*ACCURACY, *TOY, "--noise", "fog"), "noise 'fog': unknown kind 'fog'"),
@@ -247,7 +247,7 @@ ACCURACY = ("accuracy", "machine.json", "toy")
         ((*ACCURACY, *TOY, "--workers", "0"), "0 processes were asked for"),
         ((*ACCURACY, *TOY, "--both", "--compensate"), "--both stands for --compensate and"),
         ((*ACCURACY, *TOY, "--weights-only", "--adc-bits", "6"), "bits of converters were given"),
-        ((*ACCURACY, *TOY, "--adc-bits", "1"), "bits lie in 2 .."),
+        ((*ACCURACY, *TOY, "--adc-bits", "1"), "bits must lie in 2 .. 22, got 1"),
         ((*ACCURACY, *TOY, "--tokens", "0"), "a sequence of 0 tokens was asked for"),
         ((*ACCURACY, *TOY, "--adapt", "none"), "adaptation 'none' runs the base model alone"),
         (("accuracy", "machine.json", "bare.json", *TOY), "was traced without one"),
@@ -259,7 +259,7 @@ ACCURACY = ("accuracy", "machine.json", "toy")
         (("run", "machine.json", "toy.json", "--accuracy", *TOY, "--adapter", "b"), "run has one"),
         (("run", "machine.json", "toy.json", "--accuracy", "--adapter", "a"), "which task?"),
         (("run", "machine.json", "nameless.json", "--accuracy", *TOY), "does not say which model"),
-        (("run", "machine.json", "toy.json", "--accuracy", *TOY, "--times", "-5"), "-5.0 s after"),
+        (("run", "machine.json", "toy.json", "--accuracy", *TOY, "--times", "-5"), "-5 s after"),
     ],
 )  # fmt: skip
 def test_wrong_input_is_told_in_one_line(call, arguments, message):

@@ -8,7 +8,7 @@ from cimsim.accuracy.evaluate import Evaluation, Point, evaluate
 from cimsim.accuracy.noises import noise_label, noise_named, with_sigmas
 from cimsim.accuracy.placing import as_mapped, mapping_of, place, trace_task_model
 from cimsim.accuracy.section import Named, paired, section
-from cimsim.accuracy.statistics import Spread, binomial_error, compare, spread, student_t
+from cimsim.accuracy.statistics import Spread, compare, half_width, spread, student_t, wilson
 from cimsim.accuracy.study import Settings, Subject, measure
 
 __all__ = [
@@ -19,9 +19,9 @@ __all__ = [
     "Spread",
     "Subject",
     "as_mapped",
-    "binomial_error",
     "compare",
     "evaluate",
+    "half_width",
     "mapping_of",
     "measure",
     "noise_label",
@@ -32,6 +32,7 @@ __all__ = [
     "spread",
     "student_t",
     "trace_task_model",
+    "wilson",
     "with_sigmas",
 ]
 

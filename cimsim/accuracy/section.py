@@ -9,7 +9,7 @@ from typing import Any
 
 from cimsim.accuracy.evaluate import Evaluation, Point
 from cimsim.accuracy.noises import noise_json, noise_label
-from cimsim.accuracy.statistics import binomial_error, compare
+from cimsim.accuracy.statistics import compare, wilson
 from cimsim.display import brief
 from cimsim.report import Accuracy, AccuracyPoint, NoiseResult, PairedAccuracy, Reprogramming
 
@@ -35,9 +35,9 @@ def section(found: Evaluation, named: Named, reload: Reprogramming) -> Accuracy:
         for _, points in groupby(found.points, lambda point: id(point.noise))
     )
     first = by_noise[0]
-    error = None
+    size = None
     if found.metric == "accuracy":
-        error = binomial_error(found.digital, found.examples)
+        size = wilson(found.digital, found.examples)
     return Accuracy(
         task=found.task,
         metric=found.metric,
@@ -47,7 +47,7 @@ def section(found: Evaluation, named: Named, reload: Reprogramming) -> Accuracy:
         examples=found.examples,
         examples_available=found.examples_available,
         digital=found.digital,
-        test_set_error=error,
+        test_set_95=size,
         noise=first.noise,
         noisy_mean=first.mean,
         noisy_std=first.std,

@@ -1,8 +1,9 @@
 """Mean, spread and confidence of a metric over noise draws, and of a paired difference.
 
 Draws are independent chips on one and the same test set: their spread says nothing about another
-test set. What the size of the test set leaves open is `binomial_error`, which does not shrink
-with more draws.
+test set. What the size of the test set leaves open is `wilson`, which does not shrink with more
+draws. Intervals are 95 % intervals, and a number behind +- is half of one, nothing else: standard
+deviations are called by that name.
 """
 
 from __future__ import annotations
@@ -10,22 +11,31 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 from cimsim.display import brief
 from cimsim.errors import SpecError
 
 CONFIDENCE = 0.95
+DRAWS = 3
+"""Draws that an interval needs: that of two is 12.7 standard errors wide on either side (Student,
+one degree of freedom), which says no more than that two chips are too few."""
 
 
 @brief
 @dataclass(frozen=True)
 class Spread:
-    """Mean over draws; standard deviation (n - 1) and 95 % interval of the mean, from two draws."""
+    """Mean over draws, standard deviation (n - 1) from two and 95 % interval from three on."""
 
     mean: float
     std: float | None
     confidence_95: tuple[float, float] | None
     draws: int
+
+    @property
+    def half_95(self) -> float | None:
+        """Half the width of the interval: what stands behind +-; None without one."""
+        return half_width(self.confidence_95)
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -40,6 +50,8 @@ def spread(values: Sequence[float]) -> Spread:
     if count == 1:
         return Spread(mean, None, None, 1)
     std = math.sqrt(math.fsum((v - mean) ** 2 for v in values) / (count - 1))
+    if count < DRAWS:
+        return Spread(mean, std, None, count)
     half = student_t(CONFIDENCE, count - 1) * std / math.sqrt(count)
     return Spread(mean, std, (mean - half, mean + half), count)
 
@@ -57,10 +69,29 @@ def compare(a: Sequence[float], b: Sequence[float]) -> Spread:
     return spread([y - x for x, y in zip(a, b, strict=True)])
 
 
-def binomial_error(accuracy: float, examples: int) -> float:
-    """Binomial standard error (points) of an accuracy in percent measured on `examples`."""
-    share = accuracy / 100.0
-    return 100.0 * math.sqrt(share * (1.0 - share) / examples)
+def half_width(interval: tuple[float, float] | None) -> float | None:
+    """Half of an interval; None without one."""
+    return None if interval is None else 0.5 * (interval[1] - interval[0])
+
+
+def wilson(accuracy: float, examples: int) -> tuple[float, float]:
+    """95 % interval (percent) of an accuracy in percent that was measured on `examples`.
+
+    Wilson, JASA 22 (1927): the shares that a score test does not reject. It stays within 0 .. 100
+    and has a width at 0 and at 100 too, where the standard error is 0. Raises SpecError for less
+    than 1 example and for what is no percentage.
+    """
+    if examples < 1 or not 0.0 <= accuracy <= 100.0:
+        raise SpecError(
+            f"a binomial interval needs 1 example or more and 0 to 100 %, got {examples} and "
+            f"{accuracy}."
+        )
+    share, z = accuracy / 100.0, NormalDist().inv_cdf(0.5 + 0.5 * CONFIDENCE)
+    weight = z * z / examples
+    middle = share + 0.5 * weight
+    half = z * math.sqrt(share * (1.0 - share) / examples + 0.25 * weight / examples)
+    low, high = ((middle + side * half) / (1.0 + weight) for side in (-1.0, 1.0))
+    return 100.0 * max(0.0, low), 100.0 * min(1.0, high)
 
 
 def student_t(confidence: float, freedom: int) -> float:

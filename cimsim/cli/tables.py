@@ -198,7 +198,7 @@ def _accuracy(result: Accuracy) -> Sheet:
     unit = " (%)" if result.metric == "accuracy" else ""
     table = Sheet(
         f"{result.task}: {result.adapter or result.model}, {result.metric}{unit}",
-        ("noise", "time", "drift", "mean", "std", "95 % interval", "lost", "saturated"),
+        ("noise", "time", "drift", "mean", "std", "mean, 95 %", "lost", "saturated"),
         texts=(0, 2),
         caption=_accuracy_caption(result),
     )
@@ -230,8 +230,9 @@ def _accuracy_caption(result: Accuracy) -> str:
     part = "" if result.examples == result.examples_available else (
         f"the first {result.examples} of {result.examples_available} test examples only; "
     )  # fmt: skip
-    error = result.test_set_error
-    size = "" if error is None else f" (the size of the test set leaves +-{error:.2f} open)"
+    size = ""
+    if result.test_set_95 is not None:
+        size = f" (a test set of this size leaves {_interval(result.test_set_95)} open, 95 %)"
     reload = result.lora_reload
     settings = "" if result.converters else "noise on weights only, exact converters; "
     bits = {"DAC": result.dac_bits, "ADC": result.adc_bits}
@@ -243,15 +244,20 @@ def _accuracy_caption(result: Accuracy) -> str:
             f"{quantity(reload.time_s, 's')}, {reload.cells_written:,} cells"
         )
     return (
-        f"digital {result.digital:.2f}{size}, {result.draws} draws, {result.examples} examples; "
-        f"{part}{settings}{result.note}{loading}"
+        f"digital {result.digital:.2f}{size}, {result.draws} draws{_too_few(result.draws)}, "
+        f"{result.examples} examples; {part}{settings}{result.note}{loading}"
     )
+
+
+def _too_few(draws: int) -> str:
+    """Why there is no interval, where there is none."""
+    return "" if draws > 2 else " (too few for an interval, 3 are needed)"
 
 
 def _paired(lines: Iterable[PairedAccuracy]) -> Sheet:
     table = Sheet(
         "Paired over draws (same chips)",
-        ("difference", "noise", "time", "drift", "mean", "std", "95 % interval"),
+        ("difference", "noise", "time", "drift", "mean", "std", "mean, 95 %"),
         texts=(0, 1, 3), keys=2,
     )  # fmt: skip
     for line in lines:

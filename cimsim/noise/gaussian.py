@@ -69,8 +69,7 @@ def _check(owner: str, reference: Reference, ratio: float, sigma_uS: float) -> N
         raise SpecError(
             f"{owner}: relative_to is one of {', '.join(REFERENCES)}, got {reference!r}."
         )
-    share = f"a share of the largest {reference}: 0.05 is 5 %"
-    require_number(owner, "sigma_ratio", ratio, 0.0, 1.0, why=share)
+    require_number(owner, "sigma_ratio", ratio, 0.0, 1.0, why="a share: 0.05 is 5 %")
     require_number(owner, "sigma_uS", sigma_uS, 0.0, CONDUCTANCE_MAX_uS)
     unused = "sigma_ratio" if reference == "absolute" else "sigma_uS"
     if {"sigma_ratio": ratio, "sigma_uS": sigma_uS}[unused] != 0.0:

@@ -52,7 +52,7 @@ def line(axes: Axes, x: list[float], values: list[list[float]], label: str, colo
     axes.errorbar(x, middle, spread, color=colour, label=label, marker="o", ms=4, capsize=3)
 
 
-def finish(axes: Axes, x: str, y: str = "accuracy (%)") -> None:
+def finish(axes: Axes, x: str, y: str = "accuracy (%), bars: standard deviation") -> None:
     """Names of axes, legend and the line of chance."""
     axes.axhline(50.0, color="#9a9a9a", lw=0.8, ls=":")
     axes.set_xlabel(x)
