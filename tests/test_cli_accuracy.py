@@ -87,7 +87,8 @@ def test_a_table_is_printed(call):
     assert (code, err) == (0, "")
     for word in (
         "toy_s32", "toy: a, accuracy (%)", "gaussian:sigma_ratio=0.1", "as it is", "digital 100.00",
-        "2 draws (too few for an interval, 3 are", "the first 20 of 120 test examples only", "loading this adapter",
+        "2 draws (too few for an interval, 3 are",
+        "the first 20 of 120 test examples only", "loading this adapter",
     ):  # fmt: skip
         assert word in " ".join(out.split()), word
 
