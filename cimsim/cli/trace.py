@@ -42,7 +42,10 @@ def trace(
         float | None, typer.Option(help="LoRA alpha; twice the rank if left out.")
     ] = None,
     lora_targets: Annotated[
-        str, typer.Option(metavar="NAME,...", help="Modules to adapt, by the end of their name; or all-linear.")
+        str,
+        typer.Option(
+            metavar="NAME,...", help="Modules to adapt, by the end of their name; or all-linear."
+        ),
     ] = "",
     adapter: Annotated[
         Path | None,
