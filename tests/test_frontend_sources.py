@@ -14,6 +14,7 @@ from torch import nn
 
 from cimsim.errors import WorkloadError
 from cimsim.frontend import TASKS, trace_model
+from cimsim.frontend.builder import list_parameters
 
 
 def write_config(folder, text=None, **changes):
@@ -78,6 +79,7 @@ def test_code_beside_a_known_model_is_not_run(tmp_path):
     (None, {"architectures": None}, r"^the llama configuration names no architecture, so the head"),
     (None, {"num_hidden_layers": 1000}, r"config.json: num_hidden_layers is 1000, at most 512"),
     (None, {"num_labels": 10**12}, r"config.json: num_labels is 1e\+12, at most 100000: lower it"),
+    (None, {"architectures": 2}, r"asks for the architecture 2, which transformers"),
     (None, {"architectures": [None]}, r"asks for the architecture None, which transformers"),
     (None, {"architectures": ["os"]}, r"asks for the architecture 'os', which transformers 5"),
     (None, {"architectures": ["EvilModel"]}, r"asks for the architecture 'EvilModel', which"),
@@ -152,3 +154,10 @@ def test_every_task_names_a_class():
 def test_reading_a_workload_needs_no_torch():
     code = "import sys, cimsim.workload; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_parameter_beyond_what_a_workload_holds_is_refused():
+    """Also one that no operation uses, such as the table of token types."""
+    table = nn.Embedding(2**53, 1, device="meta")
+    with pytest.raises(WorkloadError, match=r"^weight: shape\.0: .* less than or equal to"):
+        list_parameters(table, {}, {})

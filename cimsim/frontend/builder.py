@@ -15,7 +15,7 @@ from cimsim.frontend.masks import NO_MASK, Mask
 from cimsim.frontend.parts import Ranges, check_apart, suffix, whole
 from cimsim.frontend.recording import Call, Recording, Value
 from cimsim.frontend.streams import Placement, TokenAxis, place
-from cimsim.workload import Parameter
+from cimsim.workload import Parameter, workload_errors
 
 ParameterRole = Literal["base", "lora_a", "lora_b", "embedding", "bias", "norm", "other"]
 Parts = dict[str, set[Ranges]]
@@ -163,7 +163,7 @@ def list_parameters(
     """All parameters of `model`, with the role in which the recording used them.
 
     One of which only parts are multiplied with is listed in these parts. Raises WorkloadError for
-    parts that overlap.
+    parts that overlap and for sizes that a workload cannot have.
     """
     first: dict[int, str] = {}
     listed: dict[str, Parameter] = {}
@@ -174,8 +174,9 @@ def list_parameters(
         owner = first.setdefault(id(tensor), name)
         role = lora_role(name) or roles.get(name, "other")
         tied = None if owner == name else owner
-        for entry in _in_parts(name, tuple(tensor.shape), role, parts.get(name, set()), tied):
-            listed[entry.name] = entry
+        with workload_errors(name):
+            for entry in _in_parts(name, tuple(tensor.shape), role, parts.get(name, set()), tied):
+                listed[entry.name] = entry
     return tuple(listed.values())
 
 

@@ -148,10 +148,11 @@ def _model_class(config: PreTrainedConfig, task: str | None) -> Any:
             f"the {config.model_type} configuration names no architecture, so the head is not "
             f"known. Name a task ({', '.join(TASKS)}) or set architectures in config.json."
         )
-    found = getattr(transformers, str(names[0]), None)
+    name = names[0] if isinstance(names, list | tuple) else names
+    found = getattr(transformers, str(name), None)
     if not (isinstance(found, type) and issubclass(found, PreTrainedModel)):
         raise WorkloadError(
-            f"the configuration asks for the architecture {names[0]!r}, which transformers "
+            f"the configuration asks for the architecture {name!r}, which transformers "
             f"{transformers.__version__} does not have. Name a task instead."
         )
     return found
