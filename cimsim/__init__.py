@@ -18,7 +18,7 @@ from cimsim.version import VERSION
 if TYPE_CHECKING:
     from cimsim.adaptation import ADAPTATIONS, adaptation_named
     from cimsim.baseline import Gpu, load_gpu
-    from cimsim.comparison import with_baseline
+    from cimsim.comparison import Comparison, compare, with_baseline
     from cimsim.errors import (
         CapacityError,
         CimsimError,
@@ -42,6 +42,8 @@ _HOME = {
     "adaptation_named": "adaptation",
     "Gpu": "baseline",
     "load_gpu": "baseline",
+    "Comparison": "comparison",
+    "compare": "comparison",
     "with_baseline": "comparison",
     "CapacityError": "errors",
     "CimsimError": "errors",
@@ -72,6 +74,7 @@ __all__ = [
     "Architecture",
     "CapacityError",
     "CimsimError",
+    "Comparison",
     "DensePacking",
     "Gpu",
     "Mapping",
@@ -86,6 +89,7 @@ __all__ = [
     "__version__",
     "adaptation_named",
     "build_mapping",
+    "compare",
     "gpu",
     "load_architecture",
     "load_gpu",

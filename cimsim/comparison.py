@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cimsim.arguments import checked
 from cimsim.baseline import Gpu, GpuEstimate, load_gpu
+from cimsim.display import brief
 from cimsim.errors import CapacityError, SpecError
-from cimsim.report import Baseline, DecodePoint, PhaseResult, Report
+from cimsim.report import Baseline, DecodePoint, PhaseResult, Report, load_report
 from cimsim.units import ratio
 from cimsim.workload import Workload
 
@@ -161,8 +163,11 @@ def _decode_point(report: Report, estimate: GpuEstimate) -> DecodePoint:
     )
 
 
+@checked(SpecError)
 def comparison_rows(reports: Sequence[Report]) -> list[dict[str, Any]]:
     """One row a report; `latency_ratio` and `energy_ratio` are the first report's over its own."""
+    if not reports:
+        raise SpecError("comparison_rows: no report was given; give one or more.")
     first = reports[0]
     if mixed := {report.accounting for report in reports} - {first.accounting}:
         raise SpecError(
@@ -186,3 +191,65 @@ def comparison_rows(reports: Sequence[Report]) -> list[dict[str, Any]]:
         }
         for report in reports
     ]
+
+
+def differences(reports: Sequence[Report]) -> dict[str, list[Any]]:
+    """What differs between runs: name -> its value in each report, in their order.
+
+    Names are those of `Report.row` for what a run was made from: machine, workload, strategy,
+    digests, versions, files, and every changed value, which is None where a report has the value
+    of its file.
+    """
+    rows = [_made_from(report) for report in reports]
+    names = dict.fromkeys(name for row in rows for name in row)
+    values = {name: [row.get(name) for row in rows] for name in names}
+    return {name: found for name, found in values.items() if any(v != found[0] for v in found)}
+
+
+_MADE_FROM = ("workload", "architecture", "pipeline", "adaptation", "mapper", "accounting")
+
+
+def _made_from(report: Report) -> dict[str, Any]:
+    return {
+        name: value
+        for name, value in report.row().items()
+        if name in _MADE_FROM or name.startswith(("set.", "was.", "input."))
+    }
+
+
+@brief
+@dataclass(frozen=True)
+class Comparison:
+    """Reports side by side: `rows` of numbers, and what `differs` between the runs."""
+
+    reports: tuple[Report, ...]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """As `comparison_rows`."""
+        return comparison_rows(self.reports)
+
+    @property
+    def differs(self) -> dict[str, list[Any]]:
+        """As `differences`."""
+        return differences(self.reports)
+
+    def _facts(self) -> dict[str, object]:
+        numbers = {
+            name: tuple(float(f"{row[name]:.4g}") for row in self.rows)
+            for name in ("latency_s", "energy_J", "latency_ratio", "energy_ratio")
+        }
+        return numbers | {name: tuple(values) for name, values in self.differs.items()}
+
+
+@checked(SpecError)
+def compare(reports: Sequence[Report | str | Path]) -> Comparison:
+    """Reports, or files of them, side by side; ratios are the first's over each other's.
+
+    Raises SpecError for no report, a file that is none, and for mixed accountings.
+    """
+    if not reports:
+        raise SpecError("compare: no report was given; give one or more.")
+    loaded = tuple(r if isinstance(r, Report) else load_report(r) for r in reports)
+    comparison_rows(loaded)
+    return Comparison(loaded)

@@ -54,6 +54,31 @@ class Changeable(BaseModel):
         return self
 
 
+def note_change(origin: dict[str, Any], field: str, old: Any, new: Any) -> None:
+    """Write a changed value of a workload into its `origin`, beside what it was when traced."""
+    if old == new:
+        return
+    origin[field] = new
+    key = f"{CHANGED}{field}"
+    first = str(origin[key]).partition(ARROW)[0] if key in origin else json.dumps(old)
+    origin[key] = f"{first}{ARROW}{json.dumps(new)}"
+
+
+def noted_changes(origin: Mapping[str, Any]) -> tuple[Change, ...]:
+    """What `note_change` wrote into an origin."""
+    found = []
+    for key, text in origin.items():
+        old, arrow, new = str(text).partition(ARROW)
+        if key.startswith(CHANGED) and arrow:
+            field = key.removeprefix(CHANGED)
+            values = {"old": json.loads(old), "new": json.loads(new)}
+            found.append(Change(of="workload", field=field, why="changed after tracing", **values))
+    return tuple(found)
+
+
+CHANGED, ARROW = "changed ", " -> "
+
+
 def merged(changes: Iterable[Change]) -> tuple[Change, ...]:
     """One change a field: from its first value to its last."""
     found: dict[tuple[str, str], Change] = {}

@@ -24,6 +24,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from cimsim.arguments import checked
 from cimsim.bounds import (
     ITEMS_MAX,
     Count,
@@ -42,7 +43,7 @@ from cimsim.bounds import (
 from cimsim.display import Brief, shown
 from cimsim.errors import WorkloadError
 from cimsim.files import describe_validation, load_json, write_text
-from cimsim.history import Changeable
+from cimsim.history import Change, Changeable, noted_changes
 from cimsim.workload_rules import check_phase, check_workload, summed
 
 FORMAT = 1
@@ -355,6 +356,50 @@ class Workload(_Frozen, Changeable):
         for phase in self.phases:
             for op in phase.ops:
                 yield phase, op
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """Values that are others than when the model was traced; `origin` holds them."""
+        return noted_changes(self.origin)
+
+    @checked(WorkloadError)
+    def with_rank(
+        self, rank: int, *, alpha: float | None = None, name: str | None = None
+    ) -> Workload:
+        """The workload with a LoRA adapter of another rank, equal to a trace with that rank.
+
+        An alpha of twice the rank stays twice the rank unless `alpha` is given, any other stays
+        as it is; it moves no number. Raises WorkloadError without an adapter, and where modules
+        have ranks of their own.
+        """
+        # here, because that module builds workloads
+        from cimsim.ranks import with_rank
+
+        return with_rank(self, rank, alpha).named(name)
+
+    @checked(WorkloadError)
+    def with_tokens(
+        self, prefill: int, decode: int | None = None, *, name: str | None = None
+    ) -> Workload:
+        """The workload with a prompt of `prefill` tokens and `decode` steps (as many if None).
+
+        It equals a trace with these lengths. Raises WorkloadError where the ops do not say how
+        they would look: images, sliding windows, sequences longer than the model's positions, a
+        prompt of one token, decode steps that were never traced.
+        """
+        from cimsim.lengths import with_tokens
+
+        return with_tokens(self, prefill, decode).named(name)
+
+    def named(self, name: str | None) -> Workload:
+        """The workload under another name; as it is for None."""
+        return self if name is None else self.remade(name=name)
+
+    def remade(self, **fields: Any) -> Workload:
+        """The workload with other fields, checked; raises WorkloadError."""
+        return make_workload(
+            **{key: getattr(self, key) for key in type(self).model_fields} | fields
+        )
 
     @property
     def macs(self) -> int:

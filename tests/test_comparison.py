@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from cimsim.accounting import halora_accounting
 from cimsim.baseline import load_gpu
-from cimsim.comparison import batch_sweep, comparison_rows, verdict, with_baseline
+from cimsim.cli import app
+from cimsim.comparison import batch_sweep, compare, comparison_rows, verdict, with_baseline
 from cimsim.errors import SpecError
 from cimsim.report import Report
 from cimsim.simulation import simulate
@@ -169,3 +170,44 @@ def test_bad_gpus_are_refused_in_one_line(
     assert (found, out) == (code, "")
     assert err.startswith("error: ")
     assert said in err
+
+
+def test_what_differs_stands_beside_the_numbers(tmp_path: Path) -> None:
+    changed = small.machine().with_values({"rram.integration_ns": 128})
+    other = simulate(MODEL, changed, pipeline="layer:block_tokens=2", mapper="dense").report
+    found = compare([REPORT, other])
+    assert found.rows == comparison_rows([REPORT, other])
+    assert found.differs["set.architecture.rram.integration_ns"] == [None, 128.0]
+    assert found.differs["was.architecture.rram.integration_ns"] == [None, 100.0]
+    assert found.differs["pipeline"] == ["token", "layer:block_tokens=2"]
+    assert found.differs["mapper"] == ["one-per-tile", "dense"]
+    digests = found.differs["input.architecture_content_sha256"]
+    assert digests == [small.machine().digest(), changed.digest()]
+    assert "workload" not in found.differs
+    assert "input.workload_content_sha256" not in found.differs
+    assert len(repr(found)) < 500
+    REPORT.save(tmp_path / "a.json")
+    other.save(tmp_path / "b.json")
+    assert compare([tmp_path / "a.json", str(tmp_path / "b.json")]) == found
+    assert compare([REPORT, REPORT]).differs == {}
+
+
+def test_a_comparison_needs_reports() -> None:
+    with pytest.raises(SpecError, match="no report was given"):
+        compare([])
+    with pytest.raises(SpecError, match="reports must be a list, each a Report or text or a path"):
+        compare([1])  # type: ignore[list-item]
+
+
+def test_compare_prints_what_differs(tmp_path: Path, capsys: Any) -> None:
+    simulate(MODEL, small.machine(), pipeline="layer").report.save(tmp_path / "b" / "report.json")
+    REPORT.save(tmp_path / "a.json")
+    arguments = ["compare", str(tmp_path / "a.json"), str(tmp_path / "b")]
+    app(arguments, standalone_mode=False)
+    out = capsys.readouterr().out
+    assert "What differs" in out
+    (line,) = [line for line in out.splitlines() if "pipeline" in line and "layer" in line]
+    assert "token" in line
+    app([*arguments, "--json"], standalone_mode=False)
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["differs"]["pipeline"] for row in rows] == ["token", "layer"]

@@ -23,7 +23,7 @@ FLOORS: dict[int, set[str]] = {
     },
     1: {
         "files", "jit", "bounds", "field_paths", "spec", "workload", "workload_rules", "history",
-        "lengths",
+        "lengths", "ranks",
     },
     2: {"adaptation", "drawing", "mapping", "costs", "report", "rows"},
     3: {"accounting", "program", "schedule", "reprogramming", "layer_bench"},

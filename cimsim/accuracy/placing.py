@@ -67,6 +67,7 @@ def trace_task_model(
         workload = trace_module(module, _inputs(module, tokens), name=title)
     source = type(unwrap(module)).__name__
     origin = {**workload.origin, "source": source, "model": model.name, "prefill": tokens}
+    origin |= {"decode": decode, "tokens_max": model.max_tokens}
     return workload.model_copy(update={"origin": origin})
 
 

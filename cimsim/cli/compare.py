@@ -20,17 +20,21 @@ def compare(
     ],
     json: JsonOption = False,
 ) -> None:
-    """Put reports side by side; ratios are against the first."""
-    from cimsim.comparison import comparison_rows
-    from cimsim.report import load_report
+    """Put reports side by side: numbers, ratios against the first, and what differs between runs.
 
-    loaded = [load_report(p / "report.json" if p.is_dir() else p) for p in reports]
-    rows = comparison_rows(loaded)
+    With --json each row has it under `differs`.
+    """
+    from cimsim.comparison import compare as side_by_side
+
+    found = side_by_side([p / "report.json" if p.is_dir() else p for p in reports])
+    rows, differs = found.rows, found.differs
     if json:
         import json as encoder
 
+        for number, row in enumerate(rows):
+            row["differs"] = {name: values[number] for name, values in differs.items()}
         emit(encoder.dumps(rows, indent=2) + "\n")
         return
     from cimsim.cli.tables import print_comparison
 
-    print_comparison(rows)
+    print_comparison(rows, differs)

@@ -48,6 +48,7 @@ def print_report(report: Report) -> None:
     if report.accuracy is not None:
         show(_accuracy(report.accuracy))
     show(
+        *(Text(f"{c.field}: {c.new}, was {c.old} ({c.why})") for c in report.changes),
         *(note(text) for text in report.notes),
         f"{len(report.assumed)} numbers of the architecture are assumed, not published: "
         "`cimsim check` lists them.",
@@ -304,8 +305,8 @@ def print_mapping(mapping: Mapping) -> None:
     )
 
 
-def print_comparison(rows: Iterable[dict[str, Any]]) -> None:
-    """Reports side by side."""
+def print_comparison(rows: Iterable[dict[str, Any]], differs: dict[str, list[Any]]) -> None:
+    """Reports side by side, then what differs between the runs."""
     table = Sheet(
         "Reports (ratios against the first)",
         ("architecture", "workload", "pipeline", "adaptation", "latency", "x", "energy", "x",
@@ -319,4 +320,15 @@ def print_comparison(rows: Iterable[dict[str, Any]]) -> None:
             quantity(row["energy_J"], "J"), _times(row["energy_ratio"]),
             f"{row['area_mm2']:.4g} mm2",
         )  # fmt: skip
-    show(table)
+    show(table, _differences(differs) if differs else "nothing differs between the runs")
+
+
+def _differences(differs: dict[str, list[Any]]) -> Sheet:
+    """A row for each name, a column for each report; digests by their first digits."""
+    count = len(next(iter(differs.values())))
+    columns = ("", *(str(number) for number in range(1, count + 1)))
+    sheet = Sheet("What differs", columns, texts=tuple(range(count + 1)), keys=1)
+    for name, values in differs.items():
+        short = [str(v)[:12] if "sha256" in name else str(v) for v in values]
+        sheet.add(name, *("-" if v is None else s for v, s in zip(values, short, strict=True)))
+    return sheet

@@ -78,6 +78,19 @@ def check_limit(model: PreTrainedModel, prefill: int, decode: int) -> None:
         )
 
 
+def sequence_limit(model: PreTrainedModel, tables: int | None) -> int:
+    """The longest sequence for which `model` runs the same operations; 0 where any does.
+
+    It ends at the positions (`tables`: those that are learned), or where a window is full.
+    """
+    config = model.config.get_text_config()
+    names = ("sliding_window", "attention_window", "window_size", "attention_chunk_size")
+    limits = [tables, *(getattr(config, name, None) for name in names)]
+    if not getattr(config, "alibi", False):
+        limits.append(getattr(config, "max_position_embeddings", None))
+    return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=0)
+
+
 def drive(
     model: PreTrainedModel,
     run: Callable[..., Any],

@@ -53,6 +53,13 @@ def check_positions(model: nn.Module, probe: Recording, wanted: Mapping[int, int
             )
 
 
+def position_limit(probe: Recording) -> int | None:
+    """The most tokens that the position tables looked up in `probe` have rows for."""
+    tables = [table for call in probe.calls if (table := _table(call)) is not None]
+    # A table of token types has fewer rows than a probe has tokens.
+    return min((w.shape[0] - first for w, n, first in tables if w.shape[0] >= n), default=None)
+
+
 def _table(call: Call) -> tuple[Value, int, int] | None:
     """Table, sequence length and first row of a look-up of consecutive rows."""
     if call.op not in ("embedding", "index", "index_select"):

@@ -24,7 +24,7 @@ from cimsim.frontend.adapters import (
     unwrap,
 )
 from cimsim.frontend.builder import list_parameters
-from cimsim.frontend.experts import check_all_used, has_experts
+from cimsim.frontend.experts import check_all_used, has_experts, is_mixture
 from cimsim.frontend.forward import check_lengths, check_one_input, has_decoder, is_fixed
 from cimsim.frontend.models import build_model, on_meta, read_config
 from cimsim.frontend.tracing import Traced, trace_features, trace_fixed, trace_text
@@ -87,6 +87,12 @@ def trace_model(
         "prefill": traced.phases[0].tokens,
         "decode": decode,
     }
+    if is_fixed(model):
+        origin["tokens_fixed"] = f"{type(model).__name__} always reads as many"
+    elif any(is_mixture(model, path) for path, _ in model.named_modules() if path):
+        origin["tokens_fixed"] = "which experts get how many depends on them"
+    else:
+        origin["tokens_max"] = traced.tokens_max
     if task is not None:
         origin["task"] = task
     return _workload(traced, model, lora, name or loaded.label, origin)

@@ -16,7 +16,7 @@ from cimsim.display import brief
 from cimsim.errors import WorkloadError
 from cimsim.frontend.builder import ParameterRole, Parts
 from cimsim.frontend.experts import is_mixture, most_experts
-from cimsim.frontend.forward import check_limit, drive, has_decoder
+from cimsim.frontend.forward import check_limit, drive, has_decoder, sequence_limit
 from cimsim.frontend.graph import Node
 from cimsim.frontend.lowering import lower
 from cimsim.frontend.phases import (
@@ -27,7 +27,7 @@ from cimsim.frontend.phases import (
     growth_of,
     prefill_phase,
 )
-from cimsim.frontend.positions import check_positions
+from cimsim.frontend.positions import check_positions, position_limit
 from cimsim.frontend.recording import Literals, Recorder, Recording
 from cimsim.frontend.sequences import token_axis
 from cimsim.frontend.streams import TokenAxis
@@ -54,11 +54,15 @@ Driver = Callable[[Callable[..., Any]], object]
 @brief
 @dataclass(frozen=True)
 class Traced:
-    """The phases, and the roles in which and parts of which they use the parameters."""
+    """The phases, and the roles in which and parts of which they use the parameters.
+
+    Up to `tokens_max` tokens (0: any number) the model runs the same operations.
+    """
 
     phases: tuple[Phase, ...]
     roles: dict[str, ParameterRole]
     parts: Parts
+    tokens_max: int = 0
 
 
 def record(
@@ -154,7 +158,10 @@ def trace_text(
     lowered = lower(model, recording, TokenAxis(0))
     first, *later = lowered.segments
     phases = _decode_phases(model, prefill, decode, later, probe, buffers)
-    return Traced((prefill_phase(first, probe, prefill), *phases), lowered.roles, lowered.parts)
+    most = sequence_limit(model, position_limit(probing))
+    return Traced(
+        (prefill_phase(first, probe, prefill), *phases), lowered.roles, lowered.parts, most
+    )
 
 
 def _growth_ends(
