@@ -38,17 +38,17 @@ LONG = (
 
 @cache
 def classes() -> tuple[type, ...]:
-    """Every public class of the package."""
-    found = []
+    """Every public class: of the modules of the package, and what its folders export."""
+    found = {}
     for info in pkgutil.walk_packages(cimsim.__path__, "cimsim."):
-        if not info.name.endswith("__main__"):
-            module = importlib.import_module(info.name)
-            found += [
-                value
-                for name, value in vars(module).items()
-                if inspect.isclass(value) and value.__module__ == info.name and name[0] != "_"
-            ]
-    return tuple(found)
+        if info.name.endswith("__main__") or (info.name.count(".") > 1 and not info.ispkg):
+            continue
+        module = importlib.import_module(info.name)
+        for name in getattr(module, "__all__", vars(module)):
+            value = getattr(module, name)
+            if inspect.isclass(value) and value.__module__.startswith(info.name):
+                found[value] = name[0] != "_"
+    return tuple(kind for kind, public in found.items() if public)
 
 
 def test_whatever_can_be_long_shows_itself_briefly() -> None:
@@ -64,7 +64,7 @@ def test_whatever_can_be_long_shows_itself_briefly() -> None:
             long = [f.name for f in fields(kind) if f.repr and any(t in str(f.type) for t in LONG)]
             assert not long or hasattr(kind, "_repr_html_"), f"{kind} lacks @brief: {long}"
             seen += 1
-    assert seen > 100
+    assert seen > 70
 
 
 @pytest.mark.parametrize(
