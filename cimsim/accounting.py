@@ -14,6 +14,7 @@ import math
 from dataclasses import dataclass
 
 from cimsim.adaptation import Unit
+from cimsim.arguments import checked
 from cimsim.costs.tile import FJ, PJ
 from cimsim.display import brief
 from cimsim.errors import SpecError, WorkloadError
@@ -170,6 +171,7 @@ def _weight_um2(architecture: Architecture, unit: Unit) -> float:
     raise SpecError(f"{architecture.name}: no {unit} array of this machine holds weights")
 
 
+@checked(WorkloadError)
 def halora_accounting(
     *, hidden: int, intermediate: int, layers: int, heads: int, tokens: int, rank: int, name: str
 ) -> Workload:

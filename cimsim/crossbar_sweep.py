@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cimsim.crossbar import Grid, Wires, program
-from cimsim.display import shown
 from cimsim.drawing import label, picture
 from cimsim.errors import SpecError
 from cimsim.hardware import Hardware, without_errors
 from cimsim.mvm import Mvm
-from cimsim.noise import KINDS, Device, device_from_json, load_device
-from cimsim.parsing import parse_real
+from cimsim.noise import Device
+from cimsim.noise import device_named as device_named
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -151,25 +150,6 @@ def sweep_ir_drop(hardware: Hardware, bench: Bench, ohms: Sequence[float]) -> li
         wires = None if ohm == 0.0 else Wires(ohm, ohm)
         points.append(measure(replace(hardware, wires=wires), bench, "ir_drop_ohm", f"{ohm:g}"))
     return points
-
-
-def device_named(text: str) -> Device:
-    """A device model by `KIND`, `KIND:SIGMA_RATIO` or the path of a JSON file.
-
-    Raises SpecError for what is none of these.
-    """
-    kind, colon, number = text.partition(":")
-    if kind in KINDS:
-        value: dict[str, Any] = {"kind": kind}
-        if colon:
-            try:
-                value["sigma_ratio"] = parse_real(number)
-            except ValueError as problem:
-                raise SpecError(f"noise {shown(text)}: {problem}.") from None
-        return device_from_json(value, f"noise {text!r}")
-    if text.endswith(".json"):
-        return load_device(text)
-    raise SpecError(f"noise {text!r} is no JSON file and none of {', '.join(KINDS)}.")
 
 
 def save_sweep(points: Sequence[Point], title: str, path: Path) -> None:

@@ -6,11 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cimsim.arguments import checked
 from cimsim.coding import Coding
 from cimsim.crossbar import ReadNoiseMode, Wires
 from cimsim.display import brief
 from cimsim.errors import MappingError, SpecError
-from cimsim.noise import Device, Ideal, Target, WriteVerify, device_from_json
+from cimsim.noise import Device, Ideal, Target, WriteVerify, device_from_json, device_of
 from cimsim.periphery import Adc, Dac
 from cimsim.spec import Accuracy, Architecture, CrossbarTiles
 
@@ -43,9 +44,10 @@ class Hardware:
         )
 
 
+@checked(SpecError)
 def hardware_of(
     architecture: Architecture,
-    device: Device | None = None,
+    device: Device | str | None = None,
     *,
     coding: Coding | None = None,
     dac: Dac | None = None,
@@ -76,7 +78,7 @@ def hardware_of(
         wires = Wires(facts.word_ohm, facts.bit_ohm)
     return Hardware(
         coding=coding or _coding(rram, facts),
-        device=device or _device(architecture.name, rram),
+        device=_device(architecture.name, rram) if device is None else device_of(device),
         dac=dac or _dac(rram, facts),
         adc=adc or _adc(rram, facts),
         wires=wires,

@@ -100,9 +100,14 @@ def provenance(architecture: Changeable, workload: Changeable) -> dict[str, str 
     return {
         "architecture_content_sha256": architecture.digest(),
         "workload_content_sha256": workload.digest(),
-        **{f"set {c.field}": _text(c.new) for c in architecture.changes},
+        **settings_made(architecture),
         **{f"set workload {c.field}": _text(c.new) for c in workload.changes},
     }
+
+
+def settings_made(architecture: Changeable) -> dict[str, str | int]:
+    """Every value of a machine that is another than its file's, as `set FIELD`."""
+    return {f"set {change.field}": _text(change.new) for change in architecture.changes}
 
 
 def _text(value: JsonValue) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cimsim.arguments import checked
 from cimsim.errors import WorkloadError
 from cimsim.spec import Architecture
 from cimsim.workload import (
@@ -26,6 +27,7 @@ def check_rank(in_features: int, out_features: int, rank: int) -> None:
         )
 
 
+@checked(WorkloadError)
 def layer_workload(in_features: int, out_features: int, rank: int, tokens: int) -> Workload:
     """A linear layer (in_features -> out_features) and its LoRA branch over `tokens` tokens.
 
@@ -87,6 +89,7 @@ def _layer(in_features: int, out_features: int, rank: int, tokens: int) -> Workl
     )
 
 
+@checked(WorkloadError)
 def with_integration(architecture: Architecture, integration_ns: float) -> Architecture:
     """`architecture` with another integration time of its analog tiles.
 

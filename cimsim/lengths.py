@@ -156,7 +156,7 @@ class _Phase:
     def _look_up(self, op: Op, size: int, streams: bool) -> Poly:
         """Rows of a table: one a token, one a pair of tokens (relative positions), or fixed."""
         if not streams:
-            return fixed(size)
+            return self._constant(op, size)
         if size == self.prompt**2:
             return Poly((0, 0, 1))
         return self._scaled(op, size)
@@ -175,9 +175,17 @@ class _Phase:
         last = {f.total.per_token() for f in read if f.streams}
         streams = any(f.streams or f.total != fixed(f.total.c[0]) for f in read)
         one = op.kind in ("linear", "norm") and size == 1
+        if not read:
+            return self._constant(op, size)
         if not streams or one or fixed(size) in last:
             return fixed(size)
         raise self._refusal(op, "it reads a part of the tokens")
+
+    def _constant(self, op: Op, size: int) -> Poly:
+        """A size that nothing read explains: fixed, unless it could be that of the prompt."""
+        if self.phase.name == "prefill" and size % self.prompt == 0:
+            raise self._refusal(op, "it runs once a step, over as many rows as there are tokens")
+        return fixed(size)
 
     def _reduce(self, op: Op, streams: bool, read: list[_Flow]) -> dict[str, Poly]:
         elements: int = getattr(op, "elements")  # noqa: B009
@@ -263,8 +271,10 @@ def _check(workload: Workload, old: tuple[int, int], new: tuple[int, int]) -> No
     asked = f"{workload.name}: prefill {new[0]} and decode {new[1]} were asked"
     if new[0] < 1 or new[1] < 0:
         raise WorkloadError(f"{asked}; a prompt has at least 1 token, decode at least 0 steps.")
-    if "prefill" not in origin or "tokens_fixed" in origin:
-        why = origin.get("tokens_fixed", "it was not traced from a model that reads token ids")
+    if "prefill" not in origin or workload.tokens_fixed or "experts" in origin:
+        why = "it was not traced from a model that reads token ids alone"
+        if "experts" in origin:
+            why = "which experts get how many depends on them"
         raise WorkloadError(
             f"{asked}, but its {old[0]} tokens are fixed: {why}. Make it again with other inputs."
         )
@@ -299,9 +309,9 @@ def _check_limit(
     separate = _separate(workload)
     total = max(new[0], 1 + new[1]) if separate else sum(new)
     before = max(old[0], 1 + old[1]) if separate else sum(old)
-    limit = workload.origin.get("tokens_max", before)
-    if isinstance(limit, int) and 0 < limit < total:
-        known = "tokens_max" in workload.origin
+    known = workload.tokens_max is not None
+    limit = before if workload.tokens_max is None else workload.tokens_max
+    if 0 < limit < total:
         why = (
             "its positions or its attention window end there"
             if known

@@ -13,6 +13,7 @@ from typing import Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
+from cimsim.arguments import checked
 from cimsim.bounds import Flag, Number, Whole
 from cimsim.display import Brief
 from cimsim.errors import SpecError
@@ -302,11 +303,13 @@ class Report(_Frozen):
         write_text(path, self.to_json())
 
 
+@checked(SpecError)
 def load_report(path: str | Path) -> Report:
     """Read a report; raises SpecError naming the file and the field."""
     return _load(path, Report, "report")
 
 
+@checked(SpecError)
 def load_accuracy(path: str | Path) -> AccuracyReport:
     """Read what `cimsim accuracy` wrote; raises SpecError naming the file and the field."""
     return _load(path, AccuracyReport, "accuracy")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cimsim.arguments import checked
 from cimsim.errors import CimsimError, SpecError, WorkloadError
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ WORKLOADS = Shelf("workloads", "workload", WorkloadError)
 GPUS = Shelf("arch_configs/gpu", "GPU", SpecError)
 
 
+@checked(SpecError)
 def machine(name: str | Path) -> Architecture:
     """The machine in an architecture file, or the shipped one called `name`.
 
@@ -71,6 +73,7 @@ def machine(name: str | Path) -> Architecture:
     return load_architecture(MACHINES.find(name))
 
 
+@checked(SpecError)
 def workload(name: str | Path) -> Workload:
     """The workload in a file, or the shipped one called `name`.
 
@@ -81,6 +84,7 @@ def workload(name: str | Path) -> Workload:
     return load_workload(WORKLOADS.find(name))
 
 
+@checked(SpecError)
 def gpu(name: str | Path) -> Gpu:
     """The GPU in a file, or the shipped one called `name`.
 

@@ -331,6 +331,13 @@ class Workload(_Frozen, Changeable):
     parameters: tuple[Parameter, ...] = Field(max_length=ITEMS_MAX)
     adapter: Adapter | None = None
     accounting: Literal["true", "paper"] = "true"
+    tokens_max: SizeOrNone | None = Field(
+        default=None,
+        description="up to so many tokens (0: any number) a trace has the same operations",
+    )
+    tokens_fixed: Flag = Field(
+        default=False, description="the inputs of the trace fix its tokens, such as an image"
+    )
     phases: tuple[Phase, ...]
 
     @model_validator(mode="after")
@@ -437,6 +444,7 @@ def make_phase(**fields: Any) -> Phase:
         return Phase(**fields)
 
 
+@checked(WorkloadError)
 def load_workload(path: str | Path) -> Workload:
     """Read a workload file; raises WorkloadError naming the file and the field."""
     data = load_json(path, WorkloadError, "workload")
@@ -444,6 +452,7 @@ def load_workload(path: str | Path) -> Workload:
         return Workload.model_validate(data)
 
 
+@checked(WorkloadError)
 def save_workload(workload: Workload, path: str | Path) -> None:
     """Write `workload` as JSON, completely or not at all; raises OutputError."""
     data = workload.model_dump(mode="json", exclude_defaults=True)

@@ -22,8 +22,9 @@ import cimsim
 from cimsim.errors import CimsimError, TaskError, WorkloadError
 from cimsim.frontend import trace_model, trace_module
 from cimsim.frontend.adapter_config import check_settings, read_adapter
-from cimsim.frontend.adapters import adapter_in_use, merged_copy, quiet_peft
+from cimsim.frontend.adapters import adapter_in_use, merged_copy
 from cimsim.functional import find_sites
+from cimsim.quiet import quietly
 from cimsim.tasks.directory import load_directory
 from cimsim.training import load_trained
 
@@ -41,7 +42,7 @@ def bare():
 
 
 def with_peft(config=LORA):
-    with torch.random.fork_rng(), quiet_peft():
+    with torch.random.fork_rng(), quietly():
         torch.manual_seed(4)
         return peft.get_peft_model(bare(), copy.deepcopy(config)).eval()
 
@@ -76,7 +77,7 @@ def test_other_kinds_are_refused_by_name_alive_and_saved(kind, tmp_path):
     for ask in (traced, find_sites, adapter_in_use, merged_copy):
         with pytest.raises(WorkloadError, match=rf"^adapter 'default': {said}"):
             ask(model)
-    with quiet_peft():
+    with quietly():
         model.save_pretrained(tmp_path)
     with pytest.raises(WorkloadError, match=said):
         read_adapter(tmp_path)
@@ -276,7 +277,7 @@ def test_a_task_type_brings_its_head_and_changes_nothing_else(tmp_path):
 
 def injected():
     """An adapter without a PeftModel around it, as transformers puts it on."""
-    with torch.random.fork_rng(), quiet_peft():
+    with torch.random.fork_rng(), quietly():
         return peft.inject_adapter_in_model(copy.deepcopy(LORA), bare()).eval()
 
 

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from cimsim.errors import CimsimError, TaskError, WorkloadError
 from cimsim.frontend import trace_model
-from cimsim.frontend.adapters import merged_copy, quiet_peft, tied_targets
+from cimsim.frontend.adapters import merged_copy, tied_targets
+from cimsim.quiet import quietly
 from cimsim.tasks.models import TaskModel, lora_targets
 from cimsim.training import Method, Recipe, load_trained
 from cimsim.training.start import student
@@ -103,7 +104,7 @@ def scores(model):
 
 def live(kind, chosen):
     """The adapted model with random values wherever the adapter trains."""
-    with torch.random.fork_rng(), quiet_peft():
+    with torch.random.fork_rng(), quietly():
         torch.manual_seed(1)
         model = peft.get_peft_model(model_of(kind), peft.LoraConfig(**chosen))
         for parameter in model.parameters():
@@ -113,7 +114,7 @@ def live(kind, chosen):
 
 
 def reloaded(kind, folder):
-    with quiet_peft():
+    with quietly():
         return peft.PeftModel.from_pretrained(model_of(kind), folder).eval()
 
 

@@ -37,6 +37,7 @@ FLOORS: dict[int, set[str]] = {
 WINGS = {
     "frontend", "noise", "kernels", "coding", "periphery", "crossbar", "mvm", "operands",
     "functional", "training", "tasks", "accuracy", "hardware", "diagnosis", "crossbar_sweep",
+    "quiet",
 }  # fmt: skip
 MEET = {("reprogramming", "noise"), ("spec", "noise")}
 """One write-verify model for the cost and for the noise of programming, and one check of the device

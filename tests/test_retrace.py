@@ -144,10 +144,18 @@ def test_what_cannot_be_told_is_refused_with_the_reason() -> None:
     refused(lambda: layer_workload(8, 8, 2, 4).with_tokens(5), "not traced")
 
 
+def test_a_size_that_may_be_the_prompts_is_refused() -> None:
+    base = traced("bert-qa", 8, 0)
+    table = next(op for op in base.phases[0].ops if op.kind == "embedding")
+    once = table.model_copy(update={"tokens": 1})
+    ops = tuple(once if op.name == table.name else op for op in base.phases[0].ops)
+    phase = base.phases[0].model_copy(update={"ops": ops})
+    refused(lambda: base.model_copy(update={"phases": (phase,)}).with_tokens(9), "as many rows")
+
+
 def test_an_old_file_is_not_made_longer_than_it_was() -> None:
     base = traced("llama", 8, 2)
-    origin = {k: v for k, v in base.origin.items() if k != "tokens_max"}
-    old = base.remade(origin=origin)
+    old = base.remade(tokens_max=None)
     assert old.with_tokens(5, 4).phases == traced("llama", 5, 4).phases
     refused(lambda: old.with_tokens(9, 2), "10 is the most", "does not say")
 

@@ -15,6 +15,7 @@ from cimsim.accuracy.batches import evenly, in_batches, pass_over
 from cimsim.accuracy.noises import noise_label
 from cimsim.accuracy.processes import spread_over
 from cimsim.accuracy.statistics import Spread, spread
+from cimsim.arguments import checked
 from cimsim.coding import Coding
 from cimsim.crossbar import ReadNoiseMode, Wires
 from cimsim.display import brief
@@ -29,7 +30,7 @@ from cimsim.functional import (
 from cimsim.functional.model import Samples
 from cimsim.hardware import Hardware, hardware_of
 from cimsim.mapping import Mapping
-from cimsim.noise import Device
+from cimsim.noise import Device, device_of
 from cimsim.noise.protocol import LONGEST_s
 from cimsim.periphery import Adc, Dac
 from cimsim.spec import Architecture
@@ -109,13 +110,14 @@ class _Draw:
     compensate: bool = False
 
 
+@checked(TaskError)
 def evaluate(
     task: Task,
     model: nn.Module,
     mapping: Mapping,
     architecture: Architecture,
     *,
-    noises: Sequence[Device | None] = (None,),
+    noises: Sequence[Device | str | None] = (None,),
     times_s: Sequence[float] = (0.0,),
     seeds: int | Sequence[int] = 5,
     compensate: bool | Literal["both"] = False,
@@ -146,14 +148,15 @@ def evaluate(
     Raises TaskError for settings that make no sense, MappingError where model and mapping do not
     belong together, SpecError for values out of range.
     """
-    check_settings(noises, times_s, seeds, limit, workers)
+    named = [None if noise is None else device_of(noise) for noise in noises]
+    check_settings(named, times_s, seeds, limit, workers)
     if batch < 1:
         raise TaskError(f"a batch holds at least 1 example, {batch} were asked for.")
     chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     hardware = hardware_of(
-        architecture, noises[0], coding=coding, dac=dac, adc=adc, wires=wires, read_noise=read_noise
+        architecture, named[0], coding=coding, dac=dac, adc=adc, wires=wires, read_noise=read_noise
     )  # fmt: skip
-    devices = [hardware.device if noise is None else noise for noise in noises]
+    devices = [hardware.device if noise is None else noise for noise in named]
     examples = _examples(task, limit)
     samples = None
     if converters and hardware.needs_samples:

@@ -7,35 +7,8 @@ from dataclasses import MISSING, fields, replace
 from typing import Any
 
 from cimsim.errors import SpecError
-from cimsim.noise import Device, Gaussian, device_from_json, device_to_json, load_device
-from cimsim.parsing import parse_value
-
-
-def noise_named(text: str) -> Device:
-    """The model that `text` names: KIND, KIND:FIELD=VALUE,... or the path of a JSON file.
-
-    Raises SpecError for what is none of these.
-    """
-    if text.endswith(".json"):
-        return load_device(text)
-    kind, colon, rest = text.partition(":")
-    value: dict[str, Any] = {"kind": kind}
-    for part in rest.split(",") if colon else ():
-        field, equals, given = part.partition("=")
-        if not (field and equals and given):
-            raise SpecError(
-                f"noise {text!r}: after the colon stand FIELD=VALUE pairs with commas between "
-                f"them, such as gaussian:sigma_ratio=0.1,relative_to=channel; got {part!r}."
-            )
-        value[field] = _value(given)
-    return device_from_json(value, f"noise {text!r}")
-
-
-def _value(text: str) -> Any:
-    try:
-        return parse_value(text)
-    except ValueError as problem:
-        raise SpecError(f"a field of a noise model: {problem}.") from None
+from cimsim.noise import Device, Gaussian, device_to_json
+from cimsim.noise import noise_named as noise_named
 
 
 def noise_label(device: Device) -> str:

@@ -11,6 +11,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from cimsim.adaptation import Adaptation, adaptation_named
+from cimsim.arguments import checked
 from cimsim.errors import MappingError, TaskError
 from cimsim.frontend import trace_model, trace_module
 from cimsim.frontend.adapters import adapter_in_use, merged_copy, unwrap
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from cimsim.tasks import TaskModel
 
 
+@checked(TaskError)
 def place(
     model: TaskModel,
     architecture: Architecture,
@@ -40,6 +42,7 @@ def place(
     return workload, mapping_of(workload, architecture, adaptation, mapper)
 
 
+@checked(TaskError)
 def trace_task_model(
     model: TaskModel,
     adapted: nn.Module | None = None,
@@ -67,8 +70,10 @@ def trace_task_model(
         workload = trace_module(module, _inputs(module, tokens), name=title)
     source = type(unwrap(module)).__name__
     origin = {**workload.origin, "source": source, "model": model.name, "prefill": tokens}
-    origin |= {"decode": decode, "tokens_max": model.max_tokens}
-    return workload.model_copy(update={"origin": origin})
+    longest = workload.tokens_max or model.max_tokens
+    return workload.remade(
+        origin=origin, tokens_max=min(longest, model.max_tokens), tokens_fixed=False
+    )
 
 
 def _inputs(module: nn.Module, tokens: int) -> dict[str, torch.Tensor]:
@@ -79,6 +84,7 @@ def _inputs(module: nn.Module, tokens: int) -> dict[str, torch.Tensor]:
     return inputs
 
 
+@checked(TaskError)
 def mapping_of(
     workload: Workload,
     architecture: Architecture,
@@ -117,6 +123,7 @@ def check_adapter(workload: Workload, adaptation: str, module: nn.Module) -> Non
         )
 
 
+@checked(TaskError)
 def as_mapped(module: nn.Module, mapping: Mapping) -> nn.Module:
     """The model that `mapping` runs: for `merged` a copy with the adapter added into its weights.
 

@@ -10,7 +10,9 @@ from typing import Any
 from cimsim.accuracy.evaluate import Evaluation, Point
 from cimsim.accuracy.noises import noise_json, noise_label
 from cimsim.accuracy.statistics import compare, wilson
+from cimsim.arguments import checked
 from cimsim.display import brief
+from cimsim.errors import TaskError
 from cimsim.report import Accuracy, AccuracyPoint, NoiseResult, PairedAccuracy, Reprogramming
 
 
@@ -28,6 +30,7 @@ class Named:
     adc_bits: int | None = None
 
 
+@checked(TaskError)
 def section(found: Evaluation, named: Named, reload: Reprogramming) -> Accuracy:
     """The section; `reload` is what a switch of the adapter costs on the same mapping."""
     by_noise = tuple(
@@ -90,6 +93,7 @@ def _of_point(point: Point) -> AccuracyPoint:
     )
 
 
+@checked(TaskError)
 def paired(a: Accuracy, b: Accuracy) -> tuple[PairedAccuracy, ...]:
     """`b` minus `a`, draw by draw, at every point of both."""
     found = []

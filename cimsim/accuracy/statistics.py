@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
+from cimsim.arguments import checked
 from cimsim.display import brief
-from cimsim.errors import SpecError
+from cimsim.errors import SpecError, TaskError
 
 CONFIDENCE = 0.95
 DRAWS = 3
@@ -38,6 +39,7 @@ class Spread:
         return half_width(self.confidence_95)
 
 
+@checked(TaskError)
 def spread(values: Sequence[float]) -> Spread:
     """Summary of one value a draw; the interval is Student's t with n - 1 degrees of freedom.
 
@@ -56,6 +58,7 @@ def spread(values: Sequence[float]) -> Spread:
     return Spread(mean, std, (mean - half, mean + half), count)
 
 
+@checked(TaskError)
 def compare(a: Sequence[float], b: Sequence[float]) -> Spread:
     """Spread of b - a, draw by draw: draw k of both is the same chip seed.
 
@@ -74,6 +77,7 @@ def half_width(interval: tuple[float, float] | None) -> float | None:
     return None if interval is None else 0.5 * (interval[1] - interval[0])
 
 
+@checked(TaskError)
 def wilson(accuracy: float, examples: int) -> tuple[float, float]:
     """95 % interval (percent) of an accuracy in percent that was measured on `examples`.
 

@@ -14,12 +14,13 @@ from cimsim.accuracy.evaluate import check_settings, evaluate
 from cimsim.accuracy.noises import with_sigmas
 from cimsim.accuracy.placing import as_mapped, check_adapter
 from cimsim.accuracy.section import Named, section
+from cimsim.arguments import checked
 from cimsim.display import brief
 from cimsim.errors import TaskError
 from cimsim.hardware import hardware_of
-from cimsim.history import provenance
+from cimsim.history import settings_made
 from cimsim.mapping import Mapping
-from cimsim.noise import Device
+from cimsim.noise import Device, device_of
 from cimsim.report import Accuracy, Reprogramming
 from cimsim.spec import Architecture
 from cimsim.training import load_trained
@@ -39,7 +40,7 @@ Progress = Callable[[int, int], None]
 class Settings:
     """What is varied and how it is measured; see `evaluate`. Bits of None: the machine's own."""
 
-    noises: tuple[Device | None, ...] = (None,)
+    noises: tuple[Device | str | None, ...] = (None,)
     times_s: tuple[float, ...] = (0.0,)
     seeds: int = 5
     compensate: bool | Literal["both"] = False
@@ -50,12 +51,17 @@ class Settings:
     workers: int | None = None
 
     def __post_init__(self) -> None:
-        check_settings(self.noises, self.times_s, self.seeds, self.limit, self.workers)
+        check_settings(self.devices, self.times_s, self.seeds, self.limit, self.workers)
         if not self.converters and (self.dac_bits, self.adc_bits) != (None, None):
             raise TaskError(
                 "bits of converters were given for noise on weights only, without converters: "
                 "leave one of them out."
             )
+
+    @property
+    def devices(self) -> tuple[Device | None, ...]:
+        """The noises as models; None stands for the machine's own."""
+        return tuple(None if noise is None else device_of(noise) for noise in self.noises)
 
 
 def with_sigmas_of(
@@ -97,6 +103,7 @@ class Subject:
         return found
 
 
+@checked(TaskError)
 def measure(
     subject: Subject,
     task: Task,
@@ -122,7 +129,7 @@ def measure(
         as_mapped(subject.module, mapping),
         mapping,
         machine,
-        noises=settings.noises,
+        noises=settings.devices,
         times_s=settings.times_s,
         seeds=settings.seeds,
         compensate=settings.compensate,
@@ -137,7 +144,7 @@ def measure(
         "mapping_sha256": mapping.digest(),
         "test_sha256": digest_of_examples(task.test[: found.examples]),
         "version": VERSION,
-        **provenance(machine, workload),
+        **settings_made(machine),
     }
     named = Named(
         subject.base.name, subject.base.note, name, inputs,
@@ -150,7 +157,7 @@ def _converters(machine: Architecture, settings: Settings) -> dict[str, Any]:
     """DAC and ADC of other bits; a DAC's pulses stay as wide as they are."""
     if settings.dac_bits is None and settings.adc_bits is None:
         return {}
-    hardware = hardware_of(machine, settings.noises[0] if settings.noises else None)
+    hardware = hardware_of(machine, settings.devices[0] if settings.devices else None)
     dac, adc = hardware.dac, hardware.adc
     if settings.dac_bits is not None:
         pulse = dac.pulse_bits and min(dac.pulse_bits, settings.dac_bits)

@@ -14,6 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
 
+from cimsim.arguments import checked
 from cimsim.baseline.reference_models import build
 from cimsim.baseline.result import GpuEstimate
 from cimsim.baseline.spec import Gpu
@@ -89,6 +90,7 @@ def load_figures() -> Figures:
         raise SpecError(describe_validation(path, error)) from None
 
 
+@checked(SpecError)
 def validate(gpu: Gpu) -> tuple[ValidationRow, ...]:
     """Published figures of the card `gpu` beside calibrated estimates in fp16, kernels only.
 

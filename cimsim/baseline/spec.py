@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field, ValidationError
 
+from cimsim.arguments import checked
 from cimsim.baseline import gemm
 from cimsim.baseline.fits import (
     AttentionFit,
@@ -132,6 +133,7 @@ class Gpu(Block):
         )
 
 
+@checked(SpecError)
 def load_gpu(path: str | Path) -> Gpu:
     """Read a GPU file; raises SpecError naming the file and the field."""
     data = load_json(path, SpecError, "GPU")

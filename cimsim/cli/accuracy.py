@@ -162,8 +162,15 @@ def _model_name(source: str, workload: Workload | None, model: str | None) -> st
 
 
 def model_of(path: str | Path, workload: Workload, model: str | None) -> str:
-    """The model whose weights belong to a workload; TaskError where neither says which."""
+    """The model whose weights belong to a workload; TaskError where neither says which.
+
+    A directory that the workload was traced from is looked for as it was written, then beside the
+    workload.
+    """
     found = model or workload.origin.get("model")
+    beside = Path(path).parent / str(found)
+    if model is None and found is not None and beside.is_dir() and not Path(str(found)).is_dir():
+        return str(beside)
     if found is None:
         raise TaskError(
             f"{path} does not say which model it was traced from: give --model minilm, smollm2 or "

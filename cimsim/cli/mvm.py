@@ -76,13 +76,14 @@ def mvm(
     """Measure the error of one crossbar of ARCH on normal weights, effect by effect and swept."""
     from cimsim import crossbar_sweep as sweep
     from cimsim.hardware import hardware_of
+    from cimsim.noise import device_named
 
     if output is not None:
         from cimsim.drawing import require_matplotlib
 
         require_matplotlib()
     machine = machine_of(architecture, settings)
-    named = [(text, sweep.device_named(text)) for text in (noise or "").split(",") if text]
+    named = [(text, device_named(text)) for text in (noise or "").split(",") if text]
     hardware = hardware_of(machine, named[0][1] if named else None)
     assert machine.rram is not None
     width = columns or machine.rram.weight_columns

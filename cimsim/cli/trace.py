@@ -94,6 +94,7 @@ def trace(
                 decode=decode,
                 task=task,
             )
+            workload = workload.remade(origin={**workload.origin, "model": str(model)})
         save_workload(workload, output)
     lora = workload.adapter.parameter_count if workload.adapter else 0
     say(

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import warnings
 from collections import Counter
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from operator import attrgetter
 from typing import Any
 
@@ -25,6 +23,7 @@ from cimsim.frontend.adapter_config import (
     read_adapter,
     task_heads,
 )
+from cimsim.quiet import quietly
 
 __all__ = [
     "adapter_in_use",
@@ -34,20 +33,11 @@ __all__ = [
     "lora_layers",
     "merged_copy",
     "names_used",
-    "quiet_peft",
     "read_adapter",
     "settle_adapter",
     "tied_targets",
     "unwrap",
 ]
-
-
-@contextmanager
-def quiet_peft() -> Iterator[None]:
-    """Without PEFT's warnings about what is checked or made right here."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
 
 
 def apply_lora(model: nn.Module, config: peft.LoraConfig) -> None:
@@ -60,7 +50,7 @@ def apply_lora(model: nn.Module, config: peft.LoraConfig) -> None:
     needed = [name for name in config.modules_to_save or () if name not in task_heads(config)]
     _check_names(model, "saves", needed)
     try:
-        with quiet_peft():
+        with quietly():
             peft.inject_adapter_in_model(config, model, low_cpu_mem_usage=True)
     except Exception as problem:
         raise WorkloadError(f"the adapter does not fit {type(model).__name__}: {problem}") from None

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import re
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from cimsim.errors import WorkloadError
 from cimsim.files import load_json
 from cimsim.frontend.experts import route_evenly
+from cimsim.quiet import quietly
 
 PARTS_MAX = {r"layers?$|blocks?$|depth": 512, r"experts$": 4096, r"num_labels$": 100_000}
 """Parts that a model is built of one by one, by the name in its configuration, and how many."""
@@ -72,7 +72,8 @@ def read_config(directory: str | Path) -> tuple[PreTrainedConfig, bool]:
         )
     _require_countable(path, data)
     try:
-        config = transformers.CONFIG_MAPPING[model_type].from_dict(data)
+        with quietly():
+            config = transformers.CONFIG_MAPPING[model_type].from_dict(data)
     except Exception as problem:
         raise WorkloadError(f"{path}: transformers refuses the configuration: {problem}") from None
     return config, data.get("tie_word_embeddings") is False
@@ -102,8 +103,7 @@ def build_model(
     config = tower
     make = getattr(model_class, "from_config", None) or model_class._from_config
     try:
-        with torch.device("meta"), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of sizes that are refused where they matter
+        with torch.device("meta"), quietly():  # sizes are refused where they matter
             model = make(copy.deepcopy(config), attn_implementation="eager", dtype=torch.float32)
     except Exception as problem:
         raise WorkloadError(

@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils._pytree import tree_map
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from cimsim.arguments import checked
 from cimsim.errors import WorkloadError
 from cimsim.frontend.adapter_config import CONFIG_FILE, lora_config, read_adapter
 from cimsim.frontend.adapter_counts import describe_adapter
@@ -24,13 +25,14 @@ from cimsim.frontend.adapters import (
     unwrap,
 )
 from cimsim.frontend.builder import list_parameters
-from cimsim.frontend.experts import check_all_used, has_experts, is_mixture
+from cimsim.frontend.experts import check_all_used, has_experts
 from cimsim.frontend.forward import check_lengths, check_one_input, has_decoder, is_fixed
 from cimsim.frontend.models import build_model, on_meta, read_config
 from cimsim.frontend.tracing import Traced, trace_features, trace_fixed, trace_text
 from cimsim.workload import Adapter, Workload, make_workload
 
 
+@checked(WorkloadError)
 def trace_model(
     source: str | Path | PreTrainedConfig | nn.Module,
     *,
@@ -87,17 +89,12 @@ def trace_model(
         "prefill": traced.phases[0].tokens,
         "decode": decode,
     }
-    if is_fixed(model):
-        origin["tokens_fixed"] = f"{type(model).__name__} always reads as many"
-    elif any(is_mixture(model, path) for path, _ in model.named_modules() if path):
-        origin["tokens_fixed"] = "which experts get how many depends on them"
-    else:
-        origin["tokens_max"] = traced.tokens_max
     if task is not None:
         origin["task"] = task
-    return _workload(traced, model, lora, name or loaded.label, origin)
+    return _workload(traced, model, lora, name or loaded.label, origin, fixed=is_fixed(model))
 
 
+@checked(WorkloadError)
 def trace_module(
     module: nn.Module, example_inputs: tuple[Any, ...] | Mapping[str, Any], *, name: str
 ) -> Workload:
@@ -197,6 +194,8 @@ def _workload(
     adapter: Adapter | None,
     name: str,
     origin: dict[str, str | int | float | bool],
+    *,
+    fixed: bool = True,
 ) -> Workload:
     if adapter is not None:
         origin |= {
@@ -214,4 +213,6 @@ def _workload(
         parameters=list_parameters(model, traced.roles, traced.parts),
         adapter=adapter,
         phases=traced.phases,
+        tokens_fixed=fixed,
+        tokens_max=None if fixed else traced.tokens_max,
     )

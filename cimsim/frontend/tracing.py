@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isqrt
@@ -31,6 +30,7 @@ from cimsim.frontend.positions import check_positions, position_limit
 from cimsim.frontend.recording import Literals, Recorder, Recording
 from cimsim.frontend.sequences import token_axis
 from cimsim.frontend.streams import TokenAxis
+from cimsim.quiet import quietly
 from cimsim.workload import Phase
 
 
@@ -85,8 +85,7 @@ def record(
             return model(*args, **kwargs)
 
     try:
-        with torch.no_grad(), recorder.watch(model), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+        with torch.no_grad(), recorder.watch(model), quietly():
             driver(run)
     except WorkloadError:
         raise

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cimsim.arguments import checked
 from cimsim.coding import Coding
 from cimsim.crossbar import Grid, ReadNoiseMode, Wires
 from cimsim.display import brief
@@ -181,11 +182,12 @@ class Chip:
         return result
 
 
+@checked(SpecError)
 def program_chip(
     model: nn.Module,
     mapping: WeightMapping,
     architecture: Architecture,
-    noise: Device | None = None,
+    noise: Device | str | None = None,
     seed: int | Sequence[int] = 0,
     *,
     coding: Coding | None = None,
@@ -214,11 +216,12 @@ def program_chip(
     return Chip(model, mapping, hardware, seeds)
 
 
+@checked(SpecError)
 def analogize(
     model: nn.Module,
     mapping: WeightMapping,
     architecture: Architecture,
-    noise: Device | None = None,
+    noise: Device | str | None = None,
     seed: int | Sequence[int] = 0,
     *,
     t_s: float = 0.0,

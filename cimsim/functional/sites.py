@@ -11,7 +11,8 @@ from peft.utils import ModulesToSaveWrapper
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from cimsim.errors import MappingError
+from cimsim.arguments import checked
+from cimsim.errors import MappingError, SpecError
 from cimsim.frontend.adapters import adapter_in_use, unwrap
 from cimsim.frontend.graph import clean
 from cimsim.mapping import Mapping, Placement
@@ -49,6 +50,7 @@ def inputs_by_outputs(layer: Layer) -> torch.Tensor:
     return weight if isinstance(layer, Conv1D) else weight.flatten(1).T
 
 
+@checked(SpecError)
 def find_sites(model: nn.Module) -> dict[str, Site]:
     """Every linear layer of `model` by the name that tracing gives its weight.
 

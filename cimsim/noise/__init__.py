@@ -7,6 +7,7 @@ verbs works wherever these do, and measurements go in as a `Table`.
 from cimsim.noise.catalog import KINDS, device_from_json, device_to_json, load_device
 from cimsim.noise.faults import Retention, StuckAt
 from cimsim.noise.gaussian import Gaussian, Ideal, ReadNoise
+from cimsim.noise.names import device_named, device_of, noise_named
 from cimsim.noise.pcm import PCM
 from cimsim.noise.protocol import Cells, Device, Target, snapshot
 from cimsim.noise.rram import CmoHfox, NeuRRAM, Table
@@ -28,8 +29,11 @@ __all__ = [
     "Target",
     "WriteVerify",
     "device_from_json",
+    "device_named",
+    "device_of",
     "device_to_json",
     "load_device",
+    "noise_named",
     "snapshot",
 ]
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from cimsim.arguments import checked
+from cimsim.errors import MappingError
 from cimsim.mapping import Mapping
 from cimsim.program import Get, Put
 from cimsim.schedule.assembler import Assembler, check_tasks
@@ -31,6 +33,7 @@ from cimsim.spec import Architecture
 from cimsim.workload import Linear, Workload, output_elements
 
 
+@checked(MappingError)
 def build_plan(
     workload: Workload,
     architecture: Architecture,

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +14,11 @@ from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
     MODEL_FOR_SEQUENCE_CLASSIFICATION_MAPPING_NAMES,
 )
-from transformers.utils import logging as hf_logging
 
 from cimsim.errors import TaskError, WorkloadError
 from cimsim.frontend.adapter_config import CONFIG_FILE
 from cimsim.frontend.models import read_config
+from cimsim.quiet import quietly
 from cimsim.tasks.models import Kind, TaskModel, lora_targets
 
 _TOKENISERS = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model")
@@ -93,9 +91,10 @@ def _tokenizer(path: Path) -> Any:
             "weights with tokenizer.save_pretrained."
         )
     try:
-        return transformers.AutoTokenizer.from_pretrained(
-            path, local_files_only=True, trust_remote_code=False
-        )
+        with quietly():
+            return transformers.AutoTokenizer.from_pretrained(
+                path, local_files_only=True, trust_remote_code=False
+            )
     except Exception as problem:
         raise TaskError(f"{path}: transformers cannot read the tokeniser: {problem}") from None
 
@@ -103,7 +102,7 @@ def _tokenizer(path: Path) -> Any:
 def _load(path: Path, config: PreTrainedConfig, auto: Any, seed: int) -> tuple[Any, list[str]]:
     """The module in evaluation mode, and the names of weights that the checkpoint lacks."""
     try:
-        with _quiet(), torch.random.fork_rng(devices=[]):
+        with quietly(), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             module, info = auto.from_pretrained(
                 path, config=config, local_files_only=True, trust_remote_code=False,
@@ -126,18 +125,3 @@ def _heads(module: Any, new: list[str]) -> tuple[str, ...]:
 
 def _has_weights(module: nn.Module) -> bool:
     return any(True for _ in module.parameters())
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the library's warnings and progress bars; what they say is checked here."""
-    logging: Any = hf_logging
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

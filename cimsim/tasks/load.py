@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cimsim.arguments import checked
 from cimsim.errors import TaskError
 from cimsim.tasks.classification import Classification
 from cimsim.tasks.continuation import Choice, LanguageModelling
@@ -40,6 +41,7 @@ TASKS: dict[str, tuple[Kind, ...]] = {
 TaskSource = str | Path | Task | Callable[[TaskModel], Task]
 
 
+@checked(TaskError)
 def load_task(source: TaskSource, model: TaskModel) -> Task:
     """The task `source`, tokenised for `model`.
 
@@ -59,6 +61,7 @@ def load_task(source: TaskSource, model: TaskModel) -> Task:
     )
 
 
+@checked(TaskError)
 def label_count(source: str | Path) -> int:
     """Labels to load a model with for a task: 2 for the named ones, 1 for plain text."""
     return 2 if str(source) in TASKS else max(1, read_records(Path(source)).labels)

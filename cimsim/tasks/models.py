@@ -11,6 +11,7 @@ from torch import nn
 from transformers import BertConfig, PreTrainedConfig
 from transformers.pytorch_utils import Conv1D
 
+from cimsim.arguments import checked
 from cimsim.display import brief
 from cimsim.errors import TaskError
 from cimsim.tasks.archives import unpack
@@ -81,6 +82,7 @@ class TaskModel:
         return min(int(limit) for limit in limits if limit is not None)
 
 
+@checked(TaskError)
 def load_model(source: str | Path, *, labels: int = 2, seed: int = 0) -> TaskModel:
     """The model called `source` ("minilm", "smollm2"), or that in the directory `source`.
 

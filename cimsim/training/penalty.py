@@ -11,6 +11,7 @@ import peft
 import torch
 from torch import nn
 
+from cimsim.arguments import checked
 from cimsim.errors import TaskError
 from cimsim.training.parts import Norm, Penalty
 
@@ -32,6 +33,7 @@ def _factors(model: nn.Module) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
                 yield a, b
 
 
+@checked(TaskError)
 def regulariser(
     pairs: tuple[tuple[torch.Tensor, torch.Tensor], ...], penalty: Penalty
 ) -> torch.Tensor:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cimsim.arguments import checked
 from cimsim.display import brief
 from cimsim.errors import TaskError
 from cimsim.files import load_json, write_text
@@ -68,6 +69,7 @@ class Record:
         write_text(directory / RECORD_FILE, text + "\n")
 
 
+@checked(TaskError)
 def load_record(directory: Path) -> Record | None:
     """The record in `directory`; None without one, TaskError if it is broken."""
     path = directory / RECORD_FILE

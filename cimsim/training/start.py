@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import peft
 from torch import nn
 
+from cimsim.arguments import checked
 from cimsim.errors import TaskError
 from cimsim.frontend.adapters import merged_copy, tied_targets
 from cimsim.training.adapters import (
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from cimsim.tasks.models import TaskModel
 
 
+@checked(TaskError)
 def student(
     model: TaskModel, method: Method, seed: int = 0, start: str | Path | None = None
 ) -> nn.Module:

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from cimsim.crossbar_sweep import device_named
+from cimsim.arguments import checked
 from cimsim.display import brief
 from cimsim.errors import SpecError, TaskError
-from cimsim.noise import Gaussian, device_from_json, device_to_json
+from cimsim.noise import Gaussian, device_from_json, device_named, device_to_json
 from cimsim.parsing import parse_real, parse_whole
 from cimsim.training.methods import METHODS, Method
 from cimsim.training.parts import Distillation, Injection, LoraShape, Penalty, Recipe
@@ -82,6 +82,7 @@ OPTIONS: dict[str, Option] = {
 }
 
 
+@checked(TaskError)
 def option_names(method: Method) -> tuple[str, ...]:
     """Options that `method` takes: those of its parts, and of parts that can be added to it."""
     parts = {name for name in PARTS if getattr(method, name) is not None}
@@ -89,6 +90,7 @@ def option_names(method: Method) -> tuple[str, ...]:
     return tuple(key for key, option in OPTIONS.items() if option.part in parts)
 
 
+@checked(TaskError)
 def parse_method(text: str) -> Method:
     """A method from `name` or `name:option=value,...`; raises TaskError naming what is known.
 
@@ -121,6 +123,7 @@ def _read(name: str, key: str, value: str) -> Any:
         raise TaskError(f"method {name!r}: {key}: {problem}") from None
 
 
+@checked(TaskError)
 def with_options(method: Method, values: Mapping[str, Any]) -> Method:
     """`method` with other values of its options, by their names in `OPTIONS`."""
     changes: dict[str, dict[str, Any]] = {}
@@ -155,6 +158,7 @@ def _with_noise(injection: Injection, change: dict[str, Any]) -> dict[str, Any]:
         raise TaskError(str(problem)) from None
 
 
+@checked(TaskError)
 def method_to_json(method: Method) -> dict[str, Any]:
     """All of a method; `method_from_json` turns it back into an equal one."""
     value: dict[str, Any] = {"name": method.name}
@@ -172,6 +176,7 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+@checked(TaskError)
 def method_from_json(value: Any, where: str = "method") -> Method:
     """The method that `value` describes; raises TaskError that starts with `where`."""
     if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):

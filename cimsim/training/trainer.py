@@ -15,6 +15,7 @@ import peft
 import torch
 from torch import nn
 
+from cimsim.arguments import checked
 from cimsim.display import brief
 from cimsim.errors import SpecError, TaskError
 from cimsim.mapping import Mapping
@@ -84,6 +85,7 @@ class Trained:
             save_whole(self.model, directory, self.record)
 
 
+@checked(TaskError)
 def train(
     model: TaskModel,
     task: Task,

@@ -27,6 +27,7 @@ PIPELINES: dict[str, type[Pipeline]] = {
 _FIXED = ("name", "split")
 
 
+@checked(MappingError)
 def option_names(kind: type[Pipeline]) -> tuple[str, ...]:
     """Fields of a strategy that a user sets."""
     return tuple(f.name for f in fields(kind) if f.name not in _FIXED)  # type: ignore[arg-type]
@@ -63,6 +64,7 @@ def parse_pipeline(text: str) -> Pipeline:
     return kind(**given)
 
 
+@checked(MappingError)
 def format_pipeline(pipeline: Pipeline) -> str:
     """The text that `parse_pipeline` reads back as `pipeline`, without options at their default."""
     values = [
