@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import small
 from frontend_zoo import ZOO
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cimsim.errors import WorkloadError
@@ -56,6 +56,8 @@ def test_other_lengths_equal_a_trace_with_them(name: str) -> None:
 
 
 @given(st.integers(2, 40), st.integers(0, 6))
+@example(20, 1)
+@example(9, 0)
 @settings(max_examples=12, deadline=None)
 def test_any_lengths_of_a_decoder_equal_a_trace(prefill: int, decode: int) -> None:
     base = traced("qwen2", 13, 4)
