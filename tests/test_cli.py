@@ -229,3 +229,41 @@ def test_help_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("run", AHWA, "SMALL", "--baseline-mode", "roofline"), "--baseline-mode had no effect"),
+        (
+            ("run", AHWA, "SMALL", "--batch", "8", "--host-ms", "2"),
+            "--batch, --host-ms had no",
+        ),
+        (("run", AHWA, "SMALL", "--batch", "1"), "without --baseline: give a GPU to compare with."),
+        (
+            ("run", AHWA, "SMALL", "--trace-tasks", "9"),
+            "--trace-tasks had no effect without",
+        ),
+        (("pipelines", AHWA, "SMALL", "--rank", "4"), "--rank had no effect without --layer"),
+        (("pipelines", AHWA, "SMALL", "--tokens", "4"), "--tokens had no effect without --layer"),
+        (
+            (
+                "pipelines",
+                AHWA,
+                "--layer",
+                "64x64",
+                "--strategy",
+                "sequential",
+                "--block-tokens",
+                "2",
+            ),
+            "--block-tokens had no effect: none of the strategies",
+        ),
+    ],
+)
+def test_options_that_another_one_makes_work_are_refused_alone(
+    cimsim: Cli, small: Path, arguments: tuple[object, ...], message: str
+) -> None:
+    code, out, err = cimsim(*(small if word == "SMALL" else word for word in arguments))
+    assert (code, out) == (2, "")
+    assert message in err

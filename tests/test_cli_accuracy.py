@@ -129,7 +129,8 @@ def test_run_and_accuracy_agree(call, tmp_path):
     assert "accuracy" not in json.loads(out)
 
 
-def test_run_prints_accuracy_beside_latency(call):
+def test_run_prints_accuracy_beside_latency(call, monkeypatch):
+    monkeypatch.delenv("COLUMNS", raising=False)
     code, out, _ = call("run", "machine.json", "toy.json", "--accuracy", *TOY)
     assert code == 0
     for word in ("Phases", "Reprogramming", "toy: a, accuracy (%)", "gaussian:sigma_ratio=0.05"):
@@ -248,6 +249,10 @@ ACCURACY = ("accuracy", "machine.json", "toy")
         ((*ACCURACY, *TOY, "--workers", "0"), "0 processes were asked for"),
         ((*ACCURACY, *TOY, "--both", "--compensate"), "--both stands for --compensate and"),
         ((*ACCURACY, *TOY, "--weights-only", "--adc-bits", "6"), "bits of converters were given"),
+        (
+            ("accuracy", "machine.json", "toy.json", *TOY, "--tokens", "9"),
+            "--tokens had no effect with a traced workload",
+        ),
         ((*ACCURACY, *TOY, "--adc-bits", "1"), "bits must lie in 2 .. 22, got 1"),
         ((*ACCURACY, *TOY, "--tokens", "0"), "a sequence of 0 tokens was asked for"),
         ((*ACCURACY, *TOY, "--adapt", "none"), "adaptation 'none' runs the base model alone"),

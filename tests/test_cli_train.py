@@ -108,8 +108,9 @@ def test_training_goes_on_from_an_adapter_and_from_a_checkpoint(
 
 
 def test_epochs_and_rank_of_their_own(cimsim, given, tmp_path):
-    code, out, _ = cimsim(*command(given, tmp_path, "--epochs", 1, "--rank", 4, method="plain"))
+    code, out, err = cimsim(*command(given, tmp_path, "--epochs", 1, "--rank", 4, method="plain"))
     assert code == 0
+    assert "--epochs 1 takes the place of epochs in --method" in err
     assert "4 steps" in out
     record = load_record(tmp_path)
     assert (record.method.lora.rank, record.method.lora.alpha) == (4, 8.0)
@@ -195,3 +196,23 @@ def test_the_help_loads_no_torch():
     code = "import sys, cimsim.cli.train\nprint('torch' in sys.modules, 'numba' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize(
+    ("method", "option", "why"),
+    [
+        ("plain", ("--adapt", "lora-sram"), "on method 'plain', which trains on exact weights"),
+        ("plain", ("--mapper", "dense"), "on method 'plain', which trains on exact weights"),
+        ("plain", ("--set", "rram.rows=8"), "on method 'plain', which trains on exact weights"),
+        ("halora:clean_share=1", ("--replicate", "*=2"), "on method 'halora', which trains on"),
+        (
+            "ahwa-full:batch=8",
+            ("--adapt", "none"),
+            "on method 'ahwa-full', which has no adapter",
+        ),
+    ],
+)
+def test_options_that_a_method_makes_idle_are_refused(cimsim, given, tmp_path, method, option, why):
+    code, _, err = cimsim(*command(given, tmp_path, *option, method=method))
+    assert code == 2
+    assert f"error: {option[0]} had no effect {why}" in err

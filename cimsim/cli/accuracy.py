@@ -36,6 +36,7 @@ from cimsim.cli.options import (
     digest,
     machine_of,
     mapper_of,
+    refuse_without_effect,
 )
 from cimsim.cli.outputs import Outcome, finish, reserve, write
 from cimsim.cli.progress import counting, progress
@@ -107,6 +108,9 @@ def accuracy(
     )  # fmt: skip
     laid = mapper_of(mapper, replicate)
     workload = _workload(source)
+    if workload is not None:
+        why = "with a traced workload, which has a length of its own: name the model instead"
+        refuse_without_effect(context, ("tokens",), why)
     chosen = _model_name(source, workload, model)
     with progress() as tell:
         tell(f"loading {chosen}")

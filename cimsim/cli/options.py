@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -139,3 +139,20 @@ def digest(path: Path) -> str:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as problem:
         raise CimsimError(f"{path}: cannot read: {problem.strerror}.") from None
+
+
+def refuse_without_effect(context: typer.Context, names: Sequence[str], why: str) -> None:
+    """Raise CimsimError for options of `names` that were given on the command line.
+
+    `why` says what makes them idle and what to do, after "had no effect".
+    """
+    given = [name for name in names if _was_given(context, name)]
+    if given:
+        spelt = {p.name: max(p.opts, key=len) for p in context.command.params}
+        told = ", ".join(spelt[name] for name in given)
+        raise CimsimError(f"{told} had no effect {why}.")
+
+
+def _was_given(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"

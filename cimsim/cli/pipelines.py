@@ -14,6 +14,7 @@ from cimsim.cli.options import (
     OptionalWorkloadArg,
     SetOption,
     machine_of,
+    refuse_without_effect,
 )
 from cimsim.cli.outputs import Outcome, finish, reserve, write
 from cimsim.cli.progress import progress
@@ -62,6 +63,9 @@ def pipelines(
 ) -> None:
     """Compare pipeline strategies on ARCH, for a whole model or one layer."""
     reserve(context, output)
+    if layer is None:
+        why = "without --layer: a workload has its own"
+        refuse_without_effect(context, ("rank", "tokens"), why)
     outcome = None
     with progress() as tell:
         rows, drawn = _rows(
@@ -119,6 +123,10 @@ def _rows(
         shapes = [shape for shape, _ in adapted_shapes(model)]
     named = [parse_pipeline(text) for text in strategy or PIPELINES]
     chosen = with_blocks(named, _numbers("--block-tokens", block_tokens, parse_whole))
+    if block_tokens and chosen == named:
+        raise CimsimError(
+            "--block-tokens had no effect: none of the strategies runs in blocks of a chosen size."
+        )
     studies = [Study(m) for m in machines]
     rows = []
     for study in studies:

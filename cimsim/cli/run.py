@@ -40,6 +40,7 @@ from cimsim.cli.options import (
     digest,
     machine_of,
     mapper_of,
+    refuse_without_effect,
 )
 from cimsim.cli.outputs import Outcome, finish, reserve, write
 from cimsim.cli.progress import progress
@@ -129,6 +130,7 @@ def run(
         },
     )  # fmt: skip
     asked.require(accuracy)
+    _require_effects(context, baseline, trace)
     given = _read(architecture, workload, settings)
     prepared = _prepared(asked, given, workload) if accuracy else None
     with progress() as tell:
@@ -162,6 +164,18 @@ def run(
 
         print_report(report)
     finish(outcome, quiet=json)
+
+
+def _require_effects(
+    context: typer.Context, baseline: list[Path] | None, trace: Path | None
+) -> None:  # fmt: skip
+    """Raise CimsimError for options that another one, which was not given, makes work."""
+    if not baseline:
+        idle = ("baseline_mode", "batch", "host_ms")
+        refuse_without_effect(context, idle, "without --baseline: give a GPU to compare with")
+    if trace is None:
+        why = "without --trace: give the file that the tasks go to"
+        refuse_without_effect(context, ("trace_tasks",), why)
 
 
 def _write(report: Report, simulation: Simulation, output: Path) -> tuple[Report, Outcome]:

@@ -17,6 +17,7 @@ from cimsim.cli.options import (
     SetOption,
     machine_of,
     mapper_of,
+    refuse_without_effect,
 )
 from cimsim.cli.outputs import reserve
 from cimsim.cli.progress import bar, progress
@@ -96,6 +97,13 @@ def train(
     from cimsim.tasks import label_count, load_model, load_task
 
     chosen = _method(method, epochs, rank)
+    if chosen.injection is None or chosen.injection.clean_share == 1.0:
+        idle = ("adapt", "mapper", "replicate", "settings")
+        why = f"on method {chosen.name!r}, which trains on exact weights: leave it out"
+        refuse_without_effect(context, idle, why)
+    elif chosen.lora is None:
+        why = f"on method {chosen.name!r}, which has no adapter to place: leave it out"
+        refuse_without_effect(context, ("adapt",), why)
     machine = machine_of(architecture, settings)
     laid = mapper_of(mapper, replicate)
     with progress() as tell:
@@ -123,6 +131,10 @@ def _method(text: str, epochs: float | None, rank: int | None) -> Method:
     from cimsim.training import parse_method, with_options
 
     method = parse_method(text)
+    named = [part.partition("=")[0].strip() for part in text.partition(":")[2].split(",")]
+    for option, value in {"epochs": epochs, "rank": rank}.items():
+        if value is not None and option in named:
+            complain(f"--{option} {value:g} takes the place of {option} in --method")
     given: dict[str, Any] = {}
     if epochs is not None:
         given["epochs"] = epochs

@@ -5,15 +5,26 @@ Shares and ratios lie in 0 .. 1. Wrong values raise TaskError with the field's n
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
+from numbers import Integral, Real
 from typing import Literal
 
-from cimsim.display import brief
+from cimsim.coding import CLIP_SIGMAS
+from cimsim.display import brief, shown
 from cimsim.errors import TaskError
 from cimsim.noise import Device, Gaussian
+from cimsim.periphery import NOISE_MAX
 
 Decay = Literal["linear", "constant"]
+EPOCHS_MAX = 10_000.0
+COUNT_MAX = 1_000_000_000
+RATE_MAX = 1e30
+"""Of learning, weight decay and the norm of a gradient; where it diverges the training says so."""
+RANK_MAX = 65_536
+"""Beyond the width of every published layer."""
+DROPOUT_MAX = 0.99
+"""With 1 nothing of the adapter is left to train."""
+FACTOR_MAX = 1e6
 Norm = Literal["spectral", "frobenius"]
 Reduction = Literal["sum", "mean"]
 
@@ -22,14 +33,13 @@ def check_number(
     name: str, value: object, low: float, high: float, *, whole: bool = False, open_: bool = False
 ) -> None:
     """Raise TaskError unless `value` is a number in [low, high], (low, high] if `open_`."""
-    kinds = int if whole else (int, float)
-    real = isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+    real = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
     if real and low <= value <= high and not (open_ and value == low):  # type: ignore[operator]
         return
     kind = "a whole number" if whole else "a number"
     lowest = f"above {low:g}" if open_ else f"of at least {low:g}"
-    most = "" if math.isinf(high) else f" and at most {high:g}"
-    raise TaskError(f"{name} is {kind} {lowest}{most}, got {value!r}.")
+    most = "" if high == float("inf") else f" and at most {high:g}"
+    raise TaskError(f"{name} is {kind} {lowest}{most}, got {shown(value)}.")
 
 
 def check_choice(name: str, value: object, known: tuple[str, ...]) -> None:
@@ -56,13 +66,13 @@ class Recipe:
     decay: Decay = "linear"
 
     def __post_init__(self) -> None:
-        check_number("epochs", self.epochs, 0.0, math.inf, open_=True)
-        check_number("batch", self.batch, 1, math.inf, whole=True)
-        check_number("learning_rate", self.learning_rate, 0.0, math.inf, open_=True)
+        check_number("epochs", self.epochs, 0.0, EPOCHS_MAX, open_=True)
+        check_number("batch", self.batch, 1, COUNT_MAX, whole=True)
+        check_number("learning_rate", self.learning_rate, 0.0, RATE_MAX, open_=True)
         check_number("warmup_ratio", self.warmup_ratio, 0.0, 1.0)
-        check_number("weight_decay", self.weight_decay, 0.0, math.inf)
+        check_number("weight_decay", self.weight_decay, 0.0, RATE_MAX)
         if self.clip_norm is not None:
-            check_number("clip_norm", self.clip_norm, 0.0, math.inf, open_=True)
+            check_number("clip_norm", self.clip_norm, 0.0, RATE_MAX, open_=True)
         check_choice("decay", self.decay, ("linear", "constant"))
 
     def rate(self, step: int, steps: int) -> float:
@@ -91,9 +101,9 @@ class LoraShape:
     saved: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        check_number("rank", self.rank, 1, math.inf, whole=True)
-        check_number("alpha", self.alpha, 0.0, math.inf, open_=True)
-        check_number("dropout", self.dropout, 0.0, 1.0)
+        check_number("rank", self.rank, 1, RANK_MAX, whole=True)
+        check_number("alpha", self.alpha, 0.0, FACTOR_MAX, open_=True)
+        check_number("dropout", self.dropout, 0.0, DROPOUT_MAX)
         if self.targets == ():
             raise TaskError("targets names no module to adapt; leave it out for the model's own.")
 
@@ -120,17 +130,17 @@ class Injection:
     clip_sigma: float | None = None
 
     def __post_init__(self) -> None:
-        check_number("redraw_every", self.redraw_every, 1, math.inf, whole=True)
+        check_number("redraw_every", self.redraw_every, 1, COUNT_MAX, whole=True)
         check_number("clean_share", self.clean_share, 0.0, 1.0)
         check_number("ramp", self.ramp, 0.0, 1.0)
         if self.adc_noise is not None:
-            check_number("adc_noise", self.adc_noise, 0.0, math.inf)
+            check_number("adc_noise", self.adc_noise, 0.0, NOISE_MAX)
             if not self.converters:
                 raise TaskError(
                     "adc_noise needs converters in the loop: set converters=true or adc_noise=none."
                 )
         if self.clip_sigma is not None:
-            check_number("clip_sigma", self.clip_sigma, 0.0, math.inf, open_=True)
+            check_number("clip_sigma", self.clip_sigma, *CLIP_SIGMAS)
         if self.ramp > 0.0 and not isinstance(self.noise, Gaussian):
             raise TaskError(
                 f"ramp lets sigma grow, which {self.noise.name!r} noise has none of: set ramp=0 or "
@@ -147,7 +157,7 @@ class Penalty:
     reduction: Reduction = "mean"
 
     def __post_init__(self) -> None:
-        check_number("mu", self.mu, 0.0, math.inf)
+        check_number("mu", self.mu, 0.0, FACTOR_MAX)
         check_choice("norm", self.norm, ("spectral", "frobenius"))
         check_choice("reduction", self.reduction, ("sum", "mean"))
 
@@ -166,4 +176,4 @@ class Distillation:
 
     def __post_init__(self) -> None:
         check_number("weight", self.weight, 0.0, 1.0)
-        check_number("temperature", self.temperature, 0.0, math.inf, open_=True)
+        check_number("temperature", self.temperature, 1e-3, 1e3)
