@@ -76,10 +76,13 @@ def in_processes(
 def require_guard() -> None:
     """Leave a process that is only just reading the main program; refuse one without a file.
 
-    Raises SystemExit in a process of a pool, whose parent then says why, and TaskError.
+    Raises SystemExit in a process of a pool, whose parent then says why, and TaskError, also in a
+    daemon.
     """
     if getattr(process.current_process(), "_inheriting", False):
         raise SystemExit(1)
+    if process.current_process().daemon:
+        raise TaskError("a process of another pool may start none of its own: set workers to 1.")
     main = spawn.get_preparation_data("cimsim").get("init_main_from_path")
     if main is not None and not os.path.exists(main):
         raise TaskError(f"the main program is no file that could be read again ({main}): {GUARD}")

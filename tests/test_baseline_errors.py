@@ -46,7 +46,11 @@ def whole(text: str) -> str:
         ),
         (
             lambda: GPU.estimate(ENCODER, batch=0),
-            f"{NAME}: batch 0 and tensor_parallel 1: both must be at least 1.",
+            f"{NAME}: batch 0 and tensor_parallel 1: both must lie in 1 to 1048576.",
+        ),
+        (
+            lambda: GPU.estimate(ENCODER, batch=2**63 - 1),
+            f"{NAME}: batch {2**63 - 1} and tensor_parallel 1: both must lie in 1 to 1048576.",
         ),
         (
             lambda: GPU.estimate(ENCODER, host_s_per_step=-1.0),

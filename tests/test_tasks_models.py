@@ -115,6 +115,12 @@ def broken(tmp_path: Path, how: str) -> Path:
             config["num_hidden_layers"] = 3
         case "other sizes":
             config["intermediate_size"] = 32
+        case "architecture":
+            config["architectures"] = True
+        case "length" | "pad":
+            wrong = {"length": {"model_max_length": " "}, "pad": {"pad_token": "new"}}[how]
+            path = folder / "tokenizer_config.json"
+            path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
         case "damaged tokeniser":
             (folder / "tokenizer.json").write_text("{")
     if how != "no config":
@@ -134,6 +140,9 @@ def broken(tmp_path: Path, how: str) -> Path:
         ("other weights", r"the weights lack bert\.encoder\.layer\.2\..*: config\.json and weights "
                           r"are of different models\.$"),
         ("other sizes", r"transformers cannot load the model: .*$"),
+        ("architecture", r"architecture 'True' is neither a causal language model nor an .*$"),
+        ("length", r"model_max_length of the tokeniser is to be a number of tokens, got ' ': .*$"),
+        ("pad", r"the tokeniser's pad token 'new' has number [0-9]+, the model knows .*$"),
         ("damaged tokeniser", r"transformers cannot read the tokeniser: .*$"),
     ],
 )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -11,6 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
+
+from cimsim.errors import TaskError
+from cimsim.workers import require_guard
 
 PIECES = """
 import os
@@ -100,6 +104,12 @@ def test_a_main_program_without_a_guard_is_told(folder, arguments, text):
     code, out, err = run(folder, *arguments, text=text)
     assert (code, err) == (2, "")
     assert 'put it below `if __name__ == "__main__":` in a file, or set workers to 1' in out
+
+
+def test_a_daemon_is_told_that_it_may_start_none(monkeypatch):
+    monkeypatch.setattr(multiprocessing.current_process(), "_config", {"daemon": True})
+    with pytest.raises(TaskError, match="may start none of its own: set workers to 1"):
+        require_guard()
 
 
 def alive(number: int) -> bool:

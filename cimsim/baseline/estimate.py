@@ -14,6 +14,8 @@ from cimsim.baseline.spec import Gpu
 from cimsim.errors import SpecError
 from cimsim.workload import Phase, Workload
 
+BATCH_MAX = 2**20
+"""Most sequences at a time, and most cards."""
 HOST_S_MAX = 3600.0
 """Longest host time of a step that is meant: an hour."""
 _FUSED = (
@@ -34,10 +36,10 @@ def estimate(
 ) -> GpuEstimate:
     """See `Gpu.estimate`."""
     checked_mode, checked_dtype = check_pair(check_mode(mode), check_dtype(dtype))
-    if batch < 1 or tensor_parallel < 1:
+    if not (1 <= batch <= BATCH_MAX and 1 <= tensor_parallel <= BATCH_MAX):
         raise SpecError(
-            f"{gpu.name}: batch {batch} and tensor_parallel {tensor_parallel}: both must be at "
-            "least 1."
+            f"{gpu.name}: batch {batch} and tensor_parallel {tensor_parallel}: both must lie in 1 "
+            f"to {BATCH_MAX}."
         )
     if not 0.0 <= host_s_per_step <= HOST_S_MAX:
         raise SpecError(

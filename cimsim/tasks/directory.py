@@ -49,6 +49,7 @@ def load_directory(path: Path, labels: int, seed: int) -> TaskModel:
         if config.pad_token_id is None:
             config.pad_token_id = tokenizer.pad_token_id
     module, new = _load(path, config, getattr(transformers, f"AutoModel{auto}"), seed)
+    _require_pad(path, tokenizer, module)
     saved = _heads(module, new) if kind == "encoder" else ()
     lost = [n for n in new if own_head or not set(n.split(".")) & set(saved)]
     if lost:
@@ -63,7 +64,8 @@ def load_directory(path: Path, labels: int, seed: int) -> TaskModel:
 
 def _kind(path: Path, config: PreTrainedConfig) -> tuple[Kind, bool]:
     """Kind of the model, and whether its own head is the one in use."""
-    names = config.architectures or [""]
+    given = config.architectures or [""]
+    names = [str((given[0] if isinstance(given, list | tuple) else given) or "")]
     if names[0] == MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config.model_type):
         _require_positions(path, getattr(transformers, names[0]))
         return "causal", True
@@ -92,11 +94,28 @@ def _tokenizer(path: Path) -> Any:
         )
     try:
         with quietly():
-            return transformers.AutoTokenizer.from_pretrained(
+            found = transformers.AutoTokenizer.from_pretrained(
                 path, local_files_only=True, trust_remote_code=False
             )
     except Exception as problem:
         raise TaskError(f"{path}: transformers cannot read the tokeniser: {problem}") from None
+    longest = found.model_max_length
+    if isinstance(longest, bool) or not isinstance(longest, int | float) or longest < 1:
+        raise TaskError(
+            f"{path}: model_max_length of the tokeniser is to be a number of tokens, got "
+            f"{longest!r}: correct tokenizer_config.json."
+        )
+    return found
+
+
+def _require_pad(path: Path, tokenizer: Any, module: Any) -> None:
+    """Raise TaskError where batches are filled up with a token that the model does not know."""
+    pad, rows = tokenizer.pad_token_id, module.get_input_embeddings().weight.shape[0]
+    if pad is not None and pad >= rows:
+        raise TaskError(
+            f"{path}: the tokeniser's pad token {tokenizer.pad_token!r} has number {pad}, the "
+            f"model knows tokens 0 to {rows - 1}: name one, or resize the embedding."
+        )
 
 
 def _load(path: Path, config: PreTrainedConfig, auto: Any, seed: int) -> tuple[Any, list[str]]:
