@@ -2,7 +2,7 @@
 
     import cimsim
     machine = cimsim.machine("halora_rram_sram")
-    workload = cimsim.load_workload("workloads/llama3.2_1b_r4_p512_d128.json")
+    workload = cimsim.workload("llama3.2_1b_r4_p512_d128")
     report = cimsim.simulate(workload, machine).report
 
 Names are loaded on first use, so that `import cimsim` is quick and needs no torch.
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
         SpecError,
         WorkloadError,
     )
+    from cimsim.ir import Workload, load_workload, save_workload
     from cimsim.mapping import DensePacking, Mapping, OneBlockPerTile, build_mapping
     from cimsim.report import Report, load_report
     from cimsim.schedule.pipelines import parse_pipeline
-    from cimsim.shipped import gpu, machine
+    from cimsim.shipped import gpu, machine, workload
     from cimsim.simulation import Simulation, simulate
     from cimsim.spec import Architecture, load_architecture
-    from cimsim.workload import Workload, load_workload, save_workload
 
 __version__ = VERSION
 
@@ -64,9 +64,10 @@ _HOME = {
     "simulate": "simulation",
     "Architecture": "spec",
     "load_architecture": "spec",
-    "Workload": "workload",
-    "load_workload": "workload",
-    "save_workload": "workload",
+    "Workload": "ir",
+    "load_workload": "ir",
+    "save_workload": "ir",
+    "workload": "shipped",
 }
 
 __all__ = [
@@ -100,6 +101,7 @@ __all__ = [
     "save_workload",
     "simulate",
     "with_baseline",
+    "workload",
 ]
 
 

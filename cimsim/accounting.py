@@ -18,8 +18,7 @@ from cimsim.arguments import checked
 from cimsim.costs.tile import FJ, PJ
 from cimsim.display import brief
 from cimsim.errors import SpecError, WorkloadError
-from cimsim.spec import Architecture, CrossbarTiles
-from cimsim.workload import (
+from cimsim.ir import (
     Adapter,
     Elementwise,
     Linear,
@@ -31,7 +30,8 @@ from cimsim.workload import (
     Workload,
     workload_errors,
 )
-from cimsim.workload_rules import summed
+from cimsim.ir_rules import summed
+from cimsim.spec import Architecture, CrossbarTiles
 
 TARGETS = ("q_proj", "k_proj", "v_proj", "up_proj", "down_proj")
 """Projections that carry LoRA in HaLoRA."""

@@ -14,8 +14,8 @@ from typing import Literal
 from cimsim.arguments import checked
 from cimsim.display import shown
 from cimsim.errors import MappingError
+from cimsim.ir import Elementwise, Linear, Op, Phase, Workload
 from cimsim.spec import AdaptationName
-from cimsim.workload import Elementwise, Linear, Op, Phase, Workload
 
 Unit = Literal["rram", "sram", "pmca"]
 

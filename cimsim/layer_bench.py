@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from cimsim.arguments import checked
 from cimsim.errors import WorkloadError
-from cimsim.spec import Architecture
-from cimsim.workload import (
+from cimsim.ir import (
     Adapter,
     Elementwise,
     Linear,
@@ -14,6 +13,7 @@ from cimsim.workload import (
     Workload,
     workload_errors,
 )
+from cimsim.spec import Architecture
 
 LAYER = "layer"
 

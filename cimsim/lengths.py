@@ -15,7 +15,7 @@ from typing import Any
 from cimsim.display import brief
 from cimsim.errors import WorkloadError
 from cimsim.history import note_change
-from cimsim.workload import MatMul, Op, Phase, Workload
+from cimsim.ir import MatMul, Op, Phase, Workload
 
 _ROWS = {"linear": "rows", "norm": "rows", "softmax": "rows", "embedding": "rows",
          "elementwise": "elements", "move": "elements", "reduce": "elements"}  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 
 from cimsim.display import brief, shown
 from cimsim.errors import WorkloadError
+from cimsim.ir import Linear, Workload
 from cimsim.layer_bench import check_rank, layer_workload
 from cimsim.mapping import Mapper, OneBlockPerTile
 from cimsim.parsing import parse_whole
@@ -26,7 +27,6 @@ from cimsim.schedule.work import dma_ps
 from cimsim.simulation import Simulation, simulate
 from cimsim.spec import Architecture
 from cimsim.units import ps_to_seconds
-from cimsim.workload import Linear, Workload
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 from cimsim.errors import WorkloadError
 from cimsim.history import note_change
-from cimsim.workload import Linear, Op, Parameter, Workload
+from cimsim.ir import Linear, Op, Parameter, Workload
 
 _SIDE = {"lora_a": "out_features", "lora_b": "in_features"}
 _AXIS = {"lora_a": 0, "lora_b": 1}

@@ -14,12 +14,12 @@ import numpy as np
 
 from cimsim.costs.sram import write_energy_J, write_ps
 from cimsim.costs.tile import PJ, link_energy_J, write_pulse_ps
+from cimsim.ir import Workload
 from cimsim.mapping import Mapping, Placement
 from cimsim.mapping.model import IntArray
 from cimsim.report import Reprogramming
 from cimsim.spec import Architecture, CrossbarTiles
 from cimsim.units import ps_to_seconds
-from cimsim.workload import Workload
 
 
 def first_programming(

@@ -13,8 +13,8 @@ from cimsim.errors import CimsimError, SpecError, WorkloadError
 
 if TYPE_CHECKING:
     from cimsim.baseline import Gpu
+    from cimsim.ir import Workload
     from cimsim.spec import Architecture
-    from cimsim.workload import Workload
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def workload(name: str | Path) -> Workload:
 
     Raises WorkloadError for a name that is neither and for a file that is not valid.
     """
-    from cimsim.workload import load_workload
+    from cimsim.ir import load_workload
 
     return load_workload(WORKLOADS.find(name))
 

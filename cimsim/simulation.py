@@ -18,6 +18,7 @@ from cimsim.display import brief, facts
 from cimsim.engines import Engine, Run
 from cimsim.errors import CimsimError
 from cimsim.history import provenance
+from cimsim.ir import Workload, load_workload
 from cimsim.mapping import Mapper, Mapping, build_mapping, mapper_named
 from cimsim.occupancy import buffer_peak_bytes
 from cimsim.program import Actor, Hold, Use
@@ -28,7 +29,6 @@ from cimsim.schedule.pipelines import Pipeline, format_pipeline, pipeline_named
 from cimsim.spec import Architecture, load_architecture
 from cimsim.units import ps_to_seconds
 from cimsim.version import VERSION
-from cimsim.workload import Workload, load_workload
 
 Progress = Callable[[str], None]
 _Entry = tuple[str, str, str, tuple[float, ...]]

@@ -15,10 +15,10 @@ from torch import nn
 from cimsim.adaptation import adaptation_named
 from cimsim.frontend import trace_model, trace_module
 from cimsim.functional import hardware_of, without_errors
+from cimsim.ir import Workload
 from cimsim.mapping import MAPPERS, Mapping, build_mapping
 from cimsim.noise import Ideal
 from cimsim.spec import Architecture
-from cimsim.workload import Workload
 
 torch.set_num_threads(1)
 IDS = torch.tensor([[5, 6, 7, 8, 9, 10], [11, 12, 13, 5, 14, 15]])

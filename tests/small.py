@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from cimsim.spec import Architecture
-from cimsim.workload import (
+from cimsim.ir import (
     Adapter,
     Elementwise,
     Embedding,
@@ -25,6 +24,7 @@ from cimsim.workload import (
     Softmax,
     Workload,
 )
+from cimsim.spec import Architecture
 
 close = partial(pytest.approx, rel=1e-12, abs=0.0)
 """Equal but for rounding; energies are small, so that no absolute tolerance is given."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cimsim.adaptation import ADAPTATIONS, adaptation_named
 from cimsim.errors import MappingError
-from cimsim.workload import Elementwise, Linear, MatMul, Norm, Phase, Workload, load_workload
+from cimsim.ir import Elementwise, Linear, MatMul, Norm, Phase, Workload, load_workload
 
 OUT = ("none", "merged")
 
@@ -103,9 +103,9 @@ def test_a_scaled_branch_goes_as_well() -> None:
 
 
 def test_a_branch_that_is_not_added_cannot_be_taken_out() -> None:
-    a, b = small.encoder().phases[0].ops[2:4]
+    embed, q, a, b = small.encoder().phases[0].ops[:4]
     norm = Norm(name="norm", inputs=(b.name,), tokens=6, norm="layer", rows=6, columns=24)
-    phase = Phase(name="prefill", tokens=6, ops=(a.model_copy(update={"inputs": ()}), b, norm))
+    phase = Phase(name="prefill", tokens=6, ops=(embed, q, a, b, norm))
     workload = small.workload_of("w", (phase,), rank=2)
     text = (
         "op 'norm' reads the LoRA branch but is no elementwise merge: "

@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from cimsim.adaptation import adaptation_named
 from cimsim.cli.validate import validate
 from cimsim.errors import SpecError
+from cimsim.ir import load_workload
 from cimsim.layer_bench import layer_workload, with_integration
 from cimsim.mapping import DensePacking, build_mapping
 from cimsim.pipeline_study import Shape, Study
@@ -21,7 +22,6 @@ from cimsim.schedule.pipelines import Balanced, Replicated, Split, TokenBlocks
 from cimsim.simulation import simulate
 from cimsim.spec import Architecture, load_architecture
 from cimsim.validation import GROUPS, Row, rows
-from cimsim.workload import load_workload
 
 AHWA = load_architecture(ROOT / "arch_configs" / "ahwa_pcm_pmca.json")
 SMALL, LARGE = Adapter(128, 128, 8), Adapter(512, 128, 8)

@@ -21,7 +21,7 @@ from cimsim.baseline.kernels import (
     StreamKernel,
 )
 from cimsim.baseline.reference_models import MODELS, build
-from cimsim.workload import Elementwise, Linear, MatMul, Phase, Workload, load_workload
+from cimsim.ir import Elementwise, Linear, MatMul, Phase, Workload, load_workload
 
 ROOT = Path(__file__).resolve().parents[1]
 GPU = load_gpu(ROOT / "arch_configs" / "gpu" / "a100_sxm4_80gb.json")
@@ -258,7 +258,9 @@ def test_products_without_a_softmax_between_them_are_no_attention() -> None:
 def test_a_softmax_over_anything_but_tokens_is_no_attention() -> None:
     prefill = DECODER.phases[0]
     ops = tuple(
-        op.model_copy(update={"stationary_token_axis": "none"}) if isinstance(op, MatMul) else op
+        op.model_copy(update={"stationary_token_axis": "none", "causal": False})
+        if isinstance(op, MatMul)
+        else op
         for op in prefill.ops
     )
     phase = Phase(name="prefill", tokens=prefill.tokens, ops=ops)

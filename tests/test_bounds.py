@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from cimsim.baseline import load_gpu
 from cimsim.comparison import comparison_rows, with_baseline
 from cimsim.errors import CimsimError, MappingError, SimulationError, SpecError, WorkloadError
+from cimsim.ir import Linear, load_workload, save_workload
 from cimsim.report import Report, load_report
 from cimsim.schedule.assembler import TASKS_MAX, check_tasks, within_64_bits
 from cimsim.simulation import simulate
 from cimsim.spec import Architecture, load_architecture
-from cimsim.workload import Linear, load_workload, save_workload
 
 Result = TypeVar("Result")
 MACHINE = json.loads(

@@ -13,11 +13,11 @@ import toy_task
 import cimsim.tasks
 from cimsim import cli
 from cimsim.accuracy import trace_task_model
+from cimsim.ir import load_workload, save_workload
 from cimsim.report import Report, load_accuracy, load_report
 from cimsim.tasks.packages import MINILM, SENTENCES, is_cached
 from cimsim.training import load_trained
 from cimsim.training.record import Record
-from cimsim.workload import load_workload, save_workload
 
 MINILM_FILE = small.ROOT / "workloads" / "minilm_sentiment_r8_s32.json"
 Cli = Callable[..., tuple[int, str, str]]

@@ -27,7 +27,7 @@ WIDTHS = (40, 80, 120)
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from cimsim.workload import load_workload, save_workload
+    from cimsim.ir import load_workload, save_workload
 
     path = tmp_path_factory.mktemp("work") / "minilm_block.json"
     traced = load_workload(ROOT / "workloads" / "minilm_sentiment_r8_s32.json")

@@ -11,9 +11,9 @@ from frontend_zoo import ZOO
 import cimsim
 from cimsim import engines
 from cimsim.frontend import trace_model
+from cimsim.ir import MatMul, Workload
 from cimsim.mapping import DensePacking, OneBlockPerTile
 from cimsim.schedule.pipelines import PIPELINES
-from cimsim.workload import MatMul, Workload
 
 ROOT = Path(__file__).parent.parent
 MACHINES = {

@@ -16,7 +16,7 @@ from cimsim.errors import WorkloadError
 from cimsim.frontend import trace_model
 from cimsim.frontend.experts import has_experts, shares
 from cimsim.frontend.models import build_model
-from cimsim.workload import Linear, Workload
+from cimsim.ir import Linear, Workload
 
 _SMALL = {
     "hidden_size": 32,

@@ -11,7 +11,7 @@ from frontend_zoo import ZOO, counted_macs
 from cimsim.errors import WorkloadError
 from cimsim.frontend import trace_model
 from cimsim.frontend.models import build_model
-from cimsim.workload import Linear, MatMul, Norm, Softmax, Workload, load_workload, save_workload
+from cimsim.ir import Linear, MatMul, Norm, Softmax, Workload, load_workload, save_workload
 
 GENERATORS = [name for name, member in ZOO.items() if member.decode]
 

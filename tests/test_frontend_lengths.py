@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from cimsim.errors import WorkloadError
 from cimsim.frontend import trace_model, trace_module
 from cimsim.frontend.models import build_model
-from cimsim.workload import MatMul, Softmax, Workload
+from cimsim.ir import MatMul, Softmax, Workload
 
 WIDTH, HEADS, HIDDEN = 24, 3, 40
 LENGTHS = [2, 3, 5, 7, 8, 9, 16, 23, 24, 25, 39, 40, 41, 48, 72]
@@ -258,3 +258,18 @@ def test_options_of_the_library_function(name):
     assert scores.stationary_batch == values.stationary_batch == 2
     assert scores.causal is values.causal is causal
     assert workload.macs == 7 * WIDTH * 40 + 2 * 6 * 7 * 7 * 4
+
+
+def test_rows_looked_up_by_position_come_with_the_tokens_that_they_are_added_to():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.words, self.places = nn.Embedding(11, 6), nn.Embedding(9, 6)
+            self.linear = nn.Linear(6, 6)
+
+        def forward(self, ids):
+            at = torch.arange(ids.shape[1], device=ids.device)
+            return self.linear(self.words(ids) + self.places(at))
+
+    work = trace_module(Model(), (torch.zeros(1, 5, dtype=torch.long),), name="m")
+    assert [op.tokens for op in work.phases[0].ops] == [5, 5, 5, 5]

@@ -15,7 +15,7 @@ from cimsim.errors import WorkloadError
 from cimsim.frontend import trace_model, trace_module
 from cimsim.frontend.adapters import apply_lora, lora_config
 from cimsim.frontend.models import build_model
-from cimsim.workload import Elementwise, Linear
+from cimsim.ir import Elementwise, Linear
 
 # PEFT reads a property of the model that this version of transformers has renamed.
 pytestmark = pytest.mark.filterwarnings(

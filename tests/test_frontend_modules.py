@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cimsim.errors import WorkloadError
 from cimsim.frontend import trace_module
-from cimsim.workload import Elementwise, Linear, MatMul, Move, Norm, Reduce, Softmax
+from cimsim.ir import Elementwise, Linear, MatMul, Move, Norm, Reduce, Softmax
 
 assert counted_macs  # the zoo sets one torch thread
 

@@ -12,7 +12,7 @@ from frontend_zoo import counted_macs
 from cimsim.frontend import trace_model
 from cimsim.frontend.adapters import apply_lora, lora_config
 from cimsim.frontend.models import build_model, read_config
-from cimsim.workload import Linear, MatMul, Workload, load_workload
+from cimsim.ir import Linear, MatMul, Workload, load_workload
 
 FOLDER = Path(__file__).parent.parent / "workloads"
 

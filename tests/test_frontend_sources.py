@@ -152,7 +152,7 @@ def test_every_task_names_a_class():
 
 
 def test_reading_a_workload_needs_no_torch():
-    code = "import sys, cimsim.workload; sys.exit('torch' in sys.modules)"
+    code = "import sys, cimsim.ir; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

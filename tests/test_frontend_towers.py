@@ -11,7 +11,7 @@ from torch import nn
 from cimsim.errors import WorkloadError
 from cimsim.frontend import trace_model, trace_module
 from cimsim.frontend.models import build_model
-from cimsim.workload import Linear, MatMul
+from cimsim.ir import Linear, MatMul
 
 _LAYERS = {
     "hidden_size": 32,

@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from cimsim.errors import WorkloadError
 from cimsim.frontend import trace_module
-from cimsim.workload import Linear, MatMul
+from cimsim.ir import Linear, MatMul
 
 
 class Uses(nn.Module):

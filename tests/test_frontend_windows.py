@@ -11,7 +11,7 @@ import transformers as tf
 from cimsim.errors import WorkloadError
 from cimsim.frontend import TASKS, masks, trace_model
 from cimsim.frontend.forward import CACHE_NAMES
-from cimsim.workload import MatMul, Softmax, Workload
+from cimsim.ir import MatMul, Softmax, Workload
 
 WINDOW = 16
 _SMALL = {

@@ -71,12 +71,12 @@ def test_saturation_is_warned_about(tmp_path):
 
 
 @pytest.mark.parametrize(("args", "message"), [
-    (("--bits", "4,x"), "--bits takes numbers with commas between them, got '4,x'."),
+    (("--bits", "4,x"), "--bits takes numbers with commas between them: 'x' is no whole number."),
     (("--bits", "1"), "DAC: bits must lie in 2 .. 22"),
     (("--noise", "fog"), "noise 'fog' is no JSON file and none of"),
-    (("--columns", "9" * 19), "weights to program, a sweep 67108864 at most: lower rows, columns"),
-    (("--draws", "1000000"), "programmed 1000000 times, has"),
-    (("--rows", "0"), "rows of a crossbar sweep count from 1, got 0."),
+    (("--columns", "65536", "--rows", "65536"), "a sweep 67108864 at most: lower rows, columns"),
+    (("--draws", "1000", "--columns", "65536"), "programmed 1000 times, has"),
+    (("--rows", "0"), "--rows takes numbers from 1 to 65536, got '0'."),
 ])  # fmt: skip
 def test_wrong_values(args, message):
     result = invoke(*args)

@@ -22,7 +22,7 @@ FLOORS: dict[int, set[str]] = {
         "ranges",
     },
     1: {
-        "files", "jit", "bounds", "field_paths", "spec", "workload", "workload_rules", "history",
+        "files", "jit", "bounds", "field_paths", "spec", "ir", "ir_rules", "history",
         "lengths", "ranks",
     },
     2: {"adaptation", "drawing", "mapping", "costs", "report", "rows"},

@@ -16,6 +16,7 @@ from small import close
 
 from cimsim.adaptation import adaptation_named
 from cimsim.errors import CapacityError, MappingError
+from cimsim.ir import Workload, load_workload
 from cimsim.mapping import (
     MAPPERS,
     DensePacking,
@@ -26,7 +27,6 @@ from cimsim.mapping import (
     build_mapping,
 )
 from cimsim.spec import Architecture, load_architecture
-from cimsim.workload import Workload, load_workload
 
 SHAPES = st.lists(
     st.tuples(st.integers(1, 40), st.integers(1, 40), st.integers(1, 3)), min_size=1, max_size=6

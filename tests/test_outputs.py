@@ -29,7 +29,7 @@ Cli = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from cimsim.workload import load_workload, save_workload
+    from cimsim.ir import load_workload, save_workload
 
     path = tmp_path_factory.mktemp("work") / "minilm_block.json"
     traced = load_workload(MINILM)

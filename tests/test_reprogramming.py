@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from small import close
 
 from cimsim.adaptation import adaptation_named
+from cimsim.ir import Linear, Workload
 from cimsim.mapping import MAPPERS, Mapping, build_mapping
 from cimsim.report import Reprogramming
 from cimsim.reprogramming import (
@@ -21,7 +22,6 @@ from cimsim.reprogramming import (
     saved_weights,
 )
 from cimsim.spec import Architecture
-from cimsim.workload import Linear, Workload
 
 ADAPTED = frozenset(f"layers.{i}.{name}.weight" for i in (0, 1) for name in ("q", "k", "v", "down"))
 BASE_WEIGHTS = 2 * (32 * 32 * 2 + 2 * 32 * 16 + 3 * 32 * 48) + 32 * 50

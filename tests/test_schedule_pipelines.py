@@ -16,6 +16,7 @@ from small import decoder, encoder, machine, saved
 from cimsim import engines
 from cimsim.adaptation import adaptation_named
 from cimsim.errors import CapacityError, MappingError
+from cimsim.ir import Linear, Workload
 from cimsim.layer_bench import layer_workload
 from cimsim.mapping import DensePacking, Mapper, OneBlockPerTile, build_mapping
 from cimsim.schedule import Plan, build_plan
@@ -37,7 +38,6 @@ from cimsim.schedule.pipelines import (
 )
 from cimsim.simulation import Simulation, simulate
 from cimsim.spec import Architecture
-from cimsim.workload import Linear, Workload
 
 NAMES = list(PIPELINES)
 

@@ -19,6 +19,7 @@ from cimsim import engines
 from cimsim.adaptation import ADAPTATIONS, adaptation_named
 from cimsim.costs.area import leakage_W
 from cimsim.errors import MappingError
+from cimsim.ir import Linear, MatMul, Workload, load_workload
 from cimsim.mapping import DensePacking, OneBlockPerTile, build_mapping
 from cimsim.program import Get, Hold, Program, Put, Use
 from cimsim.report import Report
@@ -28,7 +29,6 @@ from cimsim.schedule.pipelines import PIPELINES, LayerStream, Pipeline, Sequenti
 from cimsim.simulation import Simulation, simulate
 from cimsim.spec import Architecture, load_architecture
 from cimsim.units import ps_to_seconds
-from cimsim.workload import Linear, MatMul, Workload, load_workload
 
 MACHINES = {
     name: load_architecture(small.ROOT / "arch_configs" / f"{name}.json")

@@ -135,7 +135,6 @@ def broken(tmp_path: Path, how: str) -> Path:
         ("no weights", r"no \*\.safetensors there\. Save the weights with save_pretrained; "
                        r"pickled weights are never opened\.$"),
         ("no tokeniser", r"no tokeniser there \(none of tokenizer\.json, .*\)\. Save it .*$"),
-        ("code", r"auto_map asks for code from the model's author, which is never run\. .*$"),
         ("vision", r"architecture 'ViTModel' is neither a causal language model nor an .*$"),
         ("other weights", r"the weights lack bert\.encoder\.layer\.2\..*: config\.json and weights "
                           r"are of different models\.$"),
@@ -150,6 +149,12 @@ def test_a_broken_directory_says_what_is_wrong(tmp_path, how, message):
     folder = broken(tmp_path, how)
     with pytest.raises(TaskError, match=rf"(?s)^{folder}(/config\.json)?: {message}"):
         load_model(folder)
+
+
+def test_code_beside_a_model_is_never_run(tmp_path):
+    folder = broken(tmp_path, "code")
+    (folder / "mine.py").write_text("raise SystemExit('it ran')")
+    assert type(load_model(folder).module) is tf.BertForSequenceClassification
 
 
 def test_an_unknown_model():

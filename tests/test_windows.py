@@ -14,9 +14,9 @@ from pydantic import ValidationError
 
 import cimsim
 from cimsim.baseline.attention import AttentionShape
+from cimsim.ir import MatMul, Phase, Softmax, Workload, visible_pairs
 from cimsim.schedule.pipelines import LayerStream, Sequential
 from cimsim.schedule.work import block_elements, context
-from cimsim.workload import MatMul, Phase, Softmax, Workload, visible_pairs
 
 
 def mask(tokens: int, keys: int, causal: bool, window: int | None) -> torch.Tensor:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from cimsim.errors import OutputError, WorkloadError
-from cimsim.workload import (
+from cimsim.ir import (
     Adapter,
     Elementwise,
     Embedding,

@@ -15,9 +15,9 @@ from cimsim.arguments import checked
 from cimsim.errors import MappingError, TaskError
 from cimsim.frontend import trace_model, trace_module
 from cimsim.frontend.adapters import adapter_in_use, merged_copy, unwrap
+from cimsim.ir import Workload
 from cimsim.mapping import Mapper, Mapping, OneBlockPerTile, build_mapping
 from cimsim.spec import Architecture
-from cimsim.workload import Workload
 
 if TYPE_CHECKING:
     from cimsim.tasks import TaskModel

@@ -19,6 +19,7 @@ from cimsim.display import brief
 from cimsim.errors import TaskError
 from cimsim.hardware import hardware_of
 from cimsim.history import settings_made
+from cimsim.ir import Workload
 from cimsim.mapping import Mapping
 from cimsim.noise import Device, device_of
 from cimsim.report import Accuracy, Reprogramming
@@ -27,7 +28,6 @@ from cimsim.training import load_trained
 from cimsim.training.adapters import MODEL_FILE, weights_file
 from cimsim.training.record import digest_of_examples, digest_of_weights
 from cimsim.version import VERSION
-from cimsim.workload import Workload
 
 if TYPE_CHECKING:
     from cimsim.tasks import Task, TaskModel

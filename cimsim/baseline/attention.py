@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from cimsim.baseline.fits import AttentionFit
 from cimsim.display import brief
-from cimsim.workload import visible_pairs
+from cimsim.ir import visible_pairs
 
 Array = NDArray[np.float64]
 BLOCK = 128

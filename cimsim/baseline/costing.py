@@ -20,7 +20,7 @@ from cimsim.baseline.kernels import (
 from cimsim.baseline.modes import Dtype, Mode
 from cimsim.baseline.power import Array
 from cimsim.baseline.spec import ELEMENT_BYTES, Gpu
-from cimsim.workload import Phase
+from cimsim.ir import Phase
 
 
 @dataclass(frozen=True)

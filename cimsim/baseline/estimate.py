@@ -12,7 +12,7 @@ from cimsim.baseline.modes import PRECISION, check_dtype, check_mode, check_pair
 from cimsim.baseline.result import ClassCost, GpuEstimate, PhaseEstimate
 from cimsim.baseline.spec import Gpu
 from cimsim.errors import SpecError
-from cimsim.workload import Phase, Workload
+from cimsim.ir import Phase, Workload
 
 BATCH_MAX = 2**20
 """Most sequences at a time, and most cards."""

@@ -27,7 +27,7 @@ from cimsim.baseline.kernels import (
     OpClass,
     StreamKernel,
 )
-from cimsim.workload import Embedding, Linear, MatMul, Norm, Phase, Reduce, Softmax, output_elements
+from cimsim.ir import Embedding, Linear, MatMul, Norm, Phase, Reduce, Softmax, output_elements
 
 
 def _share(count: int, parts: int) -> int:

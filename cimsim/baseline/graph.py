@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cimsim.workload import (
+from cimsim.ir import (
     Elementwise,
     Linear,
     MatMul,

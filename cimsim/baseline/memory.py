@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cimsim.baseline.graph import PhaseGraph
 from cimsim.errors import CapacityError
-from cimsim.workload import Workload
+from cimsim.ir import Workload
 
 if TYPE_CHECKING:
     from cimsim.baseline.spec import Gpu

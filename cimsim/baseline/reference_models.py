@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from cimsim.workload import (
+from cimsim.ir import (
     Adapter,
     Elementwise,
     Embedding,

@@ -26,7 +26,7 @@ from cimsim.files import describe_validation, load_json
 
 if TYPE_CHECKING:
     from cimsim.baseline.result import GpuEstimate
-    from cimsim.workload import Workload
+    from cimsim.ir import Workload
 
 ELEMENT_BYTES: dict[Dtype, int] = {"fp16": 2, "bf16": 2, "int8": 1, "tf32": 4, "fp32": 4}
 

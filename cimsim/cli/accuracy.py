@@ -46,11 +46,11 @@ from cimsim.shipped import WORKLOADS
 
 if TYPE_CHECKING:
     from cimsim.accuracy.study import Settings, Subject
+    from cimsim.ir import Workload
     from cimsim.mapping import Mapper, Mapping
     from cimsim.report import Accuracy, AccuracyReport
     from cimsim.spec import Architecture
     from cimsim.tasks import Task, TaskModel
-    from cimsim.workload import Workload
 
 
 def accuracy(
@@ -152,7 +152,7 @@ def _workload(source: str) -> Workload | None:
     named = source in WORKLOADS.names()
     if not named and not source.endswith(".json") and not Path(source).is_file():
         return None
-    from cimsim.workload import load_workload
+    from cimsim.ir import load_workload
 
     return load_workload(WORKLOADS.find(source))
 

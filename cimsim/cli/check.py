@@ -33,8 +33,8 @@ def check(
     fits: dict[str, int | float] = {}
     if workload is not None:
         from cimsim.adaptation import adaptation_named
+        from cimsim.ir import load_workload
         from cimsim.mapping import build_mapping
-        from cimsim.workload import load_workload
 
         adaptation = adaptation_named(adapt or machine.adaptation)
         mapping = build_mapping(
@@ -80,7 +80,7 @@ def schema(
     if what == "architecture":
         from cimsim.spec import Architecture as model  # noqa: N813
     elif what == "workload":
-        from cimsim.workload import Workload as model  # noqa: N813
+        from cimsim.ir import Workload as model  # noqa: N813
     elif what == "report":
         from cimsim.report import Report as model  # noqa: N813
     elif what == "gpu":

@@ -27,8 +27,8 @@ def map_weights(
 ) -> None:
     """Show which units each weight and each K/V store of WORKLOAD takes on ARCH."""
     from cimsim.adaptation import adaptation_named
+    from cimsim.ir import load_workload
     from cimsim.mapping import build_mapping
-    from cimsim.workload import load_workload
 
     machine = machine_of(architecture, settings)
     adaptation = adaptation_named(adapt or machine.adaptation)

@@ -25,11 +25,11 @@ from cimsim.parsing import parse_list, parse_real, parse_whole
 
 if TYPE_CHECKING:
     from cimsim.cli.sheet import Sheet
+    from cimsim.ir import Workload
     from cimsim.pipeline_study import PipelineRow, Shape, Study
     from cimsim.schedule.pipelines import Pipeline
     from cimsim.simulation import Progress
     from cimsim.spec import Architecture
-    from cimsim.workload import Workload
 
 
 Number = TypeVar("Number", int, float)
@@ -105,10 +105,10 @@ def _rows(
     tell: Progress,
 ) -> tuple[list[PipelineRow], Drawn]:  # fmt: skip
     """All rows, and what the Gantt chart shows: the last strategy on the first machine."""
+    from cimsim.ir import load_workload
     from cimsim.layer_bench import layer_workload, with_integration
     from cimsim.pipeline_study import Study, adapted_shapes, parse_layer, with_blocks
     from cimsim.schedule.pipelines import PIPELINES, parse_pipeline
-    from cimsim.workload import load_workload
 
     if (workload is None) == (layer is None):
         raise CimsimError("give either a WORKLOAD or --layer INxOUT")

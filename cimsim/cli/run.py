@@ -51,11 +51,11 @@ if TYPE_CHECKING:
     from cimsim.accuracy.study import Settings, Subject
     from cimsim.baseline import Gpu
     from cimsim.engines import Engine
+    from cimsim.ir import Workload
     from cimsim.report import Report
     from cimsim.simulation import Progress, Simulation
     from cimsim.spec import Architecture
     from cimsim.tasks import Task
-    from cimsim.workload import Workload
 
 
 def run(
@@ -212,7 +212,7 @@ class _Given:
 
 
 def _read(architecture: Path, workload: Path, settings: list[str] | None) -> _Given:
-    from cimsim.workload import load_workload
+    from cimsim.ir import load_workload
 
     with progress() as tell:
         tell("reading")

@@ -12,7 +12,7 @@ from cimsim.cli.streams import say
 from cimsim.errors import WorkloadError
 
 if TYPE_CHECKING:
-    from cimsim.workload import Workload
+    from cimsim.ir import Workload
 
 SHIPPED = ("minilm", "smollm2")
 
@@ -70,7 +70,7 @@ def trace(
             f"tracing needs torch, transformers and peft ({problem.name} is missing): "
             "pip install '.[torch]'"
         ) from None
-    from cimsim.workload import save_workload
+    from cimsim.ir import save_workload
 
     targets = tuple(filter(None, lora_targets.split(",")))
     with progress() as tell:

@@ -13,7 +13,7 @@ from cimsim.errors import WorkloadError
 from cimsim.frontend.adapters import adapter_in_use, configs_of, lora_layers, names_used, unwrap
 from cimsim.frontend.builder import lora_role
 from cimsim.frontend.graph import clean
-from cimsim.workload import Adapter
+from cimsim.ir import Adapter
 
 _COUNTED_APART = {"lora_A", "lora_B", "original_module", "modules_to_save"}
 """Parts of the paths of parameters that are not a bias of the model's own."""

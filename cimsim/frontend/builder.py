@@ -15,7 +15,7 @@ from cimsim.frontend.masks import NO_MASK, Mask
 from cimsim.frontend.parts import Ranges, check_apart, suffix, whole
 from cimsim.frontend.recording import Call, Recording, Value
 from cimsim.frontend.streams import Placement, TokenAxis, place
-from cimsim.workload import Parameter, workload_errors
+from cimsim.ir import Parameter, workload_errors
 
 ParameterRole = Literal["base", "lora_a", "lora_b", "embedding", "bias", "norm", "other"]
 Parts = dict[str, set[Ranges]]

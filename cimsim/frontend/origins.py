@@ -47,13 +47,36 @@ def follow_axes(recording: Recording) -> dict[Value, Axes]:
         return known[value]
 
     for call in recording.calls:
-        rule = _RULES.get(call.op.removesuffix("_")) or _RULES.get(call.op)
+        rule = _rule(call)
         found = rule(call, axes) if rule is not None else None
         for value in call.outputs:
             fitting = found is not None and len(found) == len(value.shape)
             source = found if fitting and found is not None else _aligned(call, value, axes)
             known[value] = tuple(map(_cut, source, value.shape))
+    for call in reversed(recording.calls):
+        if _rule(call) is None:
+            _give_back(call, known)
     return known
+
+
+def _rule(call: Call) -> _Rule | None:
+    return _RULES.get(call.op.removesuffix("_")) or _RULES.get(call.op)
+
+
+def _give_back(call: Call, known: dict[Value, Axes]) -> None:
+    """Axes of an operand that descend from nothing, such as rows looked up by position, are those
+    of the result that they are combined with place by place.
+    """
+    (out, *_) = call.outputs
+    for value in call.inputs:
+        if value.live and value.parameter is None and value in known:
+            back = known[out][len(out.shape) - len(value.shape) :]
+            known[value] = tuple(
+                theirs if not origins_of(own) and n == m and n > 1 else own
+                for own, theirs, n, m in zip(
+                    known[value], back, value.shape, out.shape[-len(value.shape) :], strict=True
+                )
+            )
 
 
 def _fresh(value: Value) -> Axes:

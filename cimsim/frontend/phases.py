@@ -9,7 +9,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from cimsim.errors import WorkloadError
 from cimsim.frontend.graph import Node
-from cimsim.workload import MatMul, Op, Phase, Softmax, make_phase
+from cimsim.ir import MatMul, Op, Phase, Softmax, make_phase
 
 _OP: TypeAdapter[Op] = TypeAdapter(Op)
 

@@ -9,7 +9,7 @@ from cimsim.errors import WorkloadError
 from cimsim.frontend.builder import Builder, lora_role
 from cimsim.frontend.graph import join_sources
 from cimsim.frontend.recording import Call, Value
-from cimsim.workload import Role
+from cimsim.ir import Role
 
 
 def lower_gemm(build: Builder, call: Call) -> None:

@@ -29,7 +29,7 @@ from cimsim.frontend.experts import check_all_used, has_experts
 from cimsim.frontend.forward import check_lengths, check_one_input, has_decoder, is_fixed
 from cimsim.frontend.models import build_model, on_meta, read_config
 from cimsim.frontend.tracing import Traced, trace_features, trace_fixed, trace_text
-from cimsim.workload import Adapter, Workload, make_workload
+from cimsim.ir import Adapter, Workload, make_workload
 
 
 @checked(WorkloadError)

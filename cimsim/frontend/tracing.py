@@ -30,8 +30,8 @@ from cimsim.frontend.positions import check_positions, position_limit
 from cimsim.frontend.recording import Literals, Recorder, Recording
 from cimsim.frontend.sequences import token_axis
 from cimsim.frontend.streams import TokenAxis
+from cimsim.ir import Phase
 from cimsim.quiet import quietly
-from cimsim.workload import Phase
 
 
 def _is_prime(number: int) -> bool:

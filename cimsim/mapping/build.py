@@ -9,11 +9,11 @@ import numpy as np
 from cimsim.adaptation import Adaptation, adaptation_named
 from cimsim.arguments import checked
 from cimsim.errors import MappingError
+from cimsim.ir import Linear, MatMul, Workload
 from cimsim.mapping.capacity import Stored, check_capacity, unit_bound, unit_shortage
 from cimsim.mapping.mappers import Arrangement, Mapper, mapper_named
 from cimsim.mapping.model import Grid, KvStore, Mapping, Placement, WeightUnit
 from cimsim.spec import Architecture
-from cimsim.workload import Linear, MatMul, Workload
 
 ROWS_IN_FLIGHT = 2
 """Rows of K or V beside those of a sliding window: one being written, one not yet used."""

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from cimsim.adaptation import Adaptation
 from cimsim.costs import lora_tcdm_bytes
 from cimsim.errors import CapacityError, MappingError
+from cimsim.ir import Embedding, Linear, Workload
 from cimsim.mapping.mappers import DensePacking, Mapper, demand_of
 from cimsim.mapping.model import Grid, KvStore, WeightUnit
 from cimsim.spec import Architecture
-from cimsim.workload import Embedding, Linear, Workload
 
 UNITS_MAX = 2**26
 """Most tiles and SRAM units of one mapping: the index of each is kept in memory (8 bytes)."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from cimsim.arguments import checked
 from cimsim.errors import MappingError
+from cimsim.ir import Linear, Workload, output_elements
 from cimsim.mapping import Mapping
 from cimsim.program import Get, Put
 from cimsim.schedule.assembler import Assembler, check_tasks
@@ -30,7 +31,6 @@ from cimsim.schedule.stages_cluster import (
 )
 from cimsim.schedule.stages_kv import add_kv_kernel
 from cimsim.spec import Architecture
-from cimsim.workload import Linear, Workload, output_elements
 
 
 @checked(MappingError)

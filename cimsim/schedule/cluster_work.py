@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cimsim.display import brief
+from cimsim.ir import Linear, MatMul, Op, output_elements
 from cimsim.program import IntArray
 from cimsim.schedule.assembler import Assembler, convert
 from cimsim.schedule.edges import KernelEdge
@@ -28,7 +29,6 @@ from cimsim.schedule.work import (
 )
 from cimsim.spec import PmcaClusters
 from cimsim.units import cycles_to_ps
-from cimsim.workload import Linear, MatMul, Op, output_elements
 
 
 @brief

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from cimsim.display import brief
 from cimsim.errors import WorkloadError
+from cimsim.ir import MatMul, Op, Workload
 from cimsim.program import IntArray
-from cimsim.workload import MatMul, Op, Workload
 
 
 @brief

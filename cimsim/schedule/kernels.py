@@ -13,11 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cimsim.display import brief
-from cimsim.mapping import Mapping
-from cimsim.schedule.graph import Graph, Node
-from cimsim.schedule.work import is_masked
-from cimsim.spec import Architecture
-from cimsim.workload import (
+from cimsim.ir import (
     Elementwise,
     Embedding,
     Linear,
@@ -26,6 +22,10 @@ from cimsim.workload import (
     Softmax,
     output_elements,
 )
+from cimsim.mapping import Mapping
+from cimsim.schedule.graph import Graph, Node
+from cimsim.schedule.work import is_masked
+from cimsim.spec import Architecture
 
 KernelUnit = Literal["rram", "sram", "kv", "pmca", "dram"]
 

@@ -23,6 +23,7 @@ from cimsim.costs.tile import (
     send_ps,
     transfer_ps,
 )
+from cimsim.ir import Linear
 from cimsim.mapping import Placement
 from cimsim.program import Get, Hold, IntArray, Put, Use
 from cimsim.schedule.assembler import Assembler, Timed
@@ -30,7 +31,6 @@ from cimsim.schedule.graph import Stream
 from cimsim.schedule.kernels import Kernel
 from cimsim.spec import CrossbarTiles, SramUnits
 from cimsim.units import cycles_to_ps
-from cimsim.workload import Linear
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ import numpy as np
 from cimsim.costs.memory import access_energy_J, access_ps
 from cimsim.costs.tile import link_energy_J
 from cimsim.display import brief
+from cimsim.ir import Embedding, output_elements
 from cimsim.program import Get, Put, Use
 from cimsim.schedule.assembler import Assembler, Timed, convert
 from cimsim.schedule.cluster_work import (
@@ -36,7 +37,6 @@ from cimsim.schedule.graph import Stream
 from cimsim.schedule.kernels import Kernel
 from cimsim.schedule.lanes import Lanes, lanes_of
 from cimsim.spec import Architecture
-from cimsim.workload import Embedding, output_elements
 
 
 def fitting_block(

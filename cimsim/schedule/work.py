@@ -15,9 +15,7 @@ from cimsim.costs import (
     softmax_cycles,
 )
 from cimsim.errors import MappingError
-from cimsim.spec import Architecture, MatrixEngine, PmcaClusters
-from cimsim.units import cycles_to_ps
-from cimsim.workload import (
+from cimsim.ir import (
     Elementwise,
     Linear,
     MatMul,
@@ -28,6 +26,8 @@ from cimsim.workload import (
     Softmax,
     output_elements,
 )
+from cimsim.spec import Architecture, MatrixEngine, PmcaClusters
+from cimsim.units import cycles_to_ps
 
 # assumed: these are evaluated like an exponential (the same polynomial, library or instruction),
 # with a few streamed instructions around it, in cycles of one core.

@@ -7,9 +7,9 @@ import math
 from cimsim import shipped
 from cimsim.accounting import block_energies, halora_accounting, weight_area_mm2
 from cimsim.adaptation import Unit
+from cimsim.ir import Workload
 from cimsim.spec import Architecture
 from cimsim.validation.row import Row
-from cimsim.workload import Workload
 
 TABLE = "Wu et al., HaLoRA, ACM TODAES 2026, DOI 10.1145/3801559, Table 6"
 FIGURE = "Wu et al., HaLoRA, ACM TODAES 2026, DOI 10.1145/3801559, Fig. 7"

@@ -21,8 +21,8 @@ from cimsim.accounting import block_energies, halora_accounting
 from cimsim.adaptation import adaptation_named
 from cimsim.baseline import Gpu
 from cimsim.comparison import batch_sweep
+from cimsim.ir import Workload
 from cimsim.validation.halora import areas_mm2
-from cimsim.workload import Workload
 
 ROOT = Path(__file__).parents[3]
 PLACEMENTS = ("halora_rram_sram", "halora_rram_only", "halora_sram_only")

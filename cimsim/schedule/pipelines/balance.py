@@ -7,12 +7,12 @@ from typing import Literal
 
 from cimsim.arguments import checked
 from cimsim.errors import MappingError
+from cimsim.ir import Workload
 from cimsim.mapping import Mapper
 from cimsim.schedule.kernels import Kernel
 from cimsim.schedule.pair import Pair
 from cimsim.schedule.pipelines.blocks import check_block, check_option, chosen_block, turn_block
 from cimsim.spec import Architecture
-from cimsim.workload import Workload
 
 
 @checked(MappingError)

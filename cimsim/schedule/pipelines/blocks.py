@@ -8,11 +8,11 @@ from typing import Literal
 from cimsim.arguments import checked
 from cimsim.errors import MappingError
 from cimsim.history import Change
+from cimsim.ir import Workload
 from cimsim.mapping import Mapper
 from cimsim.schedule.kernels import Kernel
 from cimsim.schedule.pair import Pair
 from cimsim.spec import Architecture
-from cimsim.workload import Workload
 
 DEFAULT_BLOCK = 16
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from cimsim.ir import Workload
 from cimsim.mapping import Mapper
 from cimsim.schedule.kernels import Kernel
 from cimsim.schedule.pair import Pair
 from cimsim.spec import Architecture
-from cimsim.workload import Workload
 
 
 class Pipeline(Protocol):

@@ -8,13 +8,13 @@ from typing import Literal
 from cimsim.arguments import checked
 from cimsim.display import brief
 from cimsim.errors import MappingError
+from cimsim.ir import Linear, Workload
 from cimsim.mapping import Grid, Mapper
 from cimsim.mapping.mappers import Arrangement, demand_of
 from cimsim.schedule.kernels import Kernel
 from cimsim.schedule.pair import Adapter, Pair
 from cimsim.schedule.pipelines.blocks import check_option, turn_block
 from cimsim.spec import Architecture
-from cimsim.workload import Linear, Workload
 
 
 @checked(MappingError)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from cimsim.bounds import SIZE_MAX
 
 if TYPE_CHECKING:
-    from cimsim.workload import Linear, MatMul, Op, Parameter, Phase, Workload
+    from cimsim.ir import Linear, MatMul, Op, Parameter, Phase, Workload
 
 VALUES_MAX = 2**53
 """Most values of one tensor over all steps: a float counts them exactly."""

@@ -44,7 +44,7 @@ from cimsim.display import Brief, shown
 from cimsim.errors import WorkloadError
 from cimsim.files import describe_validation, load_json, write_text
 from cimsim.history import Change, Changeable, noted_changes
-from cimsim.workload_rules import check_phase, check_workload, summed
+from cimsim.ir_rules import check_phase, check_workload, summed
 
 FORMAT = 1
 Role = Literal["base", "lora_a", "lora_b"]
