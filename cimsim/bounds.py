@@ -86,5 +86,5 @@ Name = Annotated[
     str, Field(strict=True, min_length=1, max_length=NAME_LENGTH), AfterValidator(_printable)
 ]
 Text = Annotated[str, Field(strict=True, max_length=TEXT_LENGTH), AfterValidator(_printable)]
-Origin = Text | Flag | Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63), _NUMPY] | Number
+Origin = Text | Flag | Whole | Number
 """A note of how a file was made."""

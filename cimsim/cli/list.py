@@ -57,7 +57,7 @@ def _described(shelf: Shelf) -> Iterator[tuple[str, str]]:
     from cimsim.files import load_json
 
     for name in shelf.names():
-        data = load_json(shelf.find(shelf.path / f"{name}.json"), shelf.error, shelf.what)
+        data = load_json(shelf.path / f"{name}.json", shelf.error, shelf.what)
         yield name, data.get("description") or _workload(data) or data["name"]
 
 

@@ -24,39 +24,29 @@ def _names(shelf: Shelf) -> Callable[[str], list[str]]:
     return lambda incomplete: [name for name in shelf.names() if name.startswith(incomplete)]
 
 
-def named(shelf: Shelf) -> dict[str, Any]:
+def _named(shelf: Shelf, metavar: str, what: str) -> dict[str, Any]:
     """What makes an argument or option take a path or a shipped name, with completion."""
-    return {"parser": shelf.find, "autocompletion": _names(shelf), "show_default": False}
+    return {
+        "metavar": metavar,
+        "help": f"{what}, or a name of `cimsim list`.",
+        "parser": shelf.find,
+        "autocompletion": _names(shelf),
+        "show_default": False,
+    }
 
 
 ArchitectureArg = Annotated[
-    Path,
-    typer.Argument(
-        metavar="ARCH", help="Architecture file (JSON), or a name of `cimsim list`.",
-        **named(MACHINES),
-    ),
-]  # fmt: skip
+    Path, typer.Argument(**_named(MACHINES, "ARCH", "Architecture file (JSON)"))
+]
 WorkloadArg = Annotated[
-    Path,
-    typer.Argument(
-        metavar="WORKLOAD", help="Traced workload (JSON), or a name of `cimsim list`.",
-        **named(WORKLOADS),
-    ),
-]  # fmt: skip
+    Path, typer.Argument(**_named(WORKLOADS, "WORKLOAD", "Traced workload (JSON)"))
+]
 OptionalWorkloadArg = Annotated[
-    Path | None,
-    typer.Argument(
-        metavar="[WORKLOAD]", help="Traced workload (JSON), or a name of `cimsim list`.",
-        **named(WORKLOADS),
-    ),
-]  # fmt: skip
+    Path | None, typer.Argument(**_named(WORKLOADS, "[WORKLOAD]", "Traced workload (JSON)"))
+]
 BaselineOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        metavar="GPU", help="GPU to compare with: a file, or a name of `cimsim list`.",
-        **named(GPUS),
-    ),
-]  # fmt: skip
+    list[Path] | None, typer.Option(**_named(GPUS, "GPU", "GPU to compare with: a file"))
+]
 AdaptOption = Annotated[
     str | None,
     typer.Option(
