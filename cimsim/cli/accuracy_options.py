@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from cimsim.cli.numbers import strict_numbers
+from cimsim.cli.numbers import numbers_of, strict_numbers
 from cimsim.errors import TaskError
-from cimsim.parsing import parse_list, parse_real
+from cimsim.parsing import parse_real
 
 if TYPE_CHECKING:
     from cimsim.accuracy.study import Settings
@@ -126,10 +126,14 @@ def settings_of(
         raise TaskError("--both stands for --compensate and --no-compensate: give one of them.")
     noises: tuple[Device | None, ...] = tuple(noise_named(text) for text in noise or ()) or (None,)
     if sigmas is not None:
-        noises = with_sigmas_of(machine, noises, _numbers(sigmas, "--sigmas"))
+        noises = with_sigmas_of(
+            machine, noises, numbers_of(sigmas, parse_real, "--sigmas", TaskError)
+        )
     return Settings(
         noises=noises,
-        times_s=(0.0,) if times is None else _numbers(times, "--times"),
+        times_s=(0.0,)
+        if times is None
+        else tuple(numbers_of(times, parse_real, "--times", TaskError)),
         seeds=5 if seeds is None else seeds,
         compensate="both" if both else bool(compensate),
         converters=not weights_only,
@@ -138,13 +142,6 @@ def settings_of(
         limit=limit,
         workers=workers,
     )
-
-
-def _numbers(text: str, option: str) -> tuple[float, ...]:
-    try:
-        return tuple(parse_list(text, parse_real))
-    except ValueError as problem:
-        raise TaskError(f"{option} takes numbers with commas between them: {problem}.") from None
 
 
 def require_torch() -> None:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cimsim.cli.numbers import Number, numbers_of
 from cimsim.cli.options import ArchitectureArg, JsonOption, SetOption, machine_of
 from cimsim.cli.streams import emit
-from cimsim.parsing import parse_list, parse_real, parse_whole
+from cimsim.errors import SpecError
+from cimsim.parsing import parse_real, parse_whole
 from cimsim.units import SIDE_MAX
 
 if TYPE_CHECKING:
     from cimsim.crossbar_sweep import Point
 
-Number = TypeVar("Number", int, float)
 DRAWS_MAX = 1_000
 WARN_RATIO = 0.001
 """Share of saturated conversions above which a note is printed."""
@@ -107,18 +108,11 @@ def mvm(
     _print(points, f"{machine.name}: {size} crossbar, device {hardware.device.name}")
 
 
-def _numbers(text: str | None, kind: Callable[[str], Number], option: str) -> list[Number]:
-    from cimsim.errors import SpecError
-
-    try:
-        return parse_list(text, kind) if text else []
-    except ValueError as problem:
-        raise SpecError(f"{option} takes numbers with commas between them: {problem}.") from None
+def _numbers(text: str | None, parse: Callable[[str], Number], option: str) -> list[Number]:
+    return numbers_of(text, parse, option, SpecError) if text else []
 
 
 def _sides(text: str | None, option: str) -> list[int]:
-    from cimsim.errors import SpecError
-
     found = _numbers(text, parse_whole, option)
     if any(not 1 <= value <= SIDE_MAX for value in found):
         raise SpecError(f"{option} takes numbers from 1 to {SIDE_MAX}, got {text!r}.")

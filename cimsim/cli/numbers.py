@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import typer
 
-from cimsim.parsing import parse_real, parse_whole
+from cimsim.errors import CimsimError
+from cimsim.parsing import parse_list, parse_real, parse_whole
+
+Number = TypeVar("Number", int, float)
 
 
 def strict_numbers(parameters: Iterable[Any]) -> None:
@@ -16,6 +19,16 @@ def strict_numbers(parameters: Iterable[Any]) -> None:
         parse = _parser(parameter)
         if parse is not None:
             parameter.process_value = _strict(parameter, parse)
+
+
+def numbers_of(
+    text: str, parse: Callable[[str], Number], option: str, error: type[CimsimError]
+) -> list[Number]:
+    """The numbers of an option that takes several with commas between them."""
+    try:
+        return parse_list(text, parse)
+    except ValueError as problem:
+        raise error(f"{option} takes numbers with commas between them: {problem}.") from None
 
 
 def _parser(parameter: Any) -> Callable[[str], float] | None:
