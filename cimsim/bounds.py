@@ -16,6 +16,8 @@ from cimsim.units import SIDE_MAX
 COUNT_MAX = 2**31 - 1
 SIZE_MAX = 2**40
 """Largest single size of an operation or of a parameter."""
+VALUES_MAX = 2**53
+"""Most values of one tensor over all steps: a float counts them exactly."""
 TOKENS_MAX = 2**24
 STEPS_MAX = 2**20
 NAME_LENGTH = 512
@@ -57,8 +59,8 @@ Growth = SizeOrNone
 """Increase with each step: a context does not shrink."""
 Tokens = Annotated[int, Field(strict=True, gt=0, le=TOKENS_MAX), _NUMPY]
 Steps = Annotated[int, Field(strict=True, gt=0, le=STEPS_MAX), _NUMPY]
-Total = Annotated[int, Field(strict=True, gt=0, le=2**53), _NUMPY]
-TotalOrNone = Annotated[int, Field(strict=True, ge=0, le=2**53), _NUMPY]
+Total = Annotated[int, Field(strict=True, gt=0, le=VALUES_MAX), _NUMPY]
+TotalOrNone = Annotated[int, Field(strict=True, ge=0, le=VALUES_MAX), _NUMPY]
 
 Whole = Annotated[int, Field(strict=True, ge=-(2**63), lt=2**63), _NUMPY]
 """Any whole number of 64 bits."""

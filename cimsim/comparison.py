@@ -237,8 +237,9 @@ class Comparison:
         return differences(self.reports)
 
     def _facts(self) -> dict[str, object]:
+        rows = self.rows
         numbers = {
-            name: tuple(float(f"{row[name]:.4g}") for row in self.rows)
+            name: tuple(None if row[name] is None else float(f"{row[name]:.4g}") for row in rows)
             for name in ("latency_s", "energy_J", "latency_ratio", "energy_ratio")
         }
         return numbers | {name: tuple(values) for name, values in self.differs.items()}

@@ -11,13 +11,11 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from cimsim.bounds import SIZE_MAX
+from cimsim.bounds import SIZE_MAX, VALUES_MAX
 
 if TYPE_CHECKING:
     from cimsim.ir import Linear, MatMul, Op, Parameter, Phase, Workload
 
-VALUES_MAX = 2**53
-"""Most values of one tensor over all steps: a float counts them exactly."""
 MACS_MAX = 2**62
 _FIXED = {
     "linear": ("in_features", "out_features"),

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cimsim.baseline import load_gpu
-from cimsim.comparison import comparison_rows, with_baseline
+from cimsim.comparison import compare, comparison_rows, with_baseline
 from cimsim.errors import CimsimError, MappingError, SimulationError, SpecError, WorkloadError
 from cimsim.ir import Linear, load_workload, save_workload
 from cimsim.report import Report, load_report
@@ -214,6 +214,7 @@ def test_a_machine_may_need_no_energy() -> None:
         assert found.decode["batch 1"].energy_ratio is None
     row = comparison_rows([report, report])[1]
     assert (row["energy_ratio"], row["latency_ratio"]) == (None, 1.0)
+    assert "energy_ratio=(None, None)" in repr(compare([report, report]))
 
 
 def test_a_schedule_beyond_memory_is_refused_before_it_is_built() -> None:

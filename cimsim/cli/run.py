@@ -237,7 +237,6 @@ def _simulate(
     seed: int,
     tell: Progress,
 ) -> Simulation:
-    from cimsim.schedule.pipelines import parse_pipeline
     from cimsim.simulation import simulate
 
     if engine not in ("compiled", "simpy"):
@@ -246,7 +245,7 @@ def _simulate(
     return simulate(
         given.workload,
         given.machine,
-        pipeline=parse_pipeline(pipeline),
+        pipeline=pipeline,
         adaptation=adapt,
         mapper=mapper_of(mapper, replicate),
         engine=chosen,
