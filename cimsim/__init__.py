@@ -28,7 +28,8 @@ if TYPE_CHECKING:
         WorkloadError,
     )
     from cimsim.ir import Workload, load_workload, save_workload
-    from cimsim.mapping import DensePacking, Mapping, OneBlockPerTile, build_mapping
+    from cimsim.mappers import DensePacking, OneBlockPerTile, build_mapping
+    from cimsim.mapping import Mapping
     from cimsim.report import Report, load_report
     from cimsim.schedule.pipelines import parse_pipeline
     from cimsim.shipped import gpu, machine, workload
@@ -51,10 +52,10 @@ _HOME = {
     "SimulationError": "errors",
     "SpecError": "errors",
     "WorkloadError": "errors",
-    "DensePacking": "mapping",
+    "DensePacking": "mappers",
     "Mapping": "mapping",
-    "OneBlockPerTile": "mapping",
-    "build_mapping": "mapping",
+    "OneBlockPerTile": "mappers",
+    "build_mapping": "mappers",
     "Report": "report",
     "load_report": "report",
     "parse_pipeline": "schedule.pipelines",

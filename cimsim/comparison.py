@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cimsim.arguments import checked
 from cimsim.baseline import Gpu, GpuEstimate, load_gpu
 from cimsim.baseline.estimate import BATCH_MAX
-from cimsim.display import brief
 from cimsim.errors import CapacityError, SpecError
 from cimsim.ir import Workload
 from cimsim.report import Baseline, DecodePoint, PhaseResult, Report, load_report
 from cimsim.units import ratio
+from cimsim.values.arguments import checked
+from cimsim.values.display import brief
 
 CLEAR_WIN = 1.25
 """Ratios below this, either way, are no clear win: published A100 data spread by that much."""

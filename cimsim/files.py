@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from cimsim.display import shown
 from cimsim.errors import CimsimError, OutputError
-from cimsim.parsing import parse_json
-from cimsim.plaintext import literal, shortened
+from cimsim.values.display import shown
+from cimsim.values.parsing import parse_json
+from cimsim.values.plaintext import literal, shortened
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cimsim.arguments import checked
 from cimsim.errors import CimsimError, SpecError, WorkloadError
+from cimsim.values.arguments import checked
 
 if TYPE_CHECKING:
     from cimsim.baseline import Gpu

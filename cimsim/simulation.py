@@ -10,24 +10,25 @@ from pathlib import Path
 import numpy as np
 
 from cimsim import engines
-from cimsim.accounting import NOTE, BlockEnergy, block_energies
 from cimsim.adaptation import Adaptation, adaptation_named
-from cimsim.arguments import Seed, checked
+from cimsim.costs.accounting import NOTE, BlockEnergy, block_energies
 from cimsim.costs.area import area_mm2, leakage_W
-from cimsim.display import brief, facts
 from cimsim.engines import Engine, Run
+from cimsim.engines.program import Actor, Hold, Use
 from cimsim.errors import CimsimError
-from cimsim.history import provenance
 from cimsim.ir import Workload, load_workload
-from cimsim.mapping import Mapper, Mapping, build_mapping, mapper_named
-from cimsim.occupancy import buffer_peak_bytes
-from cimsim.program import Actor, Hold, Use
+from cimsim.mappers import Mapper, build_mapping, mapper_named
+from cimsim.mapping import Mapping
 from cimsim.report import ModelWrite, PhaseResult, Report, UnitTime
-from cimsim.reprogramming import adapter_switch, first_programming
+from cimsim.report.occupancy import buffer_peak_bytes
+from cimsim.report.writes import adapter_switch, first_programming
 from cimsim.schedule import Plan, build_plan
 from cimsim.schedule.pipelines import Pipeline, format_pipeline, pipeline_named
 from cimsim.spec import Architecture, load_architecture
 from cimsim.units import ps_to_seconds
+from cimsim.values.arguments import Seed, checked
+from cimsim.values.display import brief, facts
+from cimsim.values.history import provenance
 from cimsim.version import VERSION
 
 Progress = Callable[[str], None]
@@ -72,8 +73,8 @@ def simulate(
     one block a tile; each may be the text that the command line takes, such as
     `layer:block_tokens=8`. `inputs` are added to the report's (names, digests of files).
     Workload and machine may be paths of their files. `progress` is called with a word for each
-    stage. A workload of paper accounting takes its energy from `cimsim.accounting`, the rest is
-    simulated alike. Raises MappingError, CapacityError or SimulationError, and SpecError where a
+    stage. A workload of paper accounting takes its energy from `cimsim.costs.accounting`, the rest
+    is simulated alike. Raises MappingError, CapacityError or SimulationError, and SpecError where a
     machine cannot count as the paper does.
     """
     tell = progress or (lambda stage: None)

@@ -14,8 +14,10 @@ from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from cimsim.arguments import checked, plain
-from cimsim.bounds import (
+from cimsim.errors import SpecError
+from cimsim.files import describe_validation, load_json
+from cimsim.values.arguments import checked, plain
+from cimsim.values.bounds import (
     Amount,
     Bits,
     Clock_MHz,
@@ -33,11 +35,9 @@ from cimsim.bounds import (
     Text,
     Time_ns,
 )
-from cimsim.display import Brief
-from cimsim.errors import SpecError
-from cimsim.field_paths import Value, put_value
-from cimsim.files import describe_validation, load_json
-from cimsim.history import Change, Changeable, value_at
+from cimsim.values.display import Brief
+from cimsim.values.field_paths import Value, put_value
+from cimsim.values.history import Change, Changeable, value_at
 
 Arbitration = Literal["fifo", "round_robin"]
 AdaptationName = Literal["none", "lora-sram", "lora-pmca", "lora-rram", "merged"]

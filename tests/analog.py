@@ -16,7 +16,8 @@ from cimsim.adaptation import adaptation_named
 from cimsim.frontend import trace_model, trace_module
 from cimsim.functional import hardware_of, without_errors
 from cimsim.ir import Workload
-from cimsim.mapping import MAPPERS, Mapping, build_mapping
+from cimsim.mappers import MAPPERS, build_mapping
+from cimsim.mapping import Mapping
 from cimsim.noise import Ideal
 from cimsim.spec import Architecture
 

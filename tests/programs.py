@@ -7,7 +7,7 @@ import random
 import numpy as np
 from hypothesis import strategies as st
 
-from cimsim.program import (
+from cimsim.engines.program import (
     Count,
     Duration,
     Get,

@@ -31,11 +31,11 @@ from cimsim.accuracy import (
 from cimsim.accuracy.batches import evenly, in_batches, pass_over
 from cimsim.accuracy.placing import as_mapped, check_adapter, mapping_of
 from cimsim.accuracy.processes import spread_over
+from cimsim.analog.converters import Adc, Dac
+from cimsim.analog.hardware import hardware_of, without_errors
 from cimsim.errors import MappingError, SpecError, TaskError
 from cimsim.functional import Chip, in_evaluation, program_chip
-from cimsim.hardware import hardware_of, without_errors
 from cimsim.noise import PCM, Gaussian, Ideal, ReadNoise
-from cimsim.periphery import Adc, Dac
 from cimsim.report import Accuracy, AccuracyReport, Reprogramming, load_accuracy
 from cimsim.spec import Architecture
 from cimsim.tasks.task import Example
@@ -564,7 +564,7 @@ def test_two_adapters_are_compared_draw_by_draw(run, task, base, mapping, machin
 
 
 def test_the_picture_is_drawn(run, tmp_path: Path):
-    from cimsim.accuracy_figure import save_accuracy
+    from cimsim.views.accuracy import save_accuracy
 
     noises = with_sigmas(Gaussian(relative_to="channel"), (0.0, 0.1))
     for name, options in (

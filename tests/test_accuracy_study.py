@@ -22,7 +22,7 @@ import study  # noqa: E402
 
 from cimsim.accuracy import Subject, measure, place  # noqa: E402
 from cimsim.report import Accuracy  # noqa: E402
-from cimsim.reprogramming import adapter_switch  # noqa: E402
+from cimsim.report.writes import adapter_switch  # noqa: E402
 from cimsim.tasks import load_model, load_task  # noqa: E402
 from cimsim.training import load_record, parse_method  # noqa: E402
 

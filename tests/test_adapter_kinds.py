@@ -23,8 +23,8 @@ from cimsim.errors import CimsimError, TaskError, WorkloadError
 from cimsim.frontend import trace_model, trace_module
 from cimsim.frontend.adapter_config import check_settings, read_adapter
 from cimsim.frontend.adapters import adapter_in_use, merged_copy
+from cimsim.frontend.quiet import quietly
 from cimsim.functional import find_sites
-from cimsim.quiet import quietly
 from cimsim.tasks.directory import load_directory
 from cimsim.training import load_trained
 

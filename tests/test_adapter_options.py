@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 from cimsim.errors import CimsimError, TaskError, WorkloadError
 from cimsim.frontend import trace_model
 from cimsim.frontend.adapters import merged_copy, tied_targets
-from cimsim.quiet import quietly
-from cimsim.tasks.models import TaskModel, lora_targets
+from cimsim.frontend.quiet import quietly
+from cimsim.tasks.model import TaskModel, lora_targets
 from cimsim.training import Method, Recipe, load_trained
 from cimsim.training.start import student
 

@@ -14,13 +14,13 @@ from cimsim.adaptation import adaptation_named
 from cimsim.cli.validate import validate
 from cimsim.errors import SpecError
 from cimsim.ir import load_workload
-from cimsim.layer_bench import layer_workload, with_integration
-from cimsim.mapping import DensePacking, build_mapping
-from cimsim.pipeline_study import Shape, Study
+from cimsim.mappers import DensePacking, build_mapping
 from cimsim.schedule.pair import Adapter, Pair
 from cimsim.schedule.pipelines import Balanced, Replicated, Split, TokenBlocks
 from cimsim.simulation import simulate
 from cimsim.spec import Architecture, load_architecture
+from cimsim.studies.layer import layer_workload, with_integration
+from cimsim.studies.pipelines import Shape, Study
 from cimsim.validation import GROUPS, Row, rows
 
 AHWA = load_architecture(ROOT / "arch_configs" / "ahwa_pcm_pmca.json")

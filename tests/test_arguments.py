@@ -15,15 +15,15 @@ from hypothesis import strategies as st
 
 import cimsim
 from cimsim.accuracy import Settings
-from cimsim.arguments import Seed, checked, described, plain
+from cimsim.analog.hardware import hardware_of
 from cimsim.errors import CimsimError, SpecError
-from cimsim.hardware import hardware_of
 from cimsim.noise import Gaussian, device_of
 from cimsim.schedule.pipelines import TokenBlocks
+from cimsim.values.arguments import Seed, checked, described, plain
 
 MODEL, MACHINE = small.decoder(), small.machine()
 PACKAGES = (
-    "", ".accuracy", ".baseline", ".frontend", ".functional", ".mapping", ".schedule",
+    "", ".accuracy", ".baseline", ".frontend", ".functional", ".mappers", ".schedule",
     ".schedule.pipelines", ".tasks", ".training",
 )  # fmt: skip
 UNCHECKED = {

@@ -292,7 +292,7 @@ def test_an_optional_field_is_taken_out_and_put_in() -> None:
 
 
 def test_copies_by_the_million_are_refused_by_count() -> None:
-    from cimsim.mapping import OneBlockPerTile
+    from cimsim.mappers import OneBlockPerTile
 
     with pytest.raises(MappingError, match="lower --replicate"):
         simulate(

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from cimsim.cli import streams
-from cimsim.plaintext import in_ascii, literal, shortened
+from cimsim.values.plaintext import in_ascii, literal, shortened
 
 ROOT = Path(__file__).parent.parent
 AHWA = ROOT / "arch_configs" / "ahwa_pcm_pmca.json"

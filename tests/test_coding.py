@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cimsim.coding import Coding, decode, signed_conductance
+from cimsim.analog.coding import Coding, decode, signed_conductance
 from cimsim.errors import SpecError
 
 SCHEMES = ["differential", "offset", "signed"]

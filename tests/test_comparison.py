@@ -12,10 +12,10 @@ import small
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cimsim.accounting import halora_accounting
 from cimsim.baseline import load_gpu
 from cimsim.cli import app
 from cimsim.comparison import batch_sweep, compare, comparison_rows, verdict, with_baseline
+from cimsim.costs.accounting import halora_accounting
 from cimsim.errors import SpecError
 from cimsim.report import Report
 from cimsim.simulation import simulate

@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from cimsim.coding import Coding
-from cimsim.crossbar import Crossbar, Grid, Wires, program
+from cimsim.analog.coding import Coding
+from cimsim.analog.converters import Adc, Dac
+from cimsim.analog.crossbar import Crossbar, Grid, Wires, program
+from cimsim.analog.kernels.irdrop import effective_conductances
+from cimsim.analog.mvm import BLOCK, Mvm
 from cimsim.errors import SpecError
-from cimsim.kernels.irdrop import effective_conductances
-from cimsim.mvm import BLOCK, Mvm
 from cimsim.noise import PCM, Gaussian, Ideal, NeuRRAM, ReadNoise, StuckAt
-from cimsim.periphery import Adc, Dac
 
 EXACT_DAC, EXACT_ADC = Dac(None), Adc(None)
 SERIAL = Dac(8, pulse_bits=1)

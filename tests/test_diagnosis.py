@@ -8,25 +8,25 @@ import analog
 import pytest
 import torch
 
-from cimsim.crossbar import Grid
-from cimsim.crossbar_sweep import (
+from cimsim.analog.converters import Adc, Dac
+from cimsim.analog.crossbar import Grid
+from cimsim.errors import SpecError
+from cimsim.functional import analogize, hardware_of, program_chip, without_errors
+from cimsim.functional.diagnosis import EDGES, diagnose
+from cimsim.noise import PCM, Gaussian, Ideal, WriteVerify
+from cimsim.report.writes import first_programming, pulses_per_cell
+from cimsim.spec import load_architecture
+from cimsim.studies.crossbar import (
     Bench,
     device_named,
     effects,
     measure,
-    save_sweep,
     sweep_bits,
     sweep_ir_drop,
     sweep_noise,
     sweep_rows,
 )
-from cimsim.diagnosis import EDGES, diagnose
-from cimsim.errors import SpecError
-from cimsim.functional import analogize, hardware_of, program_chip, without_errors
-from cimsim.noise import PCM, Gaussian, Ideal, WriteVerify
-from cimsim.periphery import Adc, Dac
-from cimsim.reprogramming import first_programming, pulses_per_cell
-from cimsim.spec import load_architecture
+from cimsim.views.crossbar import save_sweep
 
 
 def diagnosed(noise, *, model=None, x=None, seed=0, **settings):

@@ -22,11 +22,11 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 
 import cimsim
-from cimsim.display import LINE, Brief, brief, shown
 from cimsim.functional import program_chip
-from cimsim.history import Changeable
 from cimsim.noise import Ideal
 from cimsim.simulation import simulate
+from cimsim.values.display import LINE, Brief, brief, shown
+from cimsim.values.history import Changeable
 
 LIMIT = 500
 LONG = (
@@ -183,7 +183,7 @@ def test_showing_changes_neither_files_nor_equality() -> None:
 
 
 PACKAGES = (
-    "", ".accuracy", ".baseline", ".costs", ".engines", ".frontend", ".functional", ".mapping",
+    "", ".accuracy", ".baseline", ".costs", ".engines", ".frontend", ".functional", ".mappers",
     ".noise", ".schedule", ".schedule.pipelines", ".tasks", ".training", ".validation",
 )  # fmt: skip
 

@@ -12,7 +12,7 @@ import cimsim
 from cimsim import engines
 from cimsim.frontend import trace_model
 from cimsim.ir import MatMul, Workload
-from cimsim.mapping import DensePacking, OneBlockPerTile
+from cimsim.mappers import DensePacking, OneBlockPerTile
 from cimsim.schedule.pipelines import PIPELINES
 
 ROOT = Path(__file__).parent.parent

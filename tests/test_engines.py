@@ -14,8 +14,18 @@ from programs import programs, random_program
 
 from cimsim.engines import Run, reference, run
 from cimsim.engines.lowering import lower
+from cimsim.engines.program import (
+    Get,
+    Hold,
+    IntArray,
+    Policy,
+    Program,
+    ProgramBuilder,
+    Put,
+    Use,
+    Verb,
+)
 from cimsim.errors import SimulationError
-from cimsim.program import Get, Hold, IntArray, Policy, Program, ProgramBuilder, Put, Use, Verb
 
 ENGINES = ("simpy", "compiled")
 BOTH = pytest.mark.parametrize("engine", ENGINES)

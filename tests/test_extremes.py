@@ -11,12 +11,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cimsim.coding import Coding
-from cimsim.crossbar import Grid, Wires, program
+from cimsim.analog.coding import Coding
+from cimsim.analog.converters import Adc, Dac
+from cimsim.analog.crossbar import Grid, Wires, program
+from cimsim.analog.hardware import hardware_of
+from cimsim.analog.mvm import Mvm
 from cimsim.errors import SpecError
 from cimsim.functional import program_chip
-from cimsim.hardware import hardware_of
-from cimsim.mvm import Mvm
 from cimsim.noise import (
     PCM,
     Gaussian,
@@ -30,7 +31,6 @@ from cimsim.noise import (
     device_from_json,
     device_to_json,
 )
-from cimsim.periphery import Adc, Dac
 
 F = np.float32
 CODINGS = (

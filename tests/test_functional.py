@@ -12,8 +12,10 @@ from frontend_zoo import ZOO
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from cimsim.coding import Coding
-from cimsim.crossbar import Grid, Wires, program
+from cimsim.analog.coding import Coding
+from cimsim.analog.converters import Adc, Dac
+from cimsim.analog.crossbar import Grid, Wires, program
+from cimsim.analog.mvm import Mvm
 from cimsim.errors import MappingError, SpecError
 from cimsim.frontend import trace_model
 from cimsim.functional import (
@@ -27,9 +29,7 @@ from cimsim.functional import (
 )
 from cimsim.functional.layers import HalfLayer
 from cimsim.functional.operands import seed_for
-from cimsim.mvm import Mvm
 from cimsim.noise import PCM, Gaussian, Ideal, ReadNoise
-from cimsim.periphery import Adc, Dac
 
 # PEFT reads a property of the model that this version of transformers has renamed.
 pytestmark = pytest.mark.filterwarnings(

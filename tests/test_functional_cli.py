@@ -9,13 +9,13 @@ import pytest
 import small
 from typer.testing import CliRunner
 
+from cimsim.analog.coding import Coding
+from cimsim.analog.converters import Adc, Dac
+from cimsim.analog.crossbar import Wires
+from cimsim.analog.hardware import hardware_of
 from cimsim.cli import app
-from cimsim.coding import Coding
-from cimsim.crossbar import Wires
 from cimsim.errors import MappingError
-from cimsim.hardware import hardware_of
 from cimsim.noise import PCM, Gaussian, Ideal
-from cimsim.periphery import Adc, Dac
 from cimsim.spec import Architecture, load_architecture
 
 HALORA = small.ROOT / "arch_configs" / "halora_rram_sram.json"

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from cimsim.coding import Coding
-from cimsim.crossbar import Grid, program
+from cimsim.analog.coding import Coding
+from cimsim.analog.converters import Adc, Dac
+from cimsim.analog.crossbar import Grid, program
 from cimsim.errors import SpecError
 from cimsim.functional import Redraw, analogize, hardware_of, program_chip
 from cimsim.functional.operands import torch_operands
 from cimsim.functional.training import with_fresh_noise
 from cimsim.noise import PCM, Gaussian, Ideal
-from cimsim.periphery import Adc, Dac
 
 pytestmark = pytest.mark.filterwarnings(
     "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"

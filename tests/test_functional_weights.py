@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from cimsim.coding import Coding
+from cimsim.analog.coding import Coding
 from cimsim.functional import Redraw, by_draw, program_chip, side_by_side
 from cimsim.noise import PCM, Gaussian, Ideal, StuckAt
 

@@ -15,7 +15,7 @@ import small
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cimsim.accounting import (
+from cimsim.costs.accounting import (
     NOTE,
     TARGETS,
     block_energies,

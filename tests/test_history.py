@@ -15,12 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cimsim.comparison import with_baseline
-from cimsim.history import Change, merged
 from cimsim.ir import load_workload, save_workload
 from cimsim.report import Report, load_report
 from cimsim.schedule.pipelines import CoresOnly
 from cimsim.simulation import simulate
 from cimsim.spec import Architecture, load_architecture
+from cimsim.values.history import Change, merged
 
 GPU = small.ROOT / "arch_configs" / "gpu" / "a100_sxm4_80gb.json"
 ARCHITECTURES = sorted((small.ROOT / "arch_configs").glob("*.json"))

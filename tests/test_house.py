@@ -7,115 +7,61 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import small
+from structure import MODULES, PACKAGE, circles, imports, of_package, top
 
-PACKAGE = small.ROOT / "cimsim"
-MODULES = sorted(PACKAGE.rglob("*.py"))
-
-FLOORS: dict[int, set[str]] = {
-    0: {
-        "units", "errors", "plaintext", "version", "display", "arguments", "workers", "parsing",
-        "ranges",
-    },
-    1: {
-        "files", "jit", "bounds", "field_paths", "spec", "ir", "ir_rules", "history",
-        "lengths", "ranks",
-    },
-    2: {"adaptation", "drawing", "mapping", "costs", "report", "rows"},
-    3: {"accounting", "program", "schedule", "reprogramming", "layer_bench"},
-    4: {"engines", "occupancy", "simulation"},
-    5: {
-        "accuracy_figure", "baseline", "comparison", "figures", "perfetto", "pipeline_figures",
-        "pipeline_study", "shipped", "sweep", "validation",
-    },
-    6: {"cli", "__init__", "__main__"},
-}  # fmt: skip
-WINGS = {
-    "frontend", "noise", "kernels", "coding", "periphery", "crossbar", "mvm", "operands",
-    "functional", "training", "tasks", "accuracy", "hardware", "diagnosis", "crossbar_sweep",
-    "quiet",
-}  # fmt: skip
-MEET = {("reprogramming", "noise"), ("spec", "noise")}
-"""One write-verify model for the cost and for the noise of programming, and one check of the device
-that a machine names; loaded if it is needed."""
-
-THIRD_PARTY: dict[int, set[str]] = {
-    0: set(),
-    1: {"pydantic", "pydantic_core"},
-    2: {"numpy"},
-    3: set(),
-    4: {"simpy", "numba"},
-    5: {"matplotlib", "optuna"},
-    6: {"typer", "rich", "click"},
+ROOMS: dict[str, set[str]] = {
+    "errors": set(),
+    "units": set(),
+    "version": set(),
+    "values": {"pydantic", "pydantic_core"},
+    "files": {"pydantic"},
+    "runtime": {"numba"},
+    "ir": {"pydantic"},
+    "noise": {"numpy", "scipy"},
+    "spec": {"pydantic"},
+    "mapping": {"numpy"},
+    "costs": set(),
+    "adaptation": set(),
+    "mappers": {"numpy"},
+    "engines": {"numpy", "numba", "simpy"},
+    "schedule": {"numpy"},
+    "report": {"numpy", "pydantic"},
+    "simulation": {"numpy"},
+    "baseline": {"numpy", "pydantic"},
+    "comparison": set(),
+    "shipped": set(),
+    "analog": {"numpy", "numba", "llvmlite", "scipy"},
+    "frontend": {"pydantic", "torch", "transformers", "peft", "safetensors"},
+    "functional": {"numpy", "torch", "transformers", "peft"},
+    "tasks": {"numpy", "torch", "transformers", "tokenizers", "safetensors"},
+    "training": {"numpy", "torch", "transformers", "peft", "safetensors"},
+    "accuracy": {"numpy", "scipy", "torch", "transformers"},
+    "studies": {"numpy"},
+    "views": {"matplotlib", "numpy"},
+    "validation": set(),
+    "cli": {"pydantic", "typer", "rich", "click"},
+    "__main__": set(),
+    "__init__": set(),
 }
-ALONE = {"jit": {"numba"}, "drawing": {"matplotlib"}}
-"""Below their floor: the one place that decides how a package is used."""
-IN_WINGS = {
-    "numpy", "numba", "llvmlite", "scipy", "torch", "transformers", "tokenizers", "peft",
-    "safetensors", "matplotlib",
-}  # fmt: skip
+"""Every module and folder of the package, in order, with the packages that it may use.
+
+A room imports itself and the rooms above it in this list."""
 HEAVY = ("torch", "numba", "matplotlib")
 CAP_LINES = 600
 
 
-@dataclass(frozen=True)
-class Import:
-    """One imported module; `lazy` if within a function, `typing` if for type checkers only."""
-
-    name: str
-    line: int
-    lazy: bool
-    typing: bool
+ORDER = list(ROOMS)
 
 
-def top(path: Path) -> str:
-    """The module or folder of the package that `path` belongs to."""
-    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-
-
-def place(name: str) -> int | None:
-    """The floor of a module, None for a wing; fails for one that has no place."""
-    if name in WINGS:
-        return None
-    for floor, names in FLOORS.items():
-        if name in names:
-            return floor
-    pytest.fail(f"cimsim.{name} has no place: add it to the table of floors in {__file__}")
-
-
-def imports(path: Path) -> list[Import]:
-    return list(_imports(ast.parse(path.read_text(encoding="utf-8")), lazy=False, typing=False))
-
-
-def _imports(tree: ast.AST, *, lazy: bool, typing: bool) -> Iterator[Import]:
-    for node in ast.iter_child_nodes(tree):
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                yield Import(alias.name, node.lineno, lazy, typing)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
-            if node.module == "cimsim":
-                for alias in node.names:
-                    yield Import(f"cimsim.{alias.name}", node.lineno, lazy, typing)
-            else:
-                yield Import(str(node.module), node.lineno, lazy, typing)
-        else:
-            inner = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-            guard = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test)
-            yield from _imports(node, lazy=lazy or inner, typing=typing or guard)
-
-
-def of_package(path: Path) -> list[tuple[Import, str]]:
-    """Imports of other modules of the package, with the module's name."""
-    return [
-        (found, found.name.split(".")[1])
-        for found in imports(path)
-        if found.name.startswith("cimsim.")
-    ]
+def place(name: str) -> int:
+    """The position of a room; fails for a module that has none."""
+    if name not in ROOMS:
+        pytest.fail(f"cimsim.{name} has no place: add it to the list of rooms in {__file__}")
+    return ORDER.index(name)
 
 
 IDS = [str(path.relative_to(PACKAGE)) for path in MODULES]
@@ -127,54 +73,54 @@ def test_modules_are_found() -> None:
     assert {"simulation", "cli", "frontend"} <= {top(path) for path in MODULES}
 
 
+def test_the_page_for_contributors_prints_the_rooms() -> None:
+    page = (small.ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = page.partition("## Rooms")[2].partition("## ")[0]
+    printed = re.findall(r"^\| ([a-z, ]+) \| [^-|]", table, re.MULTILINE)[1:]
+    assert [room for row in printed for room in row.split(", ")] == ORDER[:-2]
+
+
+def test_every_room_exists() -> None:
+    assert {top(path) for path in MODULES} == set(ROOMS)
+
+
 @each_module
 def test_imports_go_down(path: Path) -> None:
     home = top(path)
-    floor = place(home)
     for found, name in of_package(path):
-        where = f"{path}:{found.line} imports cimsim.{name}"
-        target = place(name)
-        if target is None:
-            late = found.lazy or found.typing
-            allowed = floor is None or (late and (home == "cli" or (home, name) in MEET))
-            assert allowed, f"{where}: wings are imported by the cli alone, verb by verb"
-        elif floor is None:
-            assert target <= 2, f"{where}: a wing stands on floors 0 to 2"
-        else:
-            assert target <= floor, f"{where}: from floor {floor} up to floor {target}"
+        assert place(name) <= place(home), f"{path}:{found.line} imports cimsim.{name}: upwards"
+
+
+def test_no_circles() -> None:
+    assert circles() == []
 
 
 @each_module
-def test_third_parties_stay_on_their_floor(path: Path) -> None:
-    floor = place(top(path))
-    if floor is None:
-        known = IN_WINGS | {"pydantic"}
-    else:
-        known = set().union(*(names for at, names in THIRD_PARTY.items() if at <= floor))
-    known = known | ALONE.get(top(path), set())
+def test_rooms_use_their_own_packages(path: Path) -> None:
     for found in imports(path):
         name = found.name.split(".")[0]
         if name not in sys.stdlib_module_names and name != "cimsim":
-            assert name in known, f"{path}:{found.line} imports {name}"
+            known = found.typing or name in ROOMS[top(path)]
+            assert known, f"{path}:{found.line} imports {name}"
 
 
 @each_module
 def test_one_place_decides_where_compiled_code_is_kept(path: Path) -> None:
-    if top(path) == "jit":
+    if path.stem == "jit":
         return
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module == "numba":
             names = {alias.name for alias in node.names}
             assert not names & {"jit", "njit", "vectorize", "guvectorize"}, (
-                f"{path}:{node.lineno}: use cimsim.jit.njit"
+                f"{path}:{node.lineno}: use cimsim.runtime.jit.njit"
             )
 
 
 @each_module
 def test_one_place_draws(path: Path) -> None:
     for found in imports(path):
-        if found.name.split(".")[0] == "matplotlib" and top(path) != "drawing":
-            assert found.typing, f"{path}:{found.line}: use cimsim.drawing.picture"
+        if found.name.split(".")[0] == "matplotlib" and path.stem != "canvas":
+            assert found.typing, f"{path}:{found.line}: use cimsim.views.canvas.picture"
 
 
 @each_module

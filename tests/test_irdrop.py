@@ -5,9 +5,9 @@ import pytest
 import scipy.sparse as sp
 import scipy.sparse.linalg as sl
 
+from cimsim.analog.kernels import irdrop
+from cimsim.analog.kernels.irdrop import column_currents, effective_conductances
 from cimsim.errors import SimulationError, SpecError
-from cimsim.kernels import irdrop
-from cimsim.kernels.irdrop import column_currents, effective_conductances
 
 
 def nodal_solve(g, volt, word_ohm, bit_ohm):

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from cimsim import jit
+from cimsim.runtime import jit
 
 SOURCE = """
-from cimsim.jit import njit
+from cimsim.runtime.jit import njit
 
 @njit(cache=True)
 def double(x):

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cimsim.kernels.lookup import pulse_index, subset_sums
-from cimsim.kernels.mvm import accumulate, count_not_finite, quantise, token_full_scale
-from cimsim.kernels.packed import byte_sums, packable
-from cimsim.kernels.philox import normals, padded
-from cimsim.kernels.product import pack_panels, products
-from cimsim.periphery import Dac, digits, pulse_weights
+from cimsim.analog.converters import Dac, digits, pulse_weights
+from cimsim.analog.kernels.lookup import pulse_index, subset_sums
+from cimsim.analog.kernels.mvm import accumulate, count_not_finite, quantise, token_full_scale
+from cimsim.analog.kernels.packed import byte_sums, packable
+from cimsim.analog.kernels.philox import normals, padded
+from cimsim.analog.kernels.product import pack_panels, products
 
 F = np.float32
 

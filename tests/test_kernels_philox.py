@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from cimsim.analog.kernels.philox import GROUP, normals, padded, philox_words
 from cimsim.errors import SpecError
-from cimsim.kernels.philox import GROUP, normals, padded, philox_words
 
 ONES = 0xFFFFFFFF
 # Known answers of Philox4x32-10 that the authors publish with Random123 (kat_vectors).

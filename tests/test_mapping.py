@@ -17,15 +17,8 @@ from small import close
 from cimsim.adaptation import adaptation_named
 from cimsim.errors import CapacityError, MappingError
 from cimsim.ir import Workload, load_workload
-from cimsim.mapping import (
-    MAPPERS,
-    DensePacking,
-    Grid,
-    Mapper,
-    Mapping,
-    OneBlockPerTile,
-    build_mapping,
-)
+from cimsim.mappers import MAPPERS, DensePacking, Mapper, OneBlockPerTile, build_mapping
+from cimsim.mapping import Grid, Mapping
 from cimsim.spec import Architecture, load_architecture
 
 SHAPES = st.lists(

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 import small
 
-from cimsim import drawing
 from cimsim.errors import OutputError
 from cimsim.files import LOCK, reserved
+from cimsim.views import canvas as drawing
 
 ROOT = Path(__file__).parent.parent
 AHWA = ROOT / "arch_configs" / "ahwa_pcm_pmca.json"
@@ -123,7 +123,7 @@ def test_without_locks_on_the_file_system_a_line_says_so(
 )
 def test_pictures_are_drawn_whatever_the_backend(tmp_path: Path, backend: str) -> None:
     code = (
-        "import os, sys; from pathlib import Path; from cimsim.drawing import picture\n"
+        "import os, sys; from pathlib import Path; from cimsim.views.canvas import picture\n"
         "with picture(Path(sys.argv[1]) / 'a.png', 2.0, 2.0) as (_, axes): axes.plot([1, 2])\n"
         "import matplotlib; print(os.environ['MPLBACKEND'], 'pyplot' in str(sys.modules))\n"
         "print(dict.__getitem__(matplotlib.rcParams, 'backend'))"
@@ -183,7 +183,7 @@ def test_a_picture_is_never_larger_than_matplotlib_can_draw(tmp_path: Path) -> N
 def test_a_picture_that_fails_is_named_and_the_report_stays(
     cimsim: Cli, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cimsim import figures
+    from cimsim.views import simulation as figures
 
     target = tmp_path / "out"
     assert cimsim("run", AHWA, work, "-o", target)[0] == 0
@@ -243,7 +243,7 @@ def test_a_full_disk_leaves_the_old_report(
 
 def test_names_in_a_trace_are_json(tmp_path: Path, work: Path) -> None:
     from cimsim import load_architecture, load_workload, simulate
-    from cimsim.perfetto import save_trace
+    from cimsim.views.perfetto import save_trace
 
     simulation: Any = simulate(load_workload(work), load_architecture(AHWA))
     actor = simulation.plan.program.actors[0]

@@ -12,13 +12,13 @@ from torch import nn
 
 from cimsim.accuracy import evaluate, place
 from cimsim.accuracy.batches import evenly
-from cimsim.diagnosis import diagnose
+from cimsim.analog.converters import Adc, Dac
 from cimsim.errors import SpecError
 from cimsim.functional import analogize, program_chip
 from cimsim.functional import model as functional_model
+from cimsim.functional.diagnosis import diagnose
 from cimsim.functional.padding import Padding
 from cimsim.noise import Gaussian, Ideal
-from cimsim.periphery import Adc, Dac
 from cimsim.tasks import Choice, Classification, Example, LanguageModelling
 from cimsim.training import Injection, LoraShape, Method, Recipe, train
 

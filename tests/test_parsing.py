@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cimsim.parsing import (
+from cimsim.values.parsing import (
     INTEGER_MAX,
     parse_json,
     parse_list,

@@ -15,12 +15,12 @@ from typer.testing import CliRunner
 from cimsim.cli.pipelines import pipelines
 from cimsim.errors import CimsimError, WorkloadError
 from cimsim.ir import load_workload, save_workload
-from cimsim.layer_bench import layer_workload, with_integration
-from cimsim.pipeline_study import Shape, Study, adapted_shapes, parse_layer, with_blocks
 from cimsim.schedule.pair import Adapter
 from cimsim.schedule.pipelines import PIPELINES, Balanced, LayerStream, TokenBlocks, parse_pipeline
 from cimsim.simulation import simulate
 from cimsim.spec import load_architecture
+from cimsim.studies.layer import layer_workload, with_integration
+from cimsim.studies.pipelines import Shape, Study, adapted_shapes, parse_layer, with_blocks
 
 FILE = ROOT / "arch_configs" / "ahwa_pcm_pmca.json"
 AHWA = load_architecture(FILE)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from programs import programs
 
-from cimsim.program import (
+from cimsim.engines.program import (
     Actor,
     Buffer,
     Get,
@@ -216,6 +216,6 @@ def test_a_random_program_describes_every_object(program: Program) -> None:
 
 
 def test_import_is_light() -> None:
-    code = "import sys, cimsim.program, cimsim.engines; print({'numba', 'simpy'} & {*sys.modules})"
+    code = "import sys, cimsim.engines.program; print({'numba', 'simpy'} & {*sys.modules})"
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.stdout.strip() == "set()", result.stderr

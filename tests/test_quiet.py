@@ -13,8 +13,8 @@ from transformers.utils import logging
 
 from cimsim.cli.accuracy import model_of
 from cimsim.errors import TaskError
+from cimsim.frontend.quiet import quietly
 from cimsim.ir import load_workload
-from cimsim.quiet import quietly
 
 CONFIG = {
     "model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 32,

@@ -13,9 +13,10 @@ from small import close
 
 from cimsim.adaptation import adaptation_named
 from cimsim.ir import Linear, Workload
-from cimsim.mapping import MAPPERS, Mapping, build_mapping
+from cimsim.mappers import MAPPERS, build_mapping
+from cimsim.mapping import Mapping
 from cimsim.report import Reprogramming
-from cimsim.reprogramming import (
+from cimsim.report.writes import (
     adapted_weights,
     adapter_switch,
     first_programming,

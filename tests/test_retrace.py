@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from cimsim.errors import WorkloadError
 from cimsim.frontend import trace_model
-from cimsim.history import Change
 from cimsim.ir import Linear, Workload, load_workload, save_workload
-from cimsim.layer_bench import layer_workload
+from cimsim.studies.layer import layer_workload
+from cimsim.values.history import Change
 
 LLAMA = small.ROOT / "workloads" / "llama3.2_1b_r4_p512_d128.json"
 TARGETS = {

@@ -17,10 +17,8 @@ from cimsim import engines
 from cimsim.adaptation import adaptation_named
 from cimsim.errors import CapacityError, MappingError
 from cimsim.ir import Linear, Workload
-from cimsim.layer_bench import layer_workload
-from cimsim.mapping import DensePacking, Mapper, OneBlockPerTile, build_mapping
+from cimsim.mappers import DensePacking, Mapper, OneBlockPerTile, build_mapping
 from cimsim.schedule import Plan, build_plan
-from cimsim.schedule.kernels import Kernel
 from cimsim.schedule.pair import Adapter, Pair
 from cimsim.schedule.pipelines import (
     PIPELINES,
@@ -36,8 +34,10 @@ from cimsim.schedule.pipelines import (
     format_pipeline,
     parse_pipeline,
 )
+from cimsim.schedule.stages import Kernel
 from cimsim.simulation import Simulation, simulate
 from cimsim.spec import Architecture
+from cimsim.studies.layer import layer_workload
 
 NAMES = list(PIPELINES)
 

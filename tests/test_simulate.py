@@ -18,14 +18,14 @@ from small import close
 from cimsim import engines
 from cimsim.adaptation import ADAPTATIONS, adaptation_named
 from cimsim.costs.area import leakage_W
+from cimsim.engines.program import Get, Hold, Program, Put, Use
 from cimsim.errors import MappingError
 from cimsim.ir import Linear, MatMul, Workload, load_workload
-from cimsim.mapping import DensePacking, OneBlockPerTile, build_mapping
-from cimsim.program import Get, Hold, Program, Put, Use
+from cimsim.mappers import DensePacking, OneBlockPerTile, build_mapping
 from cimsim.report import Report
 from cimsim.schedule import build_plan
-from cimsim.schedule.kernels import Kernel
 from cimsim.schedule.pipelines import PIPELINES, LayerStream, Pipeline, Sequential, TokenBlocks
+from cimsim.schedule.stages import Kernel
 from cimsim.simulation import Simulation, simulate
 from cimsim.spec import Architecture, load_architecture
 from cimsim.units import ps_to_seconds

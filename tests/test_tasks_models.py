@@ -16,7 +16,7 @@ import transformers as tf
 from cimsim.errors import TaskError
 from cimsim.tasks import load_model, load_task
 from cimsim.tasks.gguf import dequantise, read_gguf
-from cimsim.tasks.models import HALORA_TARGETS, lora_targets
+from cimsim.tasks.model import HALORA_TARGETS, lora_targets
 from cimsim.tasks.smollm import _INNER, _OUTER, read_llama
 
 pytestmark = pytest.mark.filterwarnings(

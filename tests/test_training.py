@@ -26,7 +26,7 @@ from cimsim.noise import PCM, Gaussian, StuckAt
 from cimsim.tasks.classification import Classification
 from cimsim.tasks.classifier import SentenceClassifier
 from cimsim.tasks.continuation import Choice, LanguageModelling
-from cimsim.tasks.models import TaskModel
+from cimsim.tasks.model import TaskModel
 from cimsim.tasks.task import Example
 from cimsim.training import (
     METHODS,

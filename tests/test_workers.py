@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from cimsim.errors import TaskError
-from cimsim.workers import require_guard
+from cimsim.runtime.workers import require_guard
 
 PIECES = """
 import os
 import time
 
-from cimsim import workers
+from cimsim.runtime import workers
 
 
 def act(piece):
@@ -41,7 +41,7 @@ import tempfile
 
 import pieces
 from cimsim.errors import CimsimError
-from cimsim.workers import in_processes, require_guard
+from cimsim.runtime.workers import in_processes, require_guard
 
 
 def main(asked):
@@ -151,7 +151,7 @@ def test_workers_end_with_their_parent_and_leave_nothing(folder, number, code):
 def test_signals_are_the_programs_own_again(folder):
     text = textwrap.dedent("""
         import signal
-        from cimsim.workers import _ending_on_signals
+        from cimsim.runtime.workers import _ending_on_signals
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         with _ending_on_signals():
             print(callable(signal.getsignal(signal.SIGTERM)), signal.getsignal(signal.SIGHUP) == 1)

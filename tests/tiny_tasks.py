@@ -10,7 +10,7 @@ import transformers as tf
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from cimsim.tasks import Example, SentenceClassifier, TaskModel
-from cimsim.tasks.models import lora_targets
+from cimsim.tasks.model import lora_targets
 
 torch.set_num_threads(1)
 SPECIAL = ("[PAD]", "[CLS]", "[SEP]", "[UNK]")

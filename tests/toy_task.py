@@ -15,7 +15,7 @@ from transformers import BertConfig
 
 from cimsim.spec import Architecture
 from cimsim.tasks.classifier import SentenceClassifier
-from cimsim.tasks.models import TaskModel
+from cimsim.tasks.model import TaskModel
 from cimsim.tasks.task import Example
 
 VOCABULARY = 40

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from cimsim.engines import Engine, Run, run
-from cimsim.program import Get, Hold, Policy, Program, ProgramBuilder, Put, Use, Verb
+from cimsim.engines.program import Get, Hold, Policy, Program, ProgramBuilder, Put, Use, Verb
 
 
 @dataclass(frozen=True)

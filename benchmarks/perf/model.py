@@ -28,11 +28,11 @@ import torch  # noqa: E402
 from transformers import BertConfig, BertForQuestionAnswering  # noqa: E402
 
 from cimsim.adaptation import adaptation_named  # noqa: E402
+from cimsim.analog.converters import Adc  # noqa: E402
 from cimsim.frontend import trace_model  # noqa: E402
 from cimsim.functional import AnalogModel, Chip, program_chip  # noqa: E402
-from cimsim.mapping import build_mapping  # noqa: E402
+from cimsim.mappers import build_mapping  # noqa: E402
 from cimsim.noise import PCM  # noqa: E402
-from cimsim.periphery import Adc  # noqa: E402
 from cimsim.spec import load_architecture  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]

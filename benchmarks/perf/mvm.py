@@ -27,11 +27,11 @@ for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import numpy as np  # noqa: E402
 
-from cimsim.coding import Coding  # noqa: E402
-from cimsim.crossbar import Grid, program  # noqa: E402
-from cimsim.mvm import Mvm  # noqa: E402
+from cimsim.analog.coding import Coding  # noqa: E402
+from cimsim.analog.converters import Adc, Dac  # noqa: E402
+from cimsim.analog.crossbar import Grid, program  # noqa: E402
+from cimsim.analog.mvm import Mvm  # noqa: E402
 from cimsim.noise import Device, Gaussian, Ideal, ReadNoise  # noqa: E402
-from cimsim.periphery import Adc, Dac  # noqa: E402
 
 SLICED = Coding(cells_per_weight=4, bits_per_cell=2)
 NOISY_ADC = Adc(8, "fixed", 12.0, noise_ratio=0.04)

@@ -15,10 +15,10 @@ from cimsim.accuracy.batches import evenly, in_batches, pass_over
 from cimsim.accuracy.noises import noise_label
 from cimsim.accuracy.processes import spread_over
 from cimsim.accuracy.statistics import Spread, spread
-from cimsim.arguments import checked
-from cimsim.coding import Coding
-from cimsim.crossbar import ReadNoiseMode, Wires
-from cimsim.display import brief
+from cimsim.analog.coding import Coding
+from cimsim.analog.converters import Adc, Dac
+from cimsim.analog.crossbar import ReadNoiseMode, Wires
+from cimsim.analog.hardware import Hardware, hardware_of
 from cimsim.errors import TaskError
 from cimsim.functional import (
     AnalogModel,
@@ -28,14 +28,14 @@ from cimsim.functional import (
     program_chip,
 )
 from cimsim.functional.model import Samples
-from cimsim.hardware import Hardware, hardware_of
 from cimsim.mapping import Mapping
 from cimsim.noise import Device, device_of
 from cimsim.noise.protocol import LONGEST_s
-from cimsim.periphery import Adc, Dac
 from cimsim.spec import Architecture
 from cimsim.tasks.task import Example, Metric, Task
 from cimsim.training import inputs_of
+from cimsim.values.arguments import checked
+from cimsim.values.display import brief
 
 BATCH = 64
 DRAWS_MAX = 10_000

@@ -11,13 +11,14 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from cimsim.adaptation import Adaptation, adaptation_named
-from cimsim.arguments import checked
 from cimsim.errors import MappingError, TaskError
 from cimsim.frontend import trace_model, trace_module
 from cimsim.frontend.adapters import adapter_in_use, merged_copy, unwrap
 from cimsim.ir import Workload
-from cimsim.mapping import Mapper, Mapping, OneBlockPerTile, build_mapping
+from cimsim.mappers import Mapper, OneBlockPerTile, build_mapping
+from cimsim.mapping import Mapping
 from cimsim.spec import Architecture
+from cimsim.values.arguments import checked
 
 if TYPE_CHECKING:
     from cimsim.tasks import TaskModel

@@ -2,7 +2,7 @@
 
 The setting that all pieces share goes to a file without a name, which every process maps, so that
 weights are in memory once and nothing is left behind however the program ends. A process ends as
-soon as this one does (`cimsim.workers`).
+soon as this one does (`cimsim.runtime.workers`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import IO, Any, TypeVar
 import torch
 
 from cimsim.errors import TaskError, WorkerError
-from cimsim.workers import in_processes, inherited, require_guard
+from cimsim.runtime.workers import in_processes, inherited, require_guard
 
 Setting = TypeVar("Setting")
 Piece = TypeVar("Piece")
@@ -36,7 +36,7 @@ def spread_over(
 
     A single worker is this process. Every piece is computed with one thread, so that sums are
     the same wherever it runs. `work` is a function of a module. SIGTERM and SIGHUP end several
-    workers and then this process (`cimsim.workers`).
+    workers and then this process (`cimsim.runtime.workers`).
 
     Raises what `work` raises, TaskError for a setting that cannot go to another process and for a
     main program that cannot be started twice, and WorkerError for a process that died or a

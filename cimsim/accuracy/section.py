@@ -10,10 +10,10 @@ from typing import Any
 from cimsim.accuracy.evaluate import Evaluation, Point
 from cimsim.accuracy.noises import noise_json, noise_label
 from cimsim.accuracy.statistics import compare, wilson
-from cimsim.arguments import checked
-from cimsim.display import brief
 from cimsim.errors import TaskError
 from cimsim.report import Accuracy, AccuracyPoint, NoiseResult, PairedAccuracy, Reprogramming
+from cimsim.values.arguments import checked
+from cimsim.values.display import brief
 
 
 @brief

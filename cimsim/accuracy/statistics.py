@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from cimsim.arguments import checked
-from cimsim.display import brief
 from cimsim.errors import SpecError, TaskError
+from cimsim.values.arguments import checked
+from cimsim.values.display import brief
 
 CONFIDENCE = 0.95
 DRAWS = 3

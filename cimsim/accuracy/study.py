@@ -14,11 +14,8 @@ from cimsim.accuracy.evaluate import check_settings, evaluate
 from cimsim.accuracy.noises import with_sigmas
 from cimsim.accuracy.placing import as_mapped, check_adapter
 from cimsim.accuracy.section import Named, section
-from cimsim.arguments import checked
-from cimsim.display import brief
+from cimsim.analog.hardware import hardware_of
 from cimsim.errors import TaskError
-from cimsim.hardware import hardware_of
-from cimsim.history import settings_made
 from cimsim.ir import Workload
 from cimsim.mapping import Mapping
 from cimsim.noise import Device, device_of
@@ -27,6 +24,9 @@ from cimsim.spec import Architecture
 from cimsim.training import load_trained
 from cimsim.training.adapters import MODEL_FILE, weights_file
 from cimsim.training.record import digest_of_examples, digest_of_weights
+from cimsim.values.arguments import checked
+from cimsim.values.display import brief
+from cimsim.values.history import settings_made
 from cimsim.version import VERSION
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def measure(
     """The accuracy section of `subject` on `mapping`; `name` is what to call its adapter.
 
     `reload` is what it costs to put the subject in place of another one: a switch of adapter, or
-    where it is `whole` the first programming (`cimsim.reprogramming`).
+    where it is `whole` the first programming (`cimsim.report.writes`).
 
     Raises what `evaluate` does, and MappingError where adapter and workload do not agree.
     """

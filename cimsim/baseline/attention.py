@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cimsim.baseline.fits import AttentionFit
-from cimsim.display import brief
 from cimsim.ir import visible_pairs
+from cimsim.values.display import brief
 
 Array = NDArray[np.float64]
 BLOCK = 128

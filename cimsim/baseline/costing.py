@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,10 +18,12 @@ from cimsim.baseline.kernels import (
     OpClass,
     StreamKernel,
 )
-from cimsim.baseline.modes import Dtype, Mode
+from cimsim.baseline.modes import ELEMENT_BYTES, Dtype, Mode
 from cimsim.baseline.power import Array
-from cimsim.baseline.spec import ELEMENT_BYTES, Gpu
 from cimsim.ir import Phase
+
+if TYPE_CHECKING:
+    from cimsim.baseline.spec import Gpu
 
 
 @dataclass(frozen=True)

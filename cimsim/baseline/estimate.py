@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from cimsim.baseline import memory
 from cimsim.baseline.costing import Cost, Settings, phase_costs
 from cimsim.baseline.modes import PRECISION, check_dtype, check_mode, check_pair
 from cimsim.baseline.result import ClassCost, GpuEstimate, PhaseEstimate
-from cimsim.baseline.spec import Gpu
 from cimsim.errors import SpecError
 from cimsim.ir import Phase, Workload
+
+if TYPE_CHECKING:
+    from cimsim.baseline.spec import Gpu
 
 BATCH_MAX = 2**20
 """Most sequences at a time, and most cards."""

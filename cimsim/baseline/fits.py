@@ -6,8 +6,8 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from cimsim.bounds import Amount, Efficiency, Name, Positive, Rate, Text
-from cimsim.display import Brief
+from cimsim.values.bounds import Amount, Efficiency, Name, Positive, Rate, Text
+from cimsim.values.display import Brief
 
 
 class Block(Brief, BaseModel):

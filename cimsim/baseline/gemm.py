@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cimsim.baseline.fits import GemmFit
-from cimsim.display import brief
+from cimsim.values.display import brief
 
 Array = NDArray[np.float64]
 

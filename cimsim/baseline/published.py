@@ -14,13 +14,13 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
 
-from cimsim.arguments import checked
 from cimsim.baseline.reference_models import build
 from cimsim.baseline.result import GpuEstimate
 from cimsim.baseline.spec import Gpu
-from cimsim.display import Brief, brief
 from cimsim.errors import SpecError
 from cimsim.files import describe_validation, load_json
+from cimsim.values.arguments import checked
+from cimsim.values.display import Brief, brief
 
 Quantity = Literal["latency_s", "mean_power_W", "decode_power_W", "energy_per_token_J"]
 

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cimsim.baseline.modes import Dtype, Mode
-from cimsim.display import brief
+from cimsim.values.display import brief
 
 
 @dataclass(frozen=True)

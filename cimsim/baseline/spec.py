@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field, ValidationError
 
-from cimsim.arguments import checked
 from cimsim.baseline import gemm
+from cimsim.baseline.estimate import estimate
 from cimsim.baseline.fits import (
     AttentionFit,
     Block,
@@ -19,16 +19,15 @@ from cimsim.baseline.fits import (
     StreamFit,
 )
 from cimsim.baseline.gemm import Array
-from cimsim.baseline.modes import Dtype, Mode, check_dtype, check_mode, check_pair
-from cimsim.bounds import Amount, Count, Efficiency, Name, Positive, Rate
+from cimsim.baseline.modes import ELEMENT_BYTES, Dtype, Mode, check_dtype, check_mode, check_pair
 from cimsim.errors import SpecError
 from cimsim.files import describe_validation, load_json
+from cimsim.values.arguments import checked
+from cimsim.values.bounds import Amount, Count, Efficiency, Name, Positive, Rate
 
 if TYPE_CHECKING:
     from cimsim.baseline.result import GpuEstimate
     from cimsim.ir import Workload
-
-ELEMENT_BYTES: dict[Dtype, int] = {"fp16": 2, "bf16": 2, "int8": 1, "tf32": 4, "fp32": 4}
 
 
 class Gpu(Block):
@@ -119,9 +118,6 @@ class Gpu(Block):
         2.4 ms). Raises SpecError for an unknown mode or dtype and CapacityError where weights and
         KV cache do not fit the memory of `tensor_parallel` cards.
         """
-        # here, because the estimator imports this module
-        from cimsim.baseline.estimate import estimate
-
         return estimate(
             self,
             workload,

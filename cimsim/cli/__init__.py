@@ -25,7 +25,7 @@ from cimsim.cli.train import train
 from cimsim.cli.validate import validate
 from cimsim.cli.workload import app as workload_app
 from cimsim.errors import CimsimError
-from cimsim.plaintext import literal, shortened
+from cimsim.values.plaintext import literal, shortened
 
 _UsageError: Any = typer.BadParameter.__mro__[2]
 """Base of the errors of wrong options, in the click that typer uses."""

@@ -47,7 +47,8 @@ from cimsim.shipped import WORKLOADS
 if TYPE_CHECKING:
     from cimsim.accuracy.study import Settings, Subject
     from cimsim.ir import Workload
-    from cimsim.mapping import Mapper, Mapping
+    from cimsim.mappers import Mapper
+    from cimsim.mapping import Mapping
     from cimsim.report import Accuracy, AccuracyReport
     from cimsim.spec import Architecture
     from cimsim.tasks import Task, TaskModel
@@ -140,7 +141,7 @@ def accuracy(
 
 
 def _write(report: AccuracyReport, output: Path) -> Outcome:
-    from cimsim.accuracy_figure import save_accuracy
+    from cimsim.views.accuracy import save_accuracy
 
     return write(
         output, "accuracy.json", report.save, {"accuracy.png": partial(save_accuracy, report)}
@@ -232,7 +233,7 @@ def measured(
 ) -> Accuracy:
     """The section of one adapter, with a progress bar; `inputs` are added to its own."""
     from cimsim.accuracy.study import measure
-    from cimsim.reprogramming import adapter_switch, first_programming
+    from cimsim.report.writes import adapter_switch, first_programming
 
     write = first_programming if subject.whole else adapter_switch
 

@@ -11,7 +11,7 @@ from typer.core import TyperCommand
 
 from cimsim.cli.numbers import numbers_of, strict_numbers
 from cimsim.errors import TaskError
-from cimsim.parsing import parse_real
+from cimsim.values.parsing import parse_real
 
 if TYPE_CHECKING:
     from cimsim.accuracy.study import Settings

@@ -34,7 +34,7 @@ def check(
     if workload is not None:
         from cimsim.adaptation import adaptation_named
         from cimsim.ir import load_workload
-        from cimsim.mapping import build_mapping
+        from cimsim.mappers import build_mapping
 
         adaptation = adaptation_named(adapt or machine.adaptation)
         mapping = build_mapping(

@@ -28,7 +28,7 @@ def map_weights(
     """Show which units each weight and each K/V store of WORKLOAD takes on ARCH."""
     from cimsim.adaptation import adaptation_named
     from cimsim.ir import load_workload
-    from cimsim.mapping import build_mapping
+    from cimsim.mappers import build_mapping
 
     machine = machine_of(architecture, settings)
     adaptation = adaptation_named(adapt or machine.adaptation)

@@ -12,11 +12,11 @@ from cimsim.cli.numbers import Number, numbers_of
 from cimsim.cli.options import ArchitectureArg, JsonOption, SetOption, machine_of
 from cimsim.cli.streams import emit
 from cimsim.errors import SpecError
-from cimsim.parsing import parse_real, parse_whole
 from cimsim.units import SIDE_MAX
+from cimsim.values.parsing import parse_real, parse_whole
 
 if TYPE_CHECKING:
-    from cimsim.crossbar_sweep import Point
+    from cimsim.studies.crossbar import Point
 
 DRAWS_MAX = 1_000
 WARN_RATIO = 0.001
@@ -75,12 +75,13 @@ def mvm(
     json: JsonOption = False,
 ) -> None:
     """Measure the error of one crossbar of ARCH on normal weights, effect by effect and swept."""
-    from cimsim import crossbar_sweep as sweep
-    from cimsim.hardware import hardware_of
+    from cimsim.analog.hardware import hardware_of
     from cimsim.noise import device_named
+    from cimsim.studies import crossbar as sweep
+    from cimsim.views.crossbar import save_sweep
 
     if output is not None:
-        from cimsim.drawing import require_matplotlib
+        from cimsim.views.canvas import require_matplotlib
 
         require_matplotlib()
     machine = machine_of(architecture, settings)
@@ -96,7 +97,7 @@ def mvm(
     points += sweep.sweep_ir_drop(hardware, bench, _numbers(ir_drop, parse_real, "--ir-drop"))
     size = f"{bench.rows}x{bench.columns}"
     if output is not None:
-        sweep.save_sweep(points, f"{machine.name}: {size} crossbar", output)
+        save_sweep(points, f"{machine.name}: {size} crossbar", output)
     if json:
         import json as encoder
 

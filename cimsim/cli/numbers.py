@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import typer
 
 from cimsim.errors import CimsimError
-from cimsim.parsing import parse_list, parse_real, parse_whole
+from cimsim.values.parsing import parse_list, parse_real, parse_whole
 
 Number = TypeVar("Number", int, float)
 

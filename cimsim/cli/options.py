@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cimsim.display import shown
 from cimsim.errors import CimsimError, MappingError, SpecError
-from cimsim.parsing import parse_value, parse_whole
 from cimsim.shipped import GPUS, MACHINES, WORKLOADS, Shelf
+from cimsim.values.display import shown
+from cimsim.values.parsing import parse_value, parse_whole
 
 if TYPE_CHECKING:
-    from cimsim.field_paths import Value
-    from cimsim.mapping import Mapper
+    from cimsim.mappers import Mapper
     from cimsim.spec import Architecture
+    from cimsim.values.field_paths import Value
 
 
 def _names(shelf: Shelf) -> Callable[[str], list[str]]:
@@ -81,7 +81,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 def mapper_of(name: str, replicate: list[str] | None) -> Mapper:
     """The mapper called `name` with its replicas; raises MappingError for what it cannot read."""
-    from cimsim.mapping import MAPPERS, mapper_named
+    from cimsim.mappers import MAPPERS, mapper_named
 
     mapper_named(name)
     pairs: list[tuple[str, int]] = []

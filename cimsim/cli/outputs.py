@@ -9,8 +9,8 @@ from pathlib import Path
 import typer
 
 from cimsim.cli.streams import complain, say
-from cimsim.display import brief
 from cimsim.errors import CimsimError
+from cimsim.values.display import brief
 
 Draw = Callable[[Path], None]
 
@@ -62,7 +62,7 @@ def write(directory: Path, report: str, save: Draw, pictures: Mapping[str, Draw]
     """
     save(directory / report)
     _forget(directory, pictures)
-    from cimsim.drawing import NoMatplotlibError
+    from cimsim.views.canvas import NoMatplotlibError
 
     written, missing, failed = [report], {}, False
     for name, draw in pictures.items():

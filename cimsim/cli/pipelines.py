@@ -19,17 +19,17 @@ from cimsim.cli.options import (
 from cimsim.cli.outputs import Outcome, finish, reserve, write
 from cimsim.cli.progress import progress
 from cimsim.cli.streams import emit
-from cimsim.display import shown
 from cimsim.errors import CimsimError
-from cimsim.parsing import parse_list, parse_real, parse_whole
+from cimsim.values.display import shown
+from cimsim.values.parsing import parse_list, parse_real, parse_whole
 
 if TYPE_CHECKING:
     from cimsim.cli.sheet import Sheet
     from cimsim.ir import Workload
-    from cimsim.pipeline_study import PipelineRow, Shape, Study
     from cimsim.schedule.pipelines import Pipeline
     from cimsim.simulation import Progress
     from cimsim.spec import Architecture
+    from cimsim.studies.pipelines import PipelineRow, Shape, Study
 
 
 Number = TypeVar("Number", int, float)
@@ -86,9 +86,9 @@ Drawn = tuple["Study", "Workload", "Pipeline"]
 
 
 def _write(rows: list[PipelineRow], drawn: Drawn, output: Path) -> Outcome:
-    from cimsim.figures import save_gantt
     from cimsim.files import write_text
-    from cimsim.pipeline_figures import save_bars
+    from cimsim.views.pipelines import save_bars
+    from cimsim.views.simulation import save_gantt
 
     study, subject, pipeline = drawn
     pictures = {
@@ -106,9 +106,9 @@ def _rows(
 ) -> tuple[list[PipelineRow], Drawn]:  # fmt: skip
     """All rows, and what the Gantt chart shows: the last strategy on the first machine."""
     from cimsim.ir import load_workload
-    from cimsim.layer_bench import layer_workload, with_integration
-    from cimsim.pipeline_study import Study, adapted_shapes, parse_layer, with_blocks
     from cimsim.schedule.pipelines import PIPELINES, parse_pipeline
+    from cimsim.studies.layer import layer_workload, with_integration
+    from cimsim.studies.pipelines import Study, adapted_shapes, parse_layer, with_blocks
 
     if (workload is None) == (layer is None):
         raise CimsimError("give either a WORKLOAD or --layer INxOUT")

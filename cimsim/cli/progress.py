@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from cimsim.plaintext import literal
+from cimsim.values.plaintext import literal
 
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn

@@ -151,7 +151,7 @@ def run(
             tell("drawing")
             report, outcome = _write(report, simulation, output)
         if trace is not None:
-            from cimsim.perfetto import save_trace
+            from cimsim.views.perfetto import save_trace
 
             tell("writing the trace")
             kept, total = save_trace(simulation, trace, trace_tasks)
@@ -180,7 +180,7 @@ def _require_effects(
 
 def _write(report: Report, simulation: Simulation, output: Path) -> tuple[Report, Outcome]:
     """Report and pictures; the report says which of them are missing."""
-    from cimsim.figures import save_breakdown, save_gantt
+    from cimsim.views.simulation import save_breakdown, save_gantt
 
     pictures = {
         "breakdown.png": partial(save_breakdown, report),

@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from cimsim.cli.streams import width_of, writing
-from cimsim.display import brief
-from cimsim.plaintext import literal
+from cimsim.values.display import brief
+from cimsim.values.plaintext import literal
 
 _FRAME = 3
 """Characters that a column takes beside its cells."""

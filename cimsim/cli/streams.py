@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from cimsim.errors import OutputError
-from cimsim.plaintext import in_ascii, literal
+from cimsim.values.plaintext import in_ascii, literal
 
 REPLACE = "cimsim.ascii"
 LEAST_COLUMNS, UNLIMITED = 20, 1_000_000

@@ -25,7 +25,8 @@ from cimsim.cli.streams import complain, say
 from cimsim.errors import TaskError
 
 if TYPE_CHECKING:
-    from cimsim.mapping import Mapper, Mapping
+    from cimsim.mappers import Mapper
+    from cimsim.mapping import Mapping
     from cimsim.spec import Architecture
     from cimsim.tasks import Task, TaskModel
     from cimsim.training import Method

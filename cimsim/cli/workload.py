@@ -32,7 +32,7 @@ def halora_accounting(
     ],
 ) -> None:
     """What HaLoRA's energy table counts: full heads, no gate, no head, no causality."""
-    from cimsim.accounting import halora_accounting as build
+    from cimsim.costs.accounting import halora_accounting as build
     from cimsim.ir import save_workload
 
     made = build(

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias
 
+from cimsim.engines.program import Program
 from cimsim.engines.record import Layout, Run
-from cimsim.program import Program
 
 Engine: TypeAlias = Literal["simpy", "compiled"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from cimsim.engines import kernel as k
+from cimsim.engines import loop as k
 from cimsim.engines.faults import Blocked, clock_overflow, deadlock
 from cimsim.engines.lowering import Machine, lower
+from cimsim.engines.program import Get, Program, Put
 from cimsim.engines.record import Layout, Run
 from cimsim.errors import SimulationError
-from cimsim.program import Get, Program, Put
 
 
 def simulate(program: Program) -> Run:

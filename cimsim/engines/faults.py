@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cimsim.engines.program import CLOCK_MAX_PS, Get, Program, Put
 from cimsim.errors import SimulationError
-from cimsim.program import CLOCK_MAX_PS, Get, Program, Put
 
 _NAMED = 5
 

@@ -19,9 +19,20 @@ from math import gcd
 
 import numpy as np
 
-from cimsim.display import brief
-from cimsim.engines import kernel as k
-from cimsim.program import Actor, Count, Duration, Get, Hold, IntArray, Program, Put, Use, Verb
+from cimsim.engines import loop as k
+from cimsim.engines.program import (
+    Actor,
+    Count,
+    Duration,
+    Get,
+    Hold,
+    IntArray,
+    Program,
+    Put,
+    Use,
+    Verb,
+)
+from cimsim.values.display import brief
 
 _MOVES = {Get: (k.GET_ONE, k.GET_MANY, k.GET_EACH), Put: (k.PUT_ONE, k.PUT_MANY, k.PUT_EACH)}
 _CACHE_LINE_B = 64

@@ -7,8 +7,8 @@ from itertools import accumulate
 
 import numpy as np
 
-from cimsim.display import brief
-from cimsim.program import IntArray, Program, timed_verbs
+from cimsim.engines.program import IntArray, Program, timed_verbs
+from cimsim.values.display import brief
 
 
 @brief

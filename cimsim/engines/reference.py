@@ -11,8 +11,8 @@ import simpy
 from simpy.events import EventPriority
 
 from cimsim.engines.faults import Blocked, clock_overflow, deadlock
+from cimsim.engines.program import CLOCK_MAX_PS, Get, Program, Put, Resource, Use, Verb
 from cimsim.engines.record import Layout, Run
-from cimsim.program import CLOCK_MAX_PS, Get, Program, Put, Resource, Use, Verb
 
 _END_OF_INSTANT = cast(EventPriority, 2)
 """After SimPy's URGENT (0) and NORMAL (1): last in its time step."""

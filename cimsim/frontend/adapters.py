@@ -23,7 +23,7 @@ from cimsim.frontend.adapter_config import (
     read_adapter,
     task_heads,
 )
-from cimsim.quiet import quietly
+from cimsim.frontend.quiet import quietly
 
 __all__ = [
     "adapter_in_use",

@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import nn
 
-from cimsim.display import brief
 from cimsim.frontend.masks import NO_MASK, Mask
 from cimsim.frontend.parts import Part
 from cimsim.frontend.recording import Value
 from cimsim.frontend.streams import Flow, Placement
+from cimsim.values.display import brief
 
 _WRAPPERS = re.compile(
     r"^base_model\.model\.(?=.)|\.(?:base_layer|original_module)(?=\.|$)|\.modules_to_save\.[^.]+"

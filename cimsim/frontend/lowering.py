@@ -14,7 +14,6 @@ from math import prod
 
 from torch import nn
 
-from cimsim.display import brief
 from cimsim.errors import WorkloadError
 from cimsim.frontend.aten import REDUCTIONS, category
 from cimsim.frontend.builder import Builder, ParameterRole, Parts
@@ -26,6 +25,7 @@ from cimsim.frontend.pointwise import lower_elementwise, lower_scatter_add
 from cimsim.frontend.products import lower_convolution, lower_gemm
 from cimsim.frontend.recording import Call, Recording, Value
 from cimsim.frontend.streams import TokenAxis
+from cimsim.values.display import brief
 
 
 @brief

@@ -19,7 +19,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from cimsim.errors import WorkloadError
 from cimsim.files import load_json
 from cimsim.frontend.experts import route_evenly
-from cimsim.quiet import quietly
+from cimsim.frontend.quiet import quietly
 
 PARTS_MAX = {r"layers?$|blocks?$|depth": 512, r"experts$": 4096, r"num_labels$": 100_000}
 """Parts that a model is built of one by one, by the name in its configuration, and how many."""

@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from torch.utils._pytree import tree_leaves
 
-from cimsim.display import brief
+from cimsim.values.display import brief
 
 SHAPE_ONLY = frozenset(
     [

@@ -14,7 +14,6 @@ from torch import nn
 from torch.utils._pytree import tree_map
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from cimsim.arguments import checked
 from cimsim.errors import WorkloadError
 from cimsim.frontend.adapter_config import CONFIG_FILE, lora_config, read_adapter
 from cimsim.frontend.adapter_counts import describe_adapter
@@ -30,6 +29,7 @@ from cimsim.frontend.forward import check_lengths, check_one_input, has_decoder,
 from cimsim.frontend.models import build_model, on_meta, read_config
 from cimsim.frontend.tracing import Traced, trace_features, trace_fixed, trace_text
 from cimsim.ir import Adapter, Workload, make_workload
+from cimsim.values.arguments import checked
 
 
 @checked(WorkloadError)

@@ -11,7 +11,6 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from cimsim.display import brief
 from cimsim.errors import WorkloadError
 from cimsim.frontend.builder import ParameterRole, Parts
 from cimsim.frontend.experts import is_mixture, most_experts
@@ -27,11 +26,12 @@ from cimsim.frontend.phases import (
     prefill_phase,
 )
 from cimsim.frontend.positions import check_positions, position_limit
+from cimsim.frontend.quiet import quietly
 from cimsim.frontend.recording import Literals, Recorder, Recording
 from cimsim.frontend.sequences import token_axis
 from cimsim.frontend.streams import TokenAxis
 from cimsim.ir import Phase
-from cimsim.quiet import quietly
+from cimsim.values.display import brief
 
 
 def _is_prime(number: int) -> bool:

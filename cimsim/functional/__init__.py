@@ -5,6 +5,7 @@ month = chip.at(30 * 86_400.0, compensate=True, samples=(input_ids,))
 month(input_ids)
 """
 
+from cimsim.analog.hardware import Hardware, hardware_of, without_errors
 from cimsim.functional.layers import AnalogLayer, HalfLayer, SaturationWarning
 from cimsim.functional.mode import in_evaluation
 from cimsim.functional.model import (
@@ -17,7 +18,6 @@ from cimsim.functional.model import (
 )
 from cimsim.functional.sites import Unmapped, find_sites
 from cimsim.functional.training import Redraw
-from cimsim.hardware import Hardware, hardware_of, without_errors
 
 __all__ = [
     "AnalogLayer",

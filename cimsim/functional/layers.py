@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cimsim.display import brief
+from cimsim.analog.mvm import Mvm, not_computable
 from cimsim.errors import SpecError
 from cimsim.functional.operands import (
     F32,
@@ -31,8 +31,8 @@ from cimsim.functional.padding import Padding
 from cimsim.functional.product import Counts, multiply
 from cimsim.functional.sites import Layer
 from cimsim.functional.training import Redraw, can_draw, exact_device, with_fresh_noise
-from cimsim.mvm import Mvm, not_computable
-from cimsim.ranges import LARGEST
+from cimsim.values.display import brief
+from cimsim.values.ranges import LARGEST
 
 Path = Literal["auto", "kernel", "torch"]
 PATHS = ("auto", "kernel", "torch")

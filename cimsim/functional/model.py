@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from cimsim.arguments import checked
-from cimsim.coding import Coding
-from cimsim.crossbar import Grid, ReadNoiseMode, Wires
-from cimsim.display import brief
+from cimsim.analog.coding import Coding
+from cimsim.analog.converters import Adc, Dac
+from cimsim.analog.crossbar import Grid, ReadNoiseMode, Wires
+from cimsim.analog.hardware import Hardware, hardware_of
 from cimsim.errors import MappingError, SpecError
 from cimsim.frontend.adapters import unwrap
 from cimsim.functional.layers import PATHS, AnalogLayer, HalfLayer, Path
@@ -31,13 +31,13 @@ from cimsim.functional.sites import (
 )
 from cimsim.functional.training import Redraw
 from cimsim.functional.weights import WeightLayer
-from cimsim.hardware import Hardware, hardware_of
 from cimsim.mapping import Mapping as WeightMapping
 from cimsim.mapping import Placement
 from cimsim.noise import Device
-from cimsim.periphery import Adc, Dac
-from cimsim.ranges import LARGEST
 from cimsim.spec import Architecture
+from cimsim.values.arguments import checked
+from cimsim.values.display import brief
+from cimsim.values.ranges import LARGEST
 
 Samples = Sequence[Any] | Mapping[str, Any]
 SAMPLE_VECTORS = 2048

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from cimsim.crossbar import Crossbar, Grid, Readout, program
-from cimsim.display import brief
-from cimsim.hardware import Hardware
-from cimsim.kernels.philox import normals
-from cimsim.mvm import Mvm, adc_full_scale, row_converter
-from cimsim.operands import TileRow, tile_row
-from cimsim.periphery import Dac
+from cimsim.analog.converters import Dac
+from cimsim.analog.crossbar import Crossbar, Grid, Readout, program
+from cimsim.analog.hardware import Hardware
+from cimsim.analog.kernels.philox import normals
+from cimsim.analog.layout import TileRow, tile_row
+from cimsim.analog.mvm import Mvm, adc_full_scale, row_converter
+from cimsim.values.display import brief
 
 F32 = npt.NDArray[np.float32]
 

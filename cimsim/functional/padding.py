@@ -18,9 +18,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from cimsim.display import brief
 from cimsim.errors import SpecError
 from cimsim.frontend.adapters import unwrap
+from cimsim.values.display import brief
 
 MASKS = ("attention_mask", "decoder_attention_mask")
 INPUTS = ("input_ids", "inputs_embeds", "decoder_input_ids", "decoder_inputs_embeds")

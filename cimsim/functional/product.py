@@ -1,4 +1,4 @@
-"""The torch path of one crossbar: the same sums as `cimsim.mvm`, on any device, with gradients.
+"""The torch path of one crossbar: the sums of `cimsim.analog.mvm`, on any device, with gradients.
 
 Converters and noise are passed straight through: the gradient is that of the linear map of the
 cells as read, without what a converter clipped (for single-pulse, single-slice tiles; elsewhere
@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 
+from cimsim.analog.converters import Dac, code_max
 from cimsim.functional.operands import Normals, TorchOperands
-from cimsim.periphery import Dac, code_max
-from cimsim.ranges import SMALLEST
+from cimsim.values.ranges import SMALLEST
 
 CHUNK = 1 << 25
 """Column sums held at a time: bounds the scratch of bit-sliced products."""
@@ -117,7 +117,7 @@ def to_codes(
 
 
 def pulses_of(code: torch.Tensor, dac: Dac) -> torch.Tensor:
-    """Pulses [B, P, K] of two's-complement codes, as in `cimsim.periphery.digits`."""
+    """Pulses [B, P, K] of two's-complement codes, as in `cimsim.analog.converters.digits`."""
     if dac.pulses == 1:
         return code[:, None, :]
     width = dac.pulse_bits or 1
@@ -129,7 +129,7 @@ def pulses_of(code: torch.Tensor, dac: Dac) -> torch.Tensor:
 
 
 def _pulse_weights(dac: Dac, device: torch.device) -> torch.Tensor:
-    from cimsim.periphery import pulse_weights
+    from cimsim.analog.converters import pulse_weights
 
     return torch.from_numpy(pulse_weights(dac)).to(device)
 

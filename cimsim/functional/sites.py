@@ -11,12 +11,12 @@ from peft.utils import ModulesToSaveWrapper
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
-from cimsim.arguments import checked
 from cimsim.errors import MappingError, SpecError
 from cimsim.frontend.adapters import adapter_in_use, unwrap
 from cimsim.frontend.graph import clean
 from cimsim.mapping import Mapping, Placement
 from cimsim.spec import Architecture
+from cimsim.values.arguments import checked
 
 Layer = nn.Linear | Conv1D | nn.Conv2d
 SHOWN = 5

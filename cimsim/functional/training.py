@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from cimsim.coding import Coding
-from cimsim.crossbar import Grid
+from cimsim.analog.coding import Coding
+from cimsim.analog.crossbar import Grid
+from cimsim.analog.hardware import Hardware
 from cimsim.errors import SpecError
 from cimsim.functional.operands import TorchOperands, seed_for
-from cimsim.hardware import Hardware
 from cimsim.noise import Gaussian, Ideal
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from cimsim.arguments import checked
-from cimsim.display import shown
 from cimsim.errors import SpecError
 from cimsim.noise.catalog import KINDS, device_from_json, load_device
 from cimsim.noise.protocol import Device
-from cimsim.parsing import parse_real, parse_value
+from cimsim.values.arguments import checked
+from cimsim.values.display import shown
+from cimsim.values.parsing import parse_real, parse_value
 
 
 @checked(SpecError)

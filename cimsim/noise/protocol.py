@@ -15,9 +15,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from cimsim.display import brief, shown
 from cimsim.errors import SpecError
-from cimsim.ranges import require_number as require_number
+from cimsim.values.display import brief, shown
+from cimsim.values.ranges import require_number as require_number
 
 F32 = npt.NDArray[np.float32]
 LONGEST_s = 1e10

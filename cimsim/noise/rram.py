@@ -15,7 +15,6 @@ from typing import ClassVar
 
 import numpy as np
 
-from cimsim.display import brief, shown
 from cimsim.errors import SpecError
 from cimsim.noise.protocol import (
     F32,
@@ -28,6 +27,7 @@ from cimsim.noise.protocol import (
     require_physical,
     require_time,
 )
+from cimsim.values.display import brief, shown
 
 NEURRAM_G_MAX_uS = 40.0
 """Conductance range of the NeuRRAM fit; its spread scales with g_max from there."""

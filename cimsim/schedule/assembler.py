@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cimsim.display import brief
+from cimsim.engines.program import CLOCK_MAX_PS, Get, Hold, IntArray, ProgramBuilder, Put, Use, Verb
 from cimsim.errors import SimulationError
-from cimsim.program import CLOCK_MAX_PS, Get, Hold, IntArray, ProgramBuilder, Put, Use, Verb
 from cimsim.schedule.graph import Graph, Stream, block_classes, plain
-from cimsim.schedule.kernels import Kernel
 from cimsim.schedule.plan import ActorInfo, Charge
+from cimsim.schedule.stages import Kernel
 from cimsim.spec import Architecture
+from cimsim.values.display import brief
 
 TASKS_MAX = 2**26
 """Most iterations of all actors of a schedule: each takes about 80 bytes to simulate."""

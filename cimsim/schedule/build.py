@@ -6,19 +6,18 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from cimsim.arguments import checked
+from cimsim.engines.program import Get, Put
 from cimsim.errors import MappingError
 from cimsim.ir import Linear, Workload, output_elements
 from cimsim.mapping import Mapping
-from cimsim.program import Get, Put
 from cimsim.schedule.assembler import Assembler, check_tasks
 from cimsim.schedule.cluster_work import Demand
 from cimsim.schedule.edges import KernelEdge, feedback_counts, kernel_edges
 from cimsim.schedule.graph import Stream, build_graph, build_stream
-from cimsim.schedule.kernels import Kernel, build_kernels, masked_scores
 from cimsim.schedule.pair import Adapter, Pair, adapter_of
 from cimsim.schedule.pipelines import Pipeline
 from cimsim.schedule.plan import Activation, Plan
+from cimsim.schedule.stages import Kernel, build_kernels, masked_scores
 from cimsim.schedule.stages_array import add_array_kernel
 from cimsim.schedule.stages_cluster import (
     Ports,
@@ -31,6 +30,7 @@ from cimsim.schedule.stages_cluster import (
 )
 from cimsim.schedule.stages_kv import add_kv_kernel
 from cimsim.spec import Architecture
+from cimsim.values.arguments import checked
 
 
 @checked(MappingError)

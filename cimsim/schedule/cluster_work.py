@@ -9,15 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from cimsim.display import brief
+from cimsim.engines.program import IntArray
 from cimsim.ir import Linear, MatMul, Op, output_elements
-from cimsim.program import IntArray
 from cimsim.schedule.assembler import Assembler, convert
 from cimsim.schedule.edges import KernelEdge
 from cimsim.schedule.graph import Node, Stream, plain
-from cimsim.schedule.kernels import Kernel, MaskedScores
 from cimsim.schedule.lanes import Lanes
 from cimsim.schedule.pair import Adapter
+from cimsim.schedule.stages import Kernel, MaskedScores
 from cimsim.schedule.work import (
     Scores,
     block_elements,
@@ -29,6 +28,7 @@ from cimsim.schedule.work import (
 )
 from cimsim.spec import PmcaClusters
 from cimsim.units import cycles_to_ps
+from cimsim.values.display import brief
 
 
 @brief

@@ -7,11 +7,11 @@ from functools import lru_cache
 
 import numpy as np
 
-from cimsim.display import brief
-from cimsim.program import IntArray
+from cimsim.engines.program import IntArray
 from cimsim.schedule.graph import Graph, Stream, plain
-from cimsim.schedule.kernels import Kernel, is_whole
 from cimsim.schedule.pipelines import Pipeline
+from cimsim.schedule.stages import Kernel, is_whole
+from cimsim.values.display import brief
 
 
 @brief

@@ -12,10 +12,10 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from cimsim.display import brief
+from cimsim.engines.program import IntArray
 from cimsim.errors import WorkloadError
 from cimsim.ir import MatMul, Op, Workload
-from cimsim.program import IntArray
+from cimsim.values.display import brief
 
 
 @brief

@@ -8,11 +8,11 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from cimsim.display import brief
-from cimsim.program import IntArray
+from cimsim.engines.program import IntArray
 from cimsim.schedule.graph import Stream, plain
-from cimsim.schedule.kernels import Kernel
+from cimsim.schedule.stages import Kernel
 from cimsim.schedule.work import most_parts
+from cimsim.values.display import brief
 
 
 @brief

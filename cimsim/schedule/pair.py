@@ -14,13 +14,13 @@ from dataclasses import dataclass
 from cimsim.costs import lora_jobs, lora_tcdm_bytes
 from cimsim.costs.sram import product_ps
 from cimsim.costs.tile import integrate_ps, load_ps, send_ps
-from cimsim.display import brief
 from cimsim.ir import Elementwise, Linear
-from cimsim.mapping.capacity import tcdm_shortage
-from cimsim.schedule.kernels import Kernel
+from cimsim.mappers.capacity import tcdm_shortage
+from cimsim.schedule.stages import Kernel
 from cimsim.schedule.work import dma_ps, product_cycles
 from cimsim.spec import Architecture, PmcaClusters
 from cimsim.units import cycles_to_ps
+from cimsim.values.display import brief
 
 KIB = 1024.0
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cimsim.display import brief
-from cimsim.program import IntArray, Program
+from cimsim.engines.program import IntArray, Program
+from cimsim.values.display import brief
 
 
 @brief

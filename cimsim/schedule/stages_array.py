@@ -23,12 +23,12 @@ from cimsim.costs.tile import (
     send_ps,
     transfer_ps,
 )
+from cimsim.engines.program import Get, Hold, IntArray, Put, Use
 from cimsim.ir import Linear
 from cimsim.mapping import Placement
-from cimsim.program import Get, Hold, IntArray, Put, Use
 from cimsim.schedule.assembler import Assembler, Timed
 from cimsim.schedule.graph import Stream
-from cimsim.schedule.kernels import Kernel
+from cimsim.schedule.stages import Kernel
 from cimsim.spec import CrossbarTiles, SramUnits
 from cimsim.units import cycles_to_ps
 

@@ -21,9 +21,8 @@ import numpy as np
 
 from cimsim.costs.memory import access_energy_J, access_ps
 from cimsim.costs.tile import link_energy_J
-from cimsim.display import brief
+from cimsim.engines.program import Get, Put, Use
 from cimsim.ir import Embedding, output_elements
-from cimsim.program import Get, Put, Use
 from cimsim.schedule.assembler import Assembler, Timed, convert
 from cimsim.schedule.cluster_work import (
     BlockTimes,
@@ -34,9 +33,10 @@ from cimsim.schedule.cluster_work import (
 )
 from cimsim.schedule.edges import KernelEdge
 from cimsim.schedule.graph import Stream
-from cimsim.schedule.kernels import Kernel
 from cimsim.schedule.lanes import Lanes, lanes_of
+from cimsim.schedule.stages import Kernel
 from cimsim.spec import Architecture
+from cimsim.values.display import brief
 
 
 def fitting_block(

@@ -14,13 +14,13 @@ import numpy as np
 from cimsim.costs.memory import access_energy_J, access_ps
 from cimsim.costs.sram import product_energy_J, product_ps, write_energy_J, write_ps
 from cimsim.costs.tile import link_energy_J, transfer_ps
+from cimsim.engines.program import Get, Hold, IntArray, Put, Use
 from cimsim.ir import MatMul
 from cimsim.mapping import KvStore
-from cimsim.program import Get, Hold, IntArray, Put, Use
 from cimsim.schedule.assembler import Assembler, Timed, convert
 from cimsim.schedule.edges import KernelEdge
 from cimsim.schedule.graph import Stream, build_stream
-from cimsim.schedule.kernels import Kernel
+from cimsim.schedule.stages import Kernel
 from cimsim.schedule.work import context, is_masked
 from cimsim.spec import SramUnits
 

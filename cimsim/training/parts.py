@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from numbers import Integral, Real
 from typing import Literal
 
-from cimsim.coding import CLIP_SIGMAS
-from cimsim.display import brief, shown
+from cimsim.analog.coding import CLIP_SIGMAS
+from cimsim.analog.converters import NOISE_MAX
 from cimsim.errors import TaskError
 from cimsim.noise import Device, Gaussian
-from cimsim.periphery import NOISE_MAX
+from cimsim.values.display import brief, shown
 
 Decay = Literal["linear", "constant"]
 EPOCHS_MAX = 10_000.0

@@ -11,9 +11,9 @@ import peft
 import torch
 from torch import nn
 
-from cimsim.arguments import checked
 from cimsim.errors import TaskError
 from cimsim.training.parts import Norm, Penalty
+from cimsim.values.arguments import checked
 
 
 def factors(model: nn.Module) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from cimsim.arguments import checked
-from cimsim.display import brief
 from cimsim.errors import TaskError
 from cimsim.files import load_json, write_text
 from cimsim.tasks.task import Example
 from cimsim.training.methods import Method
 from cimsim.training.text import method_from_json, method_to_json
+from cimsim.values.arguments import checked
+from cimsim.values.display import brief
 from cimsim.version import VERSION
 
 RECORD_FILE = "training.json"

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import peft
 from torch import nn
 
-from cimsim.arguments import checked
 from cimsim.errors import TaskError
 from cimsim.frontend.adapters import merged_copy, tied_targets
 from cimsim.training.adapters import (
@@ -22,9 +21,10 @@ from cimsim.training.adapters import (
 )
 from cimsim.training.methods import Method
 from cimsim.training.parts import LoraShape
+from cimsim.values.arguments import checked
 
 if TYPE_CHECKING:
-    from cimsim.tasks.models import TaskModel
+    from cimsim.tasks.model import TaskModel
 
 
 @checked(TaskError)

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from cimsim.arguments import checked
-from cimsim.display import brief
 from cimsim.errors import SpecError, TaskError
 from cimsim.noise import Gaussian, device_from_json, device_named, device_to_json
-from cimsim.parsing import parse_real, parse_whole
 from cimsim.training.methods import METHODS, Method
 from cimsim.training.parts import Distillation, Injection, LoraShape, Penalty, Recipe
+from cimsim.values.arguments import checked
+from cimsim.values.display import brief
+from cimsim.values.parsing import parse_real, parse_whole
 
 PARTS: dict[str, type[Any]] = {
     "recipe": Recipe,

@@ -15,8 +15,6 @@ import peft
 import torch
 from torch import nn
 
-from cimsim.arguments import checked
-from cimsim.display import brief
 from cimsim.errors import SpecError, TaskError
 from cimsim.mapping import Mapping
 from cimsim.spec import Architecture
@@ -38,9 +36,11 @@ from cimsim.training.record import (
 from cimsim.training.start import start_digest, student
 from cimsim.training.streams import is_clean, key, own_randomness, step_count, walk
 from cimsim.training.text import method_to_json
+from cimsim.values.arguments import checked
+from cimsim.values.display import brief
 
 if TYPE_CHECKING:
-    from cimsim.tasks.models import TaskModel
+    from cimsim.tasks.model import TaskModel
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from cimsim import shipped
 from cimsim.adaptation import adaptation_named
 from cimsim.ir import Linear
-from cimsim.layer_bench import with_integration
-from cimsim.mapping import DensePacking, Mapper, OneBlockPerTile, build_mapping
-from cimsim.pipeline_study import Shape, Study
+from cimsim.mappers import DensePacking, Mapper, OneBlockPerTile, build_mapping
 from cimsim.schedule.pair import Adapter, Pair
 from cimsim.schedule.pipelines import Balanced
 from cimsim.spec import Architecture
+from cimsim.studies.layer import with_integration
+from cimsim.studies.pipelines import Shape, Study
 from cimsim.validation.row import Row
 
 AHWA = "Li et al., AHWA-LoRA, arXiv 2411.17367"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from cimsim import shipped
-from cimsim.accounting import block_energies, halora_accounting, weight_area_mm2
-from cimsim.adaptation import Unit
+from cimsim.costs.accounting import block_energies, halora_accounting, weight_area_mm2
 from cimsim.ir import Workload
+from cimsim.mapping import WeightUnit
 from cimsim.spec import Architecture
 from cimsim.validation.row import Row
 
@@ -56,7 +56,7 @@ def _energy(hybrid: Architecture) -> list[Row]:
 
 def areas_mm2(workload: Workload) -> dict[str, float]:
     """Area of the arrays that hold the weights of `workload`, by placement."""
-    placed: dict[str, Unit] = {
+    placed: dict[str, WeightUnit] = {
         "halora_rram_only": "rram", "halora_rram_sram": "sram", "halora_sram_only": "sram",
     }  # fmt: skip
     found = {

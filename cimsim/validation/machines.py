@@ -16,10 +16,10 @@ from cimsim import shipped
 from cimsim.costs.area import area_mm2, leakage_W
 from cimsim.costs.memory import access_energy_J
 from cimsim.costs.tile import convert_ps, integrate_ps, link_energy_J, mvm_energy_J
-from cimsim.display import brief
 from cimsim.spec import Architecture, CrossbarTiles
 from cimsim.units import ps_to_seconds
 from cimsim.validation.row import Row
+from cimsim.values.display import brief
 
 ISAAC = "Shafiee et al., ISAAC, ISCA 2016"
 PUMA = "Ankit et al., PUMA, ASPLOS 2019"

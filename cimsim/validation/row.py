@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cimsim.display import brief
+from cimsim.values.display import brief
 
 
 @brief

@@ -13,8 +13,8 @@ from statistics import mean, stdev
 import study
 from matplotlib.axes import Axes
 
-from cimsim.drawing import picture
 from cimsim.report import Accuracy, AccuracyPoint
+from cimsim.views.canvas import picture
 
 HERE = Path(__file__).parent
 LABELS = {

@@ -22,7 +22,7 @@ import torch
 
 import cimsim
 from cimsim.accuracy import Subject, measure, place
-from cimsim.reprogramming import adapter_switch, first_programming
+from cimsim.report.writes import adapter_switch, first_programming
 from cimsim.tasks import load_model, load_task
 from cimsim.training import Step, parse_method, student, train
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from cimsim.ir import Linear, Op, Workload, load_workload
-from cimsim.layer_bench import with_integration
-from cimsim.pipeline_study import PipelineRow, Shape, Study, adapted_shapes
 from cimsim.schedule.pipelines import PIPELINES, Balanced, TokenBlocks, parse_pipeline
 from cimsim.spec import Architecture, load_architecture
+from cimsim.studies.layer import with_integration
+from cimsim.studies.pipelines import PipelineRow, Shape, Study, adapted_shapes
 
 ROOT = Path(__file__).parents[3]
 LAYERS = ((128, 128), (512, 128))

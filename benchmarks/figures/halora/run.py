@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from cimsim import load_architecture, load_gpu, load_workload, simulate
-from cimsim.accounting import block_energies, halora_accounting
 from cimsim.adaptation import adaptation_named
 from cimsim.baseline import Gpu
 from cimsim.comparison import batch_sweep
+from cimsim.costs.accounting import block_energies, halora_accounting
 from cimsim.ir import Workload
 from cimsim.validation.halora import areas_mm2
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from cimsim.arguments import checked
 from cimsim.errors import MappingError
 from cimsim.ir import Workload
-from cimsim.mapping import Mapper
-from cimsim.schedule.kernels import Kernel
+from cimsim.mappers import Mapper
 from cimsim.schedule.pair import Pair
 from cimsim.schedule.pipelines.blocks import check_block, check_option, chosen_block, turn_block
+from cimsim.schedule.stages import Kernel
 from cimsim.spec import Architecture
+from cimsim.values.arguments import checked
 
 
 @checked(MappingError)

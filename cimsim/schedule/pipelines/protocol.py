@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Protocol
 
 from cimsim.ir import Workload
-from cimsim.mapping import Mapper
-from cimsim.schedule.kernels import Kernel
+from cimsim.mappers import Mapper
 from cimsim.schedule.pair import Pair
+from cimsim.schedule.stages import Kernel
 from cimsim.spec import Architecture
 
 

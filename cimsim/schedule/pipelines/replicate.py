@@ -5,16 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from cimsim.arguments import checked
-from cimsim.display import brief
 from cimsim.errors import MappingError
 from cimsim.ir import Linear, Workload
-from cimsim.mapping import Grid, Mapper
-from cimsim.mapping.mappers import Arrangement, demand_of
-from cimsim.schedule.kernels import Kernel
+from cimsim.mappers import Mapper
+from cimsim.mappers.packing import Arrangement, demand_of
+from cimsim.mapping import Grid
 from cimsim.schedule.pair import Adapter, Pair
 from cimsim.schedule.pipelines.blocks import check_option, turn_block
+from cimsim.schedule.stages import Kernel
 from cimsim.spec import Architecture
+from cimsim.values.arguments import checked
+from cimsim.values.display import brief
 
 
 @checked(MappingError)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import MISSING, fields
 
-from cimsim.arguments import checked
-from cimsim.display import shown
 from cimsim.errors import MappingError
-from cimsim.parsing import parse_whole
 from cimsim.schedule.pipelines.balance import Balanced, BalancedLayer, Split
 from cimsim.schedule.pipelines.blocks import CoresOnly, LayerStream, Sequential, TokenBlocks
 from cimsim.schedule.pipelines.protocol import Pipeline
 from cimsim.schedule.pipelines.replicate import Replicated
+from cimsim.values.arguments import checked
+from cimsim.values.display import shown
+from cimsim.values.parsing import parse_whole
 
 PIPELINES: dict[str, type[Pipeline]] = {
     "sequential": Sequential,

@@ -1,0 +1,148 @@
+"""Converters around a crossbar: what a DAC can express, what an ADC can tell apart.
+
+Codes are symmetric whole numbers, -(2^(b-1) - 1) .. 2^(b-1) - 1, so the step is 1 / (2^b - 2) of
+the span as in the 8-bit converters of AHWA-LoRA. ADC ranges are given at the column in units of
+g_max at full input (all of one device on, one row at the largest input).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from cimsim.errors import SpecError
+from cimsim.values.display import shown
+from cimsim.values.ranges import LARGEST, require_number
+
+F32 = npt.NDArray[np.float32]
+DacRange = Literal["token", "fixed", "calibrated"]
+AdcRange = Literal["fixed", "calibrated", "worst_case"]
+MAX_BITS = 22
+"""Codes of more bits are not exact in float32 rounding (see kernels.mvm)."""
+PERCENTILES = (50.0, 100.0)
+"""A range that clips more than half of what it is calibrated on is none."""
+FULL_SCALES = (1e-3, 1e6)
+NOISE_MAX = 100.0
+"""Noise of a hundred full cells, more than the ADCs of any published tile can express."""
+
+
+def code_max(bits: int | None) -> int:
+    """Largest code of a symmetric converter; 0 stands for an ideal one."""
+    return 0 if bits is None else 2 ** (bits - 1) - 1
+
+
+def _check(owner: str, bits: int | None, range_: str, ranges: tuple[str, ...]) -> None:
+    if bits is not None:
+        require_number(owner, "bits", bits, 2, MAX_BITS, whole=True, why="None is an ideal one")
+    if range_ not in ranges:
+        raise SpecError(f"{owner}: range is one of {', '.join(ranges)}, got {shown(range_)}.")
+
+
+@dataclass(frozen=True)
+class Dac:
+    """Inputs to codes, and codes to pulses.
+
+    range: `token` scales each vector by its largest magnitude (needs a digital maximum search),
+    `fixed` by `full_scale`, `calibrated` by the `percentile` of sample inputs (`calibrated`
+    returns the fixed DAC). Larger inputs are clipped and counted. `bits` None is an ideal DAC.
+    `pulse_bits` None applies the whole code in one pulse (amplitude or width); 1 applies the bits
+    of its two's complement one after another, the sign bit weighing -2^(bits - 1).
+    """
+
+    bits: int | None = 8
+    range: DacRange = "token"
+    full_scale: float | None = None
+    percentile: float = 99.99
+    pulse_bits: int | None = None
+
+    def __post_init__(self) -> None:
+        _check("DAC", self.bits, self.range, ("token", "fixed", "calibrated"))
+        if self.full_scale is not None:
+            require_number("DAC", "full_scale", self.full_scale, 1.0 / LARGEST, LARGEST)
+        if self.range == "fixed" and self.full_scale is None:
+            raise SpecError("DAC: a fixed range needs full_scale; or calibrate, or scale by token.")
+        if self.range != "fixed" and self.full_scale is not None:
+            raise SpecError("DAC: full_scale belongs to range `fixed`, and only to it.")
+        require_number("DAC", "percentile", self.percentile, *PERCENTILES)
+        if self.pulse_bits is None:
+            return
+        if self.bits is None:
+            raise SpecError("DAC: bit-serial pulses need a number of bits.")
+        require_number("DAC", "pulse_bits", self.pulse_bits, 1, self.bits, whole=True)
+
+    @property
+    def pulses(self) -> int:
+        """Pulses a vector."""
+        if self.pulse_bits is None or self.bits is None:
+            return 1
+        return -(-self.bits // self.pulse_bits)
+
+    @property
+    def pulse_max(self) -> int:
+        """Largest magnitude of one pulse, in code steps; 1 for an ideal DAC."""
+        if self.pulse_bits is None or self.bits is None:
+            return max(1, code_max(self.bits))
+        return code_max(self.bits) if self.pulses == 1 else 2**self.pulse_bits - 1
+
+    def calibrated(self, samples_BK: F32) -> Dac:
+        """The same DAC with the range that the percentile of |samples| gives, 1 for zeros."""
+        value = float(np.percentile(np.abs(samples_BK), self.percentile))
+        low = 1.0 / LARGEST
+        return replace(self, range="fixed", full_scale=max(value, low) if value > 0.0 else 1.0)
+
+
+def digits(code_BK: F32, dac: Dac) -> F32:
+    """Pulses [B, P, K] of two's-complement codes, least significant first.
+
+    All but the last are 0 .. 2^m - 1 (m = pulse_bits); the last carries the sign, except with
+    one-bit pulses, where it is 0 or 1 as well and its weight is negative.
+    """
+    if dac.pulse_bits is None or dac.bits is None:
+        return code_BK[:, None, :]
+    width, pulses = dac.pulse_bits, dac.pulses
+    whole = code_BK.astype(np.int64)
+    parts = [(whole >> (width * p)) & (2**width - 1) for p in range(pulses - 1)]
+    last = whole >> (width * (pulses - 1))
+    parts.append(-last if width == 1 else last)
+    return np.stack(parts, axis=1).astype(np.float32)
+
+
+def pulse_weights(dac: Dac) -> F32:
+    """Digital weight of each pulse, [P]."""
+    if dac.pulse_bits is None:
+        return np.ones(1, np.float32)
+    weights = np.float32(2.0) ** (dac.pulse_bits * np.arange(dac.pulses, dtype=np.float32))
+    if dac.pulse_bits == 1:
+        weights[-1] = -weights[-1]
+    return weights
+
+
+@dataclass(frozen=True)
+class Adc:
+    """Column sums to codes; what exceeds the range saturates and is counted.
+
+    range: `fixed` is `full_scale_ratio` (units of g_max at full input; aihwkit's default is 12),
+    `worst_case` can never saturate (rows times g_max), `calibrated` takes the `percentile` of the
+    column sums that sample inputs cause in each tile and slice. `noise_ratio` is the standard
+    deviation of noise before conversion, same unit (AHWA-LoRA trains with 0.04). `bits` None is
+    an ideal ADC.
+    """
+
+    bits: int | None = 8
+    range: AdcRange = "calibrated"
+    full_scale_ratio: float | None = None
+    percentile: float = 99.99
+    noise_ratio: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check("ADC", self.bits, self.range, ("fixed", "calibrated", "worst_case"))
+        if self.full_scale_ratio is not None:
+            ratio = self.full_scale_ratio
+            require_number("ADC", "full_scale_ratio", ratio, *FULL_SCALES, why="units of g_max")
+        if (self.range == "fixed") != (self.full_scale_ratio is not None):
+            raise SpecError("ADC: full_scale_ratio belongs to range `fixed`, and only to it.")
+        require_number("ADC", "percentile", self.percentile, *PERCENTILES)
+        require_number("ADC", "noise_ratio", self.noise_ratio, 0.0, NOISE_MAX, why="units of g_max")

@@ -1,0 +1,135 @@
+"""What the analog tiles of an architecture do to numbers: coding, device, converters, wires."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from cimsim.analog.coding import Coding
+from cimsim.analog.converters import Adc, Dac
+from cimsim.analog.crossbar import ReadNoiseMode, Wires
+from cimsim.errors import MappingError, SpecError
+from cimsim.noise import Device, Ideal, Target, WriteVerify, device_from_json, device_of
+from cimsim.spec import Accuracy, Architecture, CrossbarTiles
+from cimsim.values.arguments import checked
+from cimsim.values.display import brief
+
+
+@brief
+@dataclass(frozen=True)
+class Hardware:
+    """Everything that every tile of a machine has in common.
+
+    Raises SpecError for a device that cannot hold conductances of the coding's range.
+    """
+
+    coding: Coding
+    device: Device
+    dac: Dac
+    adc: Adc
+    wires: Wires | None = None
+    read_noise: ReadNoiseMode = "frozen"
+
+    def __post_init__(self) -> None:
+        # What the device cannot be asked for is told here, not in the middle of a model.
+        ends = np.array([[self.coding.g_min_uS, self.coding.g_max_uS]], np.float32)
+        self.device.program(Target(ends, self.coding.g_max_uS), np.random.default_rng(0))
+
+    @property
+    def needs_samples(self) -> bool:
+        """Whether a converter has a range that is calibrated on sample inputs."""
+        return self.dac.range == "calibrated" or (
+            self.adc.range == "calibrated" and self.adc.bits is not None
+        )
+
+
+@checked(SpecError)
+def hardware_of(
+    architecture: Architecture,
+    device: Device | str | None = None,
+    *,
+    coding: Coding | None = None,
+    dac: Dac | None = None,
+    adc: Adc | None = None,
+    wires: Wires | None = None,
+    read_noise: ReadNoiseMode = "frozen",
+) -> Hardware:
+    """The tiles of `architecture`; what is given here takes the place of what its file says.
+
+    A coding must keep `rram.cells_per_weight`, which fixes the tiles that the mapping counts.
+    Raises MappingError for a machine without analog tiles, SpecError where the file leaves
+    something open that is not given.
+    """
+    rram = architecture.rram
+    if rram is None:
+        raise MappingError(
+            f"architecture {architecture.name!r} has no `rram` block: there are no analog tiles "
+            "whose accuracy could be simulated."
+        )
+    if coding is not None and coding.cells_per_weight != rram.cells_per_weight:
+        raise MappingError(
+            f"the coding takes {coding.cells_per_weight} cells a weight, the tiles of "
+            f"{architecture.name!r} are laid out for {rram.cells_per_weight}: change "
+            "rram.cells_per_weight and map again."
+        )
+    facts = rram.accuracy or Accuracy(sources={})
+    if wires is None and facts.word_ohm is not None and facts.bit_ohm is not None:
+        wires = Wires(facts.word_ohm, facts.bit_ohm)
+    return Hardware(
+        coding=coding or _coding(rram, facts),
+        device=_device(architecture.name, rram) if device is None else device_of(device),
+        dac=dac or _dac(rram, facts),
+        adc=adc or _adc(rram, facts),
+        wires=wires,
+        read_noise=read_noise,
+    )
+
+
+def without_errors(hardware: Hardware) -> Hardware:
+    """The same tiles with continuous exact cells and ideal converters."""
+    coding = replace(hardware.coding, bits_per_cell=None, clip_sigma=None, clip_percentile=None)
+    return Hardware(coding, Ideal(), Dac(bits=None), Adc(bits=None, range="worst_case"))
+
+
+def _coding(rram: CrossbarTiles, facts: Accuracy) -> Coding:
+    scheme = facts.scheme or rram.coding
+    return Coding(
+        scheme=scheme,
+        g_min_uS=0.0 if scheme == "signed" else rram.g_min_uS,
+        g_max_uS=rram.g_max_uS,
+        cells_per_weight=rram.cells_per_weight,
+        bits_per_cell=rram.bits_per_cell,
+        scaling=facts.scaling,
+        clip_sigma=facts.clip_sigma,
+    )
+
+
+def _device(name: str, rram: CrossbarTiles) -> Device:
+    if rram.accuracy is not None and rram.accuracy.device is not None:
+        return device_from_json(rram.accuracy.device, f"{name}: rram.accuracy.device")
+    if rram.write.window_uS is not None:
+        return WriteVerify(tolerance_uS=rram.write.window_uS)
+    raise SpecError(
+        f"architecture {name!r} names no device model: pass one, or set rram.accuracy.device or "
+        "rram.write.window_uS."
+    )
+
+
+def _dac(rram: CrossbarTiles, facts: Accuracy) -> Dac:
+    serial = rram.input_pulses > 1
+    return Dac(
+        bits=rram.input_bits,
+        range=facts.dac_range,
+        full_scale=facts.dac_full_scale,
+        pulse_bits=rram.dac_bits if serial else None,
+    )
+
+
+def _adc(rram: CrossbarTiles, facts: Accuracy) -> Adc:
+    return Adc(
+        bits=rram.adc_bits,
+        range=facts.adc_range,
+        full_scale_ratio=facts.adc_full_scale_ratio,
+        noise_ratio=facts.adc_noise_ratio or 0.0,
+    )

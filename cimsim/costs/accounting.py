@@ -1,0 +1,295 @@
+"""The counting of a paper's own energy and area table, apart from what cimsim simulates.
+
+HaLoRA (Wu et al., ACM TODAES 2026, DOI 10.1145/3801559, Table 6 and Fig. 7) counts the blocks of
+one prompt and nothing else: products with pretrained weights, with LoRA, of attention, and
+softmax. Grouped-query attention, the gate projection, embeddings, norms, the language-model head,
+causality, links, buffers, DRAM and leakage are left out. This reading was inferred from the
+printed totals, the paper does not state it. A workload of accounting `paper` holds exactly these
+products, a traced one is of accounting `true`; a report is one or the other, never a mixture.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from cimsim.costs.tile import FJ, PJ
+from cimsim.errors import SpecError, WorkloadError
+from cimsim.ir import (
+    Adapter,
+    Elementwise,
+    Linear,
+    MatMul,
+    Op,
+    Parameter,
+    Phase,
+    Softmax,
+    Workload,
+    workload_errors,
+)
+from cimsim.ir.rules import summed
+from cimsim.mapping import WeightUnit
+from cimsim.spec import Architecture, CrossbarTiles
+from cimsim.values.arguments import checked
+from cimsim.values.display import brief
+
+TARGETS = ("q_proj", "k_proj", "v_proj", "up_proj", "down_proj")
+"""Projections that carry LoRA in HaLoRA."""
+
+SIZE_LIMIT = 1_000_000
+LAYERS_LIMIT = 10_000
+"""Largest sizes that the table counts with: a layer is 24 operations."""
+
+NOTE = (
+    "paper accounting: energy counts the blocks of the paper's table (weights, LoRA, attention, "
+    "softmax) and no link, buffer, DRAM or leakage; the paper claims no latency, the one here is "
+    "simulated on the paper's graph"
+)
+
+
+@brief
+@dataclass(frozen=True, slots=True)
+class BlockEnergy:
+    """Energy (J) of one kind of work on one unit, by phase."""
+
+    kind: str
+    unit: str
+    energy_J: tuple[float, ...]
+
+
+def rram_mac_J(rram: CrossbarTiles) -> float:
+    """Energy (J) of one multiply-accumulate on full tiles: cells, DACs and ADCs alone.
+
+    A conversion serves all rows of a column, a DAC pulse all weights of a row.
+    """
+    cell = rram.cell_read_energy_fJ * FJ + rram.adc_energy_pJ * PJ / rram.rows
+    driver = rram.dac_energy_pJ * PJ / rram.weight_columns
+    return rram.input_pulses * (rram.cells_per_weight * cell + driver)
+
+
+def mac_J(architecture: Architecture, unit: WeightUnit) -> float:
+    """Energy (J) of one multiply-accumulate with a weight held by `unit`.
+
+    Raises SpecError where the machine has no such array: a cluster is no block of the table.
+    """
+    if unit == "rram" and architecture.rram is not None:
+        return rram_mac_J(architecture.rram)
+    if unit == "sram" and architecture.sram is not None:
+        return architecture.sram.mac_energy_fJ * FJ
+    raise SpecError(
+        f"{architecture.name}: paper accounting knows weights on rram or sram that the machine "
+        f"has, not on {unit}. Choose --adapt lora-sram or lora-rram."
+    )
+
+
+def block_energies(
+    workload: Workload, architecture: Architecture, lora_unit: WeightUnit | None
+) -> tuple[BlockEnergy, ...]:
+    """Energy of each block of `workload` (as adapted), all steps, in the order of the phases.
+
+    Pretrained weights are on `architecture.weights_on`, LoRA on `lora_unit`; attention and softmax
+    are counted alike in every placement. Raises SpecError where the machine has no
+    `paper_accounting` block or lacks an array.
+    """
+    fitted = architecture.paper_accounting
+    if fitted is None:
+        raise SpecError(
+            f"{architecture.name}: workload {workload.name!r} is of paper accounting, the machine "
+            "has no `paper_accounting` block. Use a machine that has one (halora_rram_sram), or a "
+            "traced workload."
+        )
+    placed: dict[str, WeightUnit | None] = {"base": architecture.weights_on, "lora": lora_unit}
+    counts = {k: [_count(phase, k) for phase in workload.phases] for k in (*placed, "attention")}
+    blocks = [
+        _block(kind, unit, counts[kind], mac_J(architecture, unit))
+        for kind, unit in placed.items()
+        if unit is not None and any(counts[kind])
+    ]
+    attention_J = fitted.attention_mac_energy_fJ * FJ
+    values = [_count(phase, "softmax") for phase in workload.phases]
+    return (
+        *blocks,
+        _block("attention", "attention", counts["attention"], attention_J),
+        _block("softmax", "softmax", values, fitted.softmax_energy_pJ * PJ),
+    )
+
+
+def _block(kind: str, unit: str, counts: list[int], each_J: float) -> BlockEnergy:
+    return BlockEnergy(kind, unit, tuple(count * each_J for count in counts))
+
+
+def _count(phase: Phase, kind: str) -> int:
+    """Multiply-accumulates of one kind, or softmax values, over all steps of `phase`."""
+    return sum(_size(op, phase.steps) for op in phase.ops if _kind(op) == kind)
+
+
+def _kind(op: Op) -> str | None:
+    match op:
+        case Linear():
+            return "lora" if op.in_adapter else "base"
+        case MatMul():
+            return "attention"
+        case Softmax():
+            return "softmax"
+        case _:
+            return None
+
+
+def _size(op: Op, steps: int) -> int:
+    if isinstance(op, Linear | MatMul):
+        return op.macs_over(steps)
+    return summed(op, ("rows", "columns"), steps) if isinstance(op, Softmax) else 0
+
+
+def weight_area_mm2(
+    workload: Workload, architecture: Architecture, lora_unit: WeightUnit | None
+) -> dict[str, float]:
+    """Area (mm2) by unit of the arrays that hold the weights, each filled to the last cell.
+
+    The area of the paper's comparison: K and V, links, buffers and clusters are left out. Raises
+    SpecError where the machine lacks an array.
+    """
+    weights = {
+        op.weight: (op.in_adapter, op.in_features * op.out_features)
+        for _, op in workload.ops()
+        if isinstance(op, Linear)
+    }
+    areas: dict[str, list[float]] = {"rram": [], "sram": []}
+    for in_adapter, size in weights.values():
+        unit = lora_unit if in_adapter else architecture.weights_on
+        if unit is not None:
+            areas.setdefault(unit, []).append(size * _weight_um2(architecture, unit))
+    return {unit: math.fsum(each) * 1e-6 for unit, each in areas.items() if each}
+
+
+def _weight_um2(architecture: Architecture, unit: WeightUnit) -> float:
+    rram, sram = architecture.rram, architecture.sram
+    if unit == "rram" and rram is not None:
+        return rram.tile_area_um2 / (rram.rows * rram.weight_columns)
+    if unit == "sram" and sram is not None:
+        return sram.unit_area_um2 / (sram.rows * sram.columns)
+    raise SpecError(f"{architecture.name}: no {unit} array of this machine holds weights")
+
+
+@checked(WorkloadError)
+def halora_accounting(
+    *, hidden: int, intermediate: int, layers: int, heads: int, tokens: int, rank: int, name: str
+) -> Workload:
+    """The workload that HaLoRA's energy table counts, for a model of these sizes.
+
+    A layer has q, k, v and o of hidden x hidden, up and down of hidden x intermediate, LoRA of
+    `rank` on all of them but o, and two full attention products. Raises WorkloadError for a size
+    below 1 or heads that do not divide `hidden`.
+    """
+    sizes = {
+        "hidden": hidden, "intermediate": intermediate, "layers": layers, "heads": heads,
+        "tokens": tokens, "rank": rank,
+    }  # fmt: skip
+    for key, value in sizes.items():
+        limit = LAYERS_LIMIT if key == "layers" else SIZE_LIMIT
+        if not 1 <= value <= limit:
+            raise WorkloadError(
+                f"halora-accounting: {key} must lie in 1 to {limit}, got {value}: change it"
+            )
+    if hidden % heads:
+        raise WorkloadError(
+            f"halora-accounting: {heads} heads do not divide hidden {hidden}. Change --heads."
+        )
+    with workload_errors(name):
+        return _table(_Builder(hidden, intermediate, heads, tokens, rank, [], []), layers, name)
+
+
+def _table(builder: _Builder, layers: int, name: str) -> Workload:
+    hidden, intermediate, rank = builder.hidden, builder.intermediate, builder.rank
+    sizes = {
+        "hidden": hidden, "intermediate": intermediate, "layers": layers, "heads": builder.heads,
+        "tokens": builder.tokens, "rank": rank,
+    }  # fmt: skip
+    source: tuple[str, ...] = ()
+    for layer in range(layers):
+        source = (builder.layer(f"layers.{layer}", source),)
+    count = layers * rank * (3 * 2 * hidden + 2 * (hidden + intermediate))
+    return Workload(
+        name=name,
+        origin={"source": "HaLoRA, DOI 10.1145/3801559, Table 6: inferred accounting", **sizes},
+        architecture="paper accounting",
+        parameters=tuple(builder.parameters),
+        adapter=Adapter(rank=rank, alpha=2.0 * rank, targets=TARGETS, parameter_count=count),
+        accounting="paper",
+        phases=(Phase(name="prefill", tokens=builder.tokens, ops=tuple(builder.ops)),),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Builder:
+    hidden: int
+    intermediate: int
+    heads: int
+    tokens: int
+    rank: int
+    ops: list[Op]
+    parameters: list[Parameter]
+
+    def layer(self, name: str, source: tuple[str, ...]) -> str:
+        """Add one transformer layer; returns the name of its last op."""
+        wide, tall = self.hidden, self.intermediate
+        q, k, v = (self._projection(name, part, source, wide, wide) for part in TARGETS[:3])
+        attended = self._attention(name, q, k, v)
+        o = self._linear(f"{name}.o_proj", (attended,), wide, wide)
+        up = self._projection(name, "up_proj", (o,), wide, tall)
+        return self._projection(name, "down_proj", (up,), tall, wide)
+
+    def _attention(self, name: str, q: str, k: str, v: str) -> str:
+        width, tokens = self.hidden // self.heads, self.tokens
+        batch = {"batch": self.heads, "stationary_batch": self.heads, "m": tokens, "tokens": tokens}
+        scores, softmax, context = (f"{name}.{s}" for s in ("scores", "softmax", "context"))
+        rows = self.heads * tokens
+        self.ops.extend(
+            (
+                MatMul(
+                    name=scores, inputs=(q, k), k=width, n=tokens, stationary_token_axis="n",
+                    **batch,
+                ),
+                Softmax(name=softmax, inputs=(scores,), tokens=tokens, rows=rows, columns=tokens),
+                MatMul(
+                    name=context, inputs=(softmax, v), k=tokens, n=width,
+                    stationary_token_axis="k", **batch,
+                ),
+            )
+        )  # fmt: skip
+        return context
+
+    def _projection(
+        self, layer: str, part: str, source: tuple[str, ...], inputs: int, outputs: int
+    ) -> str:
+        """A projection with its LoRA branch; returns the op that adds the branch."""
+        base = self._linear(f"{layer}.{part}", source, inputs, outputs)
+        a = self._linear(f"{base}.lora_A", source, inputs, self.rank, adapts=base)
+        b = self._linear(f"{base}.lora_B", (a,), self.rank, outputs, adapts=base)
+        merged = f"{base}/add"
+        self.ops.append(
+            Elementwise(
+                name=merged, inputs=(b, base), tokens=self.tokens, elements=self.tokens * outputs,
+                functions={"mul": 1, "add": 1},
+            )
+        )  # fmt: skip
+        return merged
+
+    def _linear(
+        self,
+        name: str,
+        source: tuple[str, ...],
+        inputs: int,
+        outputs: int,
+        adapts: str | None = None,
+    ) -> str:
+        role = "base" if adapts is None else "lora_a" if name.endswith("lora_A") else "lora_b"
+        weight = f"{name}.weight"
+        self.parameters.append(Parameter(name=weight, shape=(outputs, inputs), role=role))
+        self.ops.append(
+            Linear(
+                name=name, inputs=source, tokens=self.tokens, weight=weight, rows=self.tokens,
+                in_features=inputs, out_features=outputs, role=role, adapts=adapts,
+            )
+        )  # fmt: skip
+        return name

@@ -1,0 +1,55 @@
+"""Workloads: what is run."""
+
+from cimsim.ir.ops import (
+    Elementwise,
+    Embedding,
+    Linear,
+    MatMul,
+    Move,
+    Norm,
+    Op,
+    Phase,
+    Reduce,
+    Role,
+    Softmax,
+    make_phase,
+    output_elements,
+    visible_pairs,
+    workload_errors,
+)
+from cimsim.ir.workload import (
+    Adapter,
+    Parameter,
+    Workload,
+    load_workload,
+    make_workload,
+    save_workload,
+)
+
+__all__ = [
+    "Adapter",
+    "Elementwise",
+    "Embedding",
+    "Linear",
+    "MatMul",
+    "Move",
+    "Norm",
+    "Op",
+    "Parameter",
+    "Phase",
+    "Reduce",
+    "Role",
+    "Softmax",
+    "Workload",
+    "load_workload",
+    "make_phase",
+    "make_workload",
+    "output_elements",
+    "save_workload",
+    "visible_pairs",
+    "workload_errors",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,294 @@
+"""The typed operations of a workload, over token streams, in one graph per phase.
+
+A phase is run `steps` times; each run processes `tokens` new tokens (prefill: one step of the
+whole prompt; decode: one step a generated token). An op of a phase carries its whole size for
+the *first* step; `growth` says by how much a size grows with each further step (the KV cache),
+and `growth_steps` when that ends (a sliding window is full).
+
+Token streams. `Op.tokens` says how often the op runs within a step: once a token (the phase's
+token count, rows are then split evenly over them) or once a step (1). Token i of an op needs
+token i of every input that streams as well; all tokens of it where the consumer runs once a
+step or `gathers`; and the whole of an input that itself runs once a step. The stationary
+operand of a matmul (`inputs[1]`) is the exception: all of its tokens are needed, or only those
+up to i where the matmul is `causal`. With a `window` only rows less than that many tokens away
+take part: work is counted and K and V are kept within it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from cimsim.errors import WorkloadError
+from cimsim.files import describe_validation
+from cimsim.ir.rules import check_phase, summed
+from cimsim.values.bounds import (
+    ITEMS_MAX,
+    Count,
+    Flag,
+    Growth,
+    Name,
+    Size,
+    Steps,
+    Tokens,
+)
+from cimsim.values.display import Brief
+
+Role = Literal["base", "lora_a", "lora_b"]
+
+
+class Part(Brief, BaseModel):
+    """A frozen part of a workload file; keys that it does not know are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class _Op(Part):
+    name: Name = Field(description="unique in its phase; equal in every phase for the same op")
+    inputs: tuple[Name, ...] = Field(
+        max_length=ITEMS_MAX,
+        description="names of producing ops in this phase; `cache:NAME` for rows that op NAME "
+        "left in the KV cache in an earlier phase; empty for the phase's own input",
+    )
+    tokens: Tokens = Field(description="runs a step: the phase's token count, or 1")
+    gathers: Flag = Field(default=False, description="needs all tokens of its inputs first")
+    growth: dict[str, Growth] = Field(
+        default_factory=dict, description="increase of a size field with each further step"
+    )
+    growth_steps: Steps | None = Field(
+        default=None, description="further steps that `growth` goes on for; null: all of them"
+    )
+
+    def grown(self, step: int) -> int:
+        """How many increases of `growth` the sizes at `step` (0 is the first) have had."""
+        return step if self.growth_steps is None else min(step, self.growth_steps)
+
+    def at(self, step: int) -> Self:
+        """The same op with its sizes at `step` (0 is the first); `growth` is emptied."""
+        if not self.growth:
+            return self
+        times = self.grown(step)
+        sizes = {key: getattr(self, key) + times * by for key, by in self.growth.items()}
+        return self.model_copy(update={**sizes, "growth": {}, "growth_steps": None})
+
+    @model_validator(mode="after")
+    def _growth_names_sizes(self) -> Self:
+        for key in self.growth:
+            size = getattr(self, key, None)
+            if not isinstance(size, int) or isinstance(size, bool) or key == "tokens":
+                raise ValueError(f"growth of {key!r}, which is no size of a {type(self).__name__}")
+        return self
+
+
+class Linear(_Op):
+    """rows x in_features times a weight; a convolution with stride = kernel is one as well."""
+
+    kind: Literal["linear"] = "linear"
+    weight: Name = Field(description="parameter name")
+    rows: Size
+    in_features: Size
+    out_features: Size
+    bias: Flag = False
+    role: Role = "base"
+    adapts: Name | None = Field(default=None, description="base op that a lora_a/lora_b belongs to")
+    saved: Flag = Field(
+        default=False,
+        description="trained and exchanged with the adapter (PEFT modules_to_save); role is base",
+    )
+
+    @property
+    def in_adapter(self) -> bool:
+        """Whether a switch of adapter exchanges the weight: LoRA, or saved with it."""
+        return self.saved or self.role != "base"
+
+    @model_validator(mode="after")
+    def _only_base_is_saved(self) -> Self:
+        if self.saved and self.role != "base":
+            raise ValueError(
+                f"{self.name!r} is saved and of role {self.role}: LoRA is exchanged with its "
+                "adapter anyway, only a base op can be saved with it"
+            )
+        return self
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one step."""
+        return self.rows * self.in_features * self.out_features
+
+    def macs_over(self, steps: int) -> int:
+        """Multiply-accumulates of the first `steps` steps together."""
+        return summed(self, ("rows", "in_features", "out_features"), steps)
+
+
+def visible_pairs(tokens: int, keys: int, *, causal: bool, window: int | None) -> int:
+    """Pairs of one of the last `tokens` of `keys` positions with a position that it sees.
+
+    It sees none after itself where `causal`, and none that is `window` or more positions away.
+    """
+    out_of_sight = _triangle(tokens - 1) if causal else 0
+    if window is not None:
+        out_of_sight += _triangle(keys - window) - _triangle(keys - tokens - window)
+        out_of_sight += 0 if causal else _triangle(tokens - window)
+    return tokens * keys - out_of_sight
+
+
+def _triangle(side: int) -> int:
+    return max(side, 0) * (max(side, 0) + 1) // 2
+
+
+class MatMul(_Op):
+    """batch x (m x k) times batch x (k x n), both operands activations; inputs[1] is stationary.
+
+    `stationary_batch` counts the distinct stationary matrices: with grouped-query attention
+    several of the `batch` products share one K or V.
+    """
+
+    kind: Literal["matmul"] = "matmul"
+    batch: Size
+    m: Size
+    k: Size
+    n: Size
+    stationary_batch: Size
+    stationary_token_axis: Literal["k", "n", "none"] = Field(
+        description="axis of the stationary operand that runs over tokens: n for Q.K^T, k for P.V"
+    )
+    causal: Flag = False
+    window: Size | None = Field(
+        default=None,
+        description="a token multiplies with rows of tokens less than so many positions away; "
+        "null: with all, or all before it where causal",
+    )
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one step.
+
+        The masked half of a causal product is included, as counters of operations do; of a
+        windowed product only what lies inside the window and is not masked.
+        """
+        if self.window is None or self.stationary_token_axis == "none":
+            return self.batch * self.m * self.k * self.n
+        keys, other = (self.n, self.k) if self.stationary_token_axis == "n" else (self.k, self.n)
+        pairs = visible_pairs(self.tokens, keys, causal=self.causal, window=self.window)
+        return self.batch * self.m * other * pairs // self.tokens
+
+    def macs_over(self, steps: int) -> int:
+        """Multiply-accumulates of the first `steps` steps together."""
+        if self.window is not None:  # which does not grow
+            return steps * self.macs
+        return summed(self, ("batch", "m", "k", "n"), steps)
+
+
+class Softmax(_Op):
+    """Softmax over the last axis."""
+
+    kind: Literal["softmax"] = "softmax"
+    rows: Size
+    columns: Size
+    causal: Flag = False
+    window: Size | None = Field(default=None, description="as that of the scores' product")
+
+
+class Norm(_Op):
+    """Layer, RMS or group normalisation over the last axis, with its affine part."""
+
+    kind: Literal["norm"] = "norm"
+    norm: Literal["layer", "rms", "group"]
+    rows: Size
+    columns: Size
+
+
+class Elementwise(_Op):
+    """A chain of elementwise functions over `elements` outputs.
+
+    `functions` counts the applications of each (add, mul, silu, gelu, tanh, ...): a decomposed
+    GELU is one op with several functions.
+    """
+
+    kind: Literal["elementwise"] = "elementwise"
+    elements: Size
+    functions: dict[Name, Count]
+
+
+class Embedding(_Op):
+    """A table look-up of `rows` rows of `columns` values."""
+
+    kind: Literal["embedding"] = "embedding"
+    weight: Name
+    rows: Size
+    columns: Size
+
+
+class Reduce(_Op):
+    """Sum, mean, maximum or minimum of `inputs_per_output` values for each of `elements`."""
+
+    kind: Literal["reduce"] = "reduce"
+    function: Literal["sum", "mean", "max", "min", "argmax", "var"]
+    elements: Size
+    inputs_per_output: Size
+
+
+class Move(_Op):
+    """Data movement without arithmetic: select, concatenate, pad, copy, cache append."""
+
+    kind: Literal["move"] = "move"
+    elements: Size
+
+
+Op = Annotated[
+    Linear | MatMul | Softmax | Norm | Elementwise | Embedding | Reduce | Move,
+    Field(discriminator="kind"),
+]
+
+
+def output_elements(op: Op) -> int:
+    """Values that one step of `op` produces."""
+    match op:
+        case Linear():
+            return op.rows * op.out_features
+        case MatMul():
+            return op.batch * op.m * op.n
+        case Softmax() | Norm() | Embedding():
+            return op.rows * op.columns
+        case Elementwise() | Reduce() | Move():
+            return op.elements
+
+
+class Phase(Part):
+    """One graph, run `steps` times with `tokens` new tokens each."""
+
+    name: Literal["prefill", "decode"]
+    tokens: Tokens
+    steps: Steps = 1
+    ops: tuple[Op, ...] = Field(min_length=1, max_length=ITEMS_MAX)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_phase(self)
+        return self
+
+    def macs(self, step: int | None = None) -> int:
+        """Multiply-accumulates of one step, or of all steps."""
+        products = (op for op in self.ops if isinstance(op, Linear | MatMul))
+        if step is None:
+            return sum(op.macs_over(self.steps) for op in products)
+        return sum(op.at(step).macs for op in products)
+
+
+@contextmanager
+def workload_errors(name: str | Path) -> Iterator[None]:
+    """Within, what pydantic refuses is a WorkloadError about `name`."""
+    try:
+        yield
+    except ValidationError as error:
+        raise WorkloadError(describe_validation(name, error)) from None
+
+
+def make_phase(**fields: Any) -> Phase:
+    """A phase of these fields; raises WorkloadError where they do not fit."""
+    with workload_errors(str(fields.get("name"))):
+        return Phase(**fields)

@@ -1,0 +1,23 @@
+"""Mappers: from workload, machine and adaptation to a Mapping, or an error that says why not."""
+
+from cimsim.mappers.build import build_mapping
+from cimsim.mappers.packing import (
+    MAPPERS,
+    DensePacking,
+    Mapper,
+    OneBlockPerTile,
+    mapper_named,
+)
+
+__all__ = [
+    "MAPPERS",
+    "DensePacking",
+    "Mapper",
+    "OneBlockPerTile",
+    "build_mapping",
+    "mapper_named",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

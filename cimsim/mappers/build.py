@@ -1,0 +1,208 @@
+"""From workload, architecture and adaptation to a Mapping, or a CapacityError that says why not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from cimsim.adaptation import Adaptation, adaptation_named
+from cimsim.errors import MappingError
+from cimsim.ir import Linear, MatMul, Workload
+from cimsim.mappers.capacity import Stored, check_capacity, unit_bound, unit_shortage
+from cimsim.mappers.packing import Arrangement, Mapper, mapper_named
+from cimsim.mapping import Grid, KvStore, Mapping, Placement, WeightUnit
+from cimsim.spec import Architecture
+from cimsim.values.arguments import checked
+
+ROWS_IN_FLIGHT = 2
+"""Rows of K or V beside those of a sliding window: one being written, one not yet used."""
+
+
+@checked(MappingError)
+def build_mapping(
+    workload: Workload,
+    architecture: Architecture,
+    adaptation: Adaptation | str,
+    mapper: Mapper | str | None = None,
+) -> Mapping:
+    """Place every weight and attention operand of `workload` (as adapted) on `architecture`.
+
+    Raises MappingError when the machine lacks a unit that the workload needs, CapacityError when
+    it has too few.
+    """
+    adaptation, mapper = adaptation_named(adaptation), mapper_named(mapper)
+    weights = _weights(workload, architecture, adaptation)
+    stored: dict[WeightUnit, list[Stored]] = {
+        unit: _stored(unit, weights, architecture, mapper) for unit in ("rram", "sram")
+    }
+    kv = _kv_stores(workload, architecture, 0)
+    check_capacity(workload, architecture, adaptation, mapper, stored, kv)
+    roles = {weight.name: weight.role for weight in weights}
+    kept = sum(store.units for store in kv.values())
+    placements = _place("rram", stored["rram"], roles, architecture, mapper, 0)
+    placements |= _place("sram", stored["sram"], roles, architecture, mapper, kept)
+    for weight in weights:
+        if weight.unit == "pmca":
+            nothing = np.zeros((1, 0, 0), np.int64)
+            grid = Grid(weight.rows, weight.columns, weight.rows, weight.columns)
+            placements[weight.name] = Placement(
+                weight.name, "pmca", weight.role, grid, nothing, nothing, nothing
+            )
+    tiles = _used(placements, "rram")
+    kv = _kv_stores(workload, architecture, _end(placements, "sram"))
+    sram = _used(placements, "sram") + kept
+    return Mapping(
+        architecture=architecture.name,
+        workload=workload.name,
+        adaptation=adaptation.name,
+        mapper=mapper.name,
+        placements=placements,
+        kv=kv,
+        tiles_used=tiles,
+        sram_units_used=sram,
+        clusters=_clusters(placements, architecture),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Weight:
+    name: str
+    role: str
+    rows: int
+    columns: int
+    unit: WeightUnit
+
+
+def _weights(
+    workload: Workload, architecture: Architecture, adaptation: Adaptation
+) -> list[_Weight]:
+    found: dict[str, _Weight] = {}
+    for _, op in workload.ops():
+        if not isinstance(op, Linear) or op.weight in found:
+            continue
+        unit: WeightUnit = architecture.weights_on
+        role: str = op.role
+        if op.in_adapter and adaptation.lora_unit is not None:
+            unit = adaptation.lora_unit
+            role = "saved" if op.saved else op.role
+        elif op.role != "base":
+            raise MappingError(
+                f"op {op.name!r} is LoRA, but adaptation {adaptation.name!r} has no place for "
+                "it: apply the adaptation to the workload first"
+            )
+        if getattr(architecture, unit) is None:
+            raise MappingError(
+                f"{adaptation.name!r} needs a `{unit}` block for {op.name!r}, which architecture "
+                f"{architecture.name!r} lacks: choose another --adapt or add the block"
+            )
+        found[op.weight] = _Weight(op.weight, role, op.in_features, op.out_features, unit)
+    return list(found.values())
+
+
+def _block_shape(architecture: Architecture, unit: str) -> tuple[int, int]:
+    if unit == "rram" and architecture.rram is not None:
+        return architecture.rram.rows, architecture.rram.weight_columns
+    if unit == "sram" and architecture.sram is not None:
+        return architecture.sram.rows, architecture.sram.columns
+    raise MappingError(f"architecture {architecture.name!r} has no `{unit}` block")
+
+
+def units_per_cluster(architecture: Architecture, unit: str) -> int:
+    """Tiles (given) or SRAM units (evenly shared) that one cluster serves."""
+    if unit == "sram" and architecture.sram is not None:
+        return -(-architecture.sram.unit_count // architecture.pmca.cluster_count)
+    return architecture.pmca.tiles_per_cluster
+
+
+def _stored(
+    unit: WeightUnit, weights: list[_Weight], architecture: Architecture, mapper: Mapper
+) -> list[Stored]:
+    return [
+        Stored(w.name, Grid(w.rows, w.columns, *_block_shape(architecture, unit)),
+               mapper.copies(w.name))
+        for w in weights
+        if w.unit == unit
+    ]  # fmt: skip
+
+
+def _place(
+    unit: WeightUnit, stored: list[Stored], roles: dict[str, str], architecture: Architecture,
+    mapper: Mapper, kept: int,
+) -> dict[str, Placement]:  # fmt: skip
+    """Placements on one kind of unit, of which `kept` go to K and V; the mapper has the last word.
+
+    Raises CapacityError where a mapper takes more units than it counted.
+    """
+    if not stored:
+        return {}
+    grids = [(w.grid, w.copies) for w in stored]
+    room = unit_bound(unit, architecture)[1] - kept
+    arranged = mapper.arrange(grids, units_per_cluster(architecture, unit))
+    if _last(arranged) >= room:
+        arranged = mapper.arrange(grids, 1)  # the gaps before whole clusters do not fit
+    demand = _last(arranged) + 1 + kept
+    if short := unit_shortage(unit, demand, architecture, mapper, stored, {}):
+        raise short
+    return {
+        w.name: Placement(w.name, unit, roles[w.name], w.grid, *arrays)
+        for w, arrays in zip(stored, arranged, strict=True)
+    }
+
+
+def _last(arranged: list[Arrangement]) -> int:
+    return max(int(units.max()) for units, _, _ in arranged)
+
+
+def _used(placements: dict[str, Placement], unit: str) -> int:
+    arrays = [p.units.ravel() for p in placements.values() if p.unit == unit]
+    return int(np.unique(np.concatenate(arrays)).size) if arrays else 0
+
+
+def _end(placements: dict[str, Placement], unit: str) -> int:
+    """One past the highest unit index in use."""
+    return max((int(p.units.max()) + 1 for p in placements.values() if p.unit == unit), default=0)
+
+
+def _kv_stores(
+    workload: Workload, architecture: Architecture, first_unit: int
+) -> dict[str, KvStore]:
+    if architecture.attention_on != "sram":
+        return {}
+    block = _block_shape(architecture, "sram")
+    longest: dict[str, tuple[int, int, int]] = {}
+    for phase, op in workload.ops():
+        if isinstance(op, MatMul) and op.stationary_token_axis != "none":
+            k, n = _kept(op.at(phase.steps - 1))
+            _, longest_k, longest_n = longest.get(op.name, (0, 0, 0))
+            longest[op.name] = (op.stationary_batch, max(longest_k, k), max(longest_n, n))
+    stores: dict[str, KvStore] = {}
+    for name, (heads, k, n) in longest.items():
+        stores[name] = KvStore(name, Grid(k, n, *block), heads, first_unit)
+        first_unit += stores[name].units
+    return stores
+
+
+def _kept(op: MatMul) -> tuple[int, int]:
+    """K and n of the stationary operand as far as it is held at once."""
+    if op.window is None or not op.causal:
+        return op.k, op.n
+    most = op.window + ROWS_IN_FLIGHT
+    if op.stationary_token_axis == "n":
+        return op.k, min(op.n, most)
+    return min(op.k, most), op.n
+
+
+def _clusters(
+    placements: dict[str, Placement], architecture: Architecture
+) -> dict[str, tuple[int, int]]:
+    clusters: dict[str, tuple[int, int]] = {}
+    last = architecture.pmca.cluster_count - 1
+    for name, placement in placements.items():
+        if placement.units.size == 0:
+            continue
+        per = units_per_cluster(architecture, placement.unit)
+        low = min(int(placement.units.min()) // per, last)
+        high = min(int(placement.units.max()) // per, last)
+        clusters[name] = (low, high - low + 1)
+    return clusters

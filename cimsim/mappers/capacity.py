@@ -1,0 +1,181 @@
+"""Does a workload fit? Every wall of a machine as a closed-form sum, before anything is laid out.
+
+Walls: analog tiles, SRAM units (weights, K and V), the DRAM that holds embedding tables, and the
+TCDM of the cluster that runs a LoRA branch. What is short is told at once, in one error.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from cimsim.adaptation import Adaptation
+from cimsim.costs import lora_tcdm_bytes
+from cimsim.errors import CapacityError, MappingError
+from cimsim.ir import Embedding, Linear, Workload
+from cimsim.mappers.packing import DensePacking, Mapper, demand_of
+from cimsim.mapping import Grid, KvStore, WeightUnit
+from cimsim.spec import Architecture
+
+UNITS_MAX = 2**26
+"""Most tiles and SRAM units of one mapping: the index of each is kept in memory (8 bytes)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A weight that units of one kind hold, and how often."""
+
+    name: str
+    grid: Grid
+    copies: int
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of all copies."""
+        return self.copies * self.grid.blocks
+
+
+def check_capacity(
+    workload: Workload,
+    architecture: Architecture,
+    adaptation: Adaptation,
+    mapper: Mapper,
+    stored: dict[WeightUnit, list[Stored]],
+    kv: dict[str, KvStore],
+) -> None:
+    """Raise CapacityError with every shortage of the machine, MappingError beyond memory."""
+    shortages: list[CapacityError] = []
+    total = 0
+    for unit in ("rram", "sram"):
+        demand = demand_of(mapper, [(w.grid, w.copies) for w in stored[unit]])
+        stores = kv if unit == "sram" else {}
+        demand += sum(store.units for store in stores.values())
+        total += demand
+        if short := unit_shortage(unit, demand, architecture, mapper, stored[unit], stores):
+            shortages.append(short)
+    shortages += [*_dram_shortage(workload, architecture)]
+    if adaptation.lora_unit == "pmca":
+        shortages += [*_tcdm_shortage(workload, architecture)]
+    if shortages:
+        raise CapacityError.together(shortages)
+    if total > UNITS_MAX:
+        raise MappingError(
+            f"mapping takes {total} tiles and SRAM units, cimsim lays out at most {UNITS_MAX}: "
+            "lower --replicate or take larger tiles"
+        )
+
+
+def unit_bound(unit: WeightUnit, architecture: Architecture) -> tuple[str, int]:
+    """Field and number of the units that the machine has."""
+    if unit == "rram":
+        return "rram.tile_count", 0 if architecture.rram is None else architecture.rram.tile_count
+    return "sram.unit_count", 0 if architecture.sram is None else architecture.sram.unit_count
+
+
+def unit_shortage(
+    unit: WeightUnit,
+    demand: int,
+    architecture: Architecture,
+    mapper: Mapper,
+    stored: list[Stored],
+    kv: dict[str, KvStore],
+) -> CapacityError | None:
+    """The error for `demand` units where the machine has fewer."""
+    field, bound = unit_bound(unit, architecture)
+    if demand <= bound:
+        return None
+    parts = Counter({w.name: w.blocks for w in stored})
+    parts.update({f"{name} (K/V)": store.units for name, store in kv.items()})
+    levers = [f"Raise {field} of {architecture.name!r}"]
+    dense = DensePacking().demand([(w.grid, w.copies) for w in stored])
+    if mapper.name != "dense" and dense < sum(w.blocks for w in stored):
+        levers.append("use --mapper dense")
+    if any(w.copies > 1 for w in stored):
+        levers.append("lower --replicate")
+    if kv:
+        levers.append("shorten the context")
+    return CapacityError(
+        f"mapping needs {demand} units, {field} is {bound} ({demand - bound} short).",
+        unit=field,
+        demand=demand,
+        bound=bound,
+        largest=tuple(parts.most_common(3)),
+        levers=tuple(levers),
+    )
+
+
+def _dram_shortage(workload: Workload, architecture: Architecture) -> Iterator[CapacityError]:
+    """Embedding tables, tied ones once, in DRAM at the clusters' width of a value."""
+    known = {parameter.name: parameter for parameter in workload.parameters}
+    used = {op.weight for _, op in workload.ops() if isinstance(op, Embedding)}
+    owners = {known[name].tied_to or name for name in used if name in known}
+    value_bytes = math.ceil(architecture.pmca.value_bits / 8)
+    parts = Counter({name: known[name].size * value_bytes for name in sorted(owners)})
+    demand, bound = parts.total(), math.floor(architecture.dram.capacity_GiB * 2**30)
+    if demand > bound:
+        yield CapacityError(
+            f"embedding tables need {demand} bytes of DRAM, dram.capacity_GiB gives {bound} "
+            f"({demand - bound} short).",
+            unit="bytes of DRAM",
+            demand=demand,
+            bound=bound,
+            largest=tuple(parts.most_common(3)),
+            levers=(f"Raise dram.capacity_GiB of {architecture.name!r}",),
+        )
+
+
+def _tcdm_shortage(workload: Workload, architecture: Architecture) -> Iterator[CapacityError]:
+    """The LoRA branch that needs most TCDM for one token, where even that does not fit."""
+    found = [
+        short
+        for first, second in _branches(workload)
+        if (
+            short := tcdm_shortage(
+                architecture,
+                first.in_features,
+                second.out_features,
+                first.out_features,
+                -(-first.rows // first.tokens),
+            )
+        )
+    ]
+    if found:
+        yield max(found, key=lambda short: short.demand)
+
+
+def _branches(workload: Workload) -> Iterable[tuple[Linear, Linear]]:
+    """A and B of every LoRA branch."""
+    halves: dict[str, dict[str, Linear]] = {}
+    for _, op in workload.ops():
+        if isinstance(op, Linear) and op.role != "base" and op.adapts is not None:
+            halves.setdefault(op.adapts, {}).setdefault(op.role, op)
+    return [(h["lora_a"], h["lora_b"]) for h in halves.values() if len(h) == 2]
+
+
+def tcdm_shortage(
+    architecture: Architecture, in_features: int, out_features: int, rank: int, vectors: int
+) -> CapacityError | None:
+    """The error for a LoRA branch of which not even one token fits the TCDM beside A and B.
+
+    A token brings `vectors` rows.
+    """
+    pmca = architecture.pmca
+    need = lora_tcdm_bytes(vectors, in_features, out_features, rank, 1)
+    need *= math.ceil(pmca.value_bits / 8)
+    held = math.floor(pmca.tcdm_KiB * 1024.0)
+    if need <= held:
+        return None
+    return CapacityError(
+        f"LoRA of a {in_features}x{out_features} layer at rank {rank} "
+        f"needs {need} bytes of TCDM for a block of 1 token, pmca.tcdm_KiB gives {held} "
+        f"({need - held} short).",
+        unit="bytes of TCDM",
+        demand=need,
+        bound=held,
+        levers=(
+            f"Raise pmca.tcdm_KiB of {architecture.name} to {math.ceil(need / 1024)}",
+            "lower the rank",
+        ),
+    )

@@ -1,0 +1,154 @@
+"""Mapping: which block of which weight sits on which tile or SRAM unit; both paths read it.
+
+A weight of in_features x out_features is cut into row blocks (partial sums, accumulated after
+conversion) and column blocks. Every block goes to one unit; a unit holds one block, or several
+small ones where the mapper packs. `Placement.units[replica, row_block, column_block]` is the unit
+index, `row_offset`/`column_offset` say where in the unit the block starts.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from cimsim.values.display import brief
+
+IntArray = npt.NDArray[np.int64]
+WeightUnit = Literal["rram", "sram", "pmca"]
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """How a rows x columns matrix is cut into blocks of at most block_rows x block_columns."""
+
+    rows: int
+    columns: int
+    block_rows: int
+    block_columns: int
+
+    @property
+    def row_blocks(self) -> int:
+        """Blocks along the inputs."""
+        return -(-self.rows // self.block_rows)
+
+    @property
+    def column_blocks(self) -> int:
+        """Blocks along the outputs."""
+        return -(-self.columns // self.block_columns)
+
+    @property
+    def blocks(self) -> int:
+        """All blocks."""
+        return self.row_blocks * self.column_blocks
+
+    def row_range(self, block: int) -> tuple[int, int]:
+        """First and one past the last input of a row block."""
+        return block * self.block_rows, min(self.rows, (block + 1) * self.block_rows)
+
+    def column_range(self, block: int) -> tuple[int, int]:
+        """First and one past the last output of a column block."""
+        return block * self.block_columns, min(self.columns, (block + 1) * self.block_columns)
+
+
+@brief
+@dataclass(frozen=True, slots=True, eq=False)
+class Placement:
+    """One weight on its units; arrays have the shape (replicas, row_blocks, column_blocks).
+
+    `role` is `base`, or what of an adapter the weight is: `lora_a`, `lora_b` or `saved` with it.
+    """
+
+    weight: str
+    unit: WeightUnit
+    role: str
+    grid: Grid
+    units: IntArray
+    row_offset: IntArray
+    column_offset: IntArray
+
+    @property
+    def replicas(self) -> int:
+        """Copies of the weight that work on different tokens."""
+        return int(self.units.shape[0])
+
+    @property
+    def weights(self) -> int:
+        """Weights stored, replicas included."""
+        return self.replicas * self.grid.rows * self.grid.columns
+
+
+@dataclass(frozen=True, slots=True)
+class KvStore:
+    """SRAM units that hold the stationary operand of one attention product, one head a slice."""
+
+    op: str
+    grid: Grid
+    heads: int
+    first_unit: int
+
+    @property
+    def units(self) -> int:
+        """Units reserved, at the longest context."""
+        return self.heads * self.grid.blocks
+
+
+@brief
+@dataclass(frozen=True, slots=True)
+class Mapping:
+    """Where everything is: `placements` by weight name, `kv` by op name.
+
+    `clusters` gives, for each weight, the first cluster that serves its units and how many do.
+    """
+
+    architecture: str
+    workload: str
+    adaptation: str
+    mapper: str
+    placements: dict[str, Placement]
+    kv: dict[str, KvStore]
+    tiles_used: int
+    sram_units_used: int
+    clusters: dict[str, tuple[int, int]]
+
+    def _facts(self) -> dict[str, object]:
+        return {
+            "workload": self.workload,
+            "architecture": self.architecture,
+            "adaptation": self.adaptation,
+            "mapper": self.mapper,
+            "weights": len(self.placements),
+            "tiles_used": self.tiles_used,
+            "sram_units_used": self.sram_units_used,
+            "cell_utilisation": self.cell_utilisation,
+        }
+
+    @property
+    def cell_utilisation(self) -> float:
+        """Share of the used tiles' weight positions that hold a weight."""
+        return self._filled / self._held if self._held else 0.0
+
+    @property
+    def _filled(self) -> int:
+        return sum(p.weights for p in self.placements.values() if p.unit == "rram")
+
+    @property
+    def _held(self) -> int:
+        block = next((p.grid for p in self.placements.values() if p.unit == "rram"), None)
+        return 0 if block is None else self.tiles_used * block.block_rows * block.block_columns
+
+    def digest(self) -> str:
+        """sha256 over all that `placements`, `kv` and `clusters` say: equal where they are."""
+        sha = hashlib.sha256()
+        for name in sorted(self.placements):
+            p = self.placements[name]
+            served = self.clusters.get(name)
+            sha.update(repr((name, p.unit, p.role, p.units.shape, p.grid, served)).encode())
+            for array in (p.units, p.row_offset, p.column_offset):
+                sha.update(array.tobytes())
+        for name in sorted(self.kv):
+            sha.update(repr(self.kv[name]).encode())
+        return sha.hexdigest()

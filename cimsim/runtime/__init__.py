@@ -1,0 +1,1 @@
+"""The process: compiled code and where it is kept, and worker processes."""

@@ -1,0 +1,234 @@
+"""Kernels: ops grouped into what one unit does at a time.
+
+A linear op with its weight on tiles or SRAM units is a kernel of its own; so is an attention
+product on SRAM. Work on a cluster is fused: a chain of ops in which each is the only reader of
+the one before runs on one block of tokens in TCDM, with one DMA transfer in and one out. Linear
+layers on a cluster work beside their weights and end such a chain: LoRA with its merge is a kernel
+of its own, and so is a layer that is saved with an adapter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cimsim.ir import (
+    Elementwise,
+    Embedding,
+    Linear,
+    MatMul,
+    Op,
+    Softmax,
+    output_elements,
+)
+from cimsim.mapping import Mapping
+from cimsim.schedule.graph import Graph, Node
+from cimsim.schedule.work import is_masked
+from cimsim.spec import Architecture
+from cimsim.values.display import brief
+
+KernelUnit = Literal["rram", "sram", "kv", "pmca", "dram"]
+
+
+@brief
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """Ops that one unit runs together; data leaves only from the last.
+
+    `clusters` is (first, count) of the clusters at home there, or of the pool that shares vector
+    work; `layer` names the linear layer that a LoRA branch and its merge belong to, else the
+    kernel itself.
+    """
+
+    name: str
+    unit: KernelUnit
+    nodes: tuple[Node, ...]
+    clusters: tuple[int, int]
+    layer: str
+
+    @property
+    def phases(self) -> tuple[int, ...]:
+        """Phases in which the kernel runs."""
+        return tuple(sorted(self.nodes[0].ops))
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether later tokens take longer."""
+        ops = [op for node in self.nodes for op in node.ops.values()]
+        return any(isinstance(op, MatMul | Softmax) and is_masked(op) for op in ops)
+
+    @property
+    def in_layer(self) -> bool:
+        """Whether this is LoRA or the merge of a linear layer, at work beside its tile."""
+        return self.unit == "pmca" and self.layer != self.nodes[0].name
+
+    def tokens(self) -> dict[int, int]:
+        """Tokens a step, by phase."""
+        return {phase: op.tokens for phase, op in self.nodes[0].ops.items()}
+
+
+def is_whole(producer: Op, consumer: Op, stationary: bool) -> bool:
+    """True where `consumer` needs every token of `producer` in a step before its first."""
+    if stationary:
+        causal = isinstance(consumer, MatMul) and consumer.causal
+        return not (causal and producer.tokens == consumer.tokens)
+    return consumer.gathers or producer.tokens != consumer.tokens
+
+
+def unit_of(node: Node, architecture: Architecture, mapping: Mapping) -> KernelUnit:
+    """The unit that runs `node`."""
+    op = node.any
+    if isinstance(op, Linear):
+        return mapping.placements[op.weight].unit
+    if isinstance(op, MatMul) and op.name in mapping.kv:
+        return "kv"
+    if isinstance(op, Embedding):
+        return "dram"
+    return "pmca"
+
+
+MaskedScores = dict[str, Node]
+"""Op -> the operation whose masked attention scores it works on, maybe itself."""
+
+
+def masked_scores(graph: Graph) -> MaskedScores:
+    """Ops over masked attention scores: a token has only those that its mask lets through."""
+    found: MaskedScores = {}
+    for name, node in graph.nodes.items():
+        op = node.any
+        if isinstance(op, MatMul):
+            if is_masked(op) and op.stationary_token_axis == "n":
+                found[name] = node
+        elif isinstance(op, Softmax) and is_masked(op):
+            found[name] = node
+        elif isinstance(op, Elementwise):
+            size = output_elements(op)
+            for edge in graph.into(name):
+                producer = graph.nodes[edge.producer].any
+                if edge.producer in found and output_elements(producer) == size:
+                    found[name] = found[edge.producer]
+    return found
+
+
+def build_kernels(graph: Graph, architecture: Architecture, mapping: Mapping) -> list[Kernel]:
+    """Kernels in the graph's order."""
+    units = {name: unit_of(node, architecture, mapping) for name, node in graph.nodes.items()}
+    chain_of: dict[str, list[str]] = {}
+    chains: list[list[str]] = []
+    layers = _layers(graph)
+    for name in graph.nodes:
+        previous = _only_reader_of(graph, units, name)
+        if (
+            previous is not None
+            and chain_of[previous][-1] == previous
+            and not _parts(graph, layers, chain_of[previous], name)
+        ):
+            chain_of[previous].append(name)
+            chain_of[name] = chain_of[previous]
+        else:
+            chain_of[name] = [name]
+            chains.append(chain_of[name])
+    homes = _homes(graph, mapping)
+    return [
+        Kernel(
+            name=chain[-1],
+            unit=units[chain[0]],
+            nodes=tuple(graph.nodes[name] for name in chain),
+            clusters=_clusters(graph, architecture, units[chain[0]], chain, homes[chain[0]]),
+            layer=layers[chain[0]],
+        )
+        for chain in chains
+    ]
+
+
+def _clusters(
+    graph: Graph,
+    architecture: Architecture,
+    unit: KernelUnit,
+    chain: list[str],
+    home: tuple[int, int],
+) -> tuple[int, int]:
+    """Clusters beside the weight for a LoRA branch, their pool for vector work.
+
+    A saved layer without tiles is at home on the clusters of what it reads.
+    """
+    pmca = architecture.pmca
+    first = home[0] // pmca.pool_clusters * pmca.pool_clusters
+    size = min(pmca.pool_clusters, pmca.cluster_count - first)
+    if unit != "pmca":
+        return home
+    if any(isinstance(graph.nodes[name].any, Linear) for name in chain):
+        return home[0], min(home[1], size)
+    return first, size
+
+
+def _only_reader_of(graph: Graph, units: dict[str, KernelUnit], name: str) -> str | None:
+    """The op whose result only `name` reads, token by token on the same cluster, if any."""
+    if units[name] != "pmca":
+        return None
+    node = graph.nodes[name]
+    for edge in graph.into(name):
+        producer = graph.nodes[edge.producer]
+        if (
+            units[edge.producer] == "pmca"
+            and len(graph.out_of(edge.producer)) == 1
+            and not edge.stationary
+            and set(producer.ops) == set(node.ops) == set(edge.phases)
+            and not any(is_whole(producer.ops[p], node.ops[p], False) for p in edge.phases)
+        ):
+            return edge.producer
+    return None
+
+
+def _parts(graph: Graph, layers: dict[str, str], chain: list[str], name: str) -> bool:
+    """True where `name` is of another layer than `chain` and either holds weights.
+
+    Weights stay with their clusters; before and after them the pool does the work.
+    """
+    weights = any(isinstance(graph.nodes[member].any, Linear) for member in (*chain, name))
+    return weights and layers[chain[0]] != layers[name]
+
+
+def _homes(graph: Graph, mapping: Mapping) -> dict[str, tuple[int, int]]:
+    """Clusters that serve each op: those of its weight, else of the data it reads first."""
+    homes: dict[str, tuple[int, int]] = {}
+    weight_of = {
+        n: node.any.weight for n, node in graph.nodes.items() if isinstance(node.any, Linear)
+    }
+    for name, node in graph.nodes.items():
+        op = node.any
+        if isinstance(op, Linear) and op.role == "base" and op.weight in mapping.clusters:
+            homes[name] = mapping.clusters[op.weight]
+        elif isinstance(op, Linear) and op.adapts is not None and op.adapts in weight_of:
+            homes[name] = mapping.clusters[weight_of[op.adapts]]
+        else:
+            for edge in graph.into(name):
+                if edge.producer in homes:
+                    homes[name] = homes[edge.producer]
+                    break
+    for name in reversed(list(graph.nodes)):
+        if name not in homes:
+            readers = [homes[e.consumer] for e in graph.out_of(name) if e.consumer in homes]
+            homes[name] = readers[0] if readers else (0, 1)
+    return homes
+
+
+def _layers(graph: Graph) -> dict[str, str]:
+    """The linear layer of each op: a LoRA branch and its merge belong to the layer adapted."""
+    layers: dict[str, str] = {}
+    branch: set[str] = set()
+    for name, node in graph.nodes.items():
+        op = node.any
+        sources = [edge.producer for edge in graph.into(name)]
+        inherited = [source for source in sources if source in branch]
+        if isinstance(op, Linear):
+            layers[name] = op.adapts or name
+            if op.role != "base":
+                branch.add(name)
+        elif inherited and isinstance(op, Elementwise):
+            layers[name] = layers[inherited[0]]
+            if len(inherited) == len(sources):
+                branch.add(name)
+        else:
+            layers[name] = name
+    return layers

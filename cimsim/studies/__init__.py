@@ -1,0 +1,1 @@
+"""Studies of one part: a layer, a crossbar, a pipeline."""

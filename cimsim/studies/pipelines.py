@@ -1,0 +1,231 @@
+"""Pipeline strategies side by side: one layer, or a whole model and each shape of its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from cimsim.errors import WorkloadError
+from cimsim.ir import Linear, Workload
+from cimsim.mappers import Mapper, OneBlockPerTile
+from cimsim.schedule.pair import Adapter, Pair
+from cimsim.schedule.pipelines import (
+    Balanced,
+    BalancedLayer,
+    CoresOnly,
+    LayerStream,
+    Pipeline,
+    Replicated,
+    Split,
+    TokenBlocks,
+)
+from cimsim.schedule.work import dma_ps
+from cimsim.simulation import Simulation, simulate
+from cimsim.spec import Architecture
+from cimsim.studies.layer import check_rank, layer_workload
+from cimsim.units import ps_to_seconds
+from cimsim.values.display import brief, shown
+from cimsim.values.parsing import parse_whole
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineRow:
+    """One strategy on one layer, or on a model (`layer` is its name, times of a block None).
+
+    `tile_time_s` and `pmca_time_s` are for one block of `block_tokens` tokens on one tile and one
+    cluster, makespans for all tokens. `aimc_only_s` is the same machine and strategy without LoRA
+    (and without copies made for LoRA); `overhead` is makespan_s / aimc_only_s - 1. `tcdm_bytes` is
+    what a block needs; `spill_bytes` and `spill_time_s` are the traffic of what did not fit and
+    its time on the DMA engine, over all tokens.
+    """
+
+    strategy: str
+    layer: str
+    integration_ns: float | None
+    block_tokens: int | None
+    tile_time_s: float | None
+    pmca_time_s: float | None
+    pmca_tile_ratio: float | None
+    makespan_s: float
+    aimc_only_s: float
+    overhead: float
+    tcdm_bytes: int
+    energy_J: float
+    pmca_utilisation: float
+    tile_utilisation: float
+    spill_bytes: int
+    spill_time_s: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """The row as JSON holds it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Shape:
+    """A linear layer with LoRA over a number of tokens."""
+
+    in_features: int
+    out_features: int
+    rank: int
+    tokens: int
+
+    @property
+    def name(self) -> str:
+        """As `--layer` takes it."""
+        return f"{self.in_features}x{self.out_features}"
+
+
+@brief
+@dataclass
+class Study:
+    """Rows on one machine; runs without LoRA are kept for strategies that share them."""
+
+    architecture: Architecture
+    mapper: Mapper = field(default_factory=OneBlockPerTile)
+    _aimc_only: dict[tuple[str, int, Pipeline], float] = field(default_factory=dict)
+
+    def layer(self, shape: Shape, pipeline: Pipeline) -> PipelineRow:
+        """One layer under one strategy; raises WorkloadError or MappingError."""
+        workload = layer_workload(shape.in_features, shape.out_features, shape.rank, shape.tokens)
+        return self._row(workload, pipeline, shape)
+
+    def model(self, workload: Workload, pipeline: Pipeline) -> PipelineRow:
+        """A whole workload under one strategy."""
+        return self._row(workload, pipeline, None)
+
+    def _row(self, workload: Workload, pipeline: Pipeline, shape: Shape | None) -> PipelineRow:
+        simulation = self.simulation(workload, pipeline)
+        report, plan = simulation.report, simulation.plan
+        alone = self._without_lora(workload, pipeline)
+        block = tile = cluster = ratio = None
+        spill_bytes = spill_ps = 0
+        if shape is not None:
+            pair = _pair(simulation, shape)
+            block = max(plan.block_tokens.values())
+            tile = ps_to_seconds(pair.tile_ps(block))
+            cluster = ps_to_seconds(pair.pmca_ps(block))
+            ratio = pair.ratio(block)
+            spill_bytes, spill_ps = _spill(pair, shape.tokens, block)
+        rram = self.architecture.rram
+        return PipelineRow(
+            strategy=pipeline.name,
+            layer=workload.name if shape is None else shape.name,
+            integration_ns=None if rram is None else rram.integration_ns,
+            block_tokens=block,
+            tile_time_s=tile,
+            pmca_time_s=cluster,
+            pmca_tile_ratio=ratio,
+            makespan_s=report.latency_s,
+            aimc_only_s=alone,
+            overhead=report.latency_s / alone - 1.0 if alone else 0.0,
+            tcdm_bytes=max(plan.tcdm_bytes.values(), default=0),
+            energy_J=report.energy_J,
+            pmca_utilisation=_pmca_utilisation(simulation, shape is not None),
+            tile_utilisation=report.utilisation.get(self.architecture.weights_on, 0.0),
+            spill_bytes=spill_bytes,
+            spill_time_s=ps_to_seconds(spill_ps),
+        )
+
+    def simulation(self, workload: Workload, pipeline: Pipeline) -> Simulation:
+        """The run behind a row."""
+        return simulate(
+            workload,
+            self.architecture,
+            pipeline=pipeline,
+            adaptation="lora-pmca",
+            mapper=self.mapper,
+        )
+
+    def _without_lora(self, workload: Workload, pipeline: Pipeline) -> float:
+        pipeline = _same_without_lora(pipeline)
+        tokens = workload.phases[0].tokens
+        key = workload.name, tokens, pipeline
+        if key not in self._aimc_only:
+            self._aimc_only[key] = simulate(
+                workload, self.architecture, pipeline=pipeline, adaptation="none",
+                mapper=self.mapper,
+            ).report.latency_s  # fmt: skip
+        return self._aimc_only[key]
+
+
+def _same_without_lora(pipeline: Pipeline) -> Pipeline:
+    """A simpler strategy that schedules a workload without LoRA in the same way."""
+    if isinstance(pipeline, Balanced | Replicated):
+        return TokenBlocks()
+    if isinstance(pipeline, Split):
+        return TokenBlocks(pipeline.block_tokens)
+    return LayerStream() if isinstance(pipeline, BalancedLayer) else pipeline
+
+
+def _pmca_utilisation(simulation: Simulation, beside_tile: bool) -> float:
+    """Busy share of the clusters in use: those of the pools, or of one layer and its copies."""
+    time = simulation.report.unit_times.get("pmca")
+    if time is None or not simulation.report.latency_s:
+        return 0.0
+    homes = simulation.mapping.clusters.values()
+    units = max(count for _, count in homes) if beside_tile else time.units
+    return time.busy_s * time.units / units / simulation.report.latency_s
+
+
+def _pair(simulation: Simulation, shape: Shape) -> Pair:
+    """The pair as it ran: on the prepared machine (without a matrix engine, say)."""
+    adapter = Adapter(shape.in_features, shape.out_features, shape.rank)
+    return Pair(adapter, simulation.architecture)
+
+
+def _spill(pair: Pair, tokens: int, block: int) -> tuple[int, int]:
+    """Bytes spilled and read back over `tokens` tokens, and the DMA time (ps) they take."""
+    whole, rest = divmod(tokens, block)
+    total = time = 0
+    for size, count in ((block, whole), (rest, 1)):
+        moved = 2 * pair.adapter.spill_bytes(pair.architecture.pmca, size)
+        total += count * moved
+        time += count * dma_ps(pair.architecture, moved, 2)
+    return total, time
+
+
+def parse_layer(text: str, rank: int, tokens: int) -> Shape:
+    """A shape from INxOUT; raises WorkloadError for another text or a rank above the layer's."""
+    left, _, right = text.partition("x")
+    try:
+        sizes = parse_whole(left), parse_whole(right)
+    except ValueError:
+        sizes = 0, 0
+    if min(sizes) < 1:
+        raise WorkloadError(f"--layer takes INxOUT, such as 512x128, got {shown(text)}")
+    if rank < 1 or tokens < 1:
+        raise WorkloadError(f"--rank and --tokens must be at least 1, got {rank} and {tokens}")
+    check_rank(*sizes, rank)
+    return Shape(*sizes, rank, tokens)
+
+
+def adapted_shapes(workload: Workload) -> list[tuple[Shape, int]]:
+    """Shapes of the adapted linear layers in the first phase, and how many layers have each.
+
+    Raises WorkloadError for a workload without LoRA.
+    """
+    ops = {op.name: op for op in workload.phases[0].ops if isinstance(op, Linear)}
+    count: dict[Shape, int] = {}
+    for op in ops.values():
+        base = ops.get(op.adapts or "")
+        if op.role == "lora_a" and base is not None:
+            shape = Shape(base.in_features, base.out_features, op.out_features, base.rows)
+            count[shape] = count.get(shape, 0) + 1
+    if not count:
+        raise WorkloadError(
+            f"{workload.name} has no LoRA layers to pipeline: trace it with an adapter (--rank)"
+        )
+    return sorted(count.items())
+
+
+def with_blocks(pipelines: Iterable[Pipeline], block_tokens: Sequence[int]) -> list[Pipeline]:
+    """`pipelines`, those that run in a block of the user's choice once for each `block_tokens`."""
+    result: list[Pipeline] = []
+    for pipeline in pipelines:
+        if isinstance(pipeline, TokenBlocks | LayerStream | CoresOnly) and block_tokens:
+            result += [replace(pipeline, block_tokens=t) for t in block_tokens]
+        else:
+            result.append(pipeline)
+    return result

@@ -1,0 +1,1 @@
+"""Values in and out: read, checked, shown, changed and digested."""

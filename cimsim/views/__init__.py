@@ -1,0 +1,1 @@
+"""Pictures and traces of results; matplotlib is used in `canvas` alone."""
