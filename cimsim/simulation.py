@@ -212,7 +212,7 @@ def _busy_ps(actor: Actor) -> list[int]:
 
 
 def _kinds(workload: Workload) -> dict[str, str]:
-    """Kernel (op) name -> kind of work: base, lora, attention, or the op's kind.
+    """Stage (op) name -> kind of work: base, lora, attention, or the op's kind.
 
     `lora` is all that an adapter brings: its branch and the weights saved with it.
     """
@@ -233,7 +233,7 @@ def _entries(
     """All that the machine spends."""
     kinds = _kinds(workload)
     entries: list[_Entry] = [
-        (c.unit, f"{c.unit}.{c.component}", kinds.get(c.kernel, "vector"), c.energy_J)
+        (c.unit, f"{c.unit}.{c.component}", kinds.get(c.stage, "vector"), c.energy_J)
         for c in plan.charges
     ]
     entries += [
@@ -265,14 +265,14 @@ def _folded(
 def _busy_by_kind(plan: Plan, run: Run, workload: Workload) -> dict[str, float]:
     """Busy time (s) of each kind of work; tiles of one replica work side by side, counted once."""
     kinds = _kinds(workload)
-    stages: dict[tuple[str, str], int] = {}
+    parts: dict[tuple[str, str], int] = {}
     for actor, info in zip(plan.program.actors, plan.actors, strict=True):
         busy = sum(_busy_ps(actor))
-        stage = (info.kernel, info.stage.partition(".")[0])
-        stages[stage] = max(stages.get(stage, 0), busy)
+        part = (info.stage, info.part.partition(".")[0])
+        parts[part] = max(parts.get(part, 0), busy)
     totals: dict[str, int] = {}
-    for (kernel, _), busy in stages.items():
-        kind = kinds.get(kernel, "vector")
+    for (stage, _), busy in parts.items():
+        kind = kinds.get(stage, "vector")
         totals[kind] = totals.get(kind, 0) + busy
     return {kind: ps_to_seconds(total) for kind, total in sorted(totals.items())}
 
@@ -280,7 +280,7 @@ def _busy_by_kind(plan: Plan, run: Run, workload: Workload) -> dict[str, float]:
 def _notes(architecture: Architecture, plan: Plan, peak_KiB: float) -> tuple[str, ...]:
     notes = []
     if plan.spill_bytes:
-        worst = max(plan.spill_bytes, key=lambda kernel: plan.spill_bytes[kernel])
+        worst = max(plan.spill_bytes, key=lambda stage: plan.spill_bytes[stage])
         notes.append(
             f"LoRA of {len(plan.spill_bytes)} layers does not fit the TCDM of "
             f"{architecture.pmca.tcdm_KiB:g} KiB in blocks of this size: up to "

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from cimsim.errors import SpecError
 from cimsim.files import describe_validation, load_json
@@ -35,8 +35,8 @@ from cimsim.values.bounds import (
     Text,
     Time_ns,
 )
-from cimsim.values.display import Brief
 from cimsim.values.field_paths import Value, put_value
+from cimsim.values.frozen import Frozen
 from cimsim.values.history import Change, Changeable, value_at
 
 Arbitration = Literal["fifo", "round_robin"]
@@ -45,10 +45,10 @@ AdaptationName = Literal["none", "lora-sram", "lora-pmca", "lora-rram", "merged"
 ASSUMED = "assumed:"
 
 
-class _Sourced(Brief, BaseModel):
+class _Sourced(Frozen):
     """A group of numbers with the origin of each."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+    model_config = ConfigDict(strict=True)
 
     sources: dict[Name, Text] = Field(
         description="field -> citation, or `assumed: why` for a number nobody published"
@@ -115,7 +115,7 @@ class WriteScheme(_Block):
         return self
 
 
-class Accuracy(_Block):
+class Numerics(_Block):
     """How exact analog tiles are; read by the accuracy path alone, never by the timing path."""
 
     device: dict[Name, JsonValue] | None = Field(
@@ -208,7 +208,7 @@ class CrossbarTiles(_Block):
     )
     leakage_uW: Amount = Field(description="one tile")
     write: WriteScheme
-    accuracy: Accuracy | None = None
+    accuracy: Numerics | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -22,7 +22,7 @@ from cimsim.frontend import trace_model
 from cimsim.frontend.adapters import merged_copy, tied_targets
 from cimsim.frontend.quiet import quietly
 from cimsim.tasks.model import TaskModel, lora_targets
-from cimsim.training import Method, Recipe, load_trained
+from cimsim.training import Method, Schedule, load_trained
 from cimsim.training.start import student
 
 _SIZES = {
@@ -287,7 +287,7 @@ def test_an_adapted_tied_head(tmp_path):
     assert far_apart(plain, found) <= 1e-5
     assert plain.lm_head.weight is not plain.model.embed_tokens.weight
     assert far_apart(found, model) <= 1e-5
-    full = Method("full", Recipe(), None)
+    full = Method("full", Schedule(), None)
     with pytest.raises(TaskError, match=r": adapts base_model\.model\.lm_head, whose weight is an"):
         student(base, full, 0, tmp_path)
     with torch.no_grad():

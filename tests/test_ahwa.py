@@ -15,8 +15,8 @@ from cimsim.cli.validate import validate
 from cimsim.errors import SpecError
 from cimsim.ir import load_workload
 from cimsim.mappers import DensePacking, build_mapping
-from cimsim.schedule.pair import Adapter, Pair
-from cimsim.schedule.pipelines import Balanced, Replicated, Split, TokenBlocks
+from cimsim.schedule.pair import LoraBranch, Pair
+from cimsim.schedule.pipelines import Balanced, Early, Replicated, TokenBlocks
 from cimsim.simulation import simulate
 from cimsim.spec import Architecture, load_architecture
 from cimsim.studies.layer import layer_workload, with_integration
@@ -24,10 +24,12 @@ from cimsim.studies.pipelines import Shape, Study
 from cimsim.validation import GROUPS, Row, rows
 
 AHWA = load_architecture(ROOT / "arch_configs" / "ahwa_pcm_pmca.json")
-SMALL, LARGE = Adapter(128, 128, 8), Adapter(512, 128, 8)
+SMALL, LARGE = LoraBranch(128, 128, 8), LoraBranch(512, 128, 8)
 
 
-def ratio(architecture: Architecture, adapter: Adapter, block: int, time_ns: float = 128) -> float:
+def ratio(
+    architecture: Architecture, adapter: LoraBranch, block: int, time_ns: float = 128
+) -> float:
     return Pair(adapter, with_integration(architecture, time_ns)).ratio(block)
 
 
@@ -122,7 +124,7 @@ def test_slower_transfers_never_help(block: str, fields: dict[str, float]) -> No
 
 @pytest.mark.parametrize(("inputs", "kib"), [(128, (8.125, 70.0)), (512, (20.125, 172.0))])
 def test_tcdm_need_of_the_figure(inputs: int, kib: tuple[float, float]) -> None:
-    adapter = Adapter(inputs, 128, 8)
+    adapter = LoraBranch(inputs, 128, 8)
     assert tuple(adapter.tcdm_bytes(AHWA.pmca, t) / 1024 for t in (8, 128)) == kib
     largest = max(t for t in range(1, 321) if adapter.spill_bytes(AHWA.pmca, t) == 0)
     assert largest == {128: 240, 512: 93}[inputs]
@@ -130,7 +132,7 @@ def test_tcdm_need_of_the_figure(inputs: int, kib: tuple[float, float]) -> None:
 
 def test_other_strategies_beat_the_papers_on_the_pmca_bound_layer() -> None:
     study, shape = Study(with_integration(AHWA, 128)), Shape(512, 128, 8, 320)
-    paper, split, copied = (study.layer(shape, p) for p in (Balanced(), Split(), Replicated()))
+    paper, split, copied = (study.layer(shape, p) for p in (Balanced(), Early(), Replicated()))
     assert paper.pmca_tile_ratio is not None
     assert paper.pmca_tile_ratio > 2.5
     assert 0.93 < split.makespan_s / paper.makespan_s < 0.97

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import cimsim
-from cimsim.accuracy import Settings
+from cimsim.accuracy import Trials
 from cimsim.analog.hardware import hardware_of
 from cimsim.errors import CimsimError, SpecError
 from cimsim.noise import Gaussian, device_of
@@ -115,7 +115,7 @@ def test_names_give_what_the_values_give(tmp_path: Path) -> None:
 def test_device_models_are_named_alike() -> None:
     assert device_of("gaussian:0.02") == device_of("gaussian:sigma_ratio=0.02") == Gaussian(0.02)
     assert hardware_of(MACHINE, "gaussian:0.02").device == Gaussian(0.02)
-    assert Settings(noises=("gaussian:0.02", None)).devices == (Gaussian(0.02), None)
+    assert Trials(noises=("gaussian:0.02", None)).devices == (Gaussian(0.02), None)
     with pytest.raises(SpecError, match="'fog'"):
         hardware_of(MACHINE, "fog")
 

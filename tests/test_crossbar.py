@@ -8,7 +8,7 @@ from scipy import stats
 
 from cimsim.analog.coding import Coding
 from cimsim.analog.converters import Adc, Dac
-from cimsim.analog.crossbar import Crossbar, Grid, Wires, program
+from cimsim.analog.crossbar import Crossbar, Cuts, Wires, program
 from cimsim.analog.kernels.irdrop import effective_conductances
 from cimsim.analog.mvm import BLOCK, Mvm
 from cimsim.errors import SpecError
@@ -26,7 +26,7 @@ def data(vectors=100, rows=150, columns=90, seed=0):
 
 
 def bar_of(w, coding=Coding(), device=Ideal(), tile=(64, 32), seed=1, **more):  # noqa: B008
-    return program(w, Grid.of(w.shape, tile), coding, device, seed=seed, **more)
+    return program(w, Cuts.of(w.shape, tile), coding, device, seed=seed, **more)
 
 
 def relative(y, want):
@@ -294,7 +294,7 @@ def test_neurram_programmed_through_a_grid():
     ("tile", "cuts"), [((64, 32), (0, 64, 128, 150)), ((150, 90), (0, 150)), ((999, 9), (0, 150))]
 )
 def test_grid_cuts(tile, cuts):
-    grid = Grid.of((150, 90), tile)
+    grid = Cuts.of((150, 90), tile)
     assert grid.row_cuts == cuts
     assert grid.shape == (150, 90)
     area = sum((r.stop - r.start) * (c.stop - c.start) for _, _, r, c in grid.tiles())
@@ -306,9 +306,9 @@ def test_errors():
     with pytest.raises(
         SpecError, match=r"^a weight of 150x90 does not fit a grid cut for 10x10\.$"
     ):
-        program(w, Grid((0, 10), (0, 10)), Coding(), Ideal(), seed=0)
+        program(w, Cuts((0, 10), (0, 10)), Coding(), Ideal(), seed=0)
     with pytest.raises(SpecError, match=r"^grid: row_cuts must rise from 0, got \(0, 5, 5\)\.$"):
-        Grid((0, 5, 5), (0, 1))
+        Cuts((0, 5, 5), (0, 1))
     with pytest.raises(SpecError, match=r"^a seed is a whole number of at least 0, got -1\.$"):
         bar_of(w, seed=-1)
     with pytest.raises(SpecError, match=r"^read_noise is frozen, each_mvm or none, got 'off'\.$"):

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from cimsim.analog.converters import Adc, Dac
-from cimsim.analog.crossbar import Grid
+from cimsim.analog.crossbar import Cuts
 from cimsim.errors import SpecError
 from cimsim.functional import analogize, hardware_of, program_chip, without_errors
 from cimsim.functional.diagnosis import EDGES, diagnose
@@ -156,7 +156,7 @@ def test_a_sweep_agrees_with_a_converted_model(tmp_path):
     mapping = analog.of_module(model, machine, x)
     converted = analogize(model, mapping, machine, PCM(), samples=(x,))
     point = measure(converted.chip.hardware, bench(draws=3), "effect", "all")
-    assert Grid.of((64, 32), (64, 32)) == converted.layers["0.weight"].recipe.grid
+    assert Cuts.of((64, 32), (64, 32)) == converted.layers["0.weight"].recipe.grid
     assert diagnose(model, converted, (x,))[0].snr_dB == pytest.approx(point.snr_dB, abs=1.5)
     path = tmp_path / "sweep.png"
     save_sweep([point, *sweep_bits(converted.chip.hardware, bench(), (4, 8))], "title", path)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from cimsim.analog.coding import Coding
 from cimsim.analog.converters import Adc, Dac
-from cimsim.analog.crossbar import Grid, Wires, program
+from cimsim.analog.crossbar import Cuts, Wires, program
 from cimsim.analog.hardware import hardware_of
 from cimsim.analog.mvm import Mvm
 from cimsim.errors import SpecError
@@ -66,7 +66,7 @@ def test_finite_weights_and_inputs_give_finite_results(
     scale, x_scale, coding, dac, adc, device, zeros, t_s, compensate, mode
 ):
     w, x = arrays(scale, x_scale, 3, zeros)
-    bar = program(w, Grid.of(w.shape, (8, 8)), coding, device, seed=1)
+    bar = program(w, Cuts.of(w.shape, (8, 8)), coding, device, seed=1)
     readout = bar.read(t_s, compensate=compensate, read_noise=mode)
     with np.errstate(all="raise", under="ignore"):
         y = Mvm.build(readout, dac, adc, x)(x, seed=1).y_BN
@@ -79,7 +79,7 @@ def test_finite_weights_and_inputs_give_finite_results(
 def test_what_is_next_to_nothing_counts_as_zero(coding, x_scale):
     w, x = arrays(1.0, x_scale, 0)
     w[:, 2] = F(1e-44)
-    y = Mvm.build(program(w, Grid.of(w.shape, (8, 8)), coding, Ideal(), seed=0).read(),
+    y = Mvm.build(program(w, Cuts.of(w.shape, (8, 8)), coding, Ideal(), seed=0).read(),
                   Dac(8), Adc(None, "worst_case"))(x).y_BN  # fmt: skip
     exact = x.astype(np.float64) @ w
     assert np.abs(y[:, 2]).max() <= 1e-6 * max(1.0, x_scale)
@@ -112,7 +112,7 @@ def test_a_group_without_spread_is_not_clipped(clip, scaling):
         lone[0] = 5.0
         assert coding.scale(lone) == pytest.approx([5.0, 5.0])
     one_row = program(
-        np.array([[5.0, -7.0]], F), Grid.of((1, 2), (8, 8)), Coding(**clip), Ideal(), seed=0
+        np.array([[5.0, -7.0]], F), Cuts.of((1, 2), (8, 8)), Coding(**clip), Ideal(), seed=0
     )
     assert one_row.read().weights()[0] == pytest.approx([5.0, -7.0])
 
@@ -120,14 +120,14 @@ def test_a_group_without_spread_is_not_clipped(clip, scaling):
 @pytest.mark.parametrize("value", [3e38, 1e13, -1e13])
 def test_weights_and_inputs_beyond_the_limit_are_refused(value):
     w, x = arrays(1.0, 1.0, 0)
-    mvm = Mvm.build(program(w, Grid.of(w.shape, (8, 8)), Coding(), Ideal(), seed=0).read(),
+    mvm = Mvm.build(program(w, Cuts.of(w.shape, (8, 8)), Coding(), Ideal(), seed=0).read(),
                     Dac(8), Adc(8, "worst_case"))  # fmt: skip
     x[1, 1] = value
     with pytest.raises(SpecError, match=r"^inputs must be finite and at most 1e\+12, the largest"):
         mvm(x)
     w[3, 3] = value
     with pytest.raises(SpecError, match=r"^a weight has the magnitude .* up to 1e\+12; repair"):
-        program(w, Grid.of(w.shape, (8, 8)), Coding(), Ideal(), seed=0)
+        program(w, Cuts.of(w.shape, (8, 8)), Coding(), Ideal(), seed=0)
     machine, model = analog.machine(), analog.network(32, 16)
     mapping = analog.of_module(model, machine, analog.vectors(1, 32))
     with torch.no_grad():
@@ -194,7 +194,7 @@ def test_what_the_cells_cannot_hold_is_told_before_anything_is_programmed(device
 @pytest.mark.parametrize("device", [Ideal(), PCM(), NeuRRAM(), Retention(0.1)])
 def test_times_beyond_all_measurements_are_refused(device, t_s):
     w, _ = arrays(1.0, 1.0, 0)
-    bar = program(w, Grid.of(w.shape, (8, 8)), Coding(), device, seed=0)
+    bar = program(w, Cuts.of(w.shape, (8, 8)), Coding(), device, seed=0)
     with pytest.raises(
         SpecError, match=r"^a read happens at a finite time after programming, 0 to"
     ):
@@ -204,11 +204,11 @@ def test_times_beyond_all_measurements_are_refused(device, t_s):
 def test_compensation_of_nothing_is_refused():
     w, _ = arrays(1.0, 1.0, 0)
     lost = Retention(0.5, t0_s=1.0)
-    bar = program(w, Grid.of(w.shape, (8, 8)), Coding(), lost, seed=0)
+    bar = program(w, Cuts.of(w.shape, (8, 8)), Coding(), lost, seed=0)
     assert not bar.read(1e9).weights().any()
     with pytest.raises(SpecError, match="compensation would amplify a tile by more than 1e\\+06"):
         bar.read(1e9, compensate=True)
-    zeros = program(np.zeros_like(w), Grid.of(w.shape, (8, 8)), Coding(), lost, seed=0)
+    zeros = program(np.zeros_like(w), Cuts.of(w.shape, (8, 8)), Coding(), lost, seed=0)
     assert (zeros.read(1e9, compensate=True).compensation == 1.0).all()
 
 

@@ -14,7 +14,7 @@ from transformers.pytorch_utils import Conv1D
 
 from cimsim.analog.coding import Coding
 from cimsim.analog.converters import Adc, Dac
-from cimsim.analog.crossbar import Grid, Wires, program
+from cimsim.analog.crossbar import Cuts, Wires, program
 from cimsim.analog.mvm import Mvm
 from cimsim.errors import MappingError, SpecError
 from cimsim.frontend import trace_model
@@ -129,7 +129,7 @@ def test_partial_sums_are_digitised_before_they_are_added():
     weight = model[0].weight.detach().T.contiguous().numpy()
     bias = model[0].bias.detach()
     for rows, same in ((16, True), (48, False)):
-        bar = program(weight, Grid.of(weight.shape, (rows, 16)), coding, Ideal(), seed=0)
+        bar = program(weight, Cuts.of(weight.shape, (rows, 16)), coding, Ideal(), seed=0)
         wanted = torch.from_numpy(Mvm.build(bar.read(), Dac(8), adc)(x.numpy()).y_BN) + bias
         assert torch.equal(found, wanted) == same
 
@@ -264,7 +264,7 @@ def test_replicas_are_chips_of_their_own_that_take_turns():
     wanted = torch.empty((11, 16))
     for r in range(3):
         seed = seed_for(5, "0.weight", r)
-        bar = program(weight, Grid.of((32, 16), (16, 16)), hardware.coding, PCM(), seed=seed)
+        bar = program(weight, Cuts.of((32, 16), (16, 16)), hardware.coding, PCM(), seed=seed)
         mvm = Mvm.build(bar.read(), hardware.dac, hardware.adc)
         wanted[r::3] = torch.from_numpy(mvm(x[r::3].numpy(), seed=seed).y_BN)
     assert torch.equal(torch.cat(parts), wanted + model[0].bias.detach())

@@ -11,7 +11,7 @@ import torch
 
 from cimsim.analog.coding import Coding
 from cimsim.analog.converters import Adc, Dac
-from cimsim.analog.crossbar import Grid, program
+from cimsim.analog.crossbar import Cuts, program
 from cimsim.errors import SpecError
 from cimsim.functional import Redraw, analogize, hardware_of, program_chip
 from cimsim.functional.operands import torch_operands
@@ -155,7 +155,7 @@ def test_noise_drawn_for_training_is_that_of_the_device(scheme, noise):
     # Large weights at the top and small ones below: tiles differ.
     weight = np.random.default_rng(0).standard_normal((64, 48)).astype(np.float32)
     weight[32:] *= 0.2
-    grid = Grid.of(weight.shape, (32, 48))
+    grid = Cuts.of(weight.shape, (32, 48))
     exact = program(weight, grid, coding, Ideal(), seed=0).read()
     operands = torch_operands(exact, hardware, None, torch.device("cpu"))
     drawn = [

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import small
-from structure import MODULES, PACKAGE, circles, imports, of_package, top
+from structure import MODULES, PACKAGE, circles, classes_named_twice, imports, of_package, top
 
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
@@ -93,6 +93,10 @@ def test_imports_go_down(path: Path) -> None:
 
 def test_no_circles() -> None:
     assert circles() == []
+
+
+def test_a_class_name_means_one_thing() -> None:
+    assert classes_named_twice() == {}
 
 
 @each_module

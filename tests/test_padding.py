@@ -20,7 +20,7 @@ from cimsim.functional.diagnosis import diagnose
 from cimsim.functional.padding import Padding
 from cimsim.noise import Gaussian, Ideal
 from cimsim.tasks import Choice, Classification, Example, LanguageModelling
-from cimsim.training import Injection, LoraShape, Method, Recipe, train
+from cimsim.training import Injection, LoraShape, Method, Schedule, train
 
 pytestmark = pytest.mark.filterwarnings("ignore::cimsim.functional.SaturationWarning")
 MACHINE = analog.machine()
@@ -87,7 +87,7 @@ def test_equal_examples_have_their_own_noise_whatever_the_batch(found):
 def test_training_with_converters_does_not_see_the_pad_id(name, mappings):
     task, model = TASKS[name]
     part = Injection(Gaussian(0.02), converters=True, adc_noise=0.01)
-    method = Method("m", Recipe(epochs=2.0, batch=3), LoraShape(2, 4.0), part)
+    method = Method("m", Schedule(epochs=2.0, batch=3), LoraShape(2, 4.0), part)
     chip = {"mapping": mappings[model.name], "architecture": MACHINE}
     _, mapping = place(model, MACHINE, tokens=8, adapted=_adapted(model, method))
     chip["mapping"] = mapping

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from cimsim.cli.pipelines import pipelines
 from cimsim.errors import CimsimError, WorkloadError
 from cimsim.ir import load_workload, save_workload
-from cimsim.schedule.pair import Adapter
+from cimsim.schedule.pair import LoraBranch
 from cimsim.schedule.pipelines import PIPELINES, Balanced, LayerStream, TokenBlocks, parse_pipeline
 from cimsim.simulation import simulate
 from cimsim.spec import load_architecture
@@ -76,7 +76,7 @@ def test_spills_are_reported() -> None:
     assert rows[0].spill_bytes == 0 == rows[0].spill_time_s
     assert rows[1].spill_bytes == 2 * 2 * (172 - 128) * 1024  # two whole blocks; 64 tokens fit
     assert rows[1].spill_time_s > 0
-    adapter = Adapter(512, 128, 8)
+    adapter = LoraBranch(512, 128, 8)
     last = Study(AHWA).layer(Shape(512, 128, 8, 320), TokenBlocks(200))
     assert last.spill_bytes == 2 * sum(adapter.spill_bytes(AHWA.pmca, t) for t in (200, 120))
 

@@ -14,7 +14,7 @@ from programs import programs
 
 from cimsim.engines.program import (
     Actor,
-    Buffer,
+    Fifo,
     Get,
     Hold,
     Program,
@@ -33,7 +33,7 @@ def whole(text: str) -> str:
 
 def pair(put: Verb, get: Verb, iterations: int = 3) -> Program:
     return Program(
-        (Actor("p", iterations, (put,)), Actor("c", iterations, (get,))), (Buffer("b", 2),), ()
+        (Actor("p", iterations, (put,)), Actor("c", iterations, (get,))), (Fifo("b", 2),), ()
     )
 
 
@@ -44,7 +44,7 @@ def test_builder_returns_indices_in_order() -> None:
     assert builder.actor("a", 2, Get(0), Put(1), Use(0, 5)) == 0
     assert builder.actor("b", 2, Get(1), Put(0)) == 1
     program = builder.build()
-    assert program.buffers == (Buffer("x", 2), Buffer("y", 3, 1))
+    assert program.buffers == (Fifo("x", 2), Fifo("y", 3, 1))
     assert program.resources == (Resource("adc"), Resource("link", 2, "round_robin"))
     assert [actor.name for actor in program.actors] == ["a", "b"]
     assert program.verb_count == 2 * 3 + 2 * 2
@@ -59,13 +59,13 @@ def test_program_is_frozen() -> None:
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: Buffer("b", 0), "buffer 'b': capacity must be >= 1, got 0"),
+        (lambda: Fifo("b", 0), "buffer 'b': capacity must be >= 1, got 0"),
         (
-            lambda: Buffer("b", 2, 3),
+            lambda: Fifo("b", 2, 3),
             "buffer 'b': initial must be within 0..2 (its capacity), got 3",
         ),
         (
-            lambda: Buffer("b", 2, -1),
+            lambda: Fifo("b", 2, -1),
             "buffer 'b': initial must be within 0..2 (its capacity), got -1",
         ),
         (lambda: Resource("r", 0), "resource 'r': servers must be >= 1, got 0"),
@@ -164,12 +164,12 @@ def test_a_buffer_has_one_producer_and_one_consumer(
     actors: tuple[Actor, ...], message: str
 ) -> None:
     with pytest.raises(ValueError, match=whole(message)):
-        Program(actors, (Buffer("b", 1),), ())
+        Program(actors, (Fifo("b", 1),), ())
 
 
 def test_an_actor_may_use_its_end_of_a_buffer_at_several_steps() -> None:
     actors = (Actor("p", 1, (Put(0), Hold(1), Put(0))), Actor("c", 1, (Get(0), Get(0))))
-    assert Program(actors, (Buffer("b", 1),), ()).verb_count == 5
+    assert Program(actors, (Fifo("b", 1),), ()).verb_count == 5
 
 
 def test_describe() -> None:

@@ -19,22 +19,22 @@ from cimsim.errors import CapacityError, MappingError
 from cimsim.ir import Linear, Workload
 from cimsim.mappers import DensePacking, Mapper, OneBlockPerTile, build_mapping
 from cimsim.schedule import Plan, build_plan
-from cimsim.schedule.pair import Adapter, Pair
+from cimsim.schedule.pair import LoraBranch, Pair
 from cimsim.schedule.pipelines import (
     PIPELINES,
     Balanced,
     BalancedLayer,
     CoresOnly,
+    Early,
     LayerStream,
     Pipeline,
     Replicated,
     Sequential,
-    Split,
     TokenBlocks,
     format_pipeline,
     parse_pipeline,
 )
-from cimsim.schedule.stages import Kernel
+from cimsim.schedule.stages import Stage
 from cimsim.simulation import Simulation, simulate
 from cimsim.spec import Architecture
 from cimsim.studies.layer import layer_workload
@@ -76,8 +76,8 @@ def plan_of(workload: Workload, arch: Architecture, pipeline: Pipeline, grouped:
         ("layer:block_tokens=4", LayerStream(4)),
         ("balanced+layer", BalancedLayer()),
         ("replicated:extra_tiles=3,copies=4", Replicated(3, 4)),
-        ("split", Split()),
-        ("split:block_tokens=32", Split(32)),
+        ("split", Early()),
+        ("split:block_tokens=32", Early(32)),
         ("cores-only:block_tokens=32", CoresOnly(32)),
     ],
 )
@@ -150,7 +150,7 @@ def test_balanced_is_never_slower_than_a_block_that_fits(
     shape: tuple[int, int], rank: int, tokens: int, time_ns: int, split: bool
 ) -> None:
     arch = paired(rram={"integration_ns": float(time_ns)}, pmca={"tcdm_KiB": 24.0})
-    pair = Pair(Adapter(*shape, rank), arch)
+    pair = Pair(LoraBranch(*shape, rank), arch)
     best = pair.best_block(tokens, split=split)
     assert pair.fits(best)
     for block in range(8, tokens + 1, 8):
@@ -165,7 +165,7 @@ def test_closed_form_is_the_simulated_makespan(tokens: int, block: int, time_ns:
     """Fill, the slower stage, drain: what the two-stage pipeline of the pair takes."""
     arch = paired(rram={"integration_ns": float(time_ns), "adc_time_ns": 0.0, "shift_add_ns": 0.0})
     block = min(block, tokens)
-    pair = Pair(Adapter(128, 64, 4), arch)
+    pair = Pair(LoraBranch(128, 64, 4), arch)
     found = latency_s(layer_workload(128, 64, 4, tokens), arch, TokenBlocks(block)) * 1e12
     expected = pair.makespan_ps(tokens, block)
     # Buffer reads, and fetches of X that the tile does not hide, are left out of the closed form.
@@ -180,7 +180,7 @@ def test_closed_form_with_several_clusters_and_copies(time_ns: float, block: int
     arch = paired(rram={**times, "rows": 64, "columns": 32})
     workload = layer_workload(128, 64, 4, 80)
     for copies in (1, 2):
-        pair = Pair(Adapter(128, 64, 4), arch, clusters=min(4, 4 * copies), replicas=copies)
+        pair = Pair(LoraBranch(128, 64, 4), arch, clusters=min(4, 4 * copies), replicas=copies)
         mapper = OneBlockPerTile(replicate=(("layer.weight", copies),))
         found = latency_s(workload, arch, TokenBlocks(block), mapper=mapper) * 1e12
         assert found == pytest.approx(pair.makespan_ps(80, block), rel=0.1, abs=600e3)
@@ -188,7 +188,7 @@ def test_closed_form_with_several_clusters_and_copies(time_ns: float, block: int
 
 def test_two_stage_fill_and_drain_by_hand() -> None:
     """Three blocks, cluster slower than tile: one tile block, then three cluster blocks."""
-    pair = Pair(Adapter(128, 128, 8), paired(rram={"integration_ns": 20.0}))
+    pair = Pair(LoraBranch(128, 128, 8), paired(rram={"integration_ns": 20.0}))
     assert pair.ratio(8) > 1
     fill = pair.makespan_ps(24, 8) - 3 * pair.pmca_ps(8) - pair._transfer_ps(8)
     assert fill == pair.tile_ps(8)
@@ -199,8 +199,8 @@ def test_split_hides_the_first_product(time_ns: float) -> None:
     workload = layer_workload(128, 64, 4, 48)
     arch = paired(rram={"integration_ns": time_ns})
     whole = latency_s(workload, arch, TokenBlocks(16))
-    split = latency_s(workload, arch, Split(16))
-    adapter = Adapter(128, 64, 4)
+    split = latency_s(workload, arch, Early(16))
+    adapter = LoraBranch(128, 64, 4)
     first_s = adapter.cycles(arch.pmca, 16)[0] / (arch.pmca.clock_MHz * 1e6)
     saved = min(first_s, 16 * time_ns * 1e-9)  # by the cluster's wait for the first block
     fetch_s = 150e-9  # X.A waits for the first block of X
@@ -249,7 +249,7 @@ def test_a_forced_block_that_does_not_fit_spills() -> None:
     roomy, tight = (paired(pmca={"tcdm_KiB": size}) for size in (64.0, 20.0))
     plans = [simulate(workload, arch, pipeline=TokenBlocks(64)) for arch in (roomy, tight)]
     excess = plans[1].plan.tcdm_bytes["layer.merge"] - 20 * 1024
-    assert excess == Adapter(128, 128, 8).spill_bytes(tight.pmca, 64) > 0
+    assert excess == LoraBranch(128, 128, 8).spill_bytes(tight.pmca, 64) > 0
     assert plans[0].report.latency_s <= plans[1].report.latency_s
     assert (plans[0].plan.spill_bytes, plans[0].report.notes) == ({}, ())
     assert plans[1].plan.spill_bytes == {"layer.merge": excess}
@@ -280,10 +280,10 @@ class OneByOne:
     name: str = "one-by-one"
     split: bool = False
 
-    def block(self, kernel: Kernel, tokens: int, pair: Pair | None) -> int:
+    def block(self, stage: Stage, tokens: int, pair: Pair | None) -> int:
         return 1
 
-    def is_barrier(self, producer: Kernel, consumer: Kernel) -> bool:
+    def is_barrier(self, producer: Stage, consumer: Stage) -> bool:
         return False
 
     def prepare(
@@ -305,8 +305,8 @@ SAVED = {
 TWICE = DensePacking(replicate=(("*", 2),))
 
 
-def charged_J(done: Simulation, kernels: set[str]) -> float:
-    return math.fsum(e for c in done.plan.charges if c.kernel in kernels for e in c.energy_J)
+def charged_J(done: Simulation, stages: set[str]) -> float:
+    return math.fsum(e for c in done.plan.charges if c.stage in stages for e in c.energy_J)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -334,13 +334,13 @@ def test_layers_saved_with_the_adapter_run_where_it_lives(
     ops = [op for _, op in SAVED[workload].ops() if isinstance(op, Linear)]
     mine = {op.name for op in ops if op.saved}
     alone = {source for op in ops if op.saved for source in op.inputs} | mine
-    assert alone <= {c.kernel for c in first.plan.charges}
+    assert alone <= {c.stage for c in first.plan.charges}
     units = {
-        (c.kernel, c.unit)
+        (c.stage, c.unit)
         for c in first.plan.charges
-        if c.kernel in mine and c.unit in ("rram", "sram", "pmca")
+        if c.stage in mine and c.unit in ("rram", "sram", "pmca")
     }
-    assert units == {(kernel, adaptation.removeprefix("lora-")) for kernel in mine}
+    assert units == {(stage, adaptation.removeprefix("lora-")) for stage in mine}
     base = {op.name for op in ops if not op.in_adapter}
     assert charged_J(first, base) == pytest.approx(first.report.energy_by_kind_J["base"], rel=1e-12)
     lora = {op.name for op in ops if op.in_adapter}
@@ -372,7 +372,7 @@ def test_saved_weights_stay_in_the_tcdm_or_come_with_every_block(
     (moved,) = (
         c.energy_J[0]
         for c in done.plan.charges
-        if c.kernel == "layers.0.up" and c.component == "cluster_link"
+        if c.stage == "layers.0.up" and c.component == "cluster_link"
     )
     moved_bytes = loads * 1920 + 8 * (24 + 40)
     assert moved == pytest.approx(8 * moved_bytes * 0.4e-12, rel=1e-12)

@@ -25,7 +25,7 @@ from cimsim.mappers import DensePacking, OneBlockPerTile, build_mapping
 from cimsim.report import Report
 from cimsim.schedule import build_plan
 from cimsim.schedule.pipelines import PIPELINES, LayerStream, Pipeline, Sequential, TokenBlocks
-from cimsim.schedule.stages import Kernel
+from cimsim.schedule.stages import Stage
 from cimsim.simulation import Simulation, simulate
 from cimsim.spec import Architecture, load_architecture
 from cimsim.units import ps_to_seconds
@@ -226,9 +226,7 @@ def test_phases_follow_each_other(done: Simulation) -> None:
 
 
 def test_every_token_of_every_layer_is_computed(done: Simulation) -> None:
-    blocks = {
-        info.kernel: int(info.phase.size) for info in done.plan.actors if info.stage == "read"
-    }
+    blocks = {info.stage: int(info.phase.size) for info in done.plan.actors if info.part == "read"}
     linear = [op for _, op in done.workload.ops() if isinstance(op, Linear) and op.role == "base"]
     for op in linear:
         tokens = sum(
@@ -359,7 +357,7 @@ def test_a_decode_step_starts_when_the_one_before_has_ended(machine: str, pipeli
             continue
         number = np.zeros(finish.size, np.int64)
         number[later] = 1 + np.arange(later.size) // per_step
-        if info.kernel == "head":
+        if info.stage == "head":
             np.maximum.at(ends, number, finish)
         for step, verb in enumerate(actor.steps):
             if isinstance(verb, Hold | Use):
@@ -377,7 +375,7 @@ class WaitForKeys(LayerStream):
 
     name: Any = "wait"
 
-    def is_barrier(self, producer: Kernel, consumer: Kernel) -> bool:
+    def is_barrier(self, producer: Stage, consumer: Stage) -> bool:
         return any(isinstance(node.any, MatMul) for node in consumer.nodes)
 
 
@@ -397,13 +395,13 @@ def test_causal_attention_streams(machine: str) -> None:
 
 
 def first_use(done: Simulation, node: str) -> int:
-    """When the kernel of op `node` first works on a token, its K/V writes left out."""
+    """When the stage of op `node` first works on a token, its K/V writes left out."""
     chain = {"layers.0.scores", "layers.0.softmax", "layers.0.values", "layers.0.join"}
-    kernels = {node} if node in {info.kernel for info in done.plan.actors} else chain
+    stages = {node} if node in {info.stage for info in done.plan.actors} else chain
     starts = [
         int(done.run.tasks(index, step)[0].min())
         for index, info in enumerate(done.plan.actors)
-        if info.kernel in kernels and not info.stage.startswith(("write", "read"))
+        if info.stage in stages and not info.part.startswith(("write", "read"))
         for step, verb in enumerate(done.plan.program.actors[index].steps)
         if isinstance(verb, Hold | Use)
     ]
@@ -420,8 +418,8 @@ def test_only_causal_attention_starts_before_the_last_key(machine: str, causal: 
     assert (first_use(done, "layers.0.scores") < keys) == causal
 
 
-def first_start(done: Simulation, kernel: str, stage: str) -> int:
-    index = _actor(done, f"{kernel}:{stage}")
+def first_start(done: Simulation, stage: str, part: str) -> int:
+    index = _actor(done, f"{stage}:{part}")
     steps = done.plan.program.actors[index].steps
     timed = [i for i, verb in enumerate(steps) if isinstance(verb, Hold | Use)]
     return int(done.run.tasks(index, timed[0])[0][0])

@@ -35,7 +35,7 @@ from cimsim.training import (
     LoraShape,
     Method,
     Penalty,
-    Recipe,
+    Schedule,
     adapted,
     inputs_of,
     load_adapter,
@@ -70,7 +70,7 @@ BERT = tf.BertConfig(
     intermediate_size=48, max_position_embeddings=16, hidden_dropout_prob=0.1,
 )  # fmt: skip
 LAYERS = ("query", "key", "value", "dense")
-QUICK = Recipe(epochs=2.0, batch=8, learning_rate=5e-3)
+QUICK = Schedule(epochs=2.0, batch=8, learning_rate=5e-3)
 SHAPE = LoraShape(rank=2, alpha=4.0, dropout=0.1)
 PLAIN = Method("plain", QUICK, SHAPE)
 
@@ -387,7 +387,7 @@ def test_all_weights_are_programmed_again_as_they_learn(converters):
     assert {n for n in before if n.endswith("query.weight")} <= moved
     own = student(encoder(), full)
     tiles = NoisyModel(own, full.injection, mapping(None), machine(), 0, 4, toy_inputs(own))
-    optimiser = make_optimiser(own.parameters(), Recipe(learning_rate=0.1))
+    optimiser = make_optimiser(own.parameters(), Schedule(learning_rate=0.1))
     layer = next(iter(tiles.at(0).layers.values()))
     outputs = []
     for _ in range(2):
@@ -555,17 +555,17 @@ def test_language_models_learn_windows_and_choices():
 
 
 def test_learning_rate_rises_then_falls():
-    recipe = Recipe(learning_rate=1.0, warmup_ratio=0.2)
+    recipe = Schedule(learning_rate=1.0, warmup_ratio=0.2)
     rates = [recipe.rate(step, 50) for step in range(50)]
     assert rates[:10] == sorted(rates[:10])
     assert rates[10] == 1.0
     assert rates[10:] == sorted(rates[10:], reverse=True)
     assert rates[-1] == pytest.approx(1 / 40)
     assert min(rates) > 0.0
-    flat = Recipe(learning_rate=1.0, decay="constant")
+    flat = Schedule(learning_rate=1.0, decay="constant")
     assert {flat.rate(step, 50) for step in range(50)} == {1.0}
-    assert step_count(100, Recipe(epochs=1.5, batch=30)) == 6
-    assert step_count(3, Recipe(epochs=0.01, batch=30)) == 1
+    assert step_count(100, Schedule(epochs=1.5, batch=30)) == 6
+    assert step_count(3, Schedule(epochs=0.01, batch=30)) == 1
 
 
 def test_gradients_are_clipped():

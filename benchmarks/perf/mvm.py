@@ -29,7 +29,7 @@ import numpy as np  # noqa: E402
 
 from cimsim.analog.coding import Coding  # noqa: E402
 from cimsim.analog.converters import Adc, Dac  # noqa: E402
-from cimsim.analog.crossbar import Grid, program  # noqa: E402
+from cimsim.analog.crossbar import Cuts, program  # noqa: E402
 from cimsim.analog.mvm import Mvm  # noqa: E402
 from cimsim.noise import Device, Gaussian, Ideal, ReadNoise  # noqa: E402
 
@@ -81,7 +81,7 @@ def crossbar(
     rng = np.random.default_rng(0)
     w = rng.standard_normal((size, size), np.float32)
     x = rng.standard_normal((vectors, size), np.float32)
-    bar = program(w, Grid.of(w.shape, (512, 512)), coding, device, seed=1, keep_cells=False)
+    bar = program(w, Cuts.of(w.shape, (512, 512)), coding, device, seed=1, keep_cells=False)
     return Mvm.build(bar.read(read_noise="each_mvm"), dac, adc, x[:64]), x, w
 
 

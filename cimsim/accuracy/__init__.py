@@ -4,20 +4,20 @@ workload, mapping = place(model, machine, tokens=32, adapted=load_trained(model,
 found = evaluate(task, adapted, mapping, machine, noises=(PCM(),), times_s=(0.0, 86_400.0))
 """
 
-from cimsim.accuracy.evaluate import Evaluation, Point, evaluate
+from cimsim.accuracy.evaluate import Evaluation, Measured, evaluate
 from cimsim.accuracy.noises import noise_label, noise_named, with_sigmas
 from cimsim.accuracy.placing import as_mapped, mapping_of, place, trace_task_model
 from cimsim.accuracy.section import Named, paired, section
 from cimsim.accuracy.statistics import Spread, compare, half_width, spread, student_t, wilson
-from cimsim.accuracy.study import Settings, Subject, measure
+from cimsim.accuracy.study import Subject, Trials, measure
 
 __all__ = [
     "Evaluation",
+    "Measured",
     "Named",
-    "Point",
-    "Settings",
     "Spread",
     "Subject",
+    "Trials",
     "as_mapped",
     "compare",
     "evaluate",

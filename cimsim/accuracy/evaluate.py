@@ -44,7 +44,7 @@ DRAWS_MAX = 10_000
 
 @brief
 @dataclass(frozen=True)
-class Point:
+class Measured:
     """The metric of every draw under one noise, at one time.
 
     `saturated_ratio` is the share of saturated conversions in the worst layer of all draws.
@@ -77,7 +77,7 @@ class Evaluation:
     examples_available: int
     digital: float
     seeds: tuple[int, ...]
-    points: tuple[Point, ...]
+    points: tuple[Measured, ...]
 
 
 @dataclass(eq=False)
@@ -184,7 +184,7 @@ def evaluate(
         digital=digital,
         seeds=chosen,
         points=tuple(
-            Point(n, t, c, tuple(v for v, _ in of_point), max(s for _, s in of_point))
+            Measured(n, t, c, tuple(v for v, _ in of_point), max(s for _, s in of_point))
             for j, n in enumerate(devices)
             for t, c in states
             for of_point in ([of[k, t, c] for k in range(j * size, (j + 1) * size)],)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from cimsim.accuracy.evaluate import Evaluation, Point
+from cimsim.accuracy.evaluate import Evaluation, Measured
 from cimsim.accuracy.noises import noise_json, noise_label
 from cimsim.accuracy.statistics import compare, wilson
 from cimsim.errors import TaskError
@@ -67,7 +67,7 @@ def section(found: Evaluation, named: Named, reload: Reprogramming) -> Accuracy:
     )
 
 
-def _of_noise(points: Sequence[Point]) -> NoiseResult:
+def _of_noise(points: Sequence[Measured]) -> NoiseResult:
     by_time = tuple(_of_point(point) for point in points)
     first, noise = by_time[0], points[0].noise
     return NoiseResult(
@@ -80,7 +80,7 @@ def _of_noise(points: Sequence[Point]) -> NoiseResult:
     )
 
 
-def _of_point(point: Point) -> AccuracyPoint:
+def _of_point(point: Measured) -> AccuracyPoint:
     found = point.spread
     return AccuracyPoint(
         t_s=point.t_s,

@@ -37,7 +37,7 @@ Progress = Callable[[int, int], None]
 
 @brief
 @dataclass(frozen=True)
-class Settings:
+class Trials:
     """What is varied and how it is measured; see `evaluate`. Bits of None: the machine's own."""
 
     noises: tuple[Device | str | None, ...] = (None,)
@@ -110,7 +110,7 @@ def measure(
     workload: Workload,
     mapping: Mapping,
     machine: Architecture,
-    settings: Settings,
+    settings: Trials,
     *,
     reload: Reprogramming,
     name: str | None = None,
@@ -153,7 +153,7 @@ def measure(
     return section(found, named, reload)
 
 
-def _converters(machine: Architecture, settings: Settings) -> dict[str, Any]:
+def _converters(machine: Architecture, settings: Trials) -> dict[str, Any]:
     """DAC and ADC of other bits; a DAC's pulses stay as wide as they are."""
     if settings.dac_bits is None and settings.adc_bits is None:
         return {}

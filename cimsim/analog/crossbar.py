@@ -33,7 +33,7 @@ LEVEL_TOLERANCE = 1e-4
 
 @brief
 @dataclass(frozen=True)
-class Grid:
+class Cuts:
     """Where a weight is cut: 0, inner cuts and K along the rows, 0 .. N along the columns."""
 
     row_cuts: tuple[int, ...]
@@ -46,10 +46,10 @@ class Grid:
                 raise SpecError(f"grid: {name} must rise from 0, got {cuts}.")
 
     @staticmethod
-    def of(shape: tuple[int, int], tile: tuple[int, int]) -> Grid:
+    def of(shape: tuple[int, int], tile: tuple[int, int]) -> Cuts:
         """Full tiles of `tile` (rows, columns) from the start, remainders at the end."""
         cuts = [(*range(0, size, limit), size) for size, limit in zip(shape, tile, strict=True)]
-        return Grid(cuts[0], cuts[1])
+        return Cuts(cuts[0], cuts[1])
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -93,7 +93,7 @@ class Readout:
     compensation included; `compensation`: its factor by tile.
     """
 
-    grid: Grid
+    grid: Cuts
     coding: Coding
     steps_SKN: F32
     variance_SKN: F32 | None
@@ -120,7 +120,7 @@ class Crossbar:
     """
 
     weight_KN: F32
-    grid: Grid
+    grid: Cuts
     coding: Coding
     device: Device
     seed: int
@@ -295,7 +295,7 @@ class _Reader:
 
 def program(
     weight_KN: F32,
-    grid: Grid,
+    grid: Cuts,
     coding: Coding,
     device: Device,
     *,

@@ -11,7 +11,7 @@ from cimsim.analog.converters import Adc, Dac
 from cimsim.analog.crossbar import ReadNoiseMode, Wires
 from cimsim.errors import MappingError, SpecError
 from cimsim.noise import Device, Ideal, Target, WriteVerify, device_from_json, device_of
-from cimsim.spec import Accuracy, Architecture, CrossbarTiles
+from cimsim.spec import Architecture, CrossbarTiles, Numerics
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 
@@ -73,7 +73,7 @@ def hardware_of(
             f"{architecture.name!r} are laid out for {rram.cells_per_weight}: change "
             "rram.cells_per_weight and map again."
         )
-    facts = rram.accuracy or Accuracy(sources={})
+    facts = rram.accuracy or Numerics(sources={})
     if wires is None and facts.word_ohm is not None and facts.bit_ohm is not None:
         wires = Wires(facts.word_ohm, facts.bit_ohm)
     return Hardware(
@@ -92,7 +92,7 @@ def without_errors(hardware: Hardware) -> Hardware:
     return Hardware(coding, Ideal(), Dac(bits=None), Adc(bits=None, range="worst_case"))
 
 
-def _coding(rram: CrossbarTiles, facts: Accuracy) -> Coding:
+def _coding(rram: CrossbarTiles, facts: Numerics) -> Coding:
     scheme = facts.scheme or rram.coding
     return Coding(
         scheme=scheme,
@@ -116,7 +116,7 @@ def _device(name: str, rram: CrossbarTiles) -> Device:
     )
 
 
-def _dac(rram: CrossbarTiles, facts: Accuracy) -> Dac:
+def _dac(rram: CrossbarTiles, facts: Numerics) -> Dac:
     serial = rram.input_pulses > 1
     return Dac(
         bits=rram.input_bits,
@@ -126,7 +126,7 @@ def _dac(rram: CrossbarTiles, facts: Accuracy) -> Dac:
     )
 
 
-def _adc(rram: CrossbarTiles, facts: Accuracy) -> Adc:
+def _adc(rram: CrossbarTiles, facts: Numerics) -> Adc:
     return Adc(
         bits=rram.adc_bits,
         range=facts.adc_range,

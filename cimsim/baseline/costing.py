@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Settings:
+class Request:
     """What one estimate was asked for."""
 
     gpu: Gpu
@@ -60,7 +60,7 @@ class Cost:
     count: int
 
 
-def phase_costs(settings: Settings, phase: Phase) -> list[Cost]:
+def phase_costs(settings: Request, phase: Phase) -> list[Cost]:
     """Cost of every kernel of `phase` on one card, all steps together."""
     kernels = lower(phase, settings.batch, settings.tensor_parallel)
     steps_S = np.arange(phase.steps, dtype=np.float64)
@@ -79,7 +79,7 @@ def phase_costs(settings: Settings, phase: Phase) -> list[Cost]:
 
 
 def _cost(
-    settings: Settings,
+    settings: Request,
     kernel: Kernel,
     launches: Array | float,
     seconds: Array,
@@ -102,7 +102,7 @@ def _cost(
     )
 
 
-def _gemm_costs(settings: Settings, kernels: dict[Kernel, int], steps: int) -> list[Cost]:
+def _gemm_costs(settings: Request, kernels: dict[Kernel, int], steps: int) -> list[Cost]:
     """All products at once; those that grow are listed step by step."""
     shapes: list[tuple[GemmKernel, int, int, int]] = []
     for kernel, count in kernels.items():
@@ -138,9 +138,7 @@ def _grown(growth_steps: int | None, steps_S: Array) -> Array:
     return steps_S if growth_steps is None else np.minimum(steps_S, growth_steps)
 
 
-def _attention_cost(
-    settings: Settings, kernel: AttentionKernel, count: int, steps_S: Array
-) -> Cost:
+def _attention_cost(settings: Request, kernel: AttentionKernel, count: int, steps_S: Array) -> Cost:
     shape = attention.AttentionShape(
         kernel.heads,
         kernel.kv_heads,
@@ -167,7 +165,7 @@ def _attention_cost(
     return _cost(settings, kernel, count, seconds_S, shape.flop_S, moved_S)
 
 
-def _stream_cost(settings: Settings, kernel: StreamKernel, count: int, steps_S: Array) -> Cost:
+def _stream_cost(settings: Request, kernel: StreamKernel, count: int, steps_S: Array) -> Cost:
     gpu, fit = settings.gpu, settings.gpu.stream
     moved_S = settings.element_bytes * (
         kernel.elements + kernel.elements_growth * _grown(kernel.growth_steps, steps_S)
@@ -179,7 +177,7 @@ def _stream_cost(settings: Settings, kernel: StreamKernel, count: int, steps_S: 
     return _cost(settings, kernel, count, seconds_S, 0 * moved_S, moved_S)
 
 
-def _all_reduce_cost(settings: Settings, kernel: AllReduceKernel, count: int, steps: int) -> Cost:
+def _all_reduce_cost(settings: Request, kernel: AllReduceKernel, count: int, steps: int) -> Cost:
     link, cards = settings.gpu.link, settings.tensor_parallel
     moved = np.array([2.0 * (cards - 1) / cards * settings.element_bytes * kernel.elements])
     seconds = moved / (link.bandwidth_GBps * 1e9)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from cimsim.baseline import memory
-from cimsim.baseline.costing import Cost, Settings, phase_costs
+from cimsim.baseline.costing import Cost, Request, phase_costs
 from cimsim.baseline.modes import PRECISION, check_dtype, check_mode, check_pair
 from cimsim.baseline.result import ClassCost, GpuEstimate, PhaseEstimate
 from cimsim.errors import SpecError
@@ -49,7 +49,7 @@ def estimate(
             f"{gpu.name}: host_s_per_step must lie in 0 to {HOST_S_MAX:g} s, got "
             f"{host_s_per_step:g}."
         )
-    settings = Settings(gpu, checked_mode, checked_dtype, batch, tensor_parallel, host_s_per_step)
+    settings = Request(gpu, checked_mode, checked_dtype, batch, tensor_parallel, host_s_per_step)
     weights = memory.weight_bytes(workload, settings.element_bytes)
     cache = memory.kv_cache_bytes(workload, settings.element_bytes, batch)
     if checked_mode == "peak-int8":
@@ -61,7 +61,7 @@ def estimate(
     return _assemble(settings, workload, costs, weights, cache)
 
 
-def _phase_estimate(settings: Settings, phase: Phase, costs: list[Cost]) -> PhaseEstimate:
+def _phase_estimate(settings: Request, phase: Phase, costs: list[Cost]) -> PhaseEstimate:
     host_s = settings.host_s * phase.steps
     latency_s = math.fsum(c.seconds for c in costs) + host_s
     one_card_J = math.fsum(c.energy_J for c in costs) + host_s * settings.gpu.power.active_W
@@ -77,7 +77,7 @@ def _phase_estimate(settings: Settings, phase: Phase, costs: list[Cost]) -> Phas
 
 
 def _assemble(
-    settings: Settings,
+    settings: Request,
     workload: Workload,
     costs: Mapping[str, list[Cost]],
     weights: int,
@@ -130,7 +130,7 @@ def _breakdown(costs: list[Cost], cards: int) -> dict[str, ClassCost]:
     }
 
 
-def _peak_int8(settings: Settings, workload: Workload, weights: int, cache: int) -> GpuEstimate:
+def _peak_int8(settings: Request, workload: Workload, weights: int, cache: int) -> GpuEstimate:
     """Every multiply-accumulate at the int8 peak, memory and all other ops free."""
     gpu = settings.gpu
     if settings.host_s > 0.0:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from cimsim.values.bounds import Amount, Efficiency, Name, Positive, Rate, Text
-from cimsim.values.display import Brief
+from cimsim.values.frozen import Frozen
 
 
-class Block(Brief, BaseModel):
+class Block(Frozen):
     """Numbers with the origin of each; an unknown key is refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     sources: dict[Name, Text] = Field(
         description="field -> citation, `fitted on ...`, or `assumed: why`"
@@ -91,7 +89,7 @@ class PowerFit(Block):
         return self
 
 
-class Link(Block):
+class CardLink(Block):
     """All-reduce between cards: t = latency + 2 (p - 1) / p bytes / (efficiency bandwidth)."""
 
     bandwidth_GBps: Rate = Field(description="one direction of one card")

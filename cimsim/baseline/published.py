@@ -12,7 +12,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, ValidationError
+from pydantic import PositiveFloat, PositiveInt, ValidationError
 
 from cimsim.baseline.reference_models import build
 from cimsim.baseline.result import GpuEstimate
@@ -20,23 +20,20 @@ from cimsim.baseline.spec import Gpu
 from cimsim.errors import SpecError
 from cimsim.files import describe_validation, load_json
 from cimsim.values.arguments import checked
-from cimsim.values.display import Brief, brief
+from cimsim.values.display import brief
+from cimsim.values.frozen import Frozen
 
 Quantity = Literal["latency_s", "mean_power_W", "decode_power_W", "energy_per_token_J"]
 
 
-class _Frozen(Brief, BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class Source(_Frozen):
+class Source(Frozen):
     """Where a figure was read and under which licence it stands."""
 
     citation: str
     licence: str
 
 
-class Figure(_Frozen):
+class Figure(Frozen):
     """One published number: `batch` sequences of prompt and generated tokens on `cards` cards.
 
     Power is the mean of one card; energy is that power times latency over generated tokens.
@@ -56,7 +53,7 @@ class Figure(_Frozen):
     source: str
 
 
-class Figures(_Frozen):
+class Figures(Frozen):
     """The file published.json."""
 
     sources: dict[str, Source]

@@ -67,7 +67,7 @@ MODELS: dict[str, ModelSizes] = {
 }
 
 
-class _Builder:
+class _ModelBuilder:
     """Collects the ops of one phase; every method returns the name of the op it adds."""
 
     def __init__(self, sizes: ModelSizes, tokens: int, keys: int, growth: int, rank: int) -> None:
@@ -247,10 +247,10 @@ def build(name: str, prompt: int, generated: int = 0, rank: int = 0) -> Workload
     name.
     """
     sizes = MODELS[name]
-    prefill = _Builder(sizes, prompt, prompt, 0, rank).model()
+    prefill = _ModelBuilder(sizes, prompt, prompt, 0, rank).model()
     phases = [Phase(name="prefill", tokens=prompt, ops=prefill)]
     if generated > 1:
-        decode = _Builder(sizes, 1, prompt + 1, 1, rank).model()
+        decode = _ModelBuilder(sizes, 1, prompt + 1, 1, rank).model()
         phases.append(Phase(name="decode", tokens=1, steps=generated - 1, ops=decode))
     parameters = _parameters(sizes, prefill)
     adapter_size = sum(p.size for p in parameters if p.role in ("lora_a", "lora_b"))

@@ -13,8 +13,8 @@ from cimsim.baseline.estimate import estimate
 from cimsim.baseline.fits import (
     AttentionFit,
     Block,
+    CardLink,
     GemmFit,
-    Link,
     PowerFit,
     StreamFit,
 )
@@ -45,7 +45,7 @@ class Gpu(Block):
     attention: AttentionFit
     stream: StreamFit
     power: PowerFit
-    link: Link
+    link: CardLink
 
     def peak_flop_per_s(self, dtype: Dtype) -> float:
         """Peak rate of `dtype`; raises SpecError if the file gives none."""

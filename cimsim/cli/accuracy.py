@@ -45,7 +45,7 @@ from cimsim.errors import TaskError
 from cimsim.shipped import WORKLOADS
 
 if TYPE_CHECKING:
-    from cimsim.accuracy.study import Settings, Subject
+    from cimsim.accuracy.study import Subject, Trials
     from cimsim.ir import Workload
     from cimsim.mappers import Mapper
     from cimsim.mapping import Mapping
@@ -227,7 +227,7 @@ def measured(
     workload: Workload,
     mapping: Mapping,
     machine: Architecture,
-    settings: Settings,
+    settings: Trials,
     name: str | None,
     inputs: dict[str, str],
 ) -> Accuracy:

@@ -14,7 +14,7 @@ from cimsim.errors import TaskError
 from cimsim.values.parsing import parse_real
 
 if TYPE_CHECKING:
-    from cimsim.accuracy.study import Settings
+    from cimsim.accuracy.study import Trials
     from cimsim.spec import Architecture
 
 PANEL = "Accuracy"
@@ -116,10 +116,10 @@ def settings_of(
     weights_only: bool,
     limit: int | None,
     workers: int | None,
-) -> Settings:
+) -> Trials:
     """What the options say, for `machine`; raises TaskError or SpecError for what they cannot."""
     from cimsim.accuracy.noises import noise_named
-    from cimsim.accuracy.study import Settings, with_sigmas_of
+    from cimsim.accuracy.study import Trials, with_sigmas_of
     from cimsim.noise import Device
 
     if both and compensate is not None:
@@ -129,7 +129,7 @@ def settings_of(
         noises = with_sigmas_of(
             machine, noises, numbers_of(sigmas, parse_real, "--sigmas", TaskError)
         )
-    return Settings(
+    return Trials(
         noises=noises,
         times_s=(0.0,)
         if times is None

@@ -16,7 +16,7 @@ from cimsim.units import SIDE_MAX
 from cimsim.values.parsing import parse_real, parse_whole
 
 if TYPE_CHECKING:
-    from cimsim.studies.crossbar import Point
+    from cimsim.studies.crossbar import CrossbarPoint
 
 DRAWS_MAX = 1_000
 WARN_RATIO = 0.001
@@ -120,7 +120,7 @@ def _sides(text: str | None, option: str) -> list[int]:
     return found
 
 
-def _print(points: list[Point], title: str) -> None:
+def _print(points: list[CrossbarPoint], title: str) -> None:
     from cimsim.cli.sheet import Sheet, show
     from cimsim.cli.tables import note
 

@@ -48,7 +48,7 @@ from cimsim.cli.streams import complain, emit
 from cimsim.errors import CimsimError, TaskError
 
 if TYPE_CHECKING:
-    from cimsim.accuracy.study import Settings, Subject
+    from cimsim.accuracy.study import Subject, Trials
     from cimsim.baseline import Gpu
     from cimsim.engines import Engine
     from cimsim.ir import Workload
@@ -284,7 +284,7 @@ class _Prepared:
 
     subject: Subject
     task: Task
-    settings: Settings
+    settings: Trials
     name: str | None
 
 

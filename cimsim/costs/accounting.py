@@ -196,10 +196,12 @@ def halora_accounting(
             f"halora-accounting: {heads} heads do not divide hidden {hidden}. Change --heads."
         )
     with workload_errors(name):
-        return _table(_Builder(hidden, intermediate, heads, tokens, rank, [], []), layers, name)
+        return _table(
+            _LayerBuilder(hidden, intermediate, heads, tokens, rank, [], []), layers, name
+        )
 
 
-def _table(builder: _Builder, layers: int, name: str) -> Workload:
+def _table(builder: _LayerBuilder, layers: int, name: str) -> Workload:
     hidden, intermediate, rank = builder.hidden, builder.intermediate, builder.rank
     sizes = {
         "hidden": hidden, "intermediate": intermediate, "layers": layers, "heads": builder.heads,
@@ -221,7 +223,7 @@ def _table(builder: _Builder, layers: int, name: str) -> Workload:
 
 
 @dataclass(frozen=True, slots=True)
-class _Builder:
+class _LayerBuilder:
     hidden: int
     intermediate: int
     heads: int

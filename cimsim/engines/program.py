@@ -40,7 +40,7 @@ CLOCK_MAX_PS = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
-class Buffer:
+class Fifo:
     """A FIFO of `capacity` tokens that holds `initial` tokens at time 0."""
 
     name: str
@@ -138,7 +138,7 @@ class Program:
     """
 
     actors: tuple[Actor, ...]
-    buffers: tuple[Buffer, ...]
+    buffers: tuple[Fifo, ...]
     resources: tuple[Resource, ...]
 
     def __post_init__(self) -> None:
@@ -267,13 +267,13 @@ class ProgramBuilder:
     """Collects buffers, resources and actors; each call returns the index to refer to it by."""
 
     def __init__(self) -> None:
-        self._buffers: list[Buffer] = []
+        self._buffers: list[Fifo] = []
         self._resources: list[Resource] = []
         self._actors: list[Actor] = []
 
     def buffer(self, name: str, capacity: int, initial: int = 0) -> int:
         """Add a buffer; return its index."""
-        self._buffers.append(Buffer(name, capacity, initial))
+        self._buffers.append(Fifo(name, capacity, initial))
         return len(self._buffers) - 1
 
     def resource(self, name: str, servers: int = 1, policy: Policy = "fifo") -> int:

@@ -83,7 +83,7 @@ def _check_clock(env: simpy.Environment, duration_ps: int) -> None:
         raise clock_overflow()
 
 
-class Simulation:
+class EventLoop:
     """One run of a program, with resources made by `arbiter`."""
 
     def __init__(self, program: Program, arbiter: type[Arbiter] = Arbiter) -> None:
@@ -149,4 +149,4 @@ def _amounts(steps: tuple[Verb, ...], iterations: int) -> zip[tuple[int, ...]]:
 
 def simulate(program: Program) -> Run:
     """Run `program` under SimPy; raises SimulationError as `cimsim.engines.run` does."""
-    return Simulation(program).run()
+    return EventLoop(program).run()

@@ -10,11 +10,11 @@ from typing import Any, Literal
 from torch import nn
 
 from cimsim.errors import WorkloadError
-from cimsim.frontend.graph import Fact, Node, ParameterNames, clean, join_sources
+from cimsim.frontend.graph import Draft, Fact, ParameterNames, clean, join_sources
 from cimsim.frontend.masks import NO_MASK, Mask
 from cimsim.frontend.parts import Ranges, check_apart, suffix, whole
 from cimsim.frontend.recording import Call, Recording, Value
-from cimsim.frontend.streams import Placement, TokenAxis, place
+from cimsim.frontend.streams import Streaming, TokenAxis, place
 from cimsim.ir import Parameter, workload_errors
 
 ParameterRole = Literal["base", "lora_a", "lora_b", "embedding", "bias", "norm", "other"]
@@ -27,7 +27,7 @@ class Builder:
 
     def __init__(self, model: nn.Module, recording: Recording, axis: TokenAxis) -> None:
         self.axis = axis
-        self.nodes: list[Node] = []
+        self.nodes: list[Draft] = []
         self.facts: dict[Value, Fact] = {}
         self.roles: dict[str, ParameterRole] = {}
         self.parts: Parts = {}
@@ -85,7 +85,7 @@ class Builder:
 
     def place(
         self, value: Value, inputs: list[Fact], *, by_rows: bool, columns: int | None = None
-    ) -> Placement:
+    ) -> Streaming:
         """Placement of an operation that reads `inputs`, see `streams.place`."""
         flows = [fact.flow for fact in inputs]
         return place(self.axis, value, flows, by_rows=by_rows, columns=columns)
@@ -96,17 +96,17 @@ class Builder:
         kind: str,
         inputs: list[Fact],
         sizes: dict[str, int],
-        placement: Placement,
+        placement: Streaming,
         *,
         label: str | None = None,
         mask: Mask = NO_MASK,
         **details: Any,
-    ) -> Node:
+    ) -> Draft:
         """Append a node for `call` and make it the producer of the call's outputs."""
         sources = join_sources(inputs)
         for source in sources:
             source.closed = True
-        node = Node(
+        node = Draft(
             kind=kind,
             label=label or kind,
             path=self.path(call),
@@ -142,8 +142,8 @@ class Builder:
         return fact.stored or fact.parameter is not None or made
 
     def add_elementwise(
-        self, call: Call, inputs: list[Fact], function: str, placement: Placement
-    ) -> Node:
+        self, call: Call, inputs: list[Fact], function: str, placement: Streaming
+    ) -> Draft:
         """Append an elementwise node that applies one function."""
         sizes = {"elements": prod(call.outputs[0].shape)}
         node = self.add(call, "elementwise", inputs, sizes, placement)

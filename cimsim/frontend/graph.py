@@ -12,7 +12,7 @@ from torch import nn
 from cimsim.frontend.masks import NO_MASK, Mask
 from cimsim.frontend.parts import Part
 from cimsim.frontend.recording import Value
-from cimsim.frontend.streams import Flow, Placement
+from cimsim.frontend.streams import Flow, Streaming
 from cimsim.values.display import brief
 
 _WRAPPERS = re.compile(
@@ -28,7 +28,7 @@ def clean(path: str) -> str:
 
 @brief
 @dataclass(eq=False)
-class Node:
+class Draft:
     """One operation under construction; `sizes` are the numbers that may grow with the steps."""
 
     kind: str
@@ -40,23 +40,23 @@ class Node:
     output: Value
     sizes: dict[str, int]
     details: dict[str, Any] = field(default_factory=dict)
-    inputs: list[Node] = field(default_factory=list)
+    inputs: list[Draft] = field(default_factory=list)
     functions: Counter[str] = field(default_factory=Counter)
     streams: bool = False
     gathers: bool = False
     mask: Mask = NO_MASK
     closed: bool = False
-    merged_into: Node | None = None
+    merged_into: Draft | None = None
     name: str = ""
 
-    def resolve(self) -> Node:
+    def resolve(self) -> Draft:
         """The node that stands for this one after fusion."""
         node = self
         while node.merged_into is not None:
             node = node.merged_into
         return node
 
-    def put(self, placement: Placement) -> None:
+    def put(self, placement: Streaming) -> None:
         """Take over how the (latest) operation stands to the token stream."""
         self.streams = placement.streams
         self.gathers = self.gathers or placement.gathers
@@ -72,7 +72,7 @@ class Fact:
     `stored` was computed from parameters, without a product.
     """
 
-    sources: tuple[Node, ...] = ()
+    sources: tuple[Draft, ...] = ()
     parameter: int | None = None
     part: Part | None = None
     stored: bool = False
@@ -81,7 +81,7 @@ class Fact:
     mask: Mask = NO_MASK
 
 
-def join_sources(facts: list[Fact]) -> tuple[Node, ...]:
+def join_sources(facts: list[Fact]) -> tuple[Draft, ...]:
     """The distinct producers of several values, in order."""
     return tuple(dict.fromkeys(node.resolve() for fact in facts for node in fact.sources))
 
@@ -104,7 +104,7 @@ class ParameterNames:
         return any(".modules_to_save." in name for name in self._aliases[identity])
 
 
-def name_nodes(nodes: list[Node]) -> None:
+def name_nodes(nodes: list[Draft]) -> None:
     """Name nodes by module path, with kind and number unless the module is the operation.
 
     Numbers count the operations of one label in one module within one segment, in order, so an

@@ -17,7 +17,7 @@ from torch import nn
 from cimsim.errors import WorkloadError
 from cimsim.frontend.aten import REDUCTIONS, category
 from cimsim.frontend.builder import Builder, ParameterRole, Parts
-from cimsim.frontend.graph import Fact, Node, join_sources, name_nodes
+from cimsim.frontend.graph import Draft, Fact, join_sources, name_nodes
 from cimsim.frontend.masks import Mask
 from cimsim.frontend.movement import lower_embedding, lower_move, lower_view
 from cimsim.frontend.norms import find_rms_norms
@@ -33,7 +33,7 @@ from cimsim.values.display import brief
 class Lowered:
     """Nodes per segment in order of execution, the roles and the parts of parameters used."""
 
-    segments: list[list[Node]]
+    segments: list[list[Draft]]
     roles: dict[str, ParameterRole]
     parts: Parts
 
@@ -107,7 +107,7 @@ def lower_softmax(build: Builder, call: Call) -> None:
         _mark_scores(node, prod(shape), fact.mask)
 
 
-def _mark_scores(node: Node, size: int, mask: Mask) -> None:
+def _mark_scores(node: Draft, size: int, mask: Mask) -> None:
     for source in node.inputs:
         if prod(source.output.shape) != size:
             continue

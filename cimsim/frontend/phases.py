@@ -8,13 +8,13 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from cimsim.errors import WorkloadError
-from cimsim.frontend.graph import Node
+from cimsim.frontend.graph import Draft
 from cimsim.ir import MatMul, Op, Phase, Softmax, make_phase
 
 _OP: TypeAdapter[Op] = TypeAdapter(Op)
 
 
-def prefill_phase(nodes: Sequence[Node], probe: Sequence[Node], tokens: int) -> Phase:
+def prefill_phase(nodes: Sequence[Draft], probe: Sequence[Draft], tokens: int) -> Phase:
     """The prefill; `probe` holds the same operations, seen with tokens told apart."""
     plan = {node.name: node for node in probe}
     for node in nodes:
@@ -31,7 +31,7 @@ Growth = dict[str, dict[str, int]]
 """Op -> size -> its increase with each further step."""
 
 
-def growth_of(first: Sequence[Node], second: Sequence[Node]) -> Growth:
+def growth_of(first: Sequence[Draft], second: Sequence[Draft]) -> Growth:
     """How the sizes of the nodes of one decode step grow to the next."""
     growth: Growth = {}
     for node, later in _zip(first, second):
@@ -41,7 +41,7 @@ def growth_of(first: Sequence[Node], second: Sequence[Node]) -> Growth:
 
 
 def growth_ends(
-    first: Sequence[Node], last: Sequence[Node], growth: Growth, steps: int
+    first: Sequence[Draft], last: Sequence[Draft], growth: Growth, steps: int
 ) -> dict[str, int]:
     """Op -> step at which its growth ends, for ops that stop before the last of `steps` steps.
 
@@ -61,7 +61,11 @@ def growth_ends(
 
 
 def check_step(
-    first: Sequence[Node], later: Sequence[Node], growth: Growth, ends: Mapping[str, int], step: int
+    first: Sequence[Draft],
+    later: Sequence[Draft],
+    growth: Growth,
+    ends: Mapping[str, int],
+    step: int,
 ) -> None:
     """Raises WorkloadError if `later` is not what growth says of `step`."""
     for node, seen in _zip(first, later):
@@ -71,7 +75,7 @@ def check_step(
                 raise _uneven(node, key, step)
 
 
-def _uneven(node: Node, key: str, steps: int) -> WorkloadError:
+def _uneven(node: Draft, key: str, steps: int) -> WorkloadError:
     return WorkloadError(
         f"{key} of {node.name!r} grows neither evenly over {steps} decode steps nor up to a "
         "window. Trace fewer steps, or start with a longer prefill."
@@ -79,10 +83,10 @@ def _uneven(node: Node, key: str, steps: int) -> WorkloadError:
 
 
 def decode_phase(
-    first: Sequence[Node],
+    first: Sequence[Draft],
     growth: Growth,
     ends: Mapping[str, int],
-    probe: Sequence[Node],
+    probe: Sequence[Draft],
     steps: int,
 ) -> Phase:
     """The decode; `first` is its first step.
@@ -103,7 +107,7 @@ def decode_phase(
     return make_phase(name="decode", tokens=1, steps=steps, ops=tuple(ops))
 
 
-def _windowed(op: Op, seen: Node | None, steps: int) -> Op:
+def _windowed(op: Op, seen: Draft | None, steps: int) -> Op:
     """`op` with no more keys than the window of its mask has, should the cache keep more."""
     window = seen.mask.window if seen is not None else None
     keys = _keys(op.at(steps - 1))
@@ -127,7 +131,7 @@ def _keys(op: Op) -> int:
     return op.columns if isinstance(op, Softmax) else 0
 
 
-def _share_axis(node: Node, seen: Node | None, growth: Mapping[str, int]) -> None:
+def _share_axis(node: Draft, seen: Draft | None, growth: Mapping[str, int]) -> None:
     """Tell `node` its token axis, by growth or by `seen`, and `seen` if it knew none."""
     grown = next((key for key in ("n", "k") if key in growth), "none")
     known = seen.details["stationary_token_axis"] if seen is not None else "none"
@@ -136,7 +140,7 @@ def _share_axis(node: Node, seen: Node | None, growth: Mapping[str, int]) -> Non
         seen.details["stationary_token_axis"] = grown
 
 
-def _zip(first: Sequence[Node], later: Sequence[Node]) -> list[tuple[Node, Node]]:
+def _zip(first: Sequence[Draft], later: Sequence[Draft]) -> list[tuple[Draft, Draft]]:
     names = [[node.name for node in nodes] for nodes in (first, later)]
     if names[0] != names[1]:
         changed = sorted(set(names[0]) ^ set(names[1]))[:3]
@@ -148,8 +152,8 @@ def _zip(first: Sequence[Node], later: Sequence[Node]) -> list[tuple[Node, Node]
 
 
 def _op(
-    node: Node,
-    seen: Node | None,
+    node: Draft,
+    seen: Draft | None,
     tokens: int,
     growth: Mapping[str, int],
     growth_steps: int | None = None,
@@ -185,7 +189,7 @@ def _op(
         ) from None
 
 
-def _inputs(node: Node) -> tuple[str, ...]:
+def _inputs(node: Draft) -> tuple[str, ...]:
     sources = [source.resolve() for source in node.inputs]
     return tuple(
         source.name if source.segment == node.segment else f"cache:{source.name}"

@@ -6,10 +6,10 @@ from math import prod
 
 from cimsim.frontend.aten import function_name
 from cimsim.frontend.builder import Builder
-from cimsim.frontend.graph import Fact, Node, join_sources
+from cimsim.frontend.graph import Draft, Fact, join_sources
 from cimsim.frontend.masks import join_masks, read_mask
 from cimsim.frontend.recording import Call
-from cimsim.frontend.streams import Placement
+from cimsim.frontend.streams import Streaming
 
 
 def lower_elementwise(build: Builder, call: Call) -> None:
@@ -38,7 +38,7 @@ def lower_scatter_add(build: Builder, call: Call) -> None:
     """Rows added to some places of a larger result, which is there once all are."""
     inputs = build.inputs(call)
     sizes = {"elements": prod(call.args[3].shape)}
-    node = build.add(call, "elementwise", inputs, sizes, Placement(False, False, "whole"))
+    node = build.add(call, "elementwise", inputs, sizes, Streaming(False, False, "whole"))
     node.functions["add"] = 1
 
 
@@ -50,7 +50,7 @@ def _repeats(call: Call, inputs: list[Fact]) -> int:
     return large[0].repeats if whole else 1
 
 
-def _continued(call: Call, inputs: list[Fact]) -> list[Node]:
+def _continued(call: Call, inputs: list[Fact]) -> list[Draft]:
     """Elementwise nodes of the same module call and size that nothing else has read yet.
 
     As nothing stands between them and `call`, the fused operation can run at its place.
@@ -66,7 +66,7 @@ def _continued(call: Call, inputs: list[Fact]) -> list[Node]:
     ]
 
 
-def _merge(node: Node, others: list[Node], inputs: list[Fact]) -> None:
+def _merge(node: Draft, others: list[Draft], inputs: list[Fact]) -> None:
     for other in others:
         other.merged_into = node
         node.functions.update(other.functions)

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from cimsim.errors import WorkloadError
-from cimsim.frontend.graph import Node
+from cimsim.frontend.graph import Draft
 from cimsim.frontend.origins import NOTHING, Axes, Origin, follow_axes, origins_of
 from cimsim.frontend.recording import Recording, Value
 from cimsim.frontend.streams import TokenAxis
 
 
-def token_axis(recording: Recording, nodes: Sequence[Node]) -> TokenAxis:
+def token_axis(recording: Recording, nodes: Sequence[Draft]) -> TokenAxis:
     """Tells the token axes of `recording`, which was lowered to `nodes` without them.
 
     Tokens are the rows that most linear operations see, and what those descend from. Raises
@@ -48,7 +48,7 @@ def _marked(axes: Mapping[Value, Axes], origins: frozenset[Origin]) -> dict[Valu
 
 
 def _check_batch(
-    nodes: Sequence[Node], axes: Mapping[Value, Axes], inputs: Mapping[int, Value]
+    nodes: Sequence[Draft], axes: Mapping[Value, Axes], inputs: Mapping[int, Value]
 ) -> None:
     """Raises WorkloadError where products of activations are made for each of several inputs."""
     for node in nodes:

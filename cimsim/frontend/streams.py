@@ -75,7 +75,7 @@ class TokenAxis:
 
 
 @dataclass(frozen=True)
-class Placement:
+class Streaming:
     """How an operation stands to the token stream."""
 
     streams: bool
@@ -90,7 +90,7 @@ def place(
     *,
     by_rows: bool,
     columns: int | None = None,
-) -> Placement:
+) -> Streaming:
     """Placement of an operation with output `value`; `by_rows` if it consumes its last axis.
 
     `columns` is the axis that counts as the last one.
@@ -99,8 +99,8 @@ def place(
     whole = "columns" in inputs and not {"stream", "mixed"} & set(inputs)
     streams = axis.in_rows(value, last) if by_rows else not whole and axis.in_rows(value, None)
     if streams:
-        return Placement(True, "mixed" in inputs, "stream")
-    return Placement(False, False, "columns" if axis.axes(value) else "whole")
+        return Streaming(True, "mixed" in inputs, "stream")
+    return Streaming(False, False, "columns" if axis.axes(value) else "whole")
 
 
 def view_flow(axis: TokenAxis, call: Call, source: Value, flow: Flow, out: Value) -> Flow:

@@ -15,7 +15,7 @@ from cimsim.errors import WorkloadError
 from cimsim.frontend.builder import ParameterRole, Parts
 from cimsim.frontend.experts import is_mixture, most_experts
 from cimsim.frontend.forward import check_limit, drive, has_decoder, sequence_limit
-from cimsim.frontend.graph import Node
+from cimsim.frontend.graph import Draft
 from cimsim.frontend.lowering import lower
 from cimsim.frontend.phases import (
     Growth,
@@ -132,8 +132,8 @@ def _decode_phases(
     model: PreTrainedModel,
     prefill: int,
     decode: int,
-    steps: Sequence[Sequence[Node]],
-    probe: Sequence[Node],
+    steps: Sequence[Sequence[Draft]],
+    probe: Sequence[Draft],
     buffers: Mapping[int, torch.Tensor],
 ) -> list[Phase]:
     """The decode phase from its first steps, if there is one; completes `probe`."""
@@ -167,7 +167,7 @@ def _growth_ends(
     model: PreTrainedModel,
     prefill: int,
     decode: int,
-    steps: Sequence[Sequence[Node]],
+    steps: Sequence[Sequence[Draft]],
     growth: Growth,
     buffers: Mapping[int, torch.Tensor],
 ) -> dict[str, int]:
@@ -176,7 +176,7 @@ def _growth_ends(
         return {}
     first = steps[0]
 
-    def nodes_at(step: int, count: int) -> list[list[Node]]:
+    def nodes_at(step: int, count: int) -> list[list[Draft]]:
         late = _long(model, prefill, count, step, buffers)
         return lower(model, late, TokenAxis(0)).segments[1:]
 

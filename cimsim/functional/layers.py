@@ -15,9 +15,9 @@ from cimsim.analog.mvm import Mvm, not_computable
 from cimsim.errors import SpecError
 from cimsim.functional.operands import (
     F32,
+    Deployment,
     Normals,
     Ranges,
-    Recipe,
     TorchOperands,
     counted_normals,
     find_ranges,
@@ -68,7 +68,7 @@ class AnalogLayer(nn.Module):
     """
 
     def __init__(
-        self, name: str, layer: Layer, recipe: Recipe, seeds: tuple[int, ...], replicas: int,
+        self, name: str, layer: Layer, recipe: Deployment, seeds: tuple[int, ...], replicas: int,
         path: Path, redraw: Redraw,
     ) -> None:  # fmt: skip
         super().__init__()

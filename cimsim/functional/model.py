@@ -12,13 +12,13 @@ from torch import nn
 
 from cimsim.analog.coding import Coding
 from cimsim.analog.converters import Adc, Dac
-from cimsim.analog.crossbar import Grid, ReadNoiseMode, Wires
+from cimsim.analog.crossbar import Cuts, ReadNoiseMode, Wires
 from cimsim.analog.hardware import Hardware, hardware_of
 from cimsim.errors import MappingError, SpecError
 from cimsim.frontend.adapters import unwrap
 from cimsim.functional.layers import PATHS, AnalogLayer, HalfLayer, Path
 from cimsim.functional.mode import in_evaluation
-from cimsim.functional.operands import Recipe
+from cimsim.functional.operands import Deployment
 from cimsim.functional.padding import Padding
 from cimsim.functional.sites import (
     Site,
@@ -164,7 +164,7 @@ class Chip:
                     raise MappingError(f"{name!r} runs on a cluster, which takes nn.Linear only.")
                 _put(inner, site.path, HalfLayer(name, site.layer))
                 continue
-            recipe = Recipe(self.hardware, _grid(placement), t_s, compensate)
+            recipe = Deployment(self.hardware, _grid(placement), t_s, compensate)
             given = name, site.layer, recipe, self.seeds, placement.replicas
             layer = (
                 AnalogLayer(*given, path, redraw or Redraw())
@@ -278,9 +278,9 @@ def _put(model: nn.Module, path: str, module: nn.Module) -> None:
     setattr(model.get_submodule(owner), attribute, module)
 
 
-def _grid(placement: Placement) -> Grid:
+def _grid(placement: Placement) -> Cuts:
     grid = placement.grid
-    return Grid.of((grid.rows, grid.columns), (grid.block_rows, grid.block_columns))
+    return Cuts.of((grid.rows, grid.columns), (grid.block_rows, grid.block_columns))
 
 
 def _require_finite(name: str, site: Site) -> None:

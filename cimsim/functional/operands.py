@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from cimsim.analog.converters import Dac
-from cimsim.analog.crossbar import Crossbar, Grid, Readout, program
+from cimsim.analog.crossbar import Crossbar, Cuts, Readout, program
 from cimsim.analog.hardware import Hardware
 from cimsim.analog.kernels.philox import normals
 from cimsim.analog.layout import TileRow, tile_row
@@ -23,11 +23,11 @@ F32 = npt.NDArray[np.float32]
 
 @brief
 @dataclass(frozen=True)
-class Recipe:
+class Deployment:
     """How every copy of a weight is cut, programmed and read."""
 
     hardware: Hardware
-    grid: Grid
+    grid: Cuts
     t_s: float
     compensate: bool
 
@@ -47,13 +47,13 @@ def seed_for(seed: int, weight: str, replica: int) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "little")
 
 
-def read_out(weight_KN: torch.Tensor, recipe: Recipe, seed: int) -> Readout:
+def read_out(weight_KN: torch.Tensor, recipe: Deployment, seed: int) -> Readout:
     """Program a copy from its seed and read it at the recipe's time."""
     bar = _programmed(weight_KN, recipe, seed)
     return bar.read(recipe.t_s, read_noise=recipe.hardware.read_noise, compensate=recipe.compensate)
 
 
-def _programmed(weight_KN: torch.Tensor, recipe: Recipe, seed: int) -> Crossbar:
+def _programmed(weight_KN: torch.Tensor, recipe: Deployment, seed: int) -> Crossbar:
     hardware = recipe.hardware
     weight = weight_KN.detach().to("cpu", torch.float32).numpy()
     return program(
@@ -62,7 +62,7 @@ def _programmed(weight_KN: torch.Tensor, recipe: Recipe, seed: int) -> Crossbar:
     )  # fmt: skip
 
 
-def weight_errors(weight_KN: torch.Tensor, recipe: Recipe, seed: int) -> F32:
+def weight_errors(weight_KN: torch.Tensor, recipe: Deployment, seed: int) -> F32:
     """What a copy, programmed from its seed, holds more than its targets, as weights [K, N]."""
     bar = _programmed(weight_KN, recipe, seed)
     return bar.errors(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from cimsim.analog.coding import Coding
-from cimsim.analog.crossbar import Grid
+from cimsim.analog.crossbar import Cuts
 from cimsim.analog.hardware import Hardware
 from cimsim.errors import SpecError
 from cimsim.functional.operands import TorchOperands, seed_for
@@ -42,7 +42,7 @@ def exact_device(hardware: Hardware) -> Hardware:
 
 
 def with_fresh_noise(
-    operands: TorchOperands, grid: Grid, seed: int, draw: int
+    operands: TorchOperands, grid: Cuts, seed: int, draw: int
 ) -> TorchOperands:  # fmt: skip
     """`operands` of exact cells plus one draw of the Gaussian of their hardware's device."""
     steps = operands.steps_KSN
@@ -55,7 +55,7 @@ def with_fresh_noise(
     return replace(operands, steps_KSN=noisy)
 
 
-def weight_sigma(operands: TorchOperands, grid: Grid) -> torch.Tensor:
+def weight_sigma(operands: TorchOperands, grid: Cuts) -> torch.Tensor:
     """Standard deviation [K, N] that the Gaussian of the hardware's device gives each weight."""
     sigma_KN = torch.empty_like(operands.steps_KSN[:, 0])
     share = operands.significance_S.square()
@@ -67,7 +67,7 @@ def weight_sigma(operands: TorchOperands, grid: Grid) -> torch.Tensor:
 
 
 def _tile_sigmas(
-    operands: TorchOperands, grid: Grid
+    operands: TorchOperands, grid: Cuts
 ) -> Iterator[tuple[slice, slice, torch.Tensor]]:
     """Rows, columns and standard deviation [R, S, C] in steps of each tile of exact cells."""
     device = operands.hardware.device

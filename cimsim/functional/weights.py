@@ -15,8 +15,8 @@ from torch.func import functional_call
 
 from cimsim.functional.layers import AnalogLayer, Copy
 from cimsim.functional.operands import (
+    Deployment,
     Ranges,
-    Recipe,
     read_out,
     seed_for,
     torch_operands,
@@ -35,7 +35,7 @@ class WeightLayer(AnalogLayer):
     """
 
     def __init__(
-        self, name: str, layer: Layer, recipe: Recipe, seeds: tuple[int, ...], replicas: int,
+        self, name: str, layer: Layer, recipe: Deployment, seeds: tuple[int, ...], replicas: int,
         redraw: Redraw,
     ) -> None:  # fmt: skip
         super().__init__(name, layer, recipe, seeds, replicas, "torch", redraw)

@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from cimsim.errors import WorkloadError
 from cimsim.files import describe_validation
@@ -36,18 +36,12 @@ from cimsim.values.bounds import (
     Steps,
     Tokens,
 )
-from cimsim.values.display import Brief
+from cimsim.values.frozen import Frozen
 
 Role = Literal["base", "lora_a", "lora_b"]
 
 
-class Part(Brief, BaseModel):
-    """A frozen part of a workload file; keys that it does not know are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class _Op(Part):
+class _Op(Frozen):
     name: Name = Field(description="unique in its phase; equal in every phase for the same op")
     inputs: tuple[Name, ...] = Field(
         max_length=ITEMS_MAX,
@@ -258,7 +252,7 @@ def output_elements(op: Op) -> int:
             return op.elements
 
 
-class Phase(Part):
+class Phase(Frozen):
     """One graph, run `steps` times with `tokens` new tokens each."""
 
     name: Literal["prefill", "decode"]

@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from cimsim.errors import WorkloadError
 from cimsim.files import load_json, write_text
 from cimsim.ir.lengths import with_tokens
-from cimsim.ir.ops import Op, Part, Phase, workload_errors
+from cimsim.ir.ops import Op, Phase, workload_errors
 from cimsim.ir.ranks import with_rank
 from cimsim.ir.rules import check_workload
 from cimsim.values.arguments import checked
@@ -28,12 +28,13 @@ from cimsim.values.bounds import (
     TotalOrNone,
 )
 from cimsim.values.display import shown
+from cimsim.values.frozen import Frozen
 from cimsim.values.history import Change, Changeable, noted_changes
 
 FORMAT = 1
 
 
-class Parameter(Part):
+class Parameter(Frozen):
     """A stored tensor; `tied_to` names the parameter whose storage it shares."""
 
     name: Name
@@ -50,7 +51,7 @@ class Parameter(Part):
         return size
 
 
-class Adapter(Part):
+class Adapter(Frozen):
     """The LoRA adapter that the workload was traced with.
 
     `parameter_count` counts A and B alone, as papers print it; `saved_parameter_count` the values
@@ -68,7 +69,7 @@ class Adapter(Part):
     saved_parameter_count: TotalOrNone = 0
 
 
-class Workload(Part, Changeable):
+class Workload(Frozen, Changeable):
     """A model with its adapter, traced into phases of typed ops."""
 
     format: Literal[1] = 1

@@ -11,25 +11,20 @@ import math
 from pathlib import Path
 from typing import Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import Field, JsonValue, ValidationError, model_validator
 
 from cimsim.errors import SpecError
 from cimsim.files import describe_validation, load_json, write_text
 from cimsim.report.rows import row_of
 from cimsim.values.arguments import checked
 from cimsim.values.bounds import Flag, Number, Whole
-from cimsim.values.display import Brief
+from cimsim.values.frozen import Frozen
 from cimsim.values.history import Change
 
-
-class _Frozen(Brief, BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+_Model = TypeVar("_Model", bound=Frozen)
 
 
-_Model = TypeVar("_Model", bound=_Frozen)
-
-
-class PhaseResult(_Frozen):
+class PhaseResult(Frozen):
     """One phase. `tokens` are processed in prefill, generated in decode."""
 
     latency_s: Number
@@ -38,7 +33,7 @@ class PhaseResult(_Frozen):
     tokens_per_s: Number
 
 
-class UnitTime(_Frozen):
+class UnitTime(Frozen):
     """Busy and idle time (s) of one kind of unit, mean over `units`; they sum to the makespan."""
 
     units: Whole
@@ -46,7 +41,7 @@ class UnitTime(_Frozen):
     idle_s: Number
 
 
-class Reprogramming(_Frozen):
+class Reprogramming(Frozen):
     """Cost of one write: the first programming of the model, or a switch of adapter.
 
     `wear` is the share of the cells' endurance that the write uses up.
@@ -66,7 +61,7 @@ class ModelWrite(Reprogramming):
     adapter_switch: Reprogramming
 
 
-class DecodePoint(_Frozen):
+class DecodePoint(Frozen):
     """Decode on a GPU at one batch: share of one sequence, ratios and verdicts as in Baseline.
 
     `step_latency_s` is what a user waits for a token, which grows with the batch.
@@ -81,7 +76,7 @@ class DecodePoint(_Frozen):
     verdict: dict[str, str]
 
 
-class Baseline(_Frozen):
+class Baseline(Frozen):
     """A GPU on the same workload; ratios are GPU over machine, above 1 where the machine wins.
 
     A ratio is None where the machine needs no time or no energy at all.
@@ -108,7 +103,7 @@ class Baseline(_Frozen):
     )
 
 
-class AccuracyPoint(_Frozen):
+class AccuracyPoint(Frozen):
     """The metric of every noise draw at one time after programming, and their spread.
 
     `std` (n - 1) is None for a single draw, Student's 95 % interval of the mean for fewer than
@@ -126,7 +121,7 @@ class AccuracyPoint(_Frozen):
     )
 
 
-class NoiseResult(_Frozen):
+class NoiseResult(Frozen):
     """One device model; mean and spread are those of the first of `by_time`."""
 
     noise: str
@@ -137,7 +132,7 @@ class NoiseResult(_Frozen):
     by_time: tuple[AccuracyPoint, ...] = Field(min_length=1)
 
 
-class Accuracy(_Frozen):
+class Accuracy(Frozen):
     """A task on the machine: accuracy in percent or perplexity, over noise draws (chips).
 
     `noise`, `noisy_mean`, `noisy_std`, `confidence_95` and `by_time` are those of the first of
@@ -193,7 +188,7 @@ class Accuracy(_Frozen):
         }  # fmt: skip
 
 
-class PairedAccuracy(_Frozen):
+class PairedAccuracy(Frozen):
     """`other` minus `base` under one noise at one time, over draws of the same chip seeds.
 
     The interval is that of the mean difference; both methods share the test set as well.
@@ -209,7 +204,7 @@ class PairedAccuracy(_Frozen):
     confidence_95: tuple[Number, Number] | None
 
 
-class AccuracyReport(_Frozen):
+class AccuracyReport(Frozen):
     """What `cimsim accuracy` found out: one result an adapter, each compared with the first."""
 
     format: Literal[1] = 1
@@ -227,7 +222,7 @@ class AccuracyReport(_Frozen):
         write_text(path, self.to_json())
 
 
-class Report(_Frozen):
+class Report(Frozen):
     """What `cimsim run` found out."""
 
     format: Literal[1] = 1

@@ -11,7 +11,7 @@ from cimsim.engines.program import CLOCK_MAX_PS, Get, Hold, IntArray, ProgramBui
 from cimsim.errors import SimulationError
 from cimsim.schedule.graph import Graph, Stream, block_classes, plain
 from cimsim.schedule.plan import ActorInfo, Charge
-from cimsim.schedule.stages import Kernel
+from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
 from cimsim.values.display import brief
 
@@ -85,23 +85,23 @@ class Assembler:
         return self.builder.buffer(name, capacity, initial)
 
     def actor(
-        self, kernel: Kernel, stage: str, stream: Stream, *steps: Get | Put | Timed | None
+        self, stage: Stage, part: str, stream: Stream, *steps: Get | Put | Timed | None
     ) -> None:
-        """Add an actor of `kernel` over `stream`; a step that is None is left out."""
+        """Add an actor of `stage` over `stream`; a step that is None is left out."""
         given = [step for step in steps if step is not None]
         verbs: list[Verb] = [s.verb if isinstance(s, Timed) else s for s in given]
         self.reserve(max(1, stream.iterations))
         for verb in verbs:
             if isinstance(verb, Hold | Use) and isinstance(verb.duration, int):
                 within_64_bits([verb.duration])
-        self.builder.actor(f"{kernel.name}:{stage}", stream.iterations, *verbs)
+        self.builder.actor(f"{stage.name}:{part}", stream.iterations, *verbs)
         occupies = tuple((s.unit, s.units) for s in given if isinstance(s, Timed))
-        self.infos.append(ActorInfo(kernel.name, kernel.layer, stage, occupies, stream.phase))
+        self.infos.append(ActorInfo(stage.name, stage.layer, part, occupies, stream.phase))
 
-    def charge(self, kernel: Kernel, unit: str, component: str, energy_J: list[float]) -> None:
+    def charge(self, stage: Stage, unit: str, component: str, energy_J: list[float]) -> None:
         """Book dynamic energy by phase; nothing is booked for zero."""
         if any(energy_J):
-            self.charges.append(Charge(kernel.name, unit, component, tuple(energy_J)))
+            self.charges.append(Charge(stage.name, unit, component, tuple(energy_J)))
 
     def per_block(
         self, stream: Stream, varies: bool, value: Callable[[int, int, int, int], int]

@@ -1,4 +1,4 @@
-"""Builds the Plan: kernels become actors, their edges buffers, shared units resources."""
+"""Builds the Plan: stages become actors, their edges buffers, shared units resources."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from cimsim.ir import Linear, Workload, output_elements
 from cimsim.mapping import Mapping
 from cimsim.schedule.assembler import Assembler, check_tasks
 from cimsim.schedule.cluster_work import Demand
-from cimsim.schedule.edges import KernelEdge, feedback_counts, kernel_edges
+from cimsim.schedule.edges import StageEdge, feedback_counts, stage_edges
 from cimsim.schedule.graph import Stream, build_graph, build_stream
-from cimsim.schedule.pair import Adapter, Pair, adapter_of
+from cimsim.schedule.pair import LoraBranch, Pair, adapter_of
 from cimsim.schedule.pipelines import Pipeline
 from cimsim.schedule.plan import Activation, Plan
-from cimsim.schedule.stages import Kernel, build_kernels, masked_scores
-from cimsim.schedule.stages_array import add_array_kernel
+from cimsim.schedule.stages import Stage, build_stages, masked_scores
+from cimsim.schedule.stages_array import add_array_stage
 from cimsim.schedule.stages_cluster import (
     Ports,
-    add_cluster_kernel,
-    add_lookup_kernel,
+    add_cluster_stage,
+    add_lookup_stage,
     fitting_block,
     pool_of,
     tcdm_need,
     weights_stay,
 )
-from cimsim.schedule.stages_kv import add_kv_kernel
+from cimsim.schedule.stages_kv import add_kv_stage
 from cimsim.spec import Architecture
 from cimsim.values.arguments import checked
 
@@ -62,42 +62,42 @@ class _Scheduler:
         self.workload, self.mapping, self.pipeline = workload, mapping, pipeline
         self.group_tiles = group_tiles
         self.graph = build_graph(workload)
-        self.kernels = build_kernels(self.graph, architecture, mapping)
-        self.edges = kernel_edges(self.graph, self.kernels, pipeline)
-        self.into: dict[str, list[KernelEdge]] = {}
+        self.stages = build_stages(self.graph, architecture, mapping)
+        self.edges = stage_edges(self.graph, self.stages, pipeline)
+        self.into: dict[str, list[StageEdge]] = {}
         for edge in self.edges:
             self.into.setdefault(edge.consumer, []).append(edge)
-        self.layer = {kernel.name: kernel.layer for kernel in self.kernels}
+        self.layer = {stage.name: stage.layer for stage in self.stages}
         self.assembler = Assembler(architecture, self.graph)
-        self.blocks: dict[tuple[Adapter, int, int, int], int] = {}
+        self.blocks: dict[tuple[LoraBranch, int, int, int], int] = {}
         self.direct = self._direct_edges()
         self.scores = masked_scores(self.graph)
         self.shared = {unit: self._shared_units(unit) for unit in ("rram", "sram")}
 
     def plan(self) -> Plan:
         self._check_size()
-        streams = {kernel.name: self._stream(kernel) for kernel in self.kernels}
+        streams = {stage.name: self._stream(stage) for stage in self.stages}
         buffers = [
             (edge, self.assembler.fifo(f"{edge.producer} -> {edge.consumer}", edge.capacity))
             for edge in self.edges
         ]
-        incoming: dict[str, list[tuple[KernelEdge, int]]] = {k.name: [] for k in self.kernels}
-        outgoing: dict[str, list[tuple[KernelEdge, int]]] = {k.name: [] for k in self.kernels}
+        incoming: dict[str, list[tuple[StageEdge, int]]] = {k.name: [] for k in self.stages}
+        outgoing: dict[str, list[tuple[StageEdge, int]]] = {k.name: [] for k in self.stages}
         for edge, buffer in buffers:
             incoming[edge.consumer].append((edge, buffer))
             outgoing[edge.producer].append((edge, buffer))
         loops_in, loops_out = self._feedback(streams)
-        for kernel in self.kernels:
-            stream = streams[kernel.name]
+        for stage in self.stages:
+            stream = streams[stage.name]
             gets = [
                 Get(buffer, edge.get_counts(stream))
-                for edge, buffer in incoming[kernel.name]
-                if not (edge.stationary and kernel.unit == "kv")
-            ] + loops_in.get(kernel.name, [])
+                for edge, buffer in incoming[stage.name]
+                if not (edge.stationary and stage.unit == "kv")
+            ] + loops_in.get(stage.name, [])
             puts = [
-                Put(buffer, edge.put_counts(stream)) for edge, buffer in outgoing[kernel.name]
-            ] + loops_out.get(kernel.name, [])
-            self._add(kernel, stream, incoming[kernel.name], outgoing[kernel.name], gets, puts)
+                Put(buffer, edge.put_counts(stream)) for edge, buffer in outgoing[stage.name]
+            ] + loops_out.get(stage.name, [])
+            self._add(stage, stream, incoming[stage.name], outgoing[stage.name], gets, puts)
         self._count_units()
         done = self.assembler
         return Plan(
@@ -117,17 +117,17 @@ class _Scheduler:
 
         A tile reads, integrates, converts and sends each token; work on clusters comes in blocks.
         """
-        stages = {"rram": 4, "sram": 3, "kv": 3, "dram": 1, "pmca": 0}
+        parts = {"rram": 4, "sram": 3, "kv": 3, "dram": 1, "pmca": 0}
         check_tasks(
             sum(
-                stages[kernel.unit] * tokens * self.graph.steps[phase]
-                for kernel in self.kernels
-                for phase, tokens in kernel.tokens().items()
+                parts[stage.unit] * tokens * self.graph.steps[phase]
+                for stage in self.stages
+                for phase, tokens in stage.tokens().items()
             )
         )
 
-    def _activations(self, buffers: list[tuple[KernelEdge, int]]) -> Iterator[Activation]:
-        outputs = {kernel.name: kernel.nodes[-1].any for kernel in self.kernels}
+    def _activations(self, buffers: list[tuple[StageEdge, int]]) -> Iterator[Activation]:
+        outputs = {stage.name: stage.nodes[-1].any for stage in self.stages}
         for edge, buffer in buffers:
             if (edge.producer, edge.consumer) not in self.direct:
                 op = outputs[edge.producer]
@@ -136,108 +136,106 @@ class _Scheduler:
 
     def _add(
         self,
-        kernel: Kernel,
+        stage: Stage,
         stream: Stream,
-        incoming: list[tuple[KernelEdge, int]],
-        outgoing: list[tuple[KernelEdge, int]],
+        incoming: list[tuple[StageEdge, int]],
+        outgoing: list[tuple[StageEdge, int]],
         gets: list[Get],
         puts: list[Put],
     ) -> None:
         through_buffer = not outgoing or any(
             (edge.producer, edge.consumer) not in self.direct for edge, _ in outgoing
         )
-        if kernel.unit in ("rram", "sram"):
-            op = kernel.nodes[0].any
+        if stage.unit in ("rram", "sram"):
+            op = stage.nodes[0].any
             assert isinstance(op, Linear)
-            add_array_kernel(
+            add_array_stage(
                 self.assembler,
-                kernel,
+                stage,
                 self.mapping.placements[op.weight],
                 stream,
-                self.shared[kernel.unit],
+                self.shared[stage.unit],
                 gets,
                 puts,
                 through_buffer=through_buffer,
                 grouped=self.group_tiles,
             )
-        elif kernel.unit == "kv":
-            add_kv_kernel(
+        elif stage.unit == "kv":
+            add_kv_stage(
                 self.assembler,
-                kernel,
-                self.mapping.kv[kernel.nodes[0].name],
+                stage,
+                self.mapping.kv[stage.nodes[0].name],
                 stream,
                 [(edge, buffer) for edge, buffer in incoming if edge.stationary],
                 gets,
                 puts,
                 through_buffer=through_buffer,
             )
-        elif kernel.unit == "dram":
-            add_lookup_kernel(self.assembler, kernel, stream, gets, puts)
+        elif stage.unit == "dram":
+            add_lookup_stage(self.assembler, stage, stream, gets, puts)
         else:
-            late = {buffer for edge, buffer in incoming if self._awaited(edge, kernel)}
-            adapter, fetched = adapter_of(kernel), self._fetched(kernel)
-            stay = adapter is not None or weights_stay(self.assembler, kernel, fetched)
-            demand = Demand(
-                kernel, stream, fetched, self.scores, adapter, self.pipeline.split, stay
-            )
+            late = {buffer for edge, buffer in incoming if self._awaited(edge, stage)}
+            adapter, fetched = adapter_of(stage), self._fetched(stage)
+            stay = adapter is not None or weights_stay(self.assembler, stage, fetched)
+            demand = Demand(stage, stream, fetched, self.scores, adapter, self.pipeline.split, stay)
             inputs = [get for get in gets if get.buffer not in late]
             awaited = [get for get in gets if get.buffer in late]
-            add_cluster_kernel(self.assembler, demand, Ports(inputs, awaited, puts))
+            add_cluster_stage(self.assembler, demand, Ports(inputs, awaited, puts))
 
-    def _awaited(self, edge: KernelEdge, kernel: Kernel) -> bool:
-        """True for what the kernel's own tile sends over its link."""
+    def _awaited(self, edge: StageEdge, stage: Stage) -> bool:
+        """True for what the stage's own tile sends over its link."""
         direct = (edge.producer, edge.consumer) in self.direct
-        return direct and self.layer[edge.producer] == kernel.layer
+        return direct and self.layer[edge.producer] == stage.layer
 
-    def _fetched(self, kernel: Kernel) -> list[KernelEdge]:
-        """Edges whose data a cluster kernel fetches by DMA."""
+    def _fetched(self, stage: Stage) -> list[StageEdge]:
+        """Edges whose data a cluster stage fetches by DMA."""
         return [
             edge
-            for edge in self.into.get(kernel.name, ())
+            for edge in self.into.get(stage.name, ())
             if (edge.producer, edge.consumer) not in self.direct
         ]
 
-    def _stream(self, kernel: Kernel) -> Stream:
-        tokens = kernel.tokens()
+    def _stream(self, stage: Stage) -> Stream:
+        tokens = stage.tokens()
         block = 1
-        if kernel.unit == "pmca":
-            block, need = self._block(kernel, max(tokens.values()))
-            self.assembler.block_tokens[kernel.name] = block
-            self.assembler.tcdm_bytes[kernel.name] = need
+        if stage.unit == "pmca":
+            block, need = self._block(stage, max(tokens.values()))
+            self.assembler.block_tokens[stage.name] = block
+            self.assembler.tcdm_bytes[stage.name] = need
         return build_stream(tokens, self.graph.steps, block)
 
-    def _block(self, kernel: Kernel, tokens: int) -> tuple[int, int]:
-        """Tokens of a block of a cluster kernel, and the TCDM bytes that it needs."""
-        adapter, assembler = adapter_of(kernel), self.assembler
+    def _block(self, stage: Stage, tokens: int) -> tuple[int, int]:
+        """Tokens of a block of a cluster stage, and the TCDM bytes that it needs."""
+        adapter, assembler = adapter_of(stage), self.assembler
         if adapter is None:
-            fetched = self._fetched(kernel)
-            wanted = self.pipeline.block(kernel, tokens, None)
-            block = fitting_block(assembler, kernel, wanted, fetched)
-            return block, tcdm_need(assembler, kernel, block, fetched)
-        layer = self.graph.nodes[kernel.layer].any
+            fetched = self._fetched(stage)
+            wanted = self.pipeline.block(stage, tokens, None)
+            block = fitting_block(assembler, stage, wanted, fetched)
+            return block, tcdm_need(assembler, stage, block, fetched)
+        layer = self.graph.nodes[stage.layer].any
         assert isinstance(layer, Linear)
         replicas = self.mapping.placements[layer.weight].replicas
-        key = adapter, kernel.clusters[1], replicas, tokens
+        key = adapter, stage.clusters[1], replicas, tokens
         if key not in self.blocks:
-            pair = Pair(adapter, assembler.architecture, kernel.clusters[1], replicas)
+            pair = Pair(adapter, assembler.architecture, stage.clusters[1], replicas)
             pair.check()
-            self.blocks[key] = self.pipeline.block(kernel, tokens, pair)
+            self.blocks[key] = self.pipeline.block(stage, tokens, pair)
         block = self.blocks[key]
         if spilled := adapter.spill_bytes(assembler.architecture.pmca, block):
-            assembler.spill_bytes[kernel.name] = spilled
+            assembler.spill_bytes[stage.name] = spilled
         return block, adapter.tcdm_bytes(assembler.architecture.pmca, block)
 
     def _direct_edges(self) -> frozenset[tuple[str, str]]:
         """Edges from tiles or SRAM units to a cluster at home beside them."""
-        kernel = {k.name: k for k in self.kernels}
+        stage = {k.name: k for k in self.stages}
         architecture = self.assembler.architecture
         return frozenset(
             (edge.producer, edge.consumer)
             for edge in self.edges
-            if kernel[edge.producer].unit in ("rram", "sram", "kv")
-            and kernel[edge.consumer].unit == "pmca"
-            and pool_of(architecture, kernel[edge.producer].clusters[0])
-            == pool_of(architecture, kernel[edge.consumer].clusters[0])
+            if stage[edge.producer].unit in ("rram", "sram", "kv")
+            and stage[edge.consumer].unit == "pmca"
+            and pool_of(architecture, stage[edge.producer].clusters[0])
+            == pool_of(architecture, stage[edge.consumer].clusters[0])
             and not edge.stationary
         )
 
@@ -252,23 +250,23 @@ class _Scheduler:
     def _feedback(
         self, streams: dict[str, Stream]
     ) -> tuple[dict[str, list[Get]], dict[str, list[Put]]]:
-        """Loops from the workload's last kernel to every kernel that starts a decode step."""
+        """Loops from the workload's last stage to every stage that starts a decode step."""
         steps = self.graph.steps
         if len(steps) < 2:
             return {}, {}
         last_op = self.workload.phases[-1].ops[-1].name
-        last = next(k for k in self.kernels if any(n.name == last_op for n in k.nodes))
+        last = next(k for k in self.stages if any(n.name == last_op for n in k.nodes))
         fed = {edge.consumer for edge in self.edges for phase in edge.tokens if phase > 0}
         gets: dict[str, list[Get]] = {}
         puts: dict[str, list[Put]] = {last.name: []}
-        for kernel in self.kernels:
-            if kernel.name in fed or max(kernel.phases) == 0 or kernel is last:
+        for stage in self.stages:
+            if stage.name in fed or max(stage.phases) == 0 or stage is last:
                 continue
-            loop = self.assembler.fifo(f"next token -> {kernel.name}")
+            loop = self.assembler.fifo(f"next token -> {stage.name}")
             produced = feedback_counts(streams[last.name], last.tokens(), steps, producing=True)
-            taken = feedback_counts(streams[kernel.name], kernel.tokens(), steps, producing=False)
+            taken = feedback_counts(streams[stage.name], stage.tokens(), steps, producing=False)
             puts[last.name].append(Put(loop, produced))
-            gets[kernel.name] = [Get(loop, taken)]
+            gets[stage.name] = [Get(loop, taken)]
         return gets, puts
 
     def _count_units(self) -> None:

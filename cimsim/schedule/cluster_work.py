@@ -1,4 +1,4 @@
-"""Work of a cluster kernel, block by block: bytes in and out, cycles, and their times."""
+"""Work of a cluster stage, block by block: bytes in and out, cycles, and their times."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import numpy.typing as npt
 from cimsim.engines.program import IntArray
 from cimsim.ir import Linear, MatMul, Op, output_elements
 from cimsim.schedule.assembler import Assembler, convert
-from cimsim.schedule.edges import KernelEdge
+from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.graph import Node, Stream, plain
 from cimsim.schedule.lanes import Lanes
-from cimsim.schedule.pair import Adapter
-from cimsim.schedule.stages import Kernel, MaskedScores
+from cimsim.schedule.pair import LoraBranch
+from cimsim.schedule.stages import MaskedScores, Stage
 from cimsim.schedule.work import (
     Scores,
     block_elements,
@@ -67,37 +67,37 @@ class ClusterWork:
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Demand:
-    """What the work is made of: the kernel, its blocks, the data it fetches, how it is split.
+    """What the work is made of: the stage, its blocks, the data it fetches, how it is split.
 
     `stay` where weights are fetched once a cluster, else they come with every block.
     """
 
-    kernel: Kernel
+    stage: Stage
     stream: Stream
-    fetched: list[KernelEdge]
+    fetched: list[StageEdge]
     scores: MaskedScores
-    adapter: Adapter | None
+    adapter: LoraBranch | None
     split: bool
     stay: bool
 
 
-def weight_bytes(pmca: PmcaClusters, kernel: Kernel) -> int:
-    """Bytes of the weights of a cluster kernel."""
+def weight_bytes(pmca: PmcaClusters, stage: Stage) -> int:
+    """Bytes of the weights of a cluster stage."""
     weights = sum(
         node.any.in_features * node.any.out_features
-        for node in kernel.nodes
+        for node in stage.nodes
         if isinstance(node.any, Linear)
     )
     return math.ceil(weights * pmca.value_bits / 8)
 
 
 def cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> ClusterWork:
-    """Times and bytes of every block of a cluster kernel."""
+    """Times and bytes of every block of a cluster stage."""
     architecture = assembler.architecture
     early, late = _cycles(assembler, demand, lanes)
     bytes_in = _bytes_in(assembler, demand, lanes)
     bytes_out = _bytes_out(assembler, demand)
-    linear = sum(isinstance(node.any, Linear) for node in demand.kernel.nodes)
+    linear = sum(isinstance(node.any, Linear) for node in demand.stage.nodes)
     transfers = max(1, len(demand.fetched) + linear)
 
     def compute_ps(cycles: int) -> int:
@@ -134,7 +134,7 @@ def scores_of(demand: Demand, node: Node, phase: int) -> Scores | None:
 def _varies(demand: Demand) -> bool:
     return any(
         grows(op, scores_of(demand, node, p))
-        for node in demand.kernel.nodes
+        for node in demand.stage.nodes
         for p, op in node.ops.items()
     )
 
@@ -155,7 +155,7 @@ def _cycles(assembler: Assembler, demand: Demand, lanes: Lanes) -> tuple[IntArra
     def cycles(p: int, s: int, n: int, e: int) -> int:
         return sum(
             op_cycles(node.ops[p], pmca, s, n, e, scores_of(demand, node, p), parts[p])
-            for node in demand.kernel.nodes
+            for node in demand.stage.nodes
         )
 
     return 0 * full, full * assembler.per_block(stream, _varies(demand), cycles)
@@ -163,18 +163,18 @@ def _cycles(assembler: Assembler, demand: Demand, lanes: Lanes) -> tuple[IntArra
 
 def _bytes_in(assembler: Assembler, demand: Demand, lanes: Lanes) -> IntArray:
     """Bytes fetched for every block: inputs, K and V, weights (see `Demand.stay`), spills."""
-    architecture, kernel, stream = assembler.architecture, demand.kernel, demand.stream
+    architecture, stage, stream = assembler.architecture, demand.stage, demand.stream
     pmca, adapter = architecture.pmca, demand.adapter
 
     def values(p: int, s: int, n: int, e: int) -> int:
-        moved = sum(_edge_values(assembler, kernel, edge, p, s, n, e) for edge in demand.fetched)
-        kept = _kv_values(kernel, p, s, n, e) * pmca.value_bits / 8.0
+        moved = sum(_edge_values(assembler, stage, edge, p, s, n, e) for edge in demand.fetched)
+        kept = _kv_values(stage, p, s, n, e) * pmca.value_bits / 8.0
         return math.ceil(moved * architecture.activation_bits / 8.0 + kept)
 
     full = np.ones(stream.iterations, np.int64)
     amounts = full * assembler.per_block(stream, _varies(demand), values)
     loads = np.arange(stream.iterations) < lanes.count if demand.stay else full
-    amounts = amounts + weight_bytes(pmca, kernel) * loads
+    amounts = amounts + weight_bytes(pmca, stage) * loads
     if adapter is None:
         return amounts
     if not demand.fetched:  # X is the workload's own input
@@ -184,7 +184,7 @@ def _bytes_in(assembler: Assembler, demand: Demand, lanes: Lanes) -> IntArray:
 
 
 def _bytes_out(assembler: Assembler, demand: Demand) -> IntArray:
-    last, bits = demand.kernel.nodes[-1], assembler.architecture.activation_bits
+    last, bits = demand.stage.nodes[-1], assembler.architecture.activation_bits
     full = np.ones(demand.stream.iterations, np.int64)
 
     def amount(p: int, s: int, n: int, e: int) -> int:
@@ -195,23 +195,23 @@ def _bytes_out(assembler: Assembler, demand: Demand) -> IntArray:
 
 
 def _edge_values(
-    assembler: Assembler, kernel: Kernel, edge: KernelEdge, p: int, s: int, n: int, e: int
+    assembler: Assembler, stage: Stage, edge: StageEdge, p: int, s: int, n: int, e: int
 ) -> float:
     """Values fetched over `edge` for a block; the stationary operand is counted by `_kv_values`."""
     if edge.stationary or p not in edge.tokens:
         return 0.0
     producer = assembler.graph.nodes[edge.producer].ops[p]
     values = output_elements(producer.at(s)) if producer.growth else output_elements(producer)
-    consumer = kernel.nodes[0].ops[p]
+    consumer = stage.nodes[0].ops[p]
     if producer.tokens == consumer.tokens and not consumer.gathers:
         return values * n / producer.tokens
     return float(values) if e == n else 0.0
 
 
-def _kv_values(kernel: Kernel, p: int, s: int, n: int, e: int) -> float:
+def _kv_values(stage: Stage, p: int, s: int, n: int, e: int) -> float:
     """Values of K or V up to the context of a block."""
     total = 0.0
-    for node in kernel.nodes:
+    for node in stage.nodes:
         op: Op = node.ops[p]
         if isinstance(op, MatMul) and op.stationary_token_axis != "none":
             other = size_at(op, "n" if op.stationary_token_axis == "k" else "k", s)

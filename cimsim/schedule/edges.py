@@ -1,4 +1,4 @@
-"""Edges between kernels: which tokens pass in which iteration, on which side."""
+"""Edges between stages: which tokens pass in which iteration, on which side."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy as np
 from cimsim.engines.program import IntArray
 from cimsim.schedule.graph import Graph, Stream, plain
 from cimsim.schedule.pipelines import Pipeline
-from cimsim.schedule.stages import Kernel, is_whole
+from cimsim.schedule.stages import Stage, is_whole
 from cimsim.values.display import brief
 
 
 @brief
 @dataclass(frozen=True, slots=True)
-class KernelEdge:
-    """Tokens from one kernel to another.
+class StageEdge:
+    """Tokens from one stage to another.
 
     By phase: `tokens` produced a step and whether the consumer needs the `whole` step first.
     """
@@ -57,18 +57,16 @@ def _get_counts(stream: Stream, rules: tuple[tuple[int, int, bool], ...]) -> int
     return plain(counts)
 
 
-def kernel_edges(graph: Graph, kernels: list[Kernel], pipeline: Pipeline) -> list[KernelEdge]:
-    """Edges between different kernels, parallel ones joined."""
-    home = {node.name: kernel for kernel in kernels for node in kernel.nodes}
-    found: dict[tuple[str, str, bool], KernelEdge] = {}
+def stage_edges(graph: Graph, stages: list[Stage], pipeline: Pipeline) -> list[StageEdge]:
+    """Edges between different stages, parallel ones joined."""
+    home = {node.name: stage for stage in stages for node in stage.nodes}
+    found: dict[tuple[str, str, bool], StageEdge] = {}
     for edge in graph.edges:
         source, target = home[edge.producer], home[edge.consumer]
         if source is target:
             continue
         key = (source.name, target.name, edge.stationary)
-        merged = found.setdefault(
-            key, KernelEdge(source.name, target.name, edge.stationary, {}, {})
-        )
+        merged = found.setdefault(key, StageEdge(source.name, target.name, edge.stationary, {}, {}))
         barrier = pipeline.is_barrier(source, target)
         for phase in edge.phases:
             producer = graph.nodes[edge.producer].ops[phase]

@@ -1,4 +1,4 @@
-"""Lanes: which cluster of a kernel works on which block of its stream."""
+"""Lanes: which cluster of a stage works on which block of its stream."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 from cimsim.engines.program import IntArray
 from cimsim.schedule.graph import Stream, plain
-from cimsim.schedule.stages import Kernel
+from cimsim.schedule.stages import Stage
 from cimsim.schedule.work import most_parts
 from cimsim.values.display import brief
 
 
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
-class Lane:
+class Share:
     """One cluster's share of a stream: `picked` blocks, as a stream and as 0/1 counts."""
 
     picked: npt.NDArray[np.bool_]
@@ -28,9 +28,9 @@ class Lane:
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Lanes:
-    """All lanes of a kernel, and on how many of them each block is worked on (`parts`)."""
+    """All lanes of a stage, and on how many of them each block is worked on (`parts`)."""
 
-    lanes: tuple[Lane, ...]
+    lanes: tuple[Share, ...]
     parts: IntArray
 
     @property
@@ -39,10 +39,10 @@ class Lanes:
         return len(self.lanes)
 
 
-def lanes_of(kernel: Kernel, stream: Stream) -> Lanes:
+def lanes_of(stage: Stage, stream: Stream) -> Lanes:
     """Blocks of a step go round the clusters; with fewer blocks than clusters they are split."""
-    splits = min(most_parts(op) for node in kernel.nodes for op in node.ops.values())
-    return _lanes(stream, kernel.clusters[1], splits)
+    splits = min(most_parts(op) for node in stage.nodes for op in node.ops.values())
+    return _lanes(stream, stage.clusters[1], splits)
 
 
 @lru_cache(maxsize=1024)
@@ -57,5 +57,5 @@ def _lanes(stream: Stream, clusters: int, splits: int) -> Lanes:
     found = []
     for lane in range(count):
         picked = (lane - first) % count < parts
-        found.append(Lane(picked, stream.of(picked), plain(picked.astype(np.int64))))
+        found.append(Share(picked, stream.of(picked), plain(picked.astype(np.int64))))
     return Lanes(tuple(found), parts)

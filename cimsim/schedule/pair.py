@@ -16,7 +16,7 @@ from cimsim.costs.sram import product_ps
 from cimsim.costs.tile import integrate_ps, load_ps, send_ps
 from cimsim.ir import Elementwise, Linear
 from cimsim.mappers.capacity import tcdm_shortage
-from cimsim.schedule.stages import Kernel
+from cimsim.schedule.stages import Stage
 from cimsim.schedule.work import dma_ps, product_cycles
 from cimsim.spec import Architecture, PmcaClusters
 from cimsim.units import cycles_to_ps
@@ -26,7 +26,7 @@ KIB = 1024.0
 
 
 @dataclass(frozen=True, slots=True)
-class Adapter:
+class LoraBranch:
     """LoRA of one layer: X.A of in_features x rank, then .B of rank x out_features.
 
     `vectors` are the rows of X that one token brings.
@@ -58,10 +58,10 @@ class Adapter:
         return max(0, self.tcdm_bytes(pmca, tokens) - math.floor(pmca.tcdm_KiB * KIB))
 
 
-def adapter_of(kernel: Kernel) -> Adapter | None:
-    """The adapter that `kernel` computes on a cluster, or None for any other kernel."""
-    ops = [node.any for node in kernel.nodes]
-    if kernel.unit != "pmca" or len(ops) < 2:
+def adapter_of(stage: Stage) -> LoraBranch | None:
+    """The adapter that `stage` computes on a cluster, or None for any other stage."""
+    ops = [node.any for node in stage.nodes]
+    if stage.unit != "pmca" or len(ops) < 2:
         return None
     first, second, *rest = ops
     if not (
@@ -73,7 +73,7 @@ def adapter_of(kernel: Kernel) -> Adapter | None:
     ):
         return None
     vectors = -(-first.rows // first.tokens)
-    return Adapter(first.in_features, second.out_features, first.out_features, vectors)
+    return LoraBranch(first.in_features, second.out_features, first.out_features, vectors)
 
 
 @brief
@@ -84,7 +84,7 @@ class Pair:
     `replicas` of the layer's weight share its tokens, `clusters` take its blocks in turn.
     """
 
-    adapter: Adapter
+    adapter: LoraBranch
     architecture: Architecture
     clusters: int = 1
     replicas: int = 1

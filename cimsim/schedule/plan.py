@@ -11,9 +11,9 @@ from cimsim.values.display import brief
 @brief
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """Dynamic energy (J) of one component of one kernel, one entry a phase."""
+    """Dynamic energy (J) of one component of one stage, one entry a phase."""
 
-    kernel: str
+    stage: str
     unit: str
     component: str
     energy_J: tuple[float, ...]
@@ -28,9 +28,9 @@ class ActorInfo:
     `phase` gives the phase of each iteration.
     """
 
-    kernel: str
-    layer: str
     stage: str
+    layer: str
+    part: str
     occupies: tuple[tuple[str, int], ...]
     phase: IntArray
 
@@ -50,8 +50,8 @@ class Plan:
     """A scheduled workload: program, meaning and energy.
 
     `unit_counts` says how many units of each kind the mapping uses; `block_tokens` the block that
-    each cluster kernel was given in prefill; `tcdm_bytes` what that block needs; `spill_bytes` what
-    of it goes to the buffer and back, for LoRA kernels whose block does not fit.
+    each cluster stage was given in prefill; `tcdm_bytes` what that block needs; `spill_bytes` what
+    of it goes to the buffer and back, for LoRA stages whose block does not fit.
     """
 
     program: Program

@@ -1,9 +1,9 @@
-"""Kernels: ops grouped into what one unit does at a time.
+"""Stages: ops grouped into what one unit does at a time.
 
-A linear op with its weight on tiles or SRAM units is a kernel of its own; so is an attention
+A linear op with its weight on tiles or SRAM units is a stage of its own; so is an attention
 product on SRAM. Work on a cluster is fused: a chain of ops in which each is the only reader of
 the one before runs on one block of tokens in TCDM, with one DMA transfer in and one out. Linear
-layers on a cluster work beside their weights and end such a chain: LoRA with its merge is a kernel
+layers on a cluster work beside their weights and end such a chain: LoRA with its merge is a stage
 of its own, and so is a layer that is saved with an adapter.
 """
 
@@ -27,28 +27,28 @@ from cimsim.schedule.work import is_masked
 from cimsim.spec import Architecture
 from cimsim.values.display import brief
 
-KernelUnit = Literal["rram", "sram", "kv", "pmca", "dram"]
+StageUnit = Literal["rram", "sram", "kv", "pmca", "dram"]
 
 
 @brief
 @dataclass(frozen=True, slots=True)
-class Kernel:
+class Stage:
     """Ops that one unit runs together; data leaves only from the last.
 
     `clusters` is (first, count) of the clusters at home there, or of the pool that shares vector
     work; `layer` names the linear layer that a LoRA branch and its merge belong to, else the
-    kernel itself.
+    stage itself.
     """
 
     name: str
-    unit: KernelUnit
+    unit: StageUnit
     nodes: tuple[Node, ...]
     clusters: tuple[int, int]
     layer: str
 
     @property
     def phases(self) -> tuple[int, ...]:
-        """Phases in which the kernel runs."""
+        """Phases in which the stage runs."""
         return tuple(sorted(self.nodes[0].ops))
 
     @property
@@ -75,7 +75,7 @@ def is_whole(producer: Op, consumer: Op, stationary: bool) -> bool:
     return consumer.gathers or producer.tokens != consumer.tokens
 
 
-def unit_of(node: Node, architecture: Architecture, mapping: Mapping) -> KernelUnit:
+def unit_of(node: Node, architecture: Architecture, mapping: Mapping) -> StageUnit:
     """The unit that runs `node`."""
     op = node.any
     if isinstance(op, Linear):
@@ -110,8 +110,8 @@ def masked_scores(graph: Graph) -> MaskedScores:
     return found
 
 
-def build_kernels(graph: Graph, architecture: Architecture, mapping: Mapping) -> list[Kernel]:
-    """Kernels in the graph's order."""
+def build_stages(graph: Graph, architecture: Architecture, mapping: Mapping) -> list[Stage]:
+    """Stages in the graph's order."""
     units = {name: unit_of(node, architecture, mapping) for name, node in graph.nodes.items()}
     chain_of: dict[str, list[str]] = {}
     chains: list[list[str]] = []
@@ -130,7 +130,7 @@ def build_kernels(graph: Graph, architecture: Architecture, mapping: Mapping) ->
             chains.append(chain_of[name])
     homes = _homes(graph, mapping)
     return [
-        Kernel(
+        Stage(
             name=chain[-1],
             unit=units[chain[0]],
             nodes=tuple(graph.nodes[name] for name in chain),
@@ -144,7 +144,7 @@ def build_kernels(graph: Graph, architecture: Architecture, mapping: Mapping) ->
 def _clusters(
     graph: Graph,
     architecture: Architecture,
-    unit: KernelUnit,
+    unit: StageUnit,
     chain: list[str],
     home: tuple[int, int],
 ) -> tuple[int, int]:
@@ -162,7 +162,7 @@ def _clusters(
     return first, size
 
 
-def _only_reader_of(graph: Graph, units: dict[str, KernelUnit], name: str) -> str | None:
+def _only_reader_of(graph: Graph, units: dict[str, StageUnit], name: str) -> str | None:
     """The op whose result only `name` reads, token by token on the same cluster, if any."""
     if units[name] != "pmca":
         return None

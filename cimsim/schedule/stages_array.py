@@ -28,13 +28,13 @@ from cimsim.ir import Linear
 from cimsim.mapping import Placement
 from cimsim.schedule.assembler import Assembler, Timed
 from cimsim.schedule.graph import Stream
-from cimsim.schedule.stages import Kernel
+from cimsim.schedule.stages import Stage
 from cimsim.spec import CrossbarTiles, SramUnits
 from cimsim.units import cycles_to_ps
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class UnitGroup:
     """Units of one replica that move in lock-step; `shared` is the unit that others use too."""
 
     columns: int
@@ -44,16 +44,16 @@ class Lane:
 
 def lanes_of(
     placement: Placement, replica: int, shared: frozenset[int], grouped: bool
-) -> list[Lane]:
+) -> list[UnitGroup]:
     """Lock-step groups of the blocks of one replica: equal width, nothing shared."""
     grid = placement.grid
     widths = [b - a for a, b in map(grid.column_range, range(grid.column_blocks))]
     units = placement.units[replica]
     if grouped and not _holds(units, shared):
         counts = Counter(widths)
-        return [Lane(width, n * grid.row_blocks, None) for width, n in counts.items()]
+        return [UnitGroup(width, n * grid.row_blocks, None) for width, n in counts.items()]
     return [
-        Lane(widths[c], 1, int(units[r, c]) if int(units[r, c]) in shared else None)
+        UnitGroup(widths[c], 1, int(units[r, c]) if int(units[r, c]) in shared else None)
         for r in range(grid.row_blocks)
         for c in range(grid.column_blocks)
     ]
@@ -64,9 +64,9 @@ def _holds(units: IntArray, shared: frozenset[int]) -> bool:
     return bool(shared) and not shared.isdisjoint(units.ravel().tolist())
 
 
-def add_array_kernel(
+def add_array_stage(
     assembler: Assembler,
-    kernel: Kernel,
+    stage: Stage,
     placement: Placement,
     stream: Stream,
     shared: frozenset[int],
@@ -77,12 +77,12 @@ def add_array_kernel(
     grouped: bool,
 ) -> None:
     """Add the actors of a linear op whose weight is on tiles or SRAM units."""
-    op = kernel.nodes[0].any
+    op = stage.nodes[0].any
     assert isinstance(op, Linear)
     architecture = assembler.architecture
     array = architecture.rram if placement.unit == "rram" else architecture.sram
     assert array is not None
-    vectors = {p: -(-_rows(node) // node.tokens) for p, node in kernel.nodes[0].ops.items()}
+    vectors = {p: -(-_rows(node) // node.tokens) for p, node in stage.nodes[0].ops.items()}
     in_bits = op.in_features * architecture.activation_bits
     out_bits = op.out_features * array.output_bits
     banks = assembler.buffer_banks()
@@ -103,26 +103,26 @@ def add_array_kernel(
         mine = _part(stream, placement.replicas, replica)
         for number, lane in enumerate(lanes_of(placement, replica, shared, grouped)):
             entry, done = _add_lane(
-                assembler, kernel, f"{replica}.{number}", placement.unit, lane, mine, vectors,
+                assembler, stage, f"{replica}.{number}", placement.unit, lane, mine, vectors,
                 ports,
             )  # fmt: skip
             into.append(Put(entry, turn))
             out_of.append(Get(done, turn))
     units = placement.units.size
     assembler.actor(
-        kernel, "read", stream, *gets, Timed(Use(banks, times(read)), "buffer"),
+        stage, "read", stream, *gets, Timed(Use(banks, times(read)), "buffer"),
         None if packed else Timed(Hold(times(load)), "link", units), *into,
     )  # fmt: skip
     assembler.actor(
-        kernel, "send", stream, *out_of,
+        stage, "send", stream, *out_of,
         None if packed else Timed(Hold(times(send)), "link", units),
         Timed(Use(banks, times(write)), "buffer") if through_buffer else None, *puts,
     )  # fmt: skip
-    _book(assembler, kernel, placement, stream, vectors, through_buffer)
+    _book(assembler, stage, placement, stream, vectors, through_buffer)
 
 
 def _add_lane(
-    assembler: Assembler, kernel: Kernel, number: str, unit: str, lane: Lane, stream: Stream,
+    assembler: Assembler, stage: Stage, number: str, unit: str, lane: UnitGroup, stream: Stream,
     vectors: dict[int, int], ports: tuple[int, int] | None,
 ) -> tuple[int, int]:  # fmt: skip
     """Actors of one lane; returns its entry and exit buffers.
@@ -133,7 +133,7 @@ def _add_lane(
     architecture = assembler.architecture
     array = architecture.rram if unit == "rram" else architecture.sram
     assert array is not None
-    name = f"{kernel.name}:{number}"
+    name = f"{stage.name}:{number}"
     entry, done = assembler.fifo(f"{name}:in"), assembler.fifo(f"{name}:out")
     times, conversion = _lane_times(assembler, array, lane, stream, vectors)
     busy: Hold | Use = Hold(times)
@@ -145,17 +145,17 @@ def _add_lane(
     )
     if conversion is None:
         steps = (Get(entry), load, compute, send, Put(done))
-        assembler.actor(kernel, f"compute{number}", stream, *steps)
+        assembler.actor(stage, f"compute{number}", stream, *steps)
         return entry, done
     held = assembler.fifo(f"{name}:sample")
-    assembler.actor(kernel, f"compute{number}", stream, Get(entry), load, compute, Put(held))
+    assembler.actor(stage, f"compute{number}", stream, Get(entry), load, compute, Put(held))
     convert = Timed(Hold(conversion), "adc", lane.units)
-    assembler.actor(kernel, f"convert{number}", stream, Get(held), convert, send, Put(done))
+    assembler.actor(stage, f"convert{number}", stream, Get(held), convert, send, Put(done))
     return entry, done
 
 
 def _port(
-    assembler: Assembler, lane: Lane, unit: str, way: str, stream: Stream,
+    assembler: Assembler, lane: UnitGroup, unit: str, way: str, stream: Stream,
     vectors: dict[int, int], ports: tuple[int, int] | None,
 ) -> Timed | None:  # fmt: skip
     """A lane's own transfer into (`in`) or out of (`out`) its tile, if it makes one."""
@@ -186,7 +186,7 @@ def _part(stream: Stream, replicas: int, replica: int) -> Stream:
 
 
 def _lane_times(
-    assembler: Assembler, array: CrossbarTiles | SramUnits, lane: Lane, stream: Stream,
+    assembler: Assembler, array: CrossbarTiles | SramUnits, lane: UnitGroup, stream: Stream,
     vectors: dict[int, int],
 ) -> tuple[int | IntArray, int | IntArray | None]:  # fmt: skip
     """Occupation of the array, and of its converters behind it where there are any."""
@@ -225,7 +225,7 @@ def _send_ps(assembler: Assembler, array: CrossbarTiles | SramUnits, placement: 
 
 
 def _book(
-    assembler: Assembler, kernel: Kernel, placement: Placement, stream: Stream,
+    assembler: Assembler, stage: Stage, placement: Placement, stream: Stream,
     vectors: dict[int, int], through_buffer: bool,
 ) -> None:  # fmt: skip
     architecture, grid = assembler.architecture, placement.grid
@@ -240,8 +240,8 @@ def _book(
     in_bits = grid.rows * architecture.activation_bits
     out_bits = grid.columns * array.output_bits
     for component, energy in parts.items():
-        assembler.charge(kernel, placement.unit, component, [energy * n for n in runs])
+        assembler.charge(stage, placement.unit, component, [energy * n for n in runs])
     moved = link_energy_J(architecture.tile_link, in_bits + out_bits)
-    assembler.charge(kernel, "link", "tile_link", [moved * n for n in runs])
+    assembler.charge(stage, "link", "tile_link", [moved * n for n in runs])
     stored = access_energy_J(architecture.buffer, in_bits + out_bits * through_buffer)
-    assembler.charge(kernel, "buffer", "access", [stored * n for n in runs])
+    assembler.charge(stage, "buffer", "access", [stored * n for n in runs])

@@ -1,7 +1,7 @@
-"""Actors of kernels on clusters and of table look-ups in DRAM.
+"""Actors of stages on clusters and of table look-ups in DRAM.
 
-A cluster kernel fetches a block by DMA, computes, and drains it, two blocks in flight (double
-buffering). Blocks of a step go round the clusters of the kernel: those beside the weight for a
+A cluster stage fetches a block by DMA, computes, and drains it, two blocks in flight (double
+buffering). Blocks of a step go round the clusters of the stage: those beside the weight for a
 LoRA branch, the whole pool for attention and vector work. Clusters of a pool are alike, so that a
 pool is one resource with a server a cluster; with `pmca.pool_clusters` 1 the tiles of a cluster
 have it alone. Data that a tile or SRAM unit sends to a cluster at home there arrives over the
@@ -31,48 +31,46 @@ from cimsim.schedule.cluster_work import (
     cluster_work,
     weight_bytes,
 )
-from cimsim.schedule.edges import KernelEdge
+from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.graph import Stream
 from cimsim.schedule.lanes import Lanes, lanes_of
-from cimsim.schedule.stages import Kernel
+from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
 from cimsim.values.display import brief
 
 
-def fitting_block(
-    assembler: Assembler, kernel: Kernel, wanted: int, fetched: list[KernelEdge]
-) -> int:
+def fitting_block(assembler: Assembler, stage: Stage, wanted: int, fetched: list[StageEdge]) -> int:
     """Half, quarter, ... of `wanted` tokens until two such blocks fit the TCDM; at least 1."""
     room = _room(assembler)
     block = max(1, wanted)
-    while block > 1 and tcdm_need(assembler, kernel, block, fetched) > room:
+    while block > 1 and tcdm_need(assembler, stage, block, fetched) > room:
         block = max(1, block // 2)
     return block
 
 
-def tcdm_need(assembler: Assembler, kernel: Kernel, block: int, fetched: list[KernelEdge]) -> int:
+def tcdm_need(assembler: Assembler, stage: Stage, block: int, fetched: list[StageEdge]) -> int:
     """TCDM bytes of two blocks (double buffering) and of the weights that stay beside them.
 
-    For kernels other than LoRA beside a tile, which `pair` measures.
+    For stages other than LoRA beside a tile, which `pair` measures.
     """
-    held = weight_bytes(assembler.architecture.pmca, kernel)
-    stay = weights_stay(assembler, kernel, fetched)
-    return _two_blocks(assembler, kernel, block, fetched) + held * stay
+    held = weight_bytes(assembler.architecture.pmca, stage)
+    stay = weights_stay(assembler, stage, fetched)
+    return _two_blocks(assembler, stage, block, fetched) + held * stay
 
 
-def weights_stay(assembler: Assembler, kernel: Kernel, fetched: list[KernelEdge]) -> bool:
-    """Whether the kernel's weights fit the TCDM beside two blocks of one token."""
-    held = weight_bytes(assembler.architecture.pmca, kernel)
-    return held + _two_blocks(assembler, kernel, 1, fetched) <= _room(assembler)
+def weights_stay(assembler: Assembler, stage: Stage, fetched: list[StageEdge]) -> bool:
+    """Whether the stage's weights fit the TCDM beside two blocks of one token."""
+    held = weight_bytes(assembler.architecture.pmca, stage)
+    return held + _two_blocks(assembler, stage, 1, fetched) <= _room(assembler)
 
 
 def _room(assembler: Assembler) -> float:
     return assembler.architecture.pmca.tcdm_KiB * 1024.0
 
 
-def _two_blocks(assembler: Assembler, kernel: Kernel, block: int, fetched: list[KernelEdge]) -> int:
+def _two_blocks(assembler: Assembler, stage: Stage, block: int, fetched: list[StageEdge]) -> int:
     value_bytes = assembler.architecture.pmca.value_bits / 8.0
-    first, last = kernel.nodes[0].any, kernel.nodes[-1].any
+    first, last = stage.nodes[0].any, stage.nodes[-1].any
     per_token = output_elements(last) / last.tokens
     for edge in fetched:
         producer = assembler.graph.nodes[edge.producer].any if not edge.stationary else None
@@ -84,31 +82,31 @@ def _two_blocks(assembler: Assembler, kernel: Kernel, block: int, fetched: list[
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Ports:
-    """Tokens a cluster kernel takes and gives: `inputs` before DMA, `late` from its own tile."""
+    """Tokens a cluster stage takes and gives: `inputs` before DMA, `late` from its own tile."""
 
     inputs: list[Get]
     late: list[Get]
     outputs: list[Put]
 
 
-def add_cluster_kernel(assembler: Assembler, demand: Demand, ports: Ports) -> None:
-    """Add the actors of a cluster kernel: blocks are dealt to lanes, one a cluster, and collected.
+def add_cluster_stage(assembler: Assembler, demand: Demand, ports: Ports) -> None:
+    """Add the actors of a cluster stage: blocks are dealt to lanes, one a cluster, and collected.
 
-    A lane is fetch, compute and drain. What the kernel's own tile sends is awaited only by the
+    A lane is fetch, compute and drain. What the stage's own tile sends is awaited only by the
     compute actor, after `ClusterWork.early`.
     """
-    kernel, stream = demand.kernel, demand.stream
-    lanes = lanes_of(kernel, stream)
+    stage, stream = demand.stage, demand.stream
+    lanes = lanes_of(stage, stream)
     work = cluster_work(assembler, demand, lanes)
     if lanes.count == 1:
-        _add_lane(assembler, kernel, 0, stream, work.times, ports)
+        _add_lane(assembler, stage, 0, stream, work.times, ports)
     else:
-        _add_lanes(assembler, kernel, stream, work, lanes, ports)
-    _book(assembler, kernel, stream, work)
+        _add_lanes(assembler, stage, stream, work, lanes, ports)
+    _book(assembler, stage, stream, work)
 
 
 def _add_lanes(
-    assembler: Assembler, kernel: Kernel, stream: Stream, work: ClusterWork, lanes: Lanes,
+    assembler: Assembler, stage: Stage, stream: Stream, work: ClusterWork, lanes: Lanes,
     ports: Ports,
 ) -> None:  # fmt: skip
     """Actors that deal inputs and what the tile sends to the lanes, the lanes, and a collector."""
@@ -117,7 +115,7 @@ def _add_lanes(
     for number, lane in enumerate(lanes.lanes):
 
         def fifo(role: str, number: int = number) -> int:
-            return assembler.fifo(f"{kernel.name}:{role}{number}", lanes.count)
+            return assembler.fifo(f"{stage.name}:{role}{number}", lanes.count)
 
         entry, done = fifo("deal"), fifo("collect")
         dealt["deal"].append(Put(entry, lane.mask))
@@ -128,22 +126,22 @@ def _add_lanes(
             dealt["arrive"].append(Put(arrived, lane.mask))
             late = [Get(arrived)]
         mine = Ports([Get(entry)], late, [Put(done)])
-        _add_lane(assembler, kernel, number, lane.stream, work.times.of(lane.picked), mine)
-    assembler.actor(kernel, "deal", stream, *ports.inputs, *dealt["deal"])
+        _add_lane(assembler, stage, number, lane.stream, work.times.of(lane.picked), mine)
+    assembler.actor(stage, "deal", stream, *ports.inputs, *dealt["deal"])
     if ports.late:
-        assembler.actor(kernel, "arrive", stream, *ports.late, *dealt["arrive"])
-    assembler.actor(kernel, "collect", stream, *exits, *ports.outputs)
+        assembler.actor(stage, "arrive", stream, *ports.late, *dealt["arrive"])
+    assembler.actor(stage, "collect", stream, *exits, *ports.outputs)
 
 
 def _add_lane(
-    assembler: Assembler, kernel: Kernel, lane: int, stream: Stream, times: BlockTimes, ports: Ports
+    assembler: Assembler, stage: Stage, lane: int, stream: Stream, times: BlockTimes, ports: Ports
 ) -> None:
     """Fetch, compute and drain of one cluster's share, two blocks in flight.
 
     A cluster with at most one block a step has nothing to overlap: one actor does it all.
     """
     policy = assembler.architecture.cluster_link.arbitration
-    pool, servers = pool_of(assembler.architecture, kernel.clusters[0])
+    pool, servers = pool_of(assembler.architecture, stage.clusters[0])
     cores = assembler.resource(f"pmca pool {pool}", servers, policy, "pmca")
     dma = assembler.resource(f"dma pool {pool}", servers, policy, "dma")
     early = (
@@ -155,17 +153,17 @@ def _add_lane(
     fetch, drain = (Timed(Use(dma, part), "dma") for part in (times.fetch, times.drain))
     if not ports.late and _one_a_step(stream):
         assembler.actor(
-            kernel, f"block{lane}", stream, *ports.inputs, fetch, compute, drain, *ports.outputs
+            stage, f"block{lane}", stream, *ports.inputs, fetch, compute, drain, *ports.outputs
         )
         return
-    name = f"{kernel.name}:{lane}"
+    name = f"{stage.name}:{lane}"
     free = assembler.fifo(f"{name}:free", 2, 2)
     ready, done = (assembler.fifo(f"{name}:{s}", 2) for s in ("ready", "done"))
-    assembler.actor(kernel, f"fetch{lane}", stream, Get(free), *ports.inputs, fetch, Put(ready))
+    assembler.actor(stage, f"fetch{lane}", stream, Get(free), *ports.inputs, fetch, Put(ready))
     assembler.actor(
-        kernel, f"compute{lane}", stream, Get(ready), early, *ports.late, compute, Put(done)
+        stage, f"compute{lane}", stream, Get(ready), early, *ports.late, compute, Put(done)
     )
-    assembler.actor(kernel, f"drain{lane}", stream, Get(done), drain, Put(free), *ports.outputs)
+    assembler.actor(stage, f"drain{lane}", stream, Get(done), drain, Put(free), *ports.outputs)
 
 
 def _one_a_step(stream: Stream) -> bool:
@@ -174,15 +172,15 @@ def _one_a_step(stream: Stream) -> bool:
     return bool(((np.diff(stream.step) != 0) | (np.diff(stream.phase) != 0)).all())
 
 
-def _book(assembler: Assembler, kernel: Kernel, stream: Stream, work: ClusterWork) -> None:
+def _book(assembler: Assembler, stage: Stage, stream: Stream, work: ClusterWork) -> None:
     architecture = assembler.architecture
     active = architecture.pmca.active_power_mW * 1e-3 * 1e-12
     seconds = assembler.phase_sums(stream, work.busy_ps)
-    assembler.charge(kernel, "pmca", "cores", [active * t for t in seconds])
+    assembler.charge(stage, "pmca", "cores", [active * t for t in seconds])
     moved = assembler.phase_sums(stream, work.bytes_moved)
     link, buffer = architecture.cluster_link, architecture.buffer
-    assembler.charge(kernel, "link", "cluster_link", [link_energy_J(link, 8 * b) for b in moved])
-    assembler.charge(kernel, "buffer", "access", [access_energy_J(buffer, 8 * b) for b in moved])
+    assembler.charge(stage, "link", "cluster_link", [link_energy_J(link, 8 * b) for b in moved])
+    assembler.charge(stage, "buffer", "access", [access_energy_J(buffer, 8 * b) for b in moved])
 
 
 def pool_of(architecture: Architecture, cluster: int) -> tuple[int, int]:
@@ -192,12 +190,12 @@ def pool_of(architecture: Architecture, cluster: int) -> tuple[int, int]:
     return pool, min(size, architecture.pmca.cluster_count - pool * size)
 
 
-def add_lookup_kernel(
-    assembler: Assembler, kernel: Kernel, stream: Stream, gets: list[Get], puts: list[Put]
+def add_lookup_stage(
+    assembler: Assembler, stage: Stage, stream: Stream, gets: list[Get], puts: list[Put]
 ) -> None:
     """Add the actor that fetches rows of a table from DRAM into the buffer."""
     architecture = assembler.architecture
-    ops = {p: op for p, op in kernel.nodes[0].ops.items() if isinstance(op, Embedding)}
+    ops = {p: op for p, op in stage.nodes[0].ops.items() if isinstance(op, Embedding)}
     channels = assembler.resource(
         "dram", architecture.dram.channels, architecture.dram.arbitration, "dram"
     )
@@ -210,9 +208,9 @@ def add_lookup_kernel(
     fetch = convert(amounts, lambda b: access_ps(architecture.dram, b))
     store = convert(amounts, lambda b: access_ps(architecture.buffer, b))
     assembler.actor(
-        kernel, "look-up", stream, *gets, Timed(Use(channels, fetch), "dram"),
+        stage, "look-up", stream, *gets, Timed(Use(channels, fetch), "dram"),
         Timed(Use(assembler.buffer_banks(), store), "buffer"), *puts,
     )  # fmt: skip
     total = assembler.phase_sums(stream, amounts)
     for unit, memory in (("dram", architecture.dram), ("buffer", architecture.buffer)):
-        assembler.charge(kernel, unit, "access", [access_energy_J(memory, b) for b in total])
+        assembler.charge(stage, unit, "access", [access_energy_J(memory, b) for b in total])

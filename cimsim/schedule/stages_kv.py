@@ -18,29 +18,29 @@ from cimsim.engines.program import Get, Hold, IntArray, Put, Use
 from cimsim.ir import MatMul
 from cimsim.mapping import KvStore
 from cimsim.schedule.assembler import Assembler, Timed, convert
-from cimsim.schedule.edges import KernelEdge
+from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.graph import Stream, build_stream
-from cimsim.schedule.stages import Kernel
+from cimsim.schedule.stages import Stage
 from cimsim.schedule.work import context, is_masked
 from cimsim.spec import SramUnits
 
 
-def add_kv_kernel(
+def add_kv_stage(
     assembler: Assembler,
-    kernel: Kernel,
+    stage: Stage,
     store: KvStore,
     stream: Stream,
-    stationary: list[tuple[KernelEdge, int]],
+    stationary: list[tuple[StageEdge, int]],
     gets: list[Get],
     puts: list[Put],
     *,
     through_buffer: bool,
 ) -> None:
     """Add the write and compute actors of one attention product."""
-    ring = _is_ring(kernel, store)
+    ring = _is_ring(stage, store)
     written = [
         Get(
-            _add_writer(assembler, kernel, store, edge, buffer, ring=ring),
+            _add_writer(assembler, stage, store, edge, buffer, ring=ring),
             1 if ring else edge.get_counts(stream),
         )
         for edge, buffer in stationary
@@ -48,7 +48,7 @@ def add_kv_kernel(
     architecture = assembler.architecture
     sram = architecture.sram
     assert sram is not None
-    ops = {phase: _matmul(op) for phase, op in kernel.nodes[0].ops.items()}
+    ops = {phase: _matmul(op) for phase, op in stage.nodes[0].ops.items()}
     banks = assembler.buffer_banks()
     varies = any(is_masked(op) or op.growth for op in ops.values())
 
@@ -66,18 +66,18 @@ def add_kv_kernel(
     write = convert(out_bits, lambda bits: access_ps(architecture.buffer, bits))
     port = min(store.grid.rows, store.grid.block_rows) * sram.input_bits
     exit_bits = min(store.grid.columns, store.grid.block_columns) * sram.output_bits
-    entry, done = (assembler.fifo(f"{kernel.name}:{s}") for s in ("in", "out"))
+    entry, done = (assembler.fifo(f"{stage.name}:{s}") for s in ("in", "out"))
     link = architecture.tile_link
     assembler.actor(
-        kernel, "read", stream, *gets, Timed(Use(banks, read), "buffer"),
+        stage, "read", stream, *gets, Timed(Use(banks, read), "buffer"),
         Timed(Hold(transfer_ps(port, link)), "link", store.units), Put(entry),
     )  # fmt: skip
     assembler.actor(
-        kernel, "compute", stream, Get(entry), *written,
+        stage, "compute", stream, Get(entry), *written,
         Timed(Hold(compute), "sram", store.units), Put(done),
     )  # fmt: skip
     assembler.actor(
-        kernel, "send", stream, Get(done),
+        stage, "send", stream, Get(done),
         Timed(Hold(transfer_ps(exit_bits, link)), "link", store.units),
         Timed(Use(banks, write), "buffer") if through_buffer else None, *puts,
     )  # fmt: skip
@@ -88,7 +88,7 @@ def add_kv_kernel(
         ("link", "tile_link", link_energy_J(link, 1.0) * np.asarray(moved, np.float64)),
         ("buffer", "access", access_energy_J(architecture.buffer, 1.0) * np.asarray(stored)),
     ):
-        assembler.charge(kernel, unit, component, assembler.phase_sums(stream, energy))
+        assembler.charge(stage, unit, component, assembler.phase_sums(stream, energy))
 
 
 def _matmul(op: object) -> MatMul:
@@ -116,9 +116,9 @@ def _amount(
     return vectors * k * n
 
 
-def _is_ring(kernel: Kernel, store: KvStore) -> bool:
+def _is_ring(stage: Stage, store: KvStore) -> bool:
     """Whether the units hold fewer rows than a step brings: those of a sliding window."""
-    for op in map(_matmul, kernel.nodes[0].ops.values()):
+    for op in map(_matmul, stage.nodes[0].ops.values()):
         held = store.grid.columns if op.stationary_token_axis == "n" else store.grid.rows
         if op.tokens > held:
             return True
@@ -127,9 +127,9 @@ def _is_ring(kernel: Kernel, store: KvStore) -> bool:
 
 def _add_writer(
     assembler: Assembler,
-    kernel: Kernel,
+    stage: Stage,
     store: KvStore,
-    edge: KernelEdge,
+    edge: StageEdge,
     buffer: int,
     *,
     ring: bool,
@@ -141,10 +141,10 @@ def _add_writer(
     architecture = assembler.architecture
     sram = architecture.sram
     assert sram is not None
-    op = _matmul(kernel.nodes[0].any)
+    op = _matmul(stage.nodes[0].any)
     steps = assembler.graph.steps
     stream = build_stream(edge.tokens, steps, 1)
-    ops = {phase: _matmul(node) for phase, node in kernel.nodes[0].ops.items()}
+    ops = {phase: _matmul(node) for phase, node in stage.nodes[0].ops.items()}
     axis = op.stationary_token_axis
     width = op.n if axis == "k" else op.k
     grid = store.grid
@@ -166,9 +166,9 @@ def _add_writer(
     write = assembler.per_block(
         stream, False, lambda p, s, n, e: rows(p) * write_ps(sram, per_unit)
     )
-    signal = assembler.fifo(f"{kernel.name}:written", 1 if ring else edge.capacity)
+    signal = assembler.fifo(f"{stage.name}:written", 1 if ring else edge.capacity)
     assembler.actor(
-        kernel, "write", stream, Get(buffer, edge.get_counts(stream) if ring else 1),
+        stage, "write", stream, Get(buffer, edge.get_counts(stream) if ring else 1),
         Timed(Use(assembler.buffer_banks(), read), "buffer"),
         Timed(Hold(write), "sram", store.heads * max(1, -(-width // across))),
         Put(signal),
@@ -177,14 +177,14 @@ def _add_writer(
     written = assembler.phase_sums(stream, counts)
     cell_bits, moved_bits = bits * sram.weight_bits, bits * architecture.activation_bits
     assembler.charge(
-        kernel, "sram", "kv_write", [write_energy_J(sram, cell_bits * n) for n in written]
+        stage, "sram", "kv_write", [write_energy_J(sram, cell_bits * n) for n in written]
     )
     assembler.charge(
-        kernel, "buffer", "access",
+        stage, "buffer", "access",
         [access_energy_J(architecture.buffer, moved_bits * n) for n in written],
     )  # fmt: skip
     link = architecture.tile_link
     assembler.charge(
-        kernel, "link", "tile_link", [link_energy_J(link, moved_bits * n) for n in written]
+        stage, "link", "tile_link", [link_energy_J(link, moved_bits * n) for n in written]
     )
     return signal

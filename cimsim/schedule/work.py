@@ -176,7 +176,7 @@ def product_cycles(pmca: PmcaClusters, count: int, m: int, n: int, k: int) -> in
     engine = pmca.matrix_engine
     if engine is not None:
         return count * (_engine_cycles(engine, m, n, k) + engine.job_cycles)
-    # One fused multiply-add a SIMD lane and cycle at the utilisation of dense Snitch kernels,
+    # One fused multiply-add a SIMD lane and cycle at the utilisation of dense Snitch stages,
     # about 90 % (AHWA-LoRA, arXiv 2411.17367, Methods).
     lanes = pmca.cores * pmca.simd_width
     return count * (math.ceil(m * n * k / (0.9 * lanes)) + pmca.barrier_cycles)

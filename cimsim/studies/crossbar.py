@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cimsim.analog.crossbar import Grid, Wires, program
+from cimsim.analog.crossbar import Cuts, Wires, program
 from cimsim.analog.hardware import Hardware, without_errors
 from cimsim.analog.mvm import Mvm
 from cimsim.errors import SpecError
@@ -57,7 +57,7 @@ class Bench:
 
 
 @dataclass(frozen=True)
-class Point:
+class CrossbarPoint:
     """One measured setting; `snr_dB` is None where there is no error at all."""
 
     axis: str
@@ -71,7 +71,7 @@ class Point:
         return asdict(self)
 
 
-def measure(hardware: Hardware, bench: Bench, axis: str, value: str) -> Point:
+def measure(hardware: Hardware, bench: Bench, axis: str, value: str) -> CrossbarPoint:
     """Error of one setting, over all programmings of the bench."""
     rng = np.random.Generator(np.random.PCG64(bench.seed))
     weight = rng.standard_normal((bench.rows, bench.columns), np.float32)
@@ -80,7 +80,7 @@ def measure(hardware: Hardware, bench: Bench, axis: str, value: str) -> Point:
     error, saturated, clipped, conversions = 0.0, 0, 0, 0
     for draw in range(bench.draws):
         seed = bench.seed + draw
-        grid = Grid.of(weight.shape, weight.shape)
+        grid = Cuts.of(weight.shape, weight.shape)
         bar = program(
             weight, grid, hardware.coding, hardware.device, seed=seed, wires=hardware.wires
         )
@@ -91,7 +91,7 @@ def measure(hardware: Hardware, bench: Bench, axis: str, value: str) -> Point:
         clipped += result.clipped_count
         conversions += result.conversion_count
     signal = bench.draws * float(np.square(wanted).sum())
-    return Point(
+    return CrossbarPoint(
         axis,
         value,
         10.0 * math.log10(signal / error) if error > 0.0 else None,
@@ -100,7 +100,7 @@ def measure(hardware: Hardware, bench: Bench, axis: str, value: str) -> Point:
     )
 
 
-def effects(hardware: Hardware, bench: Bench) -> list[Point]:
+def effects(hardware: Hardware, bench: Bench) -> list[CrossbarPoint]:
     """Each effect alone on an otherwise exact crossbar, then all together."""
     exact = without_errors(hardware)
     alone = {
@@ -116,7 +116,7 @@ def effects(hardware: Hardware, bench: Bench) -> list[Point]:
     return [measure(each, bench, "effect", name) for name, each in alone.items()]
 
 
-def sweep_bits(hardware: Hardware, bench: Bench, bits: Sequence[int]) -> list[Point]:
+def sweep_bits(hardware: Hardware, bench: Bench, bits: Sequence[int]) -> list[CrossbarPoint]:
     """DAC and ADC of so many bits each; a DAC's pulses stay as wide as they are."""
     points = []
     for count in bits:
@@ -129,19 +129,19 @@ def sweep_bits(hardware: Hardware, bench: Bench, bits: Sequence[int]) -> list[Po
 
 def sweep_noise(
     hardware: Hardware, bench: Bench, devices: Sequence[tuple[str, Device]]
-) -> list[Point]:
+) -> list[CrossbarPoint]:
     """Other device models in the same crossbar."""
     return [
         measure(replace(hardware, device=device), bench, "noise", name) for name, device in devices
     ]
 
 
-def sweep_rows(hardware: Hardware, bench: Bench, rows: Sequence[int]) -> list[Point]:
+def sweep_rows(hardware: Hardware, bench: Bench, rows: Sequence[int]) -> list[CrossbarPoint]:
     """Crossbars of other heights."""
     return [measure(hardware, replace(bench, rows=n), "rows", str(n)) for n in rows]
 
 
-def sweep_ir_drop(hardware: Hardware, bench: Bench, ohms: Sequence[float]) -> list[Point]:
+def sweep_ir_drop(hardware: Hardware, bench: Bench, ohms: Sequence[float]) -> list[CrossbarPoint]:
     """Wires with so many ohms between neighbouring cells, along both lines; 0 for none."""
     points = []
     for ohm in ohms:

@@ -9,15 +9,15 @@ from typing import Any
 from cimsim.errors import WorkloadError
 from cimsim.ir import Linear, Workload
 from cimsim.mappers import Mapper, OneBlockPerTile
-from cimsim.schedule.pair import Adapter, Pair
+from cimsim.schedule.pair import LoraBranch, Pair
 from cimsim.schedule.pipelines import (
     Balanced,
     BalancedLayer,
     CoresOnly,
+    Early,
     LayerStream,
     Pipeline,
     Replicated,
-    Split,
     TokenBlocks,
 )
 from cimsim.schedule.work import dma_ps
@@ -154,7 +154,7 @@ def _same_without_lora(pipeline: Pipeline) -> Pipeline:
     """A simpler strategy that schedules a workload without LoRA in the same way."""
     if isinstance(pipeline, Balanced | Replicated):
         return TokenBlocks()
-    if isinstance(pipeline, Split):
+    if isinstance(pipeline, Early):
         return TokenBlocks(pipeline.block_tokens)
     return LayerStream() if isinstance(pipeline, BalancedLayer) else pipeline
 
@@ -171,7 +171,7 @@ def _pmca_utilisation(simulation: Simulation, beside_tile: bool) -> float:
 
 def _pair(simulation: Simulation, shape: Shape) -> Pair:
     """The pair as it ran: on the prepared machine (without a matrix engine, say)."""
-    adapter = Adapter(shape.in_features, shape.out_features, shape.rank)
+    adapter = LoraBranch(shape.in_features, shape.out_features, shape.rank)
     return Pair(adapter, simulation.architecture)
 
 

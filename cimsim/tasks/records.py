@@ -18,7 +18,7 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 
 from cimsim.errors import TaskError
-from cimsim.tasks.corpora import SPLIT_SEED, Labelled, Question, Split
+from cimsim.tasks.corpora import SPLIT_SEED, Labelled, Question, TrainTest
 from cimsim.values.display import brief
 from cimsim.values.parsing import parse_json
 
@@ -38,7 +38,7 @@ class Records:
     """What a file holds: its form, and its examples by split."""
 
     form: Form
-    items: Split[Labelled | Question | str]
+    items: TrainTest[Labelled | Question | str]
 
     @property
     def labels(self) -> int:
@@ -87,7 +87,7 @@ def read_records(path: Path) -> Records:
         raise TaskError(f'{path}: no line has "split": "test", so nothing can be measured.')
     pairs = list(zip(items, sides, strict=True))
     train, test_items = (tuple(i for i, side in pairs if side == s) for s in ("train", "test"))
-    return Records(form, Split(train, test_items))
+    return Records(form, TrainTest(train, test_items))
 
 
 def check_labels(path: Path, limit: int, why: str) -> None:

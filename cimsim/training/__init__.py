@@ -16,7 +16,7 @@ from cimsim.training.adapters import (
 )
 from cimsim.training.methods import METHODS, Method
 from cimsim.training.noisy import inputs_of
-from cimsim.training.parts import Distillation, Injection, LoraShape, Penalty, Recipe
+from cimsim.training.parts import Distillation, Injection, LoraShape, Penalty, Schedule
 from cimsim.training.penalty import regulariser
 from cimsim.training.record import Record, load_record
 from cimsim.training.start import student
@@ -38,8 +38,8 @@ __all__ = [
     "LoraShape",
     "Method",
     "Penalty",
-    "Recipe",
     "Record",
+    "Schedule",
     "Step",
     "Trained",
     "adapted",

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from cimsim.errors import TaskError
 from cimsim.noise import Gaussian
-from cimsim.training.parts import Distillation, Injection, LoraShape, Penalty, Recipe
+from cimsim.training.parts import Distillation, Injection, LoraShape, Penalty, Schedule
 from cimsim.values.display import brief
 
 
@@ -23,7 +23,7 @@ class Method:
     """How a model is trained; without `lora` all its weights are, and the result is a model."""
 
     name: str
-    recipe: Recipe = field(default_factory=Recipe)
+    recipe: Schedule = field(default_factory=Schedule)
     lora: LoraShape | None = field(default_factory=LoraShape)
     injection: Injection | None = None
     penalty: Penalty | None = None
@@ -84,8 +84,8 @@ METHODS: dict[str, Callable[[], Method]] = {
 }
 
 
-def _halora_recipe() -> Recipe:
-    return Recipe(
+def _halora_recipe() -> Schedule:
+    return Schedule(
         epochs=3.0,  # MoSLoRA
         batch=16,  # MoSLoRA
         learning_rate=3e-4,  # MoSLoRA
@@ -110,8 +110,8 @@ def _halora_noise() -> Injection:
     return Injection(Gaussian(0.01, "tile"), redraw_every=400)
 
 
-def _ahwa_recipe(learning_rate: float) -> Recipe:
-    return Recipe(
+def _ahwa_recipe(learning_rate: float) -> Schedule:
+    return Schedule(
         epochs=15.0,  # AHWA-LoRA, Methods
         batch=32,  # AHWA-LoRA, Methods
         learning_rate=learning_rate,

@@ -50,7 +50,7 @@ def check_choice(name: str, value: object, known: tuple[str, ...]) -> None:
 
 @brief
 @dataclass(frozen=True)
-class Recipe:
+class Schedule:
     """How often the data is seen and how far each step goes; the optimiser is AdamW.
 
     Without weight decay that is Adam. The learning rate rises over `warmup_ratio` of the steps,

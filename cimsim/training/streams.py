@@ -17,7 +17,7 @@ from torch import nn
 
 from cimsim.tasks.batching import batches
 from cimsim.tasks.task import Example
-from cimsim.training.parts import Recipe
+from cimsim.training.parts import Schedule
 
 
 def key(seed: int, stream: str, position: int = 0) -> int:
@@ -31,7 +31,7 @@ def is_clean(seed: int, step: int, share: float) -> bool:
     return float(np.random.default_rng(key(seed, "clean", step)).random()) < share
 
 
-def step_count(examples: int, recipe: Recipe) -> int:
+def step_count(examples: int, recipe: Schedule) -> int:
     """Steps of a training on so many examples, at least 1; the last batch may be small."""
     return max(1, round(recipe.epochs * math.ceil(examples / recipe.batch)))
 

@@ -9,13 +9,13 @@ from typing import Any
 from cimsim.errors import SpecError, TaskError
 from cimsim.noise import Gaussian, device_from_json, device_named, device_to_json
 from cimsim.training.methods import METHODS, Method
-from cimsim.training.parts import Distillation, Injection, LoraShape, Penalty, Recipe
+from cimsim.training.parts import Distillation, Injection, LoraShape, Penalty, Schedule
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 from cimsim.values.parsing import parse_real, parse_whole
 
 PARTS: dict[str, type[Any]] = {
-    "recipe": Recipe,
+    "recipe": Schedule,
     "lora": LoraShape,
     "injection": Injection,
     "penalty": Penalty,

@@ -24,7 +24,7 @@ from cimsim.training.checkpoint import State, read_checkpoint, write_checkpoint
 from cimsim.training.losses import check_labels, distilled, task_loss, teacher_scores
 from cimsim.training.methods import Method
 from cimsim.training.noisy import NoisyModel, inputs_of
-from cimsim.training.parts import Recipe
+from cimsim.training.parts import Schedule
 from cimsim.training.penalty import factors, regulariser
 from cimsim.training.record import (
     Record,
@@ -170,7 +170,7 @@ def _identity(record: Record) -> dict[str, str]:
     }
 
 
-def make_optimiser(parameters: Iterable[nn.Parameter], recipe: Recipe) -> torch.optim.AdamW:
+def make_optimiser(parameters: Iterable[nn.Parameter], recipe: Schedule) -> torch.optim.AdamW:
     """AdamW, in the form that marks every weight it changes.
 
     The fused form does not, and cells would go on holding what a weight was before.

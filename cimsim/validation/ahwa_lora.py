@@ -6,7 +6,7 @@ from cimsim import shipped
 from cimsim.adaptation import adaptation_named
 from cimsim.ir import Linear
 from cimsim.mappers import DensePacking, Mapper, OneBlockPerTile, build_mapping
-from cimsim.schedule.pair import Adapter, Pair
+from cimsim.schedule.pair import LoraBranch, Pair
 from cimsim.schedule.pipelines import Balanced
 from cimsim.spec import Architecture
 from cimsim.studies.layer import with_integration
@@ -37,7 +37,7 @@ def _row(
 
 
 def _layers(machine: Architecture) -> list[Row]:
-    small = Adapter(128, 128, RANK)
+    small = LoraBranch(128, 128, RANK)
     balance = [
         _row(
             f"PMCA/tile ratio, 128x128, {time} ns, t={block}", "", f"{AHWA}, Fig. 4a", published,
@@ -55,7 +55,8 @@ def _layers(machine: Architecture) -> list[Row]:
     space = [
         _row(
             f"TCDM, {inputs}x128, t={block}", "KiB", f"{AHWA}, Fig. 4b", published,
-            Adapter(inputs, 128, RANK).tcdm_bytes(machine.pmca, block) / 1024.0, 0.05, fitted=True,
+            LoraBranch(inputs, 128, RANK).tcdm_bytes(machine.pmca, block) / 1024.0, 0.05,
+            fitted=True,
         )
         for inputs, block, published in TCDM_KIB
     ]  # fmt: skip

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cimsim.studies.crossbar import AXES, Point
+from cimsim.studies.crossbar import AXES, CrossbarPoint
 from cimsim.views.canvas import label, picture
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
-def save_sweep(points: Sequence[Point], title: str, path: Path) -> None:
+def save_sweep(points: Sequence[CrossbarPoint], title: str, path: Path) -> None:
     """Draw the ratios, one panel an axis, as a PNG file; raises OutputError."""
     axes = [axis for axis in AXES if any(point.axis == axis for point in points)]
     with picture(path, 4.6 * len(axes), 3.8, len(axes)) as (figure, made):
@@ -22,7 +22,7 @@ def save_sweep(points: Sequence[Point], title: str, path: Path) -> None:
             _draw(panel, axis, [point for point in points if point.axis == axis])
 
 
-def _draw(panel: Axes, axis: str, points: Sequence[Point]) -> None:
+def _draw(panel: Axes, axis: str, points: Sequence[CrossbarPoint]) -> None:
     shown = [point for point in points if point.snr_dB is not None]
     names, ratios = [label(p.value, 40) for p in shown], [p.snr_dB or 0.0 for p in shown]
     places = range(len(names))

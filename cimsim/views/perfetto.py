@@ -34,12 +34,12 @@ def save_trace(simulation: Simulation, path: Path, most_tasks: int) -> tuple[int
             start, end = simulation.run.tasks(index, verb)
             lasting = end > start
             starts.append(start[lasting])
-            events.append((units[unit], index, info.stage, end[lasting] - start[lasting]))
+            events.append((units[unit], index, info.part, end[lasting] - start[lasting]))
     total = sum(s.size for s in starts)
     latest = np.sort(np.concatenate(starts))[min(most_tasks, total) - 1] if total else 0
     parts = [json.dumps(name) for name in names]
-    for start, (pid, tid, stage, length) in zip(starts, events, strict=True):
-        label = json.dumps(stage)
+    for start, (pid, tid, part, length) in zip(starts, events, strict=True):
+        label = json.dumps(part)
         for s, d in zip(start.tolist(), length.tolist(), strict=True):
             if s <= latest and len(parts) - len(names) < most_tasks:
                 parts.append(

@@ -59,9 +59,9 @@ def _bars(axes: Axes, values: dict[str, float], title: str, unit: str) -> None:
 
 
 def save_gantt(simulation: Simulation, path: Path, *, rows: int = GANTT_ROWS) -> None:
-    """When the kernels of the first transformer block work, up to `rows` of them.
+    """When the stages of the first transformer block work, up to `rows` of them.
 
-    The window is the time in which these kernels handle the first phase; colour is the unit.
+    The window is the time in which these stages handle the first phase; colour is the unit.
     """
     bands = _bands(simulation, rows)
     with picture(path, 13.0, 1.5 + 0.22 * max(1, len(bands))) as (_, axes):
@@ -92,7 +92,7 @@ def _draw_bands(axes: Axes, bands: list[tuple[str, Spans]]) -> None:
 
 
 def _bands(simulation: Simulation, rows: int) -> list[tuple[str, Spans]]:
-    """Busy spans (us) of the first kernels to start, in the order they start."""
+    """Busy spans (us) of the first stages to start, in the order they start."""
     bands: dict[str, dict[str, list[np.ndarray]]] = {}
     first: dict[str, int] = {}
     for index, (actor, info) in enumerate(
@@ -104,16 +104,16 @@ def _bands(simulation: Simulation, rows: int) -> list[tuple[str, Spans]]:
             if not shown.any():
                 continue
             spans = np.stack([start[shown], end[shown]])
-            bands.setdefault(info.kernel, {}).setdefault(unit, []).append(spans)
-            first[info.kernel] = min(first.get(info.kernel, int(spans.min())), int(spans.min()))
-    order = sorted(first, key=lambda kernel: first[kernel])[:rows]
+            bands.setdefault(info.stage, {}).setdefault(unit, []).append(spans)
+            first[info.stage] = min(first.get(info.stage, int(spans.min())), int(spans.min()))
+    order = sorted(first, key=lambda stage: first[stage])[:rows]
     result: list[tuple[str, Spans]] = []
-    for kernel in order:
+    for stage in order:
         merged: Spans = []
-        for unit, parts in bands[kernel].items():
+        for unit, parts in bands[stage].items():
             start, end = _union(np.concatenate(parts, axis=1))
             merged.append((unit, (start / 1e6).tolist(), ((end - start) / 1e6).tolist()))
-        result.append((_short(literal(kernel)), merged))
+        result.append((_short(literal(stage)), merged))
     return result
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from cimsim.accuracy import Settings
+from cimsim.accuracy import Trials
 from cimsim.noise import Device, Gaussian, StuckAt
 
 HYBRID, PCM_MACHINE = "halora_rram_sram", "ahwa_pcm_pmca"
@@ -77,7 +77,7 @@ class Measurement:
     """One adapter (None: the model as it is) on one machine, under `settings`."""
 
     adapter: str | None
-    settings: Settings
+    settings: Trials
     model: str = "minilm"
     task: str = "sentiment"
     machine: str = HYBRID
@@ -94,9 +94,9 @@ def converters(bits: int) -> dict[str, int]:
     return {"rram.input_bits": bits, "rram.dac_bits": bits, "rram.adc_bits": bits}
 
 
-def on_weights(*noises: Device, seeds: int = DRAWS, limit: int | None = None) -> Settings:
+def on_weights(*noises: Device, seeds: int = DRAWS, limit: int | None = None) -> Trials:
     """Noise on weights and nothing else."""
-    return Settings(noises, seeds=seeds, converters=False, limit=limit, workers=1)
+    return Trials(noises, seeds=seeds, converters=False, limit=limit, workers=1)
 
 
 def started(method: str, seed: int = 0, start: str = "plain", **values: int) -> Adapter:
@@ -129,8 +129,8 @@ ADAPTERS = {
     },
 }
 
-YEARS_LATER = Settings((None,), (TIMES_S[-1],), seeds=3, compensate=True, limit=QUARTER, workers=1)
-DRIFT = Settings((None,), TIMES_S, seeds=3, compensate="both", limit=QUARTER, workers=1)
+YEARS_LATER = Trials((None,), (TIMES_S[-1],), seeds=3, compensate=True, limit=QUARTER, workers=1)
+DRIFT = Trials((None,), TIMES_S, seeds=3, compensate="both", limit=QUARTER, workers=1)
 SMOLLM2_DRIFT = replace(DRIFT, limit=128, converters=False, workers=2)
 """On weights alone: the converters of the machine cost this model all accuracy by themselves."""
 STUCK_RATES = (0.001, 0.003, 0.01, 0.03)
@@ -161,7 +161,7 @@ MEASUREMENTS = {
         for name in ("plain-s0", "halora-s0")
     },
     **{
-        f"converters/{name}": Measurement(name, Settings(channel(0.1), seeds=DRAWS, workers=1))
+        f"converters/{name}": Measurement(name, Trials(channel(0.1), seeds=DRAWS, workers=1))
         for name in ("plain-s0", "halora-s0")
     },
     **{

@@ -4,7 +4,7 @@ A strategy is any object that follows `Pipeline`; a user passes an own one in Py
 command line should know as well is one module here and one line in `PIPELINES`.
 """
 
-from cimsim.schedule.pipelines.balance import Balanced, BalancedLayer, Split
+from cimsim.schedule.pipelines.balance import Balanced, BalancedLayer, Early
 from cimsim.schedule.pipelines.blocks import CoresOnly, LayerStream, Sequential, TokenBlocks
 from cimsim.schedule.pipelines.protocol import Pipeline
 from cimsim.schedule.pipelines.replicate import Replicated
@@ -21,11 +21,11 @@ __all__ = [
     "Balanced",
     "BalancedLayer",
     "CoresOnly",
+    "Early",
     "LayerStream",
     "Pipeline",
     "Replicated",
     "Sequential",
-    "Split",
     "TokenBlocks",
     "format_pipeline",
     "option_names",

@@ -10,7 +10,7 @@ from cimsim.ir import Workload
 from cimsim.mappers import Mapper
 from cimsim.schedule.pair import Pair
 from cimsim.schedule.pipelines.blocks import check_block, check_option, chosen_block, turn_block
-from cimsim.schedule.stages import Kernel
+from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
 from cimsim.values.arguments import checked
 
@@ -23,11 +23,11 @@ class Balanced:
     name: Literal["balanced"] = "balanced"
     split: Literal[False] = False
 
-    def block(self, kernel: Kernel, tokens: int, pair: Pair | None) -> int:
+    def block(self, stage: Stage, tokens: int, pair: Pair | None) -> int:
         """The best block beside a tile."""
-        return turn_block(kernel, None, tokens) if pair is None else pair.best_block(tokens)
+        return turn_block(stage, None, tokens) if pair is None else pair.best_block(tokens)
 
-    def is_barrier(self, producer: Kernel, consumer: Kernel) -> bool:
+    def is_barrier(self, producer: Stage, consumer: Stage) -> bool:
         """Between layers."""
         return producer.layer != consumer.layer
 
@@ -46,11 +46,11 @@ class BalancedLayer:
     name: Literal["balanced+layer"] = "balanced+layer"
     split: Literal[False] = False
 
-    def block(self, kernel: Kernel, tokens: int, pair: Pair | None) -> int:
+    def block(self, stage: Stage, tokens: int, pair: Pair | None) -> int:
         """The best block beside a tile, 16 elsewhere."""
         return chosen_block(None, tokens) if pair is None else pair.best_block(tokens)
 
-    def is_barrier(self, producer: Kernel, consumer: Kernel) -> bool:
+    def is_barrier(self, producer: Stage, consumer: Stage) -> bool:
         """Never."""
         return False
 
@@ -63,7 +63,7 @@ class BalancedLayer:
 
 @checked(MappingError)
 @dataclass(frozen=True, slots=True)
-class Split:
+class Early:
     """X.A on the cluster while the tile integrates; only (X.A).B and the addition remain after.
 
     Without `block_tokens` each layer shape has its own best block.
@@ -76,13 +76,13 @@ class Split:
     def __post_init__(self) -> None:
         check_option("block_tokens", self.block_tokens)
 
-    def block(self, kernel: Kernel, tokens: int, pair: Pair | None) -> int:
+    def block(self, stage: Stage, tokens: int, pair: Pair | None) -> int:
         """The chosen block, or the best one beside a tile."""
         if self.block_tokens is None and pair is not None:
             return pair.best_block(tokens, split=True)
-        return turn_block(kernel, self.block_tokens, tokens)
+        return turn_block(stage, self.block_tokens, tokens)
 
-    def is_barrier(self, producer: Kernel, consumer: Kernel) -> bool:
+    def is_barrier(self, producer: Stage, consumer: Stage) -> bool:
         """Between layers."""
         return producer.layer != consumer.layer
 

@@ -9,7 +9,7 @@ from cimsim.errors import MappingError
 from cimsim.ir import Workload
 from cimsim.mappers import Mapper
 from cimsim.schedule.pair import Pair
-from cimsim.schedule.stages import Kernel
+from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
 from cimsim.values.arguments import checked
 from cimsim.values.history import Change
@@ -22,15 +22,15 @@ def chosen_block(block_tokens: int | None, tokens: int) -> int:
     return min(DEFAULT_BLOCK if block_tokens is None else block_tokens, tokens)
 
 
-def turn_block(kernel: Kernel, block_tokens: int | None, tokens: int) -> int:
+def turn_block(stage: Stage, block_tokens: int | None, tokens: int) -> int:
     """Block where layers take turns: the chosen one within a linear layer, elsewhere a share.
 
-    A share is the step dealt evenly to the clusters of the kernel; not where later tokens take
+    A share is the step dealt evenly to the clusters of the stage; not where later tokens take
     longer, which small blocks spread better.
     """
-    if kernel.in_layer or kernel.is_causal:
+    if stage.in_layer or stage.is_causal:
         return chosen_block(block_tokens, tokens)
-    return -(-tokens // kernel.clusters[1])
+    return -(-tokens // stage.clusters[1])
 
 
 def check_option(name: str, value: int | None, least: int = 1) -> None:
@@ -57,11 +57,11 @@ class Sequential:
     name: Literal["sequential"] = "sequential"
     split: Literal[False] = False
 
-    def block(self, kernel: Kernel, tokens: int, pair: Pair | None) -> int:
+    def block(self, stage: Stage, tokens: int, pair: Pair | None) -> int:
         """All tokens of the step."""
         return tokens
 
-    def is_barrier(self, producer: Kernel, consumer: Kernel) -> bool:
+    def is_barrier(self, producer: Stage, consumer: Stage) -> bool:
         """Always."""
         return True
 
@@ -88,11 +88,11 @@ class TokenBlocks:
     def __post_init__(self) -> None:
         check_option("block_tokens", self.block_tokens)
 
-    def block(self, kernel: Kernel, tokens: int, pair: Pair | None) -> int:
+    def block(self, stage: Stage, tokens: int, pair: Pair | None) -> int:
         """The chosen block within a layer, an even share elsewhere."""
-        return turn_block(kernel, self.block_tokens, tokens)
+        return turn_block(stage, self.block_tokens, tokens)
 
-    def is_barrier(self, producer: Kernel, consumer: Kernel) -> bool:
+    def is_barrier(self, producer: Stage, consumer: Stage) -> bool:
         """Between layers."""
         return producer.layer != consumer.layer
 
@@ -116,11 +116,11 @@ class CoresOnly:
     def __post_init__(self) -> None:
         check_option("block_tokens", self.block_tokens)
 
-    def block(self, kernel: Kernel, tokens: int, pair: Pair | None) -> int:
+    def block(self, stage: Stage, tokens: int, pair: Pair | None) -> int:
         """The chosen block within a layer, an even share elsewhere."""
-        return turn_block(kernel, self.block_tokens, tokens)
+        return turn_block(stage, self.block_tokens, tokens)
 
-    def is_barrier(self, producer: Kernel, consumer: Kernel) -> bool:
+    def is_barrier(self, producer: Stage, consumer: Stage) -> bool:
         """Between layers."""
         return producer.layer != consumer.layer
 
@@ -156,11 +156,11 @@ class LayerStream:
     def __post_init__(self) -> None:
         check_option("block_tokens", self.block_tokens)
 
-    def block(self, kernel: Kernel, tokens: int, pair: Pair | None) -> int:
+    def block(self, stage: Stage, tokens: int, pair: Pair | None) -> int:
         """The chosen block, at most the step."""
         return chosen_block(self.block_tokens, tokens)
 
-    def is_barrier(self, producer: Kernel, consumer: Kernel) -> bool:
+    def is_barrier(self, producer: Stage, consumer: Stage) -> bool:
         """Never."""
         return False
 

@@ -7,7 +7,7 @@ from typing import Protocol
 from cimsim.ir import Workload
 from cimsim.mappers import Mapper
 from cimsim.schedule.pair import Pair
-from cimsim.schedule.stages import Kernel
+from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
 
 
@@ -25,13 +25,13 @@ class Pipeline(Protocol):
     def split(self) -> bool:
         """True where a cluster computes X.A while the tile still integrates the block."""
 
-    def block(self, kernel: Kernel, tokens: int, pair: Pair | None) -> int:
-        """Tokens (1..tokens) that a cluster kernel handles at a time, of `tokens` a step.
+    def block(self, stage: Stage, tokens: int, pair: Pair | None) -> int:
+        """Tokens (1..tokens) that a cluster stage handles at a time, of `tokens` a step.
 
         `pair` is given for LoRA beside a tile: its times and its space for any block.
         """
 
-    def is_barrier(self, producer: Kernel, consumer: Kernel) -> bool:
+    def is_barrier(self, producer: Stage, consumer: Stage) -> bool:
         """True where `consumer` starts only after `producer` has done all tokens of a step."""
 
     def prepare(

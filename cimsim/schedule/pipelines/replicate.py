@@ -10,9 +10,9 @@ from cimsim.ir import Linear, Workload
 from cimsim.mappers import Mapper
 from cimsim.mappers.packing import Arrangement, demand_of
 from cimsim.mapping import Grid
-from cimsim.schedule.pair import Adapter, Pair
+from cimsim.schedule.pair import LoraBranch, Pair
 from cimsim.schedule.pipelines.blocks import check_option, turn_block
-from cimsim.schedule.stages import Kernel
+from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
@@ -63,11 +63,11 @@ class Replicated:
         check_option("extra_tiles", self.extra_tiles, 0)
         check_option("copies", self.copies, 1)
 
-    def block(self, kernel: Kernel, tokens: int, pair: Pair | None) -> int:
+    def block(self, stage: Stage, tokens: int, pair: Pair | None) -> int:
         """The best block beside a tile."""
-        return turn_block(kernel, None, tokens) if pair is None else pair.best_block(tokens)
+        return turn_block(stage, None, tokens) if pair is None else pair.best_block(tokens)
 
-    def is_barrier(self, producer: Kernel, consumer: Kernel) -> bool:
+    def is_barrier(self, producer: Stage, consumer: Stage) -> bool:
         """Between layers."""
         return producer.layer != consumer.layer
 
@@ -100,7 +100,7 @@ def _slowest_first(workload: Workload, architecture: Architecture) -> list[tuple
         if op.role != "lora_a" or layer is None:
             continue
         vectors = -(-op.rows // op.tokens)
-        adapter = Adapter(layer.in_features, layer.out_features, op.out_features, vectors)
+        adapter = LoraBranch(layer.in_features, layer.out_features, op.out_features, vectors)
         pair = Pair(adapter, architecture)
         grid = Grid(layer.in_features, layer.out_features, array.rows, array.weight_columns)
         found[layer.weight] = (max(pair.tile_ps(8), pair.pmca_ps(8)), grid.blocks)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import MISSING, fields
 
 from cimsim.errors import MappingError
-from cimsim.schedule.pipelines.balance import Balanced, BalancedLayer, Split
+from cimsim.schedule.pipelines.balance import Balanced, BalancedLayer, Early
 from cimsim.schedule.pipelines.blocks import CoresOnly, LayerStream, Sequential, TokenBlocks
 from cimsim.schedule.pipelines.protocol import Pipeline
 from cimsim.schedule.pipelines.replicate import Replicated
@@ -20,7 +20,7 @@ PIPELINES: dict[str, type[Pipeline]] = {
     "layer": LayerStream,
     "balanced+layer": BalancedLayer,
     "replicated": Replicated,
-    "split": Split,
+    "split": Early,
     "cores-only": CoresOnly,
 }
 
