@@ -3,7 +3,8 @@
 A weight of in_features x out_features is cut into row blocks (partial sums, accumulated after
 conversion) and column blocks. Every block goes to one unit; a unit holds one block, or several
 small ones where the mapper packs. `Placement.units[replica, row_block, column_block]` is the unit
-index, `row_offset`/`column_offset` say where in the unit the block starts.
+index, `row_offset`/`column_offset` say where in the unit the block starts. `Written` says what of a
+weight is written into which units, whoever asks for it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from cimsim.errors import MappingError
 from cimsim.values.display import brief
 
 IntArray = npt.NDArray[np.int64]
@@ -79,6 +81,49 @@ class Placement:
     def weights(self) -> int:
         """Weights stored, replicas included."""
         return self.replicas * self.grid.rows * self.grid.columns
+
+    def written(self) -> Written:
+        """The whole weight, every copy of it, as it is written once."""
+        grid = self.grid
+        if not self.units.size:
+            return Written(self.weight, self.unit, self.units.ravel(), np.array([self.weights]))
+        heights = [b - a for a, b in map(grid.row_range, range(grid.row_blocks))]
+        widths = [b - a for a, b in map(grid.column_range, range(grid.column_blocks))]
+        values = np.tile(np.outer(heights, widths).ravel(), self.replicas)
+        return Written(self.weight, self.unit, self.units.ravel(), values)
+
+
+@brief
+@dataclass(frozen=True, slots=True, eq=False)
+class Written:
+    """Values of one weight that are written into units of one kind; what a value is, they say.
+
+    `values[i]` values go into the unit of index `units[i]`, for each block of each copy. Where a
+    weight has no units of its own (clusters) `units` is empty and `values` has one entry. Raises
+    MappingError where the two do not agree or less than nothing is written.
+    """
+
+    weight: str
+    unit: WeightUnit
+    units: IntArray
+    values: IntArray
+
+    def __post_init__(self) -> None:
+        if self.values.shape != (self.units.shape if self.units.size else (1,)):
+            raise MappingError(
+                f"what is written of {self.weight!r} has {self.values.size} numbers for "
+                f"{self.units.size} blocks: give one for each, or one where there are no units."
+            )
+        if self.values.min() < 0:
+            raise MappingError(
+                f"{self.values.min()} values of {self.weight!r} are to be written; it takes 0 or "
+                "more."
+            )
+
+    @property
+    def count(self) -> int:
+        """Values written, in all units together."""
+        return int(self.values.sum())
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
 import pytest
 import small
 from hypothesis import given, settings
@@ -12,14 +13,16 @@ from hypothesis import strategies as st
 from small import close
 
 from cimsim.adaptation import adaptation_named
+from cimsim.errors import MappingError
 from cimsim.ir import Linear, Workload
 from cimsim.mappers import MAPPERS, build_mapping
-from cimsim.mapping import Mapping
+from cimsim.mapping import Mapping, Written
 from cimsim.report import Reprogramming
 from cimsim.report.writes import (
     adapted_weights,
     adapter_switch,
     first_programming,
+    reprogramming,
     saved_weights,
 )
 from cimsim.spec import Architecture
@@ -197,3 +200,40 @@ def test_a_switch_exchanges_what_is_saved_with_the_adapter(adaptation: str) -> N
     else:
         assert with_head.energy_J > without.energy_J
     assert saved_weights(workload) == {"head.weight", "layers.0.o.weight"}
+
+
+def some(unit: Any, units: list[int], values: list[int]) -> Written:
+    return Written("w", unit, np.array(units, np.int64), np.array(values, np.int64))
+
+
+def test_a_share_of_a_weight_costs_its_share() -> None:
+    machine = small.machine()
+    part = reprogramming(machine, [some("rram", [0, 1, 2, 3, 4], [16, 0, 8, 8, 8])])
+    assert part.cells_written == 40
+    assert part.energy_J == close(40 * 8.5 * 1.01e-12)
+    assert part.time_s == close(16 * 8.5 * 150e-9)  # four tiles with work, four at a time
+    memory = reprogramming(machine, [some("pmca", [], [5]), some("sram", [3], [0])])
+    assert (memory.tcdm_bytes_written, memory.sram_bits_written) == (10, 0)
+    assert memory.time_s == close(10 / 8e9)
+    assert reprogramming(machine, [some("rram", [2], [0])]) == NOTHING
+
+
+def test_what_is_written_whole_is_the_placement() -> None:
+    mapping = placed(small.decoder(), small.machine(), "lora-pmca")
+    for placement in mapping.placements.values():
+        written = placement.written()
+        assert written.count == placement.weights
+        assert written.units.size == placement.units.size
+
+
+def test_what_cannot_be_written_is_refused() -> None:
+    with pytest.raises(MappingError, match="has 2 numbers for 1 blocks: give one for each"):
+        some("rram", [0], [1, 2])
+    with pytest.raises(MappingError, match="has 2 numbers for 0 blocks"):
+        some("pmca", [], [1, 2])
+    with pytest.raises(MappingError, match="-1 values of 'w' are to be written"):
+        some("rram", [0, 1], [-1, 2])
+    without = small.machine(sram=None)
+    for unit in ("sram", "registers", "buffer"):
+        with pytest.raises(MappingError, match=f"into '{unit}' units, which architecture 'tiny'"):
+            reprogramming(without, [some(unit, [0], [1])])

@@ -14,8 +14,9 @@ import numpy as np
 
 from cimsim.costs.sram import write_energy_J, write_ps
 from cimsim.costs.tile import PJ, link_energy_J, write_pulse_ps
+from cimsim.errors import MappingError
 from cimsim.ir import Workload
-from cimsim.mapping import IntArray, Mapping, Placement
+from cimsim.mapping import IntArray, Mapping, Written
 from cimsim.report import Reprogramming
 from cimsim.spec import Architecture, CrossbarTiles
 from cimsim.units import ps_to_seconds
@@ -25,7 +26,7 @@ def first_programming(
     workload: Workload, architecture: Architecture, mapping: Mapping
 ) -> Reprogramming:
     """Writing every weight of the mapping once, adapter included."""
-    return _write(architecture, mapping.placements.values())
+    return reprogramming(architecture, [p.written() for p in mapping.placements.values()])
 
 
 def adapter_switch(
@@ -39,7 +40,7 @@ def adapter_switch(
     if mapping.adaptation == "merged":
         adapted = adapted_weights(workload) | saved_weights(workload)
         lora = [p for p in mapping.placements.values() if p.weight in adapted]
-    return _write(architecture, lora)
+    return reprogramming(architecture, [p.written() for p in lora])
 
 
 def adapted_weights(workload: Workload) -> frozenset[str]:
@@ -72,11 +73,22 @@ def pulses_per_cell(rram: CrossbarTiles) -> float:
     return WriteVerify(tolerance_uS=scheme.window_uS).mean_pulses(rram.g_max_uS)
 
 
-def _write(architecture: Architecture, placements: Iterable[Placement]) -> Reprogramming:
-    listed = list(placements)
-    cells, cell_energy, cell_time = _cells(architecture, [p for p in listed if p.unit == "rram"])
-    bits, sram_energy, sram_time = _sram(architecture, [p for p in listed if p.unit == "sram"])
-    values = sum(p.grid.rows * p.grid.columns for p in listed if p.unit == "pmca")
+def reprogramming(architecture: Architecture, written: Iterable[Written]) -> Reprogramming:
+    """What it costs to write all of `written`, one after the other where they share a unit.
+
+    Raises MappingError for units that the machine lacks.
+    """
+    by_unit: dict[str, list[Written]] = {"rram": [], "sram": [], "pmca": []}
+    for part in written:
+        if part.unit not in by_unit or getattr(architecture, part.unit) is None:
+            raise MappingError(
+                f"{part.weight!r} is to be written into {part.unit!r} units, which architecture "
+                f"{architecture.name!r} lacks: write what units hold that it has."
+            )
+        by_unit[part.unit].append(part)
+    cells, cell_energy, cell_time = _cells(architecture, by_unit["rram"])
+    bits, sram_energy, sram_time = _sram(architecture, by_unit["sram"])
+    values = sum(part.count for part in by_unit["pmca"])
     tcdm = math.ceil(values * architecture.pmca.value_bits / 8)
     link = architecture.cluster_link
     wear = 0.0
@@ -93,42 +105,38 @@ def _write(architecture: Architecture, placements: Iterable[Placement]) -> Repro
     )
 
 
-def _weights_by_unit(placements: list[Placement]) -> IntArray:
-    """Weights to write into each unit that `placements` use; packed blocks add up."""
-    units, weights = [], []
-    for p in placements:
-        heights = [b - a for a, b in map(p.grid.row_range, range(p.grid.row_blocks))]
-        widths = [b - a for a, b in map(p.grid.column_range, range(p.grid.column_blocks))]
-        units.append(p.units.ravel())
-        weights.append(np.tile(np.outer(heights, widths).ravel(), p.replicas))
-    _, position = np.unique(np.concatenate(units), return_inverse=True)
-    return np.bincount(position, np.concatenate(weights)).astype(np.int64)
+def _values_by_unit(written: list[Written]) -> IntArray:
+    """Values to write into each unit that has any; packed blocks add up."""
+    units = np.concatenate([part.units for part in written])
+    values = np.concatenate([part.values for part in written])
+    _, position = np.unique(units[values > 0], return_inverse=True)
+    return np.bincount(position, values[values > 0]).astype(np.int64)
 
 
-def _cells(architecture: Architecture, placements: list[Placement]) -> tuple[int, float, float]:
-    """Cells, energy (J) and time (s) of writing analog placements."""
-    rram = architecture.rram
-    if rram is None or not placements:
+def _cells(architecture: Architecture, written: list[Written]) -> tuple[int, float, float]:
+    """Cells, energy (J) and time (s) of writing analog tiles."""
+    rram, count = architecture.rram, sum(part.count for part in written)
+    if rram is None or not count:
         return 0, 0.0, 0.0
     scheme = rram.write
-    cells = sum(p.weights for p in placements) * rram.devices_per_weight
+    cells = count * rram.devices_per_weight
     each = pulses_per_cell(rram)
     energy = cells * each * (scheme.pulse_energy_pJ + scheme.verify_energy_pJ) * PJ
-    loads = _weights_by_unit(placements)
+    loads = _values_by_unit(written)
     pulses = math.ceil(int(loads.max()) * rram.devices_per_weight / scheme.cells_in_parallel)
     rounds = math.ceil(loads.size / scheme.tiles_in_parallel)
     time = rounds * pulses * each * ps_to_seconds(write_pulse_ps(rram))
     return cells, energy, time
 
 
-def _sram(architecture: Architecture, placements: list[Placement]) -> tuple[int, float, float]:
-    """Bits, energy (J) and time (s) of writing SRAM placements; units are written side by side."""
-    sram = architecture.sram
-    if sram is None or not placements:
+def _sram(architecture: Architecture, written: list[Written]) -> tuple[int, float, float]:
+    """Bits, energy (J) and time (s) of writing SRAM units, side by side."""
+    sram, count = architecture.sram, sum(part.count for part in written)
+    if sram is None or not count:
         return 0, 0.0, 0.0
-    bits = sum(p.weights for p in placements) * sram.weight_bits
+    bits = count * sram.weight_bits
     link = architecture.cluster_link
-    port = ps_to_seconds(write_ps(sram, int(_weights_by_unit(placements).max())))
+    port = ps_to_seconds(write_ps(sram, int(_values_by_unit(written).max())))
     return (
         bits,
         write_energy_J(sram, bits) + link_energy_J(link, bits),
