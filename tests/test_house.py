@@ -22,6 +22,7 @@ ROOMS: dict[str, set[str]] = {
     "runtime": {"numba"},
     "ir": {"pydantic"},
     "noise": {"numpy", "scipy"},
+    "blocks": {"pydantic"},
     "spec": {"pydantic"},
     "mapping": {"numpy"},
     "costs": set(),

@@ -9,9 +9,10 @@ import numpy as np
 from cimsim.analog.coding import Coding
 from cimsim.analog.converters import Adc, Dac
 from cimsim.analog.crossbar import ReadNoiseMode, Wires
+from cimsim.blocks import CrossbarTiles, Numerics
 from cimsim.errors import MappingError, SpecError
 from cimsim.noise import Device, Ideal, Target, WriteVerify, device_from_json, device_of
-from cimsim.spec import Architecture, CrossbarTiles, Numerics
+from cimsim.spec import Architecture
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 

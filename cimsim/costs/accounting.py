@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from cimsim.blocks import CrossbarTiles
 from cimsim.costs.tile import FJ, PJ
 from cimsim.errors import SpecError, WorkloadError
 from cimsim.ir import (
@@ -29,7 +30,7 @@ from cimsim.ir import (
 )
 from cimsim.ir.rules import summed
 from cimsim.mapping import WeightUnit
-from cimsim.spec import Architecture, CrossbarTiles
+from cimsim.spec import Architecture
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 

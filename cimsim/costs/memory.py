@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from cimsim.blocks import Buffer, Dram
 from cimsim.costs.tile import PJ
-from cimsim.spec import Buffer, Dram
 from cimsim.units import ns_to_ps
 
 

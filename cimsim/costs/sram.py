@@ -7,8 +7,8 @@ macros in the ZigZag IMC model).
 
 from __future__ import annotations
 
+from cimsim.blocks import SramUnits
 from cimsim.costs.tile import FJ
-from cimsim.spec import SramUnits
 from cimsim.units import cycles_to_ps
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from cimsim.spec import CrossbarTiles, Link
+from cimsim.blocks import CrossbarTiles, Link
 from cimsim.units import ns_to_ps, seconds_to_ps
 
 PJ = 1e-12

@@ -12,13 +12,14 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from cimsim.blocks import CrossbarTiles
 from cimsim.costs.sram import write_energy_J, write_ps
 from cimsim.costs.tile import PJ, link_energy_J, write_pulse_ps
 from cimsim.errors import MappingError
 from cimsim.ir import Workload
 from cimsim.mapping import IntArray, Mapping, Written
 from cimsim.report import Reprogramming
-from cimsim.spec import Architecture, CrossbarTiles
+from cimsim.spec import Architecture
 from cimsim.units import ps_to_seconds
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from cimsim.blocks import PmcaClusters
 from cimsim.engines.program import IntArray
 from cimsim.ir import Linear, MatMul, Op, output_elements
 from cimsim.schedule.assembler import Assembler, convert
@@ -26,7 +27,6 @@ from cimsim.schedule.work import (
     op_cycles,
     size_at,
 )
-from cimsim.spec import PmcaClusters
 from cimsim.units import cycles_to_ps
 from cimsim.values.display import brief
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from cimsim.blocks import PmcaClusters
 from cimsim.costs import lora_jobs, lora_tcdm_bytes
 from cimsim.costs.sram import product_ps
 from cimsim.costs.tile import integrate_ps, load_ps, send_ps
@@ -18,7 +19,7 @@ from cimsim.ir import Elementwise, Linear
 from cimsim.mappers.capacity import tcdm_shortage
 from cimsim.schedule.stages import Stage
 from cimsim.schedule.work import dma_ps, product_cycles
-from cimsim.spec import Architecture, PmcaClusters
+from cimsim.spec import Architecture
 from cimsim.units import cycles_to_ps
 from cimsim.values.display import brief
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cimsim.blocks import CrossbarTiles, SramUnits
 from cimsim.costs.memory import access_energy_J, access_ps
 from cimsim.costs.sram import product_energy_J, product_ps
 from cimsim.costs.tile import (
@@ -29,7 +30,6 @@ from cimsim.mapping import Placement
 from cimsim.schedule.assembler import Assembler, Timed
 from cimsim.schedule.graph import Stream
 from cimsim.schedule.stages import Stage
-from cimsim.spec import CrossbarTiles, SramUnits
 from cimsim.units import cycles_to_ps
 
 

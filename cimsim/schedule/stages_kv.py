@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cimsim.blocks import SramUnits
 from cimsim.costs.memory import access_energy_J, access_ps
 from cimsim.costs.sram import product_energy_J, product_ps, write_energy_J, write_ps
 from cimsim.costs.tile import link_energy_J, transfer_ps
@@ -22,7 +23,6 @@ from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.graph import Stream, build_stream
 from cimsim.schedule.stages import Stage
 from cimsim.schedule.work import context, is_masked
-from cimsim.spec import SramUnits
 
 
 def add_kv_stage(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 
+from cimsim.blocks import MatrixEngine, PmcaClusters
 from cimsim.costs import (
     core_cycles_per_element,
     dma_cycles,
@@ -26,7 +27,7 @@ from cimsim.ir import (
     Softmax,
     output_elements,
 )
-from cimsim.spec import Architecture, MatrixEngine, PmcaClusters
+from cimsim.spec import Architecture
 from cimsim.units import cycles_to_ps
 
 # assumed: these are evaluated like an exponential (the same polynomial, library or instruction),

@@ -1,0 +1,29 @@
+"""What machines are made of: the blocks of an architecture file; every number has a source."""
+
+from cimsim.blocks.clusters import MatrixEngine, PmcaClusters
+from cimsim.blocks.network import Arbitration, Buffer, Dram, Link
+from cimsim.blocks.paper import PaperAccounting
+from cimsim.blocks.sourced import ASSUMED, MachineBlock, Sourced
+from cimsim.blocks.sram import SramUnits
+from cimsim.blocks.tiles import CrossbarTiles, Numerics, WriteScheme
+
+__all__ = [
+    "ASSUMED",
+    "Arbitration",
+    "Buffer",
+    "CrossbarTiles",
+    "Dram",
+    "Link",
+    "MachineBlock",
+    "MatrixEngine",
+    "Numerics",
+    "PaperAccounting",
+    "PmcaClusters",
+    "Sourced",
+    "SramUnits",
+    "WriteScheme",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

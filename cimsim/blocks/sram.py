@@ -1,0 +1,32 @@
+"""Digital compute-in-memory units of SRAM."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from cimsim.blocks.sourced import MachineBlock
+from cimsim.values.bounds import Amount, Bits, Clock_MHz, Count, CountOrNone, Side
+
+
+class SramUnits(MachineBlock):
+    """Digital compute-in-memory units: exact, rewritable, inputs bit-serial."""
+
+    rows: Side
+    columns: Side = Field(description="weights of weight_bits a row")
+    unit_count: Count
+    weight_bits: Bits
+    input_bits: Bits
+    bits_per_cycle: Count = Field(description="input bits applied each cycle")
+    pipeline_cycles: CountOrNone = Field(description="adder tree and accumulator, per MVM")
+    output_bits: Bits
+    clock_MHz: Clock_MHz
+    mac_energy_fJ: Amount = Field(description="one weight_bits x input_bits MAC")
+    write_energy_fJ_per_bit: Amount
+    write_bits_per_cycle: Count = Field(description="write port of one unit")
+    unit_area_um2: Amount
+    leakage_uW: Amount = Field(description="one unit")
+
+    @property
+    def capacity_bits(self) -> int:
+        """Bits that all units store."""
+        return self.rows * self.columns * self.weight_bits * self.unit_count

@@ -1,0 +1,201 @@
+"""Analog crossbar tiles: geometry, converters, writing, and how exact they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import Field, JsonValue, model_validator
+
+from cimsim.blocks.sourced import MachineBlock
+from cimsim.errors import SpecError
+from cimsim.values.bounds import (
+    Amount,
+    Bits,
+    ConverterBits,
+    Count,
+    Endurance,
+    Name,
+    Positive,
+    Pulse_ns,
+    Side,
+    Text,
+    Time_ns,
+)
+
+
+class WriteScheme(MachineBlock):
+    """Program-and-verify of analog cells: pulses of one size until the cell is in its window."""
+
+    pulses_per_cell: Positive | None = Field(
+        default=None, description="mean number of write pulses a cell; or give window_uS"
+    )
+    window_uS: Positive | None = Field(
+        default=None,
+        description="a cell is written once within +- this of its target; the write-verify model "
+        "turns it into the mean number of pulses and into programming noise",
+    )
+    pulse_energy_pJ: Amount
+    pulse_ns: Pulse_ns
+    verify_energy_pJ: Amount = Field(description="one read of one cell")
+    verify_ns: Time_ns
+    cells_in_parallel: Count = Field(description="cells of one tile written at a time")
+    tiles_in_parallel: Count = Field(description="tiles written at a time")
+    endurance_cycles: Endurance = Field(description="write pulses that a cell survives")
+
+    @model_validator(mode="after")
+    def _one_origin_of_pulses(self) -> Self:
+        if (self.pulses_per_cell is None) == (self.window_uS is None):
+            raise ValueError(
+                "give either pulses_per_cell or window_uS, from which it is computed "
+                "(null takes one out)"
+            )
+        return self
+
+
+class Numerics(MachineBlock):
+    """How exact analog tiles are; read by the accuracy path alone, never by the timing path."""
+
+    device: dict[Name, JsonValue] | None = Field(
+        default=None, description="device model {kind, its fields}; `write.window_uS` if left out"
+    )
+    device_source: Text | None = Field(default=None, description="citation, or `assumed: why`")
+    scheme: Literal["differential", "offset", "signed"] | None = Field(
+        default=None, description="`signed` where noise is stated on weights; else `coding`"
+    )
+    scaling: Literal["column", "tile", "tensor"] = "column"
+    clip_sigma: Positive | None = Field(
+        default=None, description="weights beyond this many standard deviations are clipped"
+    )
+    dac_range: Literal["token", "fixed", "calibrated"] = "token"
+    dac_full_scale: Positive | None = None
+    adc_range: Literal["fixed", "calibrated", "worst_case"] = "calibrated"
+    adc_full_scale_ratio: Positive | None = Field(
+        default=None, description="units of g_max at full input, with adc_range `fixed`"
+    )
+    adc_noise_ratio: Amount | None = Field(
+        default=None, description="noise of every conversion, same units"
+    )
+    word_ohm: Positive | None = Field(default=None, description="word-line segment")
+    bit_ohm: Positive | None = Field(default=None, description="bit-line segment")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if (self.word_ohm is None) != (self.bit_ohm is None):
+            raise ValueError("give word_ohm and bit_ohm together, or neither")
+        if (self.device is None) != (not (self.device_source or "").strip()):
+            raise ValueError("a device model needs a device_source: a citation, or `assumed: why`")
+        if self.device is not None:
+            _check_device(self.device)
+        return self
+
+
+def _check_device(device: Mapping[str, Any]) -> None:
+    # here, because most machines name none and noise is loaded on demand
+    from cimsim.noise.catalog import device_from_json
+
+    try:
+        device_from_json(device)
+    except SpecError as error:
+        raise ValueError(str(error)) from None
+
+
+class CrossbarTiles(MachineBlock):
+    """Analog tiles: a crossbar with its DACs, ADCs, shift-and-add, digital scaling and buffers.
+
+    A column is a pair of bit lines where `coding` is differential. A weight takes
+    `cells_per_weight` neighbouring columns (bit slices), so that a tile holds
+    `columns // cells_per_weight` weights a row.
+    """
+
+    device: Literal["rram", "pcm"]
+    rows: Side
+    columns: Side
+    tile_count: Count
+    weight_bits: Bits
+    cells_per_weight: Count
+    bits_per_cell: Bits
+    coding: Literal["differential", "offset"]
+    g_min_uS: Amount
+    g_max_uS: Positive
+    input_bits: Bits
+    input_pulses: Count = Field(description="read pulses an MVM takes; 1 is pulse width")
+    dac_bits: ConverterBits = Field(description="input bits that one pulse carries")
+    integration_ns: Pulse_ns = Field(description="one pulse")
+    adc_bits: ConverterBits
+    adc_time_ns: Time_ns = Field(description="one conversion; 0 if within integration")
+    columns_per_adc: Count = Field(description="columns that share one ADC")
+    output_bits: Bits = Field(description="one result word as sent")
+    load_ns: Time_ns = Field(description="input registers to word lines")
+    shift_add_ns: Time_ns
+    affine_ns: Time_ns = Field(description="digital scaling of one output")
+    affine_lanes: Count = Field(description="outputs scaled at a time")
+    accumulate_ns: Time_ns = Field(description="one level of the partial-sum adder tree")
+    dac_energy_pJ: Amount = Field(description="one row, one pulse")
+    cell_read_energy_fJ: Amount = Field(description="one cell, one pulse")
+    adc_energy_pJ: Amount = Field(description="one conversion")
+    shift_add_energy_pJ: Amount = Field(description="one conversion")
+    affine_energy_pJ: Amount = Field(description="one output")
+    accumulate_energy_pJ: Amount = Field(description="one addition of partial sums")
+    buffer_energy_pJ_per_byte: Amount = Field(description="tile registers, each access")
+    cell_area_um2: Amount
+    dac_area_um2: Amount = Field(description="one row")
+    adc_area_um2: Amount = Field(description="one ADC")
+    digital_area_um2: Amount = Field(
+        description="shift-and-add, scaling, registers and control of one tile"
+    )
+    leakage_uW: Amount = Field(description="one tile")
+    write: WriteScheme
+    accuracy: Numerics | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.g_max_uS <= self.g_min_uS:
+            raise ValueError(f"g_max_uS {self.g_max_uS} must exceed g_min_uS {self.g_min_uS}")
+        if self.columns_per_adc > self.columns:
+            raise ValueError(
+                f"columns_per_adc {self.columns_per_adc} exceeds columns {self.columns}: one ADC "
+                "serves at most all columns of its tile; lower columns_per_adc"
+            )
+        if self.columns < self.cells_per_weight:
+            raise ValueError(
+                f"a weight of {self.cells_per_weight} cells does not fit {self.columns} columns"
+            )
+        sign = self.coding == "differential"
+        held = self.cells_per_weight * self.bits_per_cell + sign
+        if held < self.weight_bits:
+            raise ValueError(
+                f"{self.cells_per_weight} cells of {self.bits_per_cell} bits hold {held} bits, "
+                f"weight_bits is {self.weight_bits}: raise cells_per_weight or bits_per_cell"
+            )
+        if self.input_pulses * self.dac_bits < self.input_bits:
+            raise ValueError(
+                f"{self.input_pulses} pulses of {self.dac_bits} bits carry fewer than "
+                f"input_bits {self.input_bits}: raise input_pulses or dac_bits"
+            )
+        return self
+
+    @property
+    def weight_columns(self) -> int:
+        """Weights that one row of a tile holds."""
+        return self.columns // self.cells_per_weight
+
+    @property
+    def devices_per_weight(self) -> int:
+        """Physical memory devices that store one weight."""
+        return self.cells_per_weight * (2 if self.coding == "differential" else 1)
+
+    @property
+    def adc_count(self) -> int:
+        """ADCs of one tile."""
+        return -(-self.columns // self.columns_per_adc)
+
+    @property
+    def tile_area_um2(self) -> float:
+        """Area of one tile (um2): cells, DACs, ADCs and its digital part."""
+        return (
+            self.rows * self.columns * self.cell_area_um2
+            + self.rows * self.dac_area_um2
+            + self.adc_count * self.adc_area_um2
+            + self.digital_area_um2
+        )
