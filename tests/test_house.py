@@ -31,7 +31,7 @@ ROOMS: dict[str, set[str]] = {
     "engines": {"numpy", "numba", "simpy"},
     "schedule": {"numpy"},
     "report": {"numpy", "pydantic"},
-    "simulation": {"numpy"},
+    "simulation": set(),
     "baseline": {"numpy", "pydantic"},
     "comparison": set(),
     "shipped": set(),

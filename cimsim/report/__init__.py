@@ -1,21 +1,15 @@
 """Reports: what a simulation, a baseline and an accuracy measurement found."""
 
-from cimsim.report.model import (
+from cimsim.report.accuracy import (
     Accuracy,
     AccuracyPoint,
     AccuracyReport,
-    Baseline,
-    DecodePoint,
-    ModelWrite,
     NoiseResult,
     PairedAccuracy,
-    PhaseResult,
-    Report,
-    Reprogramming,
-    UnitTime,
     load_accuracy,
-    load_report,
 )
+from cimsim.report.model import Baseline, DecodePoint, Report, load_report
+from cimsim.report.parts import ModelWrite, PhaseResult, Reprogramming, UnitTime
 
 __all__ = [
     "Accuracy",

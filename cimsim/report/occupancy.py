@@ -1,12 +1,66 @@
-"""How full the global buffer gets: a fold over when tokens were put and taken."""
+"""How long units are occupied, and how full the global buffer gets: folds over a run."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from cimsim.engines.program import Count, Get, IntArray, Put
+from cimsim.engines.program import Actor, Count, Get, Hold, IntArray, Put, Use
 from cimsim.engines.record import Run
+from cimsim.report.parts import UnitTime
 from cimsim.schedule.plan import Plan
+from cimsim.units import ps_to_seconds
+
+
+def phase_ends_s(plan: Plan, run: Run) -> list[float]:
+    """When the last actor finished each phase (s); the last is the makespan."""
+    ends = [0] * len(plan.phases)
+    for index, info in enumerate(plan.actors):
+        finish = run.finish_ps(index)
+        for phase in range(len(ends)):
+            here = np.flatnonzero(info.phase == phase)
+            if here.size:
+                ends[phase] = max(ends[phase], int(finish[here[-1]]))
+    return [ps_to_seconds(end) for end in ends]
+
+
+def unit_times(plan: Plan, run: Run) -> dict[str, UnitTime]:
+    """Busy and idle time by unit kind, mean over the units in use."""
+    busy_ps: dict[str, int] = dict.fromkeys(sorted(plan.unit_counts), 0)
+    for actor, info in zip(plan.program.actors, plan.actors, strict=True):
+        for total, (unit, units) in zip(_busy_ps(actor), info.occupies, strict=True):
+            busy_ps[unit] = busy_ps.get(unit, 0) + total * units
+    result: dict[str, UnitTime] = {}
+    for unit, total in busy_ps.items():
+        units = plan.unit_counts.get(unit, 1)
+        busy = ps_to_seconds(total) / units
+        idle = ps_to_seconds(run.makespan_ps) - busy
+        result[unit] = UnitTime(units=units, busy_s=busy, idle_s=idle)
+    return result
+
+
+def busy_by_kind_s(plan: Plan, kinds: Mapping[str, str]) -> dict[str, float]:
+    """Busy time (s) of each kind of work; tiles of one replica work side by side, counted once.
+
+    `kinds` is the kind of each stage's work, `vector` where it has none.
+    """
+    parts: dict[tuple[str, str], int] = {}
+    for actor, info in zip(plan.program.actors, plan.actors, strict=True):
+        busy = sum(_busy_ps(actor))
+        part = (info.stage, info.part.partition(".")[0])
+        parts[part] = max(parts.get(part, 0), busy)
+    totals: dict[str, int] = {}
+    for (stage, _), busy in parts.items():
+        kind = kinds.get(stage, "vector")
+        totals[kind] = totals.get(kind, 0) + busy
+    return {kind: ps_to_seconds(total) for kind, total in sorted(totals.items())}
+
+
+def _busy_ps(actor: Actor) -> list[int]:
+    """Time (ps) in each Hold or Use of `actor` over all its iterations, in order."""
+    durations = [verb.duration for verb in actor.steps if isinstance(verb, Hold | Use)]
+    return [int(d.sum()) if isinstance(d, np.ndarray) else d * actor.iterations for d in durations]
 
 
 def buffer_peak_bytes(plan: Plan, run: Run) -> float:

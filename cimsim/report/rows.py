@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cimsim.report.model import Accuracy, Baseline, Report
+    from cimsim.report.accuracy import Accuracy
+    from cimsim.report.model import Baseline, Report
 
 Scalar = str | int | float | bool | None
 _HEAD = (

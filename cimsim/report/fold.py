@@ -1,0 +1,172 @@
+"""From a finished run to its Report: energies, times and areas, each summed one way."""
+
+from __future__ import annotations
+
+import math
+
+from cimsim.costs.accounting import NOTE, BlockEnergy
+from cimsim.costs.area import area_mm2, leakage_W
+from cimsim.engines import Run
+from cimsim.ir import Workload
+from cimsim.mapping import Mapping
+from cimsim.report.model import Report
+from cimsim.report.occupancy import (
+    buffer_peak_bytes,
+    busy_by_kind_s,
+    phase_ends_s,
+    unit_times,
+)
+from cimsim.report.parts import ModelWrite, PhaseResult
+from cimsim.report.writes import adapter_switch, first_programming
+from cimsim.schedule import Plan
+from cimsim.spec import Architecture
+from cimsim.units import ps_to_seconds
+
+_Entry = tuple[str, str, str, tuple[float, ...]]
+"""Unit, component and kind of work that an energy (J by phase) belongs to."""
+_UNITS = ("rram", "sram", "pmca", "link", "buffer", "dram", "leakage")
+
+
+def fold(
+    workload: Workload,
+    adapted: Workload,
+    architecture: Architecture,
+    mapping: Mapping,
+    plan: Plan,
+    run: Run,
+    inputs: dict[str, str | int],
+    counted: tuple[BlockEnergy, ...] | None = None,
+) -> Report:
+    """The report of a finished run.
+
+    `adapted` is the workload with the adaptation of the mapping, `inputs` what the run was given.
+    Energies are the plan's charges and the leakage, or `counted` alone where they were counted as
+    the paper does.
+    """
+    ends = phase_ends_s(plan, run)
+    makespan = ps_to_seconds(run.makespan_ps)
+    latencies = [b - a for a, b in zip([0.0, *ends], ends, strict=False)]
+    if counted is None:
+        units: tuple[str, ...] = _UNITS
+        leakage = leakage_W(architecture, plan.unit_counts)
+        entries = _entries(plan, adapted, leakage, latencies)
+    else:
+        units = ()
+        entries = [(b.unit, f"{b.unit}.{b.kind}", b.kind, b.energy_J) for b in counted]
+    by_unit, by_component, by_kind, by_phase = _folded(entries, units, len(latencies))
+    times = unit_times(plan, run)
+    used = area_mm2(architecture, plan.unit_counts)
+    built = area_mm2(architecture)
+    peak = buffer_peak_bytes(plan, run) / 1024.0
+    writes = ModelWrite(
+        **dict(first_programming(workload, architecture, mapping)),
+        adapter_switch=adapter_switch(workload, architecture, mapping),
+    )
+    return Report(
+        workload=workload.name,
+        architecture=architecture.name,
+        pipeline=str(inputs["pipeline"]),
+        adaptation=mapping.adaptation,
+        mapper=mapping.mapper,
+        accounting=workload.accounting,
+        latency_s=makespan,
+        energy_J=math.fsum(by_unit.values()),
+        area_mm2=math.fsum(built.values()),
+        area_used_mm2=math.fsum(used.values()),
+        phases={
+            phase.name: _phase(phase.tokens * phase.steps, latencies[i], by_phase[i])
+            for i, phase in enumerate(workload.phases)
+        },
+        energy_by_unit_J=by_unit,
+        energy_by_component_J=by_component,
+        energy_by_kind_J=by_kind,
+        area_by_unit_mm2=built,
+        latency_by_kind_s=busy_by_kind_s(plan, _kinds(adapted)),
+        utilisation={u: t.busy_s / makespan if makespan else 0.0 for u, t in times.items()},
+        unit_times=times,
+        tiles_used=mapping.tiles_used,
+        sram_units_used=mapping.sram_units_used,
+        cell_utilisation=mapping.cell_utilisation,
+        buffer_peak_KiB=peak,
+        block_tokens=dict(sorted(plan.block_tokens.items())),
+        reprogramming=writes,
+        assumed=architecture.assumed(),
+        notes=_notes(architecture, plan, peak) if counted is None else (NOTE,),
+        changes=(*architecture.changes, *workload.changes),
+        inputs=inputs,
+    )
+
+
+def _phase(tokens: int, latency_s: float, energy_J: float) -> PhaseResult:
+    rate = tokens / latency_s if latency_s > 0 else 0.0
+    return PhaseResult(latency_s=latency_s, energy_J=energy_J, tokens=tokens, tokens_per_s=rate)
+
+
+def _kinds(workload: Workload) -> dict[str, str]:
+    """Stage (op) name -> kind of work: base, lora, attention, or the op's kind.
+
+    `lora` is all that an adapter brings: its branch and the weights saved with it.
+    """
+    kinds: dict[str, str] = {}
+    for _, op in workload.ops():
+        if op.kind == "linear":
+            kinds[op.name] = "lora" if op.in_adapter else "base"
+        elif op.kind == "matmul":
+            kinds[op.name] = "attention" if op.stationary_token_axis != "none" else "vector"
+        else:
+            kinds[op.name] = op.kind if op.kind in ("softmax", "norm", "embedding") else "vector"
+    return kinds
+
+
+def _entries(
+    plan: Plan, workload: Workload, leakage: dict[str, float], latencies: list[float]
+) -> list[_Entry]:
+    """All that the machine spends."""
+    kinds = _kinds(workload)
+    entries: list[_Entry] = [
+        (c.unit, f"{c.unit}.{c.component}", kinds.get(c.stage, "vector"), c.energy_J)
+        for c in plan.charges
+    ]
+    entries += [
+        ("leakage", f"leakage.{unit}", "leakage", tuple(power * t for t in latencies))
+        for unit, power in leakage.items()
+        if power
+    ]
+    return entries
+
+
+def _folded(
+    entries: list[_Entry], units: tuple[str, ...], phase_count: int
+) -> tuple[dict[str, float], dict[str, float], dict[str, float], list[float]]:
+    """Energy (J) by unit, component and kind of work, and by phase; each sums to the total."""
+    folds: tuple[dict[str, list[float]], ...] = ({u: [] for u in units}, {}, {})
+    phases: list[list[float]] = [[] for _ in range(phase_count)]
+    for *keys, energy in entries:
+        for fold, key in zip(folds, keys, strict=True):
+            fold.setdefault(key, []).extend(energy)
+        for phase, value in enumerate(energy):
+            phases[phase].append(value)
+    by_unit, by_component, by_kind = (
+        {key: math.fsum(values) for key, values in fold.items()} for fold in folds
+    )
+    by_component = dict(sorted(by_component.items()))
+    return by_unit, by_component, dict(sorted(by_kind.items())), [math.fsum(p) for p in phases]
+
+
+def _notes(architecture: Architecture, plan: Plan, peak_KiB: float) -> tuple[str, ...]:
+    notes = []
+    if plan.spill_bytes:
+        worst = max(plan.spill_bytes, key=lambda stage: plan.spill_bytes[stage])
+        notes.append(
+            f"LoRA of {len(plan.spill_bytes)} layers does not fit the TCDM of "
+            f"{architecture.pmca.tcdm_KiB:g} KiB in blocks of this size: up to "
+            f"{plan.spill_bytes[worst] / 1024:.1f} KiB a block ({worst}) go to the buffer and "
+            "back; use balanced, smaller blocks, or raise pmca.tcdm_KiB"
+        )
+    if peak_KiB > architecture.buffer.capacity_KiB:
+        notes.append(
+            f"activations need {peak_KiB:.0f} KiB of buffer at the peak, the machine has "
+            f"{architecture.buffer.capacity_KiB:g} KiB: spilling to DRAM is not modelled, so "
+            "latency and energy are too low; use smaller blocks or raise buffer.capacity_KiB"
+        )
+    return tuple(notes)
