@@ -20,7 +20,7 @@ from cimsim.comparison import compare, comparison_rows, with_baseline
 from cimsim.errors import CimsimError, MappingError, SimulationError, SpecError, WorkloadError
 from cimsim.ir import Linear, load_workload, save_workload
 from cimsim.report import Report, load_report
-from cimsim.schedule.assembler import TASKS_MAX, check_tasks, within_64_bits
+from cimsim.schedule.assembler import INTERVALS_MAX, check_intervals, within_64_bits
 from cimsim.simulation import simulate
 from cimsim.spec import Architecture, load_architecture
 
@@ -219,9 +219,9 @@ def test_a_machine_may_need_no_energy() -> None:
 
 def test_a_schedule_beyond_memory_is_refused_before_it_is_built() -> None:
     phase = small.chain(tokens=2**24, widths=(16, 16, 16))
-    with pytest.raises(SimulationError, match=r"has 134217728 tasks or more .* at most 67108864"):
+    with pytest.raises(SimulationError, match=r"has 134217728 intervals .* at most 67108864"):
         simulate(small.workload_of("long", (phase,)), small.machine())
-    check_tasks(TASKS_MAX)
+    check_intervals(INTERVALS_MAX)
 
 
 def test_a_time_beyond_the_clock_is_refused() -> None:

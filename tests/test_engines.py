@@ -1,4 +1,4 @@
-"""The laws of the engines, and that both end every task at the same picosecond."""
+"""The laws of the engines, and that both end every interval at the same picosecond."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from programs import programs, random_program
 
 from cimsim.engines import Run, reference, run
-from cimsim.engines.lowering import lower
+from cimsim.engines.encoding import encode
 from cimsim.engines.program import (
     Get,
     Hold,
@@ -91,10 +91,10 @@ def test_a_single_actor_is_a_sum(engine: Any) -> None:
     resource = builder.resource("r")
     builder.actor("a", 3, Hold(hold), Use(resource, 2))
     result = run(builder.build(), engine)
-    start, end = result.tasks(0, 0)
+    start, end = result.intervals(0, 0)
     assert start.tolist() == [0, 5, 7]
     assert end.tolist() == [3, 5, 12]
-    start, end = result.tasks(0, 1)
+    start, end = result.intervals(0, 1)
     assert start.tolist() == [3, 5, 12]
     assert end.tolist() == result.finish_ps(0).tolist() == [5, 7, 14]
     assert result.makespan_ps == 14
@@ -118,7 +118,7 @@ def test_a_full_buffer_blocks_its_producer(engine: Any) -> None:
     # is ready at 3 but is put only when token 1 is taken
     assert result.finish_ps(0).tolist() == [1, 2, 11, 21]
     assert result.finish_ps(1).tolist() == [11, 21, 31, 41]
-    assert result.tasks(0, 0)[0].tolist() == [0, 1, 2, 11]
+    assert result.intervals(0, 0)[0].tolist() == [0, 1, 2, 11]
 
 
 @BOTH
@@ -129,7 +129,7 @@ def test_tokens_move_one_by_one(engine: Any) -> None:
     builder.actor("p", 1, Put(buffer, 5), Hold(1))
     builder.actor("c", 5, Hold(10), Get(buffer))
     result = run(builder.build(), engine)
-    assert result.tasks(0, 1)[0].tolist() == [30]
+    assert result.intervals(0, 1)[0].tolist() == [30]
     # a Get of 5 from a buffer of 2 takes each token as it comes, so the producer is never blocked
     builder = ProgramBuilder()
     buffer = builder.buffer("b", 2)
@@ -137,7 +137,7 @@ def test_tokens_move_one_by_one(engine: Any) -> None:
     builder.actor("c", 1, Get(buffer, 5), Hold(1))
     result = run(builder.build(), engine)
     assert result.finish_ps(0).tolist() == [10, 20, 30, 40, 50]
-    assert result.tasks(1, 1)[0].tolist() == [50]
+    assert result.intervals(1, 1)[0].tolist() == [50]
 
 
 @BOTH
@@ -157,7 +157,7 @@ def test_a_boundless_buffer_costs_no_memory() -> None:
     builder.actor("p", 4, Hold(1), Put(buffer, np.array([3, 0, 2, 1])))
     builder.actor("c", 6, Get(buffer), Hold(2))
     assert run(builder.build()).makespan_ps == 13
-    assert lower(builder.build()).words.size < 200
+    assert encode(builder.build()).words.size < 200
     builder = ProgramBuilder()
     buffer = builder.buffer("b", 2**40)
     builder.actor("p", 2, Hold(1), Put(buffer, 2**40))
@@ -182,13 +182,13 @@ def test_a_count_of_zero_is_skipped(engine: Any) -> None:
     buffer = builder.buffer("b", 1)
     builder.actor("p", 4, Hold(5), Put(buffer, np.array([0, 1, 0, 1])))
     builder.actor("c", 4, Get(buffer, np.array([1, 0, 0, 1])), Hold(1))
-    assert run(builder.build(), engine).tasks(1, 1)[0].tolist() == [10, 11, 12, 20]
+    assert run(builder.build(), engine).intervals(1, 1)[0].tolist() == [10, 11, 12, 20]
 
 
 @BOTH
 def test_a_use_of_zero_does_not_queue(engine: Any) -> None:
     result = run(sharing([[Use(0, 10)], [Hold(1), Use(0, 0)]]), engine)
-    start, end = result.tasks(1, 1)
+    start, end = result.intervals(1, 1)
     assert (start.tolist(), end.tolist()) == ([1], [1])
 
 
@@ -202,7 +202,7 @@ def test_programs_without_work(engine: Any) -> None:
     result = run(builder.build(), engine)
     assert result.makespan_ps == 0
     assert result.finish_ps(0).tolist() == [0, 0, 0]
-    assert result.tasks(1, 0)[0].size == 0
+    assert result.intervals(1, 0)[0].size == 0
 
 
 # grants
@@ -213,7 +213,7 @@ def test_fifo_grants_by_request_time_then_actor(engine: Any) -> None:
     # a2 asks at 1, a0, a1 and a3 at 2 while a2 is served until 11
     late: list[Verb] = [Hold(2), Use(0, 10)]
     result = run(sharing([late, late, [Hold(1), Use(0, 10)], late]), engine)
-    assert [result.tasks(i, 1)[0][0] for i in range(4)] == [11, 21, 1, 31]
+    assert [result.intervals(i, 1)[0][0] for i in range(4)] == [11, 21, 1, 31]
 
 
 @BOTH
@@ -227,8 +227,8 @@ def test_a_grant_waits_for_the_end_of_the_instant(engine: Any) -> None:
     builder.actor("a2", 1, Hold(5), Put(first))
     builder.actor("a3", 1, Get(first), Put(second))
     result = run(builder.build(), engine)
-    assert result.tasks(0, 1)[0][0] == 5
-    assert result.tasks(1, 1)[0][0] == 15
+    assert result.intervals(0, 1)[0][0] == 5
+    assert result.intervals(1, 1)[0][0] == 15
 
 
 @BOTH
@@ -236,16 +236,16 @@ def test_a_request_at_the_instant_of_a_release_takes_part(engine: Any) -> None:
     # the service of a2 ends at 10, when a0 asks; a1 has waited since 3, but after a2 comes a0
     requests: list[list[Verb]] = [[Hold(10), Use(0, 4)], [Hold(3), Use(0, 4)], [Use(0, 10)]]
     cyclic = run(sharing(requests, "round_robin"), engine)
-    assert (cyclic.tasks(0, 1)[0][0], cyclic.tasks(1, 1)[0][0]) == (10, 14)
+    assert (cyclic.intervals(0, 1)[0][0], cyclic.intervals(1, 1)[0][0]) == (10, 14)
     fifo = run(sharing(requests, "fifo"), engine)
-    assert (fifo.tasks(0, 1)[0][0], fifo.tasks(1, 1)[0][0]) == (14, 10)
+    assert (fifo.intervals(0, 1)[0][0], fifo.intervals(1, 1)[0][0]) == (14, 10)
 
 
 @BOTH
 def test_round_robin_grants_cyclically(engine: Any) -> None:
     result = run(sharing([[Use(0, 10)]] * 3, "round_robin", iterations=3), engine)
     for i in range(3):
-        assert result.tasks(i, 0)[0].tolist() == [10 * i, 30 + 10 * i, 60 + 10 * i]
+        assert result.intervals(i, 0)[0].tolist() == [10 * i, 30 + 10 * i, 60 + 10 * i]
 
 
 @BOTH
@@ -253,9 +253,9 @@ def test_round_robin_goes_on_after_the_last_granted(engine: Any) -> None:
     # a1 is served first; then a0 (asks at 1) and a2 (asks at 2) wait: a2 follows a1
     requests: list[list[Verb]] = [[Hold(1), Use(0, 10)], [Use(0, 10)], [Hold(2), Use(0, 10)]]
     cyclic = run(sharing(requests, "round_robin"), engine)
-    assert (cyclic.tasks(2, 1)[0][0], cyclic.tasks(0, 1)[0][0]) == (10, 20)
+    assert (cyclic.intervals(2, 1)[0][0], cyclic.intervals(0, 1)[0][0]) == (10, 20)
     fifo = run(sharing(requests, "fifo"), engine)
-    assert (fifo.tasks(2, 1)[0][0], fifo.tasks(0, 1)[0][0]) == (20, 10)
+    assert (fifo.intervals(2, 1)[0][0], fifo.intervals(0, 1)[0][0]) == (20, 10)
 
 
 @BOTH
@@ -274,7 +274,9 @@ def services(result: Run, resource: int) -> list[tuple[int, int, int, int]]:
         for a, actor in enumerate(result.program.actors)
         for step, verb in enumerate(actor.steps)
         if isinstance(verb, Use) and verb.resource == resource
-        for asked, start, end in zip(asked_ps(result, a, step), *result.tasks(a, step), strict=True)
+        for asked, start, end in zip(
+            asked_ps(result, a, step), *result.intervals(a, step), strict=True
+        )
         if end > start
     ]
 
@@ -282,15 +284,15 @@ def services(result: Run, resource: int) -> list[tuple[int, int, int, int]]:
 def asked_ps(result: Run, actor: int, step: int) -> IntArray:
     """When each iteration of an actor came to `step`, if no Get or Put comes before it."""
     if step:
-        return result.tasks(actor, step - 1)[1]
+        return result.intervals(actor, step - 1)[1]
     finish = result.finish_ps(actor)
     return np.concatenate([[0], finish])[: finish.size]
 
 
 def worked_ps(result: Run, actor: int) -> int:
-    """Time an actor spends in its tasks."""
+    """Time an actor spends in its intervals."""
     steps = enumerate(result.program.actors[actor].steps)
-    timed = [result.tasks(actor, step) for step, v in steps if isinstance(v, (Hold, Use))]
+    timed = [result.intervals(actor, step) for step, v in steps if isinstance(v, (Hold, Use))]
     return sum(int((end - start).sum()) for start, end in timed)
 
 
@@ -332,11 +334,11 @@ def test_resources_keep_their_promises(program: Program) -> None:
 @settings(max_examples=100, deadline=None)
 @given(contention(), st.sampled_from(ENGINES))
 def test_busy_and_idle_are_the_makespan(program: Program, engine: Any) -> None:
-    # without buffers an actor is either in a task or in a queue until it is done
+    # without buffers an actor is either in an interval or in a queue until it is done
     result = run(program, engine)
     for a, actor in enumerate(program.actors):
         queued = sum(
-            int((result.tasks(a, step)[0] - asked_ps(result, a, step)).sum())
+            int((result.intervals(a, step)[0] - asked_ps(result, a, step)).sum())
             for step in range(len(actor.steps))
         )
         done = int(result.finish_ps(a)[-1]) if actor.iterations else 0
@@ -351,7 +353,7 @@ def test_makespan_is_bounded(program: Program) -> None:
     assert max(work, default=0) <= result.makespan_ps <= sum(work)
     for index, resource in enumerate(program.resources):
         busy = sum(
-            int((np.subtract(*reversed(result.tasks(a, step)))).sum())
+            int((np.subtract(*reversed(result.intervals(a, step)))).sum())
             for a, actor in enumerate(program.actors)
             for step, verb in enumerate(actor.steps)
             if isinstance(verb, Use) and verb.resource == index
@@ -367,7 +369,7 @@ def test_records_are_in_order_and_have_the_durations_asked_for(program: Program)
         clock = np.concatenate([[0], result.finish_ps(a)])[: actor.iterations]
         for step, verb in enumerate(actor.steps):
             if isinstance(verb, (Hold, Use)):
-                start, end = result.tasks(a, step)
+                start, end = result.intervals(a, step)
                 assert (end - start == verb.duration).all()
                 assert (start >= clock).all()
                 clock = end
@@ -399,7 +401,7 @@ def test_no_token_is_taken_before_it_is_put(rng: random.Random, capacity: int) -
     result = run(pipeline(stages, capacity, n))
     for stage in range(2):
         put = result.finish_ps(stage)
-        taken = result.tasks(stage + 1, 1)[0]
+        taken = result.intervals(stage + 1, 1)[0]
         assert (taken >= put).all()
         # and a token is put only once the one `capacity` before it has been taken
         assert (put[capacity:] >= taken[:-capacity]).all()
@@ -426,15 +428,15 @@ def test_engines_agree(program: Program) -> None:
 
 
 def test_engines_agree_on_larger_programs() -> None:
-    dead, tasks = 0, 0
+    dead, intervals = 0, 0
     for seed in range(150):
         program = random_program(random.Random(seed), actors=14, iterations=12)
         one, other = outcome(program, "simpy"), outcome(program, "compiled")
         assert difference(one, other) == "", f"seed {seed}\n{program.describe()}"
         dead += isinstance(one, str)
-        tasks += 0 if isinstance(one, str) else one.end_ps.size
+        intervals += 0 if isinstance(one, str) else one.end_ps.size
     assert dead >= 30, "the sample must hold deadlocks"
-    assert tasks >= 3000, "and complete runs"
+    assert intervals >= 3000, "and complete runs"
 
 
 class InsertionOrder(reference.Arbiter):
@@ -452,7 +454,7 @@ def test_a_grant_in_insertion_order_would_differ() -> None:
     for seed in range(150):
         program = random_program(random.Random(seed), actors=14, iterations=12)
         try:
-            naive = reference.Simulation(program, InsertionOrder).run()
+            naive = reference.EventLoop(program, InsertionOrder).run()
         except SimulationError:
             continue
         differing += difference(naive, run(program)) != ""
@@ -471,7 +473,7 @@ def test_shared_and_constant_arrays_are_stored_once() -> None:
         builder = ProgramBuilder()
         for i, duration in enumerate(durations):
             builder.actor(f"a{i}", 1000, Hold(duration))
-        return lower(builder.build()).words.size
+        return encode(builder.build()).words.size
 
     varying = np.arange(1000)
     apart = words([varying + i for i in range(10)])
@@ -535,7 +537,7 @@ def test_deadlock_of_many_names_five(engine: Any) -> None:
 
 
 OVERFLOW = (
-    "a task would end after 9223372036854775807 ps (106 days), the last instant of the event "
+    "an interval would end after 9223372036854775807 ps (106 days), the last instant of the event "
     "clock. Simulate fewer iterations in one program, or shorten its durations."
 )
 
@@ -571,4 +573,4 @@ def test_tasks_of_a_get() -> None:
     result = run(pipeline([[Hold(1)], [Hold(1)]], 1, 1))
     message = "actor 's1': step 0 is not a Hold or Use; those are (1,)"
     with pytest.raises(ValueError, match=whole(message)):
-        result.tasks(1, 0)
+        result.intervals(1, 0)

@@ -166,7 +166,7 @@ def test_no_actor_is_busier_than_the_run_is_long(done: Simulation) -> None:
         busy = 0
         for step, verb in enumerate(actor.steps):
             if isinstance(verb, Hold | Use):
-                start, end = done.run.tasks(index, step)
+                start, end = done.run.intervals(index, step)
                 assert (end[:-1] <= start[1:]).all()
                 busy += int((end - start).sum())
         assert busy <= done.run.makespan_ps
@@ -177,7 +177,7 @@ def test_a_resource_never_serves_more_than_it_has_servers(done: Simulation) -> N
     for index, actor in enumerate(done.plan.program.actors):
         for step, verb in enumerate(actor.steps):
             if isinstance(verb, Use):
-                start, end = done.run.tasks(index, step)
+                start, end = done.run.intervals(index, step)
                 longer = end > start
                 changes[verb.resource] += [(int(t), 1) for t in start[longer]]
                 changes[verb.resource] += [(int(t), -1) for t in end[longer]]
@@ -361,7 +361,7 @@ def test_a_decode_step_starts_when_the_one_before_has_ended(machine: str, pipeli
             np.maximum.at(ends, number, finish)
         for step, verb in enumerate(actor.steps):
             if isinstance(verb, Hold | Use):
-                start, end = done.run.tasks(index, step)
+                start, end = done.run.intervals(index, step)
                 worked = end > start
                 np.minimum.at(starts, number[worked], start[worked])
     assert (ends > 0).all()
@@ -399,7 +399,7 @@ def first_use(done: Simulation, node: str) -> int:
     chain = {"layers.0.scores", "layers.0.softmax", "layers.0.values", "layers.0.join"}
     stages = {node} if node in {info.stage for info in done.plan.actors} else chain
     starts = [
-        int(done.run.tasks(index, step)[0].min())
+        int(done.run.intervals(index, step)[0].min())
         for index, info in enumerate(done.plan.actors)
         if info.stage in stages and not info.part.startswith(("write", "read"))
         for step, verb in enumerate(done.plan.program.actors[index].steps)
@@ -422,7 +422,7 @@ def first_start(done: Simulation, stage: str, part: str) -> int:
     index = _actor(done, f"{stage}:{part}")
     steps = done.plan.program.actors[index].steps
     timed = [i for i, verb in enumerate(steps) if isinstance(verb, Hold | Use)]
-    return int(done.run.tasks(index, timed[0])[0][0])
+    return int(done.run.intervals(index, timed[0])[0][0])
 
 
 def test_barriers_stand_where_the_pipeline_says() -> None:

@@ -4,7 +4,7 @@
 
 Both engines run each program to its end, records included, and their records are compared. The
 time is that of the process on the CPU (`time.process_time`); for the compiled engine the median
-of several runs, lowering of the program included, machine code compiled beforehand.
+of several runs, encoding of the program included, machine code compiled beforehand.
 """
 
 from __future__ import annotations

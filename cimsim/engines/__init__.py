@@ -1,4 +1,4 @@
-"""Engines: two ways to run a Program, which agree on every task to the picosecond.
+"""Engines: two ways to run a Program, which agree on every interval to the picosecond.
 
 "simpy" is the reference, written to be read; "compiled" runs the same rules as machine code.
 """
@@ -16,10 +16,10 @@ __all__ = ["Engine", "Layout", "Run", "run"]
 
 
 def run(program: Program, engine: Engine = "compiled") -> Run:
-    """Run `program` to its end and return when every task started and ended.
+    """Run `program` to its end and return when every interval started and ended.
 
     Raises SimulationError if the program deadlocks, naming the actors that wait and for what,
-    or if a task would end after the last instant of the event clock.
+    or if an interval would end after the last instant of the event clock.
     """
     if engine == "simpy":
         from cimsim.engines.reference import simulate

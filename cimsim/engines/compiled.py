@@ -1,12 +1,12 @@
-"""The compiled engine: a program lowered to one block of words and run as machine code."""
+"""The compiled engine: a program encoded as one block of words and run as machine code."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from cimsim.engines import loop as k
+from cimsim.engines.encoding import MachineCode, encode
 from cimsim.engines.faults import Blocked, clock_overflow, deadlock
-from cimsim.engines.lowering import Machine, lower
 from cimsim.engines.program import Get, Program, Put
 from cimsim.engines.record import Layout, Run
 from cimsim.errors import SimulationError
@@ -14,7 +14,7 @@ from cimsim.errors import SimulationError
 
 def simulate(program: Program) -> Run:
     """Run `program` as machine code; raises SimulationError as `cimsim.engines.run` does."""
-    machine = lower(program)
+    machine = encode(program)
     log = np.empty(machine.log_size, np.int64)
     todo = [
         place
@@ -30,17 +30,17 @@ def simulate(program: Program) -> Run:
     return _read(program, machine, log)
 
 
-def _read(program: Program, machine: Machine, log: k.Words) -> Run:
+def _read(program: Program, machine: MachineCode, log: k.Words) -> Run:
     layout = Layout.of(program)
-    start = np.empty(layout.task_offset[-1], np.int64)
-    end = np.empty(layout.task_offset[-1], np.int64)
+    start = np.empty(layout.interval_offset[-1], np.int64)
+    end = np.empty(layout.interval_offset[-1], np.int64)
     iteration_end = np.empty(layout.iteration_offset[-1], np.int64)
     k.read_tasks(machine.words, machine.task_rows, log, start, end)
     k.read_iterations(machine.iteration_rows, log, iteration_end)
     return Run(program, layout, start, end, iteration_end)
 
 
-def _deadlock(program: Program, machine: Machine) -> SimulationError:
+def _deadlock(program: Program, machine: MachineCode) -> SimulationError:
     """The error for a machine in which no actor can go on."""
     blocked = []
     latest_ps = 0
@@ -55,7 +55,7 @@ def _deadlock(program: Program, machine: Machine) -> SimulationError:
     return deadlock(program, latest_ps, blocked)
 
 
-def _step(machine: Machine, number: int) -> int:
+def _step(machine: MachineCode, number: int) -> int:
     """Which step of its actor the code is that actor `number` would run next."""
     words = machine.words
     place = machine.actors_at[number]
@@ -67,10 +67,10 @@ def _step(machine: Machine, number: int) -> int:
     return step
 
 
-def _missing(program: Program, machine: Machine, number: int, step: int) -> int:
+def _missing(program: Program, machine: MachineCode, number: int, step: int) -> int:
     """Tokens that a blocked actor still lacks, once it has moved every one that it can.
 
-    The kernel counts in units, and runs an actor only when that can move all it has left, or
+    The loop counts in units, and runs an actor only when that can move all it has left, or
     the buffer is full (Get) or empty (Put).
     """
     verb = program.actors[number].steps[step]

@@ -39,9 +39,9 @@ def deadlock(program: Program, time_ps: int, blocked: Sequence[Blocked]) -> Simu
 
 
 def clock_overflow() -> SimulationError:
-    """The error for a task that would end after the last instant of the event clock."""
+    """The error for an interval that would end after the last instant of the event clock."""
     return SimulationError(
-        f"a task would end after {CLOCK_MAX_PS} ps (106 days), the last instant of the event "
+        f"an interval would end after {CLOCK_MAX_PS} ps (106 days), the last instant of the event "
         "clock. Simulate fewer iterations in one program, or shorten its durations."
     )
 

@@ -72,7 +72,7 @@ WIDTH = (2, 2, 2, 2, 3, 3, 3, 3, 3, 4, 4)
 @njit(cache=True)
 def run(m: Words, ready: Words, top: int, log: Words) -> int:
     """Run the `top` actors in `ready` and all that follows; return how many came to their end,
-    or `OVERFLOW`. `log` receives the end of each task and iteration.
+    or `OVERFLOW`. `log` receives the end of each interval and iteration.
     """
     done = 0
     while True:
@@ -431,7 +431,7 @@ def _leave_agenda(m: Words, r: int) -> None:
 
 @njit(cache=True)
 def read_tasks(m: Words, rows: Words, log: Words, start: Words, end: Words) -> None:
-    """Start and end of the tasks of all timed verbs; `rows` as in `lowering.Machine`."""
+    """Start and end of the intervals of all timed verbs; `rows` as in `encoding.MachineCode`."""
     n = 0
     for k in range(rows.shape[0]):
         at, stride, iterations, each, amount = rows[k]
@@ -444,7 +444,7 @@ def read_tasks(m: Words, rows: Words, log: Words, start: Words, end: Words) -> N
 
 @njit(cache=True)
 def read_iterations(rows: Words, log: Words, iteration_end: Words) -> None:
-    """End of the iterations of all actors; `rows` as in `lowering.Machine`."""
+    """End of the iterations of all actors; `rows` as in `encoding.MachineCode`."""
     n = 0
     for k in range(rows.shape[0]):
         at, stride, iterations = rows[k]

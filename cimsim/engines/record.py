@@ -1,4 +1,4 @@
-"""What an engine hands back: the start and end of every task, as flat arrays."""
+"""What an engine hands back: the start and end of every interval, as flat arrays."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from cimsim.values.display import brief
 class Layout:
     """Where each actor's records lie in the flat arrays.
 
-    Tasks of actor a: `task_offset[a]` up to `task_offset[a + 1]`, one stretch of `iterations`
-    entries for each timed verb (Hold or Use), in the order of its steps.
+    Intervals of actor a: `interval_offset[a]` up to `interval_offset[a + 1]`, one stretch of
+    `iterations` entries for each timed verb (Hold or Use), in the order of its steps.
     Iterations of actor a: `iteration_offset[a]` up to `iteration_offset[a + 1]`.
     """
 
-    task_offset: tuple[int, ...]
+    interval_offset: tuple[int, ...]
     iteration_offset: tuple[int, ...]
 
     @classmethod
     def of(cls, program: Program) -> Layout:
         """The layout of `program`'s records."""
-        tasks = (actor.iterations * len(timed_verbs(actor.steps)) for actor in program.actors)
+        timed = (actor.iterations * len(timed_verbs(actor.steps)) for actor in program.actors)
         iterations = (actor.iterations for actor in program.actors)
-        return cls(tuple(accumulate(tasks, initial=0)), tuple(accumulate(iterations, initial=0)))
+        return cls(tuple(accumulate(timed, initial=0)), tuple(accumulate(iterations, initial=0)))
 
 
 @brief
@@ -37,8 +37,8 @@ class Layout:
 class Run:
     """A complete run of `program`; times in ps, arrays laid out as `layout` says.
 
-    `start_ps` and `end_ps` have one entry a task, that is an execution of a Hold or a Use; a
-    Use starts when it is granted, and a task of 0 ps has start = end. `iteration_end_ps` has
+    `start_ps` and `end_ps` have one entry an interval, that is an execution of a Hold or a Use; a
+    Use starts when it is granted, and an interval of 0 ps has start = end. `iteration_end_ps` has
     one entry an iteration of an actor: when its last verb, PUT included, was done.
     """
 
@@ -51,11 +51,11 @@ class Run:
     def _facts(self) -> dict[str, object]:
         return {
             "makespan_ps": self.makespan_ps,
-            "tasks": self.start_ps.size,
+            "intervals": self.start_ps.size,
             "actors": len(self.program.actors),
         }
 
-    def tasks(self, actor: int, verb: int) -> tuple[IntArray, IntArray]:
+    def intervals(self, actor: int, verb: int) -> tuple[IntArray, IntArray]:
         """Start and end (ps) over the iterations of `actor`, for the Hold or Use at step `verb`.
 
         Raises ValueError if that step is a Get or a Put, which takes no time of its own.
@@ -66,7 +66,7 @@ class Run:
             raise ValueError(
                 f"actor {owner.name!r}: step {verb} is not a Hold or Use; those are {timed}"
             )
-        first = self.layout.task_offset[actor] + timed.index(verb) * owner.iterations
+        first = self.layout.interval_offset[actor] + timed.index(verb) * owner.iterations
         span = slice(first, first + owner.iterations)
         return self.start_ps[span], self.end_ps[span]
 

@@ -92,8 +92,8 @@ class EventLoop:
         self.buffers = [simpy.Container(self.env, b.capacity, b.initial) for b in program.buffers]
         self.resources = [arbiter(self.env, r, len(program.actors)) for r in program.resources]
         self.layout = Layout.of(program)
-        self.start_ps = np.zeros(self.layout.task_offset[-1], np.int64)
-        self.end_ps = np.zeros(self.layout.task_offset[-1], np.int64)
+        self.start_ps = np.zeros(self.layout.interval_offset[-1], np.int64)
+        self.end_ps = np.zeros(self.layout.interval_offset[-1], np.int64)
         self.iteration_end_ps = np.zeros(self.layout.iteration_offset[-1], np.int64)
         self.position = [(0, 0, 0)] * len(program.actors)
 
@@ -115,7 +115,7 @@ class EventLoop:
         actor = self.program.actors[number]
         offset = self.layout.iteration_offset[number]
         for iteration, amounts in enumerate(_amounts(actor.steps, actor.iterations)):
-            task = self.layout.task_offset[number] + iteration
+            interval = self.layout.interval_offset[number] + iteration
             for step, (verb, amount) in enumerate(zip(actor.steps, amounts, strict=True)):
                 if isinstance(verb, (Get, Put)):
                     buffer = self.buffers[verb.buffer]
@@ -124,14 +124,16 @@ class EventLoop:
                         self.position[number] = (iteration, step, missing)
                         yield move(1)
                     continue
-                self.start_ps[task] = self.env.now
+                self.start_ps[interval] = self.env.now
                 if amount and isinstance(verb, Use):
-                    self.start_ps[task] = yield self.resources[verb.resource].use(number, amount)
+                    self.start_ps[interval] = yield self.resources[verb.resource].use(
+                        number, amount
+                    )
                 elif amount:
                     _check_clock(self.env, amount)
                     yield self.env.timeout(amount)
-                self.end_ps[task] = self.env.now
-                task += actor.iterations
+                self.end_ps[interval] = self.env.now
+                interval += actor.iterations
             self.iteration_end_ps[offset + iteration] = self.env.now
 
 

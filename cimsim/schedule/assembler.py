@@ -15,17 +15,17 @@ from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
 from cimsim.values.display import brief
 
-TASKS_MAX = 2**26
+INTERVALS_MAX = 2**26
 """Most iterations of all actors of a schedule: each takes about 80 bytes to simulate."""
 
 
-def check_tasks(tasks: int) -> None:
-    """Raise SimulationError for a schedule of more tasks than are simulated."""
-    if tasks > TASKS_MAX:
+def check_intervals(intervals: int) -> None:
+    """Raise SimulationError for a schedule of more intervals than are simulated."""
+    if intervals > INTERVALS_MAX:
         raise SimulationError(
-            f"the schedule has {tasks} tasks or more (tokens x stages of all operations), cimsim "
-            f"simulates at most {TASKS_MAX}: shorten the prompt or the decode, take fewer layers, "
-            "or lower --replicate"
+            f"the schedule has {intervals} intervals of work or more (tokens x parts of all "
+            f"operations), cimsim simulates at most {INTERVALS_MAX}: shorten the prompt or the "
+            "decode, take fewer layers, or lower --replicate"
         )
 
 
@@ -52,7 +52,7 @@ class Assembler:
     block_tokens: dict[str, int] = field(default_factory=dict)
     tcdm_bytes: dict[str, int] = field(default_factory=dict)
     spill_bytes: dict[str, int] = field(default_factory=dict)
-    tasks: int = 0
+    intervals: int = 0
     _resources: dict[str, int] = field(default_factory=dict)
 
     def resource(self, name: str, servers: int, policy: str, unit: str | None = None) -> int:
@@ -75,10 +75,10 @@ class Assembler:
         """Add `units` to the units of a kind that the workload occupies."""
         self.unit_counts[unit] = self.unit_counts.get(unit, 0) + units
 
-    def reserve(self, tasks: int) -> None:
-        """Count `tasks` more; raises SimulationError beyond what memory holds."""
-        self.tasks += tasks
-        check_tasks(self.tasks)
+    def reserve(self, intervals: int) -> None:
+        """Count `intervals` more; raises SimulationError beyond what memory holds."""
+        self.intervals += intervals
+        check_intervals(self.intervals)
 
     def fifo(self, name: str, capacity: int = 1, initial: int = 0) -> int:
         """A new buffer."""

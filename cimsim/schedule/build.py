@@ -10,7 +10,7 @@ from cimsim.engines.program import Get, Put
 from cimsim.errors import MappingError
 from cimsim.ir import Linear, Workload, output_elements
 from cimsim.mapping import Mapping
-from cimsim.schedule.assembler import Assembler, check_tasks
+from cimsim.schedule.assembler import Assembler, check_intervals
 from cimsim.schedule.cluster_work import Demand
 from cimsim.schedule.edges import StageEdge, feedback_counts, stage_edges
 from cimsim.schedule.graph import Stream, build_graph, build_stream
@@ -118,7 +118,7 @@ class _Scheduler:
         A tile reads, integrates, converts and sends each token; work on clusters comes in blocks.
         """
         parts = {"rram": 4, "sram": 3, "kv": 3, "dram": 1, "pmca": 0}
-        check_tasks(
+        check_intervals(
             sum(
                 parts[stage.unit] * tokens * self.graph.steps[phase]
                 for stage in self.stages

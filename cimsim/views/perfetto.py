@@ -1,4 +1,4 @@
-"""Trace export: every task as a Chrome trace event, readable by Perfetto and chrome://tracing."""
+"""Trace export: every interval as a Chrome trace event, readable by Perfetto and chrome://tracing."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from cimsim.simulation import Simulation
 Rows = list[tuple[int, int, int, str]]
 
 
-def save_trace(simulation: Simulation, path: Path, most_tasks: int) -> tuple[int, int]:
-    """Write the earliest `most_tasks` tasks (gzip) and return how many of how many.
+def save_trace(simulation: Simulation, path: Path, most_intervals: int) -> tuple[int, int]:
+    """Write the earliest `most_intervals` intervals (gzip) and return how many of how many.
 
     A process of the trace is a unit kind, a thread is an actor. Times in us, as the format asks.
     """
@@ -31,17 +31,17 @@ def save_trace(simulation: Simulation, path: Path, most_tasks: int) -> tuple[int
                 units[unit] = len(units) + 1
                 names.append(_name("process_name", units[unit], None, unit))
             names.append(_name("thread_name", units[unit], index, actor.name))
-            start, end = simulation.run.tasks(index, verb)
+            start, end = simulation.run.intervals(index, verb)
             lasting = end > start
             starts.append(start[lasting])
             events.append((units[unit], index, info.part, end[lasting] - start[lasting]))
     total = sum(s.size for s in starts)
-    latest = np.sort(np.concatenate(starts))[min(most_tasks, total) - 1] if total else 0
+    latest = np.sort(np.concatenate(starts))[min(most_intervals, total) - 1] if total else 0
     parts = [json.dumps(name) for name in names]
     for start, (pid, tid, part, length) in zip(starts, events, strict=True):
         label = json.dumps(part)
         for s, d in zip(start.tolist(), length.tolist(), strict=True):
-            if s <= latest and len(parts) - len(names) < most_tasks:
+            if s <= latest and len(parts) - len(names) < most_intervals:
                 parts.append(
                     f'{{"ph":"X","name":{label},"pid":{pid},"tid":{tid},'
                     f'"ts":{s / 1e6:.6f},"dur":{d / 1e6:.6f}}}'

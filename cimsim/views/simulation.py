@@ -99,7 +99,7 @@ def _bands(simulation: Simulation, rows: int) -> list[tuple[str, Spans]]:
         zip(simulation.plan.program.actors, simulation.plan.actors, strict=True)
     ):
         for (unit, _), verb in zip(info.occupies, timed_verbs(actor.steps), strict=True):
-            start, end = simulation.run.tasks(index, verb)
+            start, end = simulation.run.intervals(index, verb)
             shown = (end > start) & (info.phase == 0)
             if not shown.any():
                 continue

@@ -1,9 +1,9 @@
-"""A Program as one block of words, the form that the compiled engine runs (see `kernel`).
+"""A Program as one block of words, the form that the compiled engine runs (see `loop`).
 
 Rows refer to each other by their place (index) in the block. In order: a header, buffer rows,
 resource rows, actor rows, each with its code behind it, and lists: values (durations and counts
 that change from iteration to iteration; an array that several verbs share is stored once),
-queues, and the slots of large buffers. Lowering also simplifies, changing no time:
+queues, and the slots of large buffers. Encoding also simplifies, changing no time:
 
 * a resource with no more clients than servers never makes anyone wait: its Use is a Hold;
 * tokens that only ever move in groups of k are counted in groups (the last token of a group
@@ -40,12 +40,12 @@ _CACHE_LINE_B = 64
 
 @brief
 @dataclass(frozen=True, eq=False)
-class Machine:
-    """A lowered program at time 0.
+class MachineCode:
+    """An encoded program at time 0.
 
-    The kernel writes a log: for each iteration of an actor, when each of its tasks ended and
+    The loop writes a log: for each iteration of an actor, when each of its intervals ended and
     when the iteration ended. `task_rows` (a timed verb a row) and `iteration_rows` (an actor a
-    row) say where to read it: first entry, distance of entries, iterations; and for a task
+    row) say where to read it: first entry, distance of entries, iterations; and for an interval
     whether its duration varies, and the duration or its place in `words`.
     """
 
@@ -75,7 +75,7 @@ class _Tokens:
     divisor: int
 
 
-def lower(program: Program) -> Machine:
+def encode(program: Program) -> MachineCode:
     """`program` as a block of words, ready to run from time 0."""
     return _Lowering(program).machine()
 
@@ -106,7 +106,7 @@ class _Lowering:
             sum(k.ACTOR_WIDTH + widest * (len(a.steps) + 1) for a in program.actors)
         )
 
-    def machine(self) -> Machine:
+    def machine(self) -> MachineCode:
         self.survey()
         self.place_actors()
         self.place_resources()
@@ -114,7 +114,7 @@ class _Lowering:
         words = _aligned_zeros(self.size)
         for place, values in self.parts:
             words[place : place + values.size] = values
-        return Machine(
+        return MachineCode(
             words,
             self.buffers_at,
             tuple(self.actors_at),
@@ -193,24 +193,24 @@ class _Lowering:
             self.actors_at.append(self.code_at + len(words))
             code = self.actors_at[-1] + k.ACTOR_WIDTH
             words += (code, 0, 0, 0, self.log_size)
-            tasks: list[tuple[bool, int]] = []
+            intervals: list[tuple[bool, int]] = []
             for step, verb in enumerate(actor.steps):
                 if type(verb) is Hold or type(verb) is Use:
-                    tasks.append(self.amount(verb.duration))
-                    words += self.task(number, step, *tasks[-1])
+                    intervals.append(self.amount(verb.duration))
+                    words += self.interval(number, step, *intervals[-1])
                 elif type(verb.count) is int and verb.count == unit[verb.buffer]:
                     words += (single[type(verb)], buffers_at + width * verb.buffer)
                 else:
                     words += self.move(verb)
             words += (k.NEXT, code, actor.iterations)
-            self.lay_out_log(actor.iterations, tasks)
+            self.lay_out_log(actor.iterations, intervals)
         self.parts.append((self.code_at, np.array(words, np.int64)))
 
-    def lay_out_log(self, iterations: int, tasks: list[tuple[bool, int]]) -> None:
-        stride = len(tasks) + 1
-        for entry, (each, duration) in enumerate(tasks):
+    def lay_out_log(self, iterations: int, intervals: list[tuple[bool, int]]) -> None:
+        stride = len(intervals) + 1
+        for entry, (each, duration) in enumerate(intervals):
             self.task_rows.append((self.log_size + entry, stride, iterations, each, duration))
-        self.iteration_rows.append((self.log_size + len(tasks), stride, iterations))
+        self.iteration_rows.append((self.log_size + len(intervals), stride, iterations))
         self.log_size += stride * iterations
 
     def move(self, verb: Get | Put) -> tuple[int, ...]:
@@ -221,7 +221,7 @@ class _Lowering:
             return one, buffer
         return varying if each else many, buffer, count
 
-    def task(self, number: int, step: int, each: bool, duration: int) -> tuple[int, ...]:
+    def interval(self, number: int, step: int, each: bool, duration: int) -> tuple[int, ...]:
         actor = self.program.actors[number]
         verb = actor.steps[step]
         if not (isinstance(verb, Use) and self.contended(verb.resource)):
