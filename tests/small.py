@@ -62,6 +62,18 @@ PMCA: dict[str, Any] = {
     "dma_setup_cycles": 45, "barrier_cycles": 10, "exp_cycles": 12.0, "softmax_other_cycles": 2.5,
     "merge_cycles_per_element": 0.25, "active_power_mW": 43.5, "cluster_area_mm2": 0.5,
     "leakage_mW": 1.0,
+    "core": {
+        "stream_cycles_per_word": 1.0, "convert_cycles_per_word": 2.0,
+        "select_cycles_per_word": 3.0, "divide_cycles_per_word": 44.0,
+        "root_cycles_per_word": 44.0, "power_cycles_per_word": 400.0,
+        "sine_cycles_per_word": 320.0, "sigmoid_cycles_per_element": 0.5,
+        "silu_cycles_per_element": 0.75, "tanh_cycles_per_element": 0.5,
+        "erf_cycles_per_element": 0.5, "gelu_cycles_per_element": 1.0,
+        "layer_norm_cycles_per_element": 1.75, "rms_norm_cycles_per_element": 0.75,
+        "norm_row_cycles": 90.0, "reduce_cycles_per_element": 0.25, "reduce_row_cycles": 10.0,
+        "softmax_row_cycles": 40.0, "stream_setup_cycles": 20, "tcdm_contention_ratio": 1.4,
+        "product_utilisation_ratio": 0.9, "least_part_elements": 64,
+    },
     "matrix_engine": {
         "rows": 8, "columns": 4, "pipeline": 3, "format": "fp16", "job_cycles": 60,
     },

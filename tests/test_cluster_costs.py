@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+import small
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cimsim.blocks import PmcaClusters
 from cimsim.costs import (
-    CORE_CYCLES_PER_ELEMENT,
-    barrier_cycles,
-    core_cycles_per_element,
+    FUNCTIONS,
+    cores_product_cycles,
     dma_cycles,
     elementwise_cycles,
-    job_overhead_cycles,
+    function_cycles,
     lora_tcdm_bytes,
     norm_cycles,
     reduction_cycles,
     softmax_cycles,
 )
-from cimsim.errors import MappingError, SpecError, WorkloadError
+from cimsim.errors import MappingError, WorkloadError
 
 TORCH_FUNCTIONS = [
     "add",
@@ -62,118 +65,151 @@ TORCH_FUNCTIONS = [
     "mean",
     "sum",
     "amax",
-    "softmax",
-    "layer_norm",
-    "rms_norm",
 ]
 
 counts = st.integers(0, 5000)
 cores = st.integers(1, 32)
 
 
+def clusters(core: dict[str, Any] | None = None, **changes: Any) -> PmcaClusters:
+    return small.machine(pmca={**changes, "core": core or {}}).pmca
+
+
+PMCA = clusters()
+
+
+def of(cores: int) -> PmcaClusters:
+    return clusters(cores=cores)
+
+
 @pytest.mark.parametrize("function", TORCH_FUNCTIONS)
 def test_every_torch_function_has_a_cost(function: str) -> None:
-    assert core_cycles_per_element(function) > 0.0
+    assert function_cycles(PMCA, function) > 0.0
 
 
-def test_costs_order_as_the_hardware_does() -> None:
-    cost = CORE_CYCLES_PER_ELEMENT
-    assert cost["add"] == cost["scale"] == 0.25  # one FP16 SIMD instruction for 4 elements
-    assert cost["layer_norm"] == 1.75
-    assert cost["add"] < cost["where"] < cost["div"] < cost["exp"] < cost["softmax"]
-    assert 60.0 <= cost["softmax"] <= 150.0
-    assert 60.0 <= cost["gelu"] <= 150.0
-    assert 3.0 <= cost["gelu_polynomial"] <= 5.0
+# A value of every field, by which the cycles of every function are told apart.
+PRIMES = {
+    "stream_cycles_per_word": 2.0, "convert_cycles_per_word": 3.0, "select_cycles_per_word": 5.0,
+    "divide_cycles_per_word": 7.0, "root_cycles_per_word": 11.0, "power_cycles_per_word": 13.0,
+    "sine_cycles_per_word": 17.0, "sigmoid_cycles_per_element": 19.0,
+    "silu_cycles_per_element": 23.0, "tanh_cycles_per_element": 29.0,
+    "erf_cycles_per_element": 31.0, "gelu_cycles_per_element": 37.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("function", "a_word", "an_element"),
+    [
+        ("add", 2, 0), ("sub", 2, 0), ("mul", 2, 0), ("neg", 2, 0), ("relu", 2, 0), ("gt", 2, 0),
+        ("copy", 2, 0), ("mean", 2, 0), ("clamp", 4, 0), ("hardtanh", 4, 0), ("clamp_min", 2, 0),
+        ("to", 3, 0), ("where", 5, 0), ("masked_fill", 5, 0), ("div", 7, 0), ("reciprocal", 7, 0),
+        ("sqrt", 11, 0), ("rsqrt", 18, 0), ("pow", 13, 0), ("sin", 17, 0), ("cos", 17, 0),
+        ("exp", 0, 41), ("log", 0, 41), ("sigmoid", 0, 60), ("silu", 0, 64), ("tanh", 0, 70),
+        ("erf", 0, 72), ("gelu", 0, 78), ("silu_", 0, 64), ("add_", 2, 0),
+    ],
+)  # fmt: skip
+def test_a_function_takes_its_instructions(function: str, a_word: int, an_element: int) -> None:
+    for width in (1, 2, 4):
+        pmca = clusters(PRIMES, simd_width=width, exp_cycles=41.0)
+        assert function_cycles(pmca, function) == a_word / width + an_element
+
+
+def test_all_known_functions_have_their_fields() -> None:
+    assert all(function_cycles(PMCA, function) > 0.0 for function in FUNCTIONS)
 
 
 def test_unknown_function_is_named() -> None:
     message = r"^the cluster has no cycle count for function 'foo'; known: abs, add, .*where\.$"
     with pytest.raises(MappingError, match=message):
-        core_cycles_per_element("foo")
+        function_cycles(PMCA, "foo")
 
 
 @pytest.mark.parametrize(
     ("elements", "core_count", "expected"),
-    [(0, 8, 0), (4096, 8, 128), (4096, 1, 1024), (4097, 8, 129), (8, 8, 1)],
+    [(0, 8, 0), (4096, 8, 20 + 180), (4096, 1, 20 + 1434), (4097, 8, 20 + 180), (8, 8, 20 + 1)],
 )
 def test_elementwise_is_its_closed_form(elements: int, core_count: int, expected: int) -> None:
-    cycles = elementwise_cycles(elements, 0.25, core_count, setup_cycles=0, contention=1.0)
-    assert cycles == expected
+    """512 * 0.25 * 1.4 = 179.2; 4096 * 0.25 * 1.4 = 1433.6; 513 * 0.35 = 179.55."""
+    assert elementwise_cycles(of(core_count), elements, {"add": 1}) == expected
 
 
-def test_elementwise_adds_setup_and_contention() -> None:
-    assert elementwise_cycles(800, 0.25, 8, setup_cycles=20, contention=1.4) == 20 + 35
+def test_functions_of_a_chain_add_up() -> None:
+    """100 elements a core at 3 * 0.25 + 11 = 11.75 cycles, 1.5 times as long by contention."""
+    pmca = clusters({"tcdm_contention_ratio": 1.5, "stream_setup_cycles": 7})
+    assert elementwise_cycles(pmca, 800, {"add": 1, "mul": 2, "div": 1}) == 7 + 1763
 
 
-@given(elements=counts, more=counts, n=cores, factor=st.floats(0.0, 100.0))
-def test_elementwise_laws(elements: int, more: int, n: int, factor: float) -> None:
-    cycles = elementwise_cycles(elements, factor, n)
-    assert elementwise_cycles(elements + more, factor, n) >= cycles
-    assert elementwise_cycles(elements, factor, n + 1) <= cycles
-    assert elementwise_cycles(elements, factor + 1.0, n) >= cycles
-    assert elementwise_cycles(elements, factor, n, contention=2.0) >= cycles
+@given(elements=counts, more=counts, n=cores, times=st.integers(0, 100))
+def test_elementwise_laws(elements: int, more: int, n: int, times: int) -> None:
+    cycles = elementwise_cycles(of(n), elements, {"add": times})
+    assert elementwise_cycles(of(n), elements + more, {"add": times}) >= cycles
+    assert elementwise_cycles(of(n + 1), elements, {"add": times}) <= cycles
+    assert elementwise_cycles(of(n), elements, {"add": times + 1}) >= cycles
 
 
 @given(share=st.integers(1, 500), n=cores)
 def test_cores_divide_the_work(share: int, n: int) -> None:
-    alone = elementwise_cycles(share, 3.0, 1, setup_cycles=0)
-    assert elementwise_cycles(share * n, 3.0, n, setup_cycles=0) == alone
+    alone = elementwise_cycles(of(1), share, {"div": 1})
+    assert elementwise_cycles(of(n), share * n, {"div": 1}) == alone
+
+
+def layer_norm(pmca: PmcaClusters, elements: int, rows: int) -> int:
+    return norm_cycles(pmca, elements, rows, "layer")
 
 
 @given(rows=st.integers(1, 64), width=st.integers(1, 512), n=cores)
 def test_row_kernels_laws(rows: int, width: int, n: int) -> None:
     elements = rows * width
-    for kernel in (norm_cycles, softmax_cycles, reduction_cycles):
-        cycles = kernel(elements, rows, n)
-        assert kernel(elements + rows, rows, n) >= cycles
-        assert kernel(elements + width, rows + 1, n) >= cycles
-        assert kernel(elements, rows, n + 1) <= cycles
-        assert kernel(elements, rows, max(rows, n)) == kernel(elements, rows, rows)
+    for kernel in (layer_norm, softmax_cycles, reduction_cycles):
+        cycles = kernel(of(n), elements, rows)
+        assert kernel(of(n), elements + rows, rows) >= cycles
+        assert kernel(of(n), elements + width, rows + 1) >= cycles
+        assert kernel(of(n + 1), elements, rows) <= cycles
+        assert kernel(of(max(rows, n)), elements, rows) == kernel(of(rows), elements, rows)
 
 
 def test_one_row_keeps_one_core_busy() -> None:
-    assert norm_cycles(512, 1, 8) == norm_cycles(512, 1, 1) == norm_cycles(8 * 512, 8, 8)
+    alone = layer_norm(of(1), 512, 1)
+    assert layer_norm(of(8), 512, 1) == alone == layer_norm(of(8), 8 * 512, 8)
 
 
-def test_norm_is_its_closed_form() -> None:
-    cycles = norm_cycles(8 * 128, 8, 8, row_cycles=90, setup_cycles=20, contention=1.0)
-    assert cycles == 20 + 128 * 7 // 4 + 90
-    assert norm_cycles(1024, 8, 8, kind="rms_norm") < norm_cycles(1024, 8, 8)
-    assert norm_cycles(0, 0, 8) == 0
+def test_row_kernels_are_their_closed_forms() -> None:
+    """Three rows of 128 on two cores: two on the busier one, 256 elements."""
+    pmca = of(2)
+    assert norm_cycles(pmca, 384, 3, "layer") == 20 + 808  # 256 * 1.75 * 1.4 = 627.2, 2 * 90
+    assert norm_cycles(pmca, 384, 3, "rms") == 20 + 449  # 256 * 0.75 * 1.4 = 268.8, 2 * 90
+    assert reduction_cycles(pmca, 384, 3) == 20 + 110  # 256 * 0.25 * 1.4 = 89.6, 2 * 10
+    assert softmax_cycles(pmca, 384, 3) == 20 + 3792  # 256 * 14.5 = 3712, 2 * 40
+    for kernel in (layer_norm, softmax_cycles, reduction_cycles):
+        assert kernel(pmca, 0, 0) == 0
 
 
 def test_the_exponential_decides_the_softmax() -> None:
-    slow = softmax_cycles(8 * 320, 8, 8)
-    fast = softmax_cycles(8 * 320, 8, 8, exp_cycles=0.25, other_cycles=0.25)
-    assert slow == 20 + 320 * 80 + 40
-    assert fast == 20 + 160 + 40
+    slow = clusters(exp_cycles=60.0, softmax_other_cycles=20.0)
+    fast = clusters(exp_cycles=0.25, softmax_other_cycles=0.25)
+    assert softmax_cycles(slow, 8 * 320, 8) == 20 + 320 * 80 + 40
+    assert softmax_cycles(fast, 8 * 320, 8) == 20 + 160 + 40
+
+
+def test_a_product_on_the_cores_is_its_closed_form() -> None:
+    """24 * 16 * 40 multiply-adds, 16 lanes at three quarters, and a barrier."""
+    pmca = clusters({"product_utilisation_ratio": 0.75}, cores=8, simd_width=2, barrier_cycles=9)
+    assert cores_product_cycles(pmca, 24, 16, 40) == 1280 + 9
+    assert cores_product_cycles(pmca, 1, 1, 13) == 2 + 9  # 1.08 cycles
 
 
 @pytest.mark.parametrize(
-    ("transfer", "beats"),
-    [((64,), 1), ((65,), 2), ((4096,), 64), ((256, 8), 32), ((100, 3), 6), ((0,), None)],
+    ("transfer", "cycles"),
+    [((64, 1), 46), ((65, 1), 47), ((4096, 1), 109), ((4096, 3), 199), ((0, 2), 0)],
 )
-def test_dma_counts_beats(transfer: tuple[int, ...], beats: int | None) -> None:
-    expected = 0 if beats is None else 45 + beats
-    assert dma_cycles(*transfer) == expected
+def test_dma_counts_beats(transfer: tuple[int, int], cycles: int) -> None:
+    assert dma_cycles(PMCA, *transfer) == cycles
 
 
-@given(size=st.integers(1, 10_000), rows=st.integers(1, 100))
-def test_unaligned_rows_cost_a_beat_each(size: int, rows: int) -> None:
-    assert dma_cycles(size, rows, aligned=False) - dma_cycles(size, rows) == rows
-    assert dma_cycles(size, rows) >= dma_cycles(size * rows)
-    assert (dma_cycles(size, rows) - 45) * 64 >= size * rows
-
-
-def test_job_overhead_lies_in_the_estimated_range() -> None:
-    assert job_overhead_cycles() == 8 * 5 + 20
-    assert 30 <= job_overhead_cycles() <= 110
-    assert job_overhead_cycles(register_accesses=0, wake_up_cycles=7) == 7
-
-
-def test_barrier_waits_for_others_only() -> None:
-    assert barrier_cycles(1) == 0
-    assert 5 <= barrier_cycles(9) <= 15
+@given(size=st.integers(1, 10_000), count=st.integers(1, 100))
+def test_every_transfer_is_set_up(size: int, count: int) -> None:
+    assert dma_cycles(PMCA, size, count) - dma_cycles(PMCA, size, 1) == 45 * (count - 1)
+    assert (dma_cycles(PMCA, size, 1) - 45) * 64 >= size
 
 
 @pytest.mark.parametrize(
@@ -198,18 +234,10 @@ def test_tcdm_need_is_symmetric_and_scales(t: int, m: int, n: int, r: int) -> No
 
 def test_refusals_name_the_field() -> None:
     with pytest.raises(WorkloadError, match=r"^the cluster was asked for elements = -1; "):
-        elementwise_cycles(-1, 1.0, 8)
-    with pytest.raises(SpecError, match=r"^the cluster needs at least 1 core, got 0\. Raise"):
-        elementwise_cycles(1, 1.0, 0)
-    with pytest.raises(SpecError, match=r"contention of at least 1, got 0\.5\.$"):
-        elementwise_cycles(1, 1.0, 8, contention=0.5)
-    with pytest.raises(SpecError, match=r"exp_cycles of at least 0, got nan\.$"):
-        softmax_cycles(8, 1, 8, exp_cycles=float("nan"))
-    with pytest.raises(MappingError, match=r"no normalisation 'batch'; known: layer_norm, rms"):
-        norm_cycles(8, 1, 8, kind="batch")
-    with pytest.raises(SpecError, match=r"bytes_per_cycle of at least 1, got 0\.$"):
-        dma_cycles(8, bytes_per_cycle=0)
+        elementwise_cycles(PMCA, -1, {"add": 1})
+    with pytest.raises(WorkloadError, match=r"^the cluster was asked for rows = -2; "):
+        softmax_cycles(PMCA, 8, -2)
+    with pytest.raises(WorkloadError, match=r"^the cluster was asked for total_bytes = -1; "):
+        dma_cycles(PMCA, -1, 1)
     with pytest.raises(WorkloadError, match=r"asked for rank = -1; the least is 0\.$"):
         lora_tcdm_bytes(1, 1, 1, -1)
-    with pytest.raises(SpecError, match="at least 1 core"):
-        barrier_cycles(0)

@@ -1,6 +1,6 @@
 """What machines are made of: the blocks of an architecture file; every number has a source."""
 
-from cimsim.blocks.clusters import MatrixEngine, PmcaClusters
+from cimsim.blocks.clusters import MatrixEngine, PmcaClusters, PmcaCore
 from cimsim.blocks.network import Arbitration, Buffer, Dram, Link
 from cimsim.blocks.paper import PaperAccounting
 from cimsim.blocks.sourced import ASSUMED, MachineBlock, Sourced
@@ -19,6 +19,7 @@ __all__ = [
     "Numerics",
     "PaperAccounting",
     "PmcaClusters",
+    "PmcaCore",
     "Sourced",
     "SramUnits",
     "WriteScheme",

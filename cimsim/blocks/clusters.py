@@ -14,8 +14,10 @@ from cimsim.values.bounds import (
     Count,
     CountOrNone,
     Cycles,
+    Efficiency,
     Positive,
     Side,
+    Slowdown,
     SomeCycles,
 )
 
@@ -37,6 +39,42 @@ class MatrixEngine(MachineBlock):
                 f"{self.columns * (self.pipeline + 1)}, what the array can be fed"
             )
         return self
+
+
+class PmcaCore(MachineBlock):
+    """Cycles of one core of a cluster, and of kernels on its cores; see `cimsim.costs.cluster`.
+
+    A word is `simd_width` values: what one instruction of the FPU takes.
+    """
+
+    stream_cycles_per_word: Cycles = Field(
+        description="one streamed instruction: add, multiply, compare, move"
+    )
+    convert_cycles_per_word: Cycles = Field(description="another number format")
+    select_cycles_per_word: Cycles = Field(description="one of two values by a mask")
+    divide_cycles_per_word: Cycles
+    root_cycles_per_word: Cycles
+    power_cycles_per_word: Cycles
+    sine_cycles_per_word: Cycles = Field(description="sine or cosine")
+    sigmoid_cycles_per_element: Cycles = Field(description="beside `exp_cycles`, as the next four")
+    silu_cycles_per_element: Cycles
+    tanh_cycles_per_element: Cycles
+    erf_cycles_per_element: Cycles
+    gelu_cycles_per_element: Cycles
+    layer_norm_cycles_per_element: Cycles
+    rms_norm_cycles_per_element: Cycles
+    norm_row_cycles: Cycles = Field(description="one row of either norm, beside its elements")
+    reduce_cycles_per_element: Cycles = Field(description="sum, mean or maximum of a row")
+    reduce_row_cycles: Cycles = Field(description="folding the partial results of a row")
+    softmax_row_cycles: Cycles = Field(description="one row of a softmax, beside its elements")
+    stream_setup_cycles: CountOrNone = Field(description="start of one kernel on all cores")
+    tcdm_contention_ratio: Slowdown = Field(description="slow-down of streams by bank conflicts")
+    product_utilisation_ratio: Efficiency = Field(
+        description="multiply-adds of a product on the cores, of the most that their lanes can do"
+    )
+    least_part_elements: Count = Field(
+        description="work of one token is cut into parts of at least as many, one a cluster"
+    )
 
 
 class PmcaClusters(MachineBlock):
@@ -65,4 +103,5 @@ class PmcaClusters(MachineBlock):
     active_power_mW: Amount = Field(description="one cluster while it computes")
     cluster_area_mm2: Amount
     leakage_mW: Amount = Field(description="one cluster")
+    core: PmcaCore
     matrix_engine: MatrixEngine | None = None

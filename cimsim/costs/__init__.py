@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from cimsim.costs.cluster import (
-    CORE_CYCLES_PER_ELEMENT,
-    barrier_cycles,
-    core_cycles_per_element,
+    FUNCTIONS,
+    cores_product_cycles,
     dma_cycles,
     elementwise_cycles,
-    job_overhead_cycles,
+    function_cycles,
     lora_tcdm_bytes,
     norm_cycles,
     reduction_cycles,
@@ -22,13 +21,12 @@ from cimsim.costs.matrix_engine import (
 )
 
 __all__ = [
-    "CORE_CYCLES_PER_ELEMENT",
     "FORMAT_BYTES",
-    "barrier_cycles",
-    "core_cycles_per_element",
+    "FUNCTIONS",
+    "cores_product_cycles",
     "dma_cycles",
     "elementwise_cycles",
-    "job_overhead_cycles",
+    "function_cycles",
     "lora_jobs",
     "lora_tcdm_bytes",
     "matrix_engine_accesses",

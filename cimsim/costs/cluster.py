@@ -1,77 +1,45 @@
-"""Cycles of the RISC-V cluster around its matrix engine: cores, DMA, barriers, TCDM space.
+"""Cycles of a cluster around its matrix engine: kernels on the cores, DMA transfers, TCDM space.
 
-Every number is for a Snitch cluster (snitch_cluster 2fa3848): cores with a 64-bit FPU path
-(4 FP16 or 2 FP32 values an instruction), stream registers and hardware loops, a 512-bit DMA.
-None of them is a measured cycle count; each is marked
-  counted   read or counted from upstream source: a lower bound set by FPU issue,
-  assumed   an estimate, with its reason.
-Not modelled: instruction cache misses, the exact bank pattern (a contention factor stands in).
+Every number is one of the machine's, with its source (`pmca` and `pmca.core`). The equations are
+those of a Snitch cluster: cores with stream registers and hardware loops, a DMA, banked TCDM.
+Kernels take a set-up and the cycles of the core that has most to do; streams wait for each other
+at the banks. Not modelled: instruction cache misses, the exact bank pattern (the contention ratio
+stands in for them).
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Literal
 
-from cimsim.errors import MappingError, SpecError, WorkloadError
+from cimsim.blocks import PmcaClusters
+from cimsim.errors import MappingError, WorkloadError
 
-SIMD_WIDTH: dict[str, int] = {"fp16": 4, "fp32": 2}  # counted: values in one 64-bit FPU word
+_STREAMED = (
+    "add", "sub", "mul", "scale", "axpy", "neg", "abs", "square", "relu", "maximum", "minimum",
+    "copy", "fill", "sum", "mean", "amax", "amin", "compare", "logical",
+)  # fmt: skip
 
-_ISSUE = 0.25  # counted: one streamed FP16 instruction for 4 elements (add, scale, axpy)
-_CAST = 0.5  # assumed: a conversion and a pack for 4 elements of two widths
-_SELECT = 0.75  # assumed: a compare and two masked moves for 4 elements
-_DIVIDE = 11.0  # assumed: the FPU's divider is iterative and scalar, about 11 cycles at FP16
-_ROOT = 11.0  # assumed: as the divider
-_EXP = 60.0  # assumed: scalar library expf, most of the 60..150 that a softmax element takes
-_TANH = 80.0  # assumed: middle of 60..150 for scalar library tanh (upstream GELU)
-_POWER = 100.0  # assumed: a logarithm, a product and an exponential, scalar library
-_TRIG = 80.0  # assumed: scalar library sine or cosine, as tanh
-
-CORE_CYCLES_PER_ELEMENT: dict[str, float] = {
-    # streamed FP16 SIMD instructions: counted for add and scale, assumed alike for the others
-    "add": _ISSUE,
-    "sub": _ISSUE,
-    "mul": _ISSUE,
-    "scale": _ISSUE,
-    "axpy": _ISSUE,
-    "neg": _ISSUE,
-    "abs": _ISSUE,
-    "square": _ISSUE,
-    "relu": _ISSUE,
-    "maximum": _ISSUE,
-    "minimum": _ISSUE,
-    "copy": _ISSUE,
-    "fill": _ISSUE,
-    "sum": _ISSUE,
-    "mean": _ISSUE,
-    "amax": _ISSUE,
-    "amin": _ISSUE,
-    "compare": _ISSUE,
-    "logical": _ISSUE,
-    "clamp": 2 * _ISSUE,  # assumed: a maximum and a minimum
-    "to": _CAST,
-    "where": _SELECT,
-    "masked_fill": _SELECT,
-    # scalar, iterative or library code
-    "div": _DIVIDE,
-    "reciprocal": _DIVIDE,
-    "sqrt": _ROOT,
-    "rsqrt": _ROOT + _DIVIDE,
-    "exp": _EXP,
-    "log": _EXP,
-    "erf": _TANH,
-    "tanh": _TANH,
-    "sigmoid": _EXP + _DIVIDE,
-    "silu": _EXP + _DIVIDE + 1.0,
-    "gelu": _TANH,
-    "gelu_polynomial": 4.0,  # assumed: 3..5, a polynomial in FP16 SIMD
-    "pow": _POWER,
-    "sin": _TRIG,
-    "cos": _TRIG,
-    # whole-row kernels: the part an element takes (see norm_cycles and softmax_cycles)
-    "layer_norm": 1.75,  # counted: 1.5 in three passes; assumed: 0.25 for gamma and beta
-    "rms_norm": 0.75,  # assumed: a square-and-add pass and a scale-and-gamma pass
-    "softmax": 20.0 + _EXP,  # assumed: scalar maximum, subtraction, sum and division around it
+_INSTRUCTIONS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(_STREAMED, ("stream",)),
+    "clamp": ("stream", "stream"),
+    "to": ("convert",),
+    "where": ("select",),
+    "masked_fill": ("select",),
+    "div": ("divide",),
+    "reciprocal": ("divide",),
+    "sqrt": ("root",),
+    "rsqrt": ("root", "divide"),
+    "pow": ("power",),
+    "sin": ("sine",),
+    "cos": ("sine",),
 }
+"""Function -> what it takes for a word: the fields `pmca.core.*_cycles_per_word`, added up."""
+
+_EXPONENTIALS = ("exp", "log", "sigmoid", "silu", "tanh", "erf", "gelu")
+"""Evaluated like an exponential: the same polynomial, library or instruction, and what is
+around it (`pmca.core.*_cycles_per_element`; nothing for exp and log)."""
 
 _SAME_AS: dict[str, str] = {
     "eq": "compare",
@@ -96,168 +64,106 @@ _SAME_AS: dict[str, str] = {
     "min": "amin",
 }
 
-# assumed: random banks serve 24 streams (8 cores x 3) on 32 banks at 71 % a cycle
-STREAM_CONTENTION = 1.4
-STREAM_SETUP_CYCLES = 20  # assumed: 10..30 to set up the streams and the hardware loop of a call
-NORM_ROW_CYCLES = 90  # assumed: 60..120, counted: 2 divisions, a square root, reductions, fences
-SOFTMAX_ROW_CYCLES = 40  # assumed: two reductions and a division a row
-JOB_REGISTER_ACCESSES = 8  # counted: 1 read and 7 writes for one job of the matrix engine
-JOB_ACCESS_CYCLES = 5  # assumed: 2..10 an access over the peripheral bus
-JOB_WAKE_UP_CYCLES = 20  # assumed: 10..30 from the done event to the next instruction
-BARRIER_CYCLES = 10  # assumed: 5..15 beyond the waiting; counted: one blocking CSR read a core
-DMA_SETUP_CYCLES = 45  # assumed: 30..60 from the first instruction to the last beat, no memory
-DMA_BYTES_PER_CYCLE = 64  # counted: 512-bit data path
+FUNCTIONS = tuple(sorted({*_INSTRUCTIONS, *_EXPONENTIALS, *_SAME_AS}))
+"""Elementwise functions that a cluster computes, by their names in torch's aten."""
 
 
-def core_cycles_per_element(function: str) -> float:
-    """Cycles that one core takes for one FP16 element of `function`, streams not stalled.
+def function_cycles(pmca: PmcaClusters, function: str) -> float:
+    """Cycles that one core takes for one element of `function`, streams not stalled.
 
-    Knows the names of torch's aten elementwise functions (a trailing "_" is ignored).
-    Raises MappingError for a function without a cycle count.
+    A trailing "_" of the name is ignored. Raises MappingError for an unknown function.
     """
     name = function.removesuffix("_")
-    try:
-        return CORE_CYCLES_PER_ELEMENT[_SAME_AS.get(name, name)]
-    except KeyError:
-        known = ", ".join(sorted({*CORE_CYCLES_PER_ELEMENT, *_SAME_AS}))
+    name = _SAME_AS.get(name, name)
+    core = pmca.core
+    if name in ("exp", "log"):
+        return pmca.exp_cycles
+    if name in _EXPONENTIALS:
+        return pmca.exp_cycles + float(getattr(core, f"{name}_cycles_per_element"))
+    if name not in _INSTRUCTIONS:
         raise MappingError(
-            f"the cluster has no cycle count for function {function!r}; known: {known}."
-        ) from None
+            f"the cluster has no cycle count for function {function!r}; "
+            f"known: {', '.join(FUNCTIONS)}."
+        )
+    words = (float(getattr(core, f"{part}_cycles_per_word")) for part in _INSTRUCTIONS[name])
+    return sum(words) / pmca.simd_width
 
 
-def elementwise_cycles(
-    elements: int,
-    cycles_per_element: float,
-    cores: int,
-    *,
-    setup_cycles: int = STREAM_SETUP_CYCLES,
-    contention: float = STREAM_CONTENTION,
-) -> int:
-    """Cycles of a kernel over `elements`, shared evenly, the last core to finish counted.
+def elementwise_cycles(pmca: PmcaClusters, elements: int, functions: Mapping[str, int]) -> int:
+    """Cycles of a fused chain of `functions` (name -> times) over `elements`, shared evenly.
 
-    setup + ceil(ceil(elements / cores) * cycles_per_element * contention); 0 for no elements.
-    `contention` (at least 1) is the slow-down of streams by bank conflicts.
-    Raises WorkloadError for a negative count, SpecError for cores or factors that cannot be.
+    set-up + ceil(ceil(elements / cores) * cycles an element * contention); 0 for no elements.
+    Raises WorkloadError for a negative count, MappingError for an unknown function.
     """
     _check_count("elements", elements)
-    _check_cores(cores)
-    _check_factor("cycles_per_element", cycles_per_element, 0.0)
-    _check_factor("contention", contention, 1.0)
+    each = sum(function_cycles(pmca, name) * count for name, count in functions.items())
     if elements == 0:
         return 0
-    share = -(-elements // cores)
-    return setup_cycles + math.ceil(share * cycles_per_element * contention)
+    share = -(-elements // pmca.cores)
+    core = pmca.core
+    return core.stream_setup_cycles + math.ceil(share * each * core.tcdm_contention_ratio)
 
 
-def reduction_cycles(
-    elements: int,
-    rows: int,
-    cores: int,
-    *,
-    row_cycles: int = 10,
-    setup_cycles: int = STREAM_SETUP_CYCLES,
-    contention: float = STREAM_CONTENTION,
-) -> int:
+def reduction_cycles(pmca: PmcaClusters, elements: int, rows: int) -> int:
     """Cycles to reduce `rows` rows of together `elements` to one value a row (sum, mean, max).
 
-    A streamed pass, and `row_cycles` to fold a row's SIMD partial results (assumed: three
-    dependent instructions of 3 cycles, and a store). Raises as `elementwise_cycles` does.
+    A streamed pass, and for each row the folding of its partial results. Raises WorkloadError
+    for a negative count.
     """
-    per_element = CORE_CYCLES_PER_ELEMENT["sum"]
+    core = pmca.core
     return _row_kernel_cycles(
-        elements, rows, cores, per_element, row_cycles, setup_cycles, contention
+        pmca, elements, rows, core.reduce_cycles_per_element, core.reduce_row_cycles,
+        core.tcdm_contention_ratio,
+    )  # fmt: skip
+
+
+def norm_cycles(pmca: PmcaClusters, elements: int, rows: int, kind: Literal["layer", "rms"]) -> int:
+    """Cycles to normalise `rows` rows of together `elements`, dealt to the cores whole.
+
+    Raises WorkloadError for a negative count.
+    """
+    core = pmca.core
+    each = {
+        "layer": core.layer_norm_cycles_per_element,
+        "rms": core.rms_norm_cycles_per_element,
+    }
+    return _row_kernel_cycles(
+        pmca, elements, rows, each[kind], core.norm_row_cycles, core.tcdm_contention_ratio
     )
 
 
-def norm_cycles(
-    elements: int,
-    rows: int,
-    cores: int,
-    *,
-    kind: str = "layer_norm",
-    row_cycles: int = NORM_ROW_CYCLES,
-    setup_cycles: int = STREAM_SETUP_CYCLES,
-    contention: float = STREAM_CONTENTION,
-) -> int:
-    """Cycles to normalise `rows` rows of together `elements`; `kind` layer_norm or rms_norm.
+def softmax_cycles(pmca: PmcaClusters, elements: int, rows: int) -> int:
+    """Cycles of a softmax over `rows` rows of together `elements`, dealt to the cores whole.
 
-    Rows are dealt to the cores whole. Raises as `elementwise_cycles` does, and MappingError for
-    another kind.
+    An element takes its exponential and the rest. The exponential decides: a cluster with an
+    instruction for it, and a kernel streamed around it, is 162.7x faster (VEXP, arXiv 2504.11227,
+    abstract). Computing bounds it, so no contention. Raises WorkloadError for a negative count.
     """
-    if kind not in ("layer_norm", "rms_norm"):
-        raise MappingError(
-            f"the cluster has no normalisation {kind!r}; known: layer_norm, rms_norm."
-        )
-    per_element = CORE_CYCLES_PER_ELEMENT[kind]
-    return _row_kernel_cycles(
-        elements, rows, cores, per_element, row_cycles, setup_cycles, contention
-    )
+    each = pmca.exp_cycles + pmca.softmax_other_cycles
+    return _row_kernel_cycles(pmca, elements, rows, each, pmca.core.softmax_row_cycles, 1.0)
 
 
-def softmax_cycles(
-    elements: int,
-    rows: int,
-    cores: int,
-    *,
-    exp_cycles: float = CORE_CYCLES_PER_ELEMENT["exp"],
-    other_cycles: float = CORE_CYCLES_PER_ELEMENT["softmax"] - CORE_CYCLES_PER_ELEMENT["exp"],
-    row_cycles: int = SOFTMAX_ROW_CYCLES,
-    setup_cycles: int = STREAM_SETUP_CYCLES,
-) -> int:
-    """Cycles of a softmax over `rows` rows of together `elements`.
+def cores_product_cycles(pmca: PmcaClusters, m: int, n: int, k: int) -> int:
+    """Cycles of Z[m,k] = X[m,n] . W[n,k] on the cores, without a matrix engine.
 
-    An element takes `exp_cycles` for its exponential and `other_cycles` for the rest. The
-    exponential decides: a cluster with an instruction for it, and a kernel streamed around it,
-    is 162.7x faster (VEXP, arXiv 2504.11227, abstract); lower both for such a cluster. Scalar
-    code, so no stream contention. Rows are dealt to the cores whole.
-    Raises as `elementwise_cycles` does.
+    One multiply-add a SIMD lane and cycle at `core.product_utilisation_ratio`, and a barrier.
     """
-    _check_factor("exp_cycles", exp_cycles, 0.0)
-    _check_factor("other_cycles", other_cycles, 0.0)
-    per_element = exp_cycles + other_cycles
-    return _row_kernel_cycles(elements, rows, cores, per_element, row_cycles, setup_cycles, 1.0)
+    lanes = pmca.cores * pmca.simd_width
+    busy = m * n * k / (pmca.core.product_utilisation_ratio * lanes)
+    return math.ceil(busy) + pmca.barrier_cycles
 
 
-def dma_cycles(
-    bytes_per_row: int,
-    rows: int = 1,
-    *,
-    aligned: bool = True,
-    setup_cycles: int = DMA_SETUP_CYCLES,
-    bytes_per_cycle: int = DMA_BYTES_PER_CYCLE,
-) -> int:
-    """Cycles of one DMA transfer of `rows` rows of `bytes_per_row`, the memory's latency aside.
+def dma_cycles(pmca: PmcaClusters, total_bytes: int, transfers: int) -> int:
+    """Cycles of `transfers` DMA transfers of `total_bytes` in all, the memory's latency aside.
 
-    setup + rows * (ceil(bytes_per_row / bytes_per_cycle) + 1 beat if not aligned); 0 for no
-    bytes. A contiguous transfer is one row. Raises WorkloadError for a negative count, SpecError
-    for a width below 1 byte.
+    A set-up each, and the beats of the data path; 0 for no bytes. Raises WorkloadError for a
+    negative count.
     """
-    _check_count("bytes_per_row", bytes_per_row)
-    _check_count("rows", rows)
-    if bytes_per_cycle < 1:
-        raise SpecError(
-            f"the cluster's DMA needs bytes_per_cycle of at least 1, got {bytes_per_cycle}."
-        )
-    if bytes_per_row * rows == 0:
+    _check_count("total_bytes", total_bytes)
+    _check_count("transfers", transfers)
+    if total_bytes == 0:
         return 0
-    beats = -(-bytes_per_row // bytes_per_cycle) + (0 if aligned else 1)
-    return setup_cycles + rows * beats
-
-
-def job_overhead_cycles(
-    *,
-    register_accesses: int = JOB_REGISTER_ACCESSES,
-    access_cycles: int = JOB_ACCESS_CYCLES,
-    wake_up_cycles: int = JOB_WAKE_UP_CYCLES,
-) -> int:
-    """Software cycles around one job of the matrix engine: configure, trigger, wake up."""
-    return register_accesses * access_cycles + wake_up_cycles
-
-
-def barrier_cycles(cores: int, *, cycles: int = BARRIER_CYCLES) -> int:
-    """Cycles of a hardware barrier of `cores`, the waiting aside; 0 for a single core."""
-    _check_cores(cores)
-    return cycles if cores > 1 else 0
+    return pmca.dma_setup_cycles * transfers + -(-total_bytes // pmca.dma_bytes_per_cycle)
 
 
 def lora_tcdm_bytes(
@@ -276,37 +182,24 @@ def lora_tcdm_bytes(
 
 
 def _row_kernel_cycles(
+    pmca: PmcaClusters,
     elements: int,
     rows: int,
-    cores: int,
     cycles_per_element: float,
-    row_cycles: int,
-    setup_cycles: int,
+    row_cycles: float,
     contention: float,
 ) -> int:
     """Cycles of a kernel that deals whole rows to the cores: the busiest core's rows."""
     _check_count("elements", elements)
     _check_count("rows", rows)
-    _check_cores(cores)
-    _check_factor("contention", contention, 1.0)
     if elements == 0 or rows == 0:
         return 0
-    busiest_rows = -(-rows // cores)
+    busiest_rows = -(-rows // pmca.cores)
     share = -(-elements * busiest_rows // rows)
     per_core = share * cycles_per_element * contention + busiest_rows * row_cycles
-    return setup_cycles + math.ceil(per_core)
+    return pmca.core.stream_setup_cycles + math.ceil(per_core)
 
 
 def _check_count(name: str, value: int) -> None:
     if value < 0:
         raise WorkloadError(f"the cluster was asked for {name} = {value}; the least is 0.")
-
-
-def _check_cores(cores: int) -> None:
-    if cores < 1:
-        raise SpecError(f"the cluster needs at least 1 core, got {cores}. Raise its core count.")
-
-
-def _check_factor(name: str, value: float, least: float) -> None:
-    if not (math.isfinite(value) and value >= least):
-        raise SpecError(f"the cluster needs {name} of at least {least:g}, got {value!r}.")

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from cimsim.blocks import PmcaClusters
 from cimsim.engines.program import IntArray
 from cimsim.schedule.graph import Stream, plain
 from cimsim.schedule.stages import Stage
@@ -39,9 +40,9 @@ class Lanes:
         return len(self.lanes)
 
 
-def lanes_of(stage: Stage, stream: Stream) -> Lanes:
+def lanes_of(stage: Stage, stream: Stream, pmca: PmcaClusters) -> Lanes:
     """Blocks of a step go round the clusters; with fewer blocks than clusters they are split."""
-    splits = min(most_parts(op) for node in stage.nodes for op in node.ops.values())
+    splits = min(most_parts(op, pmca) for node in stage.nodes for op in node.ops.values())
     return _lanes(stream, stage.clusters[1], splits)
 
 

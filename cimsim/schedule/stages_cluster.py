@@ -96,7 +96,7 @@ def add_cluster_stage(assembler: Assembler, demand: Demand, ports: Ports) -> Non
     compute actor, after `ClusterWork.early`.
     """
     stage, stream = demand.stage, demand.stream
-    lanes = lanes_of(stage, stream)
+    lanes = lanes_of(stage, stream, assembler.architecture.pmca)
     work = cluster_work(assembler, demand, lanes)
     if lanes.count == 1:
         _add_lane(assembler, stage, 0, stream, work.times, ports)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
+from typing import Literal
 
 from cimsim.blocks import MatrixEngine, PmcaClusters
 from cimsim.costs import (
-    core_cycles_per_element,
+    cores_product_cycles,
     dma_cycles,
     elementwise_cycles,
     matrix_engine_cycles,
@@ -29,18 +30,6 @@ from cimsim.ir import (
 )
 from cimsim.spec import Architecture
 from cimsim.units import cycles_to_ps
-
-# assumed: these are evaluated like an exponential (the same polynomial, library or instruction),
-# with a few streamed instructions around it, in cycles of one core.
-_AROUND_EXPONENTIAL = {
-    "exp": 0.0,
-    "log": 0.0,
-    "sigmoid": 0.5,
-    "silu": 0.75,
-    "tanh": 0.5,
-    "erf": 0.5,
-    "gelu": 1.0,
-}
 
 
 def size_at(op: Op, field: str, step: int) -> int:
@@ -99,18 +88,11 @@ def _seen_share(op: Op, scores: Scores, step: int, size: int, end: int) -> float
     return min(1.0, (end - (size - 1) / 2.0) / op.tokens) if op.tokens > 1 else 1.0
 
 
-def function_cycles(pmca: PmcaClusters, function: str) -> float:
-    """Cycles of one core for one element; raises MappingError for an unknown function."""
-    if function in _AROUND_EXPONENTIAL:
-        return pmca.exp_cycles + _AROUND_EXPONENTIAL[function]
-    return core_cycles_per_element(function) * 4.0 / pmca.simd_width
-
-
-def most_parts(op: Op) -> int:
+def most_parts(op: Op, pmca: PmcaClusters) -> int:
     """Into how many parts the work on one token of `op` can be cut for different clusters."""
     match op:
         case Elementwise() | Move():
-            return max(1, op.elements // op.tokens // 64)
+            return max(1, op.elements // op.tokens // pmca.core.least_part_elements)
         case Softmax():
             return max(1, op.rows // op.tokens)
         case MatMul():
@@ -143,21 +125,13 @@ def op_cycles(
                 k = context(op, step, size, end)
             return product_cycles(pmca, math.ceil(op.stationary_batch / parts), stacked, k, n)
         case Softmax():
-            rows = math.ceil(rows / parts)
-            return softmax_cycles(
-                elements,
-                rows,
-                pmca.cores,
-                exp_cycles=pmca.exp_cycles,
-                other_cycles=pmca.softmax_other_cycles,
-            )
+            return softmax_cycles(pmca, elements, math.ceil(rows / parts))
         case Norm():
             return _norm(op, pmca, elements, rows)
         case Elementwise():
-            each = sum(function_cycles(pmca, f) * count for f, count in op.functions.items())
-            return elementwise_cycles(elements, each, pmca.cores)
+            return elementwise_cycles(pmca, elements, op.functions)
         case Reduce():
-            return reduction_cycles(elements * op.inputs_per_output, elements, pmca.cores)
+            return reduction_cycles(pmca, elements * op.inputs_per_output, elements)
         case Move():
             return 0
         case _:
@@ -166,9 +140,9 @@ def op_cycles(
 
 def _norm(op: Norm, pmca: PmcaClusters, elements: int, rows: int) -> int:
     """Rows go to cores whole; fewer rows than cores are shared out, with a barrier a reduction."""
-    kind = "rms_norm" if op.norm == "rms" else "layer_norm"
     shared = max(1, pmca.cores // rows)
-    cycles = norm_cycles(math.ceil(elements / shared), rows, pmca.cores, kind=kind)
+    kind: Literal["layer", "rms"] = "rms" if op.norm == "rms" else "layer"
+    cycles = norm_cycles(pmca, math.ceil(elements / shared), rows, kind)
     return cycles + (2 * pmca.barrier_cycles if shared > 1 else 0)
 
 
@@ -177,10 +151,7 @@ def product_cycles(pmca: PmcaClusters, count: int, m: int, n: int, k: int) -> in
     engine = pmca.matrix_engine
     if engine is not None:
         return count * (_engine_cycles(engine, m, n, k) + engine.job_cycles)
-    # One fused multiply-add a SIMD lane and cycle at the utilisation of dense Snitch stages,
-    # about 90 % (AHWA-LoRA, arXiv 2411.17367, Methods).
-    lanes = pmca.cores * pmca.simd_width
-    return count * (math.ceil(m * n * k / (0.9 * lanes)) + pmca.barrier_cycles)
+    return count * cores_product_cycles(pmca, m, n, k)
 
 
 def _engine_cycles(engine: MatrixEngine, m: int, n: int, k: int) -> int:
@@ -207,11 +178,7 @@ def dma_ps(architecture: Architecture, total_bytes: float, transfers: int) -> in
     if total_bytes <= 0:
         return 0
     pmca, link, buffer = architecture.pmca, architecture.cluster_link, architecture.buffer
-    beat = dma_cycles(
-        math.ceil(total_bytes),
-        setup_cycles=pmca.dma_setup_cycles * transfers,
-        bytes_per_cycle=pmca.dma_bytes_per_cycle,
-    )
+    beat = dma_cycles(pmca, math.ceil(total_bytes), transfers)
     narrow = min(link.bandwidth_GBps, buffer.bandwidth_GBps)
     body = round(total_bytes / narrow * 1e3)
     head = round((link.hop_ns * link.hops + buffer.access_ns) * 1e3)

@@ -79,6 +79,8 @@ Rate = Annotated[float, Field(strict=True, ge=1e-6, le=1e9, allow_inf_nan=False)
 """A bandwidth or a peak rate."""
 Cycles = Annotated[float, Field(strict=True, ge=0.0, le=1e6, allow_inf_nan=False), _NUMPY]
 SomeCycles = Annotated[float, Field(strict=True, ge=1e-3, le=1e6, allow_inf_nan=False), _NUMPY]
+Slowdown = Annotated[float, Field(strict=True, ge=1.0, le=1e6, allow_inf_nan=False), _NUMPY]
+"""How many times as long something takes."""
 Endurance = Annotated[float, Field(strict=True, ge=1.0, le=1e18, allow_inf_nan=False), _NUMPY]
 Fraction = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False), _NUMPY]
 Efficiency = Annotated[float, Field(strict=True, ge=1e-6, le=1.0, allow_inf_nan=False), _NUMPY]
