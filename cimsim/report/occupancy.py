@@ -27,7 +27,7 @@ def phase_ends_s(plan: Plan, run: Run) -> list[float]:
 
 def unit_times(plan: Plan, run: Run) -> dict[str, UnitTime]:
     """Busy and idle time by unit kind, mean over the units in use."""
-    busy_ps: dict[str, int] = dict.fromkeys(sorted(plan.unit_counts), 0)
+    busy_ps = {unit: 0 for unit, units in sorted(plan.unit_counts.items()) if units}
     for actor, info in zip(plan.program.actors, plan.actors, strict=True):
         for total, (unit, units) in zip(_busy_ps(actor), info.occupies, strict=True):
             busy_ps[unit] = busy_ps.get(unit, 0) + total * units
