@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +19,8 @@ from cimsim.errors import MappingError
 from cimsim.values.display import brief
 
 IntArray = npt.NDArray[np.int64]
-WeightUnit = Literal["rram", "sram", "pmca"]
+WeightUnit = str
+"""The name of a kind of unit (see `cimsim.unit_kinds`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from cimsim import engines
 from cimsim.adaptation import Adaptation, adaptation_named
-from cimsim.costs.accounting import block_energies
 from cimsim.engines import Engine, Run
 from cimsim.errors import CimsimError
 from cimsim.ir import Workload, load_workload
 from cimsim.mappers import Mapper, build_mapping, mapper_named
 from cimsim.mapping import Mapping
 from cimsim.report import Report
+from cimsim.report.accounting import block_energies
 from cimsim.report.fold import fold
 from cimsim.schedule import Plan, build_plan
 from cimsim.schedule.pipelines import Pipeline, format_pipeline, pipeline_named
@@ -63,7 +63,7 @@ def simulate(
     one block a tile; each may be the text that the command line takes, such as
     `layer:block_tokens=8`. `inputs` are added to the report's (names, digests of files).
     Workload and machine may be paths of their files. `progress` is called with a word for each
-    stage. A workload of paper accounting takes its energy from `cimsim.costs.accounting`, the rest
+    stage. A workload of paper accounting takes its energy from `cimsim.report.accounting`, the rest
     is simulated alike. Raises MappingError, CapacityError or SimulationError, and SpecError where a
     machine cannot count as the paper does.
     """

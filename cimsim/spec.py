@@ -8,11 +8,21 @@ lacks is left out.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import (
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+from pydantic_core import PydanticKnownError, core_schema
 
 from cimsim.blocks import (
     ASSUMED,
@@ -26,29 +36,62 @@ from cimsim.blocks import (
     Sourced,
     SramUnits,
 )
-from cimsim.errors import SpecError
+from cimsim.errors import MappingError, SpecError
 from cimsim.files import describe_validation, load_json
+from cimsim.unit_kinds import KINDS, Arrays, Units, kind_named, kinds_for
 from cimsim.values.arguments import checked, plain
 from cimsim.values.bounds import Bits, Name, Positive, Text
 from cimsim.values.field_paths import Value, put_value
 from cimsim.values.history import Change, Changeable, value_at
 
-AdaptationName = Literal["none", "lora-sram", "lora-pmca", "lora-rram", "merged"]
+LORA_ON = "lora-"
+
+
+@dataclass(frozen=True)
+class _OneOf:
+    """A field that takes one of `names`, as they are when the machine is read."""
+
+    names: Callable[[], list[str]]
+
+    def known(self, value: Any) -> Any:
+        """The value, if it is one of the names."""
+        names = self.names()
+        if value not in names:
+            expected = f"{', '.join(map(repr, names[:-1]))} or {names[-1]!r}"
+            raise PydanticKnownError("literal_error", {"expected": expected})
+        return value
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        return core_schema.no_info_before_validator_function(self.known, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"enum": self.names(), **handler(schema)}
+
+
+def adaptation_names() -> list[str]:
+    """What a machine may say of adapters: none, LoRA on a kind of unit, or merged."""
+    return ["none", *(f"{LORA_ON}{kind}" for kind in kinds_for("lora")), "merged"]
+
+
+WeightUnits = Annotated[str, _OneOf(lambda: kinds_for("weights"))]
+AttentionUnits = Annotated[str, _OneOf(lambda: kinds_for("attention"))]
+AdaptationName = Annotated[str, _OneOf(adaptation_names)]
 
 
 class Architecture(Sourced, Changeable):
-    """A machine. `weights_on` holds the pretrained matrices, `attention_on` its products."""
+    """A machine. `weights_on` holds the pretrained matrices, `attention_on` its products.
 
-    blocks: ClassVar[tuple[str, ...]] = (
-        "rram", "sram", "pmca", "tile_link", "cluster_link", "buffer", "dram", "paper_accounting",
-    )  # fmt: skip
+    A machine with a kind of unit that has no field here is a `machine_type()`, which has one.
+    """
 
     format: Literal[1] = 1
     name: Name
     description: Text
     technology_nm: Positive
-    weights_on: Literal["rram", "sram"]
-    attention_on: Literal["sram", "pmca"]
+    weights_on: WeightUnits
+    attention_on: AttentionUnits
     adaptation: AdaptationName = Field(description="where LoRA runs unless the user says otherwise")
     activation_bits: Bits = Field(description="activations in the global buffer")
     rram: CrossbarTiles | None = None
@@ -62,35 +105,55 @@ class Architecture(Sourced, Changeable):
 
     @model_validator(mode="after")
     def _blocks_present(self) -> Self:
-        for field in ("weights_on", "attention_on"):
-            unit = getattr(self, field)
-            if getattr(self, unit) is None:
-                raise ValueError(f"{field} is {unit!r}, but the machine has no `{unit}` block")
-        where = self.adaptation.removeprefix("lora-")
-        if where in ("rram", "sram") and getattr(self, where) is None:
-            raise ValueError(
-                f"adaptation is {self.adaptation!r}, but the machine has no `{where}` block"
-            )
+        needed = {field: getattr(self, field) for field in ("weights_on", "attention_on")}
+        if self.adaptation.startswith(LORA_ON):
+            needed["adaptation"] = self.adaptation.removeprefix(LORA_ON)
+        for field, unit in needed.items():
+            if unit not in self.units:
+                raise ValueError(
+                    f"{field} is {getattr(self, field)!r}, but the machine has no `{unit}` block"
+                )
         return self
 
+    @property
+    def blocks(self) -> dict[str, MachineBlock]:
+        """The blocks that the machine has, by name: those of its units, then the others."""
+        others = ("tile_link", "cluster_link", "buffer", "dram", "paper_accounting")
+        found = {name: getattr(self, name, None) for name in (*KINDS, *others)}
+        return {name: block for name, block in found.items() if block is not None}
+
+    @property
+    def units(self) -> dict[str, Units]:
+        """The units that the machine has, by the name of their kind."""
+        blocks = self.blocks
+        return {name: kind.units(blocks[name]) for name, kind in KINDS.items() if name in blocks}
+
+    def arrays(self, unit: str) -> Arrays:
+        """Units that hold matrices; MappingError where the machine has none of that kind."""
+        found = self.units.get(kind_named(unit).name)
+        if not isinstance(found, Arrays):
+            raise MappingError(f"architecture {self.name!r} has no arrays in a `{unit}` block")
+        return found
+
     def _facts(self) -> dict[str, object]:
-        present = [name for name in self.blocks if getattr(self, name) is not None]
+        units = self.units
+        counts = {
+            kind.key: units[name].count if name in units else 0 for name, kind in KINDS.items()
+        }
         return {
             "name": self.name,
             "technology_nm": self.technology_nm,
             "weights_on": self.weights_on,
             "attention_on": self.attention_on,
             "adaptation": self.adaptation,
-            "tiles": 0 if self.rram is None else self.rram.tile_count,
-            "sram_units": 0 if self.sram is None else self.sram.unit_count,
-            "clusters": self.pmca.cluster_count,
-            "blocks": ", ".join(present),
+            **counts,
+            "blocks": ", ".join(self.blocks),
         }
 
     def assumed(self) -> dict[str, str]:
         """Field path -> reason of every number of the machine that is not published."""
         found: dict[str, str] = {}
-        pending: list[tuple[str, Any]] = [(name, getattr(self, name)) for name in self.blocks]
+        pending: list[tuple[str, Any]] = [*self.blocks.items()]
         while pending:
             path, block = pending.pop(0)
             if isinstance(block, MachineBlock):
@@ -122,7 +185,7 @@ class Architecture(Sourced, Changeable):
             except SpecError as error:
                 raise SpecError(f"{self.name}: {error}") from None
         try:
-            made = Architecture.model_validate(data)
+            made = type(self).model_validate(data)
         except ValidationError as error:
             raise SpecError(describe_validation(self.name, error)) from None
         after = made.model_dump(mode="json", exclude_none=True)
@@ -140,12 +203,32 @@ class Architecture(Sourced, Changeable):
             ],
         )
 
+    def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
+        return _blank, (), self.__getstate__()  # a type made for further kinds has no other name
+
+
+def machine_type() -> type[Architecture]:
+    """What a machine file holds: an Architecture with a field for the block of every unit kind."""
+    further = {n: kind.block for n, kind in KINDS.items() if n not in Architecture.model_fields}
+    return _with_blocks(tuple(further.items())) if further else Architecture
+
+
+@cache
+def _with_blocks(further: tuple[tuple[str, type[MachineBlock]], ...]) -> type[Architecture]:
+    fields: dict[str, Any] = {name: (block | None, None) for name, block in further}
+    return create_model("Architecture", __base__=Architecture, **fields)
+
+
+def _blank() -> Architecture:
+    kind = machine_type()
+    return kind.__new__(kind)
+
 
 @checked(SpecError)
 def load_architecture(path: str | Path) -> Architecture:
     """Read an architecture file; raises SpecError naming the file and the field."""
     data = load_json(path, SpecError, "architecture")
     try:
-        return Architecture.model_validate(data)
+        return machine_type().model_validate(data)
     except ValidationError as error:
         raise SpecError(describe_validation(path, error)) from None

@@ -6,6 +6,7 @@ import math
 
 PS_PER_S = 1_000_000_000_000
 PS_PER_NS = 1_000
+UM2_PER_MM2 = 1e6
 SIDE_MAX = 2**16
 """Most rows or columns of an array."""
 

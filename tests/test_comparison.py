@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from cimsim.baseline import load_gpu
 from cimsim.cli import app
 from cimsim.comparison import batch_sweep, compare, comparison_rows, verdict, with_baseline
-from cimsim.costs.accounting import halora_accounting
 from cimsim.errors import SpecError
 from cimsim.report import Report
+from cimsim.report.accounting import halora_accounting
 from cimsim.simulation import simulate
 from cimsim.spec import load_architecture
 

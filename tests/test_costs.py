@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from small import close
 
 from cimsim.blocks import CrossbarTiles, Link, SramUnits
-from cimsim.costs.area import area_mm2, leakage_W
 from cimsim.costs.memory import access_energy_J, access_ps
 from cimsim.costs.sram import product_cycles, product_energy_J, product_ps, write_energy_J, write_ps
 from cimsim.costs.tile import (
@@ -25,6 +24,7 @@ from cimsim.costs.tile import (
     transfer_ps,
     write_pulse_ps,
 )
+from cimsim.report.area import area_mm2, leakage_W
 from cimsim.spec import load_architecture
 
 SIZES = st.integers(1, 300)

@@ -10,11 +10,12 @@ import torch
 
 from cimsim.analog.converters import Adc, Dac
 from cimsim.analog.crossbar import Cuts
+from cimsim.costs.tile import pulses_per_cell
 from cimsim.errors import SpecError
 from cimsim.functional import analogize, hardware_of, program_chip, without_errors
 from cimsim.functional.diagnosis import EDGES, diagnose
 from cimsim.noise import PCM, Gaussian, Ideal, WriteVerify
-from cimsim.report.writes import first_programming, pulses_per_cell
+from cimsim.report.writes import first_programming
 from cimsim.spec import load_architecture
 from cimsim.studies.crossbar import (
     Bench,

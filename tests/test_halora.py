@@ -15,17 +15,16 @@ import small
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cimsim.costs.accounting import (
+from cimsim.costs.tile import mvm_energy_J, rram_mac_J
+from cimsim.errors import SpecError, WorkloadError
+from cimsim.ir import Linear, Workload, load_workload, save_workload
+from cimsim.report.accounting import (
     NOTE,
     TARGETS,
     block_energies,
     halora_accounting,
-    rram_mac_J,
     weight_area_mm2,
 )
-from cimsim.costs.tile import mvm_energy_J
-from cimsim.errors import SpecError, WorkloadError
-from cimsim.ir import Linear, Workload, load_workload, save_workload
 from cimsim.simulation import simulate
 from cimsim.spec import load_architecture
 from cimsim.validation import halora

@@ -17,12 +17,12 @@ from small import close
 
 from cimsim import engines
 from cimsim.adaptation import ADAPTATIONS, adaptation_named
-from cimsim.costs.area import leakage_W
 from cimsim.engines.program import Get, Hold, Program, Put, Use
 from cimsim.errors import MappingError
 from cimsim.ir import Linear, MatMul, Workload, load_workload
 from cimsim.mappers import DensePacking, OneBlockPerTile, build_mapping
 from cimsim.report import Report
+from cimsim.report.area import leakage_W
 from cimsim.schedule import build_plan
 from cimsim.schedule.pipelines import PIPELINES, LayerStream, Pipeline, Sequential, TokenBlocks
 from cimsim.schedule.stages import Stage

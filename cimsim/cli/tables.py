@@ -110,9 +110,10 @@ def _units(report: Report) -> Sheet:
 
 
 def _writes(report: Report) -> Sheet:
-    columns = ("", "cells", "SRAM bits", "TCDM bytes", "energy", "time", "wear")
-    table = Sheet("Reprogramming", columns)
     written = report.reprogramming
+    others = [name.replace("_", " ") for name in written.also_written]
+    columns = ("", "cells", "SRAM bits", "TCDM bytes", *others, "energy", "time", "wear")
+    table = Sheet("Reprogramming", columns)
     writes = {"first programming": written, "adapter switch": written.adapter_switch}
     for label, write in writes.items():
         table.add(
@@ -120,6 +121,7 @@ def _writes(report: Report) -> Sheet:
             f"{write.cells_written:,}",
             f"{write.sram_bits_written:,}",
             f"{write.tcdm_bytes_written:,}",
+            *(f"{write.also_written.get(name, 0):,}" for name in written.also_written),
             quantity(write.energy_J, "J"),
             quantity(write.time_s, "s"),
             f"{write.wear:.2g}",

@@ -32,8 +32,8 @@ def halora_accounting(
     ],
 ) -> None:
     """What HaLoRA's energy table counts: full heads, no gate, no head, no causality."""
-    from cimsim.costs.accounting import halora_accounting as build
     from cimsim.ir import save_workload
+    from cimsim.report.accounting import halora_accounting as build
 
     made = build(
         hidden=hidden,

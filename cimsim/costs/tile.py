@@ -81,9 +81,34 @@ def mvm_energy_J(
     }
 
 
+def rram_mac_J(rram: CrossbarTiles) -> float:
+    """Energy (J) of one multiply-accumulate on full tiles: cells, DACs and ADCs alone.
+
+    A conversion serves all rows of a column, a DAC pulse all weights of a row.
+    """
+    cell = rram.cell_read_energy_fJ * FJ + rram.adc_energy_pJ * PJ / rram.rows
+    driver = rram.dac_energy_pJ * PJ / rram.weight_columns
+    return rram.input_pulses * (rram.cells_per_weight * cell + driver)
+
+
 def link_energy_J(link: Link, bits: float) -> float:
     """Energy (J) of `bits` through `link`."""
     return bits * link.energy_pJ_per_bit * PJ
+
+
+def pulses_per_cell(rram: CrossbarTiles) -> float:
+    """Mean write pulses a cell: as given, or what `noise.WriteVerify` needs for the window.
+
+    Targets are taken as spread evenly over the cells' range. The accuracy path programs with the
+    same model, so that a wider window is cheaper here and noisier there.
+    """
+    scheme = rram.write
+    if scheme.pulses_per_cell is not None:
+        return scheme.pulses_per_cell
+    from cimsim.noise.verify import WriteVerify
+
+    assert scheme.window_uS is not None
+    return WriteVerify(tolerance_uS=scheme.window_uS).mean_pulses(rram.g_max_uS)
 
 
 def write_pulse_ps(rram: CrossbarTiles) -> int:

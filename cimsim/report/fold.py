@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 
-from cimsim.costs.accounting import NOTE, BlockEnergy
-from cimsim.costs.area import area_mm2, leakage_W
 from cimsim.engines import Run
 from cimsim.ir import Workload
 from cimsim.mapping import Mapping
+from cimsim.report.accounting import NOTE, BlockEnergy
+from cimsim.report.area import area_mm2, leakage_W
 from cimsim.report.model import Report
 from cimsim.report.occupancy import (
     buffer_peak_bytes,
@@ -20,11 +20,12 @@ from cimsim.report.parts import ModelWrite, PhaseResult
 from cimsim.report.writes import adapter_switch, first_programming
 from cimsim.schedule import Plan
 from cimsim.spec import Architecture
+from cimsim.unit_kinds import KINDS
 from cimsim.units import ps_to_seconds
 
 _Entry = tuple[str, str, str, tuple[float, ...]]
 """Unit, component and kind of work that an energy (J by phase) belongs to."""
-_UNITS = ("rram", "sram", "pmca", "link", "buffer", "dram", "leakage")
+_OTHERS = ("link", "buffer", "dram", "leakage")
 
 
 def fold(
@@ -47,7 +48,7 @@ def fold(
     makespan = ps_to_seconds(run.makespan_ps)
     latencies = [b - a for a, b in zip([0.0, *ends], ends, strict=False)]
     if counted is None:
-        units: tuple[str, ...] = _UNITS
+        units: tuple[str, ...] = (*KINDS, *_OTHERS)
         leakage = leakage_W(architecture, plan.unit_counts)
         entries = _entries(plan, adapted, leakage, latencies)
     else:

@@ -5,13 +5,16 @@ Times in s, energies in J.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from cimsim.errors import SpecError
 from cimsim.files import describe_validation, load_json
+from cimsim.unit_kinds import WriteCost
 from cimsim.values.bounds import Number, Whole
 from cimsim.values.frozen import Frozen
 
@@ -56,6 +59,29 @@ class Reprogramming(Frozen):
     sram_bits_written: Whole
     tcdm_bytes_written: Whole
     wear: Number
+    also_written: dict[str, Whole] = Field(
+        default_factory=dict, description="amounts of other kinds of unit, such as `edram_bits`"
+    )
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {key: value for key, value in whole(self).items() if value != {}}
+
+    @classmethod
+    def of(cls, costs: Iterable[WriteCost]) -> Reprogramming:
+        """The sum of `costs`, one write after the other."""
+        costs = list(costs)
+        amounts: Counter[str] = Counter()
+        for cost in costs:
+            amounts.update(cost.amounts)
+        named = ("cells_written", "sram_bits_written", "tcdm_bytes_written")
+        return cls(
+            **{name: amounts.pop(name, 0) for name in named},
+            energy_J=sum(cost.energy_J for cost in costs),
+            time_s=sum(cost.time_s for cost in costs),
+            wear=max((cost.wear for cost in costs), default=0.0),
+            also_written=dict(amounts),
+        )
 
 
 class ModelWrite(Reprogramming):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from cimsim.report.accuracy import Accuracy
     from cimsim.report.model import Baseline, Report
+    from cimsim.report.parts import Reprogramming
 
 Scalar = str | int | float | bool | None
 _HEAD = (
@@ -53,8 +54,8 @@ def _entries(report: Report) -> Iterator[tuple[str, Scalar]]:
         yield f"units.{unit}", times.units
         yield f"busy.{unit}_s", times.busy_s
         yield f"utilisation.{unit}", report.utilisation[unit]
-    yield from _fields("programming", report.reprogramming, _WRITE)
-    yield from _fields("switch", report.reprogramming.adapter_switch, _WRITE)
+    yield from _written("programming", report.reprogramming)
+    yield from _written("switch", report.reprogramming.adapter_switch)
     for name, baseline in report.baselines.items():
         yield from _baseline(f"gpu.{name}", baseline)
     if report.accuracy is not None:
@@ -72,6 +73,12 @@ def _entries(report: Report) -> Iterator[tuple[str, Scalar]]:
 def _fields(part: str, value: Any, names: tuple[str, ...]) -> Iterator[tuple[str, Scalar]]:
     for name in names:
         yield f"{part}.{name}" if part else name, getattr(value, name)
+
+
+def _written(part: str, write: Reprogramming) -> Iterator[tuple[str, Scalar]]:
+    yield from _fields(part, write, _WRITE)
+    for name, amount in write.also_written.items():
+        yield f"{part}.{name}_written", amount
 
 
 def _with_unit(part: str, values: Mapping[str, float], unit: str) -> Iterator[tuple[str, Scalar]]:
@@ -99,7 +106,7 @@ def _accuracy(part: str, found: Accuracy) -> Iterator[tuple[str, Scalar]]:
     yield f"{part}.confidence_95_high", high
     yield f"{part}.t_s", found.by_time[0].t_s
     yield f"{part}.compensated", found.by_time[0].compensated
-    yield from _fields(f"{part}.reload", found.lora_reload, _WRITE)
+    yield from _written(f"{part}.reload", found.lora_reload)
 
 
 def _scalar(value: Any) -> Scalar:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from cimsim import shipped
-from cimsim.costs.accounting import block_energies, halora_accounting, weight_area_mm2
 from cimsim.ir import Workload
 from cimsim.mapping import WeightUnit
+from cimsim.report.accounting import block_energies, halora_accounting, weight_area_mm2
 from cimsim.spec import Architecture
 from cimsim.validation.row import Row
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 from cimsim import shipped
 from cimsim.blocks import CrossbarTiles
-from cimsim.costs.area import area_mm2, leakage_W
 from cimsim.costs.memory import access_energy_J
 from cimsim.costs.tile import convert_ps, integrate_ps, link_energy_J, mvm_energy_J
+from cimsim.report.area import area_mm2, leakage_W
 from cimsim.spec import Architecture
 from cimsim.units import ps_to_seconds
 from cimsim.validation.row import Row

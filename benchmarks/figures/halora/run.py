@@ -20,8 +20,8 @@ from cimsim import load_architecture, load_gpu, load_workload, simulate
 from cimsim.adaptation import adaptation_named
 from cimsim.baseline import Gpu
 from cimsim.comparison import batch_sweep
-from cimsim.costs.accounting import block_energies, halora_accounting
 from cimsim.ir import Workload
+from cimsim.report.accounting import block_energies, halora_accounting
 from cimsim.validation.halora import areas_mm2
 
 ROOT = Path(__file__).parents[3]

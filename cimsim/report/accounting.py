@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from cimsim.blocks import CrossbarTiles
 from cimsim.costs.tile import FJ, PJ
 from cimsim.errors import SpecError, WorkloadError
 from cimsim.ir import (
@@ -29,8 +28,8 @@ from cimsim.ir import (
     workload_errors,
 )
 from cimsim.ir.rules import summed
-from cimsim.mapping import WeightUnit
 from cimsim.spec import Architecture
+from cimsim.unit_kinds import KINDS, Arrays, kinds_for
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 
@@ -58,33 +57,23 @@ class BlockEnergy:
     energy_J: tuple[float, ...]
 
 
-def rram_mac_J(rram: CrossbarTiles) -> float:
-    """Energy (J) of one multiply-accumulate on full tiles: cells, DACs and ADCs alone.
-
-    A conversion serves all rows of a column, a DAC pulse all weights of a row.
-    """
-    cell = rram.cell_read_energy_fJ * FJ + rram.adc_energy_pJ * PJ / rram.rows
-    driver = rram.dac_energy_pJ * PJ / rram.weight_columns
-    return rram.input_pulses * (rram.cells_per_weight * cell + driver)
-
-
-def mac_J(architecture: Architecture, unit: WeightUnit) -> float:
+def mac_J(architecture: Architecture, unit: str) -> float:
     """Energy (J) of one multiply-accumulate with a weight held by `unit`.
 
     Raises SpecError where the machine has no such array: a cluster is no block of the table.
     """
-    if unit == "rram" and architecture.rram is not None:
-        return rram_mac_J(architecture.rram)
-    if unit == "sram" and architecture.sram is not None:
-        return architecture.sram.mac_energy_fJ * FJ
+    arrays = architecture.units.get(unit)
+    if isinstance(arrays, Arrays):
+        return arrays.mac_J
+    known = " or ".join(kinds_for("weights"))
     raise SpecError(
-        f"{architecture.name}: paper accounting knows weights on rram or sram that the machine "
+        f"{architecture.name}: paper accounting knows weights on {known} that the machine "
         f"has, not on {unit}. Choose --adapt lora-sram or lora-rram."
     )
 
 
 def block_energies(
-    workload: Workload, architecture: Architecture, lora_unit: WeightUnit | None
+    workload: Workload, architecture: Architecture, lora_unit: str | None
 ) -> tuple[BlockEnergy, ...]:
     """Energy of each block of `workload` (as adapted), all steps, in the order of the phases.
 
@@ -99,7 +88,7 @@ def block_energies(
             "has no `paper_accounting` block. Use a machine that has one (halora_rram_sram), or a "
             "traced workload."
         )
-    placed: dict[str, WeightUnit | None] = {"base": architecture.weights_on, "lora": lora_unit}
+    placed: dict[str, str | None] = {"base": architecture.weights_on, "lora": lora_unit}
     counts = {k: [_count(phase, k) for phase in workload.phases] for k in (*placed, "attention")}
     blocks = [
         _block(kind, unit, counts[kind], mac_J(architecture, unit))
@@ -143,7 +132,7 @@ def _size(op: Op, steps: int) -> int:
 
 
 def weight_area_mm2(
-    workload: Workload, architecture: Architecture, lora_unit: WeightUnit | None
+    workload: Workload, architecture: Architecture, lora_unit: str | None
 ) -> dict[str, float]:
     """Area (mm2) by unit of the arrays that hold the weights, each filled to the last cell.
 
@@ -155,20 +144,19 @@ def weight_area_mm2(
         for _, op in workload.ops()
         if isinstance(op, Linear)
     }
-    areas: dict[str, list[float]] = {"rram": [], "sram": []}
+    areas: dict[str, list[float]] = {}
     for in_adapter, size in weights.values():
         unit = lora_unit if in_adapter else architecture.weights_on
         if unit is not None:
-            areas.setdefault(unit, []).append(size * _weight_um2(architecture, unit))
-    return {unit: math.fsum(each) * 1e-6 for unit, each in areas.items() if each}
+            areas.setdefault(unit, []).append(size * _weight_mm2(architecture, unit))
+    return {unit: math.fsum(areas[unit]) for unit in KINDS if unit in areas}
 
 
-def _weight_um2(architecture: Architecture, unit: WeightUnit) -> float:
-    rram, sram = architecture.rram, architecture.sram
-    if unit == "rram" and rram is not None:
-        return rram.tile_area_um2 / (rram.rows * rram.weight_columns)
-    if unit == "sram" and sram is not None:
-        return sram.unit_area_um2 / (sram.rows * sram.columns)
+def _weight_mm2(architecture: Architecture, unit: str) -> float:
+    arrays = architecture.units.get(unit)
+    if isinstance(arrays, Arrays):
+        rows, columns = arrays.shape
+        return arrays.area_mm2(1) / (rows * columns)
     raise SpecError(f"{architecture.name}: no {unit} array of this machine holds weights")
 
 

@@ -1,0 +1,60 @@
+"""Unit kinds: one value for each kind of unit that a machine may have.
+
+A further kind is one module here, with its block of the machine file, and its line in `KINDS`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cimsim.errors import MappingError
+from cimsim.unit_kinds.pmca import PMCA
+from cimsim.unit_kinds.protocol import (
+    Arrays,
+    AttentionArrays,
+    Exactness,
+    UnitKind,
+    Units,
+    VectorCost,
+    Work,
+    WriteCost,
+)
+from cimsim.unit_kinds.rram import RRAM
+from cimsim.unit_kinds.sram import SRAM
+from cimsim.values.arguments import checked
+from cimsim.values.display import shown
+
+KINDS: dict[str, UnitKind[Any]] = {"rram": RRAM, "sram": SRAM, "pmca": PMCA}
+
+
+@checked(MappingError)
+def kind_named(name: str) -> UnitKind[Any]:
+    """The kind called `name`; MappingError lists the known ones."""
+    if name not in KINDS:
+        raise MappingError(f"unknown kind of unit {shown(name)}; known: {', '.join(KINDS)}")
+    return KINDS[name]
+
+
+def kinds_for(work: Work) -> list[str]:
+    """Names of the kinds that a machine may give `work` to."""
+    return [kind.name for kind in KINDS.values() if work in kind.does]
+
+
+__all__ = [
+    "KINDS",
+    "PMCA",
+    "Arrays",
+    "AttentionArrays",
+    "Exactness",
+    "UnitKind",
+    "Units",
+    "VectorCost",
+    "Work",
+    "WriteCost",
+    "kind_named",
+    "kinds_for",
+]
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,52 @@
+"""`pmca`: RISC-V clusters, which compute in fp16 and keep LoRA in their TCDM."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from cimsim.blocks import Link, PmcaClusters
+from cimsim.costs.tile import link_energy_J
+from cimsim.mapping import IntArray
+from cimsim.unit_kinds.protocol import UnitKind, WriteCost
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """The clusters of a machine."""
+
+    block: PmcaClusters
+
+    @property
+    def count(self) -> int:
+        """Clusters built."""
+        return self.block.cluster_count
+
+    def area_mm2(self, units: int) -> float:
+        """Area (mm2) of `units` clusters."""
+        return units * self.block.cluster_area_mm2
+
+    def leakage_W(self, units: int) -> float:
+        """Leakage (W) of `units` clusters."""
+        return units * self.block.leakage_mW * 1e-3
+
+    def write(self, values: IntArray, link: Link) -> WriteCost:
+        """Bytes of TCDM, all over the link."""
+        tcdm = math.ceil(int(values.sum()) * self.block.value_bits / 8)
+        return WriteCost(
+            {"tcdm_bytes_written": tcdm},
+            energy_J=link_energy_J(link, 8 * tcdm),
+            time_s=tcdm / (link.bandwidth_GBps * 1e9),
+        )
+
+
+PMCA = UnitKind(
+    name="pmca",
+    noun="clusters",
+    bound="cluster_count",
+    port="cluster_link",
+    exactness="half",
+    does=frozenset({"attention", "lora"}),
+    block=PmcaClusters,
+    units=Clusters,
+)

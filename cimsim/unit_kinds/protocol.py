@@ -1,0 +1,140 @@
+"""What a kind of unit answers, so that nobody else asks which kind it is.
+
+`UnitKind` is what is known of a kind before there is a machine; bound to the machine's block it
+gives the machine's `Units`. Those that hold matrices are `Arrays`, those that hold the operand of
+an attention product, written anew with every token, are `AttentionArrays`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
+
+from cimsim.blocks import Link, MachineBlock, PmcaClusters
+from cimsim.mapping import Grid, IntArray
+
+Work = Literal["weights", "attention", "lora"]
+"""What a machine gives to a kind: pretrained matrices, K and V, LoRA branches."""
+Exactness = Literal["analog", "exact", "half"]
+"""How values are computed: with the errors of the device, as in the model, or in fp16."""
+BlockT = TypeVar("BlockT", bound=MachineBlock)
+
+
+@dataclass(frozen=True, slots=True)
+class WriteCost:
+    """What a write takes: `amounts` by their name in a report, J, s, share of the endurance."""
+
+    amounts: dict[str, int]
+    energy_J: float = 0.0
+    time_s: float = 0.0
+    wear: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class VectorCost:
+    """One vector through a matrix: time (ps) into its units and out of them, energy (J) by part.
+
+    `output_bits` are those of one result as sent.
+    """
+
+    load_ps: int
+    send_ps: int
+    output_bits: int
+    energy_J: dict[str, float]
+
+
+class Units(Protocol):
+    """All units of one kind that a machine has, made of the machine's block."""
+
+    @property
+    def count(self) -> int:
+        """Units built."""
+
+    def area_mm2(self, units: int) -> float:
+        """Area (mm2) of `units` units."""
+
+    def leakage_W(self, units: int) -> float:
+        """Leakage (W) of `units` units."""
+
+    def write(self, values: IntArray, link: Link) -> WriteCost:
+        """Writing `values[i]` values into one unit each, or one number where no unit holds them.
+
+        They come over the clusters' `link`.
+        """
+
+
+@runtime_checkable
+class Arrays(Units, Protocol):
+    """Units that hold a block of a matrix each and multiply vectors with it."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of weights of one unit."""
+
+    @property
+    def mac_J(self) -> float:
+        """Energy (J) of one multiply-accumulate in a full array."""
+
+    @property
+    def converter(self) -> str | None:
+        """Name of the part that works on one vector while the array has the next, if any."""
+
+    def per_cluster(self, pmca: PmcaClusters) -> int:
+        """Units that one cluster serves."""
+
+    def passage_ps(self, columns: int, vectors: int) -> tuple[int, int]:
+        """Time (ps) of `vectors` vectors in an array of `columns` weights, then in its converter.
+
+        The second is that of the last vector, 0 without converter.
+        """
+
+    def vector(self, grid: Grid, link: Link) -> VectorCost:
+        """One vector through a matrix cut as `grid`; each unit has a port on `link`."""
+
+
+@runtime_checkable
+class AttentionArrays(Arrays, Protocol):
+    """Arrays that are written while the machine runs."""
+
+    @property
+    def input_bits(self) -> int:
+        """Bits of one input."""
+
+    @property
+    def output_bits(self) -> int:
+        """Bits of one result as sent."""
+
+    def write_ps(self, values: int) -> int:
+        """Time (ps) to write `values` values into one unit."""
+
+    def write_J(self, values: float) -> float:
+        """Energy (J) to write `values` values."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnitKind(Generic[BlockT]):
+    """A kind of unit: its name in files and reports, and what is so on every machine.
+
+    `noun` names units in a sentence, `bound` the field of the block that says how many there are;
+    `does` says which work a machine may give to it. `port` is the link that its data moves over.
+    """
+
+    name: str
+    noun: str
+    bound: str
+    port: Literal["tile_link", "cluster_link"]
+    exactness: Exactness
+    does: frozenset[Work]
+    block: type[BlockT]
+    units: Callable[[BlockT], Units]
+
+    @property
+    def field(self) -> str:
+        """The field of a machine file that bounds the units: `rram.tile_count`."""
+        return f"{self.name}.{self.bound}"
+
+    @property
+    def key(self) -> str:
+        """The noun as part of a name: `sram_units`."""
+        return self.noun.lower().replace(" ", "_")

@@ -1,0 +1,109 @@
+"""`rram`: analog crossbar tiles of RRAM or PCM cells, programmed with the errors of the device.
+
+Cells are written by program-and-verify: pulses of one size, each followed by a read, on
+`cells_in_parallel` cells of a tile and `tiles_in_parallel` tiles at a time. Not modelled: line
+charging, and cells that never converge.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from cimsim.blocks import CrossbarTiles, Link, PmcaClusters
+from cimsim.costs.tile import (
+    PJ,
+    convert_ps,
+    integrate_ps,
+    load_ps,
+    mvm_energy_J,
+    pulses_per_cell,
+    rram_mac_J,
+    send_ps,
+    write_pulse_ps,
+)
+from cimsim.mapping import Grid, IntArray
+from cimsim.unit_kinds.protocol import UnitKind, VectorCost, WriteCost
+from cimsim.units import UM2_PER_MM2, ps_to_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class AnalogTiles:
+    """The tiles of a machine."""
+
+    block: CrossbarTiles
+
+    @property
+    def count(self) -> int:
+        """Tiles built."""
+        return self.block.tile_count
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows of a tile, and weights of one row."""
+        return self.block.rows, self.block.weight_columns
+
+    @property
+    def mac_J(self) -> float:
+        """Energy (J) of one multiply-accumulate on full tiles."""
+        return rram_mac_J(self.block)
+
+    @property
+    def converter(self) -> str | None:
+        """The ADCs of a tile."""
+        return "adc"
+
+    def area_mm2(self, units: int) -> float:
+        """Cells, DACs, ADCs and digital part of `units` tiles."""
+        return units * self.block.tile_area_um2 / UM2_PER_MM2
+
+    def leakage_W(self, units: int) -> float:
+        """Leakage (W) of `units` tiles."""
+        return units * self.block.leakage_uW * 1e-6
+
+    def per_cluster(self, pmca: PmcaClusters) -> int:
+        """As the clusters' block says."""
+        return pmca.tiles_per_cluster
+
+    def passage_ps(self, columns: int, vectors: int) -> tuple[int, int]:
+        """All pulses of each vector; then the conversions of the last pulse."""
+        cells = columns * self.block.cells_per_weight
+        return vectors * integrate_ps(self.block, cells), convert_ps(self.block, cells)
+
+    def vector(self, grid: Grid, link: Link) -> VectorCost:
+        """Times of one tile: column blocks work side by side, partial sums meet in a tree."""
+        rows, outputs = min(grid.rows, grid.block_rows), min(grid.columns, grid.block_columns)
+        return VectorCost(
+            load_ps(self.block, link, rows),
+            send_ps(self.block, link, outputs, grid.row_blocks),
+            self.block.output_bits,
+            mvm_energy_J(self.block, grid.rows, grid.columns, grid.row_blocks, grid.column_blocks),
+        )
+
+    def write(self, values: IntArray, link: Link) -> WriteCost:
+        """Cells, tiles in rounds; the fullest tile sets the time of a round."""
+        tiles, scheme = self.block, self.block.write
+        cells = int(values.sum()) * tiles.devices_per_weight
+        if not cells:
+            return WriteCost({"cells_written": 0})
+        each = pulses_per_cell(tiles)
+        pulses = math.ceil(int(values.max()) * tiles.devices_per_weight / scheme.cells_in_parallel)
+        rounds = math.ceil(values.size / scheme.tiles_in_parallel)
+        return WriteCost(
+            {"cells_written": cells},
+            energy_J=cells * each * (scheme.pulse_energy_pJ + scheme.verify_energy_pJ) * PJ,
+            time_s=rounds * pulses * each * ps_to_seconds(write_pulse_ps(tiles)),
+            wear=each / scheme.endurance_cycles,
+        )
+
+
+RRAM = UnitKind(
+    name="rram",
+    noun="tiles",
+    bound="tile_count",
+    port="tile_link",
+    exactness="analog",
+    does=frozenset({"weights", "lora"}),
+    block=CrossbarTiles,
+    units=AnalogTiles,
+)

@@ -1,0 +1,110 @@
+"""`sram`: digital compute-in-memory units of SRAM, exact, written side by side through ports."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cimsim.blocks import Link, PmcaClusters, SramUnits
+from cimsim.costs.sram import product_energy_J, product_ps, write_energy_J, write_ps
+from cimsim.costs.tile import link_energy_J, transfer_ps
+from cimsim.mapping import Grid, IntArray
+from cimsim.unit_kinds.protocol import UnitKind, VectorCost, WriteCost
+from cimsim.units import UM2_PER_MM2, cycles_to_ps, ps_to_seconds
+
+
+@dataclass(frozen=True, slots=True)
+class SramArrays:
+    """The SRAM units of a machine."""
+
+    block: SramUnits
+
+    @property
+    def count(self) -> int:
+        """Units built."""
+        return self.block.unit_count
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of weights of one unit."""
+        return self.block.rows, self.block.columns
+
+    @property
+    def mac_J(self) -> float:
+        """Energy (J) of one multiply-accumulate."""
+        return product_energy_J(self.block, 1)
+
+    @property
+    def converter(self) -> str | None:
+        """None: results are digital."""
+        return None
+
+    @property
+    def input_bits(self) -> int:
+        """Bits of one input."""
+        return self.block.input_bits
+
+    @property
+    def output_bits(self) -> int:
+        """Bits of one result as sent."""
+        return self.block.output_bits
+
+    def area_mm2(self, units: int) -> float:
+        """Area (mm2) of `units` units."""
+        return units * self.block.unit_area_um2 / UM2_PER_MM2
+
+    def leakage_W(self, units: int) -> float:
+        """Leakage (W) of `units` units."""
+        return units * self.block.leakage_uW * 1e-6
+
+    def per_cluster(self, pmca: PmcaClusters) -> int:
+        """Units are shared evenly."""
+        return -(-self.block.unit_count // pmca.cluster_count)
+
+    def passage_ps(self, columns: int, vectors: int) -> tuple[int, int]:
+        """All columns at a time; the pipeline's depth is paid once for `vectors` vectors."""
+        return product_ps(self.block, vectors), 0
+
+    def vector(self, grid: Grid, link: Link) -> VectorCost:
+        """Times of one unit: column blocks work side by side, partial sums meet in a tree."""
+        rows, outputs = min(grid.rows, grid.block_rows), min(grid.columns, grid.block_columns)
+        levels = (grid.row_blocks - 1).bit_length()
+        return VectorCost(
+            transfer_ps(rows * self.block.input_bits, link),
+            cycles_to_ps(levels, self.block.clock_MHz)
+            + transfer_ps(outputs * self.block.output_bits, link),
+            self.block.output_bits,
+            {"products": product_energy_J(self.block, grid.rows * grid.columns)},
+        )
+
+    def write_ps(self, values: int) -> int:
+        """Time (ps) to write `values` values into one unit through its port."""
+        return write_ps(self.block, values)
+
+    def write_J(self, values: float) -> float:
+        """Energy (J) of the cells that hold `values` values."""
+        return write_energy_J(self.block, values * self.block.weight_bits)
+
+    def write(self, values: IntArray, link: Link) -> WriteCost:
+        """Bits; the fullest unit's port or the link, whichever takes longer."""
+        count = int(values.sum())
+        if not count:
+            return WriteCost({"sram_bits_written": 0})
+        bits = count * self.block.weight_bits
+        port = ps_to_seconds(self.write_ps(int(values.max())))
+        return WriteCost(
+            {"sram_bits_written": bits},
+            energy_J=self.write_J(count) + link_energy_J(link, bits),
+            time_s=max(port, bits / 8.0 / (link.bandwidth_GBps * 1e9)),
+        )
+
+
+SRAM = UnitKind(
+    name="sram",
+    noun="SRAM units",
+    bound="unit_count",
+    port="tile_link",
+    exactness="exact",
+    does=frozenset({"weights", "attention", "lora"}),
+    block=SramUnits,
+    units=SramArrays,
+)
