@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -141,17 +142,26 @@ class KvStore:
         return self.heads * self.grid.blocks
 
 
+class HasName(Protocol):
+    """Something with a name."""
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+
+
 @brief
 @dataclass(frozen=True, slots=True)
 class Mapping:
     """Where everything is: `placements` by weight name, `kv` by op name.
 
     `clusters` gives, for each weight, the first cluster that serves its units and how many do.
+    `adaptation` is the value that it was made with (`cimsim.adaptation.adaptation_of`).
     """
 
     architecture: str
     workload: str
-    adaptation: str
+    adaptation: HasName
     mapper: str
     placements: dict[str, Placement]
     kv: dict[str, KvStore]
@@ -163,7 +173,7 @@ class Mapping:
         return {
             "workload": self.workload,
             "architecture": self.architecture,
-            "adaptation": self.adaptation,
+            "adaptation": self.adaptation.name,
             "mapper": self.mapper,
             "weights": len(self.placements),
             "tiles_used": self.tiles_used,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cimsim import engines
-from cimsim.adaptation import Adaptation, adaptation_named
+from cimsim.adaptation import Adaptation, adaptation_for
 from cimsim.engines import Engine, Run
 from cimsim.errors import CimsimError
 from cimsim.ir import Workload, load_workload
@@ -69,15 +69,16 @@ def simulate(
     """
     tell = progress or (lambda stage: None)
     workload = workload if isinstance(workload, Workload) else load_workload(workload)
+    where = None
     if not isinstance(architecture, Architecture):
-        architecture = load_architecture(architecture)
+        where, architecture = architecture, load_architecture(architecture)
     pipeline, mapper = pipeline_named(pipeline), mapper_named(mapper)
-    adaptation = adaptation_named(adaptation or architecture.adaptation)
+    adaptation = adaptation_for(architecture, adaptation, where)
     tell("mapping")
     adapted = adaptation.apply(workload)
     counted = None
     if workload.accounting == "paper":
-        counted = block_energies(adapted, architecture, adaptation.lora_unit)
+        counted = block_energies(adapted, architecture, adaptation.home)
     architecture, mapper = pipeline.prepare(adapted, architecture, mapper)
     mapping = build_mapping(adapted, architecture, adaptation, mapper)
     tell("scheduling")

@@ -44,8 +44,6 @@ from cimsim.values.bounds import Bits, Name, Positive, Text
 from cimsim.values.field_paths import Value, put_value
 from cimsim.values.history import Change, Changeable, value_at
 
-LORA_ON = "lora-"
-
 
 @dataclass(frozen=True)
 class _OneOf:
@@ -70,14 +68,8 @@ class _OneOf:
         return {"enum": self.names(), **handler(schema)}
 
 
-def adaptation_names() -> list[str]:
-    """What a machine may say of adapters: none, LoRA on a kind of unit, or merged."""
-    return ["none", *(f"{LORA_ON}{kind}" for kind in kinds_for("lora")), "merged"]
-
-
 WeightUnits = Annotated[str, _OneOf(lambda: kinds_for("weights"))]
 AttentionUnits = Annotated[str, _OneOf(lambda: kinds_for("attention"))]
-AdaptationName = Annotated[str, _OneOf(adaptation_names)]
 
 
 class Architecture(Sourced, Changeable):
@@ -92,7 +84,9 @@ class Architecture(Sourced, Changeable):
     technology_nm: Positive
     weights_on: WeightUnits
     attention_on: AttentionUnits
-    adaptation: AdaptationName = Field(description="where LoRA runs unless the user says otherwise")
+    adaptation: Name = Field(
+        description="where LoRA runs unless the user says otherwise, a name that cimsim knows"
+    )
     activation_bits: Bits = Field(description="activations in the global buffer")
     rram: CrossbarTiles | None = None
     sram: SramUnits | None = None
@@ -105,14 +99,10 @@ class Architecture(Sourced, Changeable):
 
     @model_validator(mode="after")
     def _blocks_present(self) -> Self:
-        needed = {field: getattr(self, field) for field in ("weights_on", "attention_on")}
-        if self.adaptation.startswith(LORA_ON):
-            needed["adaptation"] = self.adaptation.removeprefix(LORA_ON)
-        for field, unit in needed.items():
+        for field in ("weights_on", "attention_on"):
+            unit = getattr(self, field)
             if unit not in self.units:
-                raise ValueError(
-                    f"{field} is {getattr(self, field)!r}, but the machine has no `{unit}` block"
-                )
+                raise ValueError(f"{field} is {unit!r}, but the machine has no `{unit}` block")
         return self
 
     @property

@@ -419,7 +419,7 @@ def test_the_head_that_an_adapter_brings_is_used(base, folder, adapted, mapping)
     assert mapping.placements["head.weight"].unit == "sram"
     assert {p.unit for n, p in mapping.placements.items() if ".lora_" in n} == {"sram"}
     plain = mapping_of(place(base, toy_task.machine(), tokens=6)[0], toy_task.machine())
-    assert plain.adaptation == "none"
+    assert plain.adaptation.name == "none"
     assert plain.placements["head.weight"].unit == "rram"
 
 
@@ -451,10 +451,12 @@ def test_merged_adapters_run_in_the_base_cells(task, base, adapted, machine):
     ],
 )
 def test_adapter_and_workload_agree(base, adapted, machine, adaptation, given, traced, message):
-    workload, _ = place(base, machine, tokens=6, adapted=adapted if traced else None)
+    found = adapted if traced else None
+    workload, mapping = place(base, machine, tokens=6, adapted=found, adaptation=adaptation)
+    module = adapted if given else base.module
     with pytest.raises(MappingError, match=message):
-        check_adapter(workload, adaptation, adapted if given else base.module)
-    check_adapter(workload, "none", base.module)
+        check_adapter(workload, mapping, as_mapped(module, mapping))
+    check_adapter(workload, mapping_of(workload, machine, "none"), base.module)
 
 
 # --- wrong settings ---------------------------------------------------------------------------

@@ -9,12 +9,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import small
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cimsim.adaptation import adaptation_named
 from cimsim.costs.tile import mvm_energy_J, rram_mac_J
 from cimsim.errors import SpecError, WorkloadError
 from cimsim.ir import Linear, Workload, load_workload, save_workload
@@ -44,8 +46,13 @@ def tiny(**sizes: int) -> Workload:
     return halora_accounting(**(few | sizes), name="tiny")
 
 
+def home(unit: str) -> Callable[[Linear], Any]:
+    """LoRA and what is saved with it on `unit`."""
+    return adaptation_named(f"lora-{unit}").home
+
+
 def energies(workload: Workload, lora_unit: str = "sram") -> dict[str, float]:
-    blocks = block_energies(workload, HYBRID, lora_unit)  # type: ignore[arg-type]
+    blocks = block_energies(workload, HYBRID, home(lora_unit))
     return {block.kind: math.fsum(block.energy_J) for block in blocks}
 
 
@@ -229,11 +236,11 @@ def test_keys_and_values_cost_write_energy_on_sram() -> None:
 def test_area_of_the_placements_is_the_share_of_lora() -> None:
     workload = tiny(hidden=512, intermediate=1024)
     rram_only, hybrid = (
-        math.fsum(weight_area_mm2(workload, PLACEMENTS[n], u).values())
+        math.fsum(weight_area_mm2(workload, PLACEMENTS[n], home(u)).values())
         for n, u in (("halora_rram_only", "rram"), ("halora_rram_sram", "sram"))
     )
     sram_only = math.fsum(
-        weight_area_mm2(workload, PLACEMENTS["halora_sram_only"], "sram").values()
+        weight_area_mm2(workload, PLACEMENTS["halora_sram_only"], home("sram")).values()
     )
     assert workload.adapter is not None
     share = workload.adapter.parameter_count / sum(p.size for p in workload.parameters)
@@ -241,7 +248,7 @@ def test_area_of_the_placements_is_the_share_of_lora() -> None:
     assert hybrid / rram_only == pytest.approx(1.0 + (times - 1.0) * share, rel=1e-12)
     assert times == pytest.approx(10.0, rel=1e-3)
     with pytest.raises(SpecError, match="no sram array of this machine holds weights"):
-        weight_area_mm2(workload, PLACEMENTS["halora_rram_only"], "sram")
+        weight_area_mm2(workload, PLACEMENTS["halora_rram_only"], home("sram"))
 
 
 # The table ---------------------------------------------------------------------------------------
@@ -321,7 +328,7 @@ def test_a_layer_saved_with_the_adapter_counts_as_adapter() -> None:
     assert before["base"] - after["base"] == pytest.approx(macs * rram_mac_J(HYBRID.rram))
     exact_J = macs * HYBRID.sram.mac_energy_fJ * 1e-15
     assert after["lora"] - before["lora"] == pytest.approx(exact_J)
-    areas = [weight_area_mm2(w, HYBRID, "sram")["sram"] for w in (plain, workload)]
+    areas = [weight_area_mm2(w, HYBRID, home("sram"))["sram"] for w in (plain, workload)]
     cells = HYBRID.sram.rows * HYBRID.sram.columns
     moved_mm2 = weights / cells * HYBRID.sram.unit_area_um2 * 1e-6
     assert areas[1] - areas[0] == pytest.approx(moved_mm2)

@@ -12,19 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small import close
 
-from cimsim.adaptation import adaptation_named
+from cimsim.adaptation import adaptation_named, adapted_weights, saved_weights
 from cimsim.errors import MappingError
 from cimsim.ir import Linear, Workload
 from cimsim.mappers import MAPPERS, build_mapping
 from cimsim.mapping import Mapping, Written
 from cimsim.report import Reprogramming
-from cimsim.report.writes import (
-    adapted_weights,
-    adapter_switch,
-    first_programming,
-    reprogramming,
-    saved_weights,
-)
+from cimsim.report.writes import adapter_switch, first_programming, reprogramming
 from cimsim.spec import Architecture
 
 ADAPTED = frozenset(f"layers.{i}.{name}.weight" for i in (0, 1) for name in ("q", "k", "v", "down"))

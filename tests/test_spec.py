@@ -180,16 +180,6 @@ def test_a_block_that_is_asked_for_must_be_there(tmp_path: Path, block: str, sai
     assert refusal(tmp_path, lambda d: d.pop(block)) == said
 
 
-def test_an_adaptation_needs_its_block(tmp_path: Path) -> None:
-    def change(data: dict[str, Any]) -> None:
-        data.pop("sram")
-        data["attention_on"] = "pmca"
-
-    assert refusal(tmp_path, change) == (
-        "(top level): adaptation is 'lora-sram', but the machine has no `sram` block"
-    )
-
-
 @pytest.mark.parametrize("name", SHIPPED)
 def test_assumed_lists_every_number_that_nobody_published(name: str) -> None:
     expected = {}

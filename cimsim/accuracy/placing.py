@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,13 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from cimsim.adaptation import Adaptation, adaptation_named
+from cimsim.adaptation import (
+    Adaptation,
+    Functional,
+    adaptation_for,
+    adaptation_of,
+    switched,
+)
 from cimsim.errors import MappingError, TaskError
 from cimsim.frontend import trace_model, trace_module
 from cimsim.frontend.adapters import adapter_in_use, merged_copy, unwrap
@@ -93,8 +100,8 @@ def mapping_of(
     mapper: Mapper | None = None,
 ) -> Mapping:
     """The mapping that `simulate` makes of a workload with a pipeline that changes no mapper."""
-    chosen = adaptation or (architecture.adaptation if workload.adapter else "none")
-    found = adaptation_named(chosen) if isinstance(chosen, str) else chosen
+    asked = "none" if adaptation is None and workload.adapter is None else adaptation
+    found = adaptation_for(architecture, asked)
     return build_mapping(found.apply(workload), architecture, found, mapper or OneBlockPerTile())
 
 
@@ -103,33 +110,47 @@ def has_adapter(module: nn.Module) -> bool:
     return adapter_in_use(module) is not None
 
 
-def check_adapter(workload: Workload, adaptation: str, module: nn.Module) -> None:
-    """Raise MappingError where a workload and the model that is to run as it do not agree."""
-    if adaptation == "none":
-        if has_adapter(module):
-            raise MappingError(
-                "an adapter was given, but adaptation 'none' runs the base model alone: choose "
-                "another adaptation or leave the adapter out."
-            )
-    elif workload.adapter is not None and not has_adapter(module):
+def check_adapter(workload: Workload, mapping: Mapping, module: nn.Module) -> None:
+    """Raise MappingError where a workload and the model that is to run as it do not agree.
+
+    A workload with an adapter may be run without one where a switch of adapters writes nothing.
+    """
+    given = has_adapter(module)
+    if given and workload.adapter is None:
+        raise MappingError(
+            f"an adapter was given, but workload {workload.name!r} was traced without one: name "
+            "the model instead of the workload file, or trace it with the adapter."
+        )
+    if not given and workload.adapter is not None and switched(mapping, workload, workload):
         raise MappingError(
             f"workload {workload.name!r} has a rank-{workload.adapter.rank} adapter, the model "
             "that is to run it has none: give the adapter's directory, or run the base model "
             "alone (adaptation none)."
         )
-    elif workload.adapter is None and has_adapter(module):
-        raise MappingError(
-            f"an adapter was given, but workload {workload.name!r} was traced without one: name "
-            "the model instead of the workload file, or trace it with the adapter."
-        )
+
+
+@dataclass(frozen=True, eq=False)
+class _AsGiven:
+    """A torch model as `Functional.functional` takes it."""
+
+    module: nn.Module
+
+    @property
+    def adapter(self) -> str | None:
+        """Name of the adapter in use."""
+        return adapter_in_use(self.module)
+
+    def merged(self) -> nn.Module:
+        """A copy with the adapter added into its weights."""
+        return merged_copy(self.module).requires_grad_(False).eval()
 
 
 @checked(TaskError)
 def as_mapped(module: nn.Module, mapping: Mapping) -> nn.Module:
-    """The model that `mapping` runs: for `merged` a copy with the adapter added into its weights.
+    """The model that `mapping` runs: what its adaptation makes of `module`, else `module` itself.
 
-    `module` itself where nothing has to be merged.
+    For `merged` that is a copy with the adapter added into its weights. Raises MappingError where
+    the adaptation refuses the model.
     """
-    if mapping.adaptation != "merged" or not has_adapter(module):
-        return module
-    return merged_copy(module).requires_grad_(False).eval()
+    adaptation = adaptation_of(mapping)
+    return adaptation.functional(_AsGiven(module)) if isinstance(adaptation, Functional) else module

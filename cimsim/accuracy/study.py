@@ -123,10 +123,11 @@ def measure(
 
     Raises what `evaluate` does, and MappingError where adapter and workload do not agree.
     """
-    check_adapter(workload, mapping.adaptation, subject.module)
+    model = as_mapped(subject.module, mapping)
+    check_adapter(workload, mapping, subject.module)
     found = evaluate(
         task,
-        as_mapped(subject.module, mapping),
+        model,
         mapping,
         machine,
         noises=settings.devices,

@@ -1,11 +1,41 @@
-"""Adaptations: what a task adds to a model, and which unit runs it."""
+"""Adaptations: what a task adds to a model, which unit runs it, and what a switch writes."""
 
-from cimsim.adaptation.lora import ADAPTATIONS, Adaptation, adaptation_named
+from cimsim.adaptation.lora import BaseAlone, LoraBeside, MergedLora, without_lora
+from cimsim.adaptation.names import (
+    ADAPTATIONS,
+    adaptation_for,
+    adaptation_named,
+    known_adaptations,
+)
+from cimsim.adaptation.protocol import Adaptation, AdaptedModel, Functional, adaptation_of
+from cimsim.adaptation.writes import (
+    adapted_weights,
+    lora_weights,
+    programmed,
+    saved_weights,
+    switched,
+    whole,
+)
 
 __all__ = [
     "ADAPTATIONS",
     "Adaptation",
+    "AdaptedModel",
+    "BaseAlone",
+    "Functional",
+    "LoraBeside",
+    "MergedLora",
+    "adaptation_for",
     "adaptation_named",
+    "adaptation_of",
+    "adapted_weights",
+    "known_adaptations",
+    "lora_weights",
+    "programmed",
+    "saved_weights",
+    "switched",
+    "whole",
+    "without_lora",
 ]
 
 

@@ -1,67 +1,120 @@
-"""Adaptation: which ops of a workload a task's adapter adds, and which unit runs them.
+"""LoRA on the machine: left out, beside the weights on a unit of its own, or within the weights.
 
-An adaptation is a pure transform of the workload plus the home of the LoRA branch. `none` and
-`merged` take the LoRA branch out of the graph; merged weights live in the base cells, so that an
-adapter switch rewrites them. Weights that are trained and saved with an adapter (`Linear.saved`)
-live where its LoRA branch does, and with the base weights where there is no branch.
+Weights that are trained and saved with an adapter (`Linear.saved`) live where its LoRA branch does,
+and with the base weights where there is no branch.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from cimsim.adaptation.protocol import AdaptedModel
+from cimsim.adaptation.writes import adapted_weights, lora_weights, saved_weights, whole
 from cimsim.errors import MappingError
 from cimsim.ir import Elementwise, Linear, Op, Phase, Workload
-from cimsim.mapping import WeightUnit
-from cimsim.spec import AdaptationName
+from cimsim.mapping import Mapping, WeightUnit, Written
 from cimsim.values.arguments import checked
-from cimsim.values.display import shown
+from cimsim.values.display import brief
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @checked(MappingError)
+@brief
 @dataclass(frozen=True, slots=True)
-class Adaptation:
-    """Where the LoRA branch runs (`lora_unit`), or None where the graph has no branch.
+class BaseAlone:
+    """The base model alone; a switch of adapters changes nothing."""
 
-    After `apply`, an op with `in_adapter` is one that `lora_unit` holds.
-    """
-
-    name: AdaptationName
-    description: str
-    lora_unit: WeightUnit | None
+    name: str
 
     def apply(self, workload: Workload) -> Workload:
-        """The workload as this adaptation runs it."""
-        if self.lora_unit is not None:
-            return workload
-        replaced: dict[str, str] = {}
-        phases = tuple(
-            phase.model_copy(update={"ops": _without_lora(phase, replaced)})
-            for phase in workload.phases
-        )
-        return workload.model_copy(update={"phases": phases})
+        """The workload without its adapter."""
+        return without_lora(workload)
 
+    def home(self, op: Linear) -> WeightUnit | None:
+        """With the pretrained weights."""
+        return None
 
-ADAPTATIONS: dict[str, Adaptation] = {
-    a.name: a
-    for a in (
-        Adaptation("none", "the base model alone, no adapter", None),
-        Adaptation("lora-sram", "LoRA on SRAM compute-in-memory units (HaLoRA)", "sram"),
-        Adaptation("lora-pmca", "LoRA on the cluster beside each tile (AHWA-LoRA)", "pmca"),
-        Adaptation("lora-rram", "LoRA on analog tiles like the base weights", "rram"),
-        Adaptation("merged", "LoRA merged into the base cells; a switch rewrites them", None),
-    )
-}
+    def writes(self, mapping: Mapping, before: Workload, after: Workload) -> tuple[Written, ...]:
+        """Nothing."""
+        del mapping, before, after
+        return ()
+
+    def functional(self, model: AdaptedModel) -> nn.Module:
+        """The model as it is; raises MappingError for one with an adapter."""
+        if model.adapter is not None:
+            raise MappingError(
+                f"an adapter was given, but adaptation {self.name!r} runs the base model alone: "
+                "choose another adaptation or leave the adapter out."
+            )
+        return model.module
 
 
 @checked(MappingError)
-def adaptation_named(name: Adaptation | str) -> Adaptation:
-    """The adaptation called `name`, an adaptation as it is; MappingError lists the known ones."""
-    if isinstance(name, Adaptation):
-        return name
-    if name not in ADAPTATIONS:
-        raise MappingError(f"unknown adaptation {shown(name)}; known: {', '.join(ADAPTATIONS)}")
-    return ADAPTATIONS[name]
+@brief
+@dataclass(frozen=True, slots=True)
+class LoraBeside:
+    """LoRA on units of kind `unit`, beside the pretrained weights; a switch writes the branch."""
+
+    name: str
+    unit: WeightUnit
+
+    def apply(self, workload: Workload) -> Workload:
+        """The workload as it is."""
+        return workload
+
+    def home(self, op: Linear) -> WeightUnit | None:
+        """`unit` for LoRA and what is saved with it."""
+        return self.unit if op.in_adapter else None
+
+    def writes(self, mapping: Mapping, before: Workload, after: Workload) -> tuple[Written, ...]:
+        """The branch of `after`, and what either saves with its adapter."""
+        saved = saved_weights(before) | saved_weights(after)
+        return whole(mapping, lora_weights(after) | saved)
+
+
+@checked(MappingError)
+@brief
+@dataclass(frozen=True, slots=True)
+class MergedLora:
+    """LoRA added into the base weights; a switch writes every weight that either adapter changes.
+
+    Weights that only the adapter of before has changed go back to the pretrained ones.
+    """
+
+    name: str
+
+    def apply(self, workload: Workload) -> Workload:
+        """The workload without its adapter."""
+        return without_lora(workload)
+
+    def home(self, op: Linear) -> WeightUnit | None:
+        """With the pretrained weights."""
+        return None
+
+    def writes(self, mapping: Mapping, before: Workload, after: Workload) -> tuple[Written, ...]:
+        """The adapted and saved weights of both, whole."""
+        changed = [adapted_weights(w) | saved_weights(w) for w in (before, after)]
+        return whole(mapping, frozenset().union(*changed))
+
+    def functional(self, model: AdaptedModel) -> nn.Module:
+        """A copy with the adapter in its weights; without an adapter the model as it is."""
+        return model.module if model.adapter is None else model.merged()
+
+
+def without_lora(workload: Workload) -> Workload:
+    """The workload with every LoRA branch removed; what is saved with it counts as base.
+
+    Raises MappingError where a branch is not merged by an addition.
+    """
+    replaced: dict[str, str] = {}
+    phases = tuple(
+        phase.model_copy(update={"ops": _without_lora(phase, replaced)})
+        for phase in workload.phases
+    )
+    return workload.model_copy(update={"phases": phases})
 
 
 def _without_lora(phase: Phase, replaced: dict[str, str]) -> tuple[Op, ...]:

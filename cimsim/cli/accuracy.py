@@ -213,11 +213,13 @@ def _placed(
     tokens: int,
 ) -> tuple[Workload, Mapping]:
     from cimsim.accuracy.placing import has_adapter, mapping_of, trace_task_model
+    from cimsim.adaptation import adaptation_for
 
     adapted = subject.module if has_adapter(subject.module) else None
     if workload is None:
         workload = trace_task_model(subject.base, adapted, tokens=tokens)
-    chosen = adapt or (machine.adaptation if adapted is not None else "none")
+    asked = "none" if adapt is None and adapted is None else adapt
+    chosen = adaptation_for(machine, asked)
     return workload, mapping_of(workload, machine, chosen, mapper)
 
 

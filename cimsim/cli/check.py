@@ -32,11 +32,11 @@ def check(
     assumed = machine.assumed()
     fits: dict[str, int | float] = {}
     if workload is not None:
-        from cimsim.adaptation import adaptation_named
+        from cimsim.adaptation import adaptation_for
         from cimsim.ir import load_workload
         from cimsim.mappers import build_mapping
 
-        adaptation = adaptation_named(adapt or machine.adaptation)
+        adaptation = adaptation_for(machine, adapt)
         mapping = build_mapping(
             adaptation.apply(load_workload(workload)),
             machine,

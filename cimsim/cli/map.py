@@ -26,12 +26,12 @@ def map_weights(
     json: JsonOption = False,
 ) -> None:
     """Show which units each weight and each K/V store of WORKLOAD takes on ARCH."""
-    from cimsim.adaptation import adaptation_named
+    from cimsim.adaptation import adaptation_for
     from cimsim.ir import load_workload
     from cimsim.mappers import build_mapping
 
     machine = machine_of(architecture, settings)
-    adaptation = adaptation_named(adapt or machine.adaptation)
+    adaptation = adaptation_for(machine, adapt)
     mapping = build_mapping(
         adaptation.apply(load_workload(workload)),
         machine,

@@ -51,7 +51,8 @@ AdaptOption = Annotated[
     str | None,
     typer.Option(
         "--adapt",
-        help="none, lora-sram, lora-pmca, lora-rram or merged; the architecture's if left out.",
+        help="none, lora-sram, lora-pmca, lora-rram, merged, or MODULE:NAME for a value of your "
+        "own; the architecture's if left out.",
         show_default=False,
     ),
 ]
@@ -114,12 +115,14 @@ def values_of(settings: list[str] | None) -> dict[str, Value]:
 
 
 def machine_of(path: Path, settings: list[str] | None) -> Architecture:
-    """The architecture in a file with the values of `--set`."""
+    """The architecture in a file with the values of `--set`, its adaptation a known one."""
+    from cimsim.adaptation import adaptation_for
     from cimsim.spec import load_architecture
 
     machine, changed = load_architecture(path), values_of(settings)
     if changed:
         machine = machine.with_values(changed, "set on the command line")
+    adaptation_for(machine, where=path)
     return machine
 
 

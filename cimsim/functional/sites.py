@@ -20,6 +20,7 @@ from cimsim.values.arguments import checked
 
 Layer = nn.Linear | Conv1D | nn.Conv2d
 SHOWN = 5
+LORA = (".lora_A.", ".lora_B.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,14 +122,18 @@ def _check_tiles(mapping: Mapping, architecture: Architecture) -> None:
 
 
 def _check_adapter(sites: dict[str, Site], mapping: Mapping) -> None:
-    lora = [name for name in sites if ".lora_A." in name or ".lora_B." in name]
-    if lora and mapping.adaptation in ("none", "merged"):
-        lever = "merge the adapter (merge_and_unload)" if mapping.adaptation == "merged" else (
-            "disable or remove the adapter"
-        )  # fmt: skip
+    """A layer on a unit whose LoRA branch has none would compute without a part of itself."""
+    branch = {name: name.replace(part, ".") for part in LORA for name in sites if part in name}
+    left = [
+        name
+        for name, base in branch.items()
+        if base in mapping.placements and name not in mapping.placements
+    ]
+    if left:
         raise MappingError(
-            f"the mapping was made with adaptation {mapping.adaptation!r}, but the model carries "
-            f"{_some(lora)}: {lever}, or map for another adaptation."
+            f"the mapping was made with adaptation {mapping.adaptation.name!r}, but the model "
+            f"carries {_some(left)}, which it has no unit for: merge the adapter "
+            "(merge_and_unload), disable or remove it, or map for another adaptation."
         )
 
 

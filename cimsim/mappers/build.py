@@ -13,6 +13,7 @@ from cimsim.mappers.capacity import Stored, check_capacity, unit_bound, unit_sho
 from cimsim.mappers.packing import Arrangement, Mapper, mapper_named
 from cimsim.mapping import Grid, KvStore, Mapping, Placement, WeightUnit
 from cimsim.spec import Architecture
+from cimsim.unit_kinds import kind_named
 from cimsim.values.arguments import checked
 
 ROWS_IN_FLIGHT = 2
@@ -55,7 +56,7 @@ def build_mapping(
     return Mapping(
         architecture=architecture.name,
         workload=workload.name,
-        adaptation=adaptation.name,
+        adaptation=adaptation,
         mapper=mapper.name,
         placements=placements,
         kv=kv,
@@ -81,17 +82,15 @@ def _weights(
     for _, op in workload.ops():
         if not isinstance(op, Linear) or op.weight in found:
             continue
-        unit: WeightUnit = architecture.weights_on
-        role: str = op.role
-        if op.in_adapter and adaptation.lora_unit is not None:
-            unit = adaptation.lora_unit
-            role = "saved" if op.saved else op.role
-        elif op.role != "base":
+        home = adaptation.home(op)
+        if home is None and op.role != "base":
             raise MappingError(
                 f"op {op.name!r} is LoRA, but adaptation {adaptation.name!r} has no place for "
                 "it: apply the adaptation to the workload first"
             )
-        if getattr(architecture, unit) is None:
+        unit = home or architecture.weights_on
+        role = "saved" if op.saved and home is not None else op.role
+        if kind_named(unit).name not in architecture.units:
             raise MappingError(
                 f"{adaptation.name!r} needs a `{unit}` block for {op.name!r}, which architecture "
                 f"{architecture.name!r} lacks: choose another --adapt or add the block"

@@ -56,8 +56,7 @@ def check_capacity(
         if short := unit_shortage(unit, demand, architecture, mapper, stored[unit], stores):
             shortages.append(short)
     shortages += [*_dram_shortage(workload, architecture)]
-    if adaptation.lora_unit == "pmca":
-        shortages += [*_tcdm_shortage(workload, architecture)]
+    shortages += [*_tcdm_shortage(workload, architecture, adaptation)]
     if shortages:
         raise CapacityError.together(shortages)
     if total > UNITS_MAX:
@@ -126,12 +125,15 @@ def _dram_shortage(workload: Workload, architecture: Architecture) -> Iterator[C
         )
 
 
-def _tcdm_shortage(workload: Workload, architecture: Architecture) -> Iterator[CapacityError]:
-    """The LoRA branch that needs most TCDM for one token, where even that does not fit."""
+def _tcdm_shortage(
+    workload: Workload, architecture: Architecture, adaptation: Adaptation
+) -> Iterator[CapacityError]:
+    """The LoRA branch on clusters that needs most TCDM for one token, where that does not fit."""
     found = [
         short
         for first, second in _branches(workload)
-        if (
+        if {adaptation.home(first), adaptation.home(second)} == {"pmca"}
+        and (
             short := tcdm_shortage(
                 architecture,
                 first.in_features,

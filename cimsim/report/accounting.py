@@ -11,6 +11,7 @@ products, a traced one is of accounting `true`; a report is one or the other, ne
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from cimsim.costs.tile import FJ, PJ
@@ -72,13 +73,17 @@ def mac_J(architecture: Architecture, unit: str) -> float:
     )
 
 
+Home = Callable[[Linear], str | None]
+"""The unit that holds the weight of an op; None: that of the pretrained weights."""
+
+
 def block_energies(
-    workload: Workload, architecture: Architecture, lora_unit: str | None
+    workload: Workload, architecture: Architecture, home: Home
 ) -> tuple[BlockEnergy, ...]:
     """Energy of each block of `workload` (as adapted), all steps, in the order of the phases.
 
-    Pretrained weights are on `architecture.weights_on`, LoRA on `lora_unit`; attention and softmax
-    are counted alike in every placement. Raises SpecError where the machine has no
+    A weight is where `home` says, else on `architecture.weights_on`; attention and softmax are
+    counted alike in every placement. Raises SpecError where the machine has no
     `paper_accounting` block or lacks an array.
     """
     fitted = architecture.paper_accounting
@@ -88,18 +93,15 @@ def block_energies(
             "has no `paper_accounting` block. Use a machine that has one (halora_rram_sram), or a "
             "traced workload."
         )
-    placed: dict[str, str | None] = {"base": architecture.weights_on, "lora": lora_unit}
-    counts = {k: [_count(phase, k) for phase in workload.phases] for k in (*placed, "attention")}
-    blocks = [
-        _block(kind, unit, counts[kind], mac_J(architecture, unit))
-        for kind, unit in placed.items()
-        if unit is not None and any(counts[kind])
-    ]
+    attention = [_count(phase, MatMul) for phase in workload.phases]
+    values = [_count(phase, Softmax) for phase in workload.phases]
     attention_J = fitted.attention_mac_energy_fJ * FJ
-    values = [_count(phase, "softmax") for phase in workload.phases]
     return (
-        *blocks,
-        _block("attention", "attention", counts["attention"], attention_J),
+        *(
+            _block(kind, unit, counts, mac_J(architecture, unit))
+            for (kind, unit), counts in _macs(workload, architecture, home).items()
+        ),
+        _block("attention", "attention", attention, attention_J),
         _block("softmax", "softmax", values, fitted.softmax_energy_pJ * PJ),
     )
 
@@ -108,47 +110,46 @@ def _block(kind: str, unit: str, counts: list[int], each_J: float) -> BlockEnerg
     return BlockEnergy(kind, unit, tuple(count * each_J for count in counts))
 
 
-def _count(phase: Phase, kind: str) -> int:
-    """Multiply-accumulates of one kind, or softmax values, over all steps of `phase`."""
-    return sum(_size(op, phase.steps) for op in phase.ops if _kind(op) == kind)
+def _macs(
+    workload: Workload, architecture: Architecture, home: Home
+) -> dict[tuple[str, str], list[int]]:
+    """Multiply-accumulates with weights by kind and unit, and by phase; the base comes first."""
+    found: dict[tuple[str, str], list[int]] = {}
+    for index, phase in enumerate(workload.phases):
+        for op in phase.ops:
+            if isinstance(op, Linear):
+                kind = "lora" if op.in_adapter else "base"
+                key = kind, home(op) or architecture.weights_on
+                found.setdefault(key, [0] * len(workload.phases))
+                found[key][index] += op.macs_over(phase.steps)
+    return dict(sorted(found.items()))
 
 
-def _kind(op: Op) -> str | None:
-    match op:
-        case Linear():
-            return "lora" if op.in_adapter else "base"
-        case MatMul():
-            return "attention"
-        case Softmax():
-            return "softmax"
-        case _:
-            return None
+def _count(phase: Phase, kind: type[MatMul] | type[Softmax]) -> int:
+    """Multiply-accumulates of products, or softmax values, over all steps of `phase`."""
+    return sum(_size(op, phase.steps) for op in phase.ops if isinstance(op, kind))
 
 
-def _size(op: Op, steps: int) -> int:
-    if isinstance(op, Linear | MatMul):
+def _size(op: MatMul | Softmax, steps: int) -> int:
+    if isinstance(op, MatMul):
         return op.macs_over(steps)
-    return summed(op, ("rows", "columns"), steps) if isinstance(op, Softmax) else 0
+    return summed(op, ("rows", "columns"), steps)
 
 
-def weight_area_mm2(
-    workload: Workload, architecture: Architecture, lora_unit: str | None
-) -> dict[str, float]:
+def weight_area_mm2(workload: Workload, architecture: Architecture, home: Home) -> dict[str, float]:
     """Area (mm2) by unit of the arrays that hold the weights, each filled to the last cell.
 
     The area of the paper's comparison: K and V, links, buffers and clusters are left out. Raises
     SpecError where the machine lacks an array.
     """
     weights = {
-        op.weight: (op.in_adapter, op.in_features * op.out_features)
+        op.weight: (home(op) or architecture.weights_on, op.in_features * op.out_features)
         for _, op in workload.ops()
         if isinstance(op, Linear)
     }
     areas: dict[str, list[float]] = {}
-    for in_adapter, size in weights.values():
-        unit = lora_unit if in_adapter else architecture.weights_on
-        if unit is not None:
-            areas.setdefault(unit, []).append(size * _weight_mm2(architecture, unit))
+    for unit, size in weights.values():
+        areas.setdefault(unit, []).append(size * _weight_mm2(architecture, unit))
     return {unit: math.fsum(areas[unit]) for unit in KINDS if unit in areas}
 
 

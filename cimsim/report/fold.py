@@ -67,7 +67,7 @@ def fold(
         workload=workload.name,
         architecture=architecture.name,
         pipeline=str(inputs["pipeline"]),
-        adaptation=mapping.adaptation,
+        adaptation=mapping.adaptation.name,
         mapper=mapping.mapper,
         accounting=workload.accounting,
         latency_s=makespan,

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from cimsim.adaptation import programmed, switched
 from cimsim.errors import MappingError
 from cimsim.ir import Workload
 from cimsim.mapping import IntArray, Mapping, Written
@@ -21,7 +22,8 @@ def first_programming(
     workload: Workload, architecture: Architecture, mapping: Mapping
 ) -> Reprogramming:
     """Writing every weight of the mapping once, adapter included."""
-    return reprogramming(architecture, [p.written() for p in mapping.placements.values()])
+    del workload
+    return reprogramming(architecture, programmed(mapping))
 
 
 def adapter_switch(
@@ -29,28 +31,9 @@ def adapter_switch(
 ) -> Reprogramming:
     """Putting another adapter of the same shape, with the weights saved with it, in its place.
 
-    With LoRA merged into the base cells every adapted or saved weight is written again.
+    `workload` is the one before adaptation; what is written is for its adaptation to say.
     """
-    lora = [p for p in mapping.placements.values() if p.role != "base"]
-    if mapping.adaptation == "merged":
-        adapted = adapted_weights(workload) | saved_weights(workload)
-        lora = [p for p in mapping.placements.values() if p.weight in adapted]
-    return reprogramming(architecture, [p.written() for p in lora])
-
-
-def adapted_weights(workload: Workload) -> frozenset[str]:
-    """Names of the base weights that the workload's adapter adapts."""
-    by_op = {op.name: op for _, op in workload.ops() if op.kind == "linear"}
-    return frozenset(
-        base.weight
-        for op in by_op.values()
-        if op.adapts is not None and (base := by_op.get(op.adapts)) is not None
-    )
-
-
-def saved_weights(workload: Workload) -> frozenset[str]:
-    """Names of the weights that are trained and exchanged with the workload's adapter."""
-    return frozenset(op.weight for _, op in workload.ops() if op.kind == "linear" and op.saved)
+    return reprogramming(architecture, switched(mapping, workload, workload))
 
 
 def reprogramming(architecture: Architecture, written: Iterable[Written]) -> Reprogramming:

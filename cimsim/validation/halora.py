@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from cimsim import shipped
+from cimsim.adaptation import adaptation_for
 from cimsim.ir import Workload
-from cimsim.mapping import WeightUnit
 from cimsim.report.accounting import block_energies, halora_accounting, weight_area_mm2
 from cimsim.spec import Architecture
 from cimsim.validation.row import Row
@@ -41,7 +41,7 @@ def _energy(hybrid: Architecture) -> list[Row]:
     a100 = gpu.estimate(workload, mode="peak-int8").energy_J
     parts = {
         block.kind: math.fsum(block.energy_J)
-        for block in block_energies(workload, hybrid, lora_unit="sram")
+        for block in block_energies(workload, hybrid, adaptation_for(hybrid).home)
     }
     total = math.fsum(parts.values())
     name = "LLaMA-3.2-1B, 512 tokens, paper accounting: "
@@ -56,12 +56,8 @@ def _energy(hybrid: Architecture) -> list[Row]:
 
 def areas_mm2(workload: Workload) -> dict[str, float]:
     """Area of the arrays that hold the weights of `workload`, by placement."""
-    placed: dict[str, WeightUnit] = {
-        "halora_rram_only": "rram", "halora_rram_sram": "sram", "halora_sram_only": "sram",
-    }  # fmt: skip
-    found = {
-        name: weight_area_mm2(workload, shipped.machine(name), on) for name, on in placed.items()
-    }
+    machines = map(shipped.machine, ("halora_rram_only", "halora_rram_sram", "halora_sram_only"))
+    found = {m.name: weight_area_mm2(workload, m, adaptation_for(m).home) for m in machines}
     return {name: math.fsum(parts.values()) for name, parts in found.items()}
 
 

@@ -200,11 +200,15 @@ def _contents(origin: Any, inner: tuple[Any, ...], value: Any) -> Any:
 
 def _instance(hint: type, value: Any) -> Any:
     if getattr(hint, "_is_protocol", False):
-        members = {name for kind in hint.__mro__ if getattr(kind, "_is_protocol", False)
-                   for name in vars(kind) if name[0] != "_"}  # fmt: skip
-        fits = not isinstance(value, type) and all(hasattr(value, name) for name in members)
-        return _if(fits, value)
+        return _if(not isinstance(value, type) and not lacking(hint, value), value)
     return _if(isinstance(value, hint), value)
+
+
+def lacking(protocol: type, value: Any) -> set[str]:
+    """Members of `protocol` that `value` has not."""
+    kinds = [kind for kind in protocol.__mro__ if getattr(kind, "_is_protocol", False)]
+    members = {name for kind in kinds for name in vars(kind) if name[0] != "_"}
+    return {name for name in members if not hasattr(value, name)}
 
 
 _WORDS = {int: "a whole number", float: "a number", bool: "True or False", str: "text",

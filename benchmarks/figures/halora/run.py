@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cimsim import load_architecture, load_gpu, load_workload, simulate
-from cimsim.adaptation import adaptation_named
+from cimsim.adaptation import adaptation_for
 from cimsim.baseline import Gpu
 from cimsim.comparison import batch_sweep
 from cimsim.ir import Workload
@@ -85,8 +85,7 @@ def paper(name: str, sizes: tuple[int, int, int, int], gpu: Gpu) -> dict[str, An
     found: dict[str, Any] = {"a100_peak_int8_J": gpu.estimate(workload, "peak-int8").energy_J}
     for placement in PLACEMENTS:
         machine = load_architecture(ROOT / f"arch_configs/{placement}.json")
-        unit = adaptation_named(machine.adaptation).lora_unit
-        blocks = block_energies(workload, machine, unit)
+        blocks = block_energies(workload, machine, adaptation_for(machine).home)
         found[placement] = {block.kind: math.fsum(block.energy_J) for block in blocks}
     return found
 

@@ -1,0 +1,90 @@
+"""Adaptations by name: those that cimsim has, and a user's own by the module that holds it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cimsim.adaptation.lora import BaseAlone, LoraBeside, MergedLora
+from cimsim.adaptation.protocol import Adaptation
+from cimsim.errors import MappingError, SpecError
+from cimsim.ir import Linear
+from cimsim.spec import Architecture
+from cimsim.unit_kinds import kinds_for
+from cimsim.values.arguments import checked
+from cimsim.values.display import shown
+from cimsim.values.imported import imported, is_address
+
+ADAPTATIONS: dict[str, Adaptation] = {
+    "none": BaseAlone("none"),
+    "lora-sram": LoraBeside("lora-sram", "sram"),
+    "lora-pmca": LoraBeside("lora-pmca", "pmca"),
+    "lora-rram": LoraBeside("lora-rram", "rram"),
+    "merged": MergedLora("merged"),
+}
+"""HaLoRA has LoRA on SRAM units, AHWA-LoRA on the cluster beside each tile."""
+
+
+def known_adaptations() -> dict[str, Adaptation]:
+    """Those of `ADAPTATIONS`, and LoRA on every further kind of unit that takes it, by name."""
+    beside = {f"lora-{kind}": LoraBeside(f"lora-{kind}", kind) for kind in kinds_for("lora")}
+    return ADAPTATIONS | beside
+
+
+@checked(MappingError)
+def adaptation_named(adaptation: Adaptation | str) -> Adaptation:
+    """The adaptation of that name, or the user's own at MODULE:NAME; a value as it is.
+
+    Raises MappingError, which lists the known names, or says what is wrong with MODULE:NAME.
+    """
+    if not isinstance(adaptation, str):
+        return adaptation
+    if (found := known_adaptations().get(adaptation)) is not None:
+        return found
+    if is_address(adaptation):
+        own: Adaptation = imported(adaptation, Adaptation, MappingError)
+        return own
+    raise MappingError(_unknown(adaptation))
+
+
+@checked(MappingError)
+def adaptation_for(
+    architecture: Architecture,
+    adaptation: Adaptation | str | None = None,
+    where: str | Path | None = None,
+) -> Adaptation:
+    """The adaptation asked for, or else the architecture's own.
+
+    The machine's own is one of the known names: a file makes nothing be imported. Raises
+    SpecError, which begins with `where` (the file; else the machine's name), for another one, and
+    where the machine lacks the unit that it puts LoRA on.
+    """
+    if adaptation is not None:
+        return adaptation_named(adaptation)
+    place, name = where or architecture.name, architecture.adaptation
+    own = known_adaptations().get(name)
+    if own is None:
+        raise SpecError(f"{place}: adaptation: {_unknown(name)}")
+    for unit in filter(None, map(own.home, _BROUGHT)):
+        if unit not in architecture.units:
+            raise SpecError(
+                f"{place}: adaptation is {name!r}, but the machine has no `{unit}` block: name "
+                "another adaptation, or add the block."
+            )
+    return own
+
+
+def _unknown(name: str) -> str:
+    return f"unknown adaptation {shown(name)}; known: {', '.join(known_adaptations())}"
+
+
+_BROUGHT = tuple(
+    Linear(
+        name=name, inputs=(), tokens=1, weight=name, rows=1, in_features=1, out_features=1, **kind
+    )
+    for name, kind in (
+        ("lora_a", {"role": "lora_a", "adapts": "base"}),
+        ("lora_b", {"role": "lora_b", "adapts": "base"}),
+        ("head", {"saved": True}),
+    )
+)
+"""What an adapter may bring."""

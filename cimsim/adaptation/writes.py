@@ -1,0 +1,67 @@
+"""What is written, and by whom: the first programming by the mapping, a switch by its adaptation.
+
+Each is a fold over the placements of a mapping. What writing costs is `cimsim.report.writes`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from cimsim.adaptation.protocol import adaptation_of
+from cimsim.errors import MappingError
+from cimsim.ir import Linear, Workload
+from cimsim.mapping import Mapping, Written
+from cimsim.values.display import shown
+
+
+def programmed(mapping: Mapping) -> tuple[Written, ...]:
+    """Every weight of the mapping, adapter included: what the first programming writes."""
+    return tuple(placement.written() for placement in mapping.placements.values())
+
+
+def switched(mapping: Mapping, before: Workload, after: Workload) -> tuple[Written, ...]:
+    """What the mapping's adaptation writes when the adapter of `after` replaces that of `before`.
+
+    Raises MappingError where the adaptation gives anything but `Written`.
+    """
+    adaptation = adaptation_of(mapping)
+    found = tuple(adaptation.writes(mapping, before, after))
+    for part in found:
+        if not isinstance(part, Written):
+            raise MappingError(
+                f"adaptation {adaptation.name!r} writes {shown(part)}: `writes` gives values of "
+                "cimsim.mapping.Written, such as Placement.written()."
+            )
+    return found
+
+
+def whole(mapping: Mapping, weights: Collection[str]) -> tuple[Written, ...]:
+    """The weights of these names, all of each; raises MappingError for one that has no place."""
+    if missing := sorted(name for name in weights if name not in mapping.placements):
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise MappingError(
+            f"{missing[0]!r}{more} is to be written, but the mapping of {mapping.workload!r} has "
+            "no place for it: map a workload that has it."
+        )
+    return tuple(p.written() for name, p in mapping.placements.items() if name in weights)
+
+
+def adapted_weights(workload: Workload) -> frozenset[str]:
+    """Names of the base weights that the workload's adapter adapts."""
+    by_op = {op.name: op for _, op in workload.ops() if isinstance(op, Linear)}
+    return frozenset(
+        base.weight
+        for op in by_op.values()
+        if op.adapts is not None and (base := by_op.get(op.adapts)) is not None
+    )
+
+
+def saved_weights(workload: Workload) -> frozenset[str]:
+    """Names of the weights that are trained and exchanged with the workload's adapter."""
+    return frozenset(op.weight for _, op in workload.ops() if isinstance(op, Linear) and op.saved)
+
+
+def lora_weights(workload: Workload) -> frozenset[str]:
+    """Names of A and B of every LoRA branch of the workload."""
+    linear = (op for _, op in workload.ops() if isinstance(op, Linear))
+    return frozenset(op.weight for op in linear if op.role != "base")
