@@ -78,12 +78,16 @@ PMCA: dict[str, Any] = {
         "rows": 8, "columns": 4, "pipeline": 3, "format": "fp16", "job_cycles": 60,
     },
 }  # fmt: skip
-LINK: dict[str, Any] = {
+TILE_LINK: dict[str, Any] = {
     "bandwidth_GBps": 8.0, "hop_ns": 1.0, "hops": 4, "energy_pJ_per_bit": 0.4,
     "arbitration": "fifo", "port_area_um2": 100.0, "leakage_uW": 0.1,
 }  # fmt: skip
+CLUSTER_LINK: dict[str, Any] = {
+    "bandwidth_GBps": 20.0, "hop_ns": 1.5, "hops": 3, "energy_pJ_per_bit": 0.3,
+    "arbitration": "fifo", "port_area_um2": 150.0, "leakage_uW": 0.13,
+}  # fmt: skip
 BUFFER: dict[str, Any] = {
-    "capacity_KiB": 1024.0, "banks": 16, "bandwidth_GBps": 64.0, "access_ns": 2.0,
+    "capacity_KiB": 1024.0, "banks": 16, "bandwidth_GBps": 50.0, "access_ns": 2.0,
     "energy_pJ_per_bit": 0.067, "area_mm2": 4.0, "leakage_mW": 20.0, "arbitration": "fifo",
 }  # fmt: skip
 DRAM: dict[str, Any] = {
@@ -93,7 +97,7 @@ DRAM: dict[str, Any] = {
 TOP: dict[str, Any] = {
     "name": "tiny", "description": "a machine for tests", "technology_nm": 28.0,
     "weights_on": "rram", "attention_on": "pmca", "adaptation": "lora-pmca", "activation_bits": 8,
-    "rram": RRAM, "sram": SRAM, "pmca": PMCA, "tile_link": LINK, "cluster_link": LINK,
+    "rram": RRAM, "sram": SRAM, "pmca": PMCA, "tile_link": TILE_LINK, "cluster_link": CLUSTER_LINK,
     "buffer": BUFFER, "dram": DRAM,
 }  # fmt: skip
 

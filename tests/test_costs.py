@@ -168,7 +168,7 @@ def test_sram_products_and_writes(
 def test_memories_by_hand() -> None:
     machine = small.machine()
     assert access_ps(machine.buffer, 0) == 2000
-    assert access_ps(machine.buffer, 8 * 640) == 2000 + 10_000
+    assert access_ps(machine.buffer, 8 * 640) == 2000 + 12_800
     assert access_ps(machine.dram, 8 * 640) == 100_000 + 20_000
     assert access_energy_J(machine.buffer, 1000) == close(67e-12)
     assert access_energy_J(machine.dram, 1000) == close(3.9e-9)
@@ -193,7 +193,7 @@ def test_area_by_hand() -> None:
             "rram": 4096 * tile * 1e-6,
             "sram": 512 * 15000e-6,
             "pmca": 8 * 0.5,
-            "link": (4096 + 512 + 8) * 100e-6,
+            "link": (4096 + 512) * 100e-6 + 8 * 150e-6,
             "buffer": 4.0,
         }
     )
@@ -209,7 +209,7 @@ def test_leakage_by_hand() -> None:
             "rram": 10 * 0.5e-6,
             "sram": 3 * 5e-6,
             "pmca": 2e-3,
-            "link": (13 * 0.1 + 2 * 0.1) * 1e-6,
+            "link": (13 * 0.1 + 2 * 0.13) * 1e-6,
             "buffer": 20e-3,
             "dram": 10e-3,
         }

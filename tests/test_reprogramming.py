@@ -66,9 +66,9 @@ def test_a_switch_on_sram_writes_the_adapter_and_nothing_else(rank: int, weight_
     bits = lora_values(small.decoder(rank=rank)) * weight_bits
     assert write.sram_bits_written == bits
     assert (write.cells_written, write.tcdm_bytes_written, write.wear) == (0, 0, 0.0)
-    assert write.energy_J == close(bits * (12e-15 + 0.4e-12))
+    assert write.energy_J == close(bits * (12e-15 + 0.3e-12))
     port = math.ceil(16 * min(rank, 16) * weight_bits / 64) * 5e-9
-    assert write.time_s == close(max(port, bits / 8 / 8e9), rel=1e-9)
+    assert write.time_s == close(max(port, bits / 8 / 20e9), rel=1e-9)
 
 
 def test_a_switch_on_the_cluster_writes_its_memory() -> None:
@@ -76,8 +76,8 @@ def test_a_switch_on_the_cluster_writes_its_memory() -> None:
     values = lora_values(small.decoder(rank=3))
     assert write.tcdm_bytes_written == 2 * values
     assert (write.cells_written, write.sram_bits_written, write.wear) == (0, 0, 0.0)
-    assert write.energy_J == close(16 * values * 0.4e-12)
-    assert write.time_s == close(2 * values / 8e9)
+    assert write.energy_J == close(16 * values * 0.3e-12)
+    assert write.time_s == close(2 * values / 20e9)
 
 
 def test_a_switch_on_tiles_writes_cells() -> None:
@@ -208,7 +208,7 @@ def test_a_share_of_a_weight_costs_its_share() -> None:
     assert part.time_s == close(16 * 8.5 * 150e-9)  # four tiles with work, four at a time
     memory = reprogramming(machine, [some("pmca", [], [5]), some("sram", [3], [0])])
     assert (memory.tcdm_bytes_written, memory.sram_bits_written) == (10, 0)
-    assert memory.time_s == close(10 / 8e9)
+    assert memory.time_s == close(10 / 20e9)
     assert reprogramming(machine, [some("rram", [2], [0])]) == NOTHING
 
 

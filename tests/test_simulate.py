@@ -543,7 +543,7 @@ def test_leakage_doubles_with_its_power() -> None:
     twice = small.changed(
         machine, rram={"leakage_uW": 1.0}, pmca={"leakage_mW": 2.0}, buffer={"leakage_mW": 40.0},
         dram={"background_mW": 20.0}, tile_link={"leakage_uW": 0.2},
-        cluster_link={"leakage_uW": 0.2},
+        cluster_link={"leakage_uW": 0.26},
     )  # fmt: skip
     one, two = (simulate(MODELS["encoder"], m).report for m in (machine, twice))
     assert two.energy_by_unit_J["leakage"] == close(2 * one.energy_by_unit_J["leakage"])

@@ -1,0 +1,274 @@
+"""Attention products on SRAM units by hand: every interval in picoseconds, every charge in joules.
+
+No two bandwidths, widths or energies of the machine are equal. Its buffer takes 2 ns and 2.5 ps a
+bit, its tile link 4 ns and 12.5 ps a bit; a cycle of an SRAM unit is 4 ns. A unit has 8 rows of 4
+weights of 5 bits; inputs have 7 bits, 3 of them a cycle, results 12, activations 6.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import small
+from small import close
+from timed import charged_J, ends_ps, occupied, starts_ps, takes_ps
+
+from cimsim.ir import Embedding, Linear, MatMul, Op, Phase, Softmax, Workload
+from cimsim.schedule.pipelines import LayerStream
+from cimsim.simulation import Simulation, simulate
+
+MACHINE = small.machine(
+    attention_on="sram", adaptation="none", activation_bits=6, rram={"rows": 64, "columns": 64},
+    tile_link={"bandwidth_GBps": 10.0},
+    sram={
+        "rows": 8, "columns": 4, "weight_bits": 5, "input_bits": 7, "bits_per_cycle": 3,
+        "pipeline_cycles": 4, "output_bits": 12, "clock_MHz": 250.0, "write_bits_per_cycle": 9,
+    },
+)  # fmt: skip
+MAC_J, WRITE_J, LINK_J, BUFFER_J = 91e-15, 12e-15, 0.4e-12, 0.067e-12
+"""A multiply-accumulate, a bit written, a bit through the link, a bit in or out of the buffer."""
+
+both_engines = pytest.mark.parametrize("engine", ["simpy", "compiled"])
+
+
+def table(name: str, tokens: int, columns: int) -> Embedding:
+    return Embedding(
+        name=name, inputs=(), tokens=tokens, weight=f"{name}.weight", rows=tokens, columns=columns
+    )
+
+
+def scores(tokens: int, **changes: Any) -> MatMul:
+    """Q.K^T of 6 query heads of 10 values on 2 K heads."""
+    fields: dict[str, Any] = {
+        "name": "scores", "inputs": ("q", "k"), "tokens": tokens, "batch": 6, "m": tokens, "k": 10,
+        "n": tokens, "stationary_batch": 2, "stationary_token_axis": "n",
+    }  # fmt: skip
+    return MatMul(**(fields | changes))
+
+
+def values(tokens: int, **changes: Any) -> MatMul:
+    """P.V of 4 query heads on 2 V heads of 6 values."""
+    fields: dict[str, Any] = {
+        "name": "values", "inputs": ("q", "k"), "tokens": tokens, "batch": 4, "m": tokens,
+        "k": tokens, "n": 6, "stationary_batch": 2, "stationary_token_axis": "k",
+    }  # fmt: skip
+    return MatMul(**(fields | changes))
+
+
+def run(
+    *ops: Op, decode: tuple[Op, ...] = (), steps: int = 1, engine: Any = "compiled"
+) -> Simulation:
+    """`ops` simulated after look-ups of 60 values of `q` and 20 of `k` a token."""
+
+    def phase(name: Any, body: tuple[Op, ...], steps: int) -> Phase:
+        tokens = body[0].tokens
+        start = (table("q", tokens, 60), table("k", tokens, 20))
+        return Phase(name=name, tokens=tokens, steps=steps, ops=(*start, *body))
+
+    phases = [phase("prefill", ops, 1)]
+    if decode:
+        phases.append(phase("decode", decode, steps))
+    workload: Workload = small.workload_of("attention", tuple(phases))
+    return simulate(workload, MACHINE, pipeline=LayerStream(1), engine=engine)
+
+
+@both_engines
+def test_scores_of_grouped_queries(engine: Any) -> None:
+    """Three queries share a K head; a head of 10 values takes 2 units, a unit 3 columns.
+
+    The link carries one vector whatever the number of queries a head. K has its tokens as
+    columns, yet a token is written as a row of 8 weights is. The row blocks' partial sums take no
+    time and no energy, and what is written takes no time on the link.
+    """
+    done = run(scores(3), engine=engine)
+    # read: 6 x 10 values of 6 bits from the buffer, 8 inputs of 7 bits over the link
+    assert takes_ps(done, "scores:read") == [[2000 + 900] * 3, [4000 + 700] * 3]
+    # 3 cycles for each of 3 queries and 4 for the pipeline
+    assert takes_ps(done, "scores:compute") == [[13 * 4000] * 3]
+    # 3 results of 12 bits over the link, 6 x 3 of them into the buffer
+    assert takes_ps(done, "scores:send") == [[4000 + 450] * 3, [2000 + 540] * 3]
+    # 2 x 10 values of 6 bits; 8 weights of 5 bits through a port of 9 bits are 5 cycles
+    assert takes_ps(done, "scores:write") == [[2000 + 300] * 3, [5 * 4000] * 3]
+    assert occupied(done, "scores:read") == (("buffer", 1), ("link", 4))
+    assert occupied(done, "scores:compute") == (("sram", 4),)
+    assert occupied(done, "scores:send") == (("link", 4), ("buffer", 1))
+    assert occupied(done, "scores:write") == (("buffer", 1), ("sram", 4))
+    moved = 3 * (360 + 216 + 120)
+    assert charged_J(done, "scores") == {
+        "sram.attention": close([3 * 6 * 10 * 3 * MAC_J]),
+        "sram.kv_write": close([3 * 2 * 10 * 5 * WRITE_J]),
+        "link.tile_link": close([moved * LINK_J]),
+        "buffer.access": close([moved * BUFFER_J]),
+    }
+    # look-ups of K rows of 320 bits end the wait: 100 ns and 3.90625 ps a bit, then the buffer
+    rows = 3 * (100_000 + 1250 + 2000 + 800)
+    assert done.run.makespan_ps == rows + 2300 + 20_000 + 3 * 52_000 + 4450 + 2540
+    times = done.report.unit_times
+    assert (times["sram"].units, times["link"].units) == (4, 8)
+    assert times["sram"].busy_s == close((3 * 52_000 + 3 * 20_000) * 1e-12)
+    assert times["link"].busy_s == close(3 * (4700 + 4450) * 1e-12 / 2)
+    look_ups = (2000 + 2400) + (2000 + 800)
+    assert times["buffer"].busy_s == close(3 * (look_ups + 2300 + 2900 + 2540) * 1e-12 / 16)
+
+
+@both_engines
+def test_values_over_several_row_blocks(engine: Any) -> None:
+    """Ten rows of V take two units, and two columns of units each; two queries share a head.
+
+    Partial sums of the two row blocks are neither added nor moved: they cost nothing.
+    """
+    done = run(values(10), engine=engine)
+    # 4 x 10 values of 6 bits; 8 inputs of 7 bits
+    assert takes_ps(done, "values:read") == [[2000 + 600] * 10, [4000 + 700] * 10]
+    assert takes_ps(done, "values:compute") == [[(2 * 3 + 4) * 4000] * 10]
+    # 4 results of 12 bits of a unit; 4 x 6 of them in all
+    assert takes_ps(done, "values:send") == [[4000 + 600] * 10, [2000 + 720] * 10]
+    # 2 x 6 values of 6 bits; 4 weights of 5 bits are 3 cycles of 9 bits
+    assert takes_ps(done, "values:write") == [[2000 + 180] * 10, [3 * 4000] * 10]
+    assert occupied(done, "values:read") == (("buffer", 1), ("link", 8))
+    assert occupied(done, "values:compute") == (("sram", 8),)
+    assert occupied(done, "values:send") == (("link", 8), ("buffer", 1))
+    assert occupied(done, "values:write") == (("buffer", 1), ("sram", 4))
+    moved = 10 * (240 + 288 + 72)
+    assert charged_J(done, "values") == {
+        "sram.attention": close([10 * 4 * 10 * 6 * MAC_J]),
+        "sram.kv_write": close([10 * 2 * 6 * 5 * WRITE_J]),
+        "link.tile_link": close([moved * LINK_J]),
+        "buffer.access": close([moved * BUFFER_J]),
+    }
+    assert done.mapping.sram_units_used == 8
+
+
+def test_small_heads_fill_part_of_a_unit() -> None:
+    done = run(scores(2, k=5))
+    assert takes_ps(done, "scores:read") == [[2000 + 450] * 2, [4000 + 438] * 2]  # 437.5 to even
+    assert takes_ps(done, "scores:send") == [[4000 + 300] * 2, [2000 + 360] * 2]
+    assert takes_ps(done, "scores:write") == [[2000 + 150] * 2, [3 * 4000] * 2]  # 25 bits of 9
+    assert occupied(done, "scores:write") == (("buffer", 1), ("sram", 2))
+    done = run(values(3, n=3))
+    assert takes_ps(done, "values:read")[1] == [4000 + 262] * 3  # 262.5 to even
+    assert takes_ps(done, "values:send") == [[4000 + 450] * 3, [2000 + 360] * 3]
+    assert takes_ps(done, "values:write") == [[2000 + 90] * 3, [2 * 4000] * 3]  # 15 bits of 9
+    assert occupied(done, "values:compute") == occupied(done, "values:write")[1:] == (("sram", 2),)
+
+
+def test_several_vectors_and_several_rows_a_token() -> None:
+    """Two vectors a query token follow each other; a key token brings two rows of K.
+
+    The link carries one vector whatever the number of vectors a token.
+    """
+    done = run(scores(3, m=6, n=6))
+    assert takes_ps(done, "scores:read") == [[2000 + 1800] * 3, [4000 + 700] * 3]
+    assert takes_ps(done, "scores:compute") == [[(6 * 3 + 4) * 4000] * 3]
+    assert takes_ps(done, "scores:send") == [[4000 + 600] * 3, [2000 + 2160] * 3]
+    assert takes_ps(done, "scores:write") == [[2000 + 600] * 3, [2 * 5 * 4000] * 3]
+    moved = 3 * (720 + 864 + 240)
+    assert charged_J(done, "scores") == {
+        "sram.attention": close([3 * 12 * 10 * 6 * MAC_J]),
+        "sram.kv_write": close([6 * 2 * 10 * 5 * WRITE_J]),
+        "link.tile_link": close([moved * LINK_J]),
+        "buffer.access": close([moved * BUFFER_J]),
+    }
+
+
+@both_engines
+def test_scores_grow_with_the_context(engine: Any) -> None:
+    """Prompt of 2, then 3 steps over 3, 4 and 5 rows: bits and MACs grow, compute does not."""
+    cached = scores(1, n=3, growth={"n": 1}, inputs=("q", "k", "cache:k"))
+    done = run(scores(2), decode=(cached,), steps=3, engine=engine)
+    assert takes_ps(done, "scores:read") == [[2900] * 5, [4700] * 5]
+    assert takes_ps(done, "scores:compute") == [[52_000] * 5]
+    # units are sized for 5 columns: 4 results each; 6 heads of 2, 2, 3, 4 and 5 results
+    stored = [2000 + 180 * n for n in (2, 2, 3, 4, 5)]
+    assert takes_ps(done, "scores:send") == [[4600] * 5, stored]
+    assert takes_ps(done, "scores:write") == [[2300] * 5, [20_000] * 5]
+    prompt, steps = 2 * (360 + 144 + 120), 3 * (360 + 120) + (3 + 4 + 5) * 72
+    assert charged_J(done, "scores") == {
+        "sram.attention": close([2 * 60 * 2 * MAC_J, 60 * (3 + 4 + 5) * MAC_J]),
+        "sram.kv_write": close([2 * 100 * WRITE_J, 3 * 100 * WRITE_J]),
+        "link.tile_link": close([prompt * LINK_J, steps * LINK_J]),
+        "buffer.access": close([prompt * BUFFER_J, steps * BUFFER_J]),
+    }
+
+
+def test_values_grow_with_the_context() -> None:
+    """Growth of 1 that ends after 2 further steps: contexts of 3, 4, 5 and 5 rows."""
+    cached = values(1, k=3, growth={"k": 1}, growth_steps=2, inputs=("q", "k", "cache:k"))
+    done = run(values(2), decode=(cached,), steps=4)
+    read = [2000 + 60 * k for k in (2, 2, 3, 4, 5, 5)]
+    assert takes_ps(done, "values:read") == [read, [4438] * 6]  # 5 inputs of 7 bits
+    assert takes_ps(done, "values:send") == [[4600] * 6, [2720] * 6]
+    assert charged_J(done, "values")["sram.attention"] == close(
+        [2 * 24 * 2 * MAC_J, 24 * (3 + 4 + 5 + 5) * MAC_J]
+    )
+    assert charged_J(done, "values")["sram.kv_write"] == close([2 * 60 * WRITE_J, 4 * 60 * WRITE_J])
+
+
+MASKS: list[tuple[dict[str, Any], list[int]]] = [
+    ({"causal": True}, [1, 2, 3, 4, 5, 6]),
+    ({"causal": True, "window": 3}, [1, 2, 3, 3, 3, 3]),
+    ({"window": 3}, [3, 4, 5, 5, 4, 3]),
+    ({"causal": True, "n": 8}, [3, 4, 5, 6, 7, 8]),
+    ({"causal": True, "n": 8, "window": 4}, [3, 4, 4, 4, 4, 4]),
+]
+
+
+@pytest.mark.parametrize(("mask", "seen"), MASKS, ids=str)
+def test_a_masked_query_meets_the_rows_it_sees(mask: dict[str, Any], seen: list[int]) -> None:
+    done = run(scores(6, **mask))
+    assert takes_ps(done, "scores:send")[1] == [2000 + 180 * n for n in seen]
+    assert takes_ps(done, "scores:read")[0] == [2900] * 6
+    assert charged_J(done, "scores")["sram.attention"] == close([60 * sum(seen) * MAC_J])
+    renamed = {"k" if key == "n" else key: value for key, value in mask.items()}
+    done = run(values(6, **renamed))
+    assert takes_ps(done, "values:read")[0] == [2000 + 60 * n for n in seen]
+    assert takes_ps(done, "values:send")[1] == [2720] * 6
+    assert charged_J(done, "values")["sram.attention"] == close([24 * sum(seen) * MAC_J])
+
+
+@both_engines
+def test_a_causal_query_waits_for_its_own_row(engine: Any) -> None:
+    """Rows arrive every 104.05 ns, a query computes for 52 ns: the last row sets the end."""
+    rows = [104_050 * (i + 1) + 22_300 for i in range(4)]
+    free, causal = (run(scores(4, causal=c), engine=engine) for c in (False, True))
+    assert ends_ps(causal, "scores:write") == ends_ps(free, "scores:write") == rows
+    # the query itself is there after 107.15 ns a token, read in 7.6 ns
+    asked = [(100_000 + 3750 + 2000 + 2400) * (i + 1) + 7600 for i in range(4)]
+    assert starts_ps(causal, "scores:compute") == [
+        [max(a, row) for a, row in zip(asked, rows, strict=True)]
+    ]
+    assert starts_ps(free, "scores:compute") == [[rows[-1] + 52_000 * i for i in range(4)]]
+
+
+@both_engines
+def test_a_window_is_a_ring_of_rows(engine: Any) -> None:
+    """Rows come fast and queries slowly: from the third on a row waits for a query to start.
+
+    The query of row r takes row r as it starts; row r + 1 waits finished, row r + 2 in its unit.
+    """
+    done = run(scores(8, batch=60, causal=True, window=3), engine=engine)
+    each = (30 * 3 + 4) * 4000
+    (start,) = starts_ps(done, "scores:compute")
+    assert takes_ps(done, "scores:compute") == [[each] * 8]
+    assert [b - a for a, b in pairwise(start)] == [each] * 7
+    assert ends_ps(done, "scores:write")[2:] == [start[r - 1] for r in range(2, 8)]
+
+
+@pytest.mark.parametrize("tiles", [False, True])
+def test_scores_go_to_a_cluster_beside_them_without_the_buffer(tiles: bool) -> None:
+    """A cluster at home takes them over the link; a reader on tiles too brings them to the buffer.
+
+    The look-up of K passes through the buffer in either case.
+    """
+    soft = Softmax(name="soft", inputs=("scores",), tokens=3, rows=18, columns=3)
+    layer = Linear(
+        name="layer", inputs=("scores",), tokens=3, weight="layer.weight", rows=3, in_features=18,
+        out_features=2,
+    )  # fmt: skip
+    done = run(scores(3), soft, *((layer,) if tiles else ()))
+    assert occupied(done, "scores:send") == (("link", 4), ("buffer", 1))[: 1 + tiles]
+    stored = 3 * (360 + 216 * tiles + 120)
+    assert charged_J(done, "scores")["buffer.access"] == close([stored * BUFFER_J])
+    assert charged_J(done, "scores")["link.tile_link"] == close([3 * 696 * LINK_J])
