@@ -17,7 +17,9 @@ from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 
 CLEAR_WIN = 1.25
-"""Ratios below this, either way, are no clear win: published A100 data spread by that much."""
+"""Assumed: ratios below this, either way, are no clear win; published A100 data spread so far."""
+LEAST_GAIN = 0.999
+"""Choice: a larger batch has to bring a thousandth, or no larger one is tried."""
 
 PAPER_MODE = "peak-int8"
 MODES = ("calibrated", "roofline", PAPER_MODE)
@@ -145,7 +147,7 @@ def _gains(found: list[GpuEstimate]) -> bool:
         return True
     last, before = found[-1], found[-2]
     return any(
-        getattr(last, key) / last.batch < 0.999 * getattr(before, key) / before.batch
+        getattr(last, key) / last.batch < LEAST_GAIN * getattr(before, key) / before.batch
         for key in ("latency_s", "energy_J")
     )
 

@@ -23,9 +23,11 @@ I64 = npt.NDArray[np.int64]
 Scheme = Literal["differential", "offset", "signed"]
 Scaling = Literal["column", "tile", "tensor", "none"]
 CONDUCTANCES_uS = (1e-6, 1e6)
-"""From one picosiemens to one siemens."""
+"""Choice: from one picosiemens to one siemens, beyond any cell."""
 SPAN_RATIO = 0.01
+"""Choice: least g_max - g_min, of g_max, that weights are told apart in."""
 CLIP_SIGMAS = (0.1, 1000.0)
+"""Choice: from cutting nearly all weights to cutting none."""
 SCHEMES = ("differential", "offset", "signed")
 SCALINGS = ("column", "tile", "tensor", "none")
 
@@ -58,7 +60,7 @@ class Coding:
 
     scheme: Scheme = "differential"
     g_min_uS: float = 0.0
-    g_max_uS: float = 25.0
+    g_max_uS: float = 25.0  # PCM, arXiv 2411.17367, Methods
     cells_per_weight: int = 1
     bits_per_cell: int | None = None
     scaling: Scaling = "column"
@@ -88,6 +90,7 @@ class Coding:
             return
         require_number("coding", "bits_per_cell", self.bits_per_cell, 1, 23, whole=True)
         bits = self.weight_bits
+        # IEEE 754: a float32 holds 24 bits, one of them the sign's
         if bits > 23 or (self.scheme == "offset" and bits < 2):
             raise SpecError(
                 f"coding: {self.cells_per_weight} cells of {self.bits_per_cell} bits give {bits} "
@@ -177,7 +180,7 @@ class Coding:
         low = np.float32(self.g_min_uS)
         zero = np.zeros_like(scale_C)
         if self.scheme == "offset":
-            cells = [low + span * (ratio_RC + np.float32(1.0)) * np.float32(0.5)]
+            cells = [low + span * (ratio_RC + np.float32(1.0)) / np.float32(2.0)]
             gain = 2.0 * scale_C / span
             zero = scale_C + low * gain
         elif self.scheme == "signed":

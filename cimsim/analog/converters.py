@@ -23,8 +23,9 @@ AdcRange = Literal["fixed", "calibrated", "worst_case"]
 MAX_BITS = 22
 """Codes of more bits are not exact in float32 rounding (see kernels.mvm)."""
 PERCENTILES = (50.0, 100.0)
-"""A range that clips more than half of what it is calibrated on is none."""
+"""Choice: a range that clips more than half of what it is calibrated on is none."""
 FULL_SCALES = (1e-3, 1e6)
+"""Choice: of full scales, in units of the input or of g_max."""
 NOISE_MAX = 100.0
 """Noise of a hundred full cells, more than the ADCs of any published tile can express."""
 
@@ -52,10 +53,10 @@ class Dac:
     of its two's complement one after another, the sign bit weighing -2^(bits - 1).
     """
 
-    bits: int | None = 8
+    bits: int | None = 8  # arXiv 2411.17367: 8-bit DACs and ADCs
     range: DacRange = "token"
     full_scale: float | None = None
-    percentile: float = 99.99
+    percentile: float = 99.99  # choice: one value in ten thousand is clipped
     pulse_bits: int | None = None
 
     def __post_init__(self) -> None:
@@ -131,10 +132,10 @@ class Adc:
     an ideal ADC.
     """
 
-    bits: int | None = 8
+    bits: int | None = 8  # arXiv 2411.17367: 8-bit DACs and ADCs
     range: AdcRange = "calibrated"
     full_scale_ratio: float | None = None
-    percentile: float = 99.99
+    percentile: float = 99.99  # choice: one value in ten thousand is clipped
     noise_ratio: float = 0.0
 
     def __post_init__(self) -> None:

@@ -27,8 +27,9 @@ _PROGRAM, _READ = 0, 1
 COMPENSATION_MAX = 1e6
 """A read-out this much weaker than after programming is nothing that can be amplified."""
 WIRES_ohm = (1e-6, 1e6)
+"""Choice: of a wire segment, from a microohm to a megaohm, beyond any wire."""
 LEVEL_TOLERANCE = 1e-4
-"""Cells closer than this share of a step to whole levels count as exact (float32 rounding)."""
+"""Choice: cells this close, in steps, to whole levels count as exact (float32 rounding)."""
 
 
 @brief

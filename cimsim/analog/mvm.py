@@ -32,9 +32,9 @@ from cimsim.values.ranges import LARGEST, SMALLEST
 
 F32 = npt.NDArray[np.float32]
 BLOCK = 132
-"""Vectors worked on at a time: a multiple of the product kernel's six, small enough for caches."""
+"""Choice: vectors worked on at a time, a multiple of the kernel's six that fits caches."""
 SERIAL_BLOCK = 66
-"""The same with several pulses a vector."""
+"""Choice: the same with several pulses a vector."""
 
 
 @brief

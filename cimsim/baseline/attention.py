@@ -24,6 +24,9 @@ from cimsim.values.display import brief
 
 Array = NDArray[np.float64]
 BLOCK = 128
+"""Assumed: rows of queries, and of keys, that an SM works on at a time."""
+FLOP_A_PAIR = 4.0
+"""Counted: a multiplication and an addition for each of Q.K^T and P.V."""
 
 
 @brief
@@ -48,9 +51,9 @@ class AttentionShape:
     def causal_flop_S(self) -> Array:
         """Operations on the unmasked triangle, or in the window."""
         if self.window is not None:
-            return 4.0 * self.heads * self.width * self._window_pairs_S
+            return FLOP_A_PAIR * self.heads * self.width * self._window_pairs_S
         new_S = self.triangle_S
-        return 4.0 * self.heads * self.width * new_S * (new_S + 1) / 2
+        return FLOP_A_PAIR * self.heads * self.width * new_S * (new_S + 1) / 2
 
     @property
     def flop_S(self) -> Array:
@@ -58,7 +61,7 @@ class AttentionShape:
         if self.window is not None:
             return self.causal_flop_S
         new_S = self.triangle_S
-        full_S = 4.0 * self.heads * self.width * self.queries * (self.keys_S - new_S)
+        full_S = FLOP_A_PAIR * self.heads * self.width * self.queries * (self.keys_S - new_S)
         return full_S + self.causal_flop_S
 
     @property
@@ -91,7 +94,7 @@ def kernel_s(
     peak_flop_per_s: float,
     hbm_byte_per_s: float,
     element_bytes: float,
-    sm_count: int = 108,
+    sm_count: int,
 ) -> Array:
     """Seconds at each step; equations in the module's text."""
     blocks = shape.heads * int(np.ceil(shape.queries / BLOCK))

@@ -28,6 +28,7 @@ from cimsim.values.display import brief
 
 Array = NDArray[np.float64]
 
+# assumed: the kernels of a library differ in these, its other settings follow them
 TILES = (
     (256, 128),
     (128, 256),
@@ -40,11 +41,13 @@ TILES = (
     (32, 128),
     (32, 64),
 )
+# assumed: as the tiles
 SPLITS = (1, 2, 4, 8)
-AREAS = (32768, 16384, 8192, 4096, 2048)
+AREAS = tuple(sorted({m * n for m, n in TILES}, reverse=True))
+# assumed: blocks of each area that fit an SM
 _RESIDENT_BLOCKS = {32768: 1, 16384: 2, 8192: 3, 4096: 4, 2048: 4}
-K_STEP = 64
-ACCUMULATOR_BYTES = 8  # a partial sum in fp32, written and read once a split
+K_STEP = 64  # assumed: depth of a tile's step, to which k is padded
+ACCUMULATOR_BYTES = 8  # counted: a partial sum in fp32, written and read once a split
 
 _TILE_M, _TILE_N, _SPLIT = (
     np.array(column, dtype=np.float64)
@@ -75,7 +78,7 @@ class Candidates:
 
 
 def candidates(
-    m: ArrayLike, k: ArrayLike, n: ArrayLike, batch: ArrayLike = 1, sm_count: int = 108
+    m: ArrayLike, k: ArrayLike, n: ArrayLike, batch: ArrayLike, sm_count: int
 ) -> Candidates:
     """Tile, wave and byte counts of `batch` products m x k x n for every tile and split."""
     m_R1, k_R1, n_R1, batch_R1 = (
@@ -102,7 +105,7 @@ def kernel_s(
     peak_flop_per_s: float,
     hbm_byte_per_s: float,
     element_bytes: float,
-    sm_count: int = 108,
+    sm_count: int,
 ) -> Array:
     """Seconds of each product with its fastest kernel; equations in the module's text."""
     efficiency = np.array(fit.tile_efficiency)[_AREA_INDEX]

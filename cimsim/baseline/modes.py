@@ -15,6 +15,7 @@ Mode = Literal["calibrated", "roofline", "peak-int8"]
 Dtype = Literal["fp16", "bf16", "int8", "tf32", "fp32"]
 _CALIBRATED: tuple[Dtype, ...] = ("fp16", "bf16", "int8")
 
+# counted: IEEE 754; TF32 values are kept as FP32
 ELEMENT_BYTES: dict[Dtype, int] = {"fp16": 2, "bf16": 2, "int8": 1, "tf32": 4, "fp32": 4}
 PRECISION: dict[Dtype, str] = {
     "fp16": "fp16 weights and activations, fp32 accumulation",

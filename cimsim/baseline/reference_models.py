@@ -46,6 +46,7 @@ class ModelSizes:
         return self.head_width or self.hidden // self.heads
 
 
+# published configurations: config.json of each at https://huggingface.co
 MODELS: dict[str, ModelSizes] = {
     sizes.name: sizes
     for sizes in (

@@ -23,6 +23,8 @@ from dataclasses import dataclass
 
 from cimsim.errors import SpecError, WorkloadError
 
+_ROWS, _COLUMNS, _PIPELINE = 8, 4, 3  # RTL: the array that was measured
+
 FORMAT_BYTES: dict[str, int] = {"fp16": 2, "fp8": 1}
 
 # RTL: 34 of these are the address tiler, which starts with the last configuration write.
@@ -37,6 +39,8 @@ _FREE_TILES = 2
 _EDGE_ACCESSES = 24
 # Fitted to the port model: sharpness of the corner between compute bound and port bound.
 _CORNER_EXPONENT = 14
+
+_SIXTHS = 6  # RTL: losses come in sixths of a cycle a tile
 
 # Cycles lost to port arbitration when 8 rows of X feed a 32-cycle tile (n = 5..8, the array of
 # the RTL rows), by rows of X present, as (sixths of a cycle a tile, sixths that never happen).
@@ -101,9 +105,9 @@ def matrix_engine_cycles(
     n: int,
     k: int,
     *,
-    rows: int = 8,
-    columns: int = 4,
-    pipeline: int = 3,
+    rows: int = _ROWS,
+    columns: int = _COLUMNS,
+    pipeline: int = _PIPELINE,
     format: str = "fp16",
     stall_probability: float = 0.0,
     accumulate: bool = True,
@@ -152,9 +156,9 @@ def matrix_engine_accesses(
     n: int,
     k: int,
     *,
-    rows: int = 8,
-    columns: int = 4,
-    pipeline: int = 3,
+    rows: int = _ROWS,
+    columns: int = _COLUMNS,
+    pipeline: int = _PIPELINE,
     format: str = "fp16",
 ) -> int:
     """Memory-port accesses of a job: X and W reads, Y reads and Z writes (one word each).
@@ -168,7 +172,7 @@ def matrix_engine_accesses(
 
 
 def lora_jobs(
-    block_tokens: int, in_features: int, out_features: int, rank: int, *, columns: int = 4
+    block_tokens: int, in_features: int, out_features: int, rank: int, *, columns: int = _COLUMNS
 ) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
     """The two jobs (m, n, k) of an adapter on a block of tokens: X . A, then (X . A) . B.
 
@@ -243,7 +247,7 @@ def _lost_cycles(job: _Job) -> int:
 def _is_balanced(job: _Job) -> bool:
     """Whether compute, result buffer and port all need 32 cycles a tile (stage B at rank 8)."""
     array = (job.rows, job.columns, job.pipeline)
-    return array == (8, 4, 3) and job.w_rows == 2 * job.columns
+    return array == (_ROWS, _COLUMNS, _PIPELINE) and job.w_rows == 2 * job.columns
 
 
 def _lost_when_balanced(job: _Job) -> int:
@@ -253,8 +257,8 @@ def _lost_when_balanced(job: _Job) -> int:
         return job.tiles - _FREE_TILES
     if full == 0:
         rate, never = _LOST_SIXTHS_ALONE[job.last_rows]
-        return max(0, rate * job.tiles - never) // 6
-    return (6 * (full - _FREE_TILES) + _LOST_SIXTHS_LAST[job.last_rows] * partial) // 6
+        return max(0, rate * job.tiles - never) // _SIXTHS
+    return (_SIXTHS * (full - _FREE_TILES) + _LOST_SIXTHS_LAST[job.last_rows] * partial) // _SIXTHS
 
 
 def _fixed_cycles(job: _Job, accumulate: bool) -> int:
@@ -263,6 +267,7 @@ def _fixed_cycles(job: _Job, accumulate: bool) -> int:
     last_columns = (job.k - 1) % job.tile_width + 1
     cycles -= job.tile_width - last_columns  # RTL: only the columns in use are drained
     if job.rows > 8:  # RTL (12 rows), extrapolated: the FIFOs hide part of the longer edges
+        # RTL (12 rows): with four rows more, 3 cycles or 1 less
         cycles -= (job.rows - 8) // 4 * (3 if job.tiles == 1 else 1)
     if job.tiles == 1 and job.n <= job.columns:
         cycles -= 3 if job.m > job.rows // 2 else 5  # RTL (8 and 4 rows of X): W is read once
@@ -279,8 +284,8 @@ def _short_preload(job: _Job, accumulate: bool) -> int:
         return 0
     # RTL: 1, 2, 3, 3, 3, 4, 6 for 7..1 of 8 rows; Y is the longer load from there on.
     saved = min(missing, max(0, job.rows // 2 - 1)) + {1: 3, 2: 1}.get(job.m, 0)
-    if 2 <= job.m <= 4 and job.n <= job.tile_width:
-        saved += 1  # port
+    if 2 <= job.m <= 4 and job.n <= job.tile_width:  # port
+        saved += 1
     return saved
 
 

@@ -19,6 +19,8 @@ from cimsim.mappers.packing import DensePacking, Mapper, demand_of
 from cimsim.mapping import Grid, KvStore, WeightUnit
 from cimsim.spec import Architecture
 
+_NAMED = 3
+"""Choice: so many of the largest weights are named where a machine is too small."""
 UNITS_MAX = 2**26
 """Most tiles and SRAM units of one mapping: the index of each is kept in memory (8 bytes)."""
 
@@ -100,7 +102,7 @@ def unit_shortage(
         unit=field,
         demand=demand,
         bound=bound,
-        largest=tuple(parts.most_common(3)),
+        largest=tuple(parts.most_common(_NAMED)),
         levers=tuple(levers),
     )
 
@@ -120,7 +122,7 @@ def _dram_shortage(workload: Workload, architecture: Architecture) -> Iterator[C
             unit="bytes of DRAM",
             demand=demand,
             bound=bound,
-            largest=tuple(parts.most_common(3)),
+            largest=tuple(parts.most_common(_NAMED)),
             levers=(f"Raise dram.capacity_GiB of {architecture.name!r}",),
         )
 

@@ -26,7 +26,7 @@ from cimsim.noise.protocol import (
 BOLTZMANN_eV_per_K = 8.617333262e-5
 """Boltzmann constant (CODATA 2018)."""
 TEMPERATURES_K = (4.0, 1000.0)
-"""From liquid helium to where no memory holds."""
+"""Choice: from liquid helium to where no memory holds."""
 
 
 @dataclass(frozen=True)
@@ -90,8 +90,8 @@ class Retention:
     loss_ratio_per_decade: float = 0.0
     t0_s: float = 1.0
     activation_eV: float = 0.0
-    temperature_K: float = 300.0
-    reference_K: float = 300.0
+    temperature_K: float = 300.0  # choice: room temperature
+    reference_K: float = 300.0  # choice: as temperature_K, no acceleration
     inner: Device = field(default_factory=Ideal)
     name: ClassVar[str] = "retention"
 

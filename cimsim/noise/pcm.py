@@ -38,7 +38,7 @@ EXPONENT_SIGMA = (-0.0059, -0.0125, 0.008, 0.045)
 FLICKER = (0.0088, 0.65, 1e-3, 0.2)
 """1/f amplitude min(0.2, 0.0088 / max(1e-3, x^0.65)): factor, power, floor, ceiling."""
 LOWEST_X = 1e-7
-"""Below this relative conductance the logarithm of x is held."""
+"""Choice: below this relative conductance the logarithm of x is held."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from cimsim.values.ranges import require_number as require_number
 
 F32 = npt.NDArray[np.float32]
 LONGEST_s = 1e10
-"""Latest time after programming, about 300 years: no measurement reaches a hundredth of it."""
+"""Choice: latest time after programming, 300 years, a hundred times what was ever measured."""
 SCALE_MAX = 10.0
 """Largest exaggeration of a measured effect."""
 CONDUCTANCE_MAX_uS = 1e6

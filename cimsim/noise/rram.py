@@ -31,7 +31,7 @@ from cimsim.values.display import brief, shown
 
 NEURRAM_G_MAX_uS = 40.0
 """Conductance range of the NeuRRAM fit; its spread scales with g_max from there."""
-NEURRAM_TIMES_s = (1.0, 86_400.0, 172_800.0)
+NEURRAM_TIMES_s = (1.0, 86_400.0, 172_800.0)  # Wan et al., Nature 608, 2022
 NEURRAM_SIGMA_uS = (
     (0.348, 16.030, -43.853, 45.393, -16.815),
     (0.701, 22.086, -50.773, 47.095, -16.458),
@@ -43,9 +43,9 @@ CMO_PROGRAMMING_uS = {2.0: (0.0112185391, 0.01129027418), 0.2: (0.00081107, 0.00
 """Spread after programming, constant and slope in g, by acceptance window in percent
 (aihwkit ReRamCMO, CMO/HfOx cells)."""
 CMO_DECAY_uS = -0.08900206
-"""Mean shift per ln(t / s), same source."""
+"""Mean shift per ln(t / s) (aihwkit ReRamCMO)."""
 CMO_SPREAD_uS = (0.41183342, 0.04201137)
-"""Spread of the shift: constant and slope in ln(t / s), same source."""
+"""Spread of the shift: constant and slope in ln(t / s) (aihwkit ReRamCMO)."""
 
 
 def _between(times_s: tuple[float, ...], t_s: float) -> tuple[int, float]:

@@ -35,8 +35,11 @@ STEP_SIGMA_uS = 5.125
 over 0 .. 40 uS equal to NeuRRAM's 8.52 pulses a cell at a window of +-1 uS (Wan et al., Nature
 608, 2022), given the assumed gain of one half."""
 GRID_CELLS_PER_SIGMA = 12
+"""Choice: grid cells of errors for the spread of one pulse."""
 GRID_CELLS_MAX = 4_096
 """Grid cells at most: the square of so many transition densities takes 134 MB."""
+_LEVELS = 257
+"""Choice: targets that stand for all between 0 and g_max."""
 MAX_PULSES = 1_000
 """Pulses a cell at most; published arrays give up after tens to hundreds."""
 
@@ -54,9 +57,9 @@ class WriteVerify:
 
     tolerance_uS: float = 1.0
     start_uS: float = 0.0
-    gain_ratio: float = 0.5
+    gain_ratio: float = 0.5  # assumed: half of the error is left
     step_sigma_uS: float = STEP_SIGMA_uS
-    max_pulses: int = 60
+    max_pulses: int = 60  # choice: a cell stops there wherever it is
     inner: Device = field(default_factory=Ideal)
     name: ClassVar[str] = "write_verify"
 
@@ -112,6 +115,7 @@ class WriteVerify:
         """
         start = self.start_uS - np.asarray(g_uS, np.float64)
         spread = self.step_sigma_uS / math.sqrt(1.0 - (1.0 - self.gain_ratio) ** 2)
+        # choice: six standard deviations leave out two cells in a billion
         reach = float(np.abs(start).max(initial=0.0)) + 6.0 * spread + self.tolerance_uS
         error, expected = _expected_pulses(
             self.tolerance_uS, self.gain_ratio, self.step_sigma_uS, self.max_pulses, reach
@@ -119,7 +123,7 @@ class WriteVerify:
         first = self._first_step(start, error, expected)
         return np.asarray(np.where(np.abs(start) > self.tolerance_uS, first, 0.0))
 
-    def mean_pulses(self, g_max_uS: float, levels: int = 257) -> float:
+    def mean_pulses(self, g_max_uS: float, levels: int = _LEVELS) -> float:
         """Expected pulses a cell for targets spread evenly over 0 .. `g_max_uS`."""
         return float(self.mean_pulse_count(np.linspace(0.0, g_max_uS, levels)).mean())
 
@@ -133,7 +137,7 @@ def _step_density(to: F64, start: F64, cell: float, gain: float, sigma: float) -
     """Probability of a step from each `start` into the grid cell around each `to`."""
     z = (to[None, :] - start[:, None] * (1.0 - gain)) / sigma
     area = cell / (sigma * math.sqrt(2.0 * math.pi))
-    return np.asarray(area * np.exp(-0.5 * z * z))
+    return np.asarray(area * np.exp(-z * z / 2.0))
 
 
 @lru_cache(maxsize=32)
@@ -154,7 +158,7 @@ def _expected_pulses(
             f"need a grid of {2 * count} cells, at most {GRID_CELLS_MAX} are computed: raise "
             "step_sigma_uS, lower g_max_uS, or give the pulses as write.pulses_per_cell."
         )
-    side = tolerance + (np.arange(count, dtype=np.float64) + 0.5) * cell
+    side = tolerance + (2.0 * np.arange(count, dtype=np.float64) + 1.0) / 2.0 * cell
     error = np.concatenate([-side[::-1], side])
     return error, _sum_survival(error, cell, gain, sigma, limit)
 

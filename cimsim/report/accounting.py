@@ -200,6 +200,7 @@ def _table(builder: _LayerBuilder, layers: int, name: str) -> Workload:
     source: tuple[str, ...] = ()
     for layer in range(layers):
         source = (builder.layer(f"layers.{layer}", source),)
+    # counted: q, k and v; up and down
     count = layers * rank * (3 * 2 * hidden + 2 * (hidden + intermediate))
     return Workload(
         name=name,

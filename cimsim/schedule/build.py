@@ -117,6 +117,7 @@ class _Scheduler:
 
         A tile reads, integrates, converts and sends each token; work on clusters comes in blocks.
         """
+        # counted: the actors of each
         parts = {"rram": 4, "sram": 3, "kv": 3, "dram": 1, "pmca": 0}
         check_intervals(
             sum(

@@ -24,6 +24,8 @@ from cimsim.units import cycles_to_ps
 from cimsim.values.display import brief
 
 KIB = 1024.0
+STEP_TOKENS = 8
+"""Choice: blocks that are tried differ by so many tokens where no engine has rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,7 @@ class Pair:
         as a full one), or of 8 without an engine; the single token where none of them fits.
         """
         engine = self.architecture.pmca.matrix_engine
-        step = 8 if engine is None else engine.rows
+        step = STEP_TOKENS if engine is None else engine.rows
         step = -(-step // self.adapter.vectors)
         candidates = [t for t in range(step, tokens + 1, step) if self.fits(t)]
         if self.fits(tokens) and tokens not in candidates:

@@ -17,6 +17,9 @@ from cimsim.spec import Architecture
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 
+RANKED_TOKENS = 8
+"""Choice: layers are ranked by the time of a block of so many tokens."""
+
 
 @checked(MappingError)
 @brief
@@ -54,7 +57,7 @@ class Replicated:
     blocks of tokens. At most `extra_tiles` tiles are added, at most `copies` of a weight made.
     """
 
-    extra_tiles: int = 128
+    extra_tiles: int = 128  # choice: 2.5 % of ahwa_pcm_pmca
     copies: int = 2
     name: Literal["replicated"] = "replicated"
     split: Literal[False] = False
@@ -103,6 +106,9 @@ def _slowest_first(workload: Workload, architecture: Architecture) -> list[tuple
         adapter = LoraBranch(layer.in_features, layer.out_features, op.out_features, vectors)
         pair = Pair(adapter, architecture)
         grid = Grid(layer.in_features, layer.out_features, array.rows, array.weight_columns)
-        found[layer.weight] = (max(pair.tile_ps(8), pair.pmca_ps(8)), grid.blocks)
+        found[layer.weight] = (
+            max(pair.tile_ps(RANKED_TOKENS), pair.pmca_ps(RANKED_TOKENS)),
+            grid.blocks,
+        )
     order = sorted(found.items(), key=lambda item: -item[1][0])
     return [(weight, tiles) for weight, (_, tiles) in order]
