@@ -112,8 +112,9 @@ def _unwritable(path: str | Path, problem: OSError | ValueError) -> OutputError:
 def reserved(directory: Path) -> Iterator[None]:
     """Make `directory` and keep it for this process; raises OutputError where it is taken.
 
-    The lock is the kernel's, on a file in the directory: it ends with the process whatever ends
-    that, so that a file left behind keeps nobody out. A directory that stays empty is removed.
+    The lock is the operating system's, on a file in the directory: it ends with the
+    process whatever ends that, so that a file left behind keeps nobody out. A directory that stays
+    empty is removed.
     """
     made = _made(directory)
     try:

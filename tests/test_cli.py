@@ -94,11 +94,11 @@ def test_baseline_stands_beside(cimsim: Cli, small: Path) -> None:
     assert baseline["energy_ratio"] == baseline["energy_J"] / report["energy_J"]
 
 
-def test_trace_opens_in_perfetto(cimsim: Cli, small: Path, tmp_path: Path) -> None:
-    path = tmp_path / "trace.json.gz"
-    code, _, err = cimsim("run", AHWA, small, "--trace", path, "--trace-tasks", 100)
+def test_timeline_opens_in_perfetto(cimsim: Cli, small: Path, tmp_path: Path) -> None:
+    path = tmp_path / "timeline.json.gz"
+    code, _, err = cimsim("run", AHWA, small, "--timeline", path, "--timeline-intervals", 100)
     assert code == 0
-    assert err.startswith("trace: the first 100 of ")
+    assert err.startswith("timeline: the first 100 of ")
     events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
     tasks = [event for event in events if event["ph"] == "X"]
     assert len(tasks) == 100
@@ -241,8 +241,8 @@ def test_help_loads_nothing_heavy() -> None:
         ),
         (("run", AHWA, "SMALL", "--batch", "1"), "without --baseline: give a GPU to compare with."),
         (
-            ("run", AHWA, "SMALL", "--trace-tasks", "9"),
-            "--trace-tasks had no effect without",
+            ("run", AHWA, "SMALL", "--timeline-intervals", "9"),
+            "--timeline-intervals had no effect without",
         ),
         (("pipelines", AHWA, "SMALL", "--rank", "4"), "--rank had no effect without --layer"),
         (("pipelines", AHWA, "SMALL", "--tokens", "4"), "--tokens had no effect without --layer"),

@@ -243,11 +243,11 @@ def test_a_full_disk_leaves_the_old_report(
 
 def test_names_in_a_trace_are_json(tmp_path: Path, work: Path) -> None:
     from cimsim import load_architecture, load_workload, simulate
-    from cimsim.views.perfetto import save_trace
+    from cimsim.views.perfetto import save_timeline
 
     simulation: Any = simulate(load_workload(work), load_architecture(AHWA))
     actor = simulation.plan.program.actors[0]
     object.__setattr__(actor, "name", '"\x1b\\\ud800机')
-    save_trace(simulation, tmp_path / "t.json.gz", 10)
+    save_timeline(simulation, tmp_path / "t.json.gz", 10)
     events = json.loads(gzip.decompress((tmp_path / "t.json.gz").read_bytes()))["traceEvents"]
     assert '"\x1b\\\ud800机' in [event["args"]["name"] for event in events if event["ph"] == "M"]

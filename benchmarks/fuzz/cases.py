@@ -231,8 +231,8 @@ NOISY = ("--noise", "--sigmas", "--times", "--seeds", "--adc-bits", "--dac-bits"
          "--adapter", "--tokens", "--weights-only", "--both", "--compensate")  # fmt: skip
 VERBS: dict[Texts, Texts] = {
     RUN: (*COMMON, "--set", "--set", "--replicate", "--pipeline", "--engine", "--baseline",
-          "--baseline-mode", "--batch", "--host-ms", "--seed", "--trace-tasks", "--task", "--json",
-          "--noise", "-o"),
+          "--baseline-mode", "--batch", "--host-ms", "--seed", "--timeline-intervals", "--task",
+          "--json", "--noise", "-o"),
     (*RUN, "--baseline", "@a100.gpu.json", "--json"): ("--batch", "--host-ms", "--baseline-mode"),
     ("check", MACHINE, WORK): (*COMMON, "--json"),
     ("map", MACHINE, WORK): (*COMMON, "--json"),

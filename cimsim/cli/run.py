@@ -87,12 +87,14 @@ def run(
         Path | None,
         typer.Option("-o", "--output", metavar="DIR", help="Write report.json and pictures here."),
     ] = None,
-    trace: Annotated[
+    timeline: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write a Chrome/Perfetto trace (gzip)."),
+        typer.Option(
+            metavar="FILE", help="Write a timeline for Perfetto or chrome://tracing (gzip)."
+        ),
     ] = None,
-    trace_tasks: Annotated[
-        int, typer.Option(help="Most tasks in the trace; the earliest are kept.", min=1)
+    timeline_intervals: Annotated[
+        int, typer.Option(help="Most intervals in the timeline; the earliest are kept.", min=1)
     ] = 1_000_000,
     seed: Annotated[int, typer.Option(help="Seed, written into the report.", min=0)] = 0,
     json: JsonOption = False,
@@ -130,7 +132,7 @@ def run(
         },
     )  # fmt: skip
     asked.require(accuracy)
-    _require_effects(context, baseline, trace)
+    _require_effects(context, baseline, timeline)
     given = _read(architecture, workload, settings)
     prepared = _prepared(asked, given, workload) if accuracy else None
     with progress() as tell:
@@ -150,13 +152,16 @@ def run(
         if output is not None:
             tell("drawing")
             report, outcome = _write(report, simulation, output)
-        if trace is not None:
-            from cimsim.views.perfetto import save_trace
+        if timeline is not None:
+            from cimsim.views.perfetto import save_timeline
 
-            tell("writing the trace")
-            kept, total = save_trace(simulation, trace, trace_tasks)
+            tell("writing the timeline")
+            kept, total = save_timeline(simulation, timeline, timeline_intervals)
             if kept < total:
-                complain(f"trace: the first {kept} of {total} tasks; raise --trace-tasks for more")
+                complain(
+                    f"timeline: the first {kept} of {total} intervals; raise "
+                    "--timeline-intervals for more"
+                )
     if json:
         emit(report.to_json())
     else:
@@ -167,15 +172,15 @@ def run(
 
 
 def _require_effects(
-    context: typer.Context, baseline: list[Path] | None, trace: Path | None
+    context: typer.Context, baseline: list[Path] | None, timeline: Path | None
 ) -> None:  # fmt: skip
     """Raise CimsimError for options that another one, which was not given, makes work."""
     if not baseline:
         idle = ("baseline_mode", "batch", "host_ms")
         refuse_without_effect(context, idle, "without --baseline: give a GPU to compare with")
-    if trace is None:
-        why = "without --trace: give the file that the tasks go to"
-        refuse_without_effect(context, ("trace_tasks",), why)
+    if timeline is None:
+        why = "without --timeline: give the file that the intervals go to"
+        refuse_without_effect(context, ("timeline_intervals",), why)
 
 
 def _write(report: Report, simulation: Simulation, output: Path) -> tuple[Report, Outcome]:

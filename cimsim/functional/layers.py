@@ -295,7 +295,7 @@ class AnalogLayer(nn.Module):
 class _Patches:
     """How a convolution becomes a product over patches."""
 
-    kernel: tuple[int, ...]
+    window: tuple[int, ...]
     stride: tuple[int, ...]
     padding: tuple[int, ...]
     dilation: tuple[int, ...]
@@ -314,11 +314,11 @@ class _Patches:
 
     def rows(self, x: torch.Tensor) -> torch.Tensor:
         return functional.unfold(
-            x, self.kernel, self.dilation, self.padding, self.stride
+            x, self.window, self.dilation, self.padding, self.stride
         ).transpose(1, 2)  # fmt: skip
 
     def image(self, out: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        sizes = zip(x.shape[2:], self.kernel, self.stride, self.padding, self.dilation, strict=True)
+        sizes = zip(x.shape[2:], self.window, self.stride, self.padding, self.dilation, strict=True)
         shape = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sizes]
         return out.transpose(1, 2).reshape(len(x), -1, *shape)
 

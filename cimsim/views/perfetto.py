@@ -1,4 +1,4 @@
-"""Trace export: every interval as a Chrome trace event, readable by Perfetto and chrome://tracing."""
+"""Timelines: every interval of work as an event that Perfetto and chrome://tracing read."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from cimsim.simulation import Simulation
 Rows = list[tuple[int, int, int, str]]
 
 
-def save_trace(simulation: Simulation, path: Path, most_intervals: int) -> tuple[int, int]:
+def save_timeline(simulation: Simulation, path: Path, most_intervals: int) -> tuple[int, int]:
     """Write the earliest `most_intervals` intervals (gzip) and return how many of how many.
 
-    A process of the trace is a unit kind, a thread is an actor. Times in us, as the format asks.
+    A process of the timeline is a unit kind, a thread is an actor. Times in us, as the format asks.
     """
     events, starts = [], []
     units: dict[str, int] = {}
