@@ -26,7 +26,8 @@ ADAPTATIONS: dict[str, Adaptation] = {
 
 def known_adaptations() -> dict[str, Adaptation]:
     """Those of `ADAPTATIONS`, and LoRA on every further kind of unit that takes it, by name."""
-    beside = {f"lora-{kind}": LoraBeside(f"lora-{kind}", kind) for kind in kinds_for("lora")}
+    further = {f"lora-{kind}": kind for kind in kinds_for("lora")}
+    beside = {n: LoraBeside(n, kind) for n, kind in further.items() if n not in ADAPTATIONS}
     return ADAPTATIONS | beside
 
 

@@ -1,0 +1,134 @@
+"""An adaptation of a user's own, in one module (own_adaptation.py), through everything."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import analog
+import own_adaptation
+import pytest
+import small
+import torch
+from own_adaptation import ON_CLUSTERS, ON_SRAM, ON_TILES, SharedA
+from small import close
+
+import cimsim
+from cimsim.accuracy import as_mapped
+from cimsim.adaptation import adaptation_named
+from cimsim.functional import analogize
+from cimsim.ir import Linear, save_workload
+from cimsim.mappers import build_mapping
+
+Cli = Callable[..., tuple[int, str, str]]
+RANK = 3
+MODEL = small.decoder(rank=RANK)
+INPUTS = 2 * (32 + 32 + 32 + 48)
+OUTPUTS = 2 * (32 + 16 + 16 + 32)
+"""Of the adapted layers: q, k, v and down of two blocks."""
+BASE = 2 * (32 * 32 * 2 + 2 * 32 * 16 + 3 * 32 * 48) + 32 * 50
+
+
+@pytest.mark.parametrize("own", [ON_SRAM, ON_CLUSTERS, ON_TILES], ids=lambda own: own.name)
+def test_a_switch_writes_b_alone(own: SharedA) -> None:
+    machine = small.machine()
+    report = cimsim.simulate(MODEL, machine, adaptation=own).report
+    switch, first = report.reprogramming.adapter_switch, report.reprogramming
+    values = RANK * OUTPUTS
+    cells, bits, tcdm = {"sram": (0, 8, 0), "pmca": (0, 0, 2), "rram": (1, 0, 0)}[own.unit]
+    written = switch.cells_written, switch.sram_bits_written, switch.tcdm_bytes_written
+    assert written == (cells * values, bits * values, tcdm * values)
+    assert first.cells_written == BASE + RANK * INPUTS + cells * values
+    link_J = machine.cluster_link.energy_pJ_per_bit * 1e-12
+    each = {"sram": 8 * (12e-15 + link_J), "pmca": 16 * link_J, "rram": 8.5 * 1.01e-12}
+    assert switch.energy_J == close(values * each[own.unit])
+    assert report.adaptation == own.name
+
+
+@pytest.mark.parametrize("own", [ON_SRAM, ON_CLUSTERS], ids=lambda own: own.name)
+def test_a_and_b_run_where_they_are(own: SharedA) -> None:
+    done = cimsim.simulate(MODEL, small.machine(), adaptation=own)
+    other = cimsim.simulate(MODEL, small.machine(), adaptation=own, engine="simpy")
+    assert done.report.latency_s == other.report.latency_s
+    for _, op in MODEL.ops():
+        if isinstance(op, Linear):
+            unit = {"lora_a": "rram", "lora_b": own.unit}.get(op.role, "rram")
+            assert done.mapping.placements[op.weight].unit == unit
+
+
+def test_a_saved_head_is_the_tasks_too() -> None:
+    workload = small.saved(MODEL, "head")
+    report = cimsim.simulate(workload, small.machine(), adaptation=ON_SRAM).report
+    bits = report.reprogramming.adapter_switch.sram_bits_written
+    assert bits == 8 * (RANK * OUTPUTS + 32 * 50)
+
+
+def test_on_a_model_a_and_b_are_exact_on_exact_units() -> None:
+    machine, model = analog.machine(), analog.llama()
+    mapping = build_mapping(analog.traced(model), machine, ON_SRAM)
+    assert as_mapped(model, mapping) is model
+    converted = analogize(model, mapping, machine, **analog.ideal(machine))
+    on_tiles = [name for name in converted.layers if ".lora_" in name]
+    assert on_tiles
+    assert all(".lora_A." in name for name in on_tiles)
+    with torch.no_grad():
+        found, wanted = (m(analog.IDS).logits for m in (converted, model))
+    assert float((found - wanted).abs().max()) < 2e-5 * float(wanted.abs().max())
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    machine = small.machine().model_dump(mode="json", exclude_none=True)
+    (tmp_path / "m.json").write_text(json.dumps(machine))
+    save_workload(MODEL, tmp_path / "w.json")
+    return tmp_path
+
+
+def test_the_command_line_takes_it_by_name(cimsim: Cli, files: Path) -> None:
+    where, chosen = (files / "m.json", files / "w.json"), ("--adapt", "own_adaptation:ON_SRAM")
+    code, out, err = cimsim("run", *where, *chosen, "--json")
+    assert (code, err) == (0, "")
+    report = json.loads(out)
+    assert report["adaptation"] == "b-sram"
+    switch = report["reprogramming"]["adapter_switch"]
+    assert switch["sram_bits_written"] == 8 * RANK * OUTPUTS
+    code, out, err = cimsim("map", *where, *chosen, "--json")
+    assert (code, err) == (0, "")
+    units = {(w["role"], w["unit"]) for w in json.loads(out)["weights"]}
+    assert units == {("base", "rram"), ("lora_a", "rram"), ("lora_b", "sram")}
+    code, out, err = cimsim("check", *where, *chosen)
+    assert (code, err) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "no_such_module:X",
+            "'no_such_module:X': No module named 'no_such_module': install it",
+        ),
+        ("own_adaptation:GONE", "module 'own_adaptation' has no attribute 'GONE'"),
+        ("own_adaptation:SharedA", "is a class: name a value of it, such as X = SharedA()"),
+        ("own_adaptation:HALF", "'own_adaptation:HALF' is no Adaptation: it lacks writes"),
+        ("own_adaptation:NUMBER", "it lacks apply, home, name, writes"),
+        ("broken_adaptation:X", "importing broken_adaptation failed: ZeroDivisionError: division"),
+        ("own_adaptation", "unknown adaptation 'own_adaptation'; known: none, lora-sram"),
+        ("own-adaptation:X", "unknown adaptation 'own-adaptation:X'; known: none, lora-sram"),
+        ("", "unknown adaptation ''; known: none, lora-sram"),
+    ],
+)
+def test_a_name_that_gives_none_says_why(
+    cimsim: Cli, files: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    (files / "broken_adaptation.py").write_text("1 / 0\n")
+    monkeypatch.syspath_prepend(files)
+    code, out, err = cimsim("run", files / "m.json", files / "w.json", "--adapt", text)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_text_gives_the_value_itself() -> None:
+    assert adaptation_named("own_adaptation:ON_SRAM") is own_adaptation.ON_SRAM
