@@ -102,6 +102,20 @@ TOP: dict[str, Any] = {
 }  # fmt: skip
 
 
+UNEQUAL: dict[str, Any] = {
+    "adaptation": "none", "activation_bits": 6, "tile_link": {"bandwidth_GBps": 10.0},
+    "sram": {
+        "rows": 8, "columns": 4, "weight_bits": 5, "input_bits": 7, "bits_per_cycle": 3,
+        "pipeline_cycles": 4, "output_bits": 12, "clock_MHz": 250.0, "write_bits_per_cycle": 9,
+    },
+}  # fmt: skip
+"""Changes for tests by hand: no two widths, rates or latencies of units, link and buffer equal.
+
+The buffer takes 2 ns and 2.5 ps a bit, the tile link 4 ns and 12.5 ps a bit; a cycle of an SRAM
+unit is 4 ns.
+"""
+
+
 def sourced(block: dict[str, Any]) -> dict[str, Any]:
     """`block` with an assumed source for every number, blocks within it included."""
     numbers = [k for k, v in block.items() if isinstance(v, int | float) and k != "format"]

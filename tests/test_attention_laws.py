@@ -19,14 +19,7 @@ from cimsim.ir import Embedding, Linear, MatMul, Op, Phase, Softmax, Workload
 from cimsim.schedule.pipelines import LayerStream
 from cimsim.simulation import Simulation, simulate
 
-MACHINE = small.machine(
-    attention_on="sram", adaptation="none", activation_bits=6, rram={"rows": 64, "columns": 64},
-    tile_link={"bandwidth_GBps": 10.0},
-    sram={
-        "rows": 8, "columns": 4, "weight_bits": 5, "input_bits": 7, "bits_per_cycle": 3,
-        "pipeline_cycles": 4, "output_bits": 12, "clock_MHz": 250.0, "write_bits_per_cycle": 9,
-    },
-)  # fmt: skip
+MACHINE = small.machine(**small.UNEQUAL, attention_on="sram", rram={"rows": 64, "columns": 64})
 MAC_J, WRITE_J, LINK_J, BUFFER_J = 91e-15, 12e-15, 0.4e-12, 0.067e-12
 """A multiply-accumulate, a bit written, a bit through the link, a bit in or out of the buffer."""
 
