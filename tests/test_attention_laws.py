@@ -16,7 +16,6 @@ from small import close
 from timed import charged_J, ends_ps, occupied, starts_ps, takes_ps
 
 from cimsim.ir import Embedding, Linear, MatMul, Op, Phase, Softmax, Workload
-from cimsim.schedule.pipelines import LayerStream
 from cimsim.simulation import Simulation, simulate
 
 MACHINE = small.machine(**small.UNEQUAL, attention_on="sram", rram={"rows": 64, "columns": 64})
@@ -51,8 +50,9 @@ def values(tokens: int, **changes: Any) -> MatMul:
 
 
 def run(
-    *ops: Op, decode: tuple[Op, ...] = (), steps: int = 1, engine: Any = "compiled"
-) -> Simulation:
+    *ops: Op, decode: tuple[Op, ...] = (), steps: int = 1, engine: Any = "compiled",
+    pipeline: Any = "layer:block_tokens=1",
+) -> Simulation:  # fmt: skip
     """`ops` simulated after look-ups of 60 values of `q` and 20 of `k` a token."""
 
     def phase(name: Any, body: tuple[Op, ...], steps: int) -> Phase:
@@ -64,7 +64,7 @@ def run(
     if decode:
         phases.append(phase("decode", decode, steps))
     workload: Workload = small.workload_of("attention", tuple(phases))
-    return simulate(workload, MACHINE, pipeline=LayerStream(1), engine=engine)
+    return simulate(workload, MACHINE, pipeline=pipeline, engine=engine)
 
 
 @both_engines
@@ -236,13 +236,19 @@ def test_a_causal_query_waits_for_its_own_row(engine: Any) -> None:
 
 
 @both_engines
-def test_a_window_is_a_ring_of_rows(engine: Any) -> None:
+@pytest.mark.parametrize(
+    ("pipeline", "first"),
+    [("layer:block_tokens=1", [104_050, 208_100]), ("sequential", [832_400, 854_700])],
+)
+def test_a_window_is_a_ring_of_rows(pipeline: str, first: list[int], engine: Any) -> None:
     """Rows come fast and queries slowly: from the third on a row waits for a query to start.
 
     The query of row r takes row r as it starts; row r + 1 waits finished, row r + 2 in its unit.
+    Rows are written as they are looked up, 104.05 ns each, or once all of them are.
     """
-    done = run(scores(8, batch=60, causal=True, window=3), engine=engine)
+    done = run(scores(8, batch=60, causal=True, window=3), pipeline=pipeline, engine=engine)
     each = (30 * 3 + 4) * 4000
+    assert starts_ps(done, "scores:write")[0][:2] == first
     (start,) = starts_ps(done, "scores:compute")
     assert takes_ps(done, "scores:compute") == [[each] * 8]
     assert [b - a for a, b in pairwise(start)] == [each] * 7
