@@ -419,3 +419,19 @@ def test_every_transfer_of_a_block_is_set_up() -> None:
     assert fetched > tile_ps(MANY, 16)
     drained = HEAD_PS + (4000 + 512) * CYCLE_PS
     assert first.makespan_ps == fetched + cycles * CYCLE_PS + drained
+
+
+def test_x_of_another_stage_is_a_transfer_of_its_own() -> None:
+    """As above, with the rows of X from a table: three set-ups, and A and B are there with X.
+
+    A token of the table takes 124 ns of DRAM and 156.1 ns of the buffer before the tile reads it:
+    the tile is done before the DMA, which waits for all of the block's rows."""
+    machine = beside_a_tile(dma_setup_cycles=4000)
+    ops = [op.model_copy(update={"inputs": op.inputs or ("table",)}) for op in MANY.ops(16)]
+    found = run(table(16, 384), *ops, machine=machine, pipeline=LayerStream(16))
+    cycles = 3157 + 60 + 2203 + 60 + 3072 + 7
+    stored = 16 * (100_000 + 24_000 + 2500 + 153_600)
+    fetched = HEAD_PS + (3 * 4000 + 1280) * CYCLE_PS
+    drained = HEAD_PS + (4000 + 512) * CYCLE_PS
+    assert found.makespan_ps == stored + fetched + cycles * CYCLE_PS + drained
+    energies(found, cycles, 20480 + 8192, other_bits=16 * 384 * (8 + 16))

@@ -95,6 +95,38 @@ def test_more_cycles_are_slower_and_cost_energy(field: str) -> None:
         assert cores[0] < cores[1] < cores[2]
 
 
+CYCLES = [
+    *(f"core.{name}" for name in NUMBERS if "cycles" in name or name == "tcdm_contention_ratio"),
+    "exp_cycles", "softmax_other_cycles", "merge_cycles_per_element", "barrier_cycles",
+    "dma_setup_cycles", "matrix_engine.job_cycles",
+]  # fmt: skip
+WHOLE = {"decoder": small.decoder(), "encoder": small.encoder(tokens=9)}
+UNUSED = {
+    "decoder": {"gelu", "layer"}, "encoder": {"silu", "rms"},
+    "both": {
+        "convert", "select", "divide", "root", "power", "sine", "sigmoid", "tanh", "erf", "reduce",
+    },
+}  # fmt: skip
+"""First words of the numbers that no operation of the model takes."""
+
+
+@pytest.mark.parametrize("field", CYCLES)
+@pytest.mark.parametrize("model", WHOLE)
+def test_more_cycles_are_never_faster_in_a_whole_model(model: str, field: str) -> None:
+    tiny = small.machine()
+    value = tiny.pmca
+    for part in field.split("."):
+        value = getattr(value, part)
+    slower = tiny.with_values({f"pmca.{field}": value * 3})
+    before, after = (
+        simulate(WHOLE[model], machine, pipeline="sequential").run.makespan_ps
+        for machine in (tiny, slower)
+    )
+    assert after >= before
+    used = field.removeprefix("core.").split("_")[0] not in UNUSED[model] | UNUSED["both"]
+    assert (after > before) == used
+
+
 @pytest.mark.parametrize("path", small.ARCHITECTURES, ids=lambda path: path.stem)
 def test_shipped_machines_say_where_the_numbers_are_from(path: Path) -> None:
     machine = load_architecture(path)
