@@ -129,9 +129,13 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class KvStore:
-    """SRAM units that hold the stationary operand of one attention product, one head a slice."""
+    """Units of one kind that hold the stationary operand of one attention product.
+
+    Every head has units of its own.
+    """
 
     op: str
+    unit: str
     grid: Grid
     heads: int
     first_unit: int
@@ -155,8 +159,9 @@ class HasName(Protocol):
 class Mapping:
     """Where everything is: `placements` by weight name, `kv` by op name.
 
-    `clusters` gives, for each weight, the first cluster that serves its units and how many do.
-    `adaptation` is the value that it was made with (`cimsim.adaptation.adaptation_of`).
+    `units_used` counts the units that hold something by the name of their kind. `clusters` gives,
+    for each weight, the first cluster that serves its units and how many do. `adaptation` is the
+    value that it was made with (`cimsim.adaptation.adaptation_of`).
     """
 
     architecture: str
@@ -165,8 +170,7 @@ class Mapping:
     mapper: str
     placements: dict[str, Placement]
     kv: dict[str, KvStore]
-    tiles_used: int
-    sram_units_used: int
+    units_used: dict[str, int]
     clusters: dict[str, tuple[int, int]]
 
     def _facts(self) -> dict[str, object]:
@@ -176,10 +180,14 @@ class Mapping:
             "adaptation": self.adaptation.name,
             "mapper": self.mapper,
             "weights": len(self.placements),
-            "tiles_used": self.tiles_used,
-            "sram_units_used": self.sram_units_used,
+            "tiles_used": self.used("rram"),
+            "sram_units_used": self.used("sram"),
             "cell_utilisation": self.cell_utilisation,
         }
+
+    def used(self, unit: str) -> int:
+        """Units of a kind that hold something; 0 of a kind that the machine lacks."""
+        return self.units_used.get(unit, 0)
 
     @property
     def cell_utilisation(self) -> float:
@@ -193,7 +201,7 @@ class Mapping:
     @property
     def _held(self) -> int:
         block = next((p.grid for p in self.placements.values() if p.unit == "rram"), None)
-        return 0 if block is None else self.tiles_used * block.block_rows * block.block_columns
+        return 0 if block is None else self.used("rram") * block.block_rows * block.block_columns
 
     def digest(self) -> str:
         """sha256 over all that `placements`, `kv` and `clusters` say: equal where they are."""

@@ -118,11 +118,20 @@ class Architecture(Sourced, Changeable):
         blocks = self.blocks
         return {name: kind.units(blocks[name]) for name, kind in KINDS.items() if name in blocks}
 
-    def arrays(self, unit: str) -> Arrays:
-        """Units that hold matrices; MappingError where the machine has none of that kind."""
-        found = self.units.get(kind_named(unit).name)
+    def units_of(self, kind: str) -> Units:
+        """The units of a kind; MappingError where the machine lacks them, or nobody knows them."""
+        units = self.units
+        if kind_named(kind).name not in units:
+            raise MappingError(f"architecture {self.name!r} has no `{kind}` block")
+        return units[kind]
+
+    def arrays(self, kind: str) -> Arrays:
+        """Units of a kind that holds matrices; MappingError for any other."""
+        found = self.units_of(kind)
         if not isinstance(found, Arrays):
-            raise MappingError(f"architecture {self.name!r} has no arrays in a `{unit}` block")
+            raise MappingError(
+                f"`{kind}` units hold no matrices: {' or '.join(kinds_for('weights'))} do"
+            )
         return found
 
     def _facts(self) -> dict[str, object]:

@@ -176,6 +176,6 @@ def test_dense_packing_needs_close_to_78_tiles() -> None:
     mobilebert = load_workload(ROOT / "workloads" / "mobilebert_squad_r8_s320.json")
     adaptation = adaptation_named("lora-pmca")
     packed = build_mapping(mobilebert, AHWA, adaptation, DensePacking())
-    assert 78 <= packed.tiles_used <= 80
+    assert 78 <= packed.used("rram") <= 80
     whole = build_mapping(mobilebert, AHWA, adaptation)
-    assert (whole.tiles_used, round(whole.cell_utilisation, 3)) == (362, 0.213)
+    assert (whole.used("rram"), round(whole.cell_utilisation, 3)) == (362, 0.213)

@@ -114,8 +114,8 @@ def test_tiles_of_a_layer_are_the_product_of_ceilings(
 ) -> None:
     machine = small.machine(rram={"rows": rows, "columns": columns})
     mapping = mapped(small.one_layer(inputs, outputs), machine)
-    assert mapping.tiles_used == -(-inputs // rows) * -(-outputs // columns)
-    held = mapping.tiles_used * rows * columns
+    assert mapping.used("rram") == -(-inputs // rows) * -(-outputs // columns)
+    held = mapping.used("rram") * rows * columns
     assert mapping.cell_utilisation == close(inputs * outputs / held)
     placement = mapping.placements["layer.weight"]
     assert (placement.replicas, placement.weights) == (1, inputs * outputs)
@@ -124,7 +124,7 @@ def test_tiles_of_a_layer_are_the_product_of_ceilings(
 def test_bit_slices_take_columns() -> None:
     machine = load_architecture(small.ROOT / "arch_configs" / "isaac_rram.json")
     mapping = mapped(small.one_layer(128, 33), machine, "none")
-    assert mapping.tiles_used == 3
+    assert mapping.used("rram") == 3
     assert mapping.placements["layer.weight"].grid == Grid(128, 33, 128, 16)
 
 
@@ -139,7 +139,7 @@ def test_replicas(kind: str) -> None:
         if placement.unit == "rram":
             assert placement.replicas == copies
             assert np.unique(placement.units).size == placement.units.size or kind == "dense"
-    assert more.tiles_used > one.tiles_used
+    assert more.used("rram") > one.used("rram")
     assert mapper.copies("layers.1.norm") == 2
     assert mapper.copies("head.weight") == 1
 
@@ -169,20 +169,20 @@ def test_too_few_tiles() -> None:
         "Raise rram.tile_count of 'tiny'", "use --mapper dense", "lower --replicate",
     )  # fmt: skip
     exact = mapped(small.decoder(), small.machine(rram={"tile_count": 74}), mapper=mapper)
-    assert exact.tiles_used == 74
+    assert exact.used("rram") == 74
 
 
 def test_gaps_before_clusters_are_left_only_where_there_is_room() -> None:
     roomy = mapped(small.decoder(), small.machine(pmca={"tiles_per_cluster": 7}))
     tight = mapped(
         small.decoder(),
-        small.machine(pmca={"tiles_per_cluster": 7}, rram={"tile_count": roomy.tiles_used}),
+        small.machine(pmca={"tiles_per_cluster": 7}, rram={"tile_count": roomy.used("rram")}),
     )
     ends = [
         max(int(p.units.max()) for p in m.placements.values() if p.unit == "rram") + 1
         for m in (roomy, tight)
     ]
-    assert ends[0] > ends[1] == tight.tiles_used == roomy.tiles_used
+    assert ends[0] > ends[1] == tight.used("rram") == roomy.used("rram")
 
 
 def test_too_few_sram_units() -> None:
@@ -196,7 +196,7 @@ def test_too_few_sram_units() -> None:
         sram={"unit_count": error.demand}, attention_on="sram", adaptation="lora-sram"
     )
     mapping = mapped(small.decoder(), enough, "lora-sram", DensePacking())
-    assert mapping.sram_units_used == error.demand == 10 + error.gap
+    assert mapping.used("sram") == error.demand == 10 + error.gap
     kv = sum(store.units for store in mapping.kv.values())
     assert kv == 2 * 2 * 2
     assert error.demand > kv
@@ -235,9 +235,9 @@ def test_lora_goes_where_the_adaptation_says(adaptation: str, unit: str) -> None
 def test_weights_on_sram() -> None:
     machine = small.machine(weights_on="sram", rram=None)
     mapping = mapped(small.decoder(), machine)
-    assert mapping.tiles_used == 0
+    assert mapping.used("rram") == 0
     assert mapping.cell_utilisation == 0.0
-    assert mapping.sram_units_used == 2 * (4 + 2 + 2 + 4 + 6 + 6 + 6) + 8
+    assert mapping.used("sram") == 2 * (4 + 2 + 2 + 4 + 6 + 6 + 6) + 8
 
 
 def test_mobilebert_has_a_tile_a_layer() -> None:
@@ -246,12 +246,12 @@ def test_mobilebert_has_a_tile_a_layer() -> None:
     mapping = mapped(workload, machine)
     base = [p for p in mapping.placements.values() if p.role == "base"]
     assert len(base) == 362
-    assert mapping.tiles_used == 362
+    assert mapping.used("rram") == 362
     assert round(100 * mapping.cell_utilisation, 1) == 21.3
     dense = mapped(workload, machine, mapper=DensePacking())
     fewest = sum(p.weights for p in base) / 512**2
-    assert fewest <= dense.tiles_used <= 1.02 * fewest + 1
-    assert abs(dense.tiles_used - 78) <= 1
+    assert fewest <= dense.used("rram") <= 1.02 * fewest + 1
+    assert abs(dense.used("rram") - 78) <= 1
 
 
 def test_kv_stores_hold_the_longest_context() -> None:
@@ -266,7 +266,7 @@ def test_kv_stores_hold_the_longest_context() -> None:
     units = [u for span in taken for u in span]
     weights = [p.units.ravel() for p in mapping.placements.values() if p.unit == "sram"]
     units += np.unique(np.concatenate(weights)).tolist()
-    assert len(set(units)) == len(units) == mapping.sram_units_used
+    assert len(set(units)) == len(units) == mapping.used("sram")
     assert mapped(small.decoder(), small.machine()).kv == {}
 
 

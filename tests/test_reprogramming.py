@@ -134,7 +134,7 @@ def test_packed_blocks_of_a_tile_are_written_one_after_the_other() -> None:
     workload = small.decoder()
     machine = small.machine(rram={"rows": 256, "columns": 256})
     mapping = placed(workload, machine, "none", "dense")
-    assert mapping.tiles_used == 1
+    assert mapping.used("rram") == 1
     write = first_programming(workload, machine, mapping)
     assert write.time_s == close(BASE_WEIGHTS * 8.5 * 150e-9)
     spread = first_programming(workload, machine, placed(workload, machine, "none"))

@@ -133,7 +133,7 @@ def test_a_shorter_window_never_costs_more(machine):
     for less, more in pairwise(done):
         for phase, report in less.report.phases.items():
             assert report.energy_J <= more.report.phases[phase].energy_J
-        assert less.mapping.sram_units_used <= more.mapping.sram_units_used
+        assert less.mapping.used("sram") <= more.mapping.used("sram")
 
 
 def test_units_hold_the_window_and_two_rows():

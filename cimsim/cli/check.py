@@ -33,6 +33,7 @@ def check(
     fits: dict[str, int | float] = {}
     if workload is not None:
         from cimsim.adaptation import adaptation_for
+        from cimsim.cli.fit import units_told, units_used
         from cimsim.ir import load_workload
         from cimsim.mappers import build_mapping
 
@@ -43,11 +44,7 @@ def check(
             adaptation,
             mapper_of(mapper, None),
         )
-        fits = {
-            "tiles_used": mapping.tiles_used,
-            "sram_units_used": mapping.sram_units_used,
-            "cell_utilisation": mapping.cell_utilisation,
-        }
+        fits, told = units_used(mapping), units_told(mapping)
     if json:
         import json as encoder
 
@@ -57,10 +54,7 @@ def check(
 
     say(f"{architecture}: valid ({machine.name}, {machine.technology_nm:g} nm)")
     if workload is not None:
-        say(
-            f"{workload}: fits, {fits['tiles_used']} tiles, {fits['sram_units_used']} SRAM units, "
-            f"{fits['cell_utilisation']:.1%} of the tiles' cells in use"
-        )
+        say(f"{workload}: fits, {told}")
     print_assumed(assumed)
 
 

@@ -41,6 +41,8 @@ def map_weights(
     if json:
         import json as encoder
 
+        from cimsim.cli.fit import units_used
+
         rows = [
             {
                 "weight": p.weight,
@@ -59,9 +61,7 @@ def map_weights(
         emit(
             encoder.dumps(
                 {
-                    "tiles_used": mapping.tiles_used,
-                    "sram_units_used": mapping.sram_units_used,
-                    "cell_utilisation": mapping.cell_utilisation,
+                    **units_used(mapping),
                     "sha256": mapping.digest(),
                     "weights": rows,
                 },

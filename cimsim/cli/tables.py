@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.text import Text
 
+from cimsim.cli.fit import units_told
 from cimsim.cli.sheet import Sheet, show, styled
 from cimsim.comparison import verdict
 from cimsim.mapping import Mapping
@@ -296,15 +297,11 @@ def print_mapping(mapping: Mapping) -> None:
         )
     for store in mapping.kv.values():
         table.add(
-            f"{store.op} (K/V)", "sram", f"{store.grid.rows} x {store.grid.columns}",
+            f"{store.op} (K/V)", store.unit, f"{store.grid.rows} x {store.grid.columns}",
             f"{store.grid.row_blocks} x {store.grid.column_blocks}", str(store.heads),
             str(store.first_unit),
         )  # fmt: skip
-    show(
-        table,
-        f"{mapping.tiles_used} tiles, {mapping.sram_units_used} SRAM units, "
-        f"{mapping.cell_utilisation:.1%} of the tiles' cells in use",
-    )
+    show(table, units_told(mapping))
 
 
 def print_comparison(rows: Iterable[dict[str, Any]], differs: dict[str, list[Any]]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,11 +10,11 @@ import numpy as np
 from cimsim.adaptation import Adaptation, adaptation_named
 from cimsim.errors import MappingError
 from cimsim.ir import Linear, MatMul, Workload
-from cimsim.mappers.capacity import Stored, check_capacity, unit_bound, unit_shortage
+from cimsim.mappers.capacity import Stored, check_capacity, unit_shortage
 from cimsim.mappers.packing import Arrangement, Mapper, mapper_named
-from cimsim.mapping import Grid, KvStore, Mapping, Placement, WeightUnit
+from cimsim.mapping import Grid, KvStore, Mapping, Placement
 from cimsim.spec import Architecture
-from cimsim.unit_kinds import kind_named
+from cimsim.unit_kinds import Arrays, kind_named
 from cimsim.values.arguments import checked
 
 ROWS_IN_FLIGHT = 2
@@ -34,25 +35,26 @@ def build_mapping(
     """
     adaptation, mapper = adaptation_named(adaptation), mapper_named(mapper)
     weights = _weights(workload, architecture, adaptation)
-    stored: dict[WeightUnit, list[Stored]] = {
-        unit: _stored(unit, weights, architecture, mapper) for unit in ("rram", "sram")
-    }
+    units = architecture.units
+    arrays = {unit: found for unit, found in units.items() if isinstance(found, Arrays)}
+    stored = {unit: _stored(unit, weights, arrays[unit].shape, mapper) for unit in arrays}
     kv = _kv_stores(workload, architecture, 0)
     check_capacity(workload, architecture, adaptation, mapper, stored, kv)
     roles = {weight.name: weight.role for weight in weights}
-    kept = sum(store.units for store in kv.values())
-    placements = _place("rram", stored["rram"], roles, architecture, mapper, 0)
-    placements |= _place("sram", stored["sram"], roles, architecture, mapper, kept)
+    kept: Counter[str] = Counter()
+    for store in kv.values():
+        kept[store.unit] += store.units
+    placements: dict[str, Placement] = {}
+    for unit in arrays:
+        placements |= _place(unit, stored[unit], roles, architecture, mapper, kept[unit])
     for weight in weights:
-        if weight.unit == "pmca":
+        if weight.unit not in arrays:
             nothing = np.zeros((1, 0, 0), np.int64)
             grid = Grid(weight.rows, weight.columns, weight.rows, weight.columns)
             placements[weight.name] = Placement(
-                weight.name, "pmca", weight.role, grid, nothing, nothing, nothing
+                weight.name, weight.unit, weight.role, grid, nothing, nothing, nothing
             )
-    tiles = _used(placements, "rram")
-    kv = _kv_stores(workload, architecture, _end(placements, "sram"))
-    sram = _used(placements, "sram") + kept
+    kv = _kv_stores(workload, architecture, _end(placements, architecture.attention_on))
     return Mapping(
         architecture=architecture.name,
         workload=workload.name,
@@ -60,8 +62,7 @@ def build_mapping(
         mapper=mapper.name,
         placements=placements,
         kv=kv,
-        tiles_used=tiles,
-        sram_units_used=sram,
+        units_used={unit: _used(placements, unit) + kept[unit] for unit in arrays},
         clusters=_clusters(placements, architecture),
     )
 
@@ -72,7 +73,7 @@ class _Weight:
     role: str
     rows: int
     columns: int
-    unit: WeightUnit
+    unit: str
 
 
 def _weights(
@@ -99,34 +100,18 @@ def _weights(
     return list(found.values())
 
 
-def _block_shape(architecture: Architecture, unit: str) -> tuple[int, int]:
-    if unit == "rram" and architecture.rram is not None:
-        return architecture.rram.rows, architecture.rram.weight_columns
-    if unit == "sram" and architecture.sram is not None:
-        return architecture.sram.rows, architecture.sram.columns
-    raise MappingError(f"architecture {architecture.name!r} has no `{unit}` block")
-
-
-def units_per_cluster(architecture: Architecture, unit: str) -> int:
-    """Tiles (given) or SRAM units (evenly shared) that one cluster serves."""
-    if unit == "sram" and architecture.sram is not None:
-        return -(-architecture.sram.unit_count // architecture.pmca.cluster_count)
-    return architecture.pmca.tiles_per_cluster
-
-
 def _stored(
-    unit: WeightUnit, weights: list[_Weight], architecture: Architecture, mapper: Mapper
+    unit: str, weights: list[_Weight], shape: tuple[int, int], mapper: Mapper
 ) -> list[Stored]:
     return [
-        Stored(w.name, Grid(w.rows, w.columns, *_block_shape(architecture, unit)),
-               mapper.copies(w.name))
+        Stored(w.name, Grid(w.rows, w.columns, *shape), mapper.copies(w.name))
         for w in weights
         if w.unit == unit
-    ]  # fmt: skip
+    ]
 
 
 def _place(
-    unit: WeightUnit, stored: list[Stored], roles: dict[str, str], architecture: Architecture,
+    unit: str, stored: list[Stored], roles: dict[str, str], architecture: Architecture,
     mapper: Mapper, kept: int,
 ) -> dict[str, Placement]:  # fmt: skip
     """Placements on one kind of unit, of which `kept` go to K and V; the mapper has the last word.
@@ -136,8 +121,9 @@ def _place(
     if not stored:
         return {}
     grids = [(w.grid, w.copies) for w in stored]
-    room = unit_bound(unit, architecture)[1] - kept
-    arranged = mapper.arrange(grids, units_per_cluster(architecture, unit))
+    arrays = architecture.arrays(unit)
+    room = arrays.count - kept
+    arranged = mapper.arrange(grids, arrays.per_cluster(architecture.pmca))
     if _last(arranged) >= room:
         arranged = mapper.arrange(grids, 1)  # the gaps before whole clusters do not fit
     demand = _last(arranged) + 1 + kept
@@ -160,15 +146,17 @@ def _used(placements: dict[str, Placement], unit: str) -> int:
 
 def _end(placements: dict[str, Placement], unit: str) -> int:
     """One past the highest unit index in use."""
-    return max((int(p.units.max()) + 1 for p in placements.values() if p.unit == unit), default=0)
+    held = [p.units for p in placements.values() if p.unit == unit and p.units.size]
+    return max((int(units.max()) + 1 for units in held), default=0)
 
 
 def _kv_stores(
     workload: Workload, architecture: Architecture, first_unit: int
 ) -> dict[str, KvStore]:
-    if architecture.attention_on != "sram":
+    unit = architecture.attention_on
+    arrays = architecture.units_of(unit)
+    if not isinstance(arrays, Arrays):
         return {}
-    block = _block_shape(architecture, "sram")
     longest: dict[str, tuple[int, int, int]] = {}
     for phase, op in workload.ops():
         if isinstance(op, MatMul) and op.stationary_token_axis != "none":
@@ -177,7 +165,7 @@ def _kv_stores(
             longest[op.name] = (op.stationary_batch, max(longest_k, k), max(longest_n, n))
     stores: dict[str, KvStore] = {}
     for name, (heads, k, n) in longest.items():
-        stores[name] = KvStore(name, Grid(k, n, *block), heads, first_unit)
+        stores[name] = KvStore(name, unit, Grid(k, n, *arrays.shape), heads, first_unit)
         first_unit += stores[name].units
     return stores
 
@@ -200,7 +188,7 @@ def _clusters(
     for name, placement in placements.items():
         if placement.units.size == 0:
             continue
-        per = units_per_cluster(architecture, placement.unit)
+        per = architecture.arrays(placement.unit).per_cluster(architecture.pmca)
         low = min(int(placement.units.min()) // per, last)
         high = min(int(placement.units.max()) // per, last)
         clusters[name] = (low, high - low + 1)

@@ -16,8 +16,9 @@ from cimsim.costs import lora_tcdm_bytes
 from cimsim.errors import CapacityError, MappingError
 from cimsim.ir import Embedding, Linear, Workload
 from cimsim.mappers.packing import DensePacking, Mapper, demand_of
-from cimsim.mapping import Grid, KvStore, WeightUnit
+from cimsim.mapping import Grid, KvStore
 from cimsim.spec import Architecture
+from cimsim.unit_kinds import PMCA, kind_named
 
 _NAMED = 3
 """Choice: so many of the largest weights are named where a machine is too small."""
@@ -44,18 +45,18 @@ def check_capacity(
     architecture: Architecture,
     adaptation: Adaptation,
     mapper: Mapper,
-    stored: dict[WeightUnit, list[Stored]],
+    stored: dict[str, list[Stored]],
     kv: dict[str, KvStore],
 ) -> None:
     """Raise CapacityError with every shortage of the machine, MappingError beyond memory."""
     shortages: list[CapacityError] = []
     total = 0
-    for unit in ("rram", "sram"):
-        demand = demand_of(mapper, [(w.grid, w.copies) for w in stored[unit]])
-        stores = kv if unit == "sram" else {}
+    for unit, weights in stored.items():
+        demand = demand_of(mapper, [(w.grid, w.copies) for w in weights])
+        stores = {name: store for name, store in kv.items() if store.unit == unit}
         demand += sum(store.units for store in stores.values())
         total += demand
-        if short := unit_shortage(unit, demand, architecture, mapper, stored[unit], stores):
+        if short := unit_shortage(unit, demand, architecture, mapper, weights, stores):
             shortages.append(short)
     shortages += [*_dram_shortage(workload, architecture)]
     shortages += [*_tcdm_shortage(workload, architecture, adaptation)]
@@ -68,15 +69,8 @@ def check_capacity(
         )
 
 
-def unit_bound(unit: WeightUnit, architecture: Architecture) -> tuple[str, int]:
-    """Field and number of the units that the machine has."""
-    if unit == "rram":
-        return "rram.tile_count", 0 if architecture.rram is None else architecture.rram.tile_count
-    return "sram.unit_count", 0 if architecture.sram is None else architecture.sram.unit_count
-
-
 def unit_shortage(
-    unit: WeightUnit,
+    unit: str,
     demand: int,
     architecture: Architecture,
     mapper: Mapper,
@@ -84,7 +78,7 @@ def unit_shortage(
     kv: dict[str, KvStore],
 ) -> CapacityError | None:
     """The error for `demand` units where the machine has fewer."""
-    field, bound = unit_bound(unit, architecture)
+    field, bound = kind_named(unit).field, architecture.units_of(unit).count
     if demand <= bound:
         return None
     parts = Counter({w.name: w.blocks for w in stored})
@@ -134,7 +128,7 @@ def _tcdm_shortage(
     found = [
         short
         for first, second in _branches(workload)
-        if {adaptation.home(first), adaptation.home(second)} == {"pmca"}
+        if {adaptation.home(first), adaptation.home(second)} == {PMCA.name}
         and (
             short := tcdm_shortage(
                 architecture,

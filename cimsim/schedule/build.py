@@ -9,7 +9,7 @@ import numpy as np
 from cimsim.engines.program import Get, Put
 from cimsim.errors import MappingError
 from cimsim.ir import Linear, Workload, output_elements
-from cimsim.mapping import Mapping
+from cimsim.mapping import Mapping, Placement
 from cimsim.schedule.assembler import Assembler, check_intervals
 from cimsim.schedule.cluster_work import Demand
 from cimsim.schedule.edges import StageEdge, feedback_counts, stage_edges
@@ -72,7 +72,7 @@ class _Scheduler:
         self.blocks: dict[tuple[LoraBranch, int, int, int], int] = {}
         self.direct = self._direct_edges()
         self.scores = masked_scores(self.graph)
-        self.shared = {unit: self._shared_units(unit) for unit in ("rram", "sram")}
+        self.shared = {unit: self._shared_units(unit) for unit in mapping.units_used}
 
     def plan(self) -> Plan:
         self._check_size()
@@ -92,7 +92,7 @@ class _Scheduler:
             gets = [
                 Get(buffer, edge.get_counts(stream))
                 for edge, buffer in incoming[stage.name]
-                if not (edge.stationary and stage.unit == "kv")
+                if not (edge.stationary and stage.work == "attention")
             ] + loops_in.get(stage.name, [])
             puts = [
                 Put(buffer, edge.put_counts(stream)) for edge, buffer in outgoing[stage.name]
@@ -115,17 +115,28 @@ class _Scheduler:
     def _check_size(self) -> None:
         """Refuse what is too large before the streams of tokens take memory.
 
-        A tile reads, integrates, converts and sends each token; work on clusters comes in blocks.
+        An array reads, multiplies and sends each token, converting it where it has converters;
+        work on clusters comes in blocks.
         """
-        # counted: the actors of each
-        parts = {"rram": 4, "sram": 3, "kv": 3, "dram": 1, "pmca": 0}
         check_intervals(
             sum(
-                parts[stage.unit] * tokens * self.graph.steps[phase]
+                self._parts(stage) * tokens * self.graph.steps[phase]
                 for stage in self.stages
                 for phase, tokens in stage.tokens().items()
             )
         )
+
+    def _parts(self, stage: Stage) -> int:
+        """Actors of a stage that work on every token."""
+        if stage.work != "array":
+            return {"attention": 3, "look-up": 1, "cluster": 0}[stage.work]
+        arrays = self.assembler.architecture.arrays(self._placement(stage).unit)
+        return 3 if arrays.converter is None else 4
+
+    def _placement(self, stage: Stage) -> Placement:
+        op = stage.nodes[0].any
+        assert isinstance(op, Linear)
+        return self.mapping.placements[op.weight]
 
     def _activations(self, buffers: list[tuple[StageEdge, int]]) -> Iterator[Activation]:
         outputs = {stage.name: stage.nodes[-1].any for stage in self.stages}
@@ -147,21 +158,20 @@ class _Scheduler:
         through_buffer = not outgoing or any(
             (edge.producer, edge.consumer) not in self.direct for edge, _ in outgoing
         )
-        if stage.unit in ("rram", "sram"):
-            op = stage.nodes[0].any
-            assert isinstance(op, Linear)
+        if stage.work == "array":
+            placement = self._placement(stage)
             add_array_stage(
                 self.assembler,
                 stage,
-                self.mapping.placements[op.weight],
+                placement,
                 stream,
-                self.shared[stage.unit],
+                self.shared[placement.unit],
                 gets,
                 puts,
                 through_buffer=through_buffer,
                 grouped=self.group_tiles,
             )
-        elif stage.unit == "kv":
+        elif stage.work == "attention":
             add_kv_stage(
                 self.assembler,
                 stage,
@@ -172,7 +182,7 @@ class _Scheduler:
                 puts,
                 through_buffer=through_buffer,
             )
-        elif stage.unit == "dram":
+        elif stage.work == "look-up":
             add_lookup_stage(self.assembler, stage, stream, gets, puts)
         else:
             late = {buffer for edge, buffer in incoming if self._awaited(edge, stage)}
@@ -199,7 +209,7 @@ class _Scheduler:
     def _stream(self, stage: Stage) -> Stream:
         tokens = stage.tokens()
         block = 1
-        if stage.unit == "pmca":
+        if stage.work == "cluster":
             block, need = self._block(stage, max(tokens.values()))
             self.assembler.block_tokens[stage.name] = block
             self.assembler.tcdm_bytes[stage.name] = need
@@ -227,14 +237,14 @@ class _Scheduler:
         return block, adapter.tcdm_bytes(assembler.architecture.pmca, block)
 
     def _direct_edges(self) -> frozenset[tuple[str, str]]:
-        """Edges from tiles or SRAM units to a cluster at home beside them."""
+        """Edges from arrays to a cluster at home beside them."""
         stage = {k.name: k for k in self.stages}
         architecture = self.assembler.architecture
         return frozenset(
             (edge.producer, edge.consumer)
             for edge in self.edges
-            if stage[edge.producer].unit in ("rram", "sram", "kv")
-            and stage[edge.consumer].unit == "pmca"
+            if stage[edge.producer].work in ("array", "attention")
+            and stage[edge.consumer].work == "cluster"
             and pool_of(architecture, stage[edge.producer].clusters[0])
             == pool_of(architecture, stage[edge.consumer].clusters[0])
             and not edge.stationary
@@ -271,11 +281,12 @@ class _Scheduler:
         return gets, puts
 
     def _count_units(self) -> None:
-        assembler, mapping = self.assembler, self.mapping
-        if mapping.tiles_used:
-            assembler.count("rram", mapping.tiles_used)
-            assembler.count("adc", mapping.tiles_used)
-        if mapping.sram_units_used:
-            assembler.count("sram", mapping.sram_units_used)
-        # every tile and SRAM unit has a port in and a port out
-        assembler.count("link", 2 * (mapping.tiles_used + mapping.sram_units_used))
+        assembler = self.assembler
+        for unit, used in self.mapping.units_used.items():
+            arrays = assembler.architecture.arrays(unit)
+            if used:
+                assembler.count(unit, used)
+            if used and arrays.converter is not None:
+                assembler.count(arrays.converter, used)
+        # every array has a port in and a port out
+        assembler.count("link", 2 * sum(self.mapping.units_used.values()))

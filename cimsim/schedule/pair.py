@@ -13,10 +13,9 @@ from dataclasses import dataclass
 
 from cimsim.blocks import PmcaClusters
 from cimsim.costs import lora_jobs, lora_tcdm_bytes
-from cimsim.costs.sram import product_ps
-from cimsim.costs.tile import integrate_ps, load_ps, send_ps
 from cimsim.ir import Elementwise, Linear
 from cimsim.mappers.capacity import tcdm_shortage
+from cimsim.mapping import Grid
 from cimsim.schedule.stages import Stage
 from cimsim.schedule.work import dma_ps, product_cycles
 from cimsim.spec import Architecture
@@ -64,7 +63,7 @@ class LoraBranch:
 def adapter_of(stage: Stage) -> LoraBranch | None:
     """The adapter that `stage` computes on a cluster, or None for any other stage."""
     ops = [node.any for node in stage.nodes]
-    if stage.unit != "pmca" or len(ops) < 2:
+    if stage.work != "cluster" or len(ops) < 2:
         return None
     first, second, *rest = ops
     if not (
@@ -97,12 +96,8 @@ class Pair:
         return self._array_ps() * self.adapter.vectors * tokens
 
     def _array_ps(self) -> int:
-        machine, adapter = self.architecture, self.adapter
-        if machine.weights_on == "rram" and machine.rram is not None:
-            weights = min(adapter.out_features, machine.rram.weight_columns)
-            return integrate_ps(machine.rram, weights * machine.rram.cells_per_weight)
-        assert machine.sram is not None
-        return product_ps(machine.sram, 1)
+        arrays = self.architecture.arrays(self.architecture.weights_on)
+        return arrays.passage_ps(min(self.adapter.out_features, arrays.shape[1]), 1)[0]
 
     def pmca_ps(self, tokens: int) -> int:
         """Time (ps) that one cluster computes on a block."""
@@ -154,12 +149,11 @@ class Pair:
         machine, adapter = self.architecture, self.adapter
         bits = machine.activation_bits
         tail = dma_ps(machine, adapter.out_features * adapter.vectors * block * bits / 8.0, 1)
-        if machine.rram is None:
-            return tail
-        link, columns = machine.tile_link, machine.rram.weight_columns
-        rows = min(adapter.in_features, machine.rram.rows)
-        outputs = min(adapter.out_features, columns)
-        return load_ps(machine.rram, link, rows) + send_ps(machine.rram, link, outputs, 1) + tail
+        arrays = machine.arrays(machine.weights_on)
+        rows, columns = arrays.shape
+        inputs, outputs = min(adapter.in_features, rows), min(adapter.out_features, columns)
+        vector = arrays.vector(Grid(inputs, outputs, rows, columns), machine.tile_link)
+        return vector.load_ps + vector.send_ps + tail
 
     def best_block(self, tokens: int, *, split: bool = False) -> int:
         """The block of the least makespan that fits the TCDM; the smallest of equals.

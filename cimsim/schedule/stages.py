@@ -1,7 +1,7 @@
 """Stages: ops grouped into what one unit does at a time.
 
-A linear op with its weight on tiles or SRAM units is a stage of its own; so is an attention
-product on SRAM. Work on a cluster is fused: a chain of ops in which each is the only reader of
+A linear op with its weight in an array is a stage of its own; so is an attention product with K
+or V in arrays. Work on a cluster is fused: a chain of ops in which each is the only reader of
 the one before runs on one block of tokens in TCDM, with one DMA transfer in and one out. Linear
 layers on a cluster work beside their weights and end such a chain: LoRA with its merge is a stage
 of its own, and so is a layer that is saved with an adapter.
@@ -10,6 +10,7 @@ of its own, and so is a layer that is saved with an adapter.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from cimsim.ir import (
     Elementwise,
@@ -26,7 +27,8 @@ from cimsim.schedule.work import is_masked
 from cimsim.spec import Architecture
 from cimsim.values.display import brief
 
-StageUnit = str
+StageWork = Literal["array", "attention", "cluster", "look-up"]
+"""What is done: a matrix in its array, K or V in arrays, on clusters, or tables in DRAM."""
 
 
 @brief
@@ -40,7 +42,7 @@ class Stage:
     """
 
     name: str
-    unit: StageUnit
+    work: StageWork
     nodes: tuple[Node, ...]
     clusters: tuple[int, int]
     layer: str
@@ -59,7 +61,7 @@ class Stage:
     @property
     def in_layer(self) -> bool:
         """Whether this is LoRA or the merge of a linear layer, at work beside its tile."""
-        return self.unit == "pmca" and self.layer != self.nodes[0].name
+        return self.work == "cluster" and self.layer != self.nodes[0].name
 
     def tokens(self) -> dict[int, int]:
         """Tokens a step, by phase."""
@@ -74,16 +76,14 @@ def is_whole(producer: Op, consumer: Op, stationary: bool) -> bool:
     return consumer.gathers or producer.tokens != consumer.tokens
 
 
-def unit_of(node: Node, architecture: Architecture, mapping: Mapping) -> StageUnit:
-    """The unit that runs `node`."""
+def work_of(node: Node, mapping: Mapping) -> StageWork:
+    """What is done to run `node`: a weight without units of its own is with the clusters."""
     op = node.any
     if isinstance(op, Linear):
-        return mapping.placements[op.weight].unit
+        return "array" if mapping.placements[op.weight].units.size else "cluster"
     if isinstance(op, MatMul) and op.name in mapping.kv:
-        return "kv"
-    if isinstance(op, Embedding):
-        return "dram"
-    return "pmca"
+        return "attention"
+    return "look-up" if isinstance(op, Embedding) else "cluster"
 
 
 MaskedScores = dict[str, Node]
@@ -111,12 +111,12 @@ def masked_scores(graph: Graph) -> MaskedScores:
 
 def build_stages(graph: Graph, architecture: Architecture, mapping: Mapping) -> list[Stage]:
     """Stages in the graph's order."""
-    units = {name: unit_of(node, architecture, mapping) for name, node in graph.nodes.items()}
+    works = {name: work_of(node, mapping) for name, node in graph.nodes.items()}
     chain_of: dict[str, list[str]] = {}
     chains: list[list[str]] = []
     layers = _layers(graph)
     for name in graph.nodes:
-        previous = _only_reader_of(graph, units, name)
+        previous = _only_reader_of(graph, works, name)
         if (
             previous is not None
             and chain_of[previous][-1] == previous
@@ -131,9 +131,9 @@ def build_stages(graph: Graph, architecture: Architecture, mapping: Mapping) -> 
     return [
         Stage(
             name=chain[-1],
-            unit=units[chain[0]],
+            work=works[chain[0]],
             nodes=tuple(graph.nodes[name] for name in chain),
-            clusters=_clusters(graph, architecture, units[chain[0]], chain, homes[chain[0]]),
+            clusters=_clusters(graph, architecture, works[chain[0]], chain, homes[chain[0]]),
             layer=layers[chain[0]],
         )
         for chain in chains
@@ -143,7 +143,7 @@ def build_stages(graph: Graph, architecture: Architecture, mapping: Mapping) -> 
 def _clusters(
     graph: Graph,
     architecture: Architecture,
-    unit: StageUnit,
+    work: StageWork,
     chain: list[str],
     home: tuple[int, int],
 ) -> tuple[int, int]:
@@ -154,22 +154,22 @@ def _clusters(
     pmca = architecture.pmca
     first = home[0] // pmca.pool_clusters * pmca.pool_clusters
     size = min(pmca.pool_clusters, pmca.cluster_count - first)
-    if unit != "pmca":
+    if work != "cluster":
         return home
     if any(isinstance(graph.nodes[name].any, Linear) for name in chain):
         return home[0], min(home[1], size)
     return first, size
 
 
-def _only_reader_of(graph: Graph, units: dict[str, StageUnit], name: str) -> str | None:
+def _only_reader_of(graph: Graph, works: dict[str, StageWork], name: str) -> str | None:
     """The op whose result only `name` reads, token by token on the same cluster, if any."""
-    if units[name] != "pmca":
+    if works[name] != "cluster":
         return None
     node = graph.nodes[name]
     for edge in graph.into(name):
         producer = graph.nodes[edge.producer]
         if (
-            units[edge.producer] == "pmca"
+            works[edge.producer] == "cluster"
             and len(graph.out_of(edge.producer)) == 1
             and not edge.stationary
             and set(producer.ops) == set(node.ops) == set(edge.phases)

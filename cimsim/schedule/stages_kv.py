@@ -1,4 +1,4 @@
-"""Actors of attention products on SRAM units: K or V written as tokens arrive, queries against it.
+"""Actors of attention products in arrays: K or V written as tokens arrive, queries against it.
 
 Every head has units of its own, so that the time of a query does not grow with the context while
 the energy does. With grouped-query attention the queries that share a K/V head take turns.
@@ -11,9 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cimsim.blocks import SramUnits
 from cimsim.costs.memory import access_energy_J, access_ps
-from cimsim.costs.sram import product_energy_J, product_ps, write_energy_J, write_ps
 from cimsim.costs.tile import link_energy_J, transfer_ps
 from cimsim.engines.program import Get, Hold, IntArray, Put, Use
 from cimsim.ir import MatMul
@@ -23,6 +21,7 @@ from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.graph import Stream, build_stream
 from cimsim.schedule.stages import Stage
 from cimsim.schedule.work import context, is_masked
+from cimsim.unit_kinds import AttentionArrays
 
 
 def add_kv_stage(
@@ -46,26 +45,26 @@ def add_kv_stage(
         for edge, buffer in stationary
     ]
     architecture = assembler.architecture
-    sram = architecture.sram
-    assert sram is not None
+    arrays = _arrays(assembler, store)
     ops = {phase: _matmul(op) for phase, op in stage.nodes[0].ops.items()}
     banks = assembler.buffer_banks()
     varies = any(is_masked(op) or op.growth for op in ops.values())
 
     def per_block(value: str) -> int | IntArray:
         def of(phase: int, step: int, size: int, end: int) -> int:
-            return _amount(value, ops[phase], sram, architecture.activation_bits, step, size, end)
+            return _amount(value, ops[phase], arrays, architecture.activation_bits, step, size, end)
 
         return assembler.per_block(stream, varies, of)
 
     in_bits, out_bits, macs = per_block("in"), per_block("out"), per_block("macs")
+    columns = store.grid.columns
     compute = assembler.per_block(
-        stream, False, lambda p, s, n, e: product_ps(sram, n * _vectors(ops[p]))
+        stream, False, lambda p, s, n, e: arrays.passage_ps(columns, n * _vectors(ops[p]))[0]
     )
     read = convert(in_bits, lambda bits: access_ps(architecture.buffer, bits))
     write = convert(out_bits, lambda bits: access_ps(architecture.buffer, bits))
-    port = min(store.grid.rows, store.grid.block_rows) * sram.input_bits
-    exit_bits = min(store.grid.columns, store.grid.block_columns) * sram.output_bits
+    port = min(store.grid.rows, store.grid.block_rows) * arrays.input_bits
+    exit_bits = min(store.grid.columns, store.grid.block_columns) * arrays.output_bits
     entry, done = (assembler.fifo(f"{stage.name}:{s}") for s in ("in", "out"))
     link = architecture.tile_link
     assembler.actor(
@@ -74,7 +73,7 @@ def add_kv_stage(
     )  # fmt: skip
     assembler.actor(
         stage, "compute", stream, Get(entry), *written,
-        Timed(Hold(compute), "sram", store.units), Put(done),
+        Timed(Hold(compute), store.unit, store.units), Put(done),
     )  # fmt: skip
     assembler.actor(
         stage, "send", stream, Get(done),
@@ -84,11 +83,17 @@ def add_kv_stage(
     moved = np.add(in_bits, out_bits)
     stored = np.add(in_bits, np.multiply(out_bits, int(through_buffer)))
     for unit, component, energy in (
-        ("sram", "attention", product_energy_J(sram, 1.0) * np.asarray(macs, np.float64)),
+        (store.unit, "attention", arrays.mac_J * np.asarray(macs, np.float64)),
         ("link", "tile_link", link_energy_J(link, 1.0) * np.asarray(moved, np.float64)),
         ("buffer", "access", access_energy_J(architecture.buffer, 1.0) * np.asarray(stored)),
     ):
         assembler.charge(stage, unit, component, assembler.phase_sums(stream, energy))
+
+
+def _arrays(assembler: Assembler, store: KvStore) -> AttentionArrays:
+    arrays = assembler.architecture.arrays(store.unit)
+    assert isinstance(arrays, AttentionArrays)
+    return arrays
 
 
 def _matmul(op: object) -> MatMul:
@@ -102,7 +107,13 @@ def _vectors(op: MatMul) -> int:
 
 
 def _amount(
-    what: str, op: MatMul, sram: SramUnits, activation_bits: int, step: int, size: int, end: int
+    what: str,
+    op: MatMul,
+    arrays: AttentionArrays,
+    activation_bits: int,
+    step: int,
+    size: int,
+    end: int,
 ) -> int:
     """Bits in, bits out or MACs of a block; the context of all of it for each of its tokens."""
     kept = context(op, step, size, end)
@@ -112,7 +123,7 @@ def _amount(
     if what == "in":
         return vectors * k * activation_bits
     if what == "out":
-        return vectors * n * sram.output_bits
+        return vectors * n * arrays.output_bits
     return vectors * k * n
 
 
@@ -139,8 +150,7 @@ def _add_writer(
     Where the units are a `ring` it is the writer that waits for a whole step, if one must.
     """
     architecture = assembler.architecture
-    sram = architecture.sram
-    assert sram is not None
+    arrays = _arrays(assembler, store)
     op = _matmul(stage.nodes[0].any)
     steps = assembler.graph.steps
     stream = build_stream(edge.tokens, steps, 1)
@@ -164,21 +174,19 @@ def _add_writer(
         ),
     )  # fmt: skip
     write = assembler.per_block(
-        stream, False, lambda p, s, n, e: rows(p) * write_ps(sram, per_unit)
+        stream, False, lambda p, s, n, e: rows(p) * arrays.write_ps(per_unit)
     )
     signal = assembler.fifo(f"{stage.name}:written", 1 if ring else edge.capacity)
     assembler.actor(
         stage, "write", stream, Get(buffer, edge.get_counts(stream) if ring else 1),
         Timed(Use(assembler.buffer_banks(), read), "buffer"),
-        Timed(Hold(write), "sram", store.heads * max(1, -(-width // across))),
+        Timed(Hold(write), store.unit, store.heads * max(1, -(-width // across))),
         Put(signal),
     )  # fmt: skip
     counts = assembler.per_block(stream, False, lambda p, s, n, e: rows(p))
     written = assembler.phase_sums(stream, counts)
-    cell_bits, moved_bits = bits * sram.weight_bits, bits * architecture.activation_bits
-    assembler.charge(
-        stage, "sram", "kv_write", [write_energy_J(sram, cell_bits * n) for n in written]
-    )
+    moved_bits = bits * architecture.activation_bits
+    assembler.charge(stage, store.unit, "kv_write", [arrays.write_J(bits * n) for n in written])
     assembler.charge(
         stage, "buffer", "access",
         [access_energy_J(architecture.buffer, moved_bits * n) for n in written],

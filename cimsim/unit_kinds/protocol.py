@@ -13,6 +13,7 @@ from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from cimsim.blocks import Link, MachineBlock, PmcaClusters
 from cimsim.mapping import Grid, IntArray
+from cimsim.values.display import brief
 
 Work = Literal["weights", "attention", "lora"]
 """What a machine gives to a kind: pretrained matrices, K and V, LoRA branches."""
@@ -21,6 +22,7 @@ Exactness = Literal["analog", "exact", "half"]
 BlockT = TypeVar("BlockT", bound=MachineBlock)
 
 
+@brief
 @dataclass(frozen=True, slots=True)
 class WriteCost:
     """What a write takes: `amounts` by their name in a report, J, s, share of the endurance."""
@@ -31,6 +33,7 @@ class WriteCost:
     wear: float = 0.0
 
 
+@brief
 @dataclass(frozen=True, slots=True)
 class VectorCost:
     """One vector through a matrix: time (ps) into its units and out of them, energy (J) by part.
@@ -95,7 +98,7 @@ class Arrays(Units, Protocol):
 
 @runtime_checkable
 class AttentionArrays(Arrays, Protocol):
-    """Arrays that are written while the machine runs."""
+    """Arrays without converter that are written while the machine runs."""
 
     @property
     def input_bits(self) -> int:

@@ -80,7 +80,7 @@ def _mobilebert(machine: Architecture) -> list[Row]:
     adaptation = adaptation_named("lora-pmca")
 
     def tiles(mapper: Mapper) -> int:
-        return build_mapping(workload, machine, adaptation, mapper).tiles_used
+        return build_mapping(workload, machine, adaptation, mapper).used("rram")
 
     weights = sum(op.in_features * op.out_features for op in layers)
     counted = workload.adapter.parameter_count if workload.adapter is not None else 0
