@@ -129,9 +129,8 @@ class Architecture(Sourced, Changeable):
         """Units of a kind that holds matrices; MappingError for any other."""
         found = self.units_of(kind)
         if not isinstance(found, Arrays):
-            raise MappingError(
-                f"`{kind}` units hold no matrices: {' or '.join(kinds_for('weights'))} do"
-            )
+            known = " or ".join(kinds_for("weights"))
+            raise MappingError(f"`{kind}` units hold no matrices in arrays: {known} do")
         return found
 
     def _facts(self) -> dict[str, object]:

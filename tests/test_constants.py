@@ -18,8 +18,8 @@ import pytest
 from structure import MODULES, PACKAGE, top
 
 ROOMS = {
-    "costs", "adaptation", "mapping", "mappers", "schedule", "report", "simulation", "baseline",
-    "comparison", "noise", "analog",
+    "costs", "unit_kinds", "adaptation", "mapping", "mappers", "schedule", "report", "simulation",
+    "baseline", "comparison", "noise", "analog",
 }  # fmt: skip
 """Rooms that compute times, energies, areas, currents and what is said of them. Not: engines, which
 only add times up; blocks and spec, which bound what a file may say; frontend to cli, which show."""

@@ -35,6 +35,7 @@ from cimsim.mapping import Mapping as WeightMapping
 from cimsim.mapping import Placement
 from cimsim.noise import Device
 from cimsim.spec import Architecture
+from cimsim.unit_kinds import kind_named
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 from cimsim.values.ranges import LARGEST
@@ -157,9 +158,10 @@ class Chip:
         inner = unwrap(twin)
         for name, site in find_sites(twin).items():
             placement = self.mapping.placements.get(name)
-            if placement is None or placement.unit == "sram":
+            exactness = "exact" if placement is None else kind_named(placement.unit).exactness
+            if placement is None or exactness == "exact":
                 continue
-            if placement.unit == "pmca":
+            if exactness == "half":
                 if not isinstance(site.layer, nn.Linear):
                     raise MappingError(f"{name!r} runs on a cluster, which takes nn.Linear only.")
                 _put(inner, site.path, HalfLayer(name, site.layer))

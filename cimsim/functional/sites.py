@@ -16,6 +16,7 @@ from cimsim.frontend.adapters import adapter_in_use, unwrap
 from cimsim.frontend.graph import clean
 from cimsim.mapping import Mapping, Placement
 from cimsim.spec import Architecture
+from cimsim.unit_kinds import RRAM, Arrays, kind_named
 from cimsim.values.arguments import checked
 
 Layer = nn.Linear | Conv1D | nn.Conv2d
@@ -107,11 +108,15 @@ def check_fit(sites: dict[str, Site], mapping: Mapping, architecture: Architectu
 
 
 def _check_tiles(mapping: Mapping, architecture: Architecture) -> None:
-    rram = architecture.rram
-    for name, p in mapping.placements.items():
-        if p.unit != "rram":
-            continue
-        tile = None if rram is None else (rram.rows, rram.weight_columns)
+    units = architecture.units
+    for name, p in analog(mapping).items():
+        if p.unit != RRAM.name:
+            raise MappingError(
+                f"the mapping puts {name!r} on {p.unit!r} units: noise is known of the tiles in "
+                f"`{RRAM.name}` alone. Map it there, or let its kind of unit be an exact one."
+            )
+        arrays = units.get(p.unit)
+        tile = arrays.shape if isinstance(arrays, Arrays) else None
         block = (p.grid.block_rows, p.grid.block_columns)
         if block != tile:
             now = "no tiles" if tile is None else f"tiles of {tile[0]}x{tile[1]} weights"
@@ -166,8 +171,9 @@ def list_unmapped(model: nn.Module, sites: dict[str, Site], mapping: Mapping) ->
 
 
 def analog(mapping: Mapping) -> dict[str, Placement]:
-    """Placements on analog tiles."""
-    return {name: p for name, p in mapping.placements.items() if p.unit == "rram"}
+    """Placements on analog units; raises MappingError for a kind of unit that nobody knows."""
+    placed = mapping.placements.items()
+    return {name: p for name, p in placed if kind_named(p.unit).exactness == "analog"}
 
 
 def _some(names: list[str]) -> str:

@@ -128,10 +128,12 @@ class _Scheduler:
 
     def _parts(self, stage: Stage) -> int:
         """Actors of a stage that work on every token."""
-        if stage.work != "array":
-            return {"attention": 3, "look-up": 1, "cluster": 0}[stage.work]
-        arrays = self.assembler.architecture.arrays(self._placement(stage).unit)
-        return 3 if arrays.converter is None else 4
+        # counted: read, compute and send; clusters work block by block
+        actors = {"array": 3, "attention": 3, "look-up": 1, "cluster": 0}[stage.work]
+        if stage.work == "array":
+            arrays = self.assembler.architecture.arrays(self._placement(stage).unit)
+            actors += arrays.converter is not None
+        return actors
 
     def _placement(self, stage: Stage) -> Placement:
         op = stage.nodes[0].any

@@ -36,6 +36,7 @@ from cimsim.schedule.graph import Stream
 from cimsim.schedule.lanes import Lanes, lanes_of
 from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
+from cimsim.unit_kinds import PMCA
 from cimsim.values.display import brief
 
 
@@ -142,14 +143,14 @@ def _add_lane(
     """
     policy = assembler.architecture.cluster_link.arbitration
     pool, servers = pool_of(assembler.architecture, stage.clusters[0])
-    cores = assembler.resource(f"pmca pool {pool}", servers, policy, "pmca")
+    cores = assembler.resource(f"pmca pool {pool}", servers, policy, PMCA.name)
     dma = assembler.resource(f"dma pool {pool}", servers, policy, "dma")
     early = (
         None
         if isinstance(times.early, int) and not times.early
-        else Timed(Use(cores, times.early), "pmca")
+        else Timed(Use(cores, times.early), PMCA.name)
     )
-    compute = Timed(Use(cores, times.compute), "pmca")
+    compute = Timed(Use(cores, times.compute), PMCA.name)
     fetch, drain = (Timed(Use(dma, part), "dma") for part in (times.fetch, times.drain))
     if not ports.late and _one_a_step(stream):
         assembler.actor(
@@ -176,7 +177,7 @@ def _book(assembler: Assembler, stage: Stage, stream: Stream, work: ClusterWork)
     architecture = assembler.architecture
     active = architecture.pmca.active_power_mW * 1e-3 * 1e-12
     seconds = assembler.phase_sums(stream, work.busy_ps)
-    assembler.charge(stage, "pmca", "cores", [active * t for t in seconds])
+    assembler.charge(stage, PMCA.name, "cores", [active * t for t in seconds])
     moved = assembler.phase_sums(stream, work.bytes_moved)
     link, buffer = architecture.cluster_link, architecture.buffer
     assembler.charge(stage, "link", "cluster_link", [link_energy_J(link, 8 * b) for b in moved])

@@ -24,6 +24,7 @@ from cimsim.schedule.work import dma_ps
 from cimsim.simulation import Simulation, simulate
 from cimsim.spec import Architecture
 from cimsim.studies.layer import check_rank, layer_workload
+from cimsim.unit_kinds import PMCA
 from cimsim.units import ps_to_seconds
 from cimsim.values.display import brief, shown
 from cimsim.values.parsing import parse_whole
@@ -161,7 +162,7 @@ def _same_without_lora(pipeline: Pipeline) -> Pipeline:
 
 def _pmca_utilisation(simulation: Simulation, beside_tile: bool) -> float:
     """Busy share of the clusters in use: those of the pools, or of one layer and its copies."""
-    time = simulation.report.unit_times.get("pmca")
+    time = simulation.report.unit_times.get(PMCA.name)
     if time is None or not simulation.report.latency_s:
         return 0.0
     homes = simulation.mapping.clusters.values()

@@ -43,6 +43,7 @@ def kinds_for(work: Work) -> list[str]:
 __all__ = [
     "KINDS",
     "PMCA",
+    "RRAM",
     "Arrays",
     "AttentionArrays",
     "Exactness",
