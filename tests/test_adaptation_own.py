@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import analog
@@ -13,13 +15,22 @@ import small
 import torch
 from own_adaptation import ON_CLUSTERS, ON_SRAM, ON_TILES, SharedA
 from small import close
+from torch import nn
 
 import cimsim
 from cimsim.accuracy import as_mapped
-from cimsim.adaptation import adaptation_named
+from cimsim.adaptation import (
+    AdaptedModel,
+    adaptation_named,
+    adapted_weights,
+    whole,
+    without_lora,
+)
+from cimsim.errors import MappingError
 from cimsim.functional import analogize
-from cimsim.ir import Linear, save_workload
+from cimsim.ir import Linear, Workload, save_workload
 from cimsim.mappers import build_mapping
+from cimsim.mapping import Mapping, Written
 
 Cli = Callable[..., tuple[int, str, str]]
 RANK = 3
@@ -132,3 +143,53 @@ def test_a_name_that_gives_none_says_why(
 
 def test_text_gives_the_value_itself() -> None:
     assert adaptation_named("own_adaptation:ON_SRAM") is own_adaptation.ON_SRAM
+
+
+class MergedForTiming:
+    """Merged LoRA of which only the timing was thought of."""
+
+    name = "timing"
+
+    def apply(self, workload: Workload) -> Workload:
+        return without_lora(workload)
+
+    def home(self, op: Linear) -> None:
+        return None
+
+    def writes(self, mapping: Mapping, before: Workload, after: Workload) -> tuple[Written, ...]:
+        return whole(mapping, adapted_weights(before) | adapted_weights(after))
+
+
+class Merging(MergedForTiming):
+    """The same with its form on a torch model."""
+
+    name = "merging"
+
+    def functional(self, model: AdaptedModel) -> nn.Module:
+        assert model.adapter == "default"
+        return model.merged()
+
+
+def test_a_model_that_does_not_run_as_it_is_needs_a_functional_form() -> None:
+    machine, model = analog.machine(), analog.llama()
+    workload, exact = analog.traced(model), analog.ideal(machine)
+    for own in (MergedForTiming(), Merging()):
+        mapping = build_mapping(own.apply(workload), machine, own)
+        if isinstance(own, Merging):
+            converted = analogize(as_mapped(model, mapping), mapping, machine, **exact)
+            with torch.no_grad():
+                found, wanted = (m(analog.IDS).logits for m in (converted, model))
+            assert float((found - wanted).abs().max()) < 2e-5 * float(wanted.abs().max())
+            continue
+        assert as_mapped(model, mapping) is model
+        with pytest.raises(MappingError, match=r"with adaptation 'timing', but the model carries"):
+            analogize(as_mapped(model, mapping), mapping, machine, **exact)
+
+
+def test_a_branch_of_which_a_half_has_no_unit_is_refused() -> None:
+    machine, model = analog.machine(), analog.llama()
+    mapping = build_mapping(analog.traced(model), machine, ON_SRAM)
+    name = next(n for n in mapping.placements if ".lora_B." in n)
+    fewer = {n: p for n, p in mapping.placements.items() if n != name}
+    with pytest.raises(MappingError, match=f"carries '{re.escape(name)}', which it has no unit"):
+        analogize(model, replace(mapping, placements=fewer), machine, **analog.ideal(machine))
