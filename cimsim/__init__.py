@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from cimsim.shipped import gpu, machine, workload
     from cimsim.simulation import Simulation, simulate
     from cimsim.spec import Architecture, load_architecture
+    from cimsim.studies.accuracy import with_accuracy
 
 __version__ = VERSION
 
@@ -45,6 +46,7 @@ _HOME = {
     "load_gpu": "baseline",
     "Comparison": "comparison",
     "compare": "comparison",
+    "with_accuracy": "studies.accuracy",
     "with_baseline": "comparison",
     "CapacityError": "errors",
     "CimsimError": "errors",
@@ -101,6 +103,7 @@ __all__ = [
     "parse_pipeline",
     "save_workload",
     "simulate",
+    "with_accuracy",
     "with_baseline",
     "workload",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,11 +15,18 @@ from torch import nn
 
 from cimsim.adaptation import adaptation_named
 from cimsim.frontend import trace_model, trace_module
-from cimsim.functional import hardware_of, without_errors
+from cimsim.functional import (
+    AnalogModel,
+    Chip,
+    Hardware,
+    hardware_of,
+    program_chip,
+    without_errors,
+)
 from cimsim.ir import Workload
 from cimsim.mappers import MAPPERS, build_mapping
 from cimsim.mapping import Mapping
-from cimsim.noise import Ideal
+from cimsim.noise import Device, Ideal
 from cimsim.spec import Architecture
 
 torch.set_num_threads(1)
@@ -37,6 +45,30 @@ def mapped(
     chosen = adaptation_named(adaptation)
     own = MAPPERS["one-per-tile"](**mapper)
     return build_mapping(chosen.apply(workload), architecture, chosen, own)
+
+
+PARTS = {"coding", "dac", "adc", "wires", "read_noise"}
+
+
+def tiles(architecture: Architecture, noise: Device | str | None = None, **parts: Any) -> Hardware:
+    """The machine's hardware with other parts."""
+    return replace(hardware_of(architecture, noise), **parts)
+
+
+def programmed(
+    model: nn.Module, mapping: Mapping, architecture: Architecture,
+    noise: Device | str | None = None, seed: Any = 0, **parts: Any,
+) -> Chip:  # fmt: skip
+    return program_chip(model, mapping, architecture, tiles(architecture, noise, **parts), seed)
+
+
+def analogize(
+    model: nn.Module, mapping: Mapping, architecture: Architecture,
+    noise: Device | str | None = None, seed: Any = 0, **given: Any,
+) -> AnalogModel:  # fmt: skip
+    """A chip with parts of hardware from `given`, read out as the rest of it says."""
+    parts = {name: given.pop(name) for name in PARTS & given.keys()}
+    return programmed(model, mapping, architecture, noise, seed, **parts).at(**given)
 
 
 def ideal(architecture: Architecture) -> dict[str, Any]:

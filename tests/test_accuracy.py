@@ -11,13 +11,14 @@ import pytest
 import scipy.stats
 import torch
 import toy_task
+from analog import programmed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from toy_task import evaluated
 
 from cimsim.accuracy import (
     Named,
     compare,
-    evaluate,
     noise_label,
     noise_named,
     paired,
@@ -34,7 +35,7 @@ from cimsim.accuracy.processes import spread_over
 from cimsim.analog.converters import Adc, Dac
 from cimsim.analog.hardware import hardware_of, without_errors
 from cimsim.errors import MappingError, SpecError, TaskError
-from cimsim.functional import Chip, in_evaluation, program_chip
+from cimsim.functional import Chip, in_evaluation
 from cimsim.noise import PCM, Gaussian, Ideal, ReadNoise
 from cimsim.report import Accuracy, AccuracyReport, Reprogramming, load_accuracy
 from cimsim.spec import Architecture
@@ -79,7 +80,7 @@ def mapping(base, adapted, machine):
 def run(task, adapted, mapping, machine):
     def call(**options):
         given = {"noises": (NOISE,), "seeds": 2, "converters": False, "limit": 30}
-        return evaluate(task, adapted, mapping, machine, **given | options)
+        return evaluated(task, adapted, mapping, machine, **given | options)
 
     return call
 
@@ -106,7 +107,7 @@ def test_the_digital_metric_is_that_of_the_labels(task, adapted, mapping, machin
         Example(e.sequences, 1 - e.label) if k % 4 == 0 else e for k, e in enumerate(task.test)
     ]
     flipped = replace(task, test=tuple(wrong))
-    found = evaluate(flipped, adapted, mapping, machine, noises=(Ideal(),), seeds=1,
+    found = evaluated(flipped, adapted, mapping, machine, noises=(Ideal(),), seeds=1,
                      converters=False)  # fmt: skip
     assert found.digital == 75.0
     assert found.points[0].values == (75.0,)
@@ -171,12 +172,12 @@ def test_the_model_is_left_as_it_is(run, adapted, base):
 
 def test_the_machines_own_device_is_the_default(task, adapted, mapping, machine):
     with pytest.raises(SpecError, match="names no device model"):
-        evaluate(task, adapted, mapping, machine)
+        evaluated(task, adapted, mapping, machine)
     data = machine.model_dump(mode="json", exclude_none=True)
     device = {"device": {"kind": "pcm"}, "device_source": "assumed: for tests"}
     data["rram"]["accuracy"] = {"sources": {}, **device}
     own = Architecture.model_validate(data)
-    found = evaluate(task, adapted, mapping, own, seeds=1, limit=2)
+    found = evaluated(task, adapted, mapping, own, seeds=1, limit=2)
     assert found.points[0].noise == PCM()
 
 
@@ -207,23 +208,23 @@ def test_ranges_are_calibrated_on_training_examples(run, task, adapted, mapping,
     calibrated = {"converters": True, "adc": Adc(8, "calibrated"), "noises": (Ideal(),)}
     found = run(**calibrated, limit=None, seeds=1)
     assert found.points[0].values[0] > 85.0
-    few = evaluate(task, adapted, mapping, machine, calibration=task.train[:1], seeds=1,
+    few = evaluated(task, adapted, mapping, machine, calibration=task.train[:1], seeds=1,
                    noises=(Ideal(),), adc=Adc(4, "calibrated"))  # fmt: skip
-    many = evaluate(task, adapted, mapping, machine, seeds=1,
+    many = evaluated(task, adapted, mapping, machine, seeds=1,
                     noises=(Ideal(),), adc=Adc(4, "calibrated"))  # fmt: skip
     assert few.points != many.points
     other = replace(task, test=task.test[::-1])
-    assert evaluate(other, adapted, mapping, machine, seeds=1, noises=(Ideal(),),
+    assert evaluated(other, adapted, mapping, machine, seeds=1, noises=(Ideal(),),
                     adc=Adc(4, "calibrated")).points == many.points  # fmt: skip
     with pytest.raises(TaskError, match="has no training examples to calibrate them on"):
-        evaluate(replace(task, train=()), adapted, mapping, machine, **calibrated)
+        evaluated(replace(task, train=()), adapted, mapping, machine, **calibrated)
 
 
 def test_ranges_stay_as_they_were_set_after_programming(run, task, adapted, mapping, machine):
     """Uncompensated drift shrinks the sums; ranges that followed it would hide that."""
     adc = Adc(3, "calibrated")
     found = run(converters=True, noises=(PCM(),), times_s=(3e9,), adc=adc, limit=None, seeds=1)
-    chip = program_chip(adapted, mapping, machine, PCM(), 0, adc=adc)
+    chip = programmed(adapted, mapping, machine, PCM(), 0, adc=adc)
     with in_evaluation(adapted):
         samples = inputs_of(task, adapted, evenly(task.train))
     batches = in_batches(task.test, 64)
@@ -434,7 +435,7 @@ def test_merged_adapters_run_in_the_base_cells(task, base, adapted, machine):
     workload, mapping = place(base, machine, tokens=6, adapted=adapted, adaptation="merged")
     plain = as_mapped(adapted, mapping)
     assert not any("lora" in name for name, _ in plain.named_parameters())
-    found = evaluate(task, plain, mapping, machine, seeds=1, limit=40, converters=False,
+    found = evaluated(task, plain, mapping, machine, seeds=1, limit=40, converters=False,
                      noises=(Ideal(),))  # fmt: skip
     assert found.digital == 100.0
     assert as_mapped(base.module, mapping) is base.module
@@ -488,12 +489,12 @@ def test_settings_that_make_no_sense(run, options, message):
 
 def test_a_task_without_test_examples(task, adapted, mapping, machine):
     with pytest.raises(TaskError, match=r"^task 'toy' has no test examples"):
-        evaluate(replace(task, test=()), adapted, mapping, machine, noises=(NOISE,))
+        evaluated(replace(task, test=()), adapted, mapping, machine, noises=(NOISE,))
 
 
 def test_a_mapping_of_another_model(task, base, mapping, machine):
     with pytest.raises(MappingError, match="which the model has no linear layer for"):
-        evaluate(task, base.module, mapping, machine, noises=(NOISE,))
+        evaluated(task, base.module, mapping, machine, noises=(NOISE,))
 
 
 def test_a_metric_that_is_no_number(task, adapted, mapping, machine):
@@ -502,7 +503,7 @@ def test_a_metric_that_is_no_number(task, adapted, mapping, machine):
             return [math.nan]
 
     with pytest.raises(TaskError, match="the accuracy of the digital model is nan"):
-        evaluate(Broken(task.train, task.test), adapted, mapping, machine, noises=(NOISE,),
+        evaluated(Broken(task.train, task.test), adapted, mapping, machine, noises=(NOISE,),
                  limit=2)  # fmt: skip
 
 
@@ -555,7 +556,7 @@ def test_a_section_that_contradicts_itself_is_refused(run):
 def test_two_adapters_are_compared_draw_by_draw(run, task, base, mapping, machine, tmp_path):
     mine = section(run(seeds=4), named("a"), RELOAD)
     other = load_trained(base, toy_task.adapter(base, tmp_path / "b", seed=2))
-    found = evaluate(task, other, mapping, machine, noises=(NOISE,), seeds=4, converters=False,
+    found = evaluated(task, other, mapping, machine, noises=(NOISE,), seeds=4, converters=False,
                      limit=30)  # fmt: skip
     theirs = section(found, named("b"), RELOAD)
     (line,) = paired(mine, theirs)

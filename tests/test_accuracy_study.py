@@ -22,7 +22,6 @@ import study  # noqa: E402
 
 from cimsim.accuracy import Subject, measure, place  # noqa: E402
 from cimsim.report import Accuracy  # noqa: E402
-from cimsim.report.writes import adapter_switch  # noqa: E402
 from cimsim.tasks import load_model, load_task  # noqa: E402
 from cimsim.training import load_record, parse_method  # noqa: E402
 
@@ -82,10 +81,7 @@ def test_committed_adapters_on_a_chip_today(minilm):
         subject = Subject.of(model, run.adapter_path(name))
         workload, mapping = place(model, machine, tokens=run.TOKENS, adapted=subject.module)
         settings = study.on_weights(*study.channel(0.1), seeds=2, limit=SENTENCES_TESTED)
-        found[name] = measure(
-            subject, task, workload, mapping, machine, settings,
-            reload=adapter_switch(workload, machine, mapping), name=name,
-        )  # fmt: skip
+        found[name] = measure(subject, task, workload, mapping, machine, settings)
     plain, halora = found["plain-s0"], found["halora-s0"]
     assert plain.digital > 80.0
     assert halora.digital > 80.0

@@ -11,10 +11,10 @@ import small
 import toy_task
 
 import cimsim.tasks
-from cimsim import cli
-from cimsim.accuracy import trace_task_model
+from cimsim.accuracy import study, trace_task_model
 from cimsim.ir import load_workload, save_workload
 from cimsim.report import Report, load_accuracy, load_report
+from cimsim.studies import accuracy
 from cimsim.tasks.packages import MINILM, SENTENCES, is_cached
 from cimsim.training import load_trained
 from cimsim.training.record import Record
@@ -59,14 +59,13 @@ def task(base, files):
 def toy(monkeypatch, base, task) -> None:
     """`toy` is a model and a task that load by name, beside those that cimsim knows."""
     load_model, load_task = cimsim.tasks.load_model, cimsim.tasks.load_task
-    monkeypatch.setattr(
-        cimsim.tasks, "load_model", lambda s, **k: base if s == "toy" else load_model(s, **k)
-    )
-    monkeypatch.setattr(
-        cimsim.tasks, "load_task", lambda s, m: task if s == "toy" else load_task(s, m)
-    )
     count = cimsim.tasks.label_count
-    monkeypatch.setattr(cimsim.tasks, "label_count", lambda s: 2 if s == "toy" else count(s))
+    for home in (cimsim.tasks, study):
+        monkeypatch.setattr(
+            home, "load_model", lambda s, **k: base if s == "toy" else load_model(s, **k)
+        )
+        monkeypatch.setattr(home, "load_task", lambda s, m: task if s == "toy" else load_task(s, m))
+        monkeypatch.setattr(home, "label_count", lambda s: 2 if s == "toy" else count(s))
 
 
 @pytest.fixture
@@ -296,9 +295,7 @@ def test_an_adapter_of_another_model_is_refused(call, files):
 
 
 def test_missing_packages_are_named(call, monkeypatch):
-    monkeypatch.setattr(
-        cli.accuracy_options, "find_spec", lambda name: None if name == "peft" else name
-    )
+    monkeypatch.setattr(accuracy, "find_spec", lambda name: None if name == "peft" else name)
     code, _, err = call(*ACCURACY, *TOY)
     assert code == 2
     assert "needs torch, transformers and peft (peft missing)" in err

@@ -7,12 +7,13 @@ import math
 import analog
 import pytest
 import torch
+from analog import analogize, programmed
 
 from cimsim.analog.converters import Adc, Dac
 from cimsim.analog.crossbar import Cuts
 from cimsim.costs.tile import pulses_per_cell
 from cimsim.errors import SpecError
-from cimsim.functional import analogize, hardware_of, program_chip, without_errors
+from cimsim.functional import hardware_of, without_errors
 from cimsim.functional.diagnosis import EDGES, diagnose
 from cimsim.noise import PCM, Gaussian, Ideal, WriteVerify
 from cimsim.report.writes import first_programming
@@ -81,7 +82,7 @@ def test_errors_accumulate_and_the_guilty_layer_stands_out():
     exact = analog.ideal(machine)
     converted = analogize(model, mapping, machine, **exact)
     layer = converted.layers["2.weight"]
-    noisy = program_chip(model, mapping, machine, **(exact | {"noise": Gaussian(0.05)})).at()
+    noisy = programmed(model, mapping, machine, **(exact | {"noise": Gaussian(0.05)})).at()
     layer.recipe = noisy.layers["2.weight"].recipe
     first, second, third = diagnose(model, converted, (x,))
     assert first.snr_dB > 100.0

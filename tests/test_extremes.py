@@ -8,6 +8,7 @@ import analog
 import numpy as np
 import pytest
 import torch
+from analog import programmed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -92,7 +93,7 @@ def test_both_paths_take_vectors_next_to_nothing_for_zeros():
     machine, model = analog.machine(), analog.network(32, 16)
     x = torch.cat([analog.vectors(2, 32), torch.full((1, 32), 1e-44)])
     mapping = analog.of_module(model, machine, x)
-    chip = program_chip(model, mapping, machine, Ideal(), adc=Adc(8, "worst_case"))
+    chip = programmed(model, mapping, machine, Ideal(), adc=Adc(8, "worst_case"))
     with torch.no_grad():
         kernel, plain = (chip.at(path=path)(x) for path in ("kernel", "torch"))
     assert torch.isfinite(kernel).all()

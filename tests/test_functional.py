@@ -8,6 +8,7 @@ import analog
 import pytest
 import torch
 import transformers as tf
+from analog import analogize, programmed
 from frontend_zoo import ZOO
 from torch import nn
 from transformers.pytorch_utils import Conv1D
@@ -20,10 +21,8 @@ from cimsim.errors import MappingError, SpecError
 from cimsim.frontend import trace_model
 from cimsim.functional import (
     SaturationWarning,
-    analogize,
     by_draw,
     find_sites,
-    hardware_of,
     program_chip,
     side_by_side,
 )
@@ -147,7 +146,7 @@ def test_both_paths_compute_the_same(rram, noise, read_noise):
     machine, model = analog.machine(**rram), analog.network(40, 24, 9)
     x = analog.vectors(30, 40)
     mapping = analog.of_module(model, machine, x)
-    chip = program_chip(
+    chip = programmed(
         model, mapping, machine, noise, 7, adc=Adc(12, "calibrated", noise_ratio=0.01),
         read_noise=read_noise,
     )  # fmt: skip
@@ -198,7 +197,7 @@ def test_saturation_and_clipping_are_counted_alike():
     machine, model, x = analog.machine(), analog.network(40, 24), analog.vectors(30, 40)
     mapping = analog.of_module(model, machine, x)
     dac, adc = Dac(8, "fixed", 1.5), Adc(8, "fixed", 0.5)
-    chip = program_chip(model, mapping, machine, Ideal(), coding=Coding(), dac=dac, adc=adc)
+    chip = programmed(model, mapping, machine, Ideal(), coding=Coding(), dac=dac, adc=adc)
     found = []
     for path in ("kernel", "torch"):
         converted = chip.at(path=path)
@@ -259,7 +258,7 @@ def test_replicas_are_chips_of_their_own_that_take_turns():
     settings = {"adc": NOISY}
     converted = analogize(model, mapping, machine, PCM(), 5, **settings)
     parts = [outputs(converted, part) for part in (x[:4], x[4:5], x[5:])]
-    hardware = hardware_of(machine, PCM(), adc=NOISY)
+    hardware = analog.tiles(machine, PCM(), adc=NOISY)
     weight = model[0].weight.detach().T.contiguous().numpy()
     wanted = torch.empty((11, 16))
     for r in range(3):
@@ -275,7 +274,7 @@ def test_a_chip_drifts_on_and_compensation_helps():
     mapping = analog.of_module(model, machine, x)
     quiet = PCM(programming_scale=0.0, read_scale=0.0)
     ideal = analog.ideal(machine) | {"noise": quiet}
-    chip = program_chip(model, mapping, machine, seed=2, **ideal)
+    chip = programmed(model, mapping, machine, seed=2, **ideal)
     wanted = outputs(model, x)
     times = (0.0, 60.0, 3600.0, 86_400.0, 31_536_000.0)
     sizes, errors, compensated = [], [], []

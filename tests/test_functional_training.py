@@ -8,12 +8,13 @@ import analog
 import numpy as np
 import pytest
 import torch
+from analog import analogize, programmed
 
 from cimsim.analog.coding import Coding
 from cimsim.analog.converters import Adc, Dac
 from cimsim.analog.crossbar import Cuts, program
 from cimsim.errors import SpecError
-from cimsim.functional import Redraw, analogize, hardware_of, program_chip
+from cimsim.functional import Redraw
 from cimsim.functional.operands import torch_operands
 from cimsim.functional.training import with_fresh_noise
 from cimsim.noise import PCM, Gaussian, Ideal
@@ -125,7 +126,7 @@ def test_adapters_learn_under_noise_and_base_weights_do_not_move():
 def test_training_redraws_the_noise_and_evaluation_keeps_the_chip(noise):
     machine, model, x = analog.machine(), analog.network(32, 16), analog.vectors(6, 32)
     mapping = analog.of_module(model, machine, x)
-    chip = program_chip(model, mapping, machine, noise, 4, adc=Adc(None, "worst_case"))
+    chip = programmed(model, mapping, machine, noise, 4, adc=Adc(None, "worst_case"))
     converted = chip.at(redraw=Redraw(2))
     chip_output = converted(x).detach()
     converted.train()
@@ -151,7 +152,7 @@ def test_noise_drawn_for_training_is_that_of_the_device(scheme, noise):
     scaling = "tensor" if noise.relative_to == "tensor" else "column"
     low = 0.0 if scheme == "signed" else 1.0
     coding = Coding(scheme=scheme, g_min_uS=low, scaling=scaling)
-    hardware = hardware_of(analog.machine(), noise, coding=coding, adc=Adc(8, "worst_case"))
+    hardware = analog.tiles(analog.machine(), noise, coding=coding, adc=Adc(8, "worst_case"))
     # Large weights at the top and small ones below: tiles differ.
     weight = np.random.default_rng(0).standard_normal((64, 48)).astype(np.float32)
     weight[32:] *= 0.2

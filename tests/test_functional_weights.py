@@ -8,9 +8,10 @@ import analog
 import numpy as np
 import pytest
 import torch
+from analog import programmed
 
 from cimsim.analog.coding import Coding
-from cimsim.functional import Redraw, by_draw, program_chip, side_by_side
+from cimsim.functional import Redraw, by_draw, side_by_side
 from cimsim.noise import PCM, Gaussian, Ideal, StuckAt
 
 pytestmark = pytest.mark.filterwarnings(
@@ -23,7 +24,7 @@ SIGNED = Coding("signed", scaling="tile")
 def chip_of(noise, seed=1, widths=(40, 24, 8), coding=CONTINUOUS, **mapper):
     machine, model, x = analog.machine(), analog.network(*widths), analog.vectors(6, widths[0])
     mapping = analog.of_module(model, machine, x, **mapper)
-    return program_chip(model, mapping, machine, noise, seed, coding=coding), x
+    return programmed(model, mapping, machine, noise, seed, coding=coding), x
 
 
 @pytest.mark.parametrize("noise", [Ideal(), Gaussian(0.0), Gaussian(0.0, "channel")])
@@ -32,7 +33,7 @@ def test_without_noise_the_digital_model_bit_for_bit(noise, mode):
     for model in (analog.llama(), analog.bert()):
         machine, coding = analog.machine(), Coding(bits_per_cell=4)
         mapping = analog.mapped(analog.traced(model), machine, "lora-sram")
-        chip = program_chip(model, mapping, machine, noise, coding=coding)
+        chip = programmed(model, mapping, machine, noise, coding=coding)
         converted = chip.at(converters=False).train(mode)
         with torch.random.fork_rng():
             torch.manual_seed(0)

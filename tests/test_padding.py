@@ -8,13 +8,14 @@ import analog
 import pytest
 import tiny_tasks as tiny
 import torch
+from analog import analogize, programmed
 from torch import nn
+from toy_task import evaluated
 
-from cimsim.accuracy import evaluate, place
+from cimsim.accuracy import place
 from cimsim.accuracy.batches import evenly
 from cimsim.analog.converters import Adc, Dac
 from cimsim.errors import SpecError
-from cimsim.functional import analogize, program_chip
 from cimsim.functional import model as functional_model
 from cimsim.functional.diagnosis import diagnose
 from cimsim.functional.padding import Padding
@@ -53,7 +54,7 @@ def found(mappings):
     def measured(task, model, **options):
         given = {"noises": (Gaussian(0.02),), "seeds": 2} | CALIBRATED
         mapping = mappings[model.name]
-        return evaluate(task, model.module, mapping, MACHINE, **given | options)
+        return evaluated(task, model.module, mapping, MACHINE, **given | options)
 
     return measured
 
@@ -120,7 +121,7 @@ ROWS = [e.sequences[0] for e in windows(4, 9, 7, seed=3)]
 
 def ranges(samples, mapping, **converters):
     given = CALIBRATED | converters
-    chip = program_chip(CAUSAL.module, mapping, MACHINE, Gaussian(0.02), 1, **given)
+    chip = programmed(CAUSAL.module, mapping, MACHINE, Gaussian(0.02), 1, **given)
     layers = chip.at(samples=samples).layers.values()
     copies = [layer._copies[0][0].ranges for layer in layers]
     scales = [torch.from_numpy(found.full_scale_TS).flatten() for found in copies]
@@ -149,7 +150,7 @@ def test_ranges_of_many_vectors_do_not_follow_their_order(mappings, monkeypatch)
 
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_tokens_have_the_same_noise_however_much_is_filled_up(side, mappings):
-    chip = program_chip(
+    chip = programmed(
         CAUSAL.module,
         mappings["tiny-llama"],
         MACHINE,
@@ -168,9 +169,7 @@ def test_tokens_have_the_same_noise_however_much_is_filled_up(side, mappings):
 
 def test_conversions_of_padding_are_not_counted(mappings):
     given = padded(ROWS, 30, "right", 0)
-    chip = program_chip(
-        CAUSAL.module, mappings["tiny-llama"], MACHINE, Ideal(), (1, 2), **CALIBRATED
-    )
+    chip = programmed(CAUSAL.module, mappings["tiny-llama"], MACHINE, Ideal(), (1, 2), **CALIBRATED)
     both = {name: value.repeat(2, 1) for name, value in given.items()}
     model = chip.at(samples=given)
     with torch.no_grad():

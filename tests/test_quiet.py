@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from transformers.utils import logging
 
-from cimsim.cli.accuracy import model_of
+from cimsim.accuracy.study import model_of
 from cimsim.errors import TaskError
 from cimsim.frontend.quiet import quietly
 from cimsim.ir import load_workload
@@ -48,8 +48,8 @@ def test_tracing_says_nothing_but_its_result_and_remembers_the_directory(tmp_pat
     assert done.stdout.startswith("w.json: LlamaForCausalLM")
     workload = load_workload(tmp_path / "w.json")
     assert workload.origin["model"] == "model"
-    assert model_of(tmp_path / "w.json", workload, None) == str(tmp_path / "model")
-    assert model_of(tmp_path / "w.json", workload, "minilm") == "minilm"
+    assert model_of(workload, None, tmp_path) == str(tmp_path / "model")
+    assert model_of(workload, "minilm", tmp_path) == "minilm"
     silent = {k: v for k, v in workload.origin.items() if k != "model"}
     with pytest.raises(TaskError, match="does not say which model"):
-        model_of("w.json", workload.remade(origin=silent), None)
+        model_of(workload.remade(origin=silent))

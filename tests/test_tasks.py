@@ -13,6 +13,7 @@ import peft
 import pytest
 import tiny_tasks as tiny
 import torch
+from analog import programmed
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -20,7 +21,6 @@ from transformers.modeling_outputs import CausalLMOutput
 
 from cimsim.errors import TaskError
 from cimsim.frontend import trace_module
-from cimsim.functional import program_chip
 from cimsim.noise import Gaussian, Ideal
 from cimsim.tasks import (
     Choice,
@@ -203,7 +203,7 @@ def chip(task, model, seeds, **hardware):
         inputs["attention_mask"] = torch.ones(1, 4, dtype=torch.long)
     mapping = analog.mapped(trace_module(model.module, inputs, name="tiny"), machine)
     settings = analog.ideal(machine) | hardware
-    return program_chip(model.module, mapping, machine, seed=seeds, **settings)
+    return programmed(model.module, mapping, machine, seed=seeds, **settings)
 
 
 @each_case

@@ -31,6 +31,7 @@ from cimsim.tasks.task import Example
 from cimsim.training import (
     METHODS,
     Distillation,
+    Execution,
     Injection,
     LoraShape,
     Method,
@@ -142,7 +143,9 @@ def mapping(shape: LoraShape | None = SHAPE, model=encoder):
 
 def run(method: Method, model=encoder, task=None, **settings):
     settings = {"mapping": mapping(method.lora, model), "architecture": machine()} | settings
-    return train(model(), task or toy(), method, **settings)
+    how = ("checkpoint", "every", "resume", "threads")
+    execution = Execution(**{name: settings.pop(name) for name in how if name in settings})
+    return train(model(), task or toy(), method, execution=execution, **settings)
 
 
 def tensors(model: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -865,12 +868,12 @@ def test_two_adapters_share_the_memory_of_one_model(tmp_path):
 def test_an_adapter_carries_how_it_was_made(tmp_path):
     method = noisy(Gaussian(0.03, "channel"), redraw_every=2)
     threads = torch.get_num_threads()
-    trained = run(method, seed=7, threads=1, sources={"data 1.0": "abc"})
+    trained = run(method, seed=7, threads=1)
     assert torch.get_num_threads() == threads
-    trained.save(tmp_path)
+    trained.save(tmp_path, {"data 1.0": "abc"})
     record = load_record(tmp_path)
     assert record.sources == {"data 1.0": "abc"}
-    assert record == trained.record
+    assert record == replace(trained.record, sources=record.sources)
     assert record.method == method
     assert (record.seed, record.model, record.task, record.steps) == (7, "tiny", "toy", 8)
     assert (record.train_examples, record.architecture) == (32, "tiny")

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from transformers import BertConfig
 
+from cimsim.accuracy import Trials, evaluate
 from cimsim.spec import Architecture
 from cimsim.tasks.classifier import SentenceClassifier
 from cimsim.tasks.model import TaskModel
@@ -115,6 +116,15 @@ def balance(module: nn.Module, head: nn.Linear) -> None:
     with torch.no_grad():
         scores = torch.cat([blank.scores(module, [e])[0] for e in blank.test])
         head.bias[1] -= (scores[:, 1] - scores[:, 0]).median()
+
+
+def evaluated(task: Any, model: nn.Module, mapping: Any, chips: Architecture, **given: Any) -> Any:
+    """`evaluate` with the fields of its trials and the parts of its hardware by name."""
+    own = {name: given.pop(name) for name in ("calibration", "progress") if name in given}
+    parts = {name: given.pop(name) for name in analog.PARTS & given.keys()}
+    trials = Trials(**given)
+    hardware = analog.tiles(chips, trials.devices[0], **parts) if parts else None
+    return evaluate(task, model, mapping, chips, trials, hardware=hardware, **own)
 
 
 def machine(**rram: Any) -> Architecture:

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 
@@ -30,7 +30,7 @@ from transformers import BertConfig, BertForQuestionAnswering  # noqa: E402
 from cimsim.adaptation import adaptation_named  # noqa: E402
 from cimsim.analog.converters import Adc  # noqa: E402
 from cimsim.frontend import trace_model  # noqa: E402
-from cimsim.functional import AnalogModel, Chip, program_chip  # noqa: E402
+from cimsim.functional import AnalogModel, Chip, hardware_of, program_chip  # noqa: E402
 from cimsim.mappers import build_mapping  # noqa: E402
 from cimsim.noise import PCM  # noqa: E402
 from cimsim.spec import load_architecture  # noqa: E402
@@ -65,7 +65,8 @@ def chip_of(model: BertForQuestionAnswering, adc: Adc) -> Chip:
     machine, nothing = load_architecture(MACHINE), adaptation_named("none")
     workload = trace_model(model, prefill=16)
     mapping = build_mapping(nothing.apply(workload), machine, nothing)
-    return program_chip(model, mapping, machine, PCM(), seed=1, adc=adc)
+    hardware = replace(hardware_of(machine, PCM()), adc=adc)
+    return program_chip(model, mapping, machine, hardware, seed=1)
 
 
 def resident_bytes() -> int:

@@ -1,7 +1,7 @@
 """Accuracy of tasks on real models: the mapping of the timing path, programmed with noise.
 
 workload, mapping = place(model, machine, tokens=32, adapted=load_trained(model, directory))
-found = evaluate(task, adapted, mapping, machine, noises=(PCM(),), times_s=(0.0, 86_400.0))
+found = evaluate(task, adapted, mapping, machine, Trials(noises=(PCM(),), times_s=(0.0, 86_400.0)))
 """
 
 from cimsim.accuracy.evaluate import Evaluation, Measured, evaluate
@@ -9,7 +9,8 @@ from cimsim.accuracy.noises import noise_label, noise_named, with_sigmas
 from cimsim.accuracy.placing import as_mapped, mapping_of, place, trace_task_model
 from cimsim.accuracy.section import Named, paired, section
 from cimsim.accuracy.statistics import Spread, compare, half_width, spread, student_t, wilson
-from cimsim.accuracy.study import Subject, Trials, measure
+from cimsim.accuracy.study import Subject, measure
+from cimsim.accuracy.trials import Trials
 
 __all__ = [
     "Evaluation",

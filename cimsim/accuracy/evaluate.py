@@ -6,19 +6,15 @@ import math
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 from torch import nn
 
 from cimsim.accuracy.batches import evenly, in_batches, pass_over
-from cimsim.accuracy.noises import noise_label
 from cimsim.accuracy.processes import spread_over
 from cimsim.accuracy.statistics import Spread, spread
-from cimsim.analog.coding import Coding
-from cimsim.analog.converters import Adc, Dac
-from cimsim.analog.crossbar import ReadNoiseMode, Wires
-from cimsim.analog.hardware import Hardware, hardware_of
+from cimsim.accuracy.trials import Trials
+from cimsim.analog.hardware import Hardware, hardware_of, with_bits
 from cimsim.errors import TaskError
 from cimsim.functional import (
     AnalogModel,
@@ -29,17 +25,12 @@ from cimsim.functional import (
 )
 from cimsim.functional.model import Samples
 from cimsim.mapping import Mapping
-from cimsim.noise import Device, device_of
-from cimsim.noise.protocol import LONGEST_s
+from cimsim.noise import Device
 from cimsim.spec import Architecture
 from cimsim.tasks.task import Example, Metric, Task
 from cimsim.training import inputs_of
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
-
-BATCH = 64
-DRAWS_MAX = 10_000
-"""An interval of a fiftieth of the spread between chips; more changes nothing that is printed."""
 
 
 @brief
@@ -116,73 +107,52 @@ def evaluate(
     model: nn.Module,
     mapping: Mapping,
     architecture: Architecture,
+    trials: Trials | None = None,
     *,
-    noises: Sequence[Device | str | None] = (None,),
-    times_s: Sequence[float] = (0.0,),
-    seeds: int | Sequence[int] = 5,
-    compensate: bool | Literal["both"] = False,
-    converters: bool = True,
-    coding: Coding | None = None,
-    dac: Dac | None = None,
-    adc: Adc | None = None,
-    wires: Wires | None = None,
-    read_noise: ReadNoiseMode = "frozen",
+    hardware: Hardware | None = None,
     calibration: Sequence[Example] | None = None,
-    limit: int | None = None,
-    batch: int = BATCH,
-    workers: int | None = 1,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """The metric of `model` on the test examples of `task`, digital and on chips of `mapping`.
 
-    Every noise (None: the device of `architecture`) meets every time of `times_s` (s after
-    programming) on every chip seed; a number of seeds stands for 0, 1, ... The same seed is the
-    same chip for every model, so that two methods can be compared draw by draw. Coding,
-    converters and wires are as in `hardware_of`; without `converters` the weights are noisy and
-    nothing else. Calibrated converter ranges are set once, right after programming, on
-    `calibration` (spread over the task's training examples if left out, never its test data).
-    `limit` takes the first examples only. `workers` processes of one thread each share the draws
-    (None: one a core); neither they nor `batch` change a number. `progress` is called with the
-    passes done and those to do.
+    `trials` are the noises, times and chips (`Trials()` if left out). `hardware` is what the tiles
+    do to numbers where that is not what the file of `architecture` says; its device is the one of
+    trials without a noise of their own. Calibrated converter ranges are set once, right after
+    programming, on `calibration` (spread over the task's training examples if left out, never its
+    test data). `progress` is called with the passes done and those to do.
 
-    Raises TaskError for settings that make no sense, MappingError where model and mapping do not
-    belong together, SpecError for values out of range.
+    Raises TaskError for tasks without examples, MappingError where model and mapping do not belong
+    together, SpecError for values out of range.
     """
-    named = [None if noise is None else device_of(noise) for noise in noises]
-    check_settings(named, times_s, seeds, limit, workers)
-    if batch < 1:
-        raise TaskError(f"a batch holds at least 1 example, {batch} were asked for.")
-    chosen = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
-    hardware = hardware_of(
-        architecture, named[0], coding=coding, dac=dac, adc=adc, wires=wires, read_noise=read_noise
-    )  # fmt: skip
-    devices = [hardware.device if noise is None else noise for noise in named]
-    examples = _examples(task, limit)
+    trials = trials or Trials()
+    tiles = _tiles(architecture, hardware, trials)
+    devices = [tiles.device if noise is None else noise for noise in trials.devices]
+    examples = _examples(task, trials.limit)
     samples = None
-    if converters and hardware.needs_samples:
+    if trials.converters and tiles.needs_samples:
         samples = _samples(task, model, calibration)
     setting = _Setting(
-        task, model, mapping, architecture, hardware, converters, examples,
-        in_batches(examples, batch), samples,
+        task, model, mapping, architecture, tiles, trials.converters, examples,
+        in_batches(examples, trials.batch), samples,
     )  # fmt: skip
-    modes = (False, True) if compensate == "both" else (compensate,)
-    chips = [(n, seed) for n in devices for seed in chosen]
-    states = [(t, c) for t in map(float, times_s) for c in modes]
+    seeds, states = trials.chips, trials.states
+    chips = [(n, seed) for n in devices for seed in seeds]
     for device in devices:  # what does not fit is told before anything runs
-        _programmed(setting, device, chosen)
+        _programmed(setting, device, seeds)
     # Chip by chip, so that its converters are calibrated once for all times.
     draws = [_Draw(n, k, seed, t, c) for k, (n, seed) in enumerate(chips) for t, c in states]
-    found = spread_over(_measure, setting, [_Draw(None), *draws], _count(workers), progress)
+    workers = _count(trials.workers)
+    found = spread_over(_measure, setting, [_Draw(None), *draws], workers, progress)
     (digital, _), *rest = found
     of = {(d.chip, d.t_s, d.compensate): r for d, r in zip(draws, rest, strict=True)}
-    size = len(chosen)
+    size = len(seeds)
     return Evaluation(
         task=task.name,
         metric=task.metric,
         examples=len(examples),
         examples_available=len(task.test),
         digital=digital,
-        seeds=chosen,
+        seeds=seeds,
         points=tuple(
             Measured(n, t, c, tuple(v for v, _ in of_point), max(s for _, s in of_point))
             for j, n in enumerate(devices)
@@ -190,6 +160,13 @@ def evaluate(
             for of_point in ([of[k, t, c] for k in range(j * size, (j + 1) * size)],)
         ),
     )
+
+
+def _tiles(architecture: Architecture, given: Hardware | None, trials: Trials) -> Hardware:
+    """The hardware of `trials`; a machine that names no device will do where every trial does."""
+    first = trials.devices[0] if None not in trials.devices else None
+    tiles = hardware_of(architecture, given or first)
+    return with_bits(tiles, dac_bits=trials.dac_bits, adc_bits=trials.adc_bits)
 
 
 def _measure(setting: _Setting, draw: _Draw) -> tuple[float, float]:
@@ -208,16 +185,13 @@ def _measure(setting: _Setting, draw: _Draw) -> tuple[float, float]:
     return metric, max(saturated, default=0.0)
 
 
-def _programmed(setting: _Setting, noise: Device | None, seed: int | Sequence[int]) -> Chip:
-    hardware = setting.hardware
-    return program_chip(
-        setting.model, setting.mapping, setting.architecture, noise, seed,
-        coding=hardware.coding, dac=hardware.dac, adc=hardware.adc, wires=hardware.wires,
-        read_noise=hardware.read_noise,
-    )  # fmt: skip
+def _programmed(setting: _Setting, noise: Device, seed: int | Sequence[int]) -> Chip:
+    hardware = replace(setting.hardware, device=noise)
+    return program_chip(setting.model, setting.mapping, setting.architecture, hardware, seed)
 
 
 def _read(setting: _Setting, draw: _Draw) -> AnalogModel:
+    assert draw.noise is not None
     chip = _programmed(setting, draw.noise, draw.seed)
     ranges = None
     if setting.samples is not None:
@@ -254,39 +228,6 @@ def _examples(task: Task, limit: int | None) -> tuple[Example, ...]:
     if not examples:
         raise TaskError(f"task {task.name!r} has no test examples to evaluate on.")
     return examples
-
-
-def check_settings(
-    noises: Sequence[Device | None],
-    times_s: Sequence[float],
-    seeds: int | Sequence[int],
-    limit: int | None,
-    workers: int | None,
-) -> None:
-    """Raise TaskError unless `evaluate` can work with these values."""
-    for name, listed in (("noise models", noises), ("times", times_s)):
-        if not listed:
-            raise TaskError(f"the list of {name} is empty; at least 1 is needed.")
-    for position, noise in enumerate(noises):
-        if noise in noises[:position]:
-            label = "the machine's own device" if noise is None else noise_label(noise)
-            raise TaskError(f"noise {label} is named twice; every noise model counts once.")
-    for position, t_s in enumerate(times_s):
-        if not 0.0 <= t_s <= LONGEST_s:
-            raise TaskError(
-                f"a time of {t_s:g} s after programming was asked for; times are 0 to "
-                f"{LONGEST_s:g} s."
-            )
-        if t_s in times_s[:position]:
-            raise TaskError(f"the time {t_s:g} s is named twice; every time counts once.")
-    draws = seeds if isinstance(seeds, int) else len(seeds)
-    if draws < 1:
-        raise TaskError(f"{draws} noise draws were asked for; at least 1 is needed.")
-    if draws > DRAWS_MAX:
-        raise TaskError(f"{draws} noise draws were asked for; at most {DRAWS_MAX} are measured.")
-    for what, value in (("test examples", limit), ("processes", workers)):
-        if value is not None and value < 1:
-            raise TaskError(f"{value} {what} were asked for; at least 1 is needed.")
 
 
 def _count(workers: int | None) -> int:

@@ -17,12 +17,14 @@ from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 
 
+@checked(SpecError)
 @brief
 @dataclass(frozen=True)
 class Hardware:
-    """Everything that every tile of a machine has in common.
+    """Everything that every tile of a machine has in common; `hardware_of` reads a machine's.
 
-    Raises SpecError for a device that cannot hold conductances of the coding's range.
+    `dataclasses.replace(hardware, adc=Adc(6))` is the same with another part. Raises SpecError for
+    a device that cannot hold conductances of the coding's range.
     """
 
     coding: Coding
@@ -47,20 +49,13 @@ class Hardware:
 
 @checked(SpecError)
 def hardware_of(
-    architecture: Architecture,
-    device: Device | str | None = None,
-    *,
-    coding: Coding | None = None,
-    dac: Dac | None = None,
-    adc: Adc | None = None,
-    wires: Wires | None = None,
-    read_noise: ReadNoiseMode = "frozen",
+    architecture: Architecture, hardware: Hardware | Device | str | None = None
 ) -> Hardware:
-    """The tiles of `architecture`; what is given here takes the place of what its file says.
+    """The tiles of `architecture`: as its file says, with another device model, or as given.
 
-    A coding must keep `rram.cells_per_weight`, which fixes the tiles that the mapping counts.
-    Raises MappingError for a machine without analog tiles, SpecError where the file leaves
-    something open that is not given.
+    A given Hardware comes back as it is; its coding must keep `rram.cells_per_weight`, which fixes
+    the tiles that the mapping counts. Raises MappingError where it does not and for a machine
+    without analog tiles, SpecError where no device is given and the file names none.
     """
     rram = architecture.rram
     if rram is None:
@@ -68,23 +63,39 @@ def hardware_of(
             f"architecture {architecture.name!r} has no `rram` block: there are no analog tiles "
             "whose accuracy could be simulated."
         )
-    if coding is not None and coding.cells_per_weight != rram.cells_per_weight:
-        raise MappingError(
-            f"the coding takes {coding.cells_per_weight} cells a weight, the tiles of "
-            f"{architecture.name!r} are laid out for {rram.cells_per_weight}: change "
-            "rram.cells_per_weight and map again."
-        )
+    if isinstance(hardware, Hardware):
+        cells = hardware.coding.cells_per_weight
+        if cells != rram.cells_per_weight:
+            raise MappingError(
+                f"the coding takes {cells} cells a weight, the tiles of {architecture.name!r} are "
+                f"laid out for {rram.cells_per_weight}: change rram.cells_per_weight and map again."
+            )
+        return hardware
     facts = rram.accuracy or Numerics(sources={})
-    if wires is None and facts.word_ohm is not None and facts.bit_ohm is not None:
+    wires = None
+    if facts.word_ohm is not None and facts.bit_ohm is not None:
         wires = Wires(facts.word_ohm, facts.bit_ohm)
     return Hardware(
-        coding=coding or _coding(rram, facts),
-        device=_device(architecture.name, rram) if device is None else device_of(device),
-        dac=dac or _dac(rram, facts),
-        adc=adc or _adc(rram, facts),
+        coding=_coding(rram, facts),
+        device=_device(architecture.name, rram) if hardware is None else device_of(hardware),
+        dac=_dac(rram, facts),
+        adc=_adc(rram, facts),
         wires=wires,
-        read_noise=read_noise,
     )
+
+
+@checked(SpecError)
+def with_bits(
+    hardware: Hardware, *, dac_bits: int | None = None, adc_bits: int | None = None
+) -> Hardware:
+    """Converters of so many bits (None: as they are); a DAC's pulses stay as wide as they are."""
+    dac, adc = hardware.dac, hardware.adc
+    if dac_bits is not None:
+        pulse = dac.pulse_bits and min(dac.pulse_bits, dac_bits)
+        dac = replace(dac, bits=dac_bits, pulse_bits=pulse)
+    if adc_bits is not None:
+        adc = replace(adc, bits=adc_bits)
+    return replace(hardware, dac=dac, adc=adc)
 
 
 def without_errors(hardware: Hardware) -> Hardware:

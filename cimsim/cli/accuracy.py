@@ -8,24 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cimsim.cli.accuracy_options import (
-    AdapterOption,
-    AdcOption,
-    BothOption,
-    CompensateOption,
-    DacOption,
-    LimitOption,
-    ModelOption,
-    NoiseOption,
-    SeedsOption,
-    SigmasOption,
-    TaskOption,
-    TimesOption,
-    WeightsOnlyOption,
-    WorkersOption,
-    require_torch,
-    settings_of,
-)
+from cimsim.cli.accuracy_options import Asked, asking
 from cimsim.cli.options import (
     AdaptOption,
     ArchitectureArg,
@@ -43,9 +26,10 @@ from cimsim.cli.progress import counting, progress
 from cimsim.cli.streams import emit
 from cimsim.errors import TaskError
 from cimsim.shipped import WORKLOADS
+from cimsim.studies.accuracy import require_torch
 
 if TYPE_CHECKING:
-    from cimsim.accuracy.study import Subject, Trials
+    from cimsim.accuracy import Subject, Trials
     from cimsim.ir import Workload
     from cimsim.mappers import Mapper
     from cimsim.mapping import Mapping
@@ -54,6 +38,7 @@ if TYPE_CHECKING:
     from cimsim.tasks import Task, TaskModel
 
 
+@asking
 def accuracy(
     context: typer.Context,
     architecture: ArchitectureArg,
@@ -66,20 +51,7 @@ def accuracy(
             show_default=False,
         ),
     ],
-    task: TaskOption = None,
-    model: ModelOption = None,
-    adapter: AdapterOption = None,
-    noise: NoiseOption = None,
-    sigmas: SigmasOption = None,
-    times: TimesOption = None,
-    seeds: SeedsOption = None,
-    compensate: CompensateOption = None,
-    both: BothOption = False,
-    adc_bits: AdcOption = None,
-    dac_bits: DacOption = None,
-    weights_only: WeightsOnlyOption = False,
-    limit: LimitOption = None,
-    workers: WorkersOption = None,
+    asked: Asked,
     adapt: AdaptOption = None,
     mapper: MapperOption = "one-per-tile",
     replicate: ReplicateOption = None,
@@ -102,33 +74,27 @@ def accuracy(
     reserve(context, output)
     require_torch()
     machine = machine_of(architecture, settings)
-    asked = settings_of(
-        machine, noise=noise, sigmas=sigmas, times=times, seeds=seeds, compensate=compensate,
-        both=both, adc_bits=adc_bits, dac_bits=dac_bits, weights_only=weights_only, limit=limit,
-        workers=workers,
-    )  # fmt: skip
+    trials = asked.trials(machine)
     laid = mapper_of(mapper, replicate)
     workload = _workload(source)
     if workload is not None:
         why = "with a traced workload, which has a length of its own: name the model instead"
         refuse_without_effect(context, ("tokens",), why)
-    chosen = _model_name(source, workload, model)
+    chosen = _model_name(source, workload, asked.model)
     with progress() as tell:
         tell(f"loading {chosen}")
-        base, data = load(chosen, task)
-        subjects = _subjects(base, adapter or [])
-        placed = [
-            _placed(subject, workload, machine, adapt, laid, tokens)
-            for subject in subjects.values()
-        ]
+        base, data = asked.load(chosen)
+        subjects = _subjects(base, asked.adapter or [])
+        placed = [_placed(subject, workload, machine, adapt, laid, tokens) for subject in subjects]
     inputs = {
         "architecture_file": architecture.name,
         "architecture_sha256": digest(architecture),
     }
     results = [
-        measured(subject, data, work, mapping, machine, asked, name or None, inputs)
-        for (name, subject), (work, mapping) in zip(subjects.items(), placed, strict=True)
+        _measured(subject, data, work, mapping, machine, trials)
+        for subject, (work, mapping) in zip(subjects, placed, strict=True)
     ]
+    results = [one.model_copy(update={"inputs": one.inputs | inputs}) for one in results]
     report = _report(machine, placed[0][0], results)
     outcome = None if output is None else _write(report, output)
     if json:
@@ -163,45 +129,19 @@ def _model_name(source: str, workload: Workload | None, model: str | None) -> st
         if model is not None:
             raise TaskError(f"two models were given, {source} and --model {model}: give one.")
         return source
-    return model_of(source, workload, model)
+    from cimsim.accuracy.study import model_of
+
+    return model_of(workload, model, Path(source).parent)
 
 
-def model_of(path: str | Path, workload: Workload, model: str | None) -> str:
-    """The model whose weights belong to a workload; TaskError where neither says which.
-
-    A directory that the workload was traced from is looked for as it was written, then beside the
-    workload.
-    """
-    found = model or workload.origin.get("model")
-    beside = Path(path).parent / str(found)
-    if model is None and found is not None and beside.is_dir() and not Path(str(found)).is_dir():
-        return str(beside)
-    if found is None:
-        raise TaskError(
-            f"{path} does not say which model it was traced from: give --model minilm, smollm2 or "
-            "a model directory."
-        )
-    return str(found)
-
-
-def load(model: str, task: str | None) -> tuple[TaskModel, Task]:
-    """A model with as many labels as the task has, and the task."""
-    from cimsim.tasks import label_count, load_model, load_task
-
-    if task is None:
-        raise TaskError("which task? Give --task sentiment, boolq, piqa, brown or a JSONL file.")
-    base = load_model(model, labels=label_count(task))
-    return base, load_task(task, base)
-
-
-def _subjects(base: TaskModel, directories: list[Path]) -> dict[str, Subject]:
+def _subjects(base: TaskModel, directories: list[Path]) -> list[Subject]:
     """Every adapter by a short name; the bare model without one."""
     from cimsim.accuracy.study import Subject, names_of
 
     if not directories:
-        return {"": Subject.of(base, None)}
+        return [Subject.of(base, None)]
     names = names_of(directories)
-    return {name: Subject.of(base, path) for name, path in zip(names, directories, strict=True)}
+    return [Subject.of(base, path, name) for name, path in zip(names, directories, strict=True)]
 
 
 def _placed(
@@ -223,28 +163,19 @@ def _placed(
     return workload, mapping_of(workload, machine, chosen, mapper)
 
 
-def measured(
+def _measured(
     subject: Subject,
     task: Task,
     workload: Workload,
     mapping: Mapping,
     machine: Architecture,
-    settings: Trials,
-    name: str | None,
-    inputs: dict[str, str],
+    trials: Trials,
 ) -> Accuracy:
-    """The section of one adapter, with a progress bar; `inputs` are added to its own."""
-    from cimsim.accuracy.study import measure
-    from cimsim.report.writes import adapter_switch, first_programming
+    """The section of one adapter, with a progress bar."""
+    from cimsim.accuracy import measure
 
-    write = first_programming if subject.whole else adapter_switch
-
-    with counting(f"{task.name} {name or ''}") as tell:
-        found = measure(
-            subject, task, workload, mapping, machine, settings, name=name, progress=tell,
-            reload=write(workload, machine, mapping),
-        )  # fmt: skip
-    return found.model_copy(update={"inputs": {**found.inputs, **inputs}})
+    with counting(f"{task.name} {subject.name or ''}") as tell:
+        return measure(subject, task, workload, mapping, machine, trials, progress=tell)
 
 
 def _report(machine: Architecture, workload: Workload, results: list[Accuracy]) -> AccuracyReport:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 from typer.core import TyperCommand
@@ -14,8 +16,9 @@ from cimsim.errors import TaskError
 from cimsim.values.parsing import parse_real
 
 if TYPE_CHECKING:
-    from cimsim.accuracy.study import Trials
+    from cimsim.accuracy import Trials
     from cimsim.spec import Architecture
+    from cimsim.tasks import Task, TaskModel
 
 PANEL = "Accuracy"
 
@@ -102,54 +105,91 @@ class Grouped(TyperCommand):
                     formatter.write_dl(records)
 
 
-def settings_of(
-    machine: Architecture,
-    *,
-    noise: list[str] | None,
-    sigmas: str | None,
-    times: str | None,
-    seeds: int | None,
-    compensate: bool | None,
-    both: bool,
-    adc_bits: int | None,
-    dac_bits: int | None,
-    weights_only: bool,
-    limit: int | None,
-    workers: int | None,
-) -> Trials:
-    """What the options say, for `machine`; raises TaskError or SpecError for what they cannot."""
-    from cimsim.accuracy.noises import noise_named
-    from cimsim.accuracy.study import Trials, with_sigmas_of
-    from cimsim.noise import Device
+@dataclass(frozen=True)
+class Asked:
+    """The accuracy options as they were given."""
 
-    if both and compensate is not None:
-        raise TaskError("--both stands for --compensate and --no-compensate: give one of them.")
-    noises: tuple[Device | None, ...] = tuple(noise_named(text) for text in noise or ()) or (None,)
-    if sigmas is not None:
-        noises = with_sigmas_of(
-            machine, noises, numbers_of(sigmas, parse_real, "--sigmas", TaskError)
+    task: TaskOption = None
+    model: ModelOption = None
+    adapter: AdapterOption = None
+    noise: NoiseOption = None
+    sigmas: SigmasOption = None
+    times: TimesOption = None
+    seeds: SeedsOption = None
+    compensate: CompensateOption = None
+    both: BothOption = False
+    adc_bits: AdcOption = None
+    dac_bits: DacOption = None
+    weights_only: WeightsOnlyOption = False
+    limit: LimitOption = None
+    workers: WorkersOption = None
+
+    def given(self) -> list[str]:
+        """The options that say something, as they are spelt."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        return [f"--{name.replace('_', '-')}" for name, value in values.items()
+                if value not in (None, False, [])]  # fmt: skip
+
+    def trials(self, machine: Architecture) -> Trials:
+        """What they say, for `machine`; raises TaskError or SpecError for what they cannot."""
+        from cimsim.accuracy import Trials, noise_named
+        from cimsim.accuracy.trials import with_sigmas_of
+        from cimsim.noise import Device
+
+        if self.both and self.compensate is not None:
+            raise TaskError("--both stands for --compensate and --no-compensate: give one of them.")
+        noises: tuple[Device | None, ...] = tuple(map(noise_named, self.noise or ())) or (None,)
+        if self.sigmas is not None:
+            noises = with_sigmas_of(machine, noises, _reals(self.sigmas, "--sigmas"))
+        return Trials(
+            noises=noises,
+            times_s=(0.0,) if self.times is None else _reals(self.times, "--times"),
+            seeds=5 if self.seeds is None else self.seeds,
+            compensate="both" if self.both else bool(self.compensate),
+            converters=not self.weights_only,
+            dac_bits=self.dac_bits,
+            adc_bits=self.adc_bits,
+            limit=self.limit,
+            workers=self.workers,
         )
-    return Trials(
-        noises=noises,
-        times_s=(0.0,)
-        if times is None
-        else tuple(numbers_of(times, parse_real, "--times", TaskError)),
-        seeds=5 if seeds is None else seeds,
-        compensate="both" if both else bool(compensate),
-        converters=not weights_only,
-        dac_bits=dac_bits,
-        adc_bits=adc_bits,
-        limit=limit,
-        workers=workers,
-    )
+
+    def load(self, model: str) -> tuple[TaskModel, Task]:
+        """`model` and the task that is measured on it; raises TaskError."""
+        from cimsim.accuracy.study import load
+
+        if self.task is None:
+            raise TaskError(
+                "which task? Give --task sentiment, boolq, piqa, brown or a JSONL file."
+            )
+        return load(model, self.task)
 
 
-def require_torch() -> None:
-    """Raise TaskError, with the lever, where the packages of the accuracy path are missing."""
-    missing = [name for name in ("torch", "transformers", "peft") if find_spec(name) is None]
-    if missing:
-        raise TaskError(
-            "accuracy of whole models needs torch, transformers and peft "
-            f"({', '.join(missing)} missing): pip install torch==2.13.0, then pip install "
-            "'.[torch]'."
-        )
+def _reals(text: str, option: str) -> tuple[float, ...]:
+    return tuple(numbers_of(text, parse_real, option, TaskError))
+
+
+def asking(verb: Callable[..., None]) -> Callable[..., None]:
+    """`verb` with the accuracy options in place of its parameter `asked`, which gets them."""
+    hints, options = (get_type_hints(each, include_extras=True) for each in (verb, Asked))
+    own = inspect.signature(verb).parameters.values()
+    parameters = []
+    for one in own:
+        if one.name == "asked":
+            parameters += [
+                inspect.Parameter(
+                    field.name, one.KEYWORD_ONLY, default=field.default,
+                    annotation=options[field.name],
+                )
+                for field in fields(Asked)
+            ]  # fmt: skip
+        else:
+            parameters.append(one.replace(kind=one.KEYWORD_ONLY, annotation=hints[one.name]))
+
+    def taking(**given: Any) -> None:
+        asked = Asked(**{name: given.pop(name) for name in options})
+        verb(**given, asked=asked)
+
+    taking.__name__, taking.__doc__ = verb.__name__, verb.__doc__
+    taking.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    taking.__annotations__ = {one.name: one.annotation for one in parameters}
+    return taking

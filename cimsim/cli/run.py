@@ -5,29 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cimsim.cli.accuracy_options import (
-    PANEL,
-    AdapterOption,
-    AdcOption,
-    BothOption,
-    CompensateOption,
-    DacOption,
-    LimitOption,
-    ModelOption,
-    NoiseOption,
-    SeedsOption,
-    SigmasOption,
-    TaskOption,
-    TimesOption,
-    WeightsOnlyOption,
-    WorkersOption,
-    require_torch,
-    settings_of,
-)
+from cimsim.cli.accuracy_options import PANEL, Asked, asking
 from cimsim.cli.options import (
     AdaptOption,
     ArchitectureArg,
@@ -43,12 +25,12 @@ from cimsim.cli.options import (
     refuse_without_effect,
 )
 from cimsim.cli.outputs import Outcome, finish, reserve, write
-from cimsim.cli.progress import progress
+from cimsim.cli.progress import counting, progress
 from cimsim.cli.streams import complain, emit
 from cimsim.errors import CimsimError, TaskError
 
 if TYPE_CHECKING:
-    from cimsim.accuracy.study import Subject, Trials
+    from cimsim.accuracy import Subject, Trials
     from cimsim.baseline import Gpu
     from cimsim.engines import Engine
     from cimsim.ir import Workload
@@ -58,6 +40,7 @@ if TYPE_CHECKING:
     from cimsim.tasks import Task
 
 
+@asking
 def run(
     context: typer.Context,
     architecture: ArchitectureArg,
@@ -106,32 +89,12 @@ def run(
             rich_help_panel=PANEL,
         ),
     ] = False,
-    task: TaskOption = None,
-    model: ModelOption = None,
-    adapter: AdapterOption = None,
-    noise: NoiseOption = None,
-    sigmas: SigmasOption = None,
-    times: TimesOption = None,
-    seeds: SeedsOption = None,
-    compensate: CompensateOption = None,
-    both: BothOption = False,
-    adc_bits: AdcOption = None,
-    dac_bits: DacOption = None,
-    weights_only: WeightsOnlyOption = False,
-    limit: LimitOption = None,
-    workers: WorkersOption = None,
+    *,
+    asked: Asked,
 ) -> None:
     """Simulate WORKLOAD on ARCH: latency, energy, area, utilisation, reprogramming, accuracy."""
     reserve(context, output)
-    asked = _Asked(
-        task, model, adapter or [],
-        {
-            "noise": noise, "sigmas": sigmas, "times": times, "seeds": seeds,
-            "compensate": compensate, "both": both, "adc_bits": adc_bits, "dac_bits": dac_bits,
-            "weights_only": weights_only, "limit": limit, "workers": workers,
-        },
-    )  # fmt: skip
-    asked.require(accuracy)
+    _check_asked(asked, accuracy)
     _require_effects(context, baseline, timeline)
     given = _read(architecture, workload, settings)
     prepared = _prepared(asked, given, workload) if accuracy else None
@@ -146,7 +109,11 @@ def run(
             work = simulation.workload
             report = with_baseline(report, work, card, baseline_mode, batch, host_ms * 1e-3)
     if prepared is not None:
-        report = _with_accuracy(report, simulation, prepared)
+        from cimsim.studies.accuracy import with_accuracy
+
+        subject, task, trials = prepared
+        with counting(f"{task.name} {subject.name or ''}") as count:
+            report = with_accuracy(report, simulation, task, subject, trials=trials, progress=count)
     outcome = None
     with progress() as tell:
         if output is not None:
@@ -260,60 +227,28 @@ def _simulate(
     )
 
 
-@dataclass(frozen=True)
-class _Asked:
-    """The accuracy options as they were given."""
-
-    task: str | None
-    model: str | None
-    adapters: list[Path]
-    settings: dict[str, Any]
-
-    def require(self, accuracy: bool) -> None:
-        """Raise TaskError for options that would have no effect."""
-        given = {"task": self.task, "model": self.model, "adapter": self.adapters, **self.settings}
-        named = [f"--{name.replace('_', '-')}" for name, value in given.items()
-                 if value not in (None, False, [])]  # fmt: skip
-        if named and not accuracy:
-            raise TaskError(f"{', '.join(named)} had no effect without --accuracy: add it.")
-        if len(self.adapters) > 1:
-            raise TaskError(
-                f"{len(self.adapters)} adapters were given, a run has one: `cimsim accuracy` "
-                "compares several."
-            )
+def _check_asked(asked: Asked, accuracy: bool) -> None:
+    """Raise TaskError for accuracy options that would have no effect."""
+    if not accuracy and (named := asked.given()):
+        raise TaskError(f"{', '.join(named)} had no effect without --accuracy: add it.")
+    if asked.adapter and len(asked.adapter) > 1:
+        raise TaskError(
+            f"{len(asked.adapter)} adapters were given, a run has one: `cimsim accuracy` "
+            "compares several."
+        )
 
 
-@dataclass(frozen=True, eq=False)
-class _Prepared:
+def _prepared(asked: Asked, given: _Given, path: Path) -> tuple[Subject, Task, Trials]:
     """Model, data and settings, all read before anything is simulated."""
-
-    subject: Subject
-    task: Task
-    settings: Trials
-    name: str | None
-
-
-def _prepared(asked: _Asked, given: _Given, path: Path) -> _Prepared:
-    from cimsim.cli.accuracy import load, model_of
+    from cimsim.studies.accuracy import require_torch
 
     require_torch()
-    settings = settings_of(given.machine, **asked.settings)
-    chosen = model_of(path, given.workload, asked.model)
+    from cimsim.accuracy.study import Subject, model_of
+
+    trials = asked.trials(given.machine)
+    chosen = model_of(given.workload, asked.model, path.parent)
     with progress() as tell:
         tell(f"loading {chosen}")
-        base, task = load(chosen, asked.task)
-        from cimsim.accuracy.study import Subject, names_of
-
-        directory = asked.adapters[0] if asked.adapters else None
-        name = names_of(asked.adapters)[0] if asked.adapters else None
-        return _Prepared(Subject.of(base, directory), task, settings, name)
-
-
-def _with_accuracy(report: Report, simulation: Simulation, prepared: _Prepared) -> Report:
-    from cimsim.cli.accuracy import measured
-
-    section = measured(
-        prepared.subject, prepared.task, simulation.workload, simulation.mapping,
-        simulation.architecture, prepared.settings, prepared.name, {},
-    )  # fmt: skip
-    return report.model_copy(update={"accuracy": section})
+        base, task = asked.load(chosen)
+        directory = asked.adapter[0] if asked.adapter else None
+        return Subject.of(base, directory), task, trials

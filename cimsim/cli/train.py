@@ -90,7 +90,7 @@ def train(
     Writes adapter_model.safetensors and adapter_config.json, which PEFT reads, and training.json
     with method, seed and digests of all that it was made from.
     """
-    from cimsim.cli.accuracy_options import require_torch
+    from cimsim.studies.accuracy import require_torch
 
     reserve(context, output)
     require_torch()
@@ -120,10 +120,9 @@ def train(
         trained = training.train(
             base, data, chosen, mapping=mapping,
             architecture=None if mapping is None else machine, seed=seed, start=start,
-            checkpoint=checkpoint, every=every, resume=resume, progress=hear, threads=threads,
-            sources=_sources(model, task),
+            execution=training.Execution(checkpoint, every, resume, threads), progress=hear,
         )  # fmt: skip
-    trained.save(output)
+    trained.save(output, _sources(model, task))
     checkpoint.unlink(missing_ok=True)
     say(_summary(output, trained))
 

@@ -5,13 +5,12 @@ month = chip.at(30 * 86_400.0, compensate=True, samples=(input_ids,))
 month(input_ids)
 """
 
-from cimsim.analog.hardware import Hardware, hardware_of, without_errors
+from cimsim.analog.hardware import Hardware, hardware_of, with_bits, without_errors
 from cimsim.functional.layers import AnalogLayer, HalfLayer, SaturationWarning
 from cimsim.functional.mode import in_evaluation
 from cimsim.functional.model import (
     AnalogModel,
     Chip,
-    analogize,
     by_draw,
     program_chip,
     side_by_side,
@@ -28,13 +27,13 @@ __all__ = [
     "Redraw",
     "SaturationWarning",
     "Unmapped",
-    "analogize",
     "by_draw",
     "find_sites",
     "hardware_of",
     "in_evaluation",
     "program_chip",
     "side_by_side",
+    "with_bits",
     "without_errors",
 ]
 

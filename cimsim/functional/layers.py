@@ -193,7 +193,7 @@ class AnalogLayer(nn.Module):
         if not self.calibrated:
             raise SpecError(
                 f"{self.name}: converter ranges are calibrated, but no samples were given: pass "
-                "`samples` to analogize, or an Adc and Dac with ranges of their own."
+                "`samples` to Chip.at, or an Adc and Dac with ranges of their own."
             )
         # One pass without a copy: the largest magnitude is at most this norm, which NaN is not.
         if not float(torch.linalg.vector_norm(x_BK.detach())) <= LARGEST:

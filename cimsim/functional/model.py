@@ -10,9 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cimsim.analog.coding import Coding
-from cimsim.analog.converters import Adc, Dac
-from cimsim.analog.crossbar import Cuts, ReadNoiseMode, Wires
+from cimsim.analog.crossbar import Cuts
 from cimsim.analog.hardware import Hardware, hardware_of
 from cimsim.errors import MappingError, SpecError
 from cimsim.frontend.adapters import unwrap
@@ -189,25 +187,22 @@ def program_chip(
     model: nn.Module,
     mapping: WeightMapping,
     architecture: Architecture,
-    noise: Device | str | None = None,
+    hardware: Hardware | Device | str | None = None,
     seed: int | Sequence[int] = 0,
-    *,
-    coding: Coding | None = None,
-    dac: Dac | None = None,
-    adc: Adc | None = None,
-    wires: Wires | None = None,
-    read_noise: ReadNoiseMode = "frozen",
 ) -> Chip:
     """Program the weights of `model` as `mapping` places them on `architecture`.
 
-    `noise` is the device model, that of the architecture file if left out; likewise coding, DAC,
-    ADC and wires. Several seeds give as many chips, evaluated side by side. The model is left as
-    it is. Raises MappingError where model, mapping and architecture do not belong together,
-    SpecError for weights that are not finite and for settings that make no sense.
+    `hardware` is what the tiles do to numbers: that of the architecture file if left out, with
+    another device model if only that is given (see `hardware_of`). Several seeds give as many
+    chips, evaluated side by side. Every weight that the mapping puts on analog tiles is multiplied
+    by those tiles; on SRAM it stays exact in the model's own precision (digital units of at least
+    its bits), on clusters it is computed in FP16. Everything else stays as it is, as does `model`:
+    what is read of the chip (`Chip.at`) shares all parameters with it.
+
+    Raises MappingError where model, mapping and architecture do not belong together, SpecError for
+    weights that are not finite and for settings that make no sense.
     """
-    hardware = hardware_of(
-        architecture, noise, coding=coding, dac=dac, adc=adc, wires=wires, read_noise=read_noise
-    )
+    tiles = hardware_of(architecture, hardware)
     sites = find_sites(model)
     check_fit(sites, mapping, architecture)
     for name in analog(mapping):
@@ -215,41 +210,7 @@ def program_chip(
     seeds = (seed,) if isinstance(seed, int) else tuple(seed)
     if not seeds or any(s < 0 for s in seeds) or len(set(seeds)) != len(seeds):
         raise SpecError(f"seeds are different whole numbers of at least 0, got {seeds}.")
-    return Chip(model, mapping, hardware, seeds)
-
-
-@checked(SpecError)
-def analogize(
-    model: nn.Module,
-    mapping: WeightMapping,
-    architecture: Architecture,
-    noise: Device | str | None = None,
-    seed: int | Sequence[int] = 0,
-    *,
-    t_s: float = 0.0,
-    compensate: bool = False,
-    samples: Samples | None = None,
-    path: Path = "auto",
-    redraw: Redraw | None = None,
-    coding: Coding | None = None,
-    dac: Dac | None = None,
-    adc: Adc | None = None,
-    wires: Wires | None = None,
-    read_noise: ReadNoiseMode = "frozen",
-) -> AnalogModel:
-    """`model` as the hardware computes it: `program_chip`, then `Chip.at`.
-
-    Every weight that the mapping puts on analog tiles is multiplied by those tiles; on SRAM it
-    stays exact in the model's own precision (digital units of at least its bits), on clusters it
-    is computed in FP16. Everything else stays as it is and is listed in `unmapped`. The result
-    shares all parameters with `model` and is a module of its own: training the one trains the
-    other, nothing else changes.
-    """
-    chip = program_chip(
-        model, mapping, architecture, noise, seed,
-        coding=coding, dac=dac, adc=adc, wires=wires, read_noise=read_noise,
-    )  # fmt: skip
-    return chip.at(t_s, compensate=compensate, samples=samples, path=path, redraw=redraw)
+    return Chip(model, mapping, tiles, seeds)
 
 
 def side_by_side(inputs: Any, draws: int) -> Any:

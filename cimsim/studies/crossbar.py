@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cimsim.analog.crossbar import Cuts, Wires, program
-from cimsim.analog.hardware import Hardware, without_errors
+from cimsim.analog.hardware import Hardware, with_bits, without_errors
 from cimsim.analog.mvm import Mvm
 from cimsim.errors import SpecError
 from cimsim.noise import Device
@@ -118,13 +118,9 @@ def effects(hardware: Hardware, bench: Bench) -> list[CrossbarPoint]:
 
 def sweep_bits(hardware: Hardware, bench: Bench, bits: Sequence[int]) -> list[CrossbarPoint]:
     """DAC and ADC of so many bits each; a DAC's pulses stay as wide as they are."""
-    points = []
-    for count in bits:
-        pulse = hardware.dac.pulse_bits
-        dac = replace(hardware.dac, bits=count, pulse_bits=pulse and min(pulse, count))
-        changed = replace(hardware, dac=dac, adc=replace(hardware.adc, bits=count))
-        points.append(measure(changed, bench, "bits", str(count)))
-    return points
+    return [
+        measure(with_bits(hardware, dac_bits=n, adc_bits=n), bench, "bits", str(n)) for n in bits
+    ]
 
 
 def sweep_noise(

@@ -28,12 +28,13 @@ from cimsim.training.text import (
     parse_method,
     with_options,
 )
-from cimsim.training.trainer import Step, Trained, train
+from cimsim.training.trainer import Execution, Step, Trained, train
 
 __all__ = [
     "METHODS",
     "OPTIONS",
     "Distillation",
+    "Execution",
     "Injection",
     "LoraShape",
     "Method",

@@ -59,13 +59,12 @@ class NoisyModel:
 
     def __post_init__(self) -> None:
         hardware = hardware_of(self.architecture, self.injection.noise)
-        self._adc, self._coding = hardware.adc, hardware.coding
+        adc, coding = hardware.adc, hardware.coding
         if self.injection.adc_noise is not None:
-            self._adc = replace(self._adc, noise_ratio=self.injection.adc_noise)
+            adc = replace(adc, noise_ratio=self.injection.adc_noise)
         if self.injection.clip_sigma is not None:
-            self._coding = replace(
-                self._coding, clip_sigma=self.injection.clip_sigma, clip_percentile=None
-            )
+            coding = replace(coding, clip_sigma=self.injection.clip_sigma, clip_percentile=None)
+        self._hardware = replace(hardware, adc=adc, coding=coding)
         self._needs_samples = self.injection.converters and hardware.needs_samples
         self._level = ramp_level(0, self.steps, self.injection.ramp)
         self._now = self._build(self._level, None)
@@ -79,15 +78,8 @@ class NoisyModel:
         return self._now
 
     def _build(self, level: int, before: AnalogModel | None) -> AnalogModel:
-        chip = program_chip(
-            self.model,
-            self.mapping,
-            self.architecture,
-            at_level(self.injection.noise, level),
-            self.seed,
-            coding=self._coding,
-            adc=self._adc,
-        )
+        hardware = replace(self._hardware, device=at_level(self.injection.noise, level))
+        chip = program_chip(self.model, self.mapping, self.architecture, hardware, self.seed)
         first = self._needs_samples and before is None
         noisy = chip.at(
             path="torch",

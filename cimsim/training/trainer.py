@@ -77,12 +77,37 @@ class Trained:
         """Steps taken."""
         return len(self.losses)
 
-    def save(self, directory: str | Path) -> None:
-        """Write the adapter or the model with its training.json."""
+    def save(self, directory: str | Path, sources: SourceMapping[str, str] | None = None) -> None:
+        """Write the adapter or the model with its training.json.
+
+        `sources` are names and hashes of what model and data came from, for the record.
+        """
+        record = replace(self.record, sources=dict(sources or {}))
         if isinstance(self.model, peft.PeftModel):
-            save_adapter(self.model, directory, self.record)
+            save_adapter(self.model, directory, record)
         else:
-            save_whole(self.model, directory, self.record)
+            save_whole(self.model, directory, record)
+
+
+@checked(TaskError)
+@brief
+@dataclass(frozen=True)
+class Execution:
+    """How a training is run, which changes nothing of what it is.
+
+    `checkpoint` is a file written every `every` steps; with `resume` it is gone on from if it
+    exists, and the result is the same bit for bit. `threads` are torch's meanwhile (None: as many
+    as it has; sums are rounded differently with another number). Raises TaskError.
+    """
+
+    checkpoint: str | Path | None = None
+    every: int = 500
+    resume: bool = False
+    threads: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.every < 1:
+            raise TaskError(f"a checkpoint is written every 1 step or more, got {self.every}.")
 
 
 @checked(TaskError)
@@ -95,30 +120,23 @@ def train(
     architecture: Architecture | None = None,
     seed: int = 0,
     start: str | Path | None = None,
-    checkpoint: str | Path | None = None,
-    every: int = 500,
-    resume: bool = False,
+    execution: Execution | None = None,
     progress: Progress | None = None,
-    threads: int | None = None,
-    sources: SourceMapping[str, str] | None = None,
 ) -> Trained:
     """Train an adapter (or all weights) of `model` for `task` as `method` says.
 
     `model` is left as it is. `mapping` and `architecture` say on which tiles the noise falls and
     are needed by methods with noise only. `start` is a directory with what an earlier training
-    left; a method that trains all weights starts from an adapter merged into them. `checkpoint`
-    is a file written every `every` steps; with `resume` it is gone on from if it exists, and the
-    result is the same bit for bit. Same arguments, same result; no global generator is touched.
-    `threads` sets torch's threads meanwhile (sums are rounded differently with another number);
-    `sources` are names and hashes of what model and data came from, for the record.
+    left; a method that trains all weights starts from an adapter merged into them. `execution`
+    says how it is run: checkpoints, threads. Same arguments, same result; no global generator is
+    touched.
 
     Raises TaskError for data, adapters and checkpoints that do not fit and for a loss that is
     not finite, MappingError where model and mapping do not belong together.
     """
     if not task.train:
         raise TaskError(f"task {task.name!r} has no examples to train on: give it training data.")
-    if every < 1:
-        raise TaskError(f"a checkpoint is written every 1 step or more, got {every}.")
+    execution = execution or Execution()
     trained = student(model, method, seed, start)
     record = Record(
         method=method,
@@ -133,12 +151,11 @@ def train(
         start_sha256=None if start is None else start_digest(start),
         mapping_sha256=None if mapping is None else mapping.digest(),
         architecture=None if architecture is None else architecture.name,
-        sources=dict(sources or {}),
     )
-    with own_randomness(trained), _threads(threads):
+    with own_randomness(trained), _threads(execution.threads):
         run = _Run(trained, task, record, progress or (lambda step: None))
         run.prepare(mapping, architecture)
-        losses = run.all(None if checkpoint is None else Path(checkpoint), every, resume)
+        losses = run.all(execution)
     return Trained(trained.eval(), replace(record, losses=smoothed(losses)), tuple(losses))
 
 
@@ -150,6 +167,10 @@ def _threads(count: int | None) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def _is_due(step: int, steps: int, every: int) -> bool:
+    return (step + 1) % every == 0 or step + 1 == steps
 
 
 def _saved(model: TaskModel, method: Method) -> tuple[str, ...]:
@@ -224,18 +245,19 @@ class _Run:
         batch = self.method.recipe.batch
         return walk(self.examples, batch, self.seed, first, self.record.steps)
 
-    def all(self, checkpoint: Path | None, every: int, resume: bool) -> list[float]:
+    def all(self, execution: Execution) -> list[float]:
         """Take every step that is left; returns the loss of each from the first on."""
+        checkpoint = None if execution.checkpoint is None else Path(execution.checkpoint)
         identity = _identity(self.record)
         state = State(0, [], None)
-        if resume and checkpoint is not None and checkpoint.exists():
+        if execution.resume and checkpoint is not None and checkpoint.exists():
             state = read_checkpoint(checkpoint, identity, self.parameters, self.optimiser)
         self._set_teacher(state.teacher)
         losses, steps = state.losses, self.record.steps
         for step, batch in self._walk(state.step):
             losses.append(self.step(step, batch))
             self.tell(Step(step + 1, steps, losses[-1]))
-            if checkpoint is not None and ((step + 1) % every == 0 or step + 1 == steps):
+            if checkpoint is not None and _is_due(step, steps, execution.every):
                 now = State(step + 1, losses, self.teacher)
                 write_checkpoint(checkpoint, identity, now, self.parameters, self.optimiser)
         return losses

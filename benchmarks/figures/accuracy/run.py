@@ -22,9 +22,8 @@ import torch
 
 import cimsim
 from cimsim.accuracy import Subject, measure, place
-from cimsim.report.writes import adapter_switch, first_programming
 from cimsim.tasks import load_model, load_task
-from cimsim.training import Step, parse_method, student, train
+from cimsim.training import Execution, Step, parse_method, student, train
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
@@ -56,7 +55,7 @@ def train_one(name: str) -> None:
     _, mapping = place(model, machine, tokens=TOKENS, adapted=begun)
     trained = train(
         model, task, method, mapping=mapping, architecture=machine, seed=wanted.seed, start=start,
-        checkpoint=HERE / "checkpoints" / f"{name}.safetensors", every=100, resume=True,
+        execution=Execution(HERE / "checkpoints" / f"{name}.safetensors", every=100, resume=True),
         progress=teller(name),
     )  # fmt: skip
     trained.save(adapter_path(name))
@@ -82,14 +81,11 @@ def measure_one(name: str, smoke: bool) -> None:
     wanted = study.MEASUREMENTS[name]
     model = load_model(wanted.model)
     task, machine = load_task(wanted.task, model), machine_of(wanted.machine, wanted.values)
-    subject = Subject.of(model, None if wanted.adapter is None else adapter_path(wanted.adapter))
+    folder = None if wanted.adapter is None else adapter_path(wanted.adapter)
+    subject = Subject.of(model, folder, wanted.adapter)
     workload, mapping = place(model, machine, tokens=TOKENS, adapted=subject.module)
     settings = replace(wanted.settings, limit=8, seeds=1) if smoke else wanted.settings
-    write = first_programming if subject.whole else adapter_switch
-    found = measure(
-        subject, task, workload, mapping, machine, settings,
-        reload=write(workload, machine, mapping), name=wanted.adapter,
-    )  # fmt: skip
+    found = measure(subject, task, workload, mapping, machine, settings)
     text = found.model_dump_json(indent=1) + "\n"
     if smoke:
         print(name, text)
