@@ -136,6 +136,19 @@ def test_layers_that_share_a_unit_take_turns(engine: Any) -> None:
     assert done.run.makespan_ps == 62_410 + 4300 + 2060
 
 
+def test_a_unit_sends_while_it_is_loaded() -> None:
+    """Three layers in a unit whose link takes 20 ns and more: the third is loaded meanwhile."""
+    machine = small.changed(UNITS, tile_link={"hop_ns": 5.0})
+    layers = [layer(name, 1, in_features=4, out_features=2) for name in ("one", "two", "three")]
+    done = run(*layers, mapper=DensePacking(), machine=machine)
+    assert done.mapping.sram_units_used == 1
+    load, send = 20_350, 20_300
+    assert takes_ps(done, "one:compute0.0") == [[load], [28_000], [send]]
+    assert starts_ps(done, "one:compute0.0") == [[2060], [22_410], [50_410]]
+    assert starts_ps(done, "two:compute0.0") == [[22_410], [50_410], [78_410]]
+    assert starts_ps(done, "three:compute0.0") == [[42_760], [78_410], [106_410]]
+
+
 # Tiles -------------------------------------------------------------------------------------------
 
 

@@ -7,13 +7,16 @@ the cluster link 0.3 pJ a bit. Activations have 6 bits in the buffer, values of 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
+import numpy as np
 import pytest
 import small
 from small import close
 from timed import charged_J, ends_ps, starts_ps, takes_ps
 
+from cimsim.engines.program import Get, Put
 from cimsim.ir import Elementwise, Embedding, Linear, MatMul, Op, Phase, Softmax
 from cimsim.schedule.pipelines import LayerStream, Sequential
 from cimsim.simulation import Simulation, simulate
@@ -100,6 +103,17 @@ def test_once_a_step_meets_every_token(engine: Any) -> None:
     assert starts_ps(spread, "second:read")[0][0] == FIRST_PS
 
 
+def left_over(done: Simulation) -> dict[int, int]:
+    """Tokens that stay in each buffer of the program after the last actor is done."""
+    level: dict[int, int] = defaultdict(int)
+    for actor in done.plan.program.actors:
+        for verb in actor.steps:
+            if isinstance(verb, Get | Put):
+                moved = int(np.broadcast_to(verb.count, actor.iterations).sum())
+                level[verb.buffer] += moved if isinstance(verb, Put) else -moved
+    return dict(level)
+
+
 @both_engines
 @pytest.mark.parametrize(
     ("pipeline", "prompt"),
@@ -116,6 +130,7 @@ def test_steps_follow_each_other(pipeline: Any, prompt: int, engine: Any) -> Non
     assert ends_ps(done, "second:send")[2:] == [first + each * i for i in range(5)]
     assert starts_ps(done, "first:read")[0][3:] == [first + each * i for i in range(4)]
     assert done.run.makespan_ps == first + 4 * each
+    assert set(left_over(done).values()) == {0}
 
 
 def test_a_head_in_decode_starts_every_step() -> None:
@@ -137,6 +152,29 @@ def test_one_reader_that_gathers_holds_back_its_chain() -> None:
         sent = ends_ps(done, "first:send")
         assert sent == [FIRST_PS - 2120 + SLOWEST_PS * i for i in range(5)]
         assert starts_ps(done, "b:compute0")[0][0] == sent[tokens - 1]
+
+
+def test_a_layer_runs_ahead_of_a_slow_reader_by_a_step() -> None:
+    """The buffer between them holds a prompt, though a decode step is a token."""
+    fast, slow = two((8, 8), rows=32)
+    _, later = two((1, 1), rows=4)
+    done = run(fast, slow, decode=(two((1, 1))[0], later))
+    assert takes_ps(done, "second:compute0.0") == [[(4 * 3 + 4) * 4000] * 9]
+    assert ends_ps(done, "first:send")[:8] == [FIRST_PS + SLOWEST_PS * i for i in range(8)]
+
+
+def test_tokens_of_a_block_arrive_together() -> None:
+    """A cluster takes a layer's tokens in blocks of two, and gives the next layer two at a time."""
+    layer, reader = two((5, 5), inputs=("act",))
+    act = Elementwise(name="act", inputs=("first",), tokens=5, elements=20, functions={"add": 1})
+    done = run(layer, act, reader, pipeline="layer:block_tokens=2")
+    sent, given = ends_ps(done, "first:send"), ends_ps(done, "act:drain0")
+    assert starts_ps(done, "act:compute0")[0] == [sent[1], sent[3], sent[4]]
+    assert len(given) == 3
+    read = starts_ps(done, "second:read")[0]
+    assert len(read) == 5
+    assert read[:2] == [given[0], given[0] + 2060 + 4350]
+    assert (read[2], read[4]) == (given[1], given[2])
 
 
 # Work of blocks ----------------------------------------------------------------------------------
