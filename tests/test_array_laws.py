@@ -126,7 +126,7 @@ def test_layers_that_share_a_unit_take_turns(engine: Any) -> None:
     """Two layers of 4 x 2 in a unit: port in, array and port out each serve one at a time."""
     one, two = (layer(name, 1, in_features=4, out_features=2) for name in ("one", "two"))
     done = run(one, two, mapper=DensePacking(), engine=engine)
-    assert done.mapping.sram_units_used == 1
+    assert done.report.sram_units_used == 1
     for name in ("one", "two"):
         assert takes_ps(done, f"{name}:read") == takes_ps(done, f"{name}:send") == [[2060]]
         assert takes_ps(done, f"{name}:compute0.0") == [[4350], [28_000], [4300]]
@@ -141,7 +141,7 @@ def test_a_unit_sends_while_it_is_loaded() -> None:
     machine = small.changed(UNITS, tile_link={"hop_ns": 5.0})
     layers = [layer(name, 1, in_features=4, out_features=2) for name in ("one", "two", "three")]
     done = run(*layers, mapper=DensePacking(), machine=machine)
-    assert done.mapping.sram_units_used == 1
+    assert done.report.sram_units_used == 1
     load, send = 20_350, 20_300
     assert takes_ps(done, "one:compute0.0") == [[load], [28_000], [send]]
     assert starts_ps(done, "one:compute0.0") == [[2060], [22_410], [50_410]]
@@ -185,7 +185,7 @@ def test_layers_that_share_a_tile_take_turns() -> None:
     """A converter is not shared: the second layer integrates while the first converts."""
     one, two = (layer(name, 1, in_features=4, out_features=2) for name in ("one", "two"))
     done = run(one, two, mapper=DensePacking(), machine=TILES)
-    assert done.mapping.tiles_used == 1
+    assert done.report.tiles_used == 1
     # 4 inputs of 9 bits and the registers; 2 results of 14 bits after one round of scaling
     load, send = 4000 + 450 + 1000, 1500 + 4000 + 350
     assert takes_ps(done, "two:compute0.0") == [[load], [100_000]]

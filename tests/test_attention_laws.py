@@ -131,7 +131,7 @@ def test_values_over_several_row_blocks(engine: Any) -> None:
         "link.tile_link": close([moved * LINK_J]),
         "buffer.access": close([moved * BUFFER_J]),
     }
-    assert done.mapping.sram_units_used == 8
+    assert done.report.sram_units_used == 8
 
 
 def test_small_heads_fill_part_of_a_unit() -> None:
