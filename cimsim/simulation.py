@@ -73,6 +73,7 @@ def simulate(
     if not isinstance(architecture, Architecture):
         where, architecture = architecture, load_architecture(architecture)
     pipeline, mapper = pipeline_named(pipeline), mapper_named(mapper)
+    named: dict[str, str | int] = {"pipeline": format_pipeline(pipeline)}
     adaptation = adaptation_for(architecture, adaptation, where)
     tell("mapping")
     adapted = adaptation.apply(workload)
@@ -86,8 +87,7 @@ def simulate(
     tell("simulating")
     run = engines.run(plan.program, engine)
     tell("reporting")
-    named: dict[str, str | int] = {
-        "pipeline": format_pipeline(pipeline),
+    named |= {
         "adaptation": adaptation.name,
         "mapper": mapper.name,
         "mapping_sha256": mapping.digest(),

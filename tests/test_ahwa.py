@@ -16,7 +16,7 @@ from cimsim.errors import SpecError
 from cimsim.ir import load_workload
 from cimsim.mappers import DensePacking, build_mapping
 from cimsim.schedule.pair import LoraBranch, Pair
-from cimsim.schedule.pipelines import Balanced, Early, Replicated, TokenBlocks
+from cimsim.schedule.pipelines import PIPELINES, parse_pipeline
 from cimsim.simulation import simulate
 from cimsim.spec import Architecture, load_architecture
 from cimsim.studies.layer import layer_workload, with_integration
@@ -87,7 +87,7 @@ def test_each_constant_moves_time_as_physics_says(change: dict[str, Any], sign: 
     for block in (8, 64):
         assert sign * (ratio(other, LARGE, block) - ratio(AHWA, LARGE, block)) > 0
         before, after = (
-            simulate(workload, with_integration(a, 128), pipeline=TokenBlocks(block))
+            simulate(workload, with_integration(a, 128), pipeline=parse_pipeline(f"token:{block}"))
             for a in (AHWA, other)
         )
         assert sign * (after.report.latency_s - before.report.latency_s) > 0
@@ -117,8 +117,8 @@ def test_software_weighs_on_small_blocks_and_the_merge_on_all() -> None:
 )
 def test_slower_transfers_never_help(block: str, fields: dict[str, float]) -> None:
     workload = layer_workload(512, 128, 8, 64)
-    slow = simulate(workload, changed(AHWA, **{block: fields}), pipeline=TokenBlocks(8))
-    fast = simulate(workload, with_integration(AHWA, 128), pipeline=TokenBlocks(8))
+    slow = simulate(workload, changed(AHWA, **{block: fields}), pipeline=parse_pipeline("token:8"))
+    fast = simulate(workload, with_integration(AHWA, 128), pipeline=parse_pipeline("token:8"))
     assert slow.report.latency_s > fast.report.latency_s
 
 
@@ -132,7 +132,9 @@ def test_tcdm_need_of_the_figure(inputs: int, kib: tuple[float, float]) -> None:
 
 def test_other_strategies_beat_the_papers_on_the_pmca_bound_layer() -> None:
     study, shape = Study(with_integration(AHWA, 128)), Shape(512, 128, 8, 320)
-    paper, split, copied = (study.layer(shape, p) for p in (Balanced(), Early(), Replicated()))
+    paper, split, copied = (
+        study.layer(shape, PIPELINES[name]) for name in ("balanced", "split", "replicated")
+    )
     assert paper.pmca_tile_ratio is not None
     assert paper.pmca_tile_ratio > 2.5
     assert 0.93 < split.makespan_s / paper.makespan_s < 0.97
@@ -141,7 +143,7 @@ def test_other_strategies_beat_the_papers_on_the_pmca_bound_layer() -> None:
 
 def test_best_overhead_is_at_most_four_percent() -> None:
     rows_512 = [
-        Study(with_integration(AHWA, 512)).layer(Shape(n, 128, 8, 320), Balanced())
+        Study(with_integration(AHWA, 512)).layer(Shape(n, 128, 8, 320), PIPELINES["balanced"])
         for n in (128, 512)
     ]
     assert all(0.0 < row.overhead <= 0.04 for row in rows_512)

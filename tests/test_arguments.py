@@ -18,7 +18,7 @@ from cimsim.accuracy import Trials
 from cimsim.analog.hardware import hardware_of
 from cimsim.errors import CimsimError, SpecError
 from cimsim.noise import Gaussian, device_of
-from cimsim.schedule.pipelines import TokenBlocks
+from cimsim.schedule.pipelines import GivenBlock, Strategy
 from cimsim.values.arguments import Seed, checked, described, plain
 
 MODEL, MACHINE = small.decoder(), small.machine()
@@ -70,7 +70,7 @@ def test_a_wrong_value_for_every_argument_is_a_cimsim_error(name: str) -> None:
     [
         ({"pipeline": "fast"}, ("unknown pipeline 'fast'", "balanced")),
         ({"pipeline": 3}, ("pipeline must be", "got 3")),
-        ({"pipeline": TokenBlocks}, ("pipeline must be",)),
+        ({"pipeline": Strategy}, ("pipeline must be",)),
         ({"mapper": "loose"}, ("unknown mapper 'loose'", "dense")),
         ({"adaptation": "glued"}, ("unknown adaptation 'glued'", "merged")),
         ({"engine": "gpu"}, ("engine must be", "'simpy' or 'compiled'", "got 'gpu'")),
@@ -122,8 +122,8 @@ def test_device_models_are_named_alike() -> None:
 
 @pytest.mark.parametrize("kind", [np.int8, np.int32, np.int64, np.uint16])
 def test_whole_numbers_of_numpy_are_taken(kind: Any) -> None:
-    made = TokenBlocks(block_tokens=kind(4))
-    assert made == TokenBlocks(block_tokens=4)
+    made = GivenBlock(block_tokens=kind(4))
+    assert made == GivenBlock(4)
     assert type(made.block_tokens) is int
 
 

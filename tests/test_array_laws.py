@@ -16,7 +16,6 @@ from timed import charged_J, ends_ps, occupied, starts_ps, takes_ps
 
 from cimsim.ir import Elementwise, Embedding, Linear, Op, Phase
 from cimsim.mappers import DensePacking, OneBlockPerTile
-from cimsim.schedule.pipelines import LayerStream
 from cimsim.simulation import Simulation, simulate
 
 UNITS = small.machine(**small.UNEQUAL, weights_on="sram")
@@ -41,7 +40,7 @@ def layer(name: str = "layer", tokens: int = 3, **changes: Any) -> Linear:
 
 def run(*ops: Op, machine: Any = UNITS, **options: Any) -> Simulation:
     phase = Phase(name="prefill", tokens=max(op.tokens for op in ops), ops=ops)
-    options = {"pipeline": LayerStream(1)} | options
+    options = {"pipeline": "layer:1"} | options
     return simulate(small.workload_of("arrays", (phase,)), machine, **options)
 
 

@@ -178,7 +178,7 @@ def test_a_broken_architecture_is_named(
     ("arguments", "message"),
     [
         (("--pipeline", "magic"), "unknown pipeline 'magic'"),
-        (("--pipeline", "token:speed=3"), "has no option 'speed=3'"),
+        (("--pipeline", "token:speed=3"), "has no option 'speed'"),
         (("--pipeline", "token:block_tokens=0"), "block_tokens"),
         (("--adapt", "glue"), "unknown adaptation 'glue'"),
         (("--adapt", "lora-sram"), "needs a `sram` block"),

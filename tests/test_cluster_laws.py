@@ -15,7 +15,6 @@ import small
 from small import close
 
 from cimsim.ir import Elementwise, Embedding, Linear, MatMul, Move, Norm, Op, Phase, Reduce, Softmax
-from cimsim.schedule.pipelines import Early, LayerStream, Pipeline, TokenBlocks
 from cimsim.simulation import simulate
 from cimsim.spec import Architecture
 
@@ -62,7 +61,7 @@ class Found:
     buffer_J: float
 
 
-def run(*ops: Op, machine: Architecture, pipeline: Pipeline) -> Found:
+def run(*ops: Op, machine: Architecture, pipeline: str) -> Found:
     phase = Phase(name="prefill", tokens=ops[0].tokens, ops=ops)
     done = simulate(small.workload_of("ops", (phase,), 8), machine, pipeline=pipeline)
     parts = done.report.energy_by_component_J
@@ -93,14 +92,14 @@ DRAIN_120_PS = HEAD_PS + 38 * CYCLE_PS  # 120 bytes: 8 beats
 def test_a_norm_shares_a_single_row_between_the_cores() -> None:
     """A token has 20 values, 7 on the busiest of 3 cores: 7 * 2.5 * 1.25 = 21.875, and 13 a row;
     11 to set up and two barriers of 7. Blocks follow each other, the last is drained."""
-    found = run(norm(6), machine=clusters(), pipeline=LayerStream(1))
+    found = run(norm(6), machine=clusters(), pipeline="layer:1")
     assert found.makespan_ps == 6 * (11 + 35 + 14) * CYCLE_PS + DRAIN_20_PS
     energies(found, 6 * 60, 120)
 
 
 def test_a_norm_deals_rows_whole_where_there_are_several() -> None:
     """Two rows on three cores: one row each, 20 * 2.5 * 1.25 + 13 = 75.5."""
-    found = run(norm(6), machine=clusters(), pipeline=LayerStream(2))
+    found = run(norm(6), machine=clusters(), pipeline="layer:2")
     assert found.makespan_ps == 3 * (11 + 76) * CYCLE_PS + DRAIN_40_PS
     energies(found, 3 * 87, 120)
 
@@ -108,7 +107,7 @@ def test_a_norm_deals_rows_whole_where_there_are_several() -> None:
 @pytest.mark.parametrize(("kind", "cycles"), [("layer", 151), ("rms", 101)])
 def test_a_norm_of_all_tokens_at_once(kind: str, cycles: int) -> None:
     """Two rows a core: 40 * 2.5 * 1.25 + 26 = 151, and 40 * 1.5 * 1.25 + 26 = 101."""
-    found = run(norm(6, kind), machine=clusters(), pipeline=LayerStream(6))
+    found = run(norm(6, kind), machine=clusters(), pipeline="layer:6")
     assert found.makespan_ps == (11 + cycles) * CYCLE_PS + DRAIN_120_PS
     energies(found, 11 + cycles, 120)
 
@@ -127,7 +126,7 @@ def softmax(tokens: int, heads: int) -> Softmax:
 )
 def test_a_softmax(block: int, cycles: int, drain_ps: int) -> None:
     """Two heads. No contention: computing bounds it."""
-    found = run(softmax(6, 2), machine=clusters(), pipeline=LayerStream(block))
+    found = run(softmax(6, 2), machine=clusters(), pipeline=f"layer:{block}")
     assert found.makespan_ps == 6 // block * cycles * CYCLE_PS + drain_ps
     energies(found, 6 // block * cycles, 120)
 
@@ -135,14 +134,14 @@ def test_a_softmax(block: int, cycles: int, drain_ps: int) -> None:
 def test_a_token_is_split_over_the_clusters_of_a_pool() -> None:
     """4 heads on 2 clusters: 2 rows of 10 each, 138 cycles on either, and 20 bytes to drain."""
     machine = clusters(cluster_count=2, pool_clusters=2)
-    found = run(softmax(1, 4), machine=machine, pipeline=LayerStream(1))
+    found = run(softmax(1, 4), machine=machine, pipeline="layer:1")
     assert found.makespan_ps == 138 * CYCLE_PS + DRAIN_20_PS
     energies(found, 2 * 138, 40)
 
 
 def test_blocks_go_round_the_clusters_of_a_pool() -> None:
     machine = clusters(cluster_count=2, pool_clusters=2)
-    found = run(softmax(6, 2), machine=machine, pipeline=LayerStream(2))
+    found = run(softmax(6, 2), machine=machine, pipeline="layer:2")
     assert found.makespan_ps == 2 * 265 * CYCLE_PS + DRAIN_40_PS
     energies(found, 3 * 265, 120)
 
@@ -153,10 +152,10 @@ def test_a_reduction() -> None:
     A byte or six are a beat of the DMA, which is slower than the single row."""
     op = Reduce(name="sum", inputs=(), tokens=6, elements=6, inputs_per_output=20, function="sum")
     drain_ps = HEAD_PS + 31 * CYCLE_PS
-    found = run(op, machine=clusters(), pipeline=LayerStream(6))
+    found = run(op, machine=clusters(), pipeline="layer:6")
     assert found.makespan_ps == (11 + 37) * CYCLE_PS + drain_ps
     energies(found, 48, 6)
-    found = run(op, machine=clusters(), pipeline=LayerStream(1))
+    found = run(op, machine=clusters(), pipeline="layer:1")
     assert found.makespan_ps == (11 + 19) * CYCLE_PS + 6 * drain_ps
     energies(found, 6 * 30, 6)
 
@@ -175,7 +174,7 @@ def test_an_elementwise_chain(block: int, cycles: int) -> None:
     """2 * 3 / 2 + 21 / 2 + (9 + 0.5) = 23 cycles an element; 40, 14 or 7 on the busiest core:
     40 * 23 * 1.25 = 1150, 14 * 28.75 = 402.5, 7 * 28.75 = 201.25, and 11 to set up."""
     chain = pointwise("chain", add=2, div=1, silu=1)
-    found = run(chain, machine=clusters(), pipeline=LayerStream(block))
+    found = run(chain, machine=clusters(), pipeline=f"layer:{block}")
     drain_ps = {6: DRAIN_120_PS, 2: DRAIN_40_PS, 1: DRAIN_20_PS}[block]
     assert found.makespan_ps == 6 // block * cycles * CYCLE_PS + drain_ps
     energies(found, 6 // block * cycles, 120)
@@ -192,14 +191,14 @@ def test_an_elementwise_chain(block: int, cycles: int) -> None:
 def test_functions_one_by_one(function: str, cycles: int) -> None:
     """40 elements a core, 1.25 times as long by contention: 50 times the cycles of one."""
     op = pointwise("op", **{function: 1})
-    found = run(op, machine=clusters(), pipeline=LayerStream(6))
+    found = run(op, machine=clusters(), pipeline="layer:6")
     assert found.makespan_ps == (11 + cycles) * CYCLE_PS + DRAIN_120_PS
 
 
 def test_operations_in_a_row_are_set_up_each_and_drained_once() -> None:
     ops = (pointwise("a", mul=1), norm(6).model_copy(update={"inputs": ("a",)}))
     ops = (*ops, pointwise("b", "norm", add=1), Move(name="m", inputs=("b",), tokens=6, elements=6))
-    found = run(*ops, machine=clusters(), pipeline=LayerStream(6))
+    found = run(*ops, machine=clusters(), pipeline="layer:6")
     cycles = (11 + 75) + (11 + 151) + (11 + 75)
     assert found.makespan_ps == cycles * CYCLE_PS + HEAD_PS + 31 * CYCLE_PS  # 6 bytes of `m`
     energies(found, cycles, 6)
@@ -210,7 +209,7 @@ def test_a_token_is_cut_into_parts_that_are_large_enough() -> None:
 
     4 * 21 / 2 * 1.25 = 52.5; 10 bytes are a beat."""
     machine = clusters(cluster_count=3, pool_clusters=3)
-    found = run(pointwise("op", tokens=1, div=1), machine=machine, pipeline=LayerStream(1))
+    found = run(pointwise("op", tokens=1, div=1), machine=machine, pipeline="layer:1")
     assert found.makespan_ps == (11 + 53) * CYCLE_PS + HEAD_PS + 31 * CYCLE_PS
     energies(found, 2 * 64, 20)
 
@@ -233,7 +232,7 @@ def test_a_transfer_moves_at_the_slower_of_link_and_buffer(ports: dict[str, Any]
     Each row of the table, 600 bytes, comes from DRAM and is stored at the buffer's own rate.
     """
     copy = pointwise("copy", "table", tokens=4, width=300, copy=1)
-    found = run(table(4, 300), copy, machine=clusters(ports=ports), pipeline=LayerStream(4))
+    found = run(table(4, 300), copy, machine=clusters(ports=ports), pipeline="layer:4")
     rate = ports["buffer"]["bandwidth_GBps"]
     stored_ps = 4 * (100_000 + 18_750 + 2500 + round(600_000 / rate))
     cycles = 11 + 750  # 400 elements a core: 400 * 1.5 * 1.25
@@ -248,9 +247,7 @@ def test_a_transfer_moves_at_the_beats_of_the_dma_where_those_are_slower(
 ) -> None:
     """30 cycles to set up and 1200, 400, 172 or 300 beats; 240 ns at 5 GB/s are 192 cycles."""
     machine = clusters(dma_bytes_per_cycle=beat_bytes)
-    found = run(
-        pointwise("op", tokens=4, width=300, copy=1), machine=machine, pipeline=LayerStream(4)
-    )
+    found = run(pointwise("op", tokens=4, width=300, copy=1), machine=machine, pipeline="layer:4")
     assert found.makespan_ps == 761 * CYCLE_PS + HEAD_PS + cycles * CYCLE_PS
     energies(found, 761, 1200)
 
@@ -284,7 +281,7 @@ def test_a_product(engine: bool) -> None:
     `x` is computed beside the product: 768 elements a core * 1.5 * 1.25 = 1440. Then 2304 values
     of `w` come in and 2304 results go out, 460.8 ns each way."""
     machine = clusters() if engine else clusters(matrix_engine=None)
-    found = run(*product(4, 4), machine=machine, pipeline=LayerStream(24))
+    found = run(*product(4, 4), machine=machine, pipeline="layer:24")
     each = 661 + 60 if engine else 3687 + 7
     cycles = 1451 + 4 * each
     moved_ps = 2 * (HEAD_PS + 460_800)
@@ -294,7 +291,7 @@ def test_a_product(engine: bool) -> None:
 
 def test_products_that_share_an_operand_are_one_of_more_rows() -> None:
     """Two of 48 rows: 12 tiles * 4 * 24 + 85 = 1237 cycles, as 24 rows are 6 * 96 + 85 = 661."""
-    found = run(*product(4, 2), machine=clusters(), pipeline=LayerStream(24))
+    found = run(*product(4, 2), machine=clusters(), pipeline="layer:24")
     cycles = 1451 + 2 * (1237 + 60)
     moved_ps = 2 * HEAD_PS + 230_400 + 460_800
     assert found.makespan_ps == sides_ps(48) + cycles * CYCLE_PS + moved_ps
@@ -363,7 +360,7 @@ def test_lora_of_a_block_of_tokens(split: bool, engine: bool) -> None:
     On the cores 16 * 384 * 8 / 3.75 = 13107.2 and 16 * 8 * 512 / 3.75 = 17476.3 cycles, and a
     barrier each. Split: X.A does not wait for the tile."""
     machine = beside_a_tile() if engine else beside_a_tile(matrix_engine=None)
-    found = run(*MANY.ops(16), machine=machine, pipeline=Early(16) if split else LayerStream(16))
+    found = run(*MANY.ops(16), machine=machine, pipeline="split:16" if split else "layer:16")
     first, second = (3157 + 60, 2203 + 60) if engine else (13108 + 7, 17477 + 7)
     second += 3072 + 7
     fetched, there = moved_ps(6144 + 14336), tile_ps(MANY, 16)
@@ -377,7 +374,7 @@ def test_lora_of_a_block_of_tokens(split: bool, engine: bool) -> None:
 
 
 def test_lora_of_two_blocks_fetches_a_and_b_once() -> None:
-    found = run(*MANY.ops(32), machine=beside_a_tile(), pipeline=LayerStream(16))
+    found = run(*MANY.ops(32), machine=beside_a_tile(), pipeline="layer:16")
     cycles = 3157 + 60 + 2203 + 60 + 3072 + 7
     first = tile_ps(MANY, 16)
     assert tile_ps(MANY, 32) < first + cycles * CYCLE_PS, "the cluster is the slower one"
@@ -390,7 +387,7 @@ def test_lora_of_one_token_a_block() -> None:
 
     Bytes in: 128 of X, 4096 of A and B with the first block alone; out 128: 8 beats and a set-up.
     The first block waits for A and B, not for the tile."""
-    found = run(*ONE.ops(5), machine=beside_a_tile(), pipeline=LayerStream(1))
+    found = run(*ONE.ops(5), machine=beside_a_tile(), pipeline="layer:1")
     cycles = 591 + 60 + 348 + 60 + 48 + 7
     assert moved_ps(128 + 4096) > tile_ps(ONE, 5)
     drained = HEAD_PS + 38 * CYCLE_PS
@@ -402,7 +399,7 @@ def test_what_does_not_fit_the_tcdm_goes_out_and_comes_back() -> None:
     """2 * (16 * 384 + 8 * 896 + 16 * 8 + 16 * 512) = 43264 bytes, 2304 above 40 KiB; both ways.
 
     Fetching takes longer than the tile then."""
-    found = run(*MANY.ops(16), machine=beside_a_tile(tcdm_KiB=40.0), pipeline=TokenBlocks(16))
+    found = run(*MANY.ops(16), machine=beside_a_tile(tcdm_KiB=40.0), pipeline="token:16")
     cycles = 3157 + 60 + 2203 + 60 + 3072 + 7
     fetched = moved_ps(20480 + 2 * 2304)
     ready = max(fetched, tile_ps(MANY, 16))
@@ -413,7 +410,7 @@ def test_what_does_not_fit_the_tcdm_goes_out_and_comes_back() -> None:
 def test_every_transfer_of_a_block_is_set_up() -> None:
     """A and B: 4000 cycles each, and 20480 bytes are 1280 beats. 8192 bytes out are 512."""
     machine = beside_a_tile(dma_setup_cycles=4000)
-    first = run(*MANY.ops(16), machine=machine, pipeline=LayerStream(16))
+    first = run(*MANY.ops(16), machine=machine, pipeline="layer:16")
     cycles = 3157 + 60 + 2203 + 60 + 3072 + 7
     fetched = HEAD_PS + (2 * 4000 + 1280) * CYCLE_PS
     assert fetched > tile_ps(MANY, 16)
@@ -428,7 +425,7 @@ def test_x_of_another_stage_is_a_transfer_of_its_own() -> None:
     the tile is done before the DMA, which waits for all of the block's rows."""
     machine = beside_a_tile(dma_setup_cycles=4000)
     ops = [op.model_copy(update={"inputs": op.inputs or ("table",)}) for op in MANY.ops(16)]
-    found = run(table(16, 384), *ops, machine=machine, pipeline=LayerStream(16))
+    found = run(table(16, 384), *ops, machine=machine, pipeline="layer:16")
     cycles = 3157 + 60 + 2203 + 60 + 3072 + 7
     stored = 16 * (100_000 + 24_000 + 2500 + 153_600)
     fetched = HEAD_PS + (3 * 4000 + 1280) * CYCLE_PS

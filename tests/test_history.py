@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from cimsim.comparison import with_baseline
 from cimsim.ir import load_workload, save_workload
 from cimsim.report import Report, load_report
-from cimsim.schedule.pipelines import CoresOnly
+from cimsim.schedule.pipelines import PIPELINES
 from cimsim.simulation import simulate
 from cimsim.spec import Architecture, load_architecture
 from cimsim.values.history import Change, merged
@@ -105,7 +105,7 @@ def test_a_report_says_what_was_changed_and_what_was_simulated(tmp_path: Path) -
 
 
 def test_a_report_says_what_a_pipeline_takes_away() -> None:
-    report = run(small.machine(), pipeline=CoresOnly())
+    report = run(small.machine(), pipeline=PIPELINES["cores-only"])
     (change,) = report.changes
     assert (change.field, change.new, change.why) == (
         "pmca.matrix_engine", None, "pipeline cores-only",

@@ -16,7 +16,7 @@ from cimsim.cli.pipelines import pipelines
 from cimsim.errors import CimsimError, WorkloadError
 from cimsim.ir import load_workload, save_workload
 from cimsim.schedule.pair import LoraBranch
-from cimsim.schedule.pipelines import PIPELINES, Balanced, LayerStream, TokenBlocks, parse_pipeline
+from cimsim.schedule.pipelines import PIPELINES, parse_pipeline
 from cimsim.simulation import simulate
 from cimsim.spec import load_architecture
 from cimsim.studies.layer import layer_workload, with_integration
@@ -43,10 +43,10 @@ def run(*arguments: object) -> tuple[int, str, str]:
 
 def test_a_row_is_what_the_simulation_says() -> None:
     shape = Shape(128, 128, 8, 64)
-    row = Study(AHWA).layer(shape, TokenBlocks(16))
+    row = Study(AHWA).layer(shape, parse_pipeline("token:16"))
     workload = layer_workload(128, 128, 8, 64)
-    report = simulate(workload, AHWA, pipeline=TokenBlocks(16)).report
-    alone = simulate(workload, AHWA, pipeline=TokenBlocks(16), adaptation="none").report
+    report = simulate(workload, AHWA, pipeline=parse_pipeline("token:16")).report
+    alone = simulate(workload, AHWA, pipeline=parse_pipeline("token:16"), adaptation="none").report
     assert (row.makespan_s, row.energy_J) == (report.latency_s, report.energy_J)
     assert row.aimc_only_s == alone.latency_s
     assert row.overhead == pytest.approx(report.latency_s / alone.latency_s - 1)
@@ -65,19 +65,23 @@ def test_the_run_without_lora_may_be_shared(name: str) -> None:
 
 
 def test_busy_time_of_the_pair_is_its_blocks() -> None:
-    row = Study(with_integration(AHWA, 128)).layer(Shape(512, 128, 8, 64), TokenBlocks(16))
+    row = Study(with_integration(AHWA, 128)).layer(
+        Shape(512, 128, 8, 64), parse_pipeline("token:16")
+    )
     assert row.pmca_time_s is not None
     busy = row.pmca_utilisation * row.makespan_s
     assert busy == pytest.approx(4 * row.pmca_time_s, rel=1e-9)
 
 
 def test_spills_are_reported() -> None:
-    rows = [Study(AHWA).layer(Shape(512, 128, 8, 320), TokenBlocks(t)) for t in (64, 128)]
+    rows = [
+        Study(AHWA).layer(Shape(512, 128, 8, 320), parse_pipeline(f"token:{t}")) for t in (64, 128)
+    ]
     assert rows[0].spill_bytes == 0 == rows[0].spill_time_s
     assert rows[1].spill_bytes == 2 * 2 * (172 - 128) * 1024  # two whole blocks; 64 tokens fit
     assert rows[1].spill_time_s > 0
     adapter = LoraBranch(512, 128, 8)
-    last = Study(AHWA).layer(Shape(512, 128, 8, 320), TokenBlocks(200))
+    last = Study(AHWA).layer(Shape(512, 128, 8, 320), parse_pipeline("token:200"))
     assert last.spill_bytes == 2 * sum(adapter.spill_bytes(AHWA.pmca, t) for t in (200, 120))
 
 
@@ -90,9 +94,11 @@ def test_shapes_of_a_model() -> None:
 
 
 def test_sweeps_multiply_strategies_with_a_block() -> None:
-    found = with_blocks([Balanced(), TokenBlocks(), LayerStream()], [8, 16])
-    assert found == [Balanced(), TokenBlocks(8), TokenBlocks(16), LayerStream(8), LayerStream(16)]
-    assert with_blocks([TokenBlocks()], []) == [TokenBlocks()]
+    names = ("balanced", "token", "layer")
+    found = with_blocks([PIPELINES[name] for name in names], [8, 16])
+    texts = ("balanced", "token:8", "token:16", "layer:8", "layer:16")
+    assert found == [parse_pipeline(text) for text in texts]
+    assert with_blocks([PIPELINES["token"]], []) == [PIPELINES["token"]]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +119,7 @@ def test_integration_needs_analog_tiles() -> None:
     bare = machine(rram=None, weights_on="sram")
     with pytest.raises(WorkloadError, match="has no analog tiles"):
         with_integration(bare, 128)
-    row = Study(bare).layer(Shape(16, 16, 2, 8), Balanced())
+    row = Study(bare).layer(Shape(16, 16, 2, 8), PIPELINES["balanced"])
     assert row.integration_ns is None
     assert row.makespan_s > 0
 

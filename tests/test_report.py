@@ -24,7 +24,7 @@ from cimsim.simulation import simulate
 @cache
 def report(pipeline: str = "token") -> Report:
     machine = small.machine(attention_on="sram", adaptation="lora-sram")
-    return simulate(small.decoder(), machine, pipeline=PIPELINES[pipeline]()).report
+    return simulate(small.decoder(), machine, pipeline=PIPELINES[pipeline]).report
 
 
 def with_baseline() -> Report:

@@ -22,15 +22,15 @@ from cimsim.schedule import Plan, build_plan
 from cimsim.schedule.pair import LoraBranch, Pair
 from cimsim.schedule.pipelines import (
     PIPELINES,
-    Balanced,
-    BalancedLayer,
-    CoresOnly,
-    Early,
-    LayerStream,
+    AsIs,
+    GivenBlock,
     Pipeline,
     Replicated,
-    Sequential,
-    TokenBlocks,
+    SearchedBlock,
+    SplitBlock,
+    Strategy,
+    WholeStep,
+    WithoutEngine,
     format_pipeline,
     parse_pipeline,
 )
@@ -69,16 +69,24 @@ def plan_of(workload: Workload, arch: Architecture, pipeline: Pipeline, grouped:
 @pytest.mark.parametrize(
     ("text", "pipeline"),
     [
-        ("sequential", Sequential()),
-        ("token", TokenBlocks()),
-        ("token:block_tokens=8", TokenBlocks(8)),
-        ("balanced", Balanced()),
-        ("layer:block_tokens=4", LayerStream(4)),
-        ("balanced+layer", BalancedLayer()),
-        ("replicated:extra_tiles=3,copies=4", Replicated(3, 4)),
-        ("split", Early()),
-        ("split:block_tokens=32", Early(32)),
-        ("cores-only:block_tokens=32", CoresOnly(32)),
+        ("sequential", Strategy(WholeStep(), "always", AsIs())),
+        ("token", Strategy(GivenBlock(), "layers", AsIs())),
+        ("token:block_tokens=8", Strategy(GivenBlock(8), "layers", AsIs())),
+        ("balanced", Strategy(SearchedBlock(), "layers", AsIs())),
+        ("layer:block_tokens=4", Strategy(GivenBlock(4), "never", AsIs())),
+        ("balanced+layer", Strategy(SearchedBlock(), "never", AsIs())),
+        (
+            "replicated:extra_tiles=3,copies=4",
+            Strategy(SearchedBlock(), "layers", Replicated(3, 4)),
+        ),
+        ("split", Strategy(SplitBlock(), "layers", AsIs())),
+        ("split:block_tokens=32", Strategy(SplitBlock(32), "layers", AsIs())),
+        ("cores-only:block_tokens=32", Strategy(GivenBlock(32), "layers", WithoutEngine())),
+        ("all+never+as-is", Strategy(WholeStep(), "never", AsIs())),
+        (
+            "given+never+replicated:block_tokens=4,copies=3",
+            Strategy(GivenBlock(4), "never", Replicated(copies=3)),
+        ),
     ],
 )
 def test_text_and_value_are_the_same_strategy(text: str, pipeline: Pipeline) -> None:
@@ -90,15 +98,18 @@ def test_text_and_value_are_the_same_strategy(text: str, pipeline: Pipeline) -> 
     ("text", "message"),
     [
         ("magic", r"^unknown pipeline 'magic'; known: sequential, token, .*$"),
-        ("token:speed=2", r"^pipeline 'token' has no option 'speed=2'; options: block_tokens$"),
-        ("balanced:name=x", r"^pipeline 'balanced' has no option 'name=x'; options: none$"),
-        ("split:split=0", r"^pipeline 'split' has no option 'split=0'; options: block_tokens$"),
-        ("token:block_tokens=x", r"^pipeline 'token': block_tokens: .x. is no whole number.*$"),
-        ("token:block_tokens=0", r"^block_tokens must be at least 1, got 0$"),
-        ("cores-only:block_tokens=0", r"^block_tokens must be at least 1, got 0$"),
-        ("layer:block_tokens=-1", r"^block_tokens must be at least 1, got -1$"),
-        ("replicated:copies=0", r"^copies must be at least 1, got 0$"),
-        ("replicated:extra_tiles=-1", r"^extra_tiles must be at least 0, got -1$"),
+        ("token:speed=2", r"^pipeline 'token' has no option 'speed'; options: block_tokens$"),
+        ("balanced:name=x", r"^pipeline 'balanced' has no option 'name'; options: none$"),
+        ("split:split=0", r"^pipeline 'split' has no option 'split'; options: block_tokens$"),
+        (
+            "token:block_tokens=x",
+            r"^pipeline 'token': block_tokens takes .*: .x. is no whole number$",
+        ),
+        ("token:block_tokens=0", r"block_tokens takes a .* at least 1 or none: 0 is below 1$"),
+        ("cores-only:block_tokens=0", r"block_tokens takes a .* at least 1 or none: 0 is below 1$"),
+        ("layer:block_tokens=-1", r"at least 1 or none: -1 is below 1$"),
+        ("replicated:copies=0", r"copies takes a whole number of at least 1: 0 is below 1$"),
+        ("replicated:extra_tiles=-1", r"extra_tiles takes .* of at least 0: -1 is below 0$"),
     ],
 )
 def test_bad_text_is_refused(text: str, message: str) -> None:
@@ -116,7 +127,7 @@ def test_a_block_longer_than_the_sequence_names_the_lever(name: str) -> None:
 def test_tcdm_too_small_for_one_token_names_the_lever() -> None:
     arch = paired(pmca={"tcdm_KiB": 4.0})
     with pytest.raises(CapacityError, match=r"needs 4624 bytes .* 1 token.*Raise pmca.tcdm_KiB"):
-        simulate(layer_workload(128, 128, 8, 16), arch, pipeline=Balanced())
+        simulate(layer_workload(128, 128, 8, 16), arch, pipeline=PIPELINES["balanced"])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -166,7 +177,9 @@ def test_closed_form_is_the_simulated_makespan(tokens: int, block: int, time_ns:
     arch = paired(rram={"integration_ns": float(time_ns), "adc_time_ns": 0.0, "shift_add_ns": 0.0})
     block = min(block, tokens)
     pair = Pair(LoraBranch(128, 64, 4), arch)
-    found = latency_s(layer_workload(128, 64, 4, tokens), arch, TokenBlocks(block)) * 1e12
+    found = (
+        latency_s(layer_workload(128, 64, 4, tokens), arch, parse_pipeline(f"token:{block}")) * 1e12
+    )
     expected = pair.makespan_ps(tokens, block)
     # Buffer reads, and fetches of X that the tile does not hide, are left out of the closed form.
     assert expected <= found <= 1.02 * expected + 500e3
@@ -182,7 +195,7 @@ def test_closed_form_with_several_clusters_and_copies(time_ns: float, block: int
     for copies in (1, 2):
         pair = Pair(LoraBranch(128, 64, 4), arch, clusters=min(4, 4 * copies), replicas=copies)
         mapper = OneBlockPerTile(replicate=(("layer.weight", copies),))
-        found = latency_s(workload, arch, TokenBlocks(block), mapper=mapper) * 1e12
+        found = latency_s(workload, arch, parse_pipeline(f"token:{block}"), mapper=mapper) * 1e12
         assert found == pytest.approx(pair.makespan_ps(80, block), rel=0.1, abs=600e3)
 
 
@@ -198,8 +211,8 @@ def test_two_stage_fill_and_drain_by_hand() -> None:
 def test_split_hides_the_first_product(time_ns: float) -> None:
     workload = layer_workload(128, 64, 4, 48)
     arch = paired(rram={"integration_ns": time_ns})
-    whole = latency_s(workload, arch, TokenBlocks(16))
-    split = latency_s(workload, arch, Early(16))
+    whole = latency_s(workload, arch, parse_pipeline("token:16"))
+    split = latency_s(workload, arch, parse_pipeline("split:16"))
     adapter = LoraBranch(128, 64, 4)
     first_s = adapter.cycles(arch.pmca, 16)[0] / (arch.pmca.clock_MHz * 1e6)
     saved = min(first_s, 16 * time_ns * 1e-9)  # by the cluster's wait for the first block
@@ -209,18 +222,18 @@ def test_split_hides_the_first_product(time_ns: float) -> None:
 
 def test_a_copy_of_the_pair_halves_the_time() -> None:
     workload, arch = layer_workload(128, 128, 8, 64), paired()
-    one = simulate(workload, arch, pipeline=Balanced())
-    two = simulate(workload, arch, pipeline=Replicated(extra_tiles=1))
+    one = simulate(workload, arch, pipeline=PIPELINES["balanced"])
+    two = simulate(workload, arch, pipeline=parse_pipeline("replicated:extra_tiles=1"))
     assert two.report.tiles_used == 2
     assert 0.5 < two.report.latency_s / one.report.latency_s < 0.62
-    none = simulate(workload, arch, pipeline=Replicated(extra_tiles=0))
+    none = simulate(workload, arch, pipeline=parse_pipeline("replicated:extra_tiles=0"))
     assert none.report.latency_s == one.report.latency_s
 
 
 def test_the_budget_goes_to_the_slowest_layers() -> None:
     workload = decoder(width=32, hidden=48)
     arch = machine(rram={"rows": 64, "columns": 64, "integration_ns": 1.0})
-    found = simulate(workload, arch, pipeline=Replicated(extra_tiles=2))
+    found = simulate(workload, arch, pipeline=parse_pipeline("replicated:extra_tiles=2"))
     copies = {n: p.replicas for n, p in found.mapping.placements.items() if p.unit == "rram"}
     assert {n for n, c in copies.items() if c == 2} == {
         "layers.0.down.weight", "layers.1.down.weight",
@@ -232,9 +245,9 @@ def test_cores_only_leaves_the_engine_out() -> None:
         layer_workload(128, 128, 16, 64),
         paired(rram={"integration_ns": 20.0}, pmca={"simd_width": 2}),
     )
-    found = simulate(workload, arch, pipeline=CoresOnly())
+    found = simulate(workload, arch, pipeline=PIPELINES["cores-only"])
     assert found.architecture.pmca.matrix_engine is None
-    assert found.report.latency_s > latency_s(workload, arch, TokenBlocks())
+    assert found.report.latency_s > latency_s(workload, arch, PIPELINES["token"])
 
 
 def test_layers_that_stream_are_faster_than_layers_that_take_turns() -> None:
@@ -247,7 +260,9 @@ def test_layers_that_stream_are_faster_than_layers_that_take_turns() -> None:
 def test_a_forced_block_that_does_not_fit_spills() -> None:
     workload = layer_workload(128, 128, 8, 64)
     roomy, tight = (paired(pmca={"tcdm_KiB": size}) for size in (64.0, 20.0))
-    plans = [simulate(workload, arch, pipeline=TokenBlocks(64)) for arch in (roomy, tight)]
+    plans = [
+        simulate(workload, arch, pipeline=parse_pipeline("token:64")) for arch in (roomy, tight)
+    ]
     excess = plans[1].plan.tcdm_bytes["layer.merge"] - 20 * 1024
     assert excess == LoraBranch(128, 128, 8).spill_bytes(tight.pmca, 64) > 0
     assert plans[0].report.latency_s <= plans[1].report.latency_s
@@ -257,7 +272,7 @@ def test_a_forced_block_that_does_not_fit_spills() -> None:
     moved = [s.report.energy_by_component_J["link.cluster_link"] for s in plans]
     spilled = 2 * 8 * excess * tight.cluster_link.energy_pJ_per_bit * 1e-12
     assert moved[1] - moved[0] == pytest.approx(spilled, rel=1e-9)
-    best = simulate(workload, tight, pipeline=Balanced())
+    best = simulate(workload, tight, pipeline=PIPELINES["balanced"])
     assert best.plan.tcdm_bytes["layer.merge"] <= 20 * 1024
 
 
@@ -268,7 +283,7 @@ def test_tiles_that_share_a_cluster_wait_for_it(arbitration: str) -> None:
             pmca={"tiles_per_cluster": tiles_per_cluster, "pool_clusters": 1},
             cluster_link={"arbitration": arbitration}, rram={"integration_ns": 20.0},
         )  # fmt: skip
-        return latency_s(encoder(tokens=32, width=96, hidden=96), arch, LayerStream())
+        return latency_s(encoder(tokens=32, width=96, hidden=96), arch, PIPELINES["layer"])
 
     assert latency(1) < latency(2) < latency(8)
 
@@ -295,7 +310,7 @@ class OneByOne:
 def test_a_user_brings_an_own_strategy() -> None:
     found = simulate(decoder(), machine(), pipeline=OneByOne())
     assert found.report.pipeline == "one-by-one"
-    assert found.report.latency_s == latency_s(decoder(), machine(), LayerStream(1))
+    assert found.report.latency_s == latency_s(decoder(), machine(), parse_pipeline("layer:1"))
 
 
 SAVED = {
@@ -366,7 +381,7 @@ def test_saved_weights_stay_in_the_tcdm_or_come_with_every_block(
     # layers.0.up: 24 x 40 weights of 2 bytes; two blocks of t tokens hold 2 t (24 + 40) values.
     workload = saved(encoder(tokens=8, rank=None), "layers.0.up")
     arch = machine(pmca={"tcdm_KiB": tcdm_KiB, "tiles_per_cluster": 4096, "pool_clusters": 1})
-    done = simulate(workload, arch, pipeline=LayerStream(2))
+    done = simulate(workload, arch, pipeline=parse_pipeline("layer:2"))
     assert done.plan.block_tokens["layers.0.up"] == block
     assert done.plan.tcdm_bytes["layers.0.up"] == need
     (moved,) = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,11 +19,12 @@ from cimsim.adaptation import ADAPTATIONS, adaptation_named
 from cimsim.engines.program import Get, Hold, Program, Put, Use
 from cimsim.errors import MappingError
 from cimsim.ir import Linear, MatMul, Workload, load_workload
-from cimsim.mappers import DensePacking, OneBlockPerTile, build_mapping
+from cimsim.mappers import DensePacking, Mapper, OneBlockPerTile, build_mapping
 from cimsim.report import Report
 from cimsim.report.area import leakage_W
 from cimsim.schedule import build_plan
-from cimsim.schedule.pipelines import PIPELINES, LayerStream, Pipeline, Sequential, TokenBlocks
+from cimsim.schedule.pair import Pair
+from cimsim.schedule.pipelines import PIPELINES, Pipeline, parse_pipeline
 from cimsim.schedule.stages import Stage
 from cimsim.simulation import Simulation, simulate
 from cimsim.spec import Architecture, load_architecture
@@ -49,7 +49,7 @@ def done(request: pytest.FixtureRequest) -> Simulation:
 
 @cache
 def case(machine: str, workload: str, pipeline: str) -> Simulation:
-    return simulate(MODELS[workload], TINY[machine], pipeline=PIPELINES[pipeline]())
+    return simulate(MODELS[workload], TINY[machine], pipeline=PIPELINES[pipeline])
 
 
 # Closed forms ------------------------------------------------------------------------------------
@@ -155,7 +155,7 @@ def test_no_unit_is_busier_than_the_run_is_long(done: Simulation) -> None:
 def test_the_link_of_a_shared_tile_is_no_busier_than_the_run_is_long() -> None:
     machine = small.machine(rram={"rows": 128, "columns": 128}, tile_link={"bandwidth_GBps": 0.001})
     done = simulate(
-        small.encoder(tokens=8), machine, mapper=DensePacking(), pipeline=LayerStream(1)
+        small.encoder(tokens=8), machine, mapper=DensePacking(), pipeline=parse_pipeline("layer:1")
     )
     assert done.report.tiles_used == 1
     assert done.report.utilisation["link"] <= 1.0
@@ -251,7 +251,7 @@ def assert_engines_agree(program: Program) -> None:
 def plan_of(workload: Workload, machine: str, pipeline: str) -> Program:
     """The program of `workload` on a shipped machine, with tiles enough."""
     architecture = small.changed(MACHINES[machine], rram={"tile_count": 1 << 20})
-    chosen = PIPELINES[pipeline]()
+    chosen = PIPELINES[pipeline]
     architecture, mapper = chosen.prepare(workload, architecture, OneBlockPerTile())
     adaptation = adaptation_named(architecture.adaptation)
     mapping = build_mapping(workload, architecture, adaptation, mapper)
@@ -307,7 +307,7 @@ def test_engines_agree_on_every_adaptation(workload: str, grouped: bool, adaptat
     reports = [
         simulate(
             MODELS[workload], TINY["sram"], adaptation=adaptation, engine=engine,
-            group_tiles=grouped, pipeline=LayerStream(2),
+            group_tiles=grouped, pipeline=parse_pipeline("layer:2"),
         )
         for engine in ("simpy", "compiled")
     ]  # fmt: skip
@@ -324,7 +324,7 @@ def test_grouping_tiles_changes_no_time(machine: str, mapper: Any, pipeline: str
     one, many = (
         simulate(
             workload, TINY[machine], mapper=mapper, group_tiles=grouped,
-            pipeline=PIPELINES[pipeline](),
+            pipeline=PIPELINES[pipeline],
         )
         for grouped in (True, False)
     )  # fmt: skip
@@ -369,14 +369,21 @@ def test_a_decode_step_starts_when_the_one_before_has_ended(machine: str, pipeli
     assert (starts[1:] >= ends[:-1]).all()
 
 
-@dataclass(frozen=True, slots=True)
-class WaitForKeys(LayerStream):
-    """Streams like LayerStream, but attention waits for all of its inputs."""
+class WaitForKeys:
+    """A plain object: streams token by token, but attention waits for all of its inputs."""
 
-    name: Any = "wait"
+    name, split = "wait", False
+
+    def block(self, stage: Stage, tokens: int, pair: Pair | None) -> int:
+        return 1
 
     def is_barrier(self, producer: Stage, consumer: Stage) -> bool:
         return any(isinstance(node.any, MatMul) for node in consumer.nodes)
+
+    def prepare(
+        self, workload: Workload, architecture: Architecture, mapper: Mapper
+    ) -> tuple[Architecture, Mapper]:
+        return architecture, mapper
 
 
 @pytest.mark.parametrize("machine", TINY)
@@ -384,12 +391,15 @@ def test_causal_attention_streams(machine: str) -> None:
     workload = small.decoder(prompt=24, steps=0)
     streamed, waited, in_turn = (
         simulate(workload, TINY[machine], pipeline=pipeline)
-        for pipeline in (LayerStream(1), WaitForKeys(1), Sequential())
+        for pipeline in (parse_pipeline("layer:1"), WaitForKeys(), PIPELINES["sequential"])
     )
     assert streamed.run.makespan_ps < waited.run.makespan_ps
     assert streamed.run.makespan_ps < in_turn.run.makespan_ps
+    assert waited.report.pipeline == "wait"
     barred = simulate(
-        small.decoder(prompt=24, steps=0, causal=False), TINY[machine], pipeline=LayerStream(1)
+        small.decoder(prompt=24, steps=0, causal=False),
+        TINY[machine],
+        pipeline=parse_pipeline("layer:1"),
     )
     assert streamed.run.makespan_ps < barred.run.makespan_ps
 
@@ -412,7 +422,7 @@ def first_use(done: Simulation, node: str) -> int:
 @pytest.mark.parametrize("machine", TINY)
 def test_only_causal_attention_starts_before_the_last_key(machine: str, causal: bool) -> None:
     workload = small.decoder(prompt=24, steps=0, layers=1, rank=None, causal=causal)
-    done = simulate(workload, TINY[machine], pipeline=LayerStream(1))
+    done = simulate(workload, TINY[machine], pipeline=parse_pipeline("layer:1"))
     last = "layers.0.k:send" if machine == "analog" else "layers.0.scores:write"
     keys = int(done.run.finish_ps(_actor(done, last))[-1])
     assert (first_use(done, "layers.0.scores") < keys) == causal
@@ -428,7 +438,7 @@ def first_start(done: Simulation, stage: str, part: str) -> int:
 def test_barriers_stand_where_the_pipeline_says() -> None:
     workload, machine = small.encoder(tokens=12), TINY["analog"]
     starts = {}
-    for pipeline in (Sequential(), LayerStream(1)):
+    for pipeline in (PIPELINES["sequential"], parse_pipeline("layer:1")):
         done = simulate(workload, machine, pipeline=pipeline)
         embedded = done.run.finish_ps(_actor(done, "embed:look-up"))
         starts[pipeline.name] = first_start(done, "layers.0.q", "read")
@@ -457,7 +467,7 @@ def test_twice_as_fast_is_never_slower(machine: str, change: dict[str, Any]) -> 
     faster = small.changed(TINY[machine], **change)
     for workload in (small.one_layer(32, 32, 9), *MODELS.values()):
         before, after = (
-            simulate(workload, m, pipeline=Sequential()).run.makespan_ps
+            simulate(workload, m, pipeline=PIPELINES["sequential"]).run.makespan_ps
             for m in (TINY[machine], faster)
         )
         assert after <= before
@@ -466,7 +476,9 @@ def test_twice_as_fast_is_never_slower(machine: str, change: dict[str, Any]) -> 
     assert (after < before) == matters or block == "cluster_link"
 
 
-@pytest.mark.parametrize("pipeline", [Sequential(), TokenBlocks(2), LayerStream(2)])
+@pytest.mark.parametrize(
+    "pipeline", [PIPELINES["sequential"], parse_pipeline("token:2"), parse_pipeline("layer:2")]
+)
 def test_a_second_copy_of_the_bottleneck_is_never_slower(pipeline: Pipeline) -> None:
     # 3 us an MVM: tiles are the bottleneck.
     machine = small.changed(TINY["analog"], rram={"integration_ns": 3000.0})
@@ -528,7 +540,7 @@ def test_arrays_take_the_same_energy_in_every_pipeline(machine: str, workload: s
 def test_waiting_costs_leakage_only(machine: str) -> None:
     runs = [
         simulate(MODELS["decoder"], TINY[machine], pipeline=pipeline)
-        for pipeline in (TokenBlocks(2), LayerStream(2), WaitForKeys(2))
+        for pipeline in (parse_pipeline("token:2"), parse_pipeline("layer:2"), WaitForKeys(2))
     ]
     assert len({d.run.makespan_ps for d in runs}) == 3
     assert all(dynamic(d) == dynamic(runs[0]) for d in runs)
@@ -588,7 +600,7 @@ def test_a_barrier_keeps_a_whole_layer_in_the_buffer() -> None:
     workload = small.workload_of("two", (small.chain(tokens=40, widths=(16, 16, 16)),))
     barred, streamed = (
         simulate(workload, TINY["analog"], pipeline=pipeline).report.buffer_peak_KiB
-        for pipeline in (Sequential(), LayerStream(1))
+        for pipeline in (PIPELINES["sequential"], parse_pipeline("layer:1"))
     )
     assert barred == 40 * 16 / 1024
     assert 16 / 1024 <= streamed < barred
@@ -632,7 +644,9 @@ def test_data_stays_in_the_buffer_until_its_last_reader_has_it(sources: tuple[st
     chain = small.chain(tokens=10, widths=(16, 64, 16, 16, 64, 16))
     last = chain.ops[-1].model_copy(update={"inputs": sources})
     phase = chain.model_copy(update={"ops": (*chain.ops[:-1], last)})
-    done = simulate(small.workload_of("skip", (phase,)), TINY["analog"], pipeline=Sequential())
+    done = simulate(
+        small.workload_of("skip", (phase,)), TINY["analog"], pipeline=PIPELINES["sequential"]
+    )
     assert done.report.buffer_peak_KiB == close(peak_KiB(done))
     outputs = 64 + 64 if "layer0" in sources else 64
     assert 10 * outputs <= 1024 * done.report.buffer_peak_KiB < 10 * (outputs + 16)

@@ -18,7 +18,6 @@ from timed import charged_J, ends_ps, starts_ps, takes_ps
 
 from cimsim.engines.program import Get, Put
 from cimsim.ir import Elementwise, Embedding, Linear, MatMul, Op, Phase, Softmax
-from cimsim.schedule.pipelines import LayerStream, Sequential
 from cimsim.simulation import Simulation, simulate
 
 UNITS: dict[str, Any] = small.UNEQUAL | {
@@ -78,8 +77,8 @@ def test_layers_stream_token_by_token(engine: Any) -> None:
 
 
 WHOLE: dict[str, tuple[tuple[Op, Op], Any]] = {
-    "barrier": (two((5, 5)), Sequential()),
-    "gathers": (two((5, 5), gathers=True), LayerStream(1)),
+    "barrier": (two((5, 5)), "sequential"),
+    "gathers": (two((5, 5), gathers=True), "layer:1"),
 }
 
 
@@ -117,7 +116,7 @@ def left_over(done: Simulation) -> dict[int, int]:
 @both_engines
 @pytest.mark.parametrize(
     ("pipeline", "prompt"),
-    [(LayerStream(1), 2 * SLOWEST_PS), (Sequential(), 2 * 2 * SLOWEST_PS)],
+    [("layer:1", 2 * SLOWEST_PS), ("sequential", 2 * 2 * SLOWEST_PS)],
     ids=["layer", "sequential"],
 )
 def test_steps_follow_each_other(pipeline: Any, prompt: int, engine: Any) -> None:
@@ -207,7 +206,7 @@ def values(tokens: int = 5, **changes: Any) -> MatMul:
 def attend(product: MatMul, block: int, *more: Op, **options: Any) -> Simulation:
     """`product` in blocks, after look-ups of 60 values of `q` and 20 of `k` a token."""
     tables = table("q", product.tokens, 60), table("k", product.tokens, 20)
-    return run(*tables, product, *more, pipeline=LayerStream(block), **options)
+    return run(*tables, product, *more, pipeline=f"layer:{block}", **options)
 
 
 def moved_bytes(*parts: int) -> list[Any]:

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 import cimsim
 from cimsim.baseline.attention import AttentionShape
 from cimsim.ir import MatMul, Phase, Softmax, Workload, visible_pairs
-from cimsim.schedule.pipelines import LayerStream, Sequential
+from cimsim.schedule.pipelines import parse_pipeline
 from cimsim.schedule.work import block_elements, context
 
 
@@ -107,7 +107,7 @@ def windowed(workload: Workload, window: int) -> Workload:
     return Workload.model_validate(workload.model_copy(update={"phases": phases}).model_dump())
 
 
-PIPELINES = [LayerStream(1), Sequential()]
+PIPELINES = [parse_pipeline("layer:1"), parse_pipeline("sequential")]
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES, ids=lambda p: p.name)
@@ -126,10 +126,10 @@ def test_engines_agree(machine, window, pipeline):
 def test_a_shorter_window_never_costs_more(machine):
     full = small.decoder(prompt=24, steps=4)
     done = [
-        cimsim.simulate(windowed(full, w), TINY[machine], pipeline=LayerStream(1))
+        cimsim.simulate(windowed(full, w), TINY[machine], pipeline=parse_pipeline("layer:1"))
         for w in (1, 4, 9, 16)
     ]
-    done.append(cimsim.simulate(full, TINY[machine], pipeline=LayerStream(1)))
+    done.append(cimsim.simulate(full, TINY[machine], pipeline=parse_pipeline("layer:1")))
     for less, more in pairwise(done):
         for phase, report in less.report.phases.items():
             assert report.energy_J <= more.report.phases[phase].energy_J

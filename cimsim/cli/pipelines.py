@@ -121,7 +121,7 @@ def _rows(
         shapes = [parse_layer(layer or "", rank, tokens)]
     else:
         shapes = [shape for shape, _ in adapted_shapes(model)]
-    named = [parse_pipeline(text) for text in strategy or PIPELINES]
+    named: list[Pipeline] = [parse_pipeline(text) for text in strategy or PIPELINES]
     chosen = with_blocks(named, _numbers("--block-tokens", block_tokens, parse_whole))
     if block_tokens and chosen == named:
         raise CimsimError(

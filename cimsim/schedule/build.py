@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from numbers import Integral
 
 import numpy as np
 
@@ -31,6 +32,7 @@ from cimsim.schedule.stages_cluster import (
 from cimsim.schedule.stages_kv import add_kv_stage
 from cimsim.spec import Architecture
 from cimsim.values.arguments import checked
+from cimsim.values.display import shown
 
 
 @checked(MappingError)
@@ -222,7 +224,7 @@ class _Scheduler:
         adapter, assembler = adapter_of(stage), self.assembler
         if adapter is None:
             fetched = self._fetched(stage)
-            wanted = self.pipeline.block(stage, tokens, None)
+            wanted = self._asked(stage, tokens, None)
             block = fitting_block(assembler, stage, wanted, fetched)
             return block, tcdm_need(assembler, stage, block, fetched)
         layer = self.graph.nodes[stage.layer].any
@@ -232,11 +234,21 @@ class _Scheduler:
         if key not in self.blocks:
             pair = Pair(adapter, assembler.architecture, stage.clusters[1], replicas)
             pair.check()
-            self.blocks[key] = self.pipeline.block(stage, tokens, pair)
+            self.blocks[key] = self._asked(stage, tokens, pair)
         block = self.blocks[key]
         if spilled := adapter.spill_bytes(assembler.architecture.pmca, block):
             assembler.spill_bytes[stage.name] = spilled
         return block, adapter.tcdm_bytes(assembler.architecture.pmca, block)
+
+    def _asked(self, stage: Stage, tokens: int, pair: Pair | None) -> int:
+        """The block of the strategy, which may be one of the user's own."""
+        block = self.pipeline.block(stage, tokens, pair)
+        if not (isinstance(block, Integral) and 1 <= block <= tokens):
+            raise MappingError(
+                f"pipeline {self.pipeline.name!r} asks for blocks of {shown(block)} tokens at "
+                f"{stage.name!r}: a block is a whole number of 1 to the {tokens} of its step"
+            )
+        return int(block)
 
     def _direct_edges(self) -> frozenset[tuple[str, str]]:
         """Edges from arrays to a cluster at home beside them."""

@@ -11,14 +11,13 @@ from cimsim.ir import Linear, Workload
 from cimsim.mappers import Mapper, OneBlockPerTile
 from cimsim.schedule.pair import LoraBranch, Pair
 from cimsim.schedule.pipelines import (
-    Balanced,
-    BalancedLayer,
-    CoresOnly,
-    Early,
-    LayerStream,
+    AsIs,
+    GivenBlock,
     Pipeline,
     Replicated,
-    TokenBlocks,
+    SearchedBlock,
+    SplitBlock,
+    Strategy,
 )
 from cimsim.schedule.work import dma_ps
 from cimsim.simulation import Simulation, simulate
@@ -85,7 +84,7 @@ class Study:
 
     architecture: Architecture
     mapper: Mapper = field(default_factory=OneBlockPerTile)
-    _aimc_only: dict[tuple[str, int, Pipeline], float] = field(default_factory=dict)
+    _aimc_only: list[tuple[tuple[str, int, Pipeline], float]] = field(default_factory=list)
 
     def layer(self, shape: Shape, pipeline: Pipeline) -> PipelineRow:
         """One layer under one strategy; raises WorkloadError or MappingError."""
@@ -140,24 +139,30 @@ class Study:
         )
 
     def _without_lora(self, workload: Workload, pipeline: Pipeline) -> float:
-        pipeline = _same_without_lora(pipeline)
-        tokens = workload.phases[0].tokens
-        key = workload.name, tokens, pipeline
-        if key not in self._aimc_only:
-            self._aimc_only[key] = simulate(
-                workload, self.architecture, pipeline=pipeline, adaptation="none",
-                mapper=self.mapper,
-            ).report.latency_s  # fmt: skip
-        return self._aimc_only[key]
+        simpler = _same_without_lora(pipeline)
+        wanted = workload.name, workload.phases[0].tokens, simpler
+        for known, latency_s in self._aimc_only:
+            if known == wanted:
+                return latency_s
+        latency_s = simulate(
+            workload, self.architecture, pipeline=simpler, adaptation="none", mapper=self.mapper
+        ).report.latency_s  # fmt: skip
+        self._aimc_only.append((wanted, latency_s))
+        return latency_s
 
 
 def _same_without_lora(pipeline: Pipeline) -> Pipeline:
-    """A simpler strategy that schedules a workload without LoRA in the same way."""
-    if isinstance(pipeline, Balanced | Replicated):
-        return TokenBlocks()
-    if isinstance(pipeline, Early):
-        return TokenBlocks(pipeline.block_tokens)
-    return LayerStream() if isinstance(pipeline, BalancedLayer) else pipeline
+    """A simpler strategy that schedules a workload without LoRA in the same way.
+
+    No block is searched beside a tile, and nothing is copied for LoRA.
+    """
+    if not isinstance(pipeline, Strategy):
+        return pipeline
+    blocks = pipeline.blocks
+    if isinstance(blocks, SearchedBlock | SplitBlock):
+        blocks = GivenBlock(blocks.block_tokens if isinstance(blocks, SplitBlock) else None)
+    machine = AsIs() if isinstance(pipeline.machine, Replicated) else pipeline.machine
+    return Strategy(blocks, pipeline.barrier, machine)
 
 
 def _pmca_utilisation(simulation: Simulation, beside_tile: bool) -> float:
@@ -225,8 +230,9 @@ def with_blocks(pipelines: Iterable[Pipeline], block_tokens: Sequence[int]) -> l
     """`pipelines`, those that run in a block of the user's choice once for each `block_tokens`."""
     result: list[Pipeline] = []
     for pipeline in pipelines:
-        if isinstance(pipeline, TokenBlocks | LayerStream | CoresOnly) and block_tokens:
-            result += [replace(pipeline, block_tokens=t) for t in block_tokens]
+        strategy = pipeline if isinstance(pipeline, Strategy) else None
+        if block_tokens and strategy and isinstance(strategy.blocks, GivenBlock):
+            result += [replace(strategy, blocks=GivenBlock(t)) for t in block_tokens]
         else:
             result.append(pipeline)
     return result

@@ -39,7 +39,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 @brief
 @dataclass(frozen=True)
-class Option:
+class MethodOption:
     """A field of a part that text can set: how it is read, and what to call that."""
 
     part: str
@@ -52,33 +52,33 @@ NUMBER, WHOLE = (parse_real, "a number"), (parse_whole, "a whole number")
 OPTIONAL, WORD = (_optional, "a number or none"), (str, "a word")
 LIST, TRUTH = (_names, "names with + between them"), (_truth, "true or false")
 
-OPTIONS: dict[str, Option] = {
-    "epochs": Option("recipe", "epochs", *NUMBER),
-    "batch": Option("recipe", "batch", *WHOLE),
-    "learning_rate": Option("recipe", "learning_rate", *NUMBER),
-    "warmup_ratio": Option("recipe", "warmup_ratio", *NUMBER),
-    "weight_decay": Option("recipe", "weight_decay", *NUMBER),
-    "clip_norm": Option("recipe", "clip_norm", *OPTIONAL),
-    "decay": Option("recipe", "decay", *WORD),
-    "rank": Option("lora", "rank", *WHOLE),
-    "alpha": Option("lora", "alpha", *NUMBER),
-    "dropout": Option("lora", "dropout", *NUMBER),
-    "targets": Option("lora", "targets", *LIST),
-    "saved": Option("lora", "saved", *LIST),
-    "device": Option("injection", "noise", device_named, "a device model or its JSON file"),
-    "sigma": Option("injection", "sigma_ratio", *NUMBER),
-    "relative_to": Option("injection", "relative_to", *WORD),
-    "redraw_every": Option("injection", "redraw_every", *WHOLE),
-    "converters": Option("injection", "converters", *TRUTH),
-    "clean_share": Option("injection", "clean_share", *NUMBER),
-    "ramp": Option("injection", "ramp", *NUMBER),
-    "adc_noise": Option("injection", "adc_noise", *OPTIONAL),
-    "clip_sigma": Option("injection", "clip_sigma", *OPTIONAL),
-    "mu": Option("penalty", "mu", *NUMBER),
-    "norm": Option("penalty", "norm", *WORD),
-    "reduction": Option("penalty", "reduction", *WORD),
-    "distillation": Option("distillation", "weight", *NUMBER),
-    "temperature": Option("distillation", "temperature", *NUMBER),
+OPTIONS: dict[str, MethodOption] = {
+    "epochs": MethodOption("recipe", "epochs", *NUMBER),
+    "batch": MethodOption("recipe", "batch", *WHOLE),
+    "learning_rate": MethodOption("recipe", "learning_rate", *NUMBER),
+    "warmup_ratio": MethodOption("recipe", "warmup_ratio", *NUMBER),
+    "weight_decay": MethodOption("recipe", "weight_decay", *NUMBER),
+    "clip_norm": MethodOption("recipe", "clip_norm", *OPTIONAL),
+    "decay": MethodOption("recipe", "decay", *WORD),
+    "rank": MethodOption("lora", "rank", *WHOLE),
+    "alpha": MethodOption("lora", "alpha", *NUMBER),
+    "dropout": MethodOption("lora", "dropout", *NUMBER),
+    "targets": MethodOption("lora", "targets", *LIST),
+    "saved": MethodOption("lora", "saved", *LIST),
+    "device": MethodOption("injection", "noise", device_named, "a device model or its JSON file"),
+    "sigma": MethodOption("injection", "sigma_ratio", *NUMBER),
+    "relative_to": MethodOption("injection", "relative_to", *WORD),
+    "redraw_every": MethodOption("injection", "redraw_every", *WHOLE),
+    "converters": MethodOption("injection", "converters", *TRUTH),
+    "clean_share": MethodOption("injection", "clean_share", *NUMBER),
+    "ramp": MethodOption("injection", "ramp", *NUMBER),
+    "adc_noise": MethodOption("injection", "adc_noise", *OPTIONAL),
+    "clip_sigma": MethodOption("injection", "clip_sigma", *OPTIONAL),
+    "mu": MethodOption("penalty", "mu", *NUMBER),
+    "norm": MethodOption("penalty", "norm", *WORD),
+    "reduction": MethodOption("penalty", "reduction", *WORD),
+    "distillation": MethodOption("distillation", "weight", *NUMBER),
+    "temperature": MethodOption("distillation", "temperature", *NUMBER),
 }
 
 

@@ -7,7 +7,7 @@ from cimsim.adaptation import adaptation_named
 from cimsim.ir import Linear
 from cimsim.mappers import DensePacking, Mapper, OneBlockPerTile, build_mapping
 from cimsim.schedule.pair import LoraBranch, Pair
-from cimsim.schedule.pipelines import Balanced
+from cimsim.schedule.pipelines import PIPELINES
 from cimsim.spec import Architecture
 from cimsim.studies.layer import with_integration
 from cimsim.studies.pipelines import Shape, Study
@@ -46,7 +46,7 @@ def _layers(machine: Architecture) -> list[Row]:
         for time, block, published in RATIOS
     ]  # fmt: skip
     study = Study(with_integration(machine, 128))
-    slow = 1.0 + study.layer(Shape(512, 128, RANK, TOKENS), Balanced()).overhead
+    slow = 1.0 + study.layer(Shape(512, 128, RANK, TOKENS), PIPELINES["balanced"]).overhead
     name = "latency over AIMC only, 512x128, 128 ns, 320 tokens"
     totals = [
         _row(name, "", f"{AHWA}, Fig. 4c", 2.72, slow, 0.02, fitted=True),
@@ -67,7 +67,7 @@ def _least(machine: Architecture) -> float:
     """The best balanced total over AIMC only among the figure's two layers and three times."""
     studies = [Study(with_integration(machine, time)) for time, _, _ in RATIOS]
     return 1.0 + min(
-        study.layer(Shape(inputs, 128, RANK, TOKENS), Balanced()).overhead
+        study.layer(Shape(inputs, 128, RANK, TOKENS), PIPELINES["balanced"]).overhead
         for study in studies
         for inputs in (128, 512)
     )

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from cimsim.ir import Linear, Op, Workload, load_workload
-from cimsim.schedule.pipelines import PIPELINES, Balanced, TokenBlocks, parse_pipeline
+from cimsim.schedule.pipelines import PIPELINES, parse_pipeline
 from cimsim.spec import Architecture, load_architecture
 from cimsim.studies.layer import with_integration
 from cimsim.studies.pipelines import PipelineRow, Shape, Study, adapted_shapes
@@ -31,10 +31,10 @@ TOKENS, RANK = 320, 8
 def blocks(machine: Architecture) -> list[dict[str, Any]]:
     """Panels a and b: tile and cluster time of a block, and its TCDM need."""
     return [
-        Study(with_integration(machine, time)).layer(shape, TokenBlocks(block)).as_dict()
+        Study(with_integration(machine, time)).layer(shape, strategy).as_dict()
         for shape in (Shape(*layer, RANK, TOKENS) for layer in LAYERS)
         for time in TIMES_NS
-        for block in BLOCKS
+        for strategy in (parse_pipeline(f"token:{block}") for block in BLOCKS)
     ]
 
 
@@ -84,14 +84,15 @@ def end_to_end(machine: Architecture, workload: Workload) -> list[PipelineRow]:
 
 def ranks(machine: Architecture, mobilebert: Workload, chosen: tuple[int, ...]) -> dict[str, Any]:
     """Balanced, over the rank: both layers at every integration time, and MobileBERT."""
+    balanced = PIPELINES["balanced"]
     layers = [
-        Study(with_integration(machine, time)).layer(Shape(*layer, rank, TOKENS), Balanced())
+        Study(with_integration(machine, time)).layer(Shape(*layer, rank, TOKENS), balanced)
         for layer in LAYERS
         for time in TIMES_NS
         for rank in chosen
     ]
     study = Study(machine)
-    models = [study.model(with_rank(mobilebert, rank), Balanced()) for rank in chosen]
+    models = [study.model(with_rank(mobilebert, rank), balanced) for rank in chosen]
     per_layer = len(chosen)
     return {
         "layers": [row.as_dict() | {"rank": chosen[i % per_layer]} for i, row in enumerate(layers)],

@@ -1,34 +1,42 @@
 """Pipeline strategies: how a run of tokens is cut into blocks, and what waits for what.
 
-A strategy is any object that follows `Pipeline`; a user passes an own one in Python. One that the
-command line should know as well is one module here and one line in `PIPELINES`.
+`Strategy` is one value of three choices (block, barrier, machine), and `PIPELINES` names some of
+them. Any object with the members of `Pipeline` works wherever these do.
 """
 
-from cimsim.schedule.pipelines.balance import Balanced, BalancedLayer, Early
-from cimsim.schedule.pipelines.blocks import CoresOnly, LayerStream, Sequential, TokenBlocks
+from cimsim.schedule.pipelines.blocks import (
+    Blocks,
+    GivenBlock,
+    SearchedBlock,
+    SplitBlock,
+    WholeStep,
+)
+from cimsim.schedule.pipelines.machines import AsIs, Preparation, Replicated, WithoutEngine
 from cimsim.schedule.pipelines.protocol import Pipeline
-from cimsim.schedule.pipelines.replicate import Replicated
+from cimsim.schedule.pipelines.strategy import PIPELINES, Barrier, Strategy
 from cimsim.schedule.pipelines.text import (
-    PIPELINES,
+    PIPELINE_CODEC,
     format_pipeline,
-    option_names,
     parse_pipeline,
     pipeline_named,
 )
 
 __all__ = [
     "PIPELINES",
-    "Balanced",
-    "BalancedLayer",
-    "CoresOnly",
-    "Early",
-    "LayerStream",
+    "PIPELINE_CODEC",
+    "AsIs",
+    "Barrier",
+    "Blocks",
+    "GivenBlock",
     "Pipeline",
+    "Preparation",
     "Replicated",
-    "Sequential",
-    "TokenBlocks",
+    "SearchedBlock",
+    "SplitBlock",
+    "Strategy",
+    "WholeStep",
+    "WithoutEngine",
     "format_pipeline",
-    "option_names",
     "parse_pipeline",
     "pipeline_named",
 ]

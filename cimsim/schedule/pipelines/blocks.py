@@ -1,43 +1,54 @@
-"""Strategies with a block of the user's choice."""
+"""The first choice of a strategy: how many tokens a cluster stage handles at a time."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, ClassVar, Protocol
 
 from cimsim.errors import MappingError
 from cimsim.ir import Workload
-from cimsim.mappers import Mapper
 from cimsim.schedule.pair import Pair
 from cimsim.schedule.stages import Stage
-from cimsim.spec import Architecture
-from cimsim.values.arguments import checked
-from cimsim.values.history import Change
+from cimsim.values.arguments import AtLeast, checked
 
 DEFAULT_BLOCK = 16
 """Choice: tokens a block unless the user gives another, of the 8 to 128 of arXiv 2411.17367."""
 
-
-def chosen_block(block_tokens: int | None, tokens: int) -> int:
-    """`block_tokens`, or 16 where it is None; the step where that is shorter."""
-    return min(DEFAULT_BLOCK if block_tokens is None else block_tokens, tokens)
+BlockTokens = Annotated[int, AtLeast(1)] | None
+"""Tokens of a block; None is the default, 16."""
 
 
-def turn_block(stage: Stage, block_tokens: int | None, tokens: int) -> int:
-    """Block where layers take turns: the chosen one within a linear layer, elsewhere a share.
+class Blocks(Protocol):
+    """Cuts a step into blocks."""
 
-    A share is the step dealt evenly to the clusters of the stage; not where later tokens take
-    longer, which small blocks spread better.
+    @property
+    def name(self) -> str:
+        """What the choice is called."""
+
+    @property
+    def split(self) -> bool:
+        """True where a cluster computes X.A while the tile still integrates the block."""
+
+    def tokens(self, stage: Stage, step: int, pair: Pair | None, *, turns: bool) -> int:
+        """Tokens (1..step) of a block; `turns` is True where layers wait for each other.
+
+        `pair` is given for LoRA beside a tile.
+        """
+
+    def check(self, workload: Workload) -> None:
+        """Raise MappingError for a block that `workload` cannot have."""
+
+
+def given_block(stage: Stage, block_tokens: int | None, step: int, *, turns: bool) -> int:
+    """`block_tokens`, or 16 where it is None; the step where that is shorter.
+
+    Where layers take turns a stage outside linear layers has an even share of the step instead:
+    the step dealt to its clusters. Not where later tokens take longer, which small blocks spread
+    better.
     """
-    if stage.in_layer or stage.is_causal:
-        return chosen_block(block_tokens, tokens)
-    return -(-tokens // stage.clusters[1])
-
-
-def check_option(name: str, value: int | None, least: int = 1) -> None:
-    """Raise MappingError for an option below `least`; None is the default."""
-    if value is not None and value < least:
-        raise MappingError(f"{name} must be at least {least}, got {value}")
+    if turns and not (stage.in_layer or stage.is_causal):
+        return -(-step // stage.clusters[1])
+    return min(DEFAULT_BLOCK if block_tokens is None else block_tokens, step)
 
 
 def check_block(block_tokens: int | None, workload: Workload) -> None:
@@ -52,122 +63,74 @@ def check_block(block_tokens: int | None, workload: Workload) -> None:
 
 @checked(MappingError)
 @dataclass(frozen=True, slots=True)
-class Sequential:
-    """One op after the other, each over all tokens of a step; independent ops may overlap."""
+class WholeStep:
+    """All tokens of a step at once."""
 
-    name: Literal["sequential"] = "sequential"
-    split: Literal[False] = False
+    name: ClassVar[str] = "all"
+    split: ClassVar[bool] = False
 
-    def block(self, stage: Stage, tokens: int, pair: Pair | None) -> int:
-        """All tokens of the step."""
-        return tokens
+    def tokens(self, stage: Stage, step: int, pair: Pair | None, *, turns: bool) -> int:
+        """All."""
+        return step
 
-    def is_barrier(self, producer: Stage, consumer: Stage) -> bool:
-        """Always."""
-        return True
-
-    def prepare(
-        self, workload: Workload, architecture: Architecture, mapper: Mapper
-    ) -> tuple[Architecture, Mapper]:
-        """As given."""
-        return architecture, mapper
+    def check(self, workload: Workload) -> None:
+        """Nothing to refuse."""
 
 
 @checked(MappingError)
 @dataclass(frozen=True, slots=True)
-class TokenBlocks:
-    """Within a layer, tile and cluster overlap in blocks of `block_tokens`; layers take turns.
+class GivenBlock:
+    """Blocks of `block_tokens`; one that does not fit the TCDM spills into the buffer."""
 
-    The scheme of AHWA-LoRA (Li et al., arXiv 2411.17367). A block that does not fit the TCDM
-    spills into the buffer.
+    block_tokens: BlockTokens = None
+    name: ClassVar[str] = "given"
+    split: ClassVar[bool] = False
+
+    def tokens(self, stage: Stage, step: int, pair: Pair | None, *, turns: bool) -> int:
+        """The block given; see `given_block`."""
+        return given_block(stage, self.block_tokens, step, turns=turns)
+
+    def check(self, workload: Workload) -> None:
+        """Raise MappingError for a block beyond the longest step."""
+        check_block(self.block_tokens, workload)
+
+
+@checked(MappingError)
+@dataclass(frozen=True, slots=True)
+class SearchedBlock:
+    """Each layer shape has the block of the least makespan of the layer that fits the TCDM."""
+
+    name: ClassVar[str] = "searched"
+    split: ClassVar[bool] = False
+
+    def tokens(self, stage: Stage, step: int, pair: Pair | None, *, turns: bool) -> int:
+        """The best block beside a tile."""
+        if pair is not None:
+            return pair.best_block(step)
+        return given_block(stage, None, step, turns=turns)
+
+    def check(self, workload: Workload) -> None:
+        """Nothing to refuse."""
+
+
+@checked(MappingError)
+@dataclass(frozen=True, slots=True)
+class SplitBlock:
+    """X.A apart, while the tile integrates; only (X.A).B and the addition remain after.
+
+    Without `block_tokens` each layer shape has its own best block.
     """
 
-    block_tokens: int | None = None
-    name: Literal["token"] = "token"
-    split: Literal[False] = False
+    block_tokens: BlockTokens = None
+    name: ClassVar[str] = "split"
+    split: ClassVar[bool] = True
 
-    def __post_init__(self) -> None:
-        check_option("block_tokens", self.block_tokens)
+    def tokens(self, stage: Stage, step: int, pair: Pair | None, *, turns: bool) -> int:
+        """The block given, or the best one beside a tile."""
+        if self.block_tokens is None and pair is not None:
+            return pair.best_block(step, split=True)
+        return given_block(stage, self.block_tokens, step, turns=turns)
 
-    def block(self, stage: Stage, tokens: int, pair: Pair | None) -> int:
-        """The chosen block within a layer, an even share elsewhere."""
-        return turn_block(stage, self.block_tokens, tokens)
-
-    def is_barrier(self, producer: Stage, consumer: Stage) -> bool:
-        """Between layers."""
-        return producer.layer != consumer.layer
-
-    def prepare(
-        self, workload: Workload, architecture: Architecture, mapper: Mapper
-    ) -> tuple[Architecture, Mapper]:
-        """As given, once the block is known to be within the sequence."""
+    def check(self, workload: Workload) -> None:
+        """Raise MappingError for a block beyond the longest step."""
         check_block(self.block_tokens, workload)
-        return architecture, mapper
-
-
-@checked(MappingError)
-@dataclass(frozen=True, slots=True)
-class CoresOnly:
-    """As `token` on clusters whose matrix engine is left out: the cores multiply."""
-
-    block_tokens: int | None = None
-    name: Literal["cores-only"] = "cores-only"
-    split: Literal[False] = False
-
-    def __post_init__(self) -> None:
-        check_option("block_tokens", self.block_tokens)
-
-    def block(self, stage: Stage, tokens: int, pair: Pair | None) -> int:
-        """The chosen block within a layer, an even share elsewhere."""
-        return turn_block(stage, self.block_tokens, tokens)
-
-    def is_barrier(self, producer: Stage, consumer: Stage) -> bool:
-        """Between layers."""
-        return producer.layer != consumer.layer
-
-    def prepare(
-        self, workload: Workload, architecture: Architecture, mapper: Mapper
-    ) -> tuple[Architecture, Mapper]:
-        """The machine without matrix engines."""
-        check_block(self.block_tokens, workload)
-        engine = architecture.pmca.matrix_engine
-        if engine is None:
-            return architecture, mapper
-        bare = architecture.pmca.model_copy(update={"matrix_engine": None})
-        removed = Change(
-            of="architecture",
-            field="pmca.matrix_engine",
-            old=engine.model_dump(mode="json"),
-            new=None,
-            why=f"pipeline {self.name}",
-        )
-        without = architecture.model_copy(update={"pmca": bare})
-        return without.remembering(architecture, [removed]), mapper
-
-
-@checked(MappingError)
-@dataclass(frozen=True, slots=True)
-class LayerStream:
-    """A layer starts on the first block of its input: all layers work on different tokens."""
-
-    block_tokens: int | None = None
-    name: Literal["layer"] = "layer"
-    split: Literal[False] = False
-
-    def __post_init__(self) -> None:
-        check_option("block_tokens", self.block_tokens)
-
-    def block(self, stage: Stage, tokens: int, pair: Pair | None) -> int:
-        """The chosen block, at most the step."""
-        return chosen_block(self.block_tokens, tokens)
-
-    def is_barrier(self, producer: Stage, consumer: Stage) -> bool:
-        """Never."""
-        return False
-
-    def prepare(
-        self, workload: Workload, architecture: Architecture, mapper: Mapper
-    ) -> tuple[Architecture, Mapper]:
-        """As given, once the block is known to be within the sequence."""
-        check_block(self.block_tokens, workload)
-        return architecture, mapper

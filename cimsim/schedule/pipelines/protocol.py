@@ -14,7 +14,7 @@ from cimsim.spec import Architecture
 class Pipeline(Protocol):
     """How a run of tokens is cut into blocks, what waits for what, and on which machine.
 
-    Members are frozen values whose fields are the options of `--pipeline name:option=value`.
+    `Strategy` is the one that comes with cimsim; any object with these members will do.
     """
 
     @property

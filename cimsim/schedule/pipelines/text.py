@@ -1,77 +1,53 @@
-"""Strategies by name, and as the text of `--pipeline name:option=value,...`."""
+"""Strategies as the text of `--pipeline name:option=value,...`."""
 
 from __future__ import annotations
 
-from dataclasses import MISSING, fields
-
 from cimsim.errors import MappingError
-from cimsim.schedule.pipelines.balance import Balanced, BalancedLayer, Early
-from cimsim.schedule.pipelines.blocks import CoresOnly, LayerStream, Sequential, TokenBlocks
 from cimsim.schedule.pipelines.protocol import Pipeline
-from cimsim.schedule.pipelines.replicate import Replicated
+from cimsim.schedule.pipelines.strategy import PIPELINES, Strategy, compositions
 from cimsim.values.arguments import checked
+from cimsim.values.codec import Codec, member
 from cimsim.values.display import shown
-from cimsim.values.parsing import parse_whole
 
-PIPELINES: dict[str, type[Pipeline]] = {
-    "sequential": Sequential,
-    "token": TokenBlocks,
-    "balanced": Balanced,
-    "layer": LayerStream,
-    "balanced+layer": BalancedLayer,
-    "replicated": Replicated,
-    "split": Early,
-    "cores-only": CoresOnly,
-}
-
-_FIXED = ("name", "split")
+PIPELINE_CODEC: Codec[Strategy] = Codec(
+    "pipeline",
+    MappingError,
+    {name: member(preset, preset.about) for name, preset in PIPELINES.items()},
+    unlisted={name: member(made) for name, made in compositions().items()},
+)
+"""Presets by name, and any three choices as `given+never+replicated`."""
 
 
 @checked(MappingError)
-def option_names(kind: type[Pipeline]) -> tuple[str, ...]:
-    """Fields of a strategy that a user sets."""
-    return tuple(f.name for f in fields(kind) if f.name not in _FIXED)  # type: ignore[arg-type]
+def parse_pipeline(text: str) -> Strategy:
+    """A strategy from `name` or `name:option=value,...`; raises MappingError naming the options."""
+    return PIPELINE_CODEC.parse(text)
 
 
 @checked(MappingError)
 def pipeline_named(pipeline: Pipeline | str | None) -> Pipeline:
-    """A strategy from its text, as it is, or the default (`token`) for None."""
+    """A strategy from its text, as it is, or the default (`token`) for None.
+
+    Raises MappingError for an unknown text, and for a strategy of the user's own without a name
+    that a report can show.
+    """
     if isinstance(pipeline, str):
         return parse_pipeline(pipeline)
-    return TokenBlocks() if pipeline is None else pipeline
-
-
-@checked(MappingError)
-def parse_pipeline(text: str) -> Pipeline:
-    """A strategy from `name` or `name:option=value,...`; raises MappingError naming the options."""
-    name, _, options = text.partition(":")
-    if name not in PIPELINES:
-        raise MappingError(f"unknown pipeline {shown(name)}; known: {', '.join(PIPELINES)}")
-    kind = PIPELINES[name]
-    known = option_names(kind)
-    given: dict[str, int] = {}
-    for option in filter(None, options.split(",")):
-        key, equals, value = option.partition("=")
-        if key not in known or not equals:
-            listed = ", ".join(known) or "none"
-            raise MappingError(
-                f"pipeline {name!r} has no option {shown(option)}; options: {listed}"
-            )
-        try:
-            given[key] = parse_whole(value)
-        except ValueError as problem:
-            raise MappingError(f"pipeline {name!r}: {key}: {problem}") from None
-    return kind(**given)
+    if pipeline is None:
+        return PIPELINES["token"]
+    name: object = pipeline.name
+    if not (isinstance(name, str) and name.strip() and name.isprintable()):
+        raise MappingError(
+            f"the name of a pipeline is printable text, {type(pipeline).__name__} has {shown(name)}"
+        )
+    return pipeline
 
 
 @checked(MappingError)
 def format_pipeline(pipeline: Pipeline) -> str:
-    """The text that `parse_pipeline` reads back as `pipeline`, without options at their default."""
-    values = [
-        f"{f.name}={value}"
-        for f in fields(pipeline)  # type: ignore[arg-type]
-        if f.name not in _FIXED
-        and (value := getattr(pipeline, f.name)) is not None
-        and (f.default is MISSING or value != f.default)
-    ]
-    return pipeline.name + (":" + ",".join(values) if values else "")
+    """What a report calls a strategy: the text that `parse_pipeline` reads back as it.
+
+    One of the user's own has its name, with the plain fields that are not at their default where
+    it is a dataclass.
+    """
+    return PIPELINE_CODEC.label(pipeline)

@@ -1,9 +1,8 @@
-"""Replicated: copies of the tiles and clusters of the layers that take longest."""
+"""Copies of the layers that take longest: which those are, and the mapper that makes them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from cimsim.errors import MappingError
 from cimsim.ir import Linear, Workload
@@ -11,8 +10,6 @@ from cimsim.mappers import Mapper
 from cimsim.mappers.packing import Arrangement, demand_of
 from cimsim.mapping import Grid
 from cimsim.schedule.pair import LoraBranch, Pair
-from cimsim.schedule.pipelines.blocks import check_option, turn_block
-from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
@@ -48,47 +45,7 @@ class CopyingMapper:
         return demand_of(self.mapper, grids)
 
 
-@checked(MappingError)
-@dataclass(frozen=True, slots=True)
-class Replicated:
-    """`balanced` with copies of the adapted layers whose tile or cluster takes longest a token.
-
-    Every copy is a tile (or the tiles of the weight) with its cluster and takes its turn with
-    blocks of tokens. At most `extra_tiles` tiles are added, at most `copies` of a weight made.
-    """
-
-    extra_tiles: int = 128  # choice: 2.5 % of ahwa_pcm_pmca
-    copies: int = 2
-    name: Literal["replicated"] = "replicated"
-    split: Literal[False] = False
-
-    def __post_init__(self) -> None:
-        check_option("extra_tiles", self.extra_tiles, 0)
-        check_option("copies", self.copies, 1)
-
-    def block(self, stage: Stage, tokens: int, pair: Pair | None) -> int:
-        """The best block beside a tile."""
-        return turn_block(stage, None, tokens) if pair is None else pair.best_block(tokens)
-
-    def is_barrier(self, producer: Stage, consumer: Stage) -> bool:
-        """Between layers."""
-        return producer.layer != consumer.layer
-
-    def prepare(
-        self, workload: Workload, architecture: Architecture, mapper: Mapper
-    ) -> tuple[Architecture, Mapper]:
-        """A mapper that copies the slowest layers while the budget lasts."""
-        budget = self.extra_tiles
-        more: list[tuple[str, int]] = []
-        for weight, tiles in _slowest_first(workload, architecture):
-            copies = min(self.copies, 1 + budget // tiles)
-            if copies > mapper.copies(weight):
-                more.append((weight, copies))
-                budget -= (copies - mapper.copies(weight)) * tiles
-        return architecture, CopyingMapper(mapper, tuple(more))
-
-
-def _slowest_first(workload: Workload, architecture: Architecture) -> list[tuple[str, int]]:
+def slowest_first(workload: Workload, architecture: Architecture) -> list[tuple[str, int]]:
     """Adapted weights and their tiles, those with the longest stage a token first.
 
     Stages are compared at the smallest block that fills the engine's rows.

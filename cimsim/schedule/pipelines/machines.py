@@ -1,0 +1,94 @@
+"""The third choice of a strategy: the machine as it is, with copies, or without its engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar, Protocol
+
+from cimsim.errors import MappingError
+from cimsim.ir import Workload
+from cimsim.mappers import Mapper
+from cimsim.schedule.pipelines.copies import CopyingMapper, slowest_first
+from cimsim.spec import Architecture
+from cimsim.values.arguments import AtLeast, checked
+from cimsim.values.history import Change
+
+
+class Preparation(Protocol):
+    """Says which machine and mapper run in place of the given ones."""
+
+    @property
+    def name(self) -> str:
+        """What the choice is called."""
+
+    def prepare(
+        self, workload: Workload, architecture: Architecture, mapper: Mapper, pipeline: str
+    ) -> tuple[Architecture, Mapper]:
+        """Machine and mapper to use; changes are noted as made by the strategy `pipeline`."""
+
+
+@checked(MappingError)
+@dataclass(frozen=True, slots=True)
+class AsIs:
+    """The machine and the mapper as given."""
+
+    name: ClassVar[str] = "as-is"
+
+    def prepare(
+        self, workload: Workload, architecture: Architecture, mapper: Mapper, pipeline: str
+    ) -> tuple[Architecture, Mapper]:
+        """As given."""
+        return architecture, mapper
+
+
+@checked(MappingError)
+@dataclass(frozen=True, slots=True)
+class Replicated:
+    """Copies of the adapted layers whose tile or cluster takes longest a token.
+
+    Every copy is a tile (or the tiles of the weight) with its cluster and takes its turn with
+    blocks of tokens. At most `extra_tiles` tiles are added, at most `copies` of a weight made.
+    """
+
+    extra_tiles: Annotated[int, AtLeast(0)] = 128  # choice: 2.5 % of ahwa_pcm_pmca
+    copies: Annotated[int, AtLeast(1)] = 2
+    name: ClassVar[str] = "replicated"
+
+    def prepare(
+        self, workload: Workload, architecture: Architecture, mapper: Mapper, pipeline: str
+    ) -> tuple[Architecture, Mapper]:
+        """A mapper that copies the slowest layers while the budget lasts."""
+        budget = self.extra_tiles
+        more: list[tuple[str, int]] = []
+        for weight, tiles in slowest_first(workload, architecture):
+            copies = min(self.copies, 1 + budget // tiles)
+            if copies > mapper.copies(weight):
+                more.append((weight, copies))
+                budget -= (copies - mapper.copies(weight)) * tiles
+        return architecture, CopyingMapper(mapper, tuple(more))
+
+
+@checked(MappingError)
+@dataclass(frozen=True, slots=True)
+class WithoutEngine:
+    """Clusters whose matrix engine is left out: the cores multiply."""
+
+    name: ClassVar[str] = "without-engine"
+
+    def prepare(
+        self, workload: Workload, architecture: Architecture, mapper: Mapper, pipeline: str
+    ) -> tuple[Architecture, Mapper]:
+        """The machine without matrix engines."""
+        engine = architecture.pmca.matrix_engine
+        if engine is None:
+            return architecture, mapper
+        bare = architecture.pmca.model_copy(update={"matrix_engine": None})
+        removed = Change(
+            of="architecture",
+            field="pmca.matrix_engine",
+            old=engine.model_dump(mode="json"),
+            new=None,
+            why=f"pipeline {pipeline}",
+        )
+        without = architecture.model_copy(update={"pmca": bare})
+        return without.remembering(architecture, [removed]), mapper

@@ -1,0 +1,116 @@
+"""A strategy as one value of three independent choices, and those that have a name."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import product
+from typing import Literal, get_args
+
+from cimsim.errors import MappingError
+from cimsim.ir import Workload
+from cimsim.mappers import Mapper
+from cimsim.schedule.pair import Pair
+from cimsim.schedule.pipelines.blocks import (
+    Blocks,
+    GivenBlock,
+    SearchedBlock,
+    SplitBlock,
+    WholeStep,
+)
+from cimsim.schedule.pipelines.machines import AsIs, Preparation, Replicated, WithoutEngine
+from cimsim.schedule.stages import Stage
+from cimsim.spec import Architecture
+from cimsim.values.arguments import checked
+
+Barrier = Literal["always", "layers", "never"]
+"""Where a stage waits until the one before it has done all tokens of a step: always, where a layer
+follows another, or never."""
+
+
+@checked(MappingError)
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """How a step is cut into blocks, what waits for what, and on which machine.
+
+    Any blocks go with any barrier and any machine. `about` says what a preset is for.
+    """
+
+    blocks: Blocks
+    barrier: Barrier
+    machine: Preparation
+    about: str = field(default="", compare=False, repr=False)
+
+    @property
+    def choices(self) -> tuple[str, str, str]:
+        """The names of the three, without their options."""
+        return self.blocks.name, self.barrier, self.machine.name
+
+    @property
+    def name(self) -> str:
+        """The name of the preset with these choices, else the choices with + between them."""
+        named = (name for name, preset in PIPELINES.items() if preset.choices == self.choices)
+        return next(named, "+".join(self.choices))
+
+    @property
+    def split(self) -> bool:
+        """True where a cluster computes X.A while the tile still integrates the block."""
+        return self.blocks.split
+
+    def block(self, stage: Stage, tokens: int, pair: Pair | None) -> int:
+        """Tokens of a block, of `tokens` a step."""
+        return self.blocks.tokens(stage, tokens, pair, turns=self.barrier != "never")
+
+    def is_barrier(self, producer: Stage, consumer: Stage) -> bool:
+        """See `Barrier`."""
+        if self.barrier == "layers":
+            return producer.layer != consumer.layer
+        return self.barrier == "always"
+
+    def prepare(
+        self, workload: Workload, architecture: Architecture, mapper: Mapper
+    ) -> tuple[Architecture, Mapper]:
+        """The machine of the choice, once the block is known to be one that `workload` can have."""
+        self.blocks.check(workload)
+        return self.machine.prepare(workload, architecture, mapper, self.name)
+
+
+PIPELINES: dict[str, Strategy] = {
+    "sequential": Strategy(
+        WholeStep(), "always", AsIs(), "one op after the other, independent ops may overlap"
+    ),
+    "token": Strategy(
+        GivenBlock(), "layers", AsIs(),
+        # Li et al., arXiv 2411.17367
+        "within a layer, tile and cluster overlap in blocks; layers take turns (AHWA-LoRA)",
+    ),
+    "balanced": Strategy(
+        SearchedBlock(), "layers", AsIs(), "token, each layer shape with its own best block"
+    ),
+    "layer": Strategy(
+        GivenBlock(), "never", AsIs(),
+        "a layer starts on the first block of its input: all work on different tokens",
+    ),
+    "balanced+layer": Strategy(
+        SearchedBlock(), "never", AsIs(), "every layer streams, in its own best block"
+    ),
+    "replicated": Strategy(
+        SearchedBlock(), "layers", Replicated(),
+        "balanced, with copies of the layers that take longest",
+    ),
+    "split": Strategy(
+        SplitBlock(), "layers", AsIs(),
+        "balanced, with X.A computed while the tile integrates",
+    ),
+    "cores-only": Strategy(
+        GivenBlock(), "layers", WithoutEngine(), "token on clusters without their matrix engine"
+    ),
+}  # fmt: skip
+"""Strategies by name; their options are the fields of their block and of their machine."""
+
+
+def compositions() -> dict[str, Strategy]:
+    """The choices that have no name of their own, by the names of the three with + between them."""
+    blocks: tuple[Blocks, ...] = (WholeStep(), GivenBlock(), SearchedBlock(), SplitBlock())
+    machines: tuple[Preparation, ...] = (AsIs(), Replicated(), WithoutEngine())
+    made = (Strategy(*three) for three in product(blocks, get_args(Barrier), machines))
+    return {strategy.name: strategy for strategy in made if strategy.name not in PIPELINES}
