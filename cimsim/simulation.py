@@ -7,15 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cimsim import engines
-from cimsim.adaptation import Adaptation, adaptation_for
+from cimsim.adaptation import Adaptation, adaptation_for, adaptation_of
 from cimsim.engines import Engine, Run
 from cimsim.errors import CimsimError
 from cimsim.ir import Workload, load_workload
 from cimsim.mappers import Mapper, build_mapping, mapper_named
 from cimsim.mapping import Mapping
-from cimsim.report import Report
-from cimsim.report.accounting import block_energies
-from cimsim.report.fold import fold
+from cimsim.report import Bottlenecks, Report
+from cimsim.report.accounting import BlockEnergy, block_energies
+from cimsim.report.bottlenecks import bottlenecks
+from cimsim.report.fold import fold, kinds_of, layer_energies
 from cimsim.schedule import Plan, build_plan
 from cimsim.schedule.pipelines import Pipeline, format_pipeline, pipeline_named
 from cimsim.spec import Architecture, load_architecture
@@ -41,6 +42,18 @@ class Simulation:
 
     def _facts(self) -> dict[str, object]:
         return facts(self.report)
+
+    def bottlenecks(self) -> Bottlenecks:
+        """What bounds this run: its critical path, two lower bounds, time and energy by layer.
+
+        Takes one more run of the program, with shared units without limit.
+        """
+        adaptation = adaptation_of(self.mapping)
+        adapted = adaptation.apply(self.workload)
+        latencies = [phase.latency_s for phase in self.report.phases.values()]
+        counted = _counted(adapted, self.architecture, adaptation)
+        energies = layer_energies(self.plan, adapted, self.architecture, latencies, counted)
+        return bottlenecks(self.plan, self.run, kinds_of(adapted), energies)
 
 
 @checked(CimsimError)
@@ -77,9 +90,7 @@ def simulate(
     adaptation = adaptation_for(architecture, adaptation, where)
     tell("mapping")
     adapted = adaptation.apply(workload)
-    counted = None
-    if workload.accounting == "paper":
-        counted = block_energies(adapted, architecture, adaptation.home)
+    counted = _counted(adapted, architecture, adaptation)
     architecture, mapper = pipeline.prepare(adapted, architecture, mapper)
     mapping = build_mapping(adapted, architecture, adaptation, mapper)
     tell("scheduling")
@@ -98,3 +109,12 @@ def simulate(
     named |= inputs or {}
     report = fold(workload, adapted, architecture, mapping, plan, run, named, counted)
     return Simulation(report, workload, architecture, mapping, plan, run)
+
+
+def _counted(
+    adapted: Workload, architecture: Architecture, adaptation: Adaptation
+) -> tuple[BlockEnergy, ...] | None:
+    """Energies counted as the paper does, for a workload that asks for it."""
+    if adapted.accounting != "paper":
+        return None
+    return block_energies(adapted, architecture, adaptation.home)

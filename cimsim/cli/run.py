@@ -24,7 +24,7 @@ from cimsim.cli.options import (
     mapper_of,
     refuse_without_effect,
 )
-from cimsim.cli.outputs import Outcome, finish, reserve, write
+from cimsim.cli.outputs import Draw, Outcome, finish, reserve, write
 from cimsim.cli.progress import counting, progress
 from cimsim.cli.streams import complain, emit
 from cimsim.errors import CimsimError, TaskError
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from cimsim.simulation import Progress, Simulation
     from cimsim.spec import Architecture
     from cimsim.tasks import Task
+
+
+LAYERS = "layers.csv"
 
 
 @asking
@@ -79,6 +82,13 @@ def run(
     timeline_intervals: Annotated[
         int, typer.Option(help="Most intervals in the timeline; the earliest are kept.", min=1)
     ] = 1_000_000,
+    bounds: Annotated[
+        bool,
+        typer.Option(
+            "--bounds",
+            help="Also say what bounds the run: critical path, lower bounds; with -o layers.csv.",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed, written into the report.", min=0)] = 0,
     json: JsonOption = False,
     accuracy: Annotated[
@@ -102,6 +112,9 @@ def run(
         cards = _cards(baseline or [])
         simulation = _simulate(given, pipeline, adapt, mapper, replicate, engine, seed, tell)
         report = simulation.report
+        if bounds:
+            tell("finding what bounds it")
+            report = report.model_copy(update={"bounds": simulation.bottlenecks()})
         for card in cards:
             from cimsim.comparison import with_baseline
 
@@ -135,6 +148,10 @@ def run(
         from cimsim.cli.tables import print_report
 
         print_report(report)
+        if report.bounds is not None:
+            from cimsim.cli.bounds import print_bounds
+
+            print_bounds(report.bounds)
     finish(outcome, quiet=json)
 
 
@@ -151,14 +168,19 @@ def _require_effects(
 
 
 def _write(report: Report, simulation: Simulation, output: Path) -> tuple[Report, Outcome]:
-    """Report and pictures; the report says which of them are missing."""
+    """Report, pictures and layers; the report says which of them are missing."""
+    from cimsim.files import remove
     from cimsim.views.simulation import save_breakdown, save_gantt
 
-    pictures = {
+    pictures: dict[str, Draw] = {
         "breakdown.png": partial(save_breakdown, report),
         "gantt.png": partial(save_gantt, simulation),
     }
+    if report.bounds is not None:
+        pictures[LAYERS] = report.bounds.save_layers
     outcome = write(output, "report.json", report.save, pictures)
+    if report.bounds is None:
+        remove(output / LAYERS)
     if outcome.missing:
         report = report.model_copy(update={"notes": (*report.notes, outcome.note)})
         report.save(output / "report.json")

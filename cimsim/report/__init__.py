@@ -8,6 +8,7 @@ from cimsim.report.accuracy import (
     PairedAccuracy,
     load_accuracy,
 )
+from cimsim.report.bounds import Bottlenecks, Bound, LayerTime, PhaseBounds
 from cimsim.report.model import Baseline, DecodePoint, Report, load_report
 from cimsim.report.parts import ModelWrite, PhaseResult, Reprogramming, UnitTime
 
@@ -16,10 +17,14 @@ __all__ = [
     "AccuracyPoint",
     "AccuracyReport",
     "Baseline",
+    "Bottlenecks",
+    "Bound",
     "DecodePoint",
+    "LayerTime",
     "ModelWrite",
     "NoiseResult",
     "PairedAccuracy",
+    "PhaseBounds",
     "PhaseResult",
     "Report",
     "Reprogramming",

@@ -17,6 +17,7 @@ from cimsim.report.occupancy import (
     unit_times,
 )
 from cimsim.report.parts import ModelWrite, PhaseResult
+from cimsim.report.work import Key
 from cimsim.report.writes import adapter_switch, first_programming
 from cimsim.schedule import Plan
 from cimsim.spec import Architecture
@@ -82,7 +83,7 @@ def fold(
         energy_by_component_J=by_component,
         energy_by_kind_J=by_kind,
         area_by_unit_mm2=built,
-        latency_by_kind_s=busy_by_kind_s(plan, _kinds(adapted)),
+        latency_by_kind_s=busy_by_kind_s(plan, kinds_of(adapted)),
         utilisation={u: t.busy_s / makespan if makespan else 0.0 for u, t in times.items()},
         unit_times=times,
         tiles_used=mapping.used("rram"),
@@ -103,7 +104,7 @@ def _phase(tokens: int, latency_s: float, energy_J: float) -> PhaseResult:
     return PhaseResult(latency_s=latency_s, energy_J=energy_J, tokens=tokens, tokens_per_s=rate)
 
 
-def _kinds(workload: Workload) -> dict[str, str]:
+def kinds_of(workload: Workload) -> dict[str, str]:
     """Stage (op) name -> kind of work: base, lora, attention, or the op's kind.
 
     `lora` is all that an adapter brings: its branch and the weights saved with it.
@@ -123,7 +124,7 @@ def _entries(
     plan: Plan, workload: Workload, leakage: dict[str, float], latencies: list[float]
 ) -> list[_Entry]:
     """All that the machine spends."""
-    kinds = _kinds(workload)
+    kinds = kinds_of(workload)
     entries: list[_Entry] = [
         (c.unit, f"{c.unit}.{c.component}", kinds.get(c.stage, "vector"), c.energy_J)
         for c in plan.charges
@@ -134,6 +135,26 @@ def _entries(
         if power
     ]
     return entries
+
+
+def layer_energies(
+    plan: Plan,
+    workload: Workload,
+    architecture: Architecture,
+    latencies: list[float],
+    counted: tuple[BlockEnergy, ...] | None,
+) -> list[tuple[Key, tuple[float, ...]]]:
+    """All that `fold` sums, by layer, unit and kind (J by phase); layer "" where it has none."""
+    if counted is not None:
+        return [(("", block.unit, block.kind), block.energy_J) for block in counted]
+    kinds, layers = kinds_of(workload), {info.stage: info.layer for info in plan.actors}
+    leakage = leakage_W(architecture, plan.unit_counts)
+    return [
+        *(((layers[c.stage], c.unit, kinds.get(c.stage, "vector")), c.energy_J)
+          for c in plan.charges),
+        *((("", "leakage", "leakage"), tuple(power * t for t in latencies))
+          for power in leakage.values()),
+    ]  # fmt: skip
 
 
 def _folded(

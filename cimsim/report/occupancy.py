@@ -15,6 +15,11 @@ from cimsim.units import ps_to_seconds
 
 def phase_ends_s(plan: Plan, run: Run) -> list[float]:
     """When the last actor finished each phase (s); the last is the makespan."""
+    return [ps_to_seconds(end) for end in phase_ends_ps(plan, run)]
+
+
+def phase_ends_ps(plan: Plan, run: Run) -> list[int]:
+    """When the last actor finished each phase (ps)."""
     ends = [0] * len(plan.phases)
     for index, info in enumerate(plan.actors):
         finish = run.finish_ps(index)
@@ -22,7 +27,7 @@ def phase_ends_s(plan: Plan, run: Run) -> list[float]:
             here = np.flatnonzero(info.phase == phase)
             if here.size:
                 ends[phase] = max(ends[phase], int(finish[here[-1]]))
-    return [ps_to_seconds(end) for end in ends]
+    return ends
 
 
 def unit_times(plan: Plan, run: Run) -> dict[str, UnitTime]:

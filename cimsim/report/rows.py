@@ -2,7 +2,8 @@
 
 Keys are paths with dots whose last part carries the unit: `latency_s`, `prefill.energy_J`,
 `energy.rram_J`, `switch.time_s`, `gpu.NAME.latency_ratio`, `accuracy.noisy_mean`, `input.seed`,
-`set.architecture.rram.integration_ns` with its value before at `was.architecture....`.
+`bounds.decode.chain_s` where bounds were asked for, `set.architecture.rram.integration_ns` with its
+value before at `was.architecture....`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cimsim.report.accuracy import Accuracy
+    from cimsim.report.bounds import Bottlenecks
     from cimsim.report.model import Baseline, Report
     from cimsim.report.parts import Reprogramming
 
@@ -60,6 +62,8 @@ def _entries(report: Report) -> Iterator[tuple[str, Scalar]]:
         yield from _baseline(f"gpu.{name}", baseline)
     if report.accuracy is not None:
         yield from _accuracy("accuracy", report.accuracy)
+    if report.bounds is not None:
+        yield from _bounds(report.bounds)
     yield "assumed_count", len(report.assumed)
     yield "notes", "; ".join(report.notes)
     for change in report.changes:
@@ -107,6 +111,18 @@ def _accuracy(part: str, found: Accuracy) -> Iterator[tuple[str, Scalar]]:
     yield f"{part}.t_s", found.by_time[0].t_s
     yield f"{part}.compensated", found.by_time[0].compensated
     yield from _written(f"{part}.reload", found.lora_reload)
+
+
+def _bounds(found: Bottlenecks) -> Iterator[tuple[str, Scalar]]:
+    for name, part in (("total", found.total), *found.phases.items()):
+        for what in ("unit", "kind", "wait"):
+            times = getattr(part, f"by_{what}_s")
+            yield from _with_unit(f"bounds.{name}.critical.{what}", times, "s")
+        for what, bound in (("busiest", part.busiest), ("chain", part.chain)):
+            if bound is not None:
+                yield f"bounds.{name}.{what}", bound.name
+                yield f"bounds.{name}.{what}_s", bound.time_s
+                yield f"bounds.{name}.{what}_latency_ratio", bound.latency_ratio
 
 
 def _scalar(value: Any) -> Scalar:

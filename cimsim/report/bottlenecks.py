@@ -1,0 +1,134 @@
+"""From a finished run to what bounds it: critical path, two bounds, time and energy by layer."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+import numpy as np
+
+from cimsim import engines
+from cimsim.engines import Run
+from cimsim.engines.critical import WAITS, critical_path
+from cimsim.engines.program import IntArray, timed_verbs, unlimited
+from cimsim.report.bounds import Bottlenecks, Bound, LayerTime, PhaseBounds
+from cimsim.report.occupancy import phase_ends_ps
+from cimsim.report.work import Key, Work
+from cimsim.schedule.plan import Plan
+from cimsim.units import ps_to_seconds, ratio
+
+CHAIN = "shared units without limit"
+
+
+def bottlenecks(
+    plan: Plan, run: Run, kinds: Mapping[str, str], energies: Iterable[tuple[Key, Sequence[float]]]
+) -> Bottlenecks:
+    """What bounds `run`; `kinds` is the kind of each stage's work, `vector` where it has none.
+
+    `energies` (J by phase) belong to layer, unit and kind. Takes one more run, in which every
+    shared unit has a server for each of its users.
+    """
+    ends = [0, *accumulate(phase_ends_ps(plan, run), max)]
+    windows = list(pairwise(ends))
+    path = _Path.of(plan, run, kinds, windows)
+    work = Work.of(plan, run, kinds)
+    chain = engines.run(unlimited(plan.program))
+    chain_ends = [0, *accumulate(phase_ends_ps(plan, chain), max)]
+    phases = {}
+    for p, name in enumerate(plan.phases):
+        latency = ends[p + 1] - ends[p]
+        bounds: tuple[Bound | None, Bound | None] = (None, None)
+        first = work.first_ps[p]
+        if first is None or first >= ends[p]:
+            busiest = _bound(*work.busiest(plan, [p]), latency)
+            bounds = busiest, _bound(CHAIN, chain_ends[p + 1] - chain_ends[p], latency)
+        phases[name] = path.phase([p], latency, *bounds)
+    every, latency = list(range(len(windows))), run.makespan_ps
+    total = path.phase(
+        every, latency, _bound(*work.busiest(plan, every), latency),
+        _bound(CHAIN, chain.makespan_ps, latency),
+    )  # fmt: skip
+    return Bottlenecks(total=total, phases=phases, layers=_layers(plan, path, work, energies))
+
+
+def _bound(name: str, time_ps: int, latency_ps: int) -> Bound:
+    return Bound(name=name, time_s=ps_to_seconds(time_ps), latency_ratio=ratio(latency_ps, time_ps))
+
+
+@dataclass(frozen=True, eq=False)
+class _Path:
+    """Time on the critical path (ps) by key and wait, one entry a phase."""
+
+    rows: dict[tuple[Key, int], IntArray]
+
+    @classmethod
+    def of(
+        cls, plan: Plan, run: Run, kinds: Mapping[str, str], windows: list[tuple[int, int]]
+    ) -> _Path:
+        found = critical_path(run)
+        times = [
+            np.clip(np.minimum(found.end_ps, b) - np.maximum(found.start_ps, a), 0, None)
+            for a, b in windows
+        ]
+        parts = np.stack([found.actor, found.step, found.wait])
+        which, inverse = np.unique(parts, axis=1, return_inverse=True)
+        sums = np.zeros((which.shape[1], len(windows)), np.int64)
+        np.add.at(sums, inverse.reshape(-1), np.stack(times, axis=1))
+        rows: dict[tuple[Key, int], IntArray] = {}
+        for (actor, step, wait), time in zip(which.T.tolist(), sums, strict=True):
+            info = plan.actors[actor]
+            timed = timed_verbs(plan.program.actors[actor].steps)
+            unit = info.occupies[timed.index(step)][0]
+            key = (info.layer, unit, kinds.get(info.stage, "vector")), wait
+            rows[key] = rows[key] + time if key in rows else time
+        return cls(rows)
+
+    def phase(
+        self, phases: list[int], latency_ps: int, busiest: Bound | None, chain: Bound | None
+    ) -> PhaseBounds:
+        """The path within `phases`."""
+        folds: tuple[Counter[str], ...] = tuple(Counter() for _ in range(5))
+        for ((layer, unit, kind), wait), times in self.rows.items():
+            time = int(times[phases].sum())
+            shared = WAITS[wait] == "shared"
+            for fold, name in zip(folds, (unit, kind, layer, WAITS[wait], unit), strict=True):
+                if time and (fold is not folds[4] or shared):
+                    fold[name] += time
+        by_unit, by_kind, by_layer, by_wait, shared_by_unit = (
+            {name: ps_to_seconds(time) for name, time in fold.most_common()} for fold in folds
+        )
+        return PhaseBounds(
+            latency_s=ps_to_seconds(latency_ps), by_unit_s=by_unit, by_kind_s=by_kind,
+            by_layer_s=by_layer, by_wait_s=by_wait, shared_by_unit_s=shared_by_unit,
+            busiest=busiest, chain=chain,
+        )  # fmt: skip
+
+
+def _layers(
+    plan: Plan, path: _Path, work: Work, energies: Iterable[tuple[Key, Sequence[float]]]
+) -> tuple[LayerTime, ...]:
+    """A row for each layer, unit, kind and phase that has time or energy."""
+    count = len(plan.phases)
+    spent: dict[Key, list[list[float]]] = {key: [[] for _ in range(count)] for key in work.by_key}
+    for key, energy in energies:
+        into = spent.setdefault(key, [[] for _ in range(count)])
+        for values, value in zip(into, energy, strict=True):
+            values.append(value)
+    critical: dict[Key, IntArray] = {}
+    for (key, _), times in path.rows.items():
+        critical[key] = critical[key] + times if key in critical else times
+    nothing = [0] * count
+    rows = [
+        LayerTime(
+            layer=key[0], unit=key[1], kind=key[2], phase=phase,
+            busy_s=ps_to_seconds(work.by_key.get(key, nothing)[p]),
+            critical_s=ps_to_seconds(int(critical[key][p]) if key in critical else 0),
+            energy_J=math.fsum(values[p]),
+        )
+        for key, values in spent.items()
+        for p, phase in enumerate(plan.phases)
+    ]  # fmt: skip
+    return tuple(row for row in rows if row.busy_s or row.critical_s or row.energy_J)

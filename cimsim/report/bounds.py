@@ -1,0 +1,84 @@
+"""What bounds a run, as values: the critical path by what works on it, two lower bounds of the
+latency, and time and energy of every layer. Times in s, energies in J.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from pathlib import Path
+
+from pydantic import Field
+
+from cimsim.files import write_text
+from cimsim.values.bounds import Number
+from cimsim.values.frozen import Frozen
+
+
+class Bound(Frozen):
+    """A time that no order of the same work beats; `latency_ratio` is the latency over it.
+
+    The ratio is at least 1, and None where the bound is 0.
+    """
+
+    name: str
+    time_s: Number
+    latency_ratio: Number | None
+
+
+class PhaseBounds(Frozen):
+    """The critical path within one phase (or the whole run) and two bounds of its latency.
+
+    Each `by_` sums to `latency_s`. A bound is None for a phase whose work begins before the phase
+    before it has ended: there it would not be one.
+    """
+
+    latency_s: Number
+    by_unit_s: dict[str, Number]
+    by_kind_s: dict[str, Number]
+    by_layer_s: dict[str, Number]
+    by_wait_s: dict[str, Number] = Field(
+        description="what the next part of the path waited for while this one worked: data (its "
+        "own result), order (the unit, busy with the block before), full (a slot in a full "
+        "buffer), shared (a shared unit, busy with the work of another stage)"
+    )
+    shared_by_unit_s: dict[str, Number] = Field(
+        description="the part of by_unit_s in which the path waited for that shared unit"
+    )
+    busiest: Bound | None
+    chain: Bound | None
+
+
+class LayerTime(Frozen):
+    """Work of one layer on one kind of unit in one phase.
+
+    `busy_s` adds up all units that work side by side; `critical_s` is its part of the critical
+    path. What belongs to no layer (leakage, or all energy of paper accounting) has layer "".
+    """
+
+    layer: str
+    unit: str
+    kind: str
+    phase: str
+    busy_s: Number
+    critical_s: Number
+    energy_J: Number
+
+
+class Bottlenecks(Frozen):
+    """What bounds the run, as a whole and by phase, and every layer's time and energy.
+
+    Energies of `layers` sum to the report's; so does the time of each unit kind, over its units.
+    """
+
+    total: PhaseBounds
+    phases: dict[str, PhaseBounds]
+    layers: tuple[LayerTime, ...]
+
+    def save_layers(self, path: str | Path) -> None:
+        """Write `layers` as a table (CSV), completely or not at all; raises OutputError."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(LayerTime.model_fields)
+        table.writerows(row.model_dump().values() for row in self.layers)
+        write_text(path, text.getvalue())
