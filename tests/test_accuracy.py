@@ -19,8 +19,6 @@ from toy_task import evaluated
 from cimsim.accuracy import (
     Named,
     compare,
-    noise_label,
-    noise_named,
     paired,
     place,
     section,
@@ -36,7 +34,16 @@ from cimsim.analog.converters import Adc, Dac
 from cimsim.analog.hardware import hardware_of, without_errors
 from cimsim.errors import MappingError, SpecError, TaskError
 from cimsim.functional import Chip, in_evaluation
-from cimsim.noise import PCM, Gaussian, Ideal, ReadNoise
+from cimsim.noise import (
+    PCM,
+    Gaussian,
+    Ideal,
+    NeuRRAM,
+    ReadNoise,
+    Table,
+    format_device,
+    parse_device,
+)
 from cimsim.report import Accuracy, AccuracyReport, Reprogramming, load_accuracy
 from cimsim.spec import Architecture
 from cimsim.tasks.task import Example
@@ -364,44 +371,65 @@ def test_statistics_need_values():
     [
         ("gaussian:sigma_ratio=0.1,relative_to=channel", Gaussian(0.1, "channel")),
         ("gaussian:relative_to=absolute,sigma_uS=1.5", Gaussian(0.0, "absolute", 1.5)),
+        ("gaussian:0.02", Gaussian(0.02)),
+        ("gaussian:sigma_ratio=0.02", Gaussian(0.02)),
+        ("gaussian:0.1,relative_to=channel", Gaussian(0.1, "channel")),
+        ("neurram:2", NeuRRAM(2.0)),
+        ("read_noise:0.02,inner=pcm", ReadNoise(0.02, inner=PCM())),
+        (
+            "read_noise:0.02,inner=(gaussian:0.01,relative_to=cell)",
+            ReadNoise(0.02, inner=Gaussian(0.01, "cell")),
+        ),
+        (
+            'table:g_ratio=0+1,times_s=1,sigma_ratio=(0+0.1),title="my, own"',
+            Table((0.0, 1.0), (1.0,), ((0.0, 0.1),), "my, own"),
+        ),
         ("pcm", PCM()),
         ("ideal", Ideal()),
     ],
 )
 def test_names_and_devices(text, device):
-    assert noise_named(text) == device
-    assert noise_named(noise_label(device)) == device
+    assert parse_device(text) == device
+    assert parse_device(format_device(device)) == device
 
 
 def test_noises_from_files_and_of_the_users_own(tmp_path):
     path = tmp_path / "noise.json"
     path.write_text('{"kind": "read_noise", "sigma_ratio": 0.02, "inner": {"kind": "pcm"}}')
-    found = noise_named(str(path))
+    found = parse_device(str(path))
     assert found == ReadNoise(0.02, inner=PCM())
-    assert noise_label(found) == "read_noise:sigma_ratio=0.02,inner=pcm"
+    assert format_device(found) == "read_noise:sigma_ratio=0.02,inner=pcm"
 
-    assert noise_label(Gaussian(0.0, "channel")) == "gaussian:sigma_ratio=0.0,relative_to=channel"
+    assert format_device(Gaussian(0.0, "channel")) == "gaussian:sigma_ratio=0.0,relative_to=channel"
 
     class Own:
         name = "own"
 
-    assert noise_label(Own()) == "own"
+    assert format_device(Own()) == "own"
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("fog", "^noise 'fog': unknown kind 'fog'; known: ideal, "),
-        ("gaussian:0.1", "after the colon stand FIELD=VALUE pairs .*; got '0.1'.$"),
-        ("gaussian:", "got ''.$"),
-        ("gaussian:colour=red", "gaussian has no field 'colour'"),
-        ("gaussian:sigma_ratio=big", "sigma_ratio must lie in 0 .. 1, got 'big'"),
+        ("fog", "^unknown noise 'fog'; known: ideal, .*, or the path of a JSON file$"),
+        ("gausian:0.1", "^unknown noise 'gausian', nearest: gaussian; known: "),
+        ("gaussian:", "an option is empty"),
+        (
+            "gaussian:colour=red",
+            "^noise 'gaussian' has no option 'colour'.*; options: sigma",
+        ),
+        ("gaussian:sigma_ratio=big", "sigma_ratio takes a number: 'big' is no number$"),
+        ("gaussian:5", "^noise 'gaussian:5': gaussian: sigma_ratio must lie in 0 .. 1, got 5"),
+        ("pcm:0.5", "^noise 'pcm': '0.5' has no option before it, .*; options: programming_scale"),
+        ("gaussian:relative_to=row", "relative_to takes one of tile, .*: 'row' is none of them"),
+        ("read_noise:inner=fog", "^noise 'read_noise': inner: unknown noise 'fog'; known: "),
+        ("table", "^noise 'table' needs g_ratio, times_s, sigma_ratio$"),
         ("none.json", "^none.json: cannot read the device file"),
     ],
 )
 def test_noises_that_do_not_exist(text, message):
     with pytest.raises(SpecError, match=message):
-        noise_named(text)
+        parse_device(text)
 
 
 def test_sigmas_vary_a_gaussian():

@@ -35,7 +35,7 @@ UNCHECKED = {
     "student_t",
     "option_names",
     "method_from_json",
-    "noise_label",
+    "format_device",
     "with_sigmas",
     "half_width",
 }

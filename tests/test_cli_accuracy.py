@@ -241,7 +241,7 @@ ACCURACY = ("accuracy", "machine.json", "toy")
         ((*ACCURACY, *TOY, "--sigmas", "-0.1"), "sigma_ratio must lie in 0 .. 1, got -0.1"),
         ((*ACCURACY, *TOY, "--noise", "pcm", "--sigmas", "0"), "sigmas vary the sigma_ratio of"),
         ((*ACCURACY, *TOY, "--noise", "pcm", "--noise", "ideal", "--sigmas", "0"), "2 were given"),
-        ((*ACCURACY, *TOY, "--noise", "fog"), "noise 'fog': unknown kind 'fog'"),
+        ((*ACCURACY, *TOY, "--noise", "fog"), "unknown noise 'fog'"),
         ((*ACCURACY, *TOY, "--noise", "pcm", "--noise", "pcm"), "noise pcm is named twice"),
         ((*ACCURACY, *TOY, "--seeds", "0"), "0 noise draws were asked for"),
         ((*ACCURACY, *TOY, "--limit", "0"), "0 test examples were asked for"),

@@ -15,12 +15,11 @@ from cimsim.costs.tile import pulses_per_cell
 from cimsim.errors import SpecError
 from cimsim.functional import hardware_of, without_errors
 from cimsim.functional.diagnosis import EDGES, diagnose
-from cimsim.noise import PCM, Gaussian, Ideal, WriteVerify
+from cimsim.noise import PCM, Gaussian, Ideal, WriteVerify, parse_device
 from cimsim.report.writes import first_programming
 from cimsim.spec import load_architecture
 from cimsim.studies.crossbar import (
     Bench,
-    device_named,
     effects,
     measure,
     sweep_bits,
@@ -166,21 +165,21 @@ def test_a_sweep_agrees_with_a_converted_model(tmp_path):
 
 
 @pytest.mark.parametrize(("text", "message"), [
-    ("fog", r"^noise 'fog' is no JSON file and none of ideal, gaussian"),
-    ("gaussian:wet", r"^noise 'gaussian:wet': 'wet' is no number\.$"),
-    ("pcm:0.1", r"^noise 'pcm:0\.1': pcm has no field 'sigma_ratio'"),
+    ("fog", r"^unknown noise 'fog'; known: ideal, gaussian.*, or the path of a JSON file$"),
+    ("gaussian:wet", r"^noise 'gaussian': sigma_ratio takes a number: 'wet' is no number$"),
+    ("pcm:0.1", r"^noise 'pcm': '0\.1' has no option before it, .* options: programming_scale, "),
 ])  # fmt: skip
 def test_devices_that_have_no_name(text, message):
     with pytest.raises(SpecError, match=message):
-        device_named(text)
+        parse_device(text)
 
 
 def test_devices_by_name(tmp_path):
-    assert device_named("gaussian:0.02") == Gaussian(0.02)
-    assert device_named("pcm") == PCM()
+    assert parse_device("gaussian:0.02") == Gaussian(0.02)
+    assert parse_device("pcm") == PCM()
     path = tmp_path / "own.json"
     path.write_text('{"kind": "write_verify", "tolerance_uS": 2.0}')
-    assert device_named(str(path)) == WriteVerify(tolerance_uS=2.0)
+    assert parse_device(str(path)) == WriteVerify(tolerance_uS=2.0)
 
 
 def test_one_write_verify_model_gives_pulses_and_noise():

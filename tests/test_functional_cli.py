@@ -73,7 +73,7 @@ def test_saturation_is_warned_about(tmp_path):
 @pytest.mark.parametrize(("args", "message"), [
     (("--bits", "4,x"), "--bits takes numbers with commas between them: 'x' is no whole number."),
     (("--bits", "1"), "DAC: bits must lie in 2 .. 22"),
-    (("--noise", "fog"), "noise 'fog' is no JSON file and none of"),
+    (("--noise", "fog"), "unknown noise 'fog'"),
     (("--columns", "65536", "--rows", "65536"), "a sweep 67108864 at most: lower rows, columns"),
     (("--draws", "1000", "--columns", "65536"), "programmed 1000 times, has"),
     (("--rows", "0"), "--rows takes numbers from 1 to 65536, got '0'."),

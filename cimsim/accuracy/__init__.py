@@ -5,7 +5,7 @@ found = evaluate(task, adapted, mapping, machine, Trials(noises=(PCM(),), times_
 """
 
 from cimsim.accuracy.evaluate import Evaluation, Measured, evaluate
-from cimsim.accuracy.noises import noise_label, noise_named, with_sigmas
+from cimsim.accuracy.noises import with_sigmas
 from cimsim.accuracy.placing import as_mapped, mapping_of, place, trace_task_model
 from cimsim.accuracy.section import Named, paired, section
 from cimsim.accuracy.statistics import Spread, compare, half_width, spread, student_t, wilson
@@ -25,8 +25,6 @@ __all__ = [
     "half_width",
     "mapping_of",
     "measure",
-    "noise_label",
-    "noise_named",
     "paired",
     "place",
     "section",

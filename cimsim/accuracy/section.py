@@ -8,9 +8,10 @@ from itertools import groupby
 from typing import Any
 
 from cimsim.accuracy.evaluate import Evaluation, Measured
-from cimsim.accuracy.noises import noise_json, noise_label
+from cimsim.accuracy.noises import noise_json
 from cimsim.accuracy.statistics import compare, wilson
 from cimsim.errors import TaskError
+from cimsim.noise import format_device
 from cimsim.report import Accuracy, AccuracyPoint, NoiseResult, PairedAccuracy, Reprogramming
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
@@ -71,7 +72,7 @@ def _of_noise(points: Sequence[Measured]) -> NoiseResult:
     by_time = tuple(_of_point(point) for point in points)
     first, noise = by_time[0], points[0].noise
     return NoiseResult(
-        noise=noise_label(noise),
+        noise=format_device(noise),
         device=noise_json(noise),
         mean=first.mean,
         std=first.std,

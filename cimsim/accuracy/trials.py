@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from cimsim.accuracy.noises import noise_label, with_sigmas
+from cimsim.accuracy.noises import with_sigmas
 from cimsim.analog.hardware import hardware_of
 from cimsim.errors import TaskError
-from cimsim.noise import Device, device_of
+from cimsim.noise import Device, device_of, format_device
 from cimsim.noise.protocol import LONGEST_s
 from cimsim.spec import Architecture
 from cimsim.values.arguments import checked
@@ -89,7 +89,7 @@ def _check_lists(noises: Sequence[Device | None], times_s: Sequence[float]) -> N
             raise TaskError(f"the list of {name} is empty; at least 1 is needed.")
     for position, noise in enumerate(noises):
         if noise in noises[:position]:
-            label = "the machine's own device" if noise is None else noise_label(noise)
+            label = "the machine's own device" if noise is None else format_device(noise)
             raise TaskError(f"noise {label} is named twice; every noise model counts once.")
     for position, t_s in enumerate(times_s):
         if not 0.0 <= t_s <= LONGEST_s:

@@ -3,6 +3,7 @@
 from cimsim.adaptation.lora import BaseAlone, LoraBeside, MergedLora, without_lora
 from cimsim.adaptation.names import (
     ADAPTATIONS,
+    adaptation_codec,
     adaptation_for,
     adaptation_named,
     known_adaptations,
@@ -25,6 +26,7 @@ __all__ = [
     "Functional",
     "LoraBeside",
     "MergedLora",
+    "adaptation_codec",
     "adaptation_for",
     "adaptation_named",
     "adaptation_of",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import getdoc
 from pathlib import Path
 
 from cimsim.adaptation.lora import BaseAlone, LoraBeside, MergedLora
@@ -11,6 +12,7 @@ from cimsim.ir import Linear
 from cimsim.spec import Architecture
 from cimsim.unit_kinds import kinds_for
 from cimsim.values.arguments import checked
+from cimsim.values.codec import Codec, member
 from cimsim.values.display import shown
 from cimsim.values.imported import imported, is_address
 
@@ -31,6 +33,22 @@ def known_adaptations() -> dict[str, Adaptation]:
     return ADAPTATIONS | beside
 
 
+def adaptation_codec() -> Codec[Adaptation]:
+    """What reads the known adaptations by name; they have no options."""
+    found = known_adaptations()
+    return Codec(
+        "adaptation",
+        MappingError,
+        {name: member(known, _line(known)) for name, known in found.items()},
+    )
+
+
+def _line(adaptation: Adaptation) -> str:
+    """What an adaptation is, from its docstring."""
+    said = (getdoc(type(adaptation)) or "").partition("\n")[0]
+    return said.replace("`unit`", str(getattr(adaptation, "unit", "")))
+
+
 @checked(MappingError)
 def adaptation_named(adaptation: Adaptation | str) -> Adaptation:
     """The adaptation of that name, or the user's own at MODULE:NAME; a value as it is.
@@ -44,7 +62,7 @@ def adaptation_named(adaptation: Adaptation | str) -> Adaptation:
     if is_address(adaptation):
         own: Adaptation = imported(adaptation, Adaptation, MappingError)
         return own
-    raise MappingError(_unknown(adaptation))
+    return adaptation_codec().parse(adaptation)
 
 
 @checked(MappingError)

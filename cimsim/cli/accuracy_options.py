@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperCommand
 
+from cimsim.cli.axes import completing, helped
 from cimsim.cli.numbers import numbers_of, strict_numbers
 from cimsim.errors import TaskError
 from cimsim.values.parsing import parse_real
@@ -47,9 +48,10 @@ NoiseOption = Annotated[
     list[str] | None,
     _option(
         "--noise",
-        metavar="KIND[:FIELD=VALUE,...]",
-        help="Device model, such as gaussian:sigma_ratio=0.1,relative_to=channel, or a JSON file; "
-        "repeatable; the architecture's own if left out.",
+        metavar="MODEL,...",
+        help="Device models, such as gaussian:0.1,relative_to=channel, or JSON files; repeatable; "
+        "the architecture's own if left out.",
+        autocompletion=completing("noises"),
     ),
 ]
 SigmasOption = Annotated[
@@ -93,9 +95,12 @@ class Grouped(TyperCommand):
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Arguments, options, then those of the accuracy path."""
         sections: dict[str, list[Any]] = {"Arguments": [], "Options": [], f"{PANEL} options": []}
-        for parameter in self.get_params(ctx):
+        parameters: list[Any] = self.get_params(ctx)
+        for parameter in parameters:
             grouped = getattr(parameter, "rich_help_panel", None) == PANEL
             kind = "Arguments" if parameter.param_type_name == "argument" else "Options"
+            if getattr(parameter, "help", None):
+                parameter.help = helped(parameter.name, parameter.help)
             record = parameter.get_help_record(ctx)
             if record is not None:
                 sections[f"{PANEL} options" if grouped else kind].append(record)
@@ -132,13 +137,14 @@ class Asked:
 
     def trials(self, machine: Architecture) -> Trials:
         """What they say, for `machine`; raises TaskError or SpecError for what they cannot."""
-        from cimsim.accuracy import Trials, noise_named
+        from cimsim.accuracy import Trials
         from cimsim.accuracy.trials import with_sigmas_of
-        from cimsim.noise import Device
+        from cimsim.noise import DEVICE_CODEC, Device
 
         if self.both and self.compensate is not None:
             raise TaskError("--both stands for --compensate and --no-compensate: give one of them.")
-        noises: tuple[Device | None, ...] = tuple(map(noise_named, self.noise or ())) or (None,)
+        named = [device for text in self.noise or () for _, device in DEVICE_CODEC.parse_all(text)]
+        noises: tuple[Device | None, ...] = tuple(named) or (None,)
         if self.sigmas is not None:
             noises = with_sigmas_of(machine, noises, _reals(self.sigmas, "--sigmas"))
         return Trials(

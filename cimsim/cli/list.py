@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cimsim.cli.axes import AXES
 from cimsim.cli.options import JsonOption
 from cimsim.cli.streams import emit, say, width_of
 from cimsim.errors import CimsimError
@@ -22,17 +23,19 @@ def list_shipped(
     kind: Annotated[
         str | None,
         typer.Argument(
-            metavar="[KIND]", help="machines, workloads or gpus; all if left out.",
+            metavar="[KIND]", help=f"{', '.join((*SHELVES, *AXES))}; all if left out.",
             show_default=False,
         ),
     ] = None,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Name the machines, workloads and GPUs that come with cimsim."""
-    if kind is not None and kind not in SHELVES:
-        raise CimsimError(f"cimsim list takes {', '.join(SHELVES)}, not {kind!r}.")
-    chosen = SHELVES if kind is None else {kind: SHELVES[kind]}
-    found = {name: dict(_described(shelf)) for name, shelf in chosen.items()}
+    """Name what comes with cimsim: machines, workloads and GPUs, and what options take by name.
+
+    Options of a name stand in brackets with their defaults, NAME:OPTION=VALUE,... sets them.
+    """
+    if kind is not None and kind not in (*SHELVES, *AXES):
+        raise CimsimError(f"cimsim list takes {', '.join((*SHELVES, *AXES))}, not {kind!r}.")
+    found = {name: _lines(name) for name in ((*SHELVES, *AXES) if kind is None else (kind,))}
     if json:
         import json as encoder
 
@@ -42,6 +45,10 @@ def list_shipped(
         say(what)
         for name, description in lines.items():
             say(_line(name, description, max(map(len, lines))))
+
+
+def _lines(kind: str) -> dict[str, str]:
+    return dict(_described(SHELVES[kind])) if kind in SHELVES else AXES[kind]().listed()
 
 
 def _line(name: str, description: str, width: int) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cimsim.cli.axes import completing
 from cimsim.cli.numbers import Number, numbers_of
 from cimsim.cli.options import ArchitectureArg, JsonOption, SetOption, machine_of
 from cimsim.cli.streams import emit
@@ -32,13 +33,14 @@ def mvm(
         ),
     ] = None,
     noise: Annotated[
-        str | None,
+        list[str] | None,
         typer.Option(
             "--noise",
             metavar="MODEL,...",
-            help="Sweep device models: KIND, KIND:SIGMA_RATIO or FILE.json; the first one is also "
-            "the device of the other sweeps.",
+            help="Sweep device models, such as gaussian:0.1,relative_to=channel, or JSON files; "
+            "repeatable; the first one is also the device of the other sweeps.",
             show_default=False,
+            autocompletion=completing("noises"),
         ),
     ] = None,
     rows: Annotated[
@@ -76,7 +78,7 @@ def mvm(
 ) -> None:
     """Measure the error of one crossbar of ARCH on normal weights, effect by effect and swept."""
     from cimsim.analog.hardware import hardware_of
-    from cimsim.noise import device_named
+    from cimsim.noise import DEVICE_CODEC
     from cimsim.studies import crossbar as sweep
     from cimsim.views.crossbar import save_sweep
 
@@ -85,7 +87,7 @@ def mvm(
 
         require_matplotlib()
     machine = machine_of(architecture, settings)
-    named = [(text, device_named(text)) for text in (noise or "").split(",") if text]
+    named = [pair for text in noise or () for pair in DEVICE_CODEC.parse_all(text)]
     hardware = hardware_of(machine, named[0][1] if named else None)
     assert machine.rram is not None
     width = columns or machine.rram.weight_columns

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cimsim.cli.axes import completing
 from cimsim.errors import CimsimError, MappingError, SpecError
 from cimsim.shipped import GPUS, MACHINES, WORKLOADS, Shelf
 from cimsim.values.display import shown
@@ -51,13 +53,19 @@ AdaptOption = Annotated[
     str | None,
     typer.Option(
         "--adapt",
-        help="none, lora-sram, lora-pmca, lora-rram, merged, or MODULE:NAME for a value of your "
-        "own; the architecture's if left out.",
+        help="Adaptation, or MODULE:NAME for a value of your own; the architecture's if left out.",
         show_default=False,
+        autocompletion=completing("adaptations"),
     ),
 ]
 MapperOption = Annotated[
-    str, typer.Option("--mapper", help="one-per-tile, or dense to pack small blocks together.")
+    str,
+    typer.Option(
+        "--mapper",
+        metavar="NAME",
+        help="How weights are laid onto units.",
+        autocompletion=completing("mappers"),
+    ),
 ]
 ReplicateOption = Annotated[
     list[str] | None,
@@ -82,9 +90,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 def mapper_of(name: str, replicate: list[str] | None) -> Mapper:
     """The mapper called `name` with its replicas; raises MappingError for what it cannot read."""
-    from cimsim.mappers import MAPPERS, mapper_named
+    from cimsim.mappers import MAPPER_CODEC
 
-    mapper_named(name)
+    found = MAPPER_CODEC.parse(name)
     pairs: list[tuple[str, int]] = []
     for text in replicate or []:
         weight, equals, given = text.rpartition("=")
@@ -97,7 +105,7 @@ def mapper_of(name: str, replicate: list[str] | None) -> Mapper:
                 f"--replicate takes WEIGHT=COPIES with COPIES >= 1, got {shown(text)}"
             )
         pairs.append((weight, copies))
-    return MAPPERS[name](replicate=tuple(pairs))
+    return replace(found, replicate=(*pairs, *found.replicate))
 
 
 def values_of(settings: list[str] | None) -> dict[str, Value]:

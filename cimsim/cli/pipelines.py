@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from cimsim.cli.axes import completing
 from cimsim.cli.options import (
     ArchitectureArg,
     JsonOption,
@@ -46,7 +47,12 @@ def pipelines(
     tokens: Annotated[int, typer.Option(help="Tokens of --layer.")] = 320,
     strategy: Annotated[
         list[str] | None,
-        typer.Option(help="name or name:option=value,...; all if left out.", show_default=False),
+        typer.Option(
+            metavar="NAME[:OPTION=VALUE,...]",
+            help="Strategy; all names if left out.",
+            show_default=False,
+            autocompletion=completing("pipelines"),
+        ),
     ] = None,
     integration_ns: Annotated[
         str | None, typer.Option(metavar="NS,...", help="Integration times to sweep.")

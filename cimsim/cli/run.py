@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cimsim.cli.accuracy_options import PANEL, Asked, asking
+from cimsim.cli.axes import completing
 from cimsim.cli.options import (
     AdaptOption,
     ArchitectureArg,
@@ -49,7 +50,12 @@ def run(
     architecture: ArchitectureArg,
     workload: WorkloadArg,
     pipeline: Annotated[
-        str, typer.Option(help="Strategy, with options as name:option=value,...")
+        str,
+        typer.Option(
+            metavar="NAME[:OPTION=VALUE,...]",
+            help="Strategy.",
+            autocompletion=completing("pipelines"),
+        ),
     ] = "token",
     adapt: AdaptOption = None,
     mapper: MapperOption = "one-per-tile",

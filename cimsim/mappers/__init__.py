@@ -2,6 +2,7 @@
 
 from cimsim.mappers.build import build_mapping
 from cimsim.mappers.packing import (
+    MAPPER_CODEC,
     MAPPERS,
     DensePacking,
     Mapper,
@@ -11,6 +12,7 @@ from cimsim.mappers.packing import (
 
 __all__ = [
     "MAPPERS",
+    "MAPPER_CODEC",
     "DensePacking",
     "Mapper",
     "OneBlockPerTile",

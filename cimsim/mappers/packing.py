@@ -15,7 +15,8 @@ import numpy as np
 from cimsim.errors import MappingError
 from cimsim.mapping import Grid, IntArray
 from cimsim.values.arguments import checked
-from cimsim.values.display import brief, shown
+from cimsim.values.codec import Codec, member
+from cimsim.values.display import brief
 
 Arrangement = tuple[IntArray, IntArray, IntArray]
 
@@ -222,14 +223,17 @@ MAPPERS: dict[str, type[OneBlockPerTile] | type[DensePacking]] = {
 }
 
 
+MAPPER_CODEC: Codec[OneBlockPerTile | DensePacking] = Codec(
+    "mapper", MappingError, {name: member(kind) for name, kind in MAPPERS.items()}
+)
+
+
 @checked(MappingError)
 def mapper_named(mapper: Mapper | str | None) -> Mapper:
-    """The mapper called `mapper`, without replicas; a mapper as it is; one block a tile for None.
+    """The mapper that a text names; a mapper as it is; one block a tile for None.
 
-    Raises MappingError listing the known names.
+    Raises MappingError listing the known names and options.
     """
     if not isinstance(mapper, str):
         return OneBlockPerTile() if mapper is None else mapper
-    if mapper not in MAPPERS:
-        raise MappingError(f"unknown mapper {shown(mapper)}; known: {', '.join(MAPPERS)}")
-    return MAPPERS[mapper]()
+    return MAPPER_CODEC.parse(mapper)

@@ -7,13 +7,14 @@ verbs works wherever these do, and measurements go in as a `Table`.
 from cimsim.noise.catalog import KINDS, device_from_json, device_to_json, load_device
 from cimsim.noise.faults import Retention, StuckAt
 from cimsim.noise.gaussian import Gaussian, Ideal, ReadNoise
-from cimsim.noise.names import device_named, device_of, noise_named
 from cimsim.noise.pcm import PCM
 from cimsim.noise.protocol import Cells, Device, Target, snapshot
 from cimsim.noise.rram import CmoHfox, NeuRRAM, Table
+from cimsim.noise.text import DEVICE_CODEC, device_of, format_device, parse_device
 from cimsim.noise.verify import WriteVerify
 
 __all__ = [
+    "DEVICE_CODEC",
     "KINDS",
     "PCM",
     "Cells",
@@ -29,11 +30,11 @@ __all__ = [
     "Target",
     "WriteVerify",
     "device_from_json",
-    "device_named",
     "device_of",
     "device_to_json",
+    "format_device",
     "load_device",
-    "noise_named",
+    "parse_device",
     "snapshot",
 ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from cimsim.noise.protocol import (
     require_time,
     require_within,
 )
+from cimsim.values.codec import MAIN
 
 Reference = Literal["tile", "column", "channel", "tensor", "cell", "absolute"]
 REFERENCES: tuple[Reference, ...] = ("tile", "column", "channel", "tensor", "cell", "absolute")
@@ -89,7 +90,7 @@ class Gaussian:
     Conductances may go below 0 uS, as in that model.
     """
 
-    sigma_ratio: float = 0.0
+    sigma_ratio: Annotated[float, MAIN] = 0.0
     relative_to: Reference = "tile"
     sigma_uS: float = 0.0
     name: ClassVar[str] = "gaussian"
@@ -119,7 +120,7 @@ class ReadNoise:
     Its variance adds to that of the inner model's own read noise.
     """
 
-    sigma_ratio: float = 0.0
+    sigma_ratio: Annotated[float, MAIN] = 0.0
     relative_to: Reference = "tile"
     sigma_uS: float = 0.0
     inner: Device = field(default_factory=Ideal)

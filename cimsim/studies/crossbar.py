@@ -19,7 +19,6 @@ from cimsim.analog.hardware import Hardware, with_bits, without_errors
 from cimsim.analog.mvm import Mvm
 from cimsim.errors import SpecError
 from cimsim.noise import Device
-from cimsim.noise import device_named as device_named
 
 if TYPE_CHECKING:
     pass

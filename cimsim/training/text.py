@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from cimsim.errors import SpecError, TaskError
-from cimsim.noise import Gaussian, device_from_json, device_named, device_to_json
+from cimsim.noise import Gaussian, device_from_json, device_to_json, parse_device
 from cimsim.training.methods import METHODS, Method
 from cimsim.training.parts import Distillation, Injection, LoraShape, Penalty, Schedule
 from cimsim.values.arguments import checked
@@ -65,7 +65,7 @@ OPTIONS: dict[str, MethodOption] = {
     "dropout": MethodOption("lora", "dropout", *NUMBER),
     "targets": MethodOption("lora", "targets", *LIST),
     "saved": MethodOption("lora", "saved", *LIST),
-    "device": MethodOption("injection", "noise", device_named, "a device model or its JSON file"),
+    "device": MethodOption("injection", "noise", parse_device, "a device model or its JSON file"),
     "sigma": MethodOption("injection", "sigma_ratio", *NUMBER),
     "relative_to": MethodOption("injection", "relative_to", *WORD),
     "redraw_every": MethodOption("injection", "redraw_every", *WHOLE),

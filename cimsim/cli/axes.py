@@ -1,0 +1,63 @@
+"""The axes whose members the command line takes by name: lists, help and completion."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cimsim.values.codec import Codec
+
+
+def _pipelines() -> Codec[Any]:
+    from cimsim.schedule.pipelines import PIPELINE_CODEC
+
+    return PIPELINE_CODEC
+
+
+def _noises() -> Codec[Any]:
+    from cimsim.noise import DEVICE_CODEC
+
+    return DEVICE_CODEC
+
+
+def _mappers() -> Codec[Any]:
+    from cimsim.mappers import MAPPER_CODEC
+
+    return MAPPER_CODEC
+
+
+def _adaptations() -> Codec[Any]:
+    from cimsim.adaptation import adaptation_codec
+
+    return adaptation_codec()
+
+
+AXES: dict[str, Callable[[], Codec[Any]]] = {
+    "pipelines": _pipelines,
+    "noises": _noises,
+    "mappers": _mappers,
+    "adaptations": _adaptations,
+}
+"""What `cimsim list` calls an axis, and what reads its members."""
+OPTIONS = {
+    "pipeline": "pipelines",
+    "strategy": "pipelines",
+    "noise": "noises",
+    "mapper": "mappers",
+    "adapt": "adaptations",
+}
+"""Options of the verbs that take members of an axis."""
+
+
+def completing(axis: str) -> Callable[[str], list[str]]:
+    """What completes the text of a member in a shell."""
+    return lambda incomplete: AXES[axis]().complete(incomplete)
+
+
+def helped(option: str | None, text: str) -> str:
+    """The help of an option, with the names that it takes where they are those of an axis."""
+    axis = OPTIONS.get(option or "")
+    if axis is None:
+        return text
+    return f"{text} Names: {AXES[axis]().summary()} (`cimsim list {axis}` tells their options)."
