@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -11,7 +12,26 @@ import small
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cimsim.errors import CimsimError, MappingError, SpecError
+from cimsim.adaptation import adaptation_codec, adaptation_named, known_adaptations
+from cimsim.cli.axes import AXES, OPTIONS
+from cimsim.errors import CimsimError, MappingError, SpecError, TaskError
+from cimsim.mappers import MAPPER_CODEC, MAPPERS, mapper_named
+from cimsim.noise import (
+    DEVICE_CODEC,
+    PCM,
+    CmoHfox,
+    Gaussian,
+    Ideal,
+    NeuRRAM,
+    ReadNoise,
+    Retention,
+    StuckAt,
+    Table,
+    WriteVerify,
+    device_of,
+    format_device,
+    parse_device,
+)
 from cimsim.schedule.pipelines import (
     PIPELINE_CODEC,
     PIPELINES,
@@ -28,6 +48,7 @@ from cimsim.schedule.pipelines import (
 )
 from cimsim.simulation import simulate
 from cimsim.studies.pipelines import Study
+from cimsim.training import METHODS, format_method, option_names, parse_method, with_options
 from cimsim.values.arguments import AtLeast
 from cimsim.values.codec import MAIN, Called, Codec, member
 
@@ -199,6 +220,122 @@ def test_names_of_strategies_are_those_of_their_choices() -> None:
     assert list(PIPELINE_CODEC.members) == list(PIPELINES)
     choices = [known[name].build({}).choices for name in known]
     assert all(a != b for a, b in itertools.pairwise(sorted(choices)))
+
+
+# Devices, methods, mappers, adaptations
+
+ratios = st.floats(0.0, 1.0)
+gaussians = st.builds(Gaussian, ratios, st.sampled_from(["tile", "channel", "cell"])) | st.builds(
+    lambda sigma: Gaussian(0.0, "absolute", sigma), st.floats(0.0, 50.0)
+)
+plain_devices = (
+    gaussians
+    | st.builds(Ideal)
+    | st.builds(PCM, st.floats(0.0, 10.0), st.floats(0.0, 10.0))
+    | st.builds(NeuRRAM, st.floats(0.0, 10.0))
+    | st.builds(CmoHfox, st.sampled_from([2.0, 0.2]))
+    | st.builds(
+        lambda sigma, title: Table((0.0, 1.0), (1.0, 60.0), ((0.0, sigma), (sigma, 1.0)), title),
+        ratios,
+        st.text(min_size=1).filter(str.strip),
+    )
+)
+devices = st.recursive(
+    plain_devices,
+    lambda inner: (
+        st.builds(ReadNoise, ratios, inner=inner)
+        | st.builds(StuckAt, ratios, inner=inner)
+        | st.builds(Retention, ratios, inner=inner)
+        | st.builds(WriteVerify, max_pulses=st.integers(1, 1000), inner=inner)
+    ),
+    max_leaves=3,
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(devices)
+def test_every_device_has_a_text(device: Any) -> None:
+    text = format_device(device)
+    assert parse_device(text) == device_of(text) == device
+    assert DEVICE_CODEC.parse_all(f"{text},pcm") == [(text, device), ("pcm", PCM())]
+
+
+methods = st.sampled_from(list(METHODS)).flatmap(
+    lambda name: st.fixed_dictionaries(
+        {"epochs": st.floats(0.5, 99.0)},
+        optional={
+            "clip_norm": st.none() | st.floats(0.1, 9.0),
+            "decay": st.sampled_from(["linear", "constant"]),
+            "targets": st.lists(st.text(min_size=1, max_size=5), min_size=1).map(tuple),
+            "saved": st.none() | st.lists(st.text(max_size=5), max_size=2).map(tuple),
+            "device": devices,
+            "converters": st.booleans(),
+            "clean_share": ratios,
+            "mu": st.floats(0.0, 9.0),
+            "reduction": st.sampled_from(["sum", "mean"]),
+            "distillation": ratios,
+        },
+    ).map(
+        lambda given: with_options(
+            METHODS[name](),
+            {key: v for key, v in given.items() if key in option_names(METHODS[name]())},
+        )
+    )
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(methods)
+def test_every_method_has_a_text(method: Any) -> None:
+    assert parse_method(format_method(method)) == method
+
+
+def test_gaussian_noise_of_a_method_is_told_by_its_sigma() -> None:
+    text = "halora:epochs=1.0,sigma=0.1,relative_to=channel"
+    assert format_method(parse_method(text)) == text
+    assert format_method(parse_method("plain:mu=0.1")) == "plain:mu=0.1"
+    with pytest.raises(TaskError, match=r"has no text: it is none of plain, noise-aware, "):
+        format_method(replace(parse_method("halora"), penalty=None))
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    st.sampled_from(list(MAPPERS.values())),
+    st.lists(st.tuples(st.text(max_size=6), st.integers(1, 9)), max_size=3).map(tuple),
+)
+def test_every_mapper_has_a_text(kind: Any, replicate: Any) -> None:
+    mapper = kind(replicate=replicate)
+    assert mapper_named(MAPPER_CODEC.format(mapper)) == mapper
+
+
+@pytest.mark.parametrize("name", known_adaptations())
+def test_every_adaptation_has_a_text(name: str) -> None:
+    assert adaptation_codec().format(adaptation_named(name)) == name
+    with pytest.raises(MappingError, match=f"^adaptation '{name}' has no option 'x'; options: no"):
+        adaptation_codec().parse(f"{name}:x=1")
+
+
+@pytest.mark.parametrize("axis", AXES)
+def test_every_axis_is_listed_completed_and_read(axis: str, cimsim: Any) -> None:
+    codec = AXES[axis]()
+    status, out, _ = cimsim("list", axis, "--json")
+    assert status == 0
+    assert json.loads(out) == {axis: codec.listed()}
+    for name, line in codec.listed().items():
+        assert line.strip()
+        assert name in codec.complete(name)
+        for option in codec.members[name].options:
+            assert f"{name}:{option}=" in codec.complete(f"{name}:")
+            assert f"{option}=" in line
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_help_names_the_members(option: str, cimsim: Any) -> None:
+    verb = {"strategy": "pipelines", "method": "train"}.get(option, "run")
+    status, out, _ = cimsim(verb, "--help")
+    said = "".join(out.split())
+    assert status == 0
+    assert all(name in said for name in AXES[OPTIONS[option]]().members)
 
 
 class Plain:

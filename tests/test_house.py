@@ -163,6 +163,25 @@ def test_modules_are_named_after_what_they_hold(path: Path) -> None:
     assert not parts & {"utils", "util", "common", "core", "base", "managers", "helpers", "misc"}
 
 
+OTHER_MARKS = {
+    "cli/options.py": "--set FIELD=VALUE and --replicate WEIGHT=COPIES",
+    "values/imported.py": "MODULE:NAME",
+}
+"""Modules that cut text at : or = by another grammar than that of `cimsim.values.codec`."""
+
+
+@each_module
+def test_one_place_cuts_the_text_of_values(path: Path) -> None:
+    home = path.relative_to(PACKAGE).as_posix()
+    if home.startswith("values/codec/") or home in OTHER_MARKS:
+        return
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+            cuts = node.func.attr in {"partition", "rpartition", "split", "rsplit"}
+            marks = {getattr(argument, "value", None) for argument in node.args}
+            assert not (cuts and marks & {":", "="}), f"{path}:{node.lineno}: use a Codec"
+
+
 @each_module
 def test_randomness_is_passed_in(path: Path) -> None:
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -38,6 +38,7 @@ from cimsim.training import (
     Penalty,
     Schedule,
     adapted,
+    format_method,
     inputs_of,
     load_adapter,
     load_record,
@@ -53,12 +54,13 @@ from cimsim.training import (
     with_options,
 )
 from cimsim.training.losses import distilled, task_loss, teacher_scores
+from cimsim.training.methods import PARTS
 from cimsim.training.noisy import NoisyModel, at_level, ramp_level
 from cimsim.training.parts import check_number
 from cimsim.training.penalty import factors
 from cimsim.training.record import digest_of_weights, smoothed
 from cimsim.training.streams import is_clean, step_count, walk
-from cimsim.training.text import OPTIONS, PARTS
+from cimsim.training.text import method_options
 from cimsim.training.trainer import make_optimiser
 
 pytestmark = [
@@ -727,12 +729,13 @@ def test_every_method_round_trips_through_json():
         method = parse_method(text)
         value = json.loads(json.dumps(method_to_json(method)))
         assert method_from_json(value) == method, text
+        assert parse_method(format_method(method)) == method, text
 
 
 def test_text_sets_every_field_of_every_part():
-    covered = {(option.part, option.field) for option in OPTIONS.values()}
+    covered = {option.path for option in method_options(METHODS["halora"]()).values()}
     for name, part in PARTS.items():
-        assert {f.name for f in fields(part)} <= {f for p, f in covered if p == name}
+        assert {(name, f.name) for f in fields(part)} <= covered
     method = parse_method("halora:sigma=0.1,relative_to=channel,redraw_every=20,rank=8,alpha=16")
     assert method.injection == Injection(Gaussian(0.1, "channel"), redraw_every=20)
     assert method.lora == LoraShape(8, 16.0, 0.05)
@@ -762,37 +765,37 @@ def test_defaults_are_those_of_the_references():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("halo", "unknown method 'halo'; known: plain, noise-aware, halora, ahwa, ahwa-full"),
-        ("plain:sigma=0.1", "method 'plain' has no option 'sigma=0.1'; options: epochs, batch, "),
-        ("plain:epochs", "method 'plain' has no option 'epochs'; options: epochs, "),
-        ("ahwa-full:mu=1", "method 'ahwa-full' has no option 'mu=1'; options: epochs, "),
-        ("plain:batch=many", "method 'plain': batch must be a whole number, got 'many'"),
+        ("halo", "unknown method 'halo', nearest: halora; known: plain, noise-aware, halora, ahwa"),
+        ("plain:sigma=0.1", "method 'plain' has no option 'sigma'; options: epochs, batch, "),
+        ("plain:epochs", "method 'plain': 'epochs' has no option before it, as in option=value; "),
+        ("ahwa-full:mu=1", "method 'ahwa-full' has no option 'mu'; options: epochs, "),
+        ("plain:batch=many", "method 'plain': batch takes a whole number: 'many' is no whole numb"),
         ("plain:epochs=1e300", "epochs is a number above 0 and at most 10000, got 1e+300."),
         ("plain:dropout=1", "dropout is a number of at least 0 and at most 0.99, got 1."),
         ("plain:rank=1000000", "rank is a whole number of at least 1 and at most 65536, got"),
         ("halora:sigma=5", "gaussian: sigma_ratio must lie in 0 .. 1, got 5 (a share"),
         ("plain:batch=0", "batch is a whole number of at least 1 and at most 1e+09, got 0."),
         ("plain:epochs=0", "epochs is a number above 0 and at most 10000, got 0."),
-        ("plain:learning_rate=nan", "method 'plain': learning_rate must be a number, got 'nan'"),
-        ("plain:decay=cosine", "decay is one of linear, constant, got 'cosine'."),
-        ("plain:clip_norm=big", "method 'plain': clip_norm must be a number or none, got 'big'"),
+        ("plain:learning_rate=nan", "method 'plain': learning_rate takes a number: 'nan' is no"),
+        ("plain:decay=cosine", "method 'plain': decay takes one of linear, constant: 'cosine' is"),
+        ("plain:clip_norm=big", "method 'plain': clip_norm takes a number or none: 'big' is no"),
         ("plain:mu=-1", "mu is a number of at least 0 and at most 1e+06, got -1."),
         ("plain:targets=", "targets names no module to adapt; leave it out for the model's own."),
         ("plain:rank=2,rank=3", "method 'plain': rank is given twice"),
-        ("halora:norm=nuclear", "norm is one of spectral, frobenius, got 'nuclear'."),
+        ("halora:norm=nuclear", "method 'halora': norm takes one of spectral, frobenius: 'nucle"),
         ("halora:clean_share=2", "clean_share is a number of at least 0 and at most 1, got 2."),
-        ("halora:converters=1", "method 'halora': converters must be true or false, got '1'"),
-        ("halora:relative_to=row", "gaussian: relative_to is one of tile, column, channel, "),
+        ("halora:converters=1", "method 'halora': converters takes true or false: '1' is none"),
+        ("halora:relative_to=row", "method 'halora': relative_to takes one of tile, column, "),
         ("halora:device=pcm,sigma=0.1", "sigma and relative_to belong to gaussian noise, not to "),
         ("halora:device=pcm,ramp=0.1", "ramp lets sigma grow, which 'pcm' noise has none of: se"),
-        ("halora:device=foam", "method 'halora': device: noise 'foam' is no JSON file and none o"),
+        ("halora:device=foam", "method 'halora': device: unknown noise 'foam'; known: ideal, "),
         ("halora:adc_noise=0.1", "adc_noise needs converters in the loop: set converters=true or"),
     ],
 )  # fmt: skip
 def test_wrong_text_is_answered_with_what_is_known(text, said):
     with pytest.raises(TaskError) as caught:
         parse_method(text)
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).removeprefix(f"method {text!r}: ").startswith(said)
 
 
 def test_wrong_json_is_answered_with_where(tmp_path):

@@ -21,6 +21,12 @@ def _noises() -> Codec[Any]:
     return DEVICE_CODEC
 
 
+def _methods() -> Codec[Any]:
+    from cimsim.training import METHOD_CODEC
+
+    return METHOD_CODEC
+
+
 def _mappers() -> Codec[Any]:
     from cimsim.mappers import MAPPER_CODEC
 
@@ -36,6 +42,7 @@ def _adaptations() -> Codec[Any]:
 AXES: dict[str, Callable[[], Codec[Any]]] = {
     "pipelines": _pipelines,
     "noises": _noises,
+    "methods": _methods,
     "mappers": _mappers,
     "adaptations": _adaptations,
 }
@@ -44,6 +51,7 @@ OPTIONS = {
     "pipeline": "pipelines",
     "strategy": "pipelines",
     "noise": "noises",
+    "method": "methods",
     "mapper": "mappers",
     "adapt": "adaptations",
 }

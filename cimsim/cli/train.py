@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cimsim.cli.axes import completing
 from cimsim.cli.options import (
     AdaptOption,
     ArchitectureArg,
@@ -55,8 +56,9 @@ def train(
         str,
         typer.Option(
             metavar="NAME[:OPTION=VALUE,...]",
-            help="plain, noise-aware, halora, ahwa or ahwa-full, with options such as "
+            help="How it is trained, with options such as "
             "sigma=0.1,relative_to=channel,mu=0.1,clean_share=0.5,epochs=3,rank=8,alpha=16.",
+            autocompletion=completing("methods"),
         ),
     ] = "halora",
     start: Annotated[
@@ -128,10 +130,9 @@ def train(
 
 
 def _method(text: str, epochs: float | None, rank: int | None) -> Method:
-    from cimsim.training import parse_method, with_options
+    from cimsim.training import METHOD_CODEC, with_options
 
-    method = parse_method(text)
-    named = [part.partition("=")[0].strip() for part in text.partition(":")[2].split(",")]
+    method, (_, named) = METHOD_CODEC.parse(text), METHOD_CODEC.read(text)
     for option, value in {"epochs": epochs, "rank": rank}.items():
         if value is not None and option in named:
             complain(f"--{option} {value:g} takes the place of {option} in --method")

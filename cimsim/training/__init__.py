@@ -4,35 +4,75 @@ method = parse_method("halora:sigma=0.1,relative_to=channel")
 trained = train(model, task, method, mapping=mapping, architecture=machine)
 trained.save("adapter")
 load_adapter(model, "adapter")
+
+Names are loaded on first use: methods and their text need no torch.
 """
 
-from cimsim.training.adapters import (
-    adapted,
-    load_adapter,
-    load_trained,
-    load_whole,
-    save_adapter,
-    save_whole,
-)
-from cimsim.training.methods import METHODS, Method
-from cimsim.training.noisy import inputs_of
-from cimsim.training.parts import Distillation, Injection, LoraShape, Penalty, Schedule
-from cimsim.training.penalty import regulariser
-from cimsim.training.record import Record, load_record
-from cimsim.training.start import student
-from cimsim.training.text import (
-    OPTIONS,
-    method_from_json,
-    method_to_json,
-    option_names,
-    parse_method,
-    with_options,
-)
-from cimsim.training.trainer import Execution, Step, Trained, train
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cimsim.training.adapters import (
+        adapted,
+        load_adapter,
+        load_trained,
+        load_whole,
+        save_adapter,
+        save_whole,
+    )
+    from cimsim.training.method_json import method_from_json, method_to_json
+    from cimsim.training.methods import METHODS, Method
+    from cimsim.training.noisy import inputs_of
+    from cimsim.training.parts import Distillation, Injection, LoraShape, Penalty, Schedule
+    from cimsim.training.penalty import regulariser
+    from cimsim.training.record import Record, load_record
+    from cimsim.training.start import student
+    from cimsim.training.text import (
+        METHOD_CODEC,
+        format_method,
+        option_names,
+        parse_method,
+        with_options,
+    )
+    from cimsim.training.trainer import Execution, Step, Trained, train
+
+_HOME = {
+    "Distillation": "parts",
+    "Execution": "trainer",
+    "Injection": "parts",
+    "LoraShape": "parts",
+    "METHODS": "methods",
+    "METHOD_CODEC": "text",
+    "Method": "methods",
+    "Penalty": "parts",
+    "Record": "record",
+    "Schedule": "parts",
+    "Step": "trainer",
+    "Trained": "trainer",
+    "adapted": "adapters",
+    "format_method": "text",
+    "inputs_of": "noisy",
+    "load_adapter": "adapters",
+    "load_record": "record",
+    "load_trained": "adapters",
+    "load_whole": "adapters",
+    "method_from_json": "method_json",
+    "method_to_json": "method_json",
+    "option_names": "text",
+    "parse_method": "text",
+    "regulariser": "penalty",
+    "save_adapter": "adapters",
+    "save_whole": "adapters",
+    "student": "start",
+    "train": "trainer",
+    "with_options": "text",
+}
 
 __all__ = [
     "METHODS",
-    "OPTIONS",
+    "METHOD_CODEC",
     "Distillation",
     "Execution",
     "Injection",
@@ -44,6 +84,7 @@ __all__ = [
     "Step",
     "Trained",
     "adapted",
+    "format_method",
     "inputs_of",
     "load_adapter",
     "load_record",
@@ -60,6 +101,14 @@ __all__ = [
     "train",
     "with_options",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'cimsim.training' has no attribute {name!r}")
+    value = getattr(import_module(f"cimsim.training.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

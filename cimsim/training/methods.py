@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from cimsim.errors import TaskError
 from cimsim.noise import Gaussian
@@ -34,6 +35,16 @@ class Method:
             raise TaskError(
                 f"method {self.name!r} trains all weights: there is no adapter for mu to act on."
             )
+
+
+PARTS: dict[str, type[Any]] = {
+    "recipe": Schedule,
+    "lora": LoraShape,
+    "injection": Injection,
+    "penalty": Penalty,
+    "distillation": Distillation,
+}
+"""Fields of a method that hold its parts."""
 
 
 def plain() -> Method:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from numbers import Integral, Real
-from typing import Literal
+from typing import Annotated, Literal
 
 from cimsim.analog.coding import CLIP_SIGMAS
 from cimsim.analog.converters import NOISE_MAX
 from cimsim.errors import TaskError
 from cimsim.noise import Device, Gaussian
+from cimsim.values.codec import Called
 from cimsim.values.display import brief, shown
 
 Decay = Literal["linear", "constant"]
@@ -121,7 +122,7 @@ class Injection:
     grows from 0 (Gaussian noise only).
     """
 
-    noise: Device = field(default_factory=lambda: Gaussian(0.01))
+    noise: Annotated[Device, Called("device")] = field(default_factory=lambda: Gaussian(0.01))
     redraw_every: int = 1
     converters: bool = False
     clean_share: float = 0.0
@@ -171,7 +172,7 @@ class Distillation:
     Dean, arXiv 1503.02531, eq. 4 and its gradient scale; the defaults are assumed.
     """
 
-    weight: float = 0.5
+    weight: Annotated[float, Called("distillation")] = 0.5
     temperature: float = 2.0
 
     def __post_init__(self) -> None:

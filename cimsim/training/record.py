@@ -17,8 +17,8 @@ from torch import nn
 from cimsim.errors import TaskError
 from cimsim.files import load_json, write_text
 from cimsim.tasks.task import Example
+from cimsim.training.method_json import method_from_json, method_to_json
 from cimsim.training.methods import Method
-from cimsim.training.text import method_from_json, method_to_json
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 from cimsim.version import VERSION

@@ -22,6 +22,7 @@ from cimsim.tasks.task import Example, Task
 from cimsim.training.adapters import save_adapter, save_whole
 from cimsim.training.checkpoint import State, read_checkpoint, write_checkpoint
 from cimsim.training.losses import check_labels, distilled, task_loss, teacher_scores
+from cimsim.training.method_json import method_to_json
 from cimsim.training.methods import Method
 from cimsim.training.noisy import NoisyModel, inputs_of
 from cimsim.training.parts import Schedule
@@ -35,7 +36,6 @@ from cimsim.training.record import (
 )
 from cimsim.training.start import start_digest, student
 from cimsim.training.streams import is_clean, key, own_randomness, step_count, walk
-from cimsim.training.text import method_to_json
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 

@@ -37,12 +37,8 @@ class Codec(Generic[T]):
         """The value that `text` names; raises `error` saying what is known."""
         if self.load is not None and self._is_path(text):
             return self.load(text)
-        try:
-            name, pairs = parts_of(text)
-        except ValueError as problem:
-            raise self.error(f"{self.what} {shown(text)}: {problem}") from None
+        name, given = self.read(text)
         member = self._member(name)
-        given = self._given(name, member, pairs)
         missing = [o.name for o in member.options.values() if o.default is MISSING]
         if missing := [option for option in missing if option not in given]:
             raise self.error(f"{self.what} {name!r} needs {', '.join(missing)}")
@@ -50,6 +46,14 @@ class Codec(Generic[T]):
             return member.build(given)
         except CimsimError as problem:
             raise self.error(f"{self.what} {shown(text)}: {problem}") from None
+
+    def read(self, text: str) -> tuple[str, dict[str, Any]]:
+        """The name in `text`, and the value of each option that stands there."""
+        try:
+            name, pairs = parts_of(text)
+        except ValueError as problem:
+            raise self.error(f"{self.what} {shown(text)}: {problem}") from None
+        return name, self._given(name, self._member(name), pairs)
 
     def parse_all(self, text: str) -> list[tuple[str, T]]:
         """Each text of a list with commas, and its value; `option=value` goes on with the last."""
