@@ -139,8 +139,8 @@ def test_a_language_model_learns_text(cimsim, given, tmp_path):
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"method": "halo"}, "unknown method 'halo'; known: plain, noise-aware, halora, "),
-        ({"method": "plain:sigma=1"}, "method 'plain' has no option 'sigma=1'; options: "),
+        ({"method": "halo"}, "unknown method 'halo', nearest: halora; known: plain, "),
+        ({"method": "plain:sigma=1"}, "method 'plain' has no option 'sigma'; options: "),
         ({"method": "ahwa-full:epochs=1", "more": ("--rank", 2)}, "--rank was given, but method "),
         ({"more": ("--start", "nowhere")}, "nowhere: no adapter_config.json there."),
         ({"more": ("--set", "rram.rows")}, "--set takes FIELD=VALUE, got 'rram.rows'"),

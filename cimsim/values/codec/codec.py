@@ -11,11 +11,12 @@ from cimsim.values.codec.grammar import parts_of, several
 from cimsim.values.codec.hints import Inside, choices, nearest, read, scalar, takes, write
 from cimsim.values.codec.members import Member
 from cimsim.values.codec.options import Option
-from cimsim.values.display import shown
+from cimsim.values.display import brief, shown
 
 T = TypeVar("T")
 
 
+@brief
 @dataclass(frozen=True)
 class Codec(Generic[T]):
     """An axis: what a value of it is called, its members, and the error of a wrong text.
