@@ -135,6 +135,7 @@ def test_any_text_is_a_value_or_an_error(text: str) -> None:
 )
 def test_texts_and_their_values(text: str, value: Any) -> None:
     assert CODEC.parse(text) == value
+    assert CODEC.parse(CODEC.format(value)) == value
 
 
 @pytest.mark.parametrize(

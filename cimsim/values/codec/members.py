@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 from cimsim.values.codec.options import Option, options_of
+from cimsim.values.display import brief
 
 T = TypeVar("T")
 
 
+@brief
 @dataclass(frozen=True)
 class Member(Generic[T]):
     """One name: what it is in a line, its options, and both directions.

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import Annotated, Any
 
+from cimsim.values.display import brief
+
 
 @dataclass(frozen=True)
 class Called:
@@ -24,6 +26,7 @@ MAIN = _Main()
 """In `Annotated[float, MAIN]`: the option that a value without a name is for."""
 
 
+@brief
 @dataclass(frozen=True)
 class Option:
     """An option: what its field takes, where the field is (`path`), and its default.
