@@ -137,7 +137,10 @@ def test_a_branch_that_is_not_added_cannot_be_taken_out() -> None:
 
 
 def test_unknown_names_list_the_known_ones() -> None:
-    text = "unknown adaptation 'qlora'; known: none, lora-sram, lora-pmca, lora-rram, merged"
+    text = (
+        "unknown adaptation 'qlora', nearest: lora-sram; "
+        "known: none, lora-sram, lora-pmca, lora-rram, merged"
+    )
     with pytest.raises(MappingError, match="^" + re.escape(text) + "$"):
         adaptation_named("qlora")
 

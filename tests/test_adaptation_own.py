@@ -27,7 +27,6 @@ from cimsim.adaptation import (
     without_lora,
 )
 from cimsim.errors import MappingError
-from cimsim.functional import analogize
 from cimsim.ir import Linear, Workload, save_workload
 from cimsim.mappers import build_mapping
 from cimsim.mapping import Mapping, Written
@@ -79,7 +78,7 @@ def test_on_a_model_a_and_b_are_exact_on_exact_units() -> None:
     machine, model = analog.machine(), analog.llama()
     mapping = build_mapping(analog.traced(model), machine, ON_SRAM)
     assert as_mapped(model, mapping) is model
-    converted = analogize(model, mapping, machine, **analog.ideal(machine))
+    converted = analog.analogize(model, mapping, machine, **analog.ideal(machine))
     on_tiles = [name for name in converted.layers if ".lora_" in name]
     assert on_tiles
     assert all(".lora_A." in name for name in on_tiles)
@@ -125,7 +124,7 @@ def test_the_command_line_takes_it_by_name(cimsim: Cli, files: Path) -> None:
         ("own_adaptation:NUMBER", "it lacks apply, home, name, writes"),
         ("broken_adaptation:X", "importing broken_adaptation failed: ZeroDivisionError: division"),
         ("own_adaptation", "unknown adaptation 'own_adaptation'; known: none, lora-sram"),
-        ("own-adaptation:X", "unknown adaptation 'own-adaptation:X'; known: none, lora-sram"),
+        ("own-adaptation:X", "unknown adaptation 'own-adaptation'; known: none, lora-sram"),
         ("", "unknown adaptation ''; known: none, lora-sram"),
     ],
 )
@@ -176,14 +175,14 @@ def test_a_model_that_does_not_run_as_it_is_needs_a_functional_form() -> None:
     for own in (MergedForTiming(), Merging()):
         mapping = build_mapping(own.apply(workload), machine, own)
         if isinstance(own, Merging):
-            converted = analogize(as_mapped(model, mapping), mapping, machine, **exact)
+            converted = analog.analogize(as_mapped(model, mapping), mapping, machine, **exact)
             with torch.no_grad():
                 found, wanted = (m(analog.IDS).logits for m in (converted, model))
             assert float((found - wanted).abs().max()) < 2e-5 * float(wanted.abs().max())
             continue
         assert as_mapped(model, mapping) is model
         with pytest.raises(MappingError, match=r"with adaptation 'timing', but the model carries"):
-            analogize(as_mapped(model, mapping), mapping, machine, **exact)
+            analog.analogize(as_mapped(model, mapping), mapping, machine, **exact)
 
 
 def test_a_branch_of_which_a_half_has_no_unit_is_refused() -> None:
@@ -192,4 +191,5 @@ def test_a_branch_of_which_a_half_has_no_unit_is_refused() -> None:
     name = next(n for n in mapping.placements if ".lora_B." in n)
     fewer = {n: p for n, p in mapping.placements.items() if n != name}
     with pytest.raises(MappingError, match=f"carries '{re.escape(name)}', which it has no unit"):
-        analogize(model, replace(mapping, placements=fewer), machine, **analog.ideal(machine))
+        short = replace(mapping, placements=fewer)
+        analog.analogize(model, short, machine, **analog.ideal(machine))

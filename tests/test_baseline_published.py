@@ -106,7 +106,7 @@ def test_a_fit_recovers_the_constants_that_made_the_times(tools: dict[str, Modul
     m, k, n = (2.0 ** random.uniform(*span, 1500) for span in ((0, 13), (9, 14), (9, 15)))
     m, k, n = (np.round(x) for x in (m, k, n))
     truth = CARDS[0].gemm.model_dump(exclude={"sources"})
-    seconds = tools["fit_gemm"].predict(gemm.candidates(m, k, n), truth)
+    seconds = tools["fit_gemm"].predict(gemm.candidates(m, k, n, 1, CARDS[0].sm_count), truth)
     rows = tools["data"].GemmRows(m, k, n, seconds)
     found, cost = tools["fit_gemm"].fit_gemm(rows, starts=1, evaluations=40, stride=1)
     assert cost < 1e-5

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from data import VARIABLE, find_data, read_gemm, score
-from fit_gemm import cross_validate, fit_gemm, predict
+from fit_gemm import SM_COUNT, cross_validate, fit_gemm, predict
 from fit_others import PUBLISHED_CAUSAL_EFFICIENCY, fit_attention, fit_stream
 from fit_power import IDLE_W, TDP_W, fit_power
 
@@ -113,7 +113,7 @@ def report_gemm(folder: Path) -> None:
 def fit_all(folder: Path) -> dict[str, dict[str, Any]]:
     rows = read_gemm(folder)
     product, _ = fit_gemm(rows, starts=4, evaluations=60, stride=2)
-    found = gemm.candidates(rows.m, rows.k, rows.n)
+    found = gemm.candidates(rows.m, rows.k, rows.n, 1, SM_COUNT)
     print(f"products, in sample: {score(rows, predict(found, product)).text()}")
     attention, attention_text = fit_attention(folder)
     print(f"attention: {attention_text}; used for causal: {PUBLISHED_CAUSAL_EFFICIENCY}")

@@ -11,6 +11,9 @@ from scipy.optimize import least_squares
 from cimsim.baseline import gemm
 from cimsim.baseline.fits import GemmFit
 
+SM_COUNT = 108
+"""Of the A100 that was measured (NVIDIA A100 Tensor Core GPU Architecture, 2020)."""
+
 PEAK_FLOP_PER_S = 312e12
 HBM_BYTE_PER_S = 2039e9
 SOFT = 0.05
@@ -50,6 +53,7 @@ def predict(found: gemm.Candidates, fields: dict[str, Any]) -> Array:
         peak_flop_per_s=PEAK_FLOP_PER_S,
         hbm_byte_per_s=HBM_BYTE_PER_S,
         element_bytes=2,
+        sm_count=SM_COUNT,
     )
 
 
@@ -58,7 +62,7 @@ def fit_gemm(
 ) -> tuple[dict[str, Any], float]:
     """Fields of GemmFit and the cost a row; every `stride`-th row is used."""
     used = rows.take(slice(None, None, stride))
-    found = gemm.candidates(used.m, used.k, used.n)
+    found = gemm.candidates(used.m, used.k, used.n, 1, SM_COUNT)
     measured = np.log(used.seconds)
     random = np.random.default_rng(seed)
     best: tuple[float, Array] | None = None
@@ -86,5 +90,6 @@ def cross_validate(rows: GemmRows, folds: int, seed: int, **options: int) -> Arr
     for index in range(folds):
         fields, _ = fit_gemm(rows.take(fold != index), **options)
         held = rows.take(fold == index)
-        seconds[fold == index] = predict(gemm.candidates(held.m, held.k, held.n), fields)
+        found = gemm.candidates(held.m, held.k, held.n, 1, SM_COUNT)
+        seconds[fold == index] = predict(found, fields)
     return seconds

@@ -26,7 +26,6 @@ from cimsim.cli.progress import counting, progress
 from cimsim.cli.streams import emit
 from cimsim.errors import TaskError
 from cimsim.shipped import WORKLOADS
-from cimsim.studies.accuracy import require_torch
 
 if TYPE_CHECKING:
     from cimsim.accuracy import Subject, Trials
@@ -72,6 +71,8 @@ def accuracy(
     With several --adapter each is compared with the first, chip by chip.
     """
     reserve(context, output)
+    from cimsim.studies.accuracy import require_torch
+
     require_torch()
     machine = machine_of(architecture, settings)
     trials = asked.trials(machine)

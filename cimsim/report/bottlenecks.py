@@ -90,7 +90,8 @@ class _Path:
         self, phases: list[int], latency_ps: int, busiest: Bound | None, chain: Bound | None
     ) -> PhaseBounds:
         """The path within `phases`."""
-        folds: tuple[Counter[str], ...] = tuple(Counter() for _ in range(5))
+        names = ("unit", "kind", "layer", "wait", "shared unit")
+        folds: tuple[Counter[str], ...] = tuple(Counter() for _ in names)
         for ((layer, unit, kind), wait), times in self.rows.items():
             time = int(times[phases].sum())
             shared = WAITS[wait] == "shared"

@@ -92,7 +92,8 @@ class Work:
                 while start[at] == end[at]:
                     at += 1
                 known = self.first_ps[p]
-                self.first_ps[p] = min(int(start[at]), known if known is not None else 2**63 - 1)
+                begun = int(start[at])
+                self.first_ps[p] = begun if known is None else min(begun, known)
 
 
 def _add(into: list[int], times: list[int], units: int = 1) -> None:
