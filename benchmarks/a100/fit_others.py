@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from data import Array, read_rows
-from fit_gemm import HBM_BYTE_PER_S, PEAK_FLOP_PER_S
+from fit_gemm import HBM_BYTE_PER_S, PEAK_FLOP_PER_S, SM_COUNT
 from scipy.optimize import least_squares
 
 from cimsim.baseline import attention
@@ -49,6 +49,7 @@ def predict_attention(shapes: list[attention.AttentionShape], fields: dict[str, 
             peak_flop_per_s=PEAK_FLOP_PER_S,
             hbm_byte_per_s=HBM_BYTE_PER_S,
             element_bytes=2,
+            sm_count=SM_COUNT,
         )
         for shape in shapes
     ]
