@@ -16,7 +16,7 @@ from cimsim.mapping import Mapping
 from cimsim.report import Bottlenecks, Report
 from cimsim.report.accounting import BlockEnergy, block_energies
 from cimsim.report.bottlenecks import bottlenecks
-from cimsim.report.fold import fold, kinds_of, layer_energies
+from cimsim.report.fold import fold, kinds_of, spent
 from cimsim.schedule import Plan, build_plan
 from cimsim.schedule.pipelines import Pipeline, format_pipeline, pipeline_named
 from cimsim.spec import Architecture, load_architecture
@@ -52,7 +52,8 @@ class Simulation:
         adapted = adaptation.apply(self.workload)
         latencies = [phase.latency_s for phase in self.report.phases.values()]
         counted = _counted(adapted, self.architecture, adaptation)
-        energies = layer_energies(self.plan, adapted, self.architecture, latencies, counted)
+        found = spent(self.plan, adapted, self.architecture, latencies, counted)
+        energies = [(entry.key, entry.energy_J) for entry in found]
         return bottlenecks(self.plan, self.run, kinds_of(adapted), energies)
 
 

@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from cimsim.engines.program import Get, Hold, IntArray, Program, Put, Use
+from cimsim.engines.program import Get, Hold, IntArray, Put, Use, count_in, ends_of
 from cimsim.engines.record import Run
 from cimsim.engines.tokens import TokenOrder
 from cimsim.values.display import brief
@@ -98,7 +98,7 @@ class _Walk:
         self.steps: dict[int, _Steps] = {}
         self.orders: dict[tuple[type, int], TokenOrder] = {}
         self.services: dict[int, _Services] = {}
-        self.producer, self.consumer = _ends(run.program)
+        self.ends_of = ends_of(run.program)
 
     def path(self) -> list[tuple[int, ...]]:
         """Rows of the path, from the last interval to the first."""
@@ -178,7 +178,7 @@ class _Walk:
     ) -> list[tuple[int, int, int, int, int]]:
         """The Put of the token that a Get took, the last one where `token` is -1."""
         if token < 0:
-            if not _amount(verb, iteration):
+            if not count_in(verb, iteration):
                 return []
             token = self.order(Get, verb.buffer).last(iteration, step)
         put = token - self.program.buffers[verb.buffer].initial
@@ -192,7 +192,7 @@ class _Walk:
     ) -> list[tuple[int, int, int, int, int]]:
         """The Get that freed the slot that a Put filled, of its last token where `token` is -1."""
         if token < 0:
-            if not _amount(verb, iteration):
+            if not count_in(verb, iteration):
                 return []
             token = self.order(Put, verb.buffer).last(iteration, step)
         buffer = self.program.buffers[verb.buffer]
@@ -220,7 +220,8 @@ class _Walk:
         """Who gets or puts which token of `buffer`."""
         found = self.orders.get((kind, buffer))
         if found is None:
-            actor = (self.producer if kind is Put else self.consumer)[buffer]
+            producer, consumer = self.ends_of[buffer]
+            actor = producer if kind is Put else consumer
             found = TokenOrder.of(self.program, actor, kind, buffer)
             self.orders[kind, buffer] = found
         return found
@@ -262,19 +263,3 @@ class _Services:
         row = int(np.searchsorted(self.firsts, place, side="right")) - 1
         number, step = self.verbs[row]
         return number, place - int(self.firsts[row]), step
-
-
-def _ends(program: Program) -> tuple[list[int], list[int]]:
-    """Producing and consuming actor of each buffer."""
-    producer, consumer = [-1] * len(program.buffers), [-1] * len(program.buffers)
-    for number, actor in enumerate(program.actors):
-        for verb in actor.steps:
-            if isinstance(verb, Put):
-                producer[verb.buffer] = number
-            elif isinstance(verb, Get):
-                consumer[verb.buffer] = number
-    return producer, consumer
-
-
-def _amount(verb: Get | Put, iteration: int) -> int:
-    return int(verb.count[iteration]) if isinstance(verb.count, np.ndarray) else verb.count

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from cimsim.engines.program import CLOCK_MAX_PS, Get, Program, Put
+from cimsim.engines.program import CLOCK_MAX_PS, Get, Program, Put, count_in, ends_of
 from cimsim.errors import SimulationError
 
 _NAMED = 5
@@ -25,7 +23,7 @@ class Blocked:
 
 def deadlock(program: Program, time_ps: int, blocked: Sequence[Blocked]) -> SimulationError:
     """The error for a run that stopped at `time_ps` with `blocked` actors, in order of index."""
-    ends = _ends(program)
+    ends = ends_of(program)
     waiting = {entry.actor for entry in blocked}
     told = [_tell(program, entry, ends, waiting) for entry in blocked[:_NAMED]]
     if len(blocked) > _NAMED:
@@ -46,26 +44,13 @@ def clock_overflow() -> SimulationError:
     )
 
 
-def _ends(program: Program) -> dict[int, tuple[int, int]]:
-    """Producing and consuming actor of each buffer."""
-    producer: dict[int, int] = {}
-    consumer: dict[int, int] = {}
-    for number, actor in enumerate(program.actors):
-        for verb in actor.steps:
-            if isinstance(verb, Put):
-                producer[verb.buffer] = number
-            elif isinstance(verb, Get):
-                consumer[verb.buffer] = number
-    return {index: (producer[index], consumer[index]) for index in producer}
-
-
 def _tell(
     program: Program, entry: Blocked, ends: dict[int, tuple[int, int]], waiting: set[int]
 ) -> str:
     actor = program.actors[entry.actor]
     verb = actor.steps[entry.step]
     assert isinstance(verb, (Get, Put))
-    count = verb.count[entry.iteration] if isinstance(verb.count, np.ndarray) else verb.count
+    count = count_in(verb, entry.iteration)
     buffer = program.buffers[verb.buffer]
     producer, consumer = ends[verb.buffer]
     if isinstance(verb, Get):

@@ -302,6 +302,24 @@ def unlimited(program: Program) -> Program:
     return Program(program.actors, program.buffers, resources)
 
 
+def ends_of(program: Program) -> dict[int, tuple[int, int]]:
+    """Producing and consuming actor of each buffer."""
+    producer: dict[int, int] = {}
+    consumer: dict[int, int] = {}
+    for number, actor in enumerate(program.actors):
+        for verb in actor.steps:
+            if isinstance(verb, Put):
+                producer[verb.buffer] = number
+            elif isinstance(verb, Get):
+                consumer[verb.buffer] = number
+    return {index: (producer[index], consumer[index]) for index in producer}
+
+
+def count_in(verb: Get | Put, iteration: int) -> int:
+    """Tokens that `verb` moves in `iteration`."""
+    return int(verb.count[iteration]) if isinstance(verb.count, np.ndarray) else verb.count
+
+
 def _where(actor: Actor, index: int) -> str:
     return f"actor {actor.name!r}, step {index} ({type(actor.steps[index]).__name__})"
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cimsim.engines.program import Get, IntArray, Program, Put
+from cimsim.engines.program import Get, IntArray, Program, Put, count_in
 from cimsim.values.display import brief
 
 
@@ -46,7 +46,7 @@ class TokenOrder:
         for at, verb in self.moves:
             if at > step:
                 break
-            moved += _count(verb, iteration)
+            moved += count_in(verb, iteration)
         return moved - 1
 
     def where(self, token: int) -> tuple[int, int]:
@@ -57,7 +57,7 @@ class TokenOrder:
             iteration = int(np.searchsorted(self.through, token, side="right"))
         rest = token - self._before(iteration)
         for step, verb in self.moves:
-            rest -= _count(verb, iteration)
+            rest -= count_in(verb, iteration)
             if rest < 0:
                 return iteration, step
         raise IndexError(f"token {token} is not moved")
@@ -66,7 +66,3 @@ class TokenOrder:
         if isinstance(self.through, int):
             return self.through * iteration
         return int(self.through[iteration - 1]) if iteration else 0
-
-
-def _count(verb: Get | Put, iteration: int) -> int:
-    return int(verb.count[iteration]) if isinstance(verb.count, np.ndarray) else verb.count

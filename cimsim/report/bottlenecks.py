@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -90,21 +90,23 @@ class _Path:
         self, phases: list[int], latency_ps: int, busiest: Bound | None, chain: Bound | None
     ) -> PhaseBounds:
         """The path within `phases`."""
-        names = ("unit", "kind", "layer", "wait", "shared unit")
-        folds: tuple[Counter[str], ...] = tuple(Counter() for _ in names)
+        folds: dict[str, Counter[str]] = defaultdict(Counter)
         for ((layer, unit, kind), wait), times in self.rows.items():
-            time = int(times[phases].sum())
-            shared = WAITS[wait] == "shared"
-            for fold, name in zip(folds, (unit, kind, layer, WAITS[wait], unit), strict=True):
-                if time and (fold is not folds[4] or shared):
-                    fold[name] += time
-        by_unit, by_kind, by_layer, by_wait, shared_by_unit = (
-            {name: ps_to_seconds(time) for name, time in fold.most_common()} for fold in folds
-        )
+            if time := int(times[phases].sum()):
+                folds["unit"][unit] += time
+                folds["kind"][kind] += time
+                folds["layer"][layer] += time
+                folds["wait"][WAITS[wait]] += time
+                if WAITS[wait] == "shared":
+                    folds["shared unit"][unit] += time
+
+        def seconds(by: str) -> dict[str, float]:
+            return {name: ps_to_seconds(time) for name, time in folds[by].most_common()}
+
         return PhaseBounds(
-            latency_s=ps_to_seconds(latency_ps), by_unit_s=by_unit, by_kind_s=by_kind,
-            by_layer_s=by_layer, by_wait_s=by_wait, shared_by_unit_s=shared_by_unit,
-            busiest=busiest, chain=chain,
+            latency_s=ps_to_seconds(latency_ps), by_unit_s=seconds("unit"),
+            by_kind_s=seconds("kind"), by_layer_s=seconds("layer"), by_wait_s=seconds("wait"),
+            shared_by_unit_s=seconds("shared unit"), busiest=busiest, chain=chain,
         )  # fmt: skip
 
 

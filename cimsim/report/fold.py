@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 from cimsim.engines import Run
 from cimsim.ir import Workload
@@ -24,8 +25,22 @@ from cimsim.spec import Architecture
 from cimsim.unit_kinds import KINDS
 from cimsim.units import ps_to_seconds
 
-_Entry = tuple[str, str, str, tuple[float, ...]]
-"""Unit, component and kind of work that an energy (J by phase) belongs to."""
+
+class Spent(NamedTuple):
+    """An energy (J by phase) and what it belongs to; layer "" where it has none."""
+
+    layer: str
+    unit: str
+    component: str
+    kind: str
+    energy_J: tuple[float, ...]
+
+    @property
+    def key(self) -> Key:
+        """Layer, unit and kind of work."""
+        return self.layer, self.unit, self.kind
+
+
 _OTHERS = ("link", "buffer", "dram", "leakage")
 
 
@@ -48,14 +63,9 @@ def fold(
     ends = phase_ends_s(plan, run)
     makespan = ps_to_seconds(run.makespan_ps)
     latencies = [b - a for a, b in zip([0.0, *ends], ends, strict=False)]
-    if counted is None:
-        units: tuple[str, ...] = (*KINDS, *_OTHERS)
-        leakage = leakage_W(architecture, plan.unit_counts)
-        entries = _entries(plan, adapted, leakage, latencies)
-    else:
-        units = ()
-        entries = [(b.unit, f"{b.unit}.{b.kind}", b.kind, b.energy_J) for b in counted]
-    by_unit, by_component, by_kind, by_phase = _folded(entries, units, len(latencies))
+    units = (*KINDS, *_OTHERS) if counted is None else ()
+    energies = spent(plan, adapted, architecture, latencies, counted)
+    by_unit, by_component, by_kind, by_phase = _folded(energies, units, len(latencies))
     times = unit_times(plan, run)
     used = area_mm2(architecture, plan.unit_counts)
     built = area_mm2(architecture)
@@ -120,50 +130,45 @@ def kinds_of(workload: Workload) -> dict[str, str]:
     return kinds
 
 
-def _entries(
-    plan: Plan, workload: Workload, leakage: dict[str, float], latencies: list[float]
-) -> list[_Entry]:
-    """All that the machine spends."""
-    kinds = kinds_of(workload)
-    entries: list[_Entry] = [
-        (c.unit, f"{c.unit}.{c.component}", kinds.get(c.stage, "vector"), c.energy_J)
-        for c in plan.charges
-    ]
-    entries += [
-        ("leakage", f"leakage.{unit}", "leakage", tuple(power * t for t in latencies))
-        for unit, power in leakage.items()
-        if power
-    ]
-    return entries
-
-
-def layer_energies(
+def spent(
     plan: Plan,
     workload: Workload,
     architecture: Architecture,
     latencies: list[float],
     counted: tuple[BlockEnergy, ...] | None,
-) -> list[tuple[Key, tuple[float, ...]]]:
-    """All that `fold` sums, by layer, unit and kind (J by phase); layer "" where it has none."""
+) -> list[Spent]:
+    """All that the machine spends in phases of `latencies` (s), or `counted` as the paper counts.
+
+    `workload` is the adapted one.
+    """
     if counted is not None:
-        return [(("", block.unit, block.kind), block.energy_J) for block in counted]
+        return [Spent("", b.unit, f"{b.unit}.{b.kind}", b.kind, b.energy_J) for b in counted]
     kinds, layers = kinds_of(workload), {info.stage: info.layer for info in plan.actors}
-    leakage = leakage_W(architecture, plan.unit_counts)
-    return [
-        *(((layers[c.stage], c.unit, kinds.get(c.stage, "vector")), c.energy_J)
-          for c in plan.charges),
-        *((("", "leakage", "leakage"), tuple(power * t for t in latencies))
-          for power in leakage.values()),
-    ]  # fmt: skip
+    found = [
+        Spent(
+            layers[charge.stage],
+            charge.unit,
+            f"{charge.unit}.{charge.component}",
+            kinds.get(charge.stage, "vector"),
+            charge.energy_J,
+        )
+        for charge in plan.charges
+    ]
+    found += [
+        Spent("", "leakage", f"leakage.{unit}", "leakage", tuple(power * t for t in latencies))
+        for unit, power in leakage_W(architecture, plan.unit_counts).items()
+        if power
+    ]
+    return found
 
 
 def _folded(
-    entries: list[_Entry], units: tuple[str, ...], phase_count: int
+    energies: list[Spent], units: tuple[str, ...], phase_count: int
 ) -> tuple[dict[str, float], dict[str, float], dict[str, float], list[float]]:
     """Energy (J) by unit, component and kind of work, and by phase; each sums to the total."""
     folds: tuple[dict[str, list[float]], ...] = ({u: [] for u in units}, {}, {})
     phases: list[list[float]] = [[] for _ in range(phase_count)]
-    for *keys, energy in entries:
+    for _, *keys, energy in energies:
         for fold, key in zip(folds, keys, strict=True):
             fold.setdefault(key, []).extend(energy)
         for phase, value in enumerate(energy):
