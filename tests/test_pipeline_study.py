@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -14,19 +16,32 @@ from typer.testing import CliRunner
 
 from cimsim.cli.pipelines import pipelines
 from cimsim.errors import CimsimError, WorkloadError
-from cimsim.ir import load_workload, save_workload
+from cimsim.ir import Workload, load_workload, save_workload
+from cimsim.mappers import Mapper
 from cimsim.schedule.pair import LoraBranch
-from cimsim.schedule.pipelines import PIPELINES, parse_pipeline
-from cimsim.simulation import simulate
-from cimsim.spec import load_architecture
+from cimsim.schedule.pipelines import (
+    PIPELINES,
+    AsIs,
+    GivenBlock,
+    Replicated,
+    SearchedBlock,
+    SplitBlock,
+    Strategy,
+    WholeStep,
+    WithoutEngine,
+    parse_pipeline,
+)
+from cimsim.simulation import Simulation, simulate
+from cimsim.spec import Architecture, load_architecture
 from cimsim.studies.layer import layer_workload, with_integration
 from cimsim.studies.pipelines import Shape, Study, adapted_shapes, parse_layer, with_blocks
 
 FILE = ROOT / "arch_configs" / "ahwa_pcm_pmca.json"
 AHWA = load_architecture(FILE)
 KEYS = {
-    "strategy", "layer", "integration_ns", "block_tokens", "tile_time_s", "pmca_time_s",
-    "pmca_tile_ratio", "makespan_s", "aimc_only_s", "overhead", "tcdm_bytes", "energy_J",
+    "strategy", "adaptation", "layer", "integration_ns", "block_tokens", "tile_time_s",
+    "pmca_time_s", "pmca_tile_ratio", "makespan_s", "aimc_only_s", "overhead", "tcdm_bytes",
+    "energy_J",
 }  # fmt: skip
 
 
@@ -55,13 +70,78 @@ def test_a_row_is_what_the_simulation_says() -> None:
     assert 0 < row.pmca_utilisation < row.tile_utilisation <= 1
 
 
+@pytest.mark.parametrize("barrier", ["always", "layers", "never"])
+@pytest.mark.parametrize("choice", [AsIs(), Replicated(), WithoutEngine()])
+def test_the_run_without_lora_may_be_shared(barrier: Any, choice: Any) -> None:
+    """Strategies that schedule a model alike without LoRA share one run of it, and no others."""
+    workload, study = encoder(tokens=24), Study(machine())
+    for blocks in (WholeStep(), GivenBlock(8), SearchedBlock(), SplitBlock(), SplitBlock(8)):
+        pipeline = Strategy(blocks, barrier, choice)
+        row = study.model(workload, pipeline)
+        alone = simulate(workload, machine(), pipeline=pipeline, adaptation="none").report
+        assert row.aimc_only_s == alone.latency_s
+
+
+@dataclass(frozen=True)
+class Slower:
+    """A machine of the strategy's own."""
+
+    name: str = "slower"
+
+    def prepare(
+        self, workload: Workload, architecture: Architecture, mapper: Mapper, pipeline: str
+    ) -> tuple[Architecture, Mapper]:
+        return with_integration(architecture, 700), mapper
+
+
+def test_the_run_without_lora_is_on_the_machine_of_the_strategy() -> None:
+    strategy = Strategy(GivenBlock(), "always", Slower())
+    row = Study(machine()).model(encoder(), strategy)
+    alone = simulate(encoder(), machine(), pipeline=strategy, adaptation="none").report
+    usual = simulate(encoder(), machine(), pipeline="sequential", adaptation="none").report
+    assert row.aimc_only_s == alone.latency_s > usual.latency_s
+
+
 @pytest.mark.parametrize("name", list(PIPELINES))
-def test_the_run_without_lora_may_be_shared(name: str) -> None:
-    """Strategies that schedule a model alike without LoRA share one run of it."""
-    pipeline, workload = parse_pipeline(name), encoder(tokens=24)
-    row = Study(machine()).model(workload, pipeline)
-    alone = simulate(workload, machine(), pipeline=pipeline, adaptation="none").report
-    assert row.aimc_only_s == alone.latency_s
+def test_the_run_without_lora_keeps_barrier_and_machine(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    given: list[Any] = []
+
+    def spying(*arguments: Any, **options: Any) -> Simulation:
+        given.append((options["adaptation"], options["pipeline"]))
+        return simulate(*arguments, **options)
+
+    monkeypatch.setattr("cimsim.studies.pipelines.simulate", spying)
+    strategy = parse_pipeline(name)
+    Study(machine()).model(encoder(), strategy)
+    (with_lora, first), (without, second) = given
+    assert (with_lora.name, first, without) == ("lora-pmca", strategy, "none")
+    assert (second.barrier, second.machine) == (strategy.barrier, strategy.machine)
+
+
+def test_the_adaptation_is_the_machines_or_the_one_asked_for() -> None:
+    workload = decoder(prompt=16, steps=2)
+    hybrid = machine(adaptation="lora-sram")
+    rows = {}
+    for asked in (None, "lora-sram", "lora-pmca", "merged", "none"):
+        row = rows[asked] = Study(hybrid, adaptation=asked).model(workload, PIPELINES["token"])
+        report = simulate(workload, hybrid, adaptation=asked).report
+        assert (row.makespan_s, row.energy_J) == (report.latency_s, report.energy_J)
+        assert row.adaptation == report.adaptation == (asked or "lora-sram")
+    assert rows[None] == rows["lora-sram"] != rows["lora-pmca"]
+    assert rows["none"].overhead == rows["merged"].overhead == 0.0
+
+
+def test_a_layer_with_lora_elsewhere_has_no_pair() -> None:
+    hybrid, shape = machine(adaptation="lora-sram"), Shape(32, 16, 2, 32)
+    row = Study(hybrid).layer(shape, parse_pipeline("token:8"))
+    assert row.block_tokens == 8, "of the merge, which clusters compute"
+    assert (row.tile_time_s, row.pmca_time_s, row.pmca_tile_ratio) == (None, None, None)
+    report = simulate(layer_workload(32, 16, 2, 32), hybrid, pipeline="token:8").report
+    assert row.pmca_utilisation == pytest.approx(report.utilisation["pmca"])
+    alone = Study(hybrid, adaptation="none").layer(shape, parse_pipeline("token:8"))
+    assert (alone.block_tokens, alone.pmca_utilisation, alone.tcdm_bytes) == (None, 0.0, 0)
 
 
 def test_busy_time_of_the_pair_is_its_blocks() -> None:
@@ -156,7 +236,23 @@ def test_the_table_names_strategies() -> None:
     code, out, _ = run(FILE, "--layer", "128x128", "--tokens", 16, "--strategy", "balanced")
     assert code == 0
     assert "balanced" in out
-    assert "128x128, integration 256 ns; without LoRA" in out
+    assert "128x128, lora-pmca, integration 256 ns; without LoRA" in out
+
+
+def test_the_machines_adaptation_is_the_default_and_told(tmp_path: Path) -> None:
+    layer = ("halora_rram_sram", "--layer", "64x32", "--tokens", 16, "--strategy", "token")
+    file = ROOT / "arch_configs" / f"{layer[0]}.json"
+    found = {}
+    for asked in ("", "lora-sram", "lora-pmca"):
+        options = (file, *layer[1:], *(("--adapt", asked) if asked else ()))
+        code, out, _ = run(*options)
+        assert code == 0
+        assert f"64x32, {asked or 'lora-sram'}, integration" in out
+        (row,) = json.loads(run(*options, "--json")[1])
+        assert row["adaptation"] == (asked or "lora-sram")
+        found[asked] = row
+    assert found[""] == found["lora-sram"]
+    assert found["lora-pmca"]["makespan_s"] > found["lora-sram"]["makespan_s"]
 
 
 @pytest.mark.parametrize(
@@ -169,6 +265,7 @@ def test_the_table_names_strategies() -> None:
         (("--layer", "128x128", "--block-tokens", "1.5"), "--block-tokens takes positive"),
         (("--layer", "128x128", "--rank", "200"), "rank 200 is larger"),
         (("--layer", "128x128", "--strategy", "magic"), "unknown pipeline 'magic'"),
+        (("--layer", "128x128", "--adapt", "magic"), "unknown adaptation 'magic'"),
     ],
 )
 def test_bad_input(arguments: tuple[str, ...], message: str) -> None:

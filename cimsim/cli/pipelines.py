@@ -10,6 +10,7 @@ import typer
 
 from cimsim.cli.axes import completing
 from cimsim.cli.options import (
+    AdaptOption,
     ArchitectureArg,
     JsonOption,
     OptionalWorkloadArg,
@@ -60,6 +61,7 @@ def pipelines(
     block_tokens: Annotated[
         str | None, typer.Option(metavar="T,...", help="Blocks to sweep where a strategy has one.")
     ] = None,
+    adapt: AdaptOption = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="DIR", help="Write pipelines.json and pictures."),
@@ -76,7 +78,7 @@ def pipelines(
     with progress() as tell:
         rows, drawn = _rows(
             machine_of(architecture, settings), workload, layer, rank, tokens, strategy,
-            integration_ns, block_tokens, tell,
+            integration_ns, block_tokens, adapt, tell,
         )  # fmt: skip
         if output is not None:
             tell("drawing")
@@ -108,7 +110,7 @@ def _write(rows: list[PipelineRow], drawn: Drawn, output: Path) -> Outcome:
 def _rows(
     machine: Architecture, workload: Path | None, layer: str | None, rank: int, tokens: int,
     strategy: list[str] | None, integration_ns: str | None, block_tokens: str | None,
-    tell: Progress,
+    adapt: str | None, tell: Progress,
 ) -> tuple[list[PipelineRow], Drawn]:  # fmt: skip
     """All rows, and what the Gantt chart shows: the last strategy on the first machine."""
     from cimsim.ir import load_workload
@@ -133,7 +135,7 @@ def _rows(
         raise CimsimError(
             "--block-tokens had no effect: none of the strategies runs in blocks of a chosen size."
         )
-    studies = [Study(m) for m in machines]
+    studies = [Study(m, adaptation=adapt) for m in machines]
     rows = []
     for study in studies:
         for pipeline in chosen:
@@ -182,7 +184,8 @@ def _print(rows: list[PipelineRow]) -> None:
     for (layer, time), members in groups.items():
         at = "" if time is None else f", integration {time:g} ns"
         alone = ", ".join(dict.fromkeys(quantity(row.aimc_only_s, "s") for row in members))
-        show(_table(f"{layer}{at}; without LoRA {alone}", members))
+        adaptation = members[0].adaptation
+        show(_table(f"{layer}, {adaptation}{at}; without LoRA {alone}", members))
 
 
 def _table(title: str, rows: list[PipelineRow]) -> Sheet:

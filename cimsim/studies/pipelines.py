@@ -6,15 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from cimsim.adaptation import Adaptation, adaptation_for, adaptation_of
 from cimsim.errors import WorkloadError
 from cimsim.ir import Linear, Workload
 from cimsim.mappers import Mapper, OneBlockPerTile
 from cimsim.schedule.pair import LoraBranch, Pair
 from cimsim.schedule.pipelines import (
-    AsIs,
     GivenBlock,
     Pipeline,
-    Replicated,
     SearchedBlock,
     SplitBlock,
     Strategy,
@@ -34,13 +33,15 @@ class PipelineRow:
     """One strategy on one layer, or on a model (`layer` is its name, times of a block None).
 
     `tile_time_s` and `pmca_time_s` are for one block of `block_tokens` tokens on one tile and one
-    cluster, makespans for all tokens. `aimc_only_s` is the same machine and strategy without LoRA
-    (and without copies made for LoRA); `overhead` is makespan_s / aimc_only_s - 1. `tcdm_bytes` is
-    what a block needs; `spill_bytes` and `spill_time_s` are the traffic of what did not fit and
-    its time on the DMA engine, over all tokens.
+    cluster, None where the adaptation does not run LoRA on clusters (`block_tokens` where nothing
+    runs there); makespans are for all tokens. `aimc_only_s` is the same machine and strategy
+    without LoRA; `overhead` is makespan_s / aimc_only_s - 1. `tcdm_bytes` is what a block needs;
+    `spill_bytes` and `spill_time_s` are the traffic of what did not fit and its time on the DMA
+    engine, over all tokens.
     """
 
     strategy: str
+    adaptation: str
     layer: str
     integration_ns: float | None
     block_tokens: int | None
@@ -80,10 +81,14 @@ class Shape:
 @brief
 @dataclass
 class Study:
-    """Rows on one machine; runs without LoRA are kept for strategies that share them."""
+    """Rows on one machine; runs without LoRA are kept for strategies that share them.
+
+    `adaptation` defaults to the machine's.
+    """
 
     architecture: Architecture
     mapper: Mapper = field(default_factory=OneBlockPerTile)
+    adaptation: Adaptation | str | None = None
     _aimc_only: list[tuple[tuple[str, int, Pipeline], float]] = field(default_factory=list)
 
     def layer(self, shape: Shape, pipeline: Pipeline) -> PipelineRow:
@@ -102,8 +107,10 @@ class Study:
         block = tile = cluster = ratio = None
         spill_bytes = spill_ps = 0
         if shape is not None:
+            block = max(plan.block_tokens.values(), default=None)
+        beside_tile = shape is not None and _beside_tile(simulation)
+        if shape is not None and block is not None and beside_tile:
             pair = _pair(simulation, shape)
-            block = max(plan.block_tokens.values())
             tile = ps_to_seconds(pair.tile_ps(block))
             cluster = ps_to_seconds(pair.pmca_ps(block))
             ratio = pair.ratio(block)
@@ -111,6 +118,7 @@ class Study:
         rram = self.architecture.rram
         return PipelineRow(
             strategy=pipeline.name,
+            adaptation=report.adaptation,
             layer=workload.name if shape is None else shape.name,
             integration_ns=None if rram is None else rram.integration_ns,
             block_tokens=block,
@@ -122,7 +130,7 @@ class Study:
             overhead=report.latency_s / alone - 1.0 if alone else 0.0,
             tcdm_bytes=max(plan.tcdm_bytes.values(), default=0),
             energy_J=report.energy_J,
-            pmca_utilisation=_pmca_utilisation(simulation, shape is not None),
+            pmca_utilisation=_pmca_utilisation(simulation, beside_tile),
             tile_utilisation=report.utilisation.get(self.architecture.weights_on, 0.0),
             spill_bytes=spill_bytes,
             spill_time_s=ps_to_seconds(spill_ps),
@@ -134,7 +142,7 @@ class Study:
             workload,
             self.architecture,
             pipeline=pipeline,
-            adaptation="lora-pmca",
+            adaptation=adaptation_for(self.architecture, self.adaptation),
             mapper=self.mapper,
         )
 
@@ -154,15 +162,21 @@ class Study:
 def _same_without_lora(pipeline: Pipeline) -> Pipeline:
     """A simpler strategy that schedules a workload without LoRA in the same way.
 
-    No block is searched beside a tile, and nothing is copied for LoRA.
+    No block is searched beside a tile.
     """
     if not isinstance(pipeline, Strategy):
         return pipeline
     blocks = pipeline.blocks
     if isinstance(blocks, SearchedBlock | SplitBlock):
         blocks = GivenBlock(blocks.block_tokens if isinstance(blocks, SplitBlock) else None)
-    machine = AsIs() if isinstance(pipeline.machine, Replicated) else pipeline.machine
-    return Strategy(blocks, pipeline.barrier, machine)
+    return Strategy(blocks, pipeline.barrier, pipeline.machine)
+
+
+def _beside_tile(simulation: Simulation) -> bool:
+    """Whether clusters beside the tiles compute LoRA."""
+    home = adaptation_of(simulation.mapping).home
+    ops = (op for _, op in simulation.workload.ops())
+    return any(isinstance(op, Linear) and op.in_adapter and home(op) == PMCA.name for op in ops)
 
 
 def _pmca_utilisation(simulation: Simulation, beside_tile: bool) -> float:

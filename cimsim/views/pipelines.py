@@ -26,7 +26,8 @@ def save_bars(rows: Sequence[PipelineRow], path: Path) -> None:
         axes.axhline(1.0, color="black", linewidth=0.8)
         axes.set_xticks(range(len(groups)), groups, fontsize=8)
         axes.set_ylabel("makespan / AIMC only")
-        axes.set_title("LoRA beside every tile: best block of each strategy", fontsize=10)
+        named = ", ".join(dict.fromkeys(label(row.adaptation, 40) for row in rows))
+        axes.set_title(f"adaptation {named}: best block of each strategy", fontsize=10)
         axes.legend(fontsize=7, ncols=2)
         axes.spines[["top", "right"]].set_visible(False)
 

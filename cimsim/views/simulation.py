@@ -40,9 +40,9 @@ def save_breakdown(report: Report, path: Path) -> None:
 
 
 def _title(report: Report) -> str:
-    names = (report.workload, report.architecture, report.pipeline)
-    workload, architecture, pipeline = (label(name, 60) for name in names)
-    return f"{workload} on {architecture} ({pipeline})"
+    names = (report.workload, report.architecture, report.pipeline, report.adaptation)
+    workload, architecture, pipeline, adaptation = (label(name, 60) for name in names)
+    return f"{workload} on {architecture} ({pipeline}, {adaptation})"
 
 
 def _bars(axes: Axes, values: dict[str, float], title: str, unit: str) -> None:
