@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import small
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cimsim.blocks import PmcaClusters
@@ -157,30 +157,70 @@ def layer_norm(pmca: PmcaClusters, elements: int, rows: int) -> int:
     return norm_cycles(pmca, elements, rows, "layer")
 
 
+KERNELS = (layer_norm, softmax_cycles, reduction_cycles)
+
+
 @given(rows=st.integers(1, 64), width=st.integers(1, 512), n=cores)
+@example(rows=9, width=300, n=8)
 def test_row_kernels_laws(rows: int, width: int, n: int) -> None:
     elements = rows * width
-    for kernel in (layer_norm, softmax_cycles, reduction_cycles):
+    for kernel in KERNELS:
         cycles = kernel(of(n), elements, rows)
         assert kernel(of(n), elements + rows, rows) >= cycles
         assert kernel(of(n), elements + width, rows + 1) >= cycles
         assert kernel(of(n + 1), elements, rows) <= cycles
-        assert kernel(of(max(rows, n)), elements, rows) == kernel(of(rows), elements, rows)
 
 
-def test_one_row_keeps_one_core_busy() -> None:
-    alone = layer_norm(of(1), 512, 1)
-    assert layer_norm(of(8), 512, 1) == alone == layer_norm(of(8), 8 * 512, 8)
+@given(rows=st.integers(1, 40), width=st.integers(1, 400), n=cores)
+def test_a_row_kernel_is_no_slower_than_whole_rows_or_all_cores_on_each(
+    rows: int, width: int, n: int
+) -> None:
+    """Elements at 0.25 * 1.4 = 0.35 cycles and 10 a row, 20 to set up; shared: 10 + 10 more."""
+    cycles = reduction_cycles(of(n), rows * width, rows)
+    busiest, share = -(-rows // n), -(-width // n)
+    whole = 20 + busiest * (0.35 * width + 10)
+    shared = 20 + rows * (0.35 * share + 10 + 20)
+    assert cycles < min(whole, shared) + 1
+    assert cycles >= 20 + rows * 0.35 * width / n, "no core does more than it can"
+
+
+def test_a_row_is_shared_by_all_cores_where_that_is_faster() -> None:
+    """64 of 512 elements a core; each reduction adds a barrier of 10 and a fold of 10."""
+    assert norm_cycles(of(8), 512, 1, "layer") == 20 + 287  # 64 * 2.45 = 156.8; 90 and 2 * 20
+    assert norm_cycles(of(8), 512, 1, "rms") == 20 + 178  # 64 * 1.05 = 67.2; 90 and 20
+    assert reduction_cycles(of(8), 512, 1) == 20 + 53  # 64 * 0.35 = 22.4; 10 and 20
+    assert softmax_cycles(of(8), 512, 1) == 20 + 1008  # 64 * 14.5 = 928; 40 and 2 * 20
+
+
+def test_a_short_row_stays_with_one_core() -> None:
+    """8 elements alone: 8 * 0.35 + 10; shared 0.35 + 10 + 20."""
+    assert reduction_cycles(of(8), 8, 1) == 20 + 13
+
+
+def test_nine_rows_on_eight_cores() -> None:
+    """Whole rows: two on a core. Four teams of two: three rows each. All on each: nine times."""
+    whole, pairs, all_on_each = 2 * (600 * 14.5 + 40), 3 * (300 * 14.5 + 80), 9 * (75 * 14.5 + 80)
+    assert (whole, pairs, all_on_each) == (17480, 13290, 10507.5)
+    assert softmax_cycles(of(8), 9 * 600, 9) == 20 + 10508
+    assert softmax_cycles(of(9), 9 * 600, 9) == 20 + 600 * 14.5 + 40
+    assert softmax_cycles(of(8), 9 * 20, 9) == 20 + 2 * (20 * 14.5 + 40)
+
+
+def test_teams_of_cores_work_side_by_side() -> None:
+    """Two rows: four of eight cores on each, three of six; all seven on one row after the other."""
+    assert softmax_cycles(of(8), 2 * 600, 2) == 20 + 150 * 14.5 + 80
+    assert softmax_cycles(of(7), 2 * 600, 2) == 20 + 172 * 14.5 + 160  # 86 of each row, in turn
+    assert softmax_cycles(of(6), 2 * 600, 2) == 20 + 200 * 14.5 + 80
 
 
 def test_row_kernels_are_their_closed_forms() -> None:
-    """Three rows of 128 on two cores: two on the busier one, 256 elements."""
+    """Three rows of 128 on two cores: two on the busier one, 256 elements; or 64 of each row."""
     pmca = of(2)
     assert norm_cycles(pmca, 384, 3, "layer") == 20 + 808  # 256 * 1.75 * 1.4 = 627.2, 2 * 90
     assert norm_cycles(pmca, 384, 3, "rms") == 20 + 449  # 256 * 0.75 * 1.4 = 268.8, 2 * 90
     assert reduction_cycles(pmca, 384, 3) == 20 + 110  # 256 * 0.25 * 1.4 = 89.6, 2 * 10
-    assert softmax_cycles(pmca, 384, 3) == 20 + 3792  # 256 * 14.5 = 3712, 2 * 40
-    for kernel in (layer_norm, softmax_cycles, reduction_cycles):
+    assert softmax_cycles(pmca, 384, 3) == 20 + 3024  # 3 * (64 * 14.5 + 40 + 2 * 20)
+    for kernel in KERNELS:
         assert kernel(pmca, 0, 0) == 0
 
 

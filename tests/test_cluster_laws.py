@@ -91,10 +91,18 @@ DRAIN_120_PS = HEAD_PS + 38 * CYCLE_PS  # 120 bytes: 8 beats
 
 def test_a_norm_shares_a_single_row_between_the_cores() -> None:
     """A token has 20 values, 7 on the busiest of 3 cores: 7 * 2.5 * 1.25 = 21.875, and 13 a row;
-    11 to set up and two barriers of 7. Blocks follow each other, the last is drained."""
+    11 to set up; mean and variance are reduced with a barrier of 7 and a fold of 6 each. Blocks
+    follow each other, the last is drained."""
     found = run(norm(6), machine=clusters(), pipeline="layer:1")
-    assert found.makespan_ps == 6 * (11 + 35 + 14) * CYCLE_PS + DRAIN_20_PS
-    energies(found, 6 * 60, 120)
+    assert found.makespan_ps == 6 * (11 + 61) * CYCLE_PS + DRAIN_20_PS
+    energies(found, 6 * 72, 120)
+
+
+def test_an_rms_norm_reduces_once() -> None:
+    """7 * 1.5 * 1.25 = 13.125, 13 a row, a barrier and a fold; 40 would be 20 on one core."""
+    found = run(norm(6, "rms"), machine=clusters(), pipeline="layer:1")
+    assert found.makespan_ps == 6 * (11 + 40) * CYCLE_PS + DRAIN_20_PS
+    energies(found, 6 * 51, 120)
 
 
 def test_a_norm_deals_rows_whole_where_there_are_several() -> None:
@@ -147,7 +155,8 @@ def test_blocks_go_round_the_clusters_of_a_pool() -> None:
 
 
 def test_a_reduction() -> None:
-    """Six rows of 20 to a value each: 40 * 0.5 * 1.25 + 2 * 6 = 37; a row alone: 12.5 + 6.
+    """Six rows of 20 to a value each: 40 * 0.5 * 1.25 + 2 * 6 = 37; a row alone: 12.5 + 6, and no
+    sharing: 7 * 0.625 + 6 + 7 + 6.
 
     A byte or six are a beat of the DMA, which is slower than the single row."""
     op = Reduce(name="sum", inputs=(), tokens=6, elements=6, inputs_per_output=20, function="sum")

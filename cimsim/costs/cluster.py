@@ -3,14 +3,15 @@
 Every number is one of the machine's, with its source (`pmca` and `pmca.core`). The equations are
 those of a Snitch cluster: cores with stream registers and hardware loops, a DMA, banked TCDM.
 Kernels take a set-up and the cycles of the core that has most to do; streams wait for each other
-at the banks. Not modelled: instruction cache misses, the exact bank pattern (the contention ratio
-stands in for them).
+at the banks. Rows go to cores whole or are shared by several, as is faster. Not modelled:
+instruction cache misses, the exact bank pattern (the contention ratio stands in for them).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 from cimsim.blocks import PmcaClusters
@@ -111,36 +112,36 @@ def reduction_cycles(pmca: PmcaClusters, elements: int, rows: int) -> int:
     for a negative count.
     """
     core = pmca.core
-    return _row_kernel_cycles(
-        pmca, elements, rows, core.reduce_cycles_per_element, core.reduce_row_cycles,
-        core.tcdm_contention_ratio,
-    )  # fmt: skip
+    kernel = _RowKernel(
+        core.reduce_cycles_per_element * core.tcdm_contention_ratio, core.reduce_row_cycles, 1
+    )
+    return kernel.cycles(pmca, elements, rows)
 
 
 def norm_cycles(pmca: PmcaClusters, elements: int, rows: int, kind: Literal["layer", "rms"]) -> int:
-    """Cycles to normalise `rows` rows of together `elements`, dealt to the cores whole.
+    """Cycles to normalise `rows` rows of together `elements`; the mean square is one reduction of
+    a row, mean and variance are two.
 
     Raises WorkloadError for a negative count.
     """
     core = pmca.core
-    each = {
-        "layer": core.layer_norm_cycles_per_element,
-        "rms": core.rms_norm_cycles_per_element,
-    }
-    return _row_kernel_cycles(
-        pmca, elements, rows, each[kind], core.norm_row_cycles, core.tcdm_contention_ratio
-    )
+    each, reductions = {
+        "layer": (core.layer_norm_cycles_per_element, 2),
+        "rms": (core.rms_norm_cycles_per_element, 1),
+    }[kind]
+    kernel = _RowKernel(each * core.tcdm_contention_ratio, core.norm_row_cycles, reductions)
+    return kernel.cycles(pmca, elements, rows)
 
 
 def softmax_cycles(pmca: PmcaClusters, elements: int, rows: int) -> int:
-    """Cycles of a softmax over `rows` rows of together `elements`, dealt to the cores whole.
+    """Cycles of a softmax over `rows` rows of together `elements`; maximum and sum are reductions.
 
     An element takes its exponential and the rest. The exponential decides: a cluster with an
     instruction for it, and a kernel streamed around it, is 162.7x faster (VEXP, arXiv 2504.11227,
     abstract). Computing bounds it, so no contention. Raises WorkloadError for a negative count.
     """
     each = pmca.exp_cycles + pmca.softmax_other_cycles
-    return _row_kernel_cycles(pmca, elements, rows, each, pmca.core.softmax_row_cycles, 1.0)
+    return _RowKernel(each, pmca.core.softmax_row_cycles, 2).cycles(pmca, elements, rows)
 
 
 def cores_product_cycles(pmca: PmcaClusters, m: int, n: int, k: int) -> int:
@@ -181,23 +182,40 @@ def lora_tcdm_bytes(
     return bytes_per_value * (t * m + r * (m + n) + t * r + t * n)
 
 
-def _row_kernel_cycles(
-    pmca: PmcaClusters,
-    elements: int,
-    rows: int,
-    cycles_per_element: float,
-    row_cycles: float,
-    contention: float,
-) -> int:
-    """Cycles of a kernel that deals whole rows to the cores: the busiest core's rows."""
-    _check_count("elements", elements)
-    _check_count("rows", rows)
-    if elements == 0 or rows == 0:
-        return 0
-    busiest_rows = -(-rows // pmca.cores)
-    share = -(-elements * busiest_rows // rows)
-    per_core = share * cycles_per_element * contention + busiest_rows * row_cycles
-    return pmca.core.stream_setup_cycles + math.ceil(per_core)
+@dataclass(frozen=True, slots=True)
+class _RowKernel:
+    """A kernel on rows: cycles an element and a row, and how often a row is reduced to a value."""
+
+    element_cycles: float
+    row_cycles: float
+    reductions: int
+
+    def cycles(self, pmca: PmcaClusters, elements: int, rows: int) -> int:
+        """Cycles with the cores in the teams that are fastest; a team works on a row at a time.
+
+        Teams of one deal whole rows; one team of all cores shares every row. 0 for no elements.
+        """
+        _check_count("elements", elements)
+        _check_count("rows", rows)
+        if elements == 0 or rows == 0:
+            return 0
+        sizes = range(1, pmca.cores + 1)
+        least = min(self._in_teams(pmca, elements, rows, members) for members in sizes)
+        return pmca.core.stream_setup_cycles + math.ceil(least)
+
+    def _in_teams(self, pmca: PmcaClusters, elements: int, rows: int, members: int) -> float:
+        """Cycles of the team with most rows, of as many as there can be with `members` cores each.
+
+        A core has its share of each row's elements. Where a row is shared every reduction of it
+        takes a barrier and the folding of the cores' partial results.
+        """
+        busiest_rows = -(-rows // (pmca.cores // members))
+        if members == 1:
+            share = -(-elements * busiest_rows // rows)
+            return share * self.element_cycles + busiest_rows * self.row_cycles
+        share = -(-elements // (rows * members))
+        joined = self.reductions * (pmca.barrier_cycles + pmca.core.reduce_row_cycles)
+        return busiest_rows * (share * self.element_cycles + self.row_cycles + joined)
 
 
 def _check_count(name: str, value: int) -> None:

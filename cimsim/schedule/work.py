@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import Literal
 
 from cimsim.blocks import MatrixEngine, PmcaClusters
 from cimsim.costs import (
@@ -127,7 +126,7 @@ def op_cycles(
         case Softmax():
             return softmax_cycles(pmca, elements, math.ceil(rows / parts))
         case Norm():
-            return _norm(op, pmca, elements, rows)
+            return norm_cycles(pmca, elements, rows, "rms" if op.norm == "rms" else "layer")
         case Elementwise():
             return elementwise_cycles(pmca, elements, op.functions)
         case Reduce():
@@ -136,14 +135,6 @@ def op_cycles(
             return 0
         case _:
             raise MappingError(f"op {op.name!r} of kind {op.kind!r} does not run on a cluster")
-
-
-def _norm(op: Norm, pmca: PmcaClusters, elements: int, rows: int) -> int:
-    """Rows go to cores whole; fewer rows than cores are shared out, with a barrier a reduction."""
-    shared = max(1, pmca.cores // rows)
-    kind: Literal["layer", "rms"] = "rms" if op.norm == "rms" else "layer"
-    cycles = norm_cycles(pmca, math.ceil(elements / shared), rows, kind)
-    return cycles + (2 * pmca.barrier_cycles if shared > 1 else 0)
 
 
 def product_cycles(pmca: PmcaClusters, count: int, m: int, n: int, k: int) -> int:
