@@ -52,19 +52,19 @@ class PmcaCore(MachineBlock):
     )
     convert_cycles_per_word: Cycles = Field(description="another number format")
     select_cycles_per_word: Cycles = Field(description="one of two values by a mask")
-    divide_cycles_per_word: Cycles
-    root_cycles_per_word: Cycles
-    power_cycles_per_word: Cycles
-    sine_cycles_per_word: Cycles = Field(description="sine or cosine")
-    sigmoid_cycles_per_element: Cycles = Field(description="beside `exp_cycles`, as the next four")
-    silu_cycles_per_element: Cycles
-    tanh_cycles_per_element: Cycles
-    erf_cycles_per_element: Cycles
-    gelu_cycles_per_element: Cycles
-    layer_norm_cycles_per_element: Cycles
-    rms_norm_cycles_per_element: Cycles
+    divide_cycles_per_element: Cycles = Field(description="one value at a time, as the next three")
+    root_cycles_per_element: Cycles
+    power_cycles_per_element: Cycles
+    sine_cycles_per_element: Cycles = Field(description="sine or cosine")
+    sigmoid_cycles_per_word: Cycles = Field(description="beside `exp_cycles`, as the next four")
+    silu_cycles_per_word: Cycles
+    tanh_cycles_per_word: Cycles
+    erf_cycles_per_word: Cycles
+    gelu_cycles_per_word: Cycles
+    layer_norm_cycles_per_word: Cycles
+    rms_norm_cycles_per_word: Cycles
     norm_row_cycles: Cycles = Field(description="one row of either norm, beside its elements")
-    reduce_cycles_per_element: Cycles = Field(description="sum, mean or maximum of a row")
+    reduce_cycles_per_word: Cycles = Field(description="sum, mean or maximum of a row")
     reduce_row_cycles: Cycles = Field(description="folding the partial results of a row")
     softmax_row_cycles: Cycles = Field(description="one row of a softmax, beside its elements")
     stream_setup_cycles: CountOrNone = Field(description="start of one kernel on all cores")
@@ -94,8 +94,8 @@ class PmcaClusters(MachineBlock):
     dma_setup_cycles: CountOrNone
     barrier_cycles: CountOrNone
     exp_cycles: SomeCycles = Field(description="one exponential on one core")
-    softmax_other_cycles: Cycles = Field(
-        description="maximum, difference, sum and scaling of one softmax value on one core"
+    softmax_other_cycles_per_word: Cycles = Field(
+        description="maximum, difference, sum and scaling of a word of softmax values on one core"
     )
     merge_cycles_per_element: Cycles = Field(
         description="adding LoRA to one X.W element, whole cluster, arrival included"

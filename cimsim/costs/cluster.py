@@ -36,11 +36,14 @@ _INSTRUCTIONS: dict[str, tuple[str, ...]] = {
     "sin": ("sine",),
     "cos": ("sine",),
 }
-"""Function -> what it takes for a word: the fields `pmca.core.*_cycles_per_word`, added up."""
+"""Function -> what it takes: fields `pmca.core.*_cycles_per_word` or, if scalar, `_per_element`."""
+
+_SCALAR = ("divide", "root", "power", "sine")
+"""What takes one value at a time, however wide the word: an iterative unit or a scalar library."""
 
 _EXPONENTIALS = ("exp", "log", "sigmoid", "silu", "tanh", "erf", "gelu")
 """Evaluated like an exponential: the same polynomial, library or instruction, and what is
-around it (`pmca.core.*_cycles_per_element`; nothing for exp and log)."""
+around it (`pmca.core.*_cycles_per_word`; nothing for exp and log)."""
 
 _SAME_AS: dict[str, str] = {
     "eq": "compare",
@@ -76,18 +79,23 @@ def function_cycles(pmca: PmcaClusters, function: str) -> float:
     """
     name = function.removesuffix("_")
     name = _SAME_AS.get(name, name)
-    core = pmca.core
     if name in ("exp", "log"):
         return pmca.exp_cycles
     if name in _EXPONENTIALS:
-        return pmca.exp_cycles + float(getattr(core, f"{name}_cycles_per_element"))
+        return pmca.exp_cycles + _part_cycles(pmca, name)
     if name not in _INSTRUCTIONS:
         raise MappingError(
             f"the cluster has no cycle count for function {function!r}; "
             f"known: {', '.join(FUNCTIONS)}."
         )
-    words = (float(getattr(core, f"{part}_cycles_per_word")) for part in _INSTRUCTIONS[name])
-    return sum(words) / pmca.simd_width
+    return sum(_part_cycles(pmca, part) for part in _INSTRUCTIONS[name])
+
+
+def _part_cycles(pmca: PmcaClusters, part: str) -> float:
+    """Cycles an element of the part of a function that `pmca.core` gives a word or an element."""
+    if part in _SCALAR:
+        return float(getattr(pmca.core, f"{part}_cycles_per_element"))
+    return float(getattr(pmca.core, f"{part}_cycles_per_word")) / pmca.simd_width
 
 
 def elementwise_cycles(pmca: PmcaClusters, elements: int, functions: Mapping[str, int]) -> int:
@@ -112,9 +120,8 @@ def reduction_cycles(pmca: PmcaClusters, elements: int, rows: int) -> int:
     for a negative count.
     """
     core = pmca.core
-    kernel = _RowKernel(
-        core.reduce_cycles_per_element * core.tcdm_contention_ratio, core.reduce_row_cycles, 1
-    )
+    each = core.reduce_cycles_per_word / pmca.simd_width * core.tcdm_contention_ratio
+    kernel = _RowKernel(each, core.reduce_row_cycles, 1)
     return kernel.cycles(pmca, elements, rows)
 
 
@@ -125,22 +132,24 @@ def norm_cycles(pmca: PmcaClusters, elements: int, rows: int, kind: Literal["lay
     Raises WorkloadError for a negative count.
     """
     core = pmca.core
-    each, reductions = {
-        "layer": (core.layer_norm_cycles_per_element, 2),
-        "rms": (core.rms_norm_cycles_per_element, 1),
+    word, reductions = {
+        "layer": (core.layer_norm_cycles_per_word, 2),
+        "rms": (core.rms_norm_cycles_per_word, 1),
     }[kind]
-    kernel = _RowKernel(each * core.tcdm_contention_ratio, core.norm_row_cycles, reductions)
+    each = word / pmca.simd_width * core.tcdm_contention_ratio
+    kernel = _RowKernel(each, core.norm_row_cycles, reductions)
     return kernel.cycles(pmca, elements, rows)
 
 
 def softmax_cycles(pmca: PmcaClusters, elements: int, rows: int) -> int:
     """Cycles of a softmax over `rows` rows of together `elements`; maximum and sum are reductions.
 
-    An element takes its exponential and the rest. The exponential decides: a cluster with an
-    instruction for it, and a kernel streamed around it, is 162.7x faster (VEXP, arXiv 2504.11227,
-    abstract). Computing bounds it, so no contention. Raises WorkloadError for a negative count.
+    An element takes its exponential, and its share of the rest of a word. The exponential decides:
+    a cluster with an instruction for it, and a kernel streamed around it, is 162.7x faster (VEXP,
+    arXiv 2504.11227, abstract). Computing bounds it, so no contention. Raises WorkloadError for a
+    negative count.
     """
-    each = pmca.exp_cycles + pmca.softmax_other_cycles
+    each = pmca.exp_cycles + pmca.softmax_other_cycles_per_word / pmca.simd_width
     return _RowKernel(each, pmca.core.softmax_row_cycles, 2).cycles(pmca, elements, rows)
 
 
