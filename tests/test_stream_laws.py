@@ -139,6 +139,21 @@ def test_a_head_in_decode_starts_every_step() -> None:
     assert ends_ps(done, "second:send") == [first + (FIRST_PS + SECOND_PS) * i for i in range(3)]
 
 
+@both_engines
+def test_a_step_waits_for_the_end_of_the_step_before_in_another_phase(engine: Any) -> None:
+    """The prompt ends with a layer that is not the last of a decode step, and the other way."""
+    one, other = two((3, 3))
+    later = tuple(op.model_copy(update={"tokens": 1, "rows": 1}) for op in (one, other))
+    done = run(one, decode=later, steps=3, engine=engine)
+    first, each = FIRST_PS + 2 * SLOWEST_PS, FIRST_PS + SECOND_PS
+    assert starts_ps(done, "first:read")[0][3:] == [first + each * i for i in range(3)]
+    assert done.run.makespan_ps == first + 3 * each
+    done = run(one, other, decode=later[:1], steps=3, engine=engine)
+    first += SECOND_PS
+    assert starts_ps(done, "first:read")[0][3:] == [first + FIRST_PS * i for i in range(3)]
+    assert set(left_over(done).values()) == {0}
+
+
 def test_one_reader_that_gathers_holds_back_its_chain() -> None:
     """Two ops of a chain read the same layer, the first all of its tokens."""
     fields: dict[str, Any] = {"tokens": 5, "elements": 20, "functions": {"add": 1}}

@@ -11,7 +11,7 @@ from cimsim.ir import Linear, Workload, output_elements
 from cimsim.mapping import Mapping, Placement, held_by
 from cimsim.schedule.assembler import Assembler, check_intervals
 from cimsim.schedule.cluster_work import Demand
-from cimsim.schedule.edges import StageEdge, feedback_counts, stage_edges
+from cimsim.schedule.edges import StageEdge, ended_counts, stage_edges, started_counts
 from cimsim.schedule.graph import Stream, build_graph, build_stream
 from cimsim.schedule.pair import LoraBranch, Pair, adapter_of
 from cimsim.schedule.pipelines import Pipeline
@@ -270,23 +270,33 @@ class _Scheduler:
     def _feedback(
         self, streams: dict[str, Stream]
     ) -> tuple[dict[str, list[Get]], dict[str, list[Put]]]:
-        """Loops from the workload's last stage to every stage that starts a decode step."""
+        """Loops from the stages that end a phase's steps to every stage that starts a decode step.
+
+        A step starts when the one before has ended, which may be of another phase.
+        """
         steps = self.graph.steps
         if len(steps) < 2:
             return {}, {}
-        last_op = self.workload.phases[-1].ops[-1].name
-        last = next(k for k in self.stages if any(n.name == last_op for n in k.nodes))
+        home = {node.name: stage for stage in self.stages for node in stage.nodes}
+        ending: dict[str, tuple[int, ...]] = {}
+        for index, phase in enumerate(self.workload.phases):
+            name = home[phase.ops[-1].name].name
+            ending[name] = (*ending.get(name, ()), index)
         fed = {edge.consumer for edge in self.edges for phase in edge.tokens if phase > 0}
         gets: dict[str, list[Get]] = {}
-        puts: dict[str, list[Put]] = {last.name: []}
+        puts: dict[str, list[Put]] = {name: [] for name in ending}
+        totals = {stage.name: stage.tokens() for stage in self.stages}
         for stage in self.stages:
-            if stage.name in fed or max(stage.phases) == 0 or stage is last:
+            if stage.name in fed or max(stage.phases) == 0:
                 continue
-            loop = self.assembler.fifo(f"next token -> {stage.name}")
-            produced = feedback_counts(streams[last.name], last.tokens(), steps, producing=True)
-            taken = feedback_counts(streams[stage.name], stage.tokens(), steps, producing=False)
-            puts[last.name].append(Put(loop, produced))
-            gets[stage.name] = [Get(loop, taken)]
+            for last, phases in ending.items():
+                taken = started_counts(streams[stage.name], phases)
+                if not taken.any():
+                    continue
+                loop = self.assembler.fifo(f"next token -> {stage.name}")
+                produced = ended_counts(streams[last], totals[last], steps, phases, stage.phases)
+                puts[last].append(Put(loop, produced))
+                gets.setdefault(stage.name, []).append(Get(loop, taken))
         return gets, puts
 
     def _count_units(self) -> None:

@@ -77,17 +77,29 @@ def stage_edges(graph: Graph, stages: list[Stage], pipeline: Pipeline) -> list[S
     return list(found.values())
 
 
-def feedback_counts(
-    stream: Stream, totals: dict[int, int], steps: tuple[int, ...], *, producing: bool
+def ended_counts(
+    stream: Stream,
+    totals: dict[int, int],
+    steps: tuple[int, ...],
+    phases: tuple[int, ...],
+    waiting: tuple[int, ...],
 ) -> IntArray:
-    """Tokens of the loop that starts each decode step when the one before has ended.
+    """Tokens of the loop that starts each decode step, put by what ends the steps of `phases`.
 
-    The producer puts one at the end of every step but the last of all, the consumer takes one at
-    the start of every step after the first phase.
+    One at the end of every step, of `totals` tokens by phase, that a step of the phases `waiting`
+    follows.
     """
-    if producing:
-        total = np.array([totals.get(p, 0) for p in range(len(steps))], np.int64)[stream.phase]
-        closes = stream.end == total
-        last = (stream.phase == len(steps) - 1) & (stream.step == steps[-1] - 1)
-        return np.asarray(closes & ~last, np.int64)
-    return np.asarray((stream.phase > 0) & (stream.end == stream.size), np.int64)
+    total = np.array([totals.get(p, 0) for p in range(len(steps))], np.int64)[stream.phase]
+    closes = (stream.end == total) & np.isin(stream.phase, phases)
+    leaves = stream.step == np.array(steps, np.int64)[stream.phase] - 1
+    return np.asarray(closes & np.isin(stream.phase + leaves, waiting), np.int64)
+
+
+def started_counts(stream: Stream, phases: tuple[int, ...]) -> IntArray:
+    """Tokens of that loop taken in each iteration, of what ends the steps of `phases`.
+
+    One at the start of every step after the first phase that follows a step of `phases`.
+    """
+    before = np.where(stream.step > 0, stream.phase, stream.phase - 1)
+    opens = (stream.phase > 0) & (stream.end == stream.size)
+    return np.asarray(opens & np.isin(before, phases), np.int64)
