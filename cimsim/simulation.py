@@ -16,7 +16,8 @@ from cimsim.mapping import Mapping
 from cimsim.report import Bottlenecks, Report
 from cimsim.report.accounting import BlockEnergy, block_energies
 from cimsim.report.bottlenecks import bottlenecks
-from cimsim.report.fold import fold, kinds_of, spent
+from cimsim.report.fold import fold, spent
+from cimsim.report.kinds import kinds_of
 from cimsim.schedule import Plan, build_plan
 from cimsim.schedule.pipelines import Pipeline, format_pipeline, pipeline_named
 from cimsim.spec import Architecture, load_architecture

@@ -37,7 +37,7 @@ from cimsim.errors import SimulationError
 from cimsim.report import Bottlenecks, Report
 from cimsim.report.bottlenecks import bottlenecks
 from cimsim.schedule import Plan
-from cimsim.schedule.plan import ActorInfo
+from cimsim.schedule.plan import ActorInfo, Portion
 from cimsim.simulation import Simulation, simulate
 
 ENGINES = ("simpy", "compiled")
@@ -241,21 +241,34 @@ def test_both_engines_have_the_same_path(rng: random.Random) -> None:
 
 
 def planned(program: Program, rng: random.Random, phases: int = 3) -> Plan:
-    """A plan of any program, each actor with a layer of its own, its iterations in any phases."""
+    """A plan of any program, each actor with a layer of its own, its iterations in any phases.
+
+    Some verbs are work on op "a", then on op "b".
+    """
     infos = []
     for actor in program.actors:
         phase = sorted(rng.randrange(phases) for _ in range(actor.iterations))
         units = tuple((rng.choice("uv"), 1) for _ in timed_verbs(actor.steps))
-        infos.append(ActorInfo(actor.name, actor.name, "p", units, np.array(phase, np.int64)))
+        portions = tuple(_any_portions(actor.steps[i], rng) for i in timed_verbs(actor.steps))
+        when = np.array(phase, np.int64)
+        infos.append(ActorInfo(actor.name, actor.name, "p", units, when, portions))
     names = tuple(f"phase {p}" for p in range(phases))
     return Plan(program, names, tuple(infos), (), (), {}, {}, {}, {})
+
+
+def _any_portions(verb: Any, rng: random.Random) -> tuple[Portion, ...]:
+    if rng.random() < 0.5:
+        return ()
+    first = verb.duration * rng.randrange(5) // 4
+    return Portion("a", first), Portion("b", verb.duration - first)
 
 
 @settings(max_examples=300)
 @given(RANDOM)
 def test_bounds_are_below_and_parts_sum_to_the_whole(rng: random.Random) -> None:
     result = completed(random_program(rng, actors=8, iterations=8))
-    found = bottlenecks(planned(result.program, rng), result, {}, [])
+    kinds = {"a": "one kind", "b": "another kind"}
+    found = bottlenecks(planned(result.program, rng), result, kinds, [])
     assert found.total.latency_s == result.makespan_ps / 1e12
     assert math.fsum(p.latency_s for p in found.phases.values()) == close(found.total.latency_s)
     assert found.total.busiest is not None
@@ -308,8 +321,8 @@ def test_a_phase_that_begins_early_has_no_bound() -> None:
     builder.actor("short", 2, Hold(3))
     program = builder.build()
     infos = (
-        ActorInfo("long", "long", "p", (("u", 1),), np.array([0])),
-        ActorInfo("short", "short", "p", (("u", 1),), np.array([0, 1])),
+        ActorInfo("long", "long", "p", (("u", 1),), np.array([0]), ((),)),
+        ActorInfo("short", "short", "p", (("u", 1),), np.array([0, 1]), ((),)),
     )
     plan = Plan(program, ("one", "two"), infos, (), (), {}, {}, {}, {})
     found = bottlenecks(plan, run(program), {}, [])

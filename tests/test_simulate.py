@@ -657,15 +657,6 @@ def test_an_unknown_adaptation() -> None:
         simulate(MODELS["encoder"], TINY["sram"], adaptation="x")
 
 
-def test_busy_time_by_kind_counts_tiles_of_a_layer_once() -> None:
-    machine = small.machine()
-    narrow, wide = (simulate(small.one_layer(16, n, 5), machine).report for n in (16, 160))
-    stages = stages_ps(machine, 16, 16)
-    assert narrow.latency_by_kind_s == {"base": close(5e-12 * sum(stages))}
-    stages = stages_ps(machine, 16, 160)
-    assert wide.latency_by_kind_s == {"base": close(5e-12 * sum(stages))}
-
-
 @pytest.mark.parametrize("path", small.ARCHITECTURES, ids=lambda path: path.stem)
 def test_every_shipped_machine_runs_a_decoder(path: Path) -> None:
     one, other = (

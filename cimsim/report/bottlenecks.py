@@ -15,6 +15,7 @@ from cimsim.engines import Run
 from cimsim.engines.critical import WAITS, critical_path
 from cimsim.engines.program import IntArray, timed_verbs, unlimited
 from cimsim.report.bounds import Bottlenecks, Bound, LayerTime, PhaseBounds
+from cimsim.report.kinds import times_by_kind
 from cimsim.report.occupancy import phase_ends_ps
 from cimsim.report.work import Key, Work
 from cimsim.schedule.plan import Plan
@@ -26,7 +27,7 @@ CHAIN = "shared units without limit"
 def bottlenecks(
     plan: Plan, run: Run, kinds: Mapping[str, str], energies: Iterable[tuple[Key, Sequence[float]]]
 ) -> Bottlenecks:
-    """What bounds `run`; `kinds` is the kind of each stage's work, `vector` where it has none.
+    """What bounds `run`; `kinds` is the kind of each op's work, `vector` where it has none.
 
     `energies` (J by phase) belong to layer, unit and kind. Takes one more run, in which every
     shared unit has a server for each of its users.
@@ -69,21 +70,22 @@ class _Path:
         cls, plan: Plan, run: Run, kinds: Mapping[str, str], windows: list[tuple[int, int]]
     ) -> _Path:
         found = critical_path(run)
-        times = [
-            np.clip(np.minimum(found.end_ps, b) - np.maximum(found.start_ps, a), 0, None)
-            for a, b in windows
-        ]
         parts = np.stack([found.actor, found.step, found.wait])
         which, inverse = np.unique(parts, axis=1, return_inverse=True)
-        sums = np.zeros((which.shape[1], len(windows)), np.int64)
-        np.add.at(sums, inverse.reshape(-1), np.stack(times, axis=1))
+        order = np.argsort(inverse.reshape(-1), kind="stable")
+        members = np.split(order, np.cumsum(np.bincount(inverse.reshape(-1))))[:-1]
         rows: dict[tuple[Key, int], IntArray] = {}
-        for (actor, step, wait), time in zip(which.T.tolist(), sums, strict=True):
+        for (actor, step, wait), here in zip(which.T.tolist(), members, strict=True):
             info = plan.actors[actor]
-            timed = timed_verbs(plan.program.actors[actor].steps)
-            unit = info.occupies[timed.index(step)][0]
-            key = (info.layer, unit, kinds.get(info.stage, "vector")), wait
-            rows[key] = rows[key] + time if key in rows else time
+            at = timed_verbs(plan.program.actors[actor].steps).index(step)
+            start, iteration = found.start_ps[here], found.iteration[here]
+            for kind, part in times_by_kind(info, at, kinds):
+                length = part[iteration] if isinstance(part, np.ndarray) else part
+                end = found.end_ps[here] if length is None else start + length
+                key = (info.layer, info.occupies[at][0], kind), wait
+                time = _within(start, end, windows)
+                rows[key] = rows[key] + time if key in rows else time
+                start = end
         return cls(rows)
 
     def phase(
@@ -108,6 +110,12 @@ class _Path:
             by_kind_s=seconds("kind"), by_layer_s=seconds("layer"), by_wait_s=seconds("wait"),
             shared_by_unit_s=seconds("shared unit"), busiest=busiest, chain=chain,
         )  # fmt: skip
+
+
+def _within(start: IntArray, end: IntArray, windows: list[tuple[int, int]]) -> IntArray:
+    """Time (ps) of spans within each window."""
+    spans = (np.clip(np.minimum(end, b) - np.maximum(start, a), 0, None) for a, b in windows)
+    return np.array([span.sum() for span in spans], np.int64)
 
 
 def _layers(

@@ -10,10 +10,10 @@ from cimsim.ir import Workload
 from cimsim.mapping import Mapping
 from cimsim.report.accounting import NOTE, BlockEnergy
 from cimsim.report.area import area_mm2, leakage_W
+from cimsim.report.kinds import OTHER, kinds_of, latency_by_kind_s
 from cimsim.report.model import Report
 from cimsim.report.occupancy import (
     buffer_peak_bytes,
-    busy_by_kind_s,
     phase_ends_s,
     unit_times,
 )
@@ -93,7 +93,7 @@ def fold(
         energy_by_component_J=by_component,
         energy_by_kind_J=by_kind,
         area_by_unit_mm2=built,
-        latency_by_kind_s=busy_by_kind_s(plan, kinds_of(adapted)),
+        latency_by_kind_s=latency_by_kind_s(plan, run, kinds_of(adapted)),
         utilisation={u: t.busy_s / makespan if makespan else 0.0 for u, t in times.items()},
         unit_times=times,
         tiles_used=mapping.used("rram"),
@@ -112,22 +112,6 @@ def fold(
 def _phase(tokens: int, latency_s: float, energy_J: float) -> PhaseResult:
     rate = tokens / latency_s if latency_s > 0 else 0.0
     return PhaseResult(latency_s=latency_s, energy_J=energy_J, tokens=tokens, tokens_per_s=rate)
-
-
-def kinds_of(workload: Workload) -> dict[str, str]:
-    """Stage (op) name -> kind of work: base, lora, attention, or the op's kind.
-
-    `lora` is all that an adapter brings: its branch and the weights saved with it.
-    """
-    kinds: dict[str, str] = {}
-    for _, op in workload.ops():
-        if op.kind == "linear":
-            kinds[op.name] = "lora" if op.in_adapter else "base"
-        elif op.kind == "matmul":
-            kinds[op.name] = "attention" if op.stationary_token_axis != "none" else "vector"
-        else:
-            kinds[op.name] = op.kind if op.kind in ("softmax", "norm", "embedding") else "vector"
-    return kinds
 
 
 def spent(
@@ -149,7 +133,7 @@ def spent(
             layers[charge.stage],
             charge.unit,
             f"{charge.unit}.{charge.component}",
-            kinds.get(charge.stage, "vector"),
+            kinds.get(charge.op, OTHER),
             charge.energy_J,
         )
         for charge in plan.charges

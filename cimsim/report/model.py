@@ -87,7 +87,7 @@ class Report(Frozen):
     energy_by_kind_J: dict[str, Number]
     area_by_unit_mm2: dict[str, Number]
     latency_by_kind_s: dict[str, Number] = Field(
-        description="busy time of each kind of work, overlaps counted twice"
+        description="time in which at least one unit is at work on each kind; kinds overlap"
     )
     utilisation: dict[str, Number]
     unit_times: dict[str, UnitTime]

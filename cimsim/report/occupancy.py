@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from cimsim.engines.program import Actor, Count, Get, Hold, IntArray, Put, Use
@@ -43,23 +41,6 @@ def unit_times(plan: Plan, run: Run) -> dict[str, UnitTime]:
         idle = ps_to_seconds(run.makespan_ps) - busy
         result[unit] = UnitTime(units=units, busy_s=busy, idle_s=idle)
     return result
-
-
-def busy_by_kind_s(plan: Plan, kinds: Mapping[str, str]) -> dict[str, float]:
-    """Busy time (s) of each kind of work; tiles of one replica work side by side, counted once.
-
-    `kinds` is the kind of each stage's work, `vector` where it has none.
-    """
-    parts: dict[tuple[str, str], int] = {}
-    for actor, info in zip(plan.program.actors, plan.actors, strict=True):
-        busy = sum(_busy_ps(actor))
-        part = (info.stage, info.part.partition(".")[0])
-        parts[part] = max(parts.get(part, 0), busy)
-    totals: dict[str, int] = {}
-    for (stage, _), busy in parts.items():
-        kind = kinds.get(stage, "vector")
-        totals[kind] = totals.get(kind, 0) + busy
-    return {kind: ps_to_seconds(total) for kind, total in sorted(totals.items())}
 
 
 def _busy_ps(actor: Actor) -> list[int]:

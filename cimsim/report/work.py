@@ -10,6 +10,7 @@ import numpy as np
 
 from cimsim.engines import Run
 from cimsim.engines.program import Duration, Hold, IntArray, Use, timed_verbs
+from cimsim.report.kinds import times_by_kind
 from cimsim.schedule.plan import Plan
 from cimsim.values.display import brief
 
@@ -35,18 +36,20 @@ class Work:
 
     @classmethod
     def of(cls, plan: Plan, run: Run, kinds: Mapping[str, str]) -> Work:
-        """The work of a run of `plan`; `kinds` is the kind of each stage's work, or vector."""
+        """The work of a run of `plan`; `kinds` is the kind of each op's work, or vector."""
         count = len(plan.phases)
         work = cls({}, [[0] * count for _ in plan.program.resources], [], [None] * count)
         for number, (actor, info) in enumerate(zip(plan.program.actors, plan.actors, strict=True)):
             work.by_actor.append([0] * count)
-            kind = kinds.get(info.stage, "vector")
             timed = timed_verbs(actor.steps)
-            for step, (unit, units) in zip(timed, info.occupies, strict=True):
+            for at, (step, (unit, units)) in enumerate(zip(timed, info.occupies, strict=True)):
                 verb = actor.steps[step]
                 assert isinstance(verb, Hold | Use)
                 times = work._by_phase(verb.duration, info.phase)
-                _add(work.by_key.setdefault((info.layer, unit, kind), [0] * count), times, units)
+                for kind, part in times_by_kind(info, at, kinds):
+                    of_kind = times if part is None else work._by_phase(part, info.phase)
+                    key = info.layer, unit, kind
+                    _add(work.by_key.setdefault(key, [0] * count), of_kind, units)
                 _add(work.by_actor[-1], times)
                 if isinstance(verb, Use):
                     _add(work.by_resource[verb.resource], times)

@@ -10,7 +10,7 @@ import numpy as np
 from cimsim.engines.program import CLOCK_MAX_PS, Get, Hold, IntArray, ProgramBuilder, Put, Use, Verb
 from cimsim.errors import SimulationError
 from cimsim.schedule.graph import Graph, Stream, block_classes, plain
-from cimsim.schedule.plan import ActorInfo, Charge
+from cimsim.schedule.plan import ActorInfo, Charge, Portion
 from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
 from cimsim.values.display import brief
@@ -31,11 +31,12 @@ def check_intervals(intervals: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A Hold or Use that occupies `units` units of kind `unit`."""
+    """A Hold or Use that occupies `units` units of kind `unit`; `portions` as in `ActorInfo`."""
 
     verb: Hold | Use
     unit: str
     units: int = 1
+    portions: tuple[Portion, ...] = ()
 
 
 @brief
@@ -95,13 +96,23 @@ class Assembler:
             if isinstance(verb, Hold | Use) and isinstance(verb.duration, int):
                 within_64_bits([verb.duration])
         self.builder.actor(f"{stage.name}:{part}", stream.iterations, *verbs)
-        occupies = tuple((s.unit, s.units) for s in given if isinstance(s, Timed))
-        self.infos.append(ActorInfo(stage.name, stage.layer, part, occupies, stream.phase))
+        timed = [s for s in given if isinstance(s, Timed)]
+        occupies = tuple((s.unit, s.units) for s in timed)
+        portions = tuple(s.portions for s in timed)
+        self.infos.append(
+            ActorInfo(stage.name, stage.layer, part, occupies, stream.phase, portions)
+        )
 
-    def charge(self, stage: Stage, unit: str, component: str, energy_J: list[float]) -> None:
-        """Book dynamic energy by phase; nothing is booked for zero."""
+    def charge(
+        self, stage: Stage, unit: str, component: str, energy_J: list[float], op: str | None = None
+    ) -> None:
+        """Book dynamic energy by phase for `op`, else the op that names the stage.
+
+        Nothing is booked for zero.
+        """
         if any(energy_J):
-            self.charges.append(Charge(stage.name, unit, component, tuple(energy_J)))
+            charge = Charge(stage.name, op or stage.name, unit, component, tuple(energy_J))
+            self.charges.append(charge)
 
     def per_block(
         self, stream: Stream, varies: bool, value: Callable[[int, int, int, int], int]

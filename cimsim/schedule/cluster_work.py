@@ -17,6 +17,8 @@ from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.graph import Node, Stream, plain
 from cimsim.schedule.lanes import Lanes
 from cimsim.schedule.pair import LoraBranch
+from cimsim.schedule.plan import Portion
+from cimsim.schedule.portions import Amounts, Parted, parted, total
 from cimsim.schedule.stages import MaskedScores, Stage
 from cimsim.schedule.work import (
     Scores,
@@ -34,34 +36,30 @@ from cimsim.values.display import brief
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
 class BlockTimes:
-    """Times (ps) of every block, of one of its parts; one int where they are equal.
+    """Times of every block, of one of its parts.
 
     `early` is computed before what the tile sends has arrived, `compute` after it.
     """
 
-    fetch: int | IntArray
-    early: int | IntArray
-    compute: int | IntArray
-    drain: int | IntArray
+    fetch: Parted
+    early: Parted
+    compute: Parted
+    drain: Parted
 
     def of(self, picked: npt.NDArray[np.bool_]) -> BlockTimes:
         """The times of some of the blocks."""
-        return BlockTimes(
-            *(
-                times if isinstance(times, int) else plain(times[picked])
-                for times in (self.fetch, self.early, self.compute, self.drain)
-            )
-        )
+        parts = (self.fetch, self.early, self.compute, self.drain)
+        return BlockTimes(*(part.of(picked) for part in parts))
 
 
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
 class ClusterWork:
-    """Times of every block, the clusters at work on it in all (ps), and its bytes in and out."""
+    """Times of every block; by op the clusters at work on it in all (ps), its bytes in and out."""
 
     times: BlockTimes
-    busy_ps: IntArray
-    bytes_moved: IntArray
+    busy_ps: Amounts
+    bytes_moved: Amounts
 
 
 @brief
@@ -83,36 +81,54 @@ class Demand:
 
 def weight_bytes(pmca: PmcaClusters, stage: Stage) -> int:
     """Bytes of the weights of a cluster stage."""
-    weights = sum(
-        node.any.in_features * node.any.out_features
-        for node in stage.nodes
-        if isinstance(node.any, Linear)
-    )
-    return math.ceil(weights * pmca.value_bits / 8)
+    return sum(_weights(pmca, stage).values())
+
+
+def _weights(pmca: PmcaClusters, stage: Stage) -> dict[str, int]:
+    """Bytes of the weights of each op that has some; what rounding leaves goes to the last."""
+    found: dict[str, int] = {}
+    weights = done = 0
+    for node in stage.nodes:
+        if isinstance(node.any, Linear):
+            weights += node.any.in_features * node.any.out_features
+            through = math.ceil(weights * pmca.value_bits / 8)
+            found[node.name], done = through - done, through
+    return found
 
 
 def cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> ClusterWork:
     """Times and bytes of every block of a cluster stage."""
-    architecture = assembler.architecture
+    architecture, stage = assembler.architecture, demand.stage
     early, late = _cycles(assembler, demand, lanes)
     bytes_in = _bytes_in(assembler, demand, lanes)
-    bytes_out = _bytes_out(assembler, demand)
-    linear = sum(isinstance(node.any, Linear) for node in demand.stage.nodes)
+    bytes_out = {stage.name: _bytes_out(assembler, demand)}
+    linear = sum(isinstance(node.any, Linear) for node in stage.nodes)
     transfers = max(1, len(demand.fetched) + linear)
 
-    def compute_ps(cycles: int) -> int:
-        return cycles_to_ps(cycles, architecture.pmca.clock_MHz)
+    def compute(cycles: Amounts) -> Parted:
+        clock = architecture.pmca.clock_MHz
+        return parted(_each(total(cycles), lambda c: cycles_to_ps(c, clock)), cycles, stage.name)
 
-    def dma(amount: IntArray, count: int) -> IntArray:
-        return _each(-(-amount // lanes.parts), lambda b: dma_ps(architecture, b, count))
+    def dma(amounts: Amounts, count: int) -> Parted:
+        a_part = -(-total(amounts) // lanes.parts)
+        time = _each(a_part, lambda b: dma_ps(architecture, b, count))
+        return parted(time, amounts, stage.name)
 
-    first, second = _each(early, compute_ps), _each(late, compute_ps)
-    parts = (dma(bytes_in, transfers), first, second, dma(bytes_out, 1))
+    first, second = compute(early), compute(late)
     return ClusterWork(
-        BlockTimes(*(plain(part) for part in parts)),
-        (first + second) * lanes.parts,
-        bytes_in + bytes_out,
+        BlockTimes(dma(bytes_in, transfers), first, second, dma(bytes_out, 1)),
+        _busy(stage, lanes, first, second),
+        bytes_in | {stage.name: total(bytes_out) + bytes_in.get(stage.name, 0)},
     )
+
+
+def _busy(stage: Stage, lanes: Lanes, *computed: Parted) -> Amounts:
+    """Time (ps) that clusters work on each op in every block, all parts together."""
+    found: Amounts = {}
+    for times in computed:
+        for portion in times.portions or (Portion(stage.name, times.duration),):
+            found[portion.op] = found.get(portion.op, 0) + portion.duration * lanes.parts
+    return found
 
 
 def _each(values: IntArray, function: Callable[[int], int]) -> IntArray:
@@ -139,48 +155,92 @@ def _varies(demand: Demand) -> bool:
     )
 
 
-def _cycles(assembler: Assembler, demand: Demand, lanes: Lanes) -> tuple[IntArray, IntArray]:
-    """Cycles before and after the tile's data is there, of one part of every block."""
-    stream, pmca = demand.stream, assembler.architecture.pmca
+def _cycles(assembler: Assembler, demand: Demand, lanes: Lanes) -> tuple[Amounts, Amounts]:
+    """Cycles before and after the tile's data is there, of one part of every block.
+
+    The second product of LoRA has the merge with it.
+    """
+    stage, stream, pmca = demand.stage, demand.stream, assembler.architecture.pmca
     full = np.ones(stream.iterations, np.int64)
+    none = {stage.name: 0 * full}
     if demand.adapter is not None:
         of_block = demand.adapter.cycles
-        first = _each(stream.size, lambda n: of_block(pmca, n)[0])
-        second = _each(stream.size, lambda n: of_block(pmca, n)[1])
-        if demand.split:
-            return first, second
-        return 0 * full, first + second
+        x_a, x_a_b = (node.name for node in stage.nodes[:2])
+        first = {x_a: _each(stream.size, lambda n: of_block(pmca, n)[0])}
+        second = {x_a_b: _each(stream.size, lambda n: of_block(pmca, n)[1])}
+        return (first, second) if demand.split else (none, first | second)
     parts = {int(p): int(n) for p, n in zip(stream.phase, lanes.parts, strict=True)}
 
-    def cycles(p: int, s: int, n: int, e: int) -> int:
-        return sum(
-            op_cycles(node.ops[p], pmca, s, n, e, scores_of(demand, node, p), parts[p])
-            for node in demand.stage.nodes
-        )
+    def cycles(node: Node) -> IntArray:
+        def of_block(p: int, s: int, n: int, e: int) -> int:
+            scores = scores_of(demand, node, p)
+            return op_cycles(node.ops[p], pmca, s, n, e, scores, parts[p])
 
-    return 0 * full, full * assembler.per_block(stream, _varies(demand), cycles)
+        return full * assembler.per_block(stream, _varies(demand), of_block)
+
+    return none, {node.name: cycles(node) for node in stage.nodes}
 
 
-def _bytes_in(assembler: Assembler, demand: Demand, lanes: Lanes) -> IntArray:
-    """Bytes fetched for every block: inputs, K and V, weights (see `Demand.stay`), spills."""
+def _bytes_in(assembler: Assembler, demand: Demand, lanes: Lanes) -> Amounts:
+    """Bytes fetched for every block by the op that reads them: inputs, K and V, weights (see
+    `Demand.stay`), spills (those of LoRA, by its first product).
+    """
     architecture, stage, stream = assembler.architecture, demand.stage, demand.stream
     pmca, adapter = architecture.pmca, demand.adapter
-
-    def values(p: int, s: int, n: int, e: int) -> int:
-        moved = sum(_edge_values(assembler, stage, edge, p, s, n, e) for edge in demand.fetched)
-        kept = _kv_values(stage, p, s, n, e) * pmca.value_bits / 8.0
-        return math.ceil(moved * architecture.activation_bits / 8.0 + kept)
-
     full = np.ones(stream.iterations, np.int64)
-    amounts = full * assembler.per_block(stream, _varies(demand), values)
+    found = _inputs(assembler, demand)
     loads = np.arange(stream.iterations) < lanes.count if demand.stay else full
-    amounts = amounts + weight_bytes(pmca, stage) * loads
-    if adapter is None:
-        return amounts
-    if not demand.fetched:  # X is the workload's own input
-        x_bits = adapter.in_features * adapter.vectors * architecture.activation_bits
-        amounts = amounts + -(-stream.size * x_bits // 8)
-    return amounts + 2 * _each(stream.size, lambda n: adapter.spill_bytes(pmca, n))
+
+    def add(op: str, amount: IntArray) -> None:
+        found[op] = found.get(op, 0) + amount
+
+    for op, held in _weights(pmca, stage).items():
+        add(op, held * loads)
+    if adapter is not None:
+        first = stage.nodes[0].name
+        if not demand.fetched:  # X is the workload's own input
+            x_bits = adapter.in_features * adapter.vectors * architecture.activation_bits
+            add(first, -(-stream.size * x_bits // 8))
+        add(first, 2 * _each(stream.size, lambda n: adapter.spill_bytes(pmca, n)))
+    return found or {stage.name: 0 * full}
+
+
+def _inputs(assembler: Assembler, demand: Demand) -> Amounts:
+    """Bytes of inputs, K and V that every block fetches, by the op that reads them.
+
+    Bytes of several ops are rounded up as they come together; the last has what that leaves.
+    """
+    stage, stream, architecture = demand.stage, demand.stream, assembler.architecture
+    reads = _reads(assembler, demand)
+    full = np.ones(stream.iterations, np.int64)
+    found: Amounts = {}
+    before = 0 * full
+    for count, (name, _) in enumerate(reads, 1):
+
+        def values(p: int, s: int, n: int, e: int, count: int = count) -> int:
+            moved = kept = 0.0
+            for op, edges in reads[:count]:
+                moved += sum(_edge_values(assembler, stage, edge, p, s, n, e) for edge in edges)
+                kept += _kv_values(stage, op, p, s, n, e)
+            held = kept * architecture.pmca.value_bits / 8.0
+            return math.ceil(moved * architecture.activation_bits / 8.0 + held)
+
+        through = full * assembler.per_block(stream, _varies(demand), values)
+        found[name], before = through - before, through
+    return found
+
+
+def _reads(assembler: Assembler, demand: Demand) -> list[tuple[str, list[StageEdge]]]:
+    """The ops of the stage that fetch something, each with the edges that it is first to read."""
+    pending, found = list(demand.fetched), []
+    for node in demand.stage.nodes:
+        sources = {(e.producer, e.stationary) for e in assembler.graph.into(node.name)}
+        mine = [edge for edge in pending if (edge.producer, edge.stationary) in sources]
+        pending = [edge for edge in pending if edge not in mine]
+        op = node.any
+        if mine or (isinstance(op, MatMul) and op.stationary_token_axis != "none"):
+            found.append((node.name, mine))
+    return found
 
 
 def _bytes_out(assembler: Assembler, demand: Demand) -> IntArray:
@@ -208,12 +268,10 @@ def _edge_values(
     return float(values) if e == n else 0.0
 
 
-def _kv_values(stage: Stage, p: int, s: int, n: int, e: int) -> float:
-    """Values of K or V up to the context of a block."""
-    total = 0.0
-    for node in stage.nodes:
-        op: Op = node.ops[p]
-        if isinstance(op, MatMul) and op.stationary_token_axis != "none":
-            other = size_at(op, "n" if op.stationary_token_axis == "k" else "k", s)
-            total += op.stationary_batch * context(op, s, n, e) * other
-    return total
+def _kv_values(stage: Stage, name: str, p: int, s: int, n: int, e: int) -> float:
+    """Values of K or V that op `name` reads, up to the context of a block."""
+    op: Op = next(node.ops[p] for node in stage.nodes if node.name == name)
+    if not isinstance(op, MatMul) or op.stationary_token_axis == "none":
+        return 0.0
+    other = size_at(op, "n" if op.stationary_token_axis == "k" else "k", s)
+    return float(op.stationary_batch * context(op, s, n, e) * other)

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cimsim.engines.program import IntArray, Program
+from cimsim.engines.program import Duration, IntArray, Program
 from cimsim.values.display import brief
 
 
 @brief
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """Dynamic energy (J) of one component of one stage, one entry a phase."""
+    """Dynamic energy (J) of one component for one op of one stage, one entry a phase."""
 
     stage: str
+    op: str
     unit: str
     component: str
     energy_J: tuple[float, ...]
+
+
+@brief
+@dataclass(frozen=True, slots=True, eq=False)
+class Portion:
+    """The part of a timed verb that is work on one op: its time (ps) in every iteration."""
+
+    op: str
+    duration: Duration
 
 
 @brief
@@ -25,7 +35,9 @@ class ActorInfo:
     """What an actor stands for.
 
     `occupies` has one (unit, number of units) for each timed verb of the actor, in order;
-    `phase` gives the phase of each iteration.
+    `phase` gives the phase of each iteration. `portions` has for each timed verb the ops that it
+    works on, one after another, whose times sum to the verb's; none where the op that names the
+    stage is the only one.
     """
 
     stage: str
@@ -33,6 +45,7 @@ class ActorInfo:
     part: str
     occupies: tuple[tuple[str, int], ...]
     phase: IntArray
+    portions: tuple[tuple[Portion, ...], ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ from cimsim.schedule.cluster_work import (
 from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.graph import Stream
 from cimsim.schedule.lanes import Lanes, lanes_of
+from cimsim.schedule.portions import Parted
 from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
 from cimsim.unit_kinds import PMCA
@@ -145,13 +146,13 @@ def _add_lane(
     pool, servers = pool_of(assembler.architecture, stage.clusters[0])
     cores = assembler.resource(f"pmca pool {pool}", servers, policy, PMCA.name)
     dma = assembler.resource(f"dma pool {pool}", servers, policy, "dma")
-    early = (
-        None
-        if isinstance(times.early, int) and not times.early
-        else Timed(Use(cores, times.early), PMCA.name)
-    )
-    compute = Timed(Use(cores, times.compute), PMCA.name)
-    fetch, drain = (Timed(Use(dma, part), "dma") for part in (times.fetch, times.drain))
+
+    def timed(part: Parted, resource: int, unit: str) -> Timed:
+        return Timed(Use(resource, part.duration), unit, portions=part.portions)
+
+    early = timed(times.early, cores, PMCA.name) if np.any(times.early.duration) else None
+    compute = timed(times.compute, cores, PMCA.name)
+    fetch, drain = (timed(part, dma, "dma") for part in (times.fetch, times.drain))
     if not ports.late and _one_a_step(stream):
         assembler.actor(
             stage, f"block{lane}", stream, *ports.inputs, fetch, compute, drain, *ports.outputs
@@ -176,12 +177,16 @@ def _one_a_step(stream: Stream) -> bool:
 def _book(assembler: Assembler, stage: Stage, stream: Stream, work: ClusterWork) -> None:
     architecture = assembler.architecture
     active = architecture.pmca.active_power_mW * 1e-3 * 1e-12
-    seconds = assembler.phase_sums(stream, work.busy_ps)
-    assembler.charge(stage, PMCA.name, "cores", [active * t for t in seconds])
-    moved = assembler.phase_sums(stream, work.bytes_moved)
+    for op, busy in work.busy_ps.items():
+        seconds = assembler.phase_sums(stream, busy)
+        assembler.charge(stage, PMCA.name, "cores", [active * t for t in seconds], op)
     link, buffer = architecture.cluster_link, architecture.buffer
-    assembler.charge(stage, "link", "cluster_link", [link_energy_J(link, 8 * b) for b in moved])
-    assembler.charge(stage, "buffer", "access", [access_energy_J(buffer, 8 * b) for b in moved])
+    for op, amounts in work.bytes_moved.items():
+        moved = assembler.phase_sums(stream, amounts)
+        over = [link_energy_J(link, 8 * b) for b in moved]
+        assembler.charge(stage, "link", "cluster_link", over, op)
+        stored = [access_energy_J(buffer, 8 * b) for b in moved]
+        assembler.charge(stage, "buffer", "access", stored, op)
 
 
 def pool_of(architecture: Architecture, cluster: int) -> tuple[int, int]:

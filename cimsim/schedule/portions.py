@@ -1,0 +1,61 @@
+"""What of the time of every block goes to which op, where several ops share a cluster stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+
+from cimsim.engines.program import Duration, IntArray
+from cimsim.schedule.graph import plain
+from cimsim.schedule.plan import Portion
+from cimsim.values.display import brief
+
+Amounts = dict[str, IntArray]
+"""Op -> its cycles or bytes in every block."""
+
+
+@brief
+@dataclass(frozen=True, slots=True, eq=False)
+class Parted:
+    """A time (ps) of every block, one int where they are equal, and its `portions` (ActorInfo)."""
+
+    duration: Duration
+    portions: tuple[Portion, ...]
+
+    def of(self, picked: npt.NDArray[np.bool_]) -> Parted:
+        """The times of some of the blocks."""
+        portions = (Portion(p.op, _picked(p.duration, picked)) for p in self.portions)
+        return Parted(_picked(self.duration, picked), tuple(portions))
+
+
+def _picked(duration: Duration, picked: npt.NDArray[np.bool_]) -> Duration:
+    return plain(duration[picked]) if isinstance(duration, np.ndarray) else duration
+
+
+def parted(time_ps: IntArray, amounts: Amounts, stage: str) -> Parted:
+    """`time_ps` of every block dealt to ops in proportion to `amounts`; `stage` names the stage.
+
+    An op ends at the whole ps nearest to its share, the last one with the block, so that the
+    portions sum to the time.
+    """
+    present = {op: amount for op, amount in amounts.items() if amount.any()}
+    if not present or list(present) == [stage]:
+        return Parted(plain(time_ps), ())
+    whole = np.maximum(total(present), 1)
+    ends, through = [np.zeros_like(time_ps)], np.zeros_like(time_ps)
+    for amount in present.values():
+        through = through + amount
+        nearest = np.rint(time_ps * (through / whole)).astype(np.int64)
+        ends.append(np.minimum(nearest, time_ps))
+    ends[-1] = time_ps
+    spans = zip(present, pairwise(ends), strict=True)
+    return Parted(plain(time_ps), tuple(Portion(op, plain(b - a)) for op, (a, b) in spans))
+
+
+def total(amounts: Amounts) -> IntArray:
+    """Of all ops."""
+    first, *others = amounts.values()
+    return sum(others, first)
