@@ -9,6 +9,7 @@ import numpy as np
 
 from cimsim.engines.program import CLOCK_MAX_PS, Get, Hold, IntArray, ProgramBuilder, Put, Use, Verb
 from cimsim.errors import SimulationError
+from cimsim.schedule.alike import Alike
 from cimsim.schedule.graph import Graph, Stream, block_classes, plain
 from cimsim.schedule.plan import ActorInfo, Charge, Portion
 from cimsim.schedule.stages import Stage
@@ -54,6 +55,7 @@ class Assembler:
     tcdm_bytes: dict[str, int] = field(default_factory=dict)
     spill_bytes: dict[str, int] = field(default_factory=dict)
     intervals: int = 0
+    alike: Alike = field(default_factory=Alike)
     _resources: dict[str, int] = field(default_factory=dict)
 
     def resource(self, name: str, servers: int, policy: str, unit: str | None = None) -> int:
@@ -94,7 +96,7 @@ class Assembler:
         self.reserve(max(1, stream.iterations))
         for verb in verbs:
             if isinstance(verb, Hold | Use) and isinstance(verb.duration, int):
-                within_64_bits([verb.duration])
+                check_clock(verb.duration)
         self.builder.actor(f"{stage.name}:{part}", stream.iterations, *verbs)
         timed = [s for s in given if isinstance(s, Timed)]
         occupies = tuple((s.unit, s.units) for s in timed)
@@ -147,10 +149,15 @@ def convert(values: int | IntArray, function: Callable[[int], int]) -> int | Int
 
 def within_64_bits(values: list[int]) -> IntArray:
     """`values` as an array; raises SimulationError where one is beyond the event clock."""
-    if max(values, default=0) > CLOCK_MAX_PS:
+    check_clock(max(values, default=0))
+    return np.array(values, np.int64)
+
+
+def check_clock(value: int) -> None:
+    """Raise SimulationError for a number that is beyond the event clock."""
+    if value > CLOCK_MAX_PS:
         raise SimulationError(
-            f"a block of tokens takes {max(values):.3g} ps or bits, beyond {CLOCK_MAX_PS} (106 "
+            f"a block of tokens takes {value:.3g} ps or bits, beyond {CLOCK_MAX_PS} (106 "
             "days), the last instant of the event clock: shorten the times of the architecture "
             "or lower the sizes of the workload"
         )
-    return np.array(values, np.int64)

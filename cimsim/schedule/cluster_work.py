@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -48,18 +48,35 @@ class BlockTimes:
 
     def of(self, picked: npt.NDArray[np.bool_]) -> BlockTimes:
         """The times of some of the blocks."""
-        parts = (self.fetch, self.early, self.compute, self.drain)
-        return BlockTimes(*(part.of(picked) for part in parts))
+        return BlockTimes(*(part.of(picked) for part in self._parts))
+
+    def named(self, names: Mapping[str, str]) -> BlockTimes:
+        """The same times for ops of other names."""
+        return BlockTimes(*(part.named(names) for part in self._parts))
+
+    @property
+    def _parts(self) -> tuple[Parted, ...]:
+        return self.fetch, self.early, self.compute, self.drain
 
 
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
 class ClusterWork:
-    """Times of every block; by op the clusters at work on it in all (ps), its bytes in and out."""
+    """Times of the blocks of every lane; by op the clusters at work on it in all (ps) and its bytes
+    in and out, of every block.
+    """
 
-    times: BlockTimes
+    times: tuple[BlockTimes, ...]
     busy_ps: Amounts
     bytes_moved: Amounts
+
+    def named(self, names: Mapping[str, str]) -> ClusterWork:
+        """The same work for ops of other names."""
+        return ClusterWork(
+            tuple(times.named(names) for times in self.times),
+            {names[op]: amount for op, amount in self.busy_ps.items()},
+            {names[op]: amount for op, amount in self.bytes_moved.items()},
+        )
 
 
 @brief
@@ -97,7 +114,42 @@ def _weights(pmca: PmcaClusters, stage: Stage) -> dict[str, int]:
 
 
 def cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> ClusterWork:
-    """Times and bytes of every block of a cluster stage."""
+    """Times and bytes of every block of a cluster stage, worked out once for stages alike."""
+    mine = [node.name for node in demand.stage.nodes]
+    theirs, work = assembler.alike.once(
+        ("cluster", _likeness(assembler, demand, lanes)),
+        lambda: (mine, _cluster_work(assembler, demand, lanes)),
+    )
+    return work if theirs == mine else work.named(dict(zip(theirs, mine, strict=True)))
+
+
+def _likeness(assembler: Assembler, demand: Demand, lanes: Lanes) -> Hashable:
+    """All that the work of a stage depends on, without its names."""
+    alike, graph, nodes = assembler.alike, assembler.graph, demand.stage.nodes
+    scores = (demand.scores.get(node.name) for node in nodes)
+    sources = [{(e.producer, e.stationary) for e in graph.into(node.name)} for node in nodes]
+    fetched = (
+        (
+            edge.stationary, tuple(edge.tokens.items()), alike.node(graph.nodes[edge.producer]),
+            tuple((edge.producer, edge.stationary) in read for read in sources),
+        )
+        for edge in demand.fetched
+    )  # fmt: skip
+    others = (
+        getattr(demand, field.name)
+        for field in fields(demand)
+        if field.name not in ("stage", "fetched", "scores")
+    )
+    return (
+        lanes,
+        tuple(alike.node(node) for node in nodes),
+        tuple(source and alike.node(source) for source in scores),
+        tuple(fetched),
+        tuple(others),
+    )
+
+
+def _cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> ClusterWork:
     architecture, stage = assembler.architecture, demand.stage
     early, late = _cycles(assembler, demand, lanes)
     bytes_in = _bytes_in(assembler, demand, lanes)
@@ -115,8 +167,10 @@ def cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> ClusterW
         return parted(time, amounts, stage.name)
 
     first, second = compute(early), compute(late)
+    times = BlockTimes(dma(bytes_in, transfers), first, second, dma(bytes_out, 1))
+    single = lanes.count == 1
     return ClusterWork(
-        BlockTimes(dma(bytes_in, transfers), first, second, dma(bytes_out, 1)),
+        (times,) if single else tuple(times.of(lane.picked) for lane in lanes.lanes),
         _busy(stage, lanes, first, second),
         bytes_in | {stage.name: total(bytes_out) + bytes_in.get(stage.name, 0)},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -29,6 +30,12 @@ class Parted:
         """The times of some of the blocks."""
         portions = (Portion(p.op, _picked(p.duration, picked)) for p in self.portions)
         return Parted(_picked(self.duration, picked), tuple(portions))
+
+    def named(self, names: Mapping[str, str]) -> Parted:
+        """The same times for ops of other names."""
+        if not self.portions:
+            return self
+        return Parted(self.duration, tuple(Portion(names[p.op], p.duration) for p in self.portions))
 
 
 def _picked(duration: Duration, picked: npt.NDArray[np.bool_]) -> Duration:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -101,7 +102,7 @@ def add_cluster_stage(assembler: Assembler, demand: Demand, ports: Ports) -> Non
     lanes = lanes_of(stage, stream, assembler.architecture.pmca)
     work = cluster_work(assembler, demand, lanes)
     if lanes.count == 1:
-        _add_lane(assembler, stage, 0, stream, work.times, ports)
+        _add_lane(assembler, stage, 0, stream, work.times[0], ports)
     else:
         _add_lanes(assembler, stage, stream, work, lanes, ports)
     _book(assembler, stage, stream, work)
@@ -128,7 +129,7 @@ def _add_lanes(
             dealt["arrive"].append(Put(arrived, lane.mask))
             late = [Get(arrived)]
         mine = Ports([Get(entry)], late, [Put(done)])
-        _add_lane(assembler, stage, number, lane.stream, work.times.of(lane.picked), mine)
+        _add_lane(assembler, stage, number, lane.stream, work.times[number], mine)
     assembler.actor(stage, "deal", stream, *ports.inputs, *dealt["deal"])
     if ports.late:
         assembler.actor(stage, "arrive", stream, *ports.late, *dealt["arrive"])
@@ -168,6 +169,7 @@ def _add_lane(
     assembler.actor(stage, f"drain{lane}", stream, Get(done), drain, Put(free), *ports.outputs)
 
 
+@lru_cache(maxsize=1024)
 def _one_a_step(stream: Stream) -> bool:
     if stream.iterations == 1:
         return True

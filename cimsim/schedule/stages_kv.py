@@ -9,6 +9,8 @@ one that has left the window, so the writer is at most one row ahead of the quer
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 import numpy as np
 
 from cimsim.costs.memory import access_energy_J, access_ps
@@ -54,15 +56,24 @@ def add_kv_stage(
         def of(phase: int, step: int, size: int, end: int) -> int:
             return _amount(value, ops[phase], arrays, architecture.activation_bits, step, size, end)
 
-        return assembler.per_block(stream, varies, of)
+        return assembler.alike.once(key(value), lambda: assembler.per_block(stream, varies, of))
+
+    def key(value: str) -> Hashable:
+        return "K/V", value, assembler.alike.node(stage.nodes[0]), store.unit, stream
+
+    def transfer_of(value: str, bits: int | IntArray) -> int | IntArray:
+        return assembler.alike.once(
+            ("transfer", key(value)),
+            lambda: convert(bits, lambda b: access_ps(architecture.buffer, b)),
+        )
 
     in_bits, out_bits, macs = per_block("in"), per_block("out"), per_block("macs")
     columns = store.grid.columns
     compute = assembler.per_block(
         stream, False, lambda p, s, n, e: arrays.passage_ps(columns, n * _vectors(ops[p]))[0]
     )
-    read = convert(in_bits, lambda bits: access_ps(architecture.buffer, bits))
-    write = convert(out_bits, lambda bits: access_ps(architecture.buffer, bits))
+    read = transfer_of("in", in_bits)
+    write = transfer_of("out", out_bits)
     port = min(store.grid.rows, store.grid.block_rows) * arrays.input_bits
     exit_bits = min(store.grid.columns, store.grid.block_columns) * arrays.output_bits
     entry, done = (assembler.fifo(f"{stage.name}:{s}") for s in ("in", "out"))

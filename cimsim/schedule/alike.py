@@ -1,0 +1,50 @@
+"""Ops and stages that are alike: equal in all that their work depends on, names apart.
+
+Layers of a transformer repeat. What their blocks take is worked out for one of them; the keys here
+say for which others it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from typing import Any, TypeVar
+
+from cimsim.ir import Op
+from cimsim.schedule.graph import Node
+
+T = TypeVar("T")
+_NAMES = {"name", "inputs", "weight", "adapts"}
+"""Fields of an op that say which op it is, not what it does."""
+
+
+class Alike:
+    """Results by what they depend on, and keys of ops, each found once."""
+
+    def __init__(self) -> None:
+        self._results: dict[Hashable, Any] = {}
+        self._ops: dict[int, tuple[Op, Hashable]] = {}
+
+    def once(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` gave when it was first called for this key."""
+        if key not in self._results:
+            self._results[key] = make()
+        found: T = self._results[key]
+        return found
+
+    def node(self, node: Node) -> Hashable:
+        """The op in each of its phases, without its names."""
+        return tuple((phase, self._op(op)) for phase, op in node.ops.items())
+
+    def _op(self, op: Op) -> Hashable:
+        known = self._ops.get(id(op))
+        if known is None:
+            known = self._ops[id(op)] = (op, _content(op))
+        return known[1]
+
+
+def _content(op: Op) -> Hashable:
+    return type(op), tuple(
+        (field, tuple(value.items()) if isinstance(value, dict) else value)
+        for field, value in op.__dict__.items()
+        if field not in _NAMES
+    )
