@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from cimsim import engines
 from cimsim.adaptation import Adaptation, adaptation_for, adaptation_of
-from cimsim.engines import Engine, Run
+from cimsim.engines import Ends, Engine, Run
 from cimsim.errors import CimsimError
 from cimsim.ir import Workload, load_workload
 from cimsim.mappers import Mapper, build_mapping, mapper_named
@@ -18,6 +19,7 @@ from cimsim.report.accounting import BlockEnergy, block_energies
 from cimsim.report.bottlenecks import bottlenecks
 from cimsim.report.fold import fold, spent
 from cimsim.report.kinds import kinds_of
+from cimsim.report.needs import needed
 from cimsim.schedule import Plan, build_plan
 from cimsim.schedule.pipelines import Pipeline, format_pipeline, pipeline_named
 from cimsim.spec import Architecture, load_architecture
@@ -30,16 +32,28 @@ Progress = Callable[[str], None]
 
 
 @brief
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Simulation:
-    """A finished simulation: the report, and what it was folded from."""
+    """A finished simulation: the report, and what it was folded from.
+
+    `ends` keeps the ends of those iterations that the report needs; `run` has every interval.
+    """
 
     report: Report
     workload: Workload
     architecture: Architecture
     mapping: Mapping
     plan: Plan
-    run: Run
+    ends: Ends
+    engine: Engine
+
+    @cached_property
+    def run(self) -> Run:
+        """Start and end of every interval: the program is run once more, the same, and kept.
+
+        Raises SimulationError where the intervals are more than are kept.
+        """
+        return engines.run(self.plan.program, self.engine)
 
     def _facts(self) -> dict[str, object]:
         return facts(self.report)
@@ -98,7 +112,7 @@ def simulate(
     tell("scheduling")
     plan = build_plan(adapted, architecture, mapping, pipeline, group_tiles=group_tiles)
     tell("simulating")
-    run = engines.run(plan.program, engine)
+    ends = engines.run_for_ends(plan.program, needed(plan, kinds_of(adapted)), engine)
     tell("reporting")
     named |= {
         "adaptation": adaptation.name,
@@ -109,8 +123,8 @@ def simulate(
         **provenance(architecture, workload),
     }
     named |= inputs or {}
-    report = fold(workload, adapted, architecture, mapping, plan, run, named, counted)
-    return Simulation(report, workload, architecture, mapping, plan, run)
+    report = fold(workload, adapted, architecture, mapping, plan, ends, named, counted)
+    return Simulation(report, workload, architecture, mapping, plan, ends, engine)
 
 
 def _counted(

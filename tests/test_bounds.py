@@ -218,8 +218,8 @@ def test_a_machine_may_need_no_energy() -> None:
 
 
 def test_a_schedule_beyond_memory_is_refused_before_it_is_built() -> None:
-    phase = small.chain(tokens=2**24, widths=(16, 16, 16))
-    with pytest.raises(SimulationError, match=r"has 134217728 intervals .* at most 67108864"):
+    phase = small.chain(tokens=2**24, widths=(16,) * 9)
+    with pytest.raises(SimulationError, match=r"has 536870912 intervals .* at most 268435456"):
         simulate(small.workload_of("long", (phase,)), small.machine())
     check_intervals(INTERVALS_MAX)
 

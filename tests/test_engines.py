@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from programs import programs, random_program
 
-from cimsim.engines import Run, reference, run
+from cimsim.engines import Kept, Run, compiled, record, reference, run, run_for_ends
 from cimsim.engines.encoding import encode
 from cimsim.engines.program import (
     Get,
@@ -25,6 +25,7 @@ from cimsim.engines.program import (
     Use,
     Verb,
 )
+from cimsim.engines.record import Marks, Part
 from cimsim.errors import SimulationError
 
 ENGINES = ("simpy", "compiled")
@@ -574,3 +575,140 @@ def test_tasks_of_a_get() -> None:
     message = "actor 's1': step 0 is not a Hold or Use; those are (1,)"
     with pytest.raises(ValueError, match=whole(message)):
         result.intervals(1, 0)
+
+
+# Ends of some iterations -------------------------------------------------------------------------
+
+
+def some_marks(program: Program, rng: random.Random) -> Marks:
+    """All iterations of some actors, of others a few with the last one."""
+    marks: list[IntArray | None] = []
+    for actor in program.actors:
+        last = actor.iterations - 1
+        chosen = {i for i in range(actor.iterations) if i == last or rng.random() < 0.3}
+        marks.append(None if rng.random() < 0.3 else np.array(sorted(chosen), np.int64))
+    return marks
+
+
+@BOTH
+@given(program=programs(), rng=st.randoms(use_true_random=False))
+@settings(max_examples=150, suppress_health_check=[HealthCheck.filter_too_much])
+def test_ends_alone_are_those_of_the_whole_run(
+    engine: Any, program: Program, rng: random.Random
+) -> None:
+    whole_run = completed(program, engine)
+    marks = some_marks(program, rng)
+    ends = run_for_ends(program, Kept.ends(program, marks), engine)
+    assert ends.makespan_ps == whole_run.makespan_ps
+    for number, kept in enumerate(marks):
+        finish = whole_run.finish_ps(number).tolist()
+        if kept is None:
+            assert ends.finish_ps(number).tolist() == finish
+        else:
+            assert [ends.end_ps_of(number, i) for i in kept.tolist()] == [finish[i] for i in kept]
+            assert [whole_run.end_ps_of(number, i) for i in kept.tolist()] == [
+                finish[i] for i in kept
+            ]
+
+
+@BOTH
+def test_ends_alone_fail_as_the_whole_run(engine: Any) -> None:
+    builder = ProgramBuilder()
+    buffer = builder.buffer("never", 1)
+    builder.actor("waits", 2, Get(buffer), Hold(1))
+    builder.actor("puts once", 1, Put(buffer))
+    program = builder.build()
+    with pytest.raises(SimulationError) as whole_run:
+        run(program, engine)
+    with pytest.raises(SimulationError, match=whole(str(whole_run.value))):
+        run_for_ends(program, Kept.ends(program, [np.array([1]), None]), engine)
+
+
+def one_actor(iterations: int) -> Program:
+    builder = ProgramBuilder()
+    builder.actor("only", iterations, Hold(3))
+    return builder.build()
+
+
+@pytest.mark.parametrize(
+    ("marks", "fault"),
+    [([1], "must be its last iteration, 2, got 1"), ([], "2, got -1"), ([2, 2], "must rise")],
+)
+def test_marks_are_iterations_in_order_up_to_the_last(marks: list[int], fault: str) -> None:
+    program = one_actor(3)
+    with pytest.raises(ValueError, match=fault):
+        run_for_ends(program, Kept.ends(program, [np.array(marks, np.int64)]))
+
+
+def test_an_end_that_was_not_kept_is_not_made_up() -> None:
+    program = one_actor(3)
+    ends = run_for_ends(program, Kept.ends(program, [np.array([0, 2])]))
+    assert (ends.end_ps_of(0, 0), ends.end_ps_of(0, 2)) == (3, 9)
+    with pytest.raises(ValueError, match="iteration 1 was not kept"):
+        ends.end_ps_of(0, 1)
+    with pytest.raises(ValueError, match="only some ends were kept"):
+        ends.finish_ps(0)
+
+
+def test_intervals_are_kept_as_far_as_memory_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(record, "INTERVALS_KEPT_MAX", 2)
+    with pytest.raises(SimulationError, match=r"of 3 intervals .* keeps at most 2"):
+        run(one_actor(3))
+    program = one_actor(3)
+    assert run_for_ends(program, Kept.ends(program, [None])).makespan_ps == 9
+
+
+# Time in which groups are at work ----------------------------------------------------------------
+
+
+def some_parts(program: Program, rng: random.Random) -> Kept:
+    """Every interval cut at random into parts of random cells."""
+    cells = tuple(rng.randrange(3) for _ in range(5))
+    rows = []
+    for actor in program.actors:
+        verbs: list[tuple[Part, ...]] = []
+        for verb in actor.steps:
+            if not isinstance(verb, (Hold, Use)):
+                continue
+            parts: list[Part] = []
+            left = np.broadcast_to(verb.duration, actor.iterations).astype(np.int64)
+            for _ in range(rng.randrange(3)):
+                part = left // rng.randint(1, 3)
+                alike = part.size and (part == part[0]).all() and rng.random() < 0.5
+                parts.append((rng.randrange(5), int(part[0]) if alike else part))
+                left = left - part
+            parts.append((rng.randrange(5), left if parts else None))
+            verbs.append(tuple(parts) if rng.random() < 0.8 else ())
+        rows.append(tuple(verbs))
+    return Kept([None] * len(rows), rows, cells, ("a", "b", "c"))
+
+
+def at_work(whole_run: Run, kept: Kept) -> dict[str, int]:
+    """The picoseconds at which some interval of each group runs, one by one."""
+    busy: dict[str, set[int]] = {group: set() for group in kept.groups}
+    for number, (actor, verbs) in enumerate(zip(whole_run.program.actors, kept.parts, strict=True)):
+        timed = [i for i, verb in enumerate(actor.steps) if isinstance(verb, (Hold, Use))]
+        for step, parts in zip(timed, verbs, strict=True):
+            starts, ends = whole_run.intervals(number, step)
+            for i, (start, end) in enumerate(zip(starts.tolist(), ends.tolist(), strict=True)):
+                for cell, time in parts:
+                    each = time[i] if isinstance(time, np.ndarray) else time
+                    over = end if each is None else start + int(each)
+                    busy[kept.groups[kept.cells[cell]]] |= set(range(start, over))
+                    start = over
+    return {group: len(instants) for group, instants in busy.items()}
+
+
+@BOTH
+@given(program=programs(), rng=st.randoms(use_true_random=False), pause=st.integers(1, 4))
+@settings(max_examples=150, suppress_health_check=[HealthCheck.filter_too_much])
+def test_the_time_in_which_groups_work_is_that_of_the_whole_run(
+    engine: Any, program: Program, rng: random.Random, pause: int
+) -> None:
+    whole_run = completed(program, engine)
+    kept = some_parts(program, rng)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "_SPANS", pause)
+        ends = run_for_ends(program, kept, engine)
+    assert ends.working_ps == at_work(whole_run, kept)
+    assert ends.end_ps.tolist() == whole_run.iteration_end_ps.tolist()

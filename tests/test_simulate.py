@@ -22,6 +22,7 @@ from cimsim.ir import Linear, MatMul, Workload, load_workload
 from cimsim.mappers import DensePacking, Mapper, OneBlockPerTile, build_mapping
 from cimsim.report import Report
 from cimsim.report.area import leakage_W
+from cimsim.report.occupancy import buffer_peak_bytes, phase_ends_ps
 from cimsim.schedule import build_plan
 from cimsim.schedule.pair import Pair
 from cimsim.schedule.pipelines import PIPELINES, Pipeline, parse_pipeline
@@ -235,6 +236,13 @@ def test_every_token_of_every_layer_is_computed(done: Simulation) -> None:
             if other.name == op.name
         )
         assert blocks[op.name] == tokens
+
+
+def test_the_report_needs_no_more_than_the_ends_that_are_kept(done: Simulation) -> None:
+    assert phase_ends_ps(done.plan, done.ends) == phase_ends_ps(done.plan, done.run)
+    assert buffer_peak_bytes(done.plan, done.ends) == buffer_peak_bytes(done.plan, done.run) > 0
+    assert done.ends.makespan_ps == done.run.makespan_ps
+    assert done.run is done.run
 
 
 # Engines and lanes -------------------------------------------------------------------------------

@@ -8,19 +8,21 @@ from __future__ import annotations
 from typing import Literal, TypeAlias
 
 from cimsim.engines.program import Program
-from cimsim.engines.record import Layout, Run
+from cimsim.engines.record import Ends, Finished, Kept, Layout, Run, check_kept, check_marks
 
 Engine: TypeAlias = Literal["simpy", "compiled"]
 
-__all__ = ["Engine", "Layout", "Run", "run"]
+__all__ = ["Ends", "Engine", "Finished", "Kept", "Layout", "Run", "run", "run_for_ends"]
 
 
 def run(program: Program, engine: Engine = "compiled") -> Run:
     """Run `program` to its end and return when every interval started and ended.
 
     Raises SimulationError if the program deadlocks, naming the actors that wait and for what,
-    or if an interval would end after the last instant of the event clock.
+    if an interval would end after the last instant of the event clock, or for more intervals than
+    are kept.
     """
+    check_kept(program)
     if engine == "simpy":
         from cimsim.engines.reference import simulate
     elif engine == "compiled":
@@ -28,6 +30,20 @@ def run(program: Program, engine: Engine = "compiled") -> Run:
     else:
         raise ValueError(f"engine must be 'simpy' or 'compiled', got {engine!r}")
     return simulate(program)
+
+
+def run_for_ends(program: Program, kept: Kept, engine: Engine = "compiled") -> Ends:
+    """Run `program` to its end and return what `kept` asks for, and no more.
+
+    Takes 8 bytes a mark with the compiled engine, whatever the intervals. Raises as `run` does, and
+    ValueError for marks that are no iterations of their actor in order, its last one with them.
+    """
+    check_marks(program, kept.marks)
+    if engine == "compiled":
+        from cimsim.engines.compiled import simulate_ends
+
+        return simulate_ends(program, kept)
+    return run(program, engine).ends(kept)
 
 
 def __dir__() -> list[str]:

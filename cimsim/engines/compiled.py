@@ -5,29 +5,75 @@ from __future__ import annotations
 import numpy as np
 
 from cimsim.engines import loop as k
+from cimsim.engines.cover import Cover
 from cimsim.engines.encoding import MachineCode, encode
 from cimsim.engines.faults import Blocked, clock_overflow, deadlock
 from cimsim.engines.program import Get, Program, Put
-from cimsim.engines.record import Layout, Run
+from cimsim.engines.record import Ends, Kept, Layout, Part, Run
 from cimsim.errors import SimulationError
+
+_SPANS = 1 << 18
+"""Choice: spans that are written before they are put together, 6 MB."""
 
 
 def simulate(program: Program) -> Run:
     """Run `program` as machine code; raises SimulationError as `cimsim.engines.run` does."""
     machine = encode(program)
+    nothing = np.array([0, 1, 0], np.int64)
     log = np.empty(machine.log_size, np.int64)
-    todo = [
-        place
-        for place, actor in zip(machine.actors_at, program.actors, strict=True)
-        if actor.iterations
-    ]
-    ready = np.array([*reversed(todo), 0], np.int64)
-    done = k.run(machine.words, ready, len(todo), log)
+    _go_on(program, machine, _ready(program, machine), log, nothing)
+    return _read(program, machine, log)
+
+
+def simulate_ends(program: Program, kept: Kept) -> Ends:
+    """Run `program` and keep what `kept` asks for; raises SimulationError as `simulate` does."""
+    machine = encode(program, kept)
+    log, ready = np.empty(machine.log_size, np.int64), _ready(program, machine)
+    cover = Cover(len(kept.groups))
+    # counted: what one iteration or one grant to each client may write beyond the limit
+    slack = (len(program.actors) + 1) * (1 + max(map(_most_parts, kept.parts), default=0))
+    spans = np.zeros(k.SPANS_FIRST + 3 * (_SPANS + slack), np.int64)
+    spans[k.SPANS_PAUSE] = _SPANS
+    while not _go_on(program, machine, ready, log, spans):
+        cover.add(_written(spans))
+    cover.add(_written(spans))
+    cells = machine.words[machine.cells_at :][: k.CELL_WIDTH * len(kept.cells)]
+    rows = cells.reshape(-1, k.CELL_WIDTH)[:, [k.CELL_GROUP, k.CELL_START, k.CELL_END]]
+    cover.add(rows[rows[:, 2] >= rows[:, 1]])
+    return Ends.of(program, kept, log, cover)
+
+
+def _most_parts(verbs: tuple[tuple[Part, ...], ...]) -> int:
+    return sum(map(len, verbs))
+
+
+def _written(spans: k.Words) -> k.Words:
+    """Take the spans (group, start, end) that the loop has written, a row each."""
+    used = int(spans[k.SPANS_USED])
+    spans[k.SPANS_USED] = 0
+    return spans[k.SPANS_FIRST :][: 3 * used].reshape(-1, 3)
+
+
+def _ready(program: Program, machine: MachineCode) -> k.Words:
+    """The actors that have something to do, all of them to begin with."""
+    places = zip(machine.actors_at, program.actors, strict=True)
+    todo = [place for place, actor in places if actor.iterations]
+    machine.words[k.READY] = len(todo)
+    return np.array([*reversed(todo), 0], np.int64)
+
+
+def _go_on(
+    program: Program, machine: MachineCode, ready: k.Words, log: k.Words, spans: k.Words
+) -> bool:
+    """Run on; return whether all is done, or `spans` are to be emptied first."""
+    done = k.run(machine.words, ready, log, spans)
+    if done == k.PAUSED:
+        return False
     if done == k.OVERFLOW:
         raise clock_overflow()
-    if done < len(todo):
+    if done < ready.size - 1:
         raise _deadlock(program, machine)
-    return _read(program, machine, log)
+    return True
 
 
 def _read(program: Program, machine: MachineCode, log: k.Words) -> Run:

@@ -32,6 +32,7 @@ from cimsim.engines.program import (
     Use,
     Verb,
 )
+from cimsim.engines.record import Kept, Part
 from cimsim.values.display import brief
 
 _MOVES = {Get: (k.GET_ONE, k.GET_MANY, k.GET_EACH), Put: (k.PUT_ONE, k.PUT_MANY, k.PUT_EACH)}
@@ -52,6 +53,7 @@ class MachineCode:
     words: IntArray
     buffers_at: int
     actors_at: tuple[int, ...]
+    cells_at: int
     tokens_per_unit: tuple[int, ...]
     """Tokens of each buffer that count as one in the block."""
     log_size: int
@@ -75,14 +77,22 @@ class _Tokens:
     divisor: int
 
 
-def encode(program: Program) -> MachineCode:
-    """`program` as a block of words, ready to run from time 0."""
-    return _Lowering(program).machine()
+def encode(program: Program, kept: Kept | None = None) -> MachineCode:
+    """`program` as a block of words, ready to run from time 0.
+
+    With `kept` the log has the ends of its marks alone, actor after actor, and cells say what the
+    intervals of each of its groups cover.
+    """
+    return _Lowering(program, kept).machine()
 
 
 class _Lowering:
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, kept: Kept | None) -> None:
         self.program = program
+        self.marks = None if kept is None else kept.marks
+        self.parts_of = None if kept is None else kept.parts
+        self.cells = () if kept is None else kept.cells
+        self.covers_at: dict[tuple[tuple[int, bool, int], ...], int] = {}
         self.counts: dict[int, _Tokens] = {}
         self.ranges: dict[int, _Range] = {}
         self.lists: dict[tuple[int, int], int] = {}
@@ -101,6 +111,7 @@ class _Lowering:
         self.reserve(k.HEADER_WIDTH)
         self.buffers_at = self.reserve(k.BUFFER_WIDTH * len(program.buffers))
         self.resources_at = self.reserve(k.RESOURCE_WIDTH * len(program.resources))
+        self.cells_at = self.reserve(k.CELL_WIDTH * len(self.cells))
         widest = max(k.WIDTH)
         self.code_at = self.reserve(
             sum(k.ACTOR_WIDTH + widest * (len(a.steps) + 1) for a in program.actors)
@@ -108,6 +119,7 @@ class _Lowering:
 
     def machine(self) -> MachineCode:
         self.survey()
+        self.place_cells()
         self.place_actors()
         self.place_resources()
         self.place_buffers()
@@ -118,6 +130,7 @@ class _Lowering:
             words,
             self.buffers_at,
             tuple(self.actors_at),
+            self.cells_at,
             tuple(self.unit),
             self.log_size,
             np.array(self.task_rows, np.int64).reshape(-1, 5),
@@ -192,19 +205,48 @@ class _Lowering:
         for number, actor in enumerate(self.program.actors):
             self.actors_at.append(self.code_at + len(words))
             code = self.actors_at[-1] + k.ACTOR_WIDTH
-            words += (code, 0, 0, 0, self.log_size)
+            words += (code, 0, 0, 0, self.log_size, int(self.marks is None))
             intervals: list[tuple[bool, int]] = []
             for step, verb in enumerate(actor.steps):
                 if type(verb) is Hold or type(verb) is Use:
+                    parts = () if self.parts_of is None else self.parts_of[number][len(intervals)]
                     intervals.append(self.amount(verb.duration))
                     words += self.interval(number, step, *intervals[-1])
+                    words.append(self.covers(parts))
                 elif type(verb.count) is int and verb.count == unit[verb.buffer]:
                     words += (single[type(verb)], buffers_at + width * verb.buffer)
                 else:
                     words += self.move(verb)
-            words += (k.NEXT, code, actor.iterations)
-            self.lay_out_log(actor.iterations, intervals)
+            marks = None if self.marks is None else self.marks[number]
+            if marks is None:
+                words += (k.NEXT, code, actor.iterations)
+            else:
+                words += (k.NEXT_MARKED, code, actor.iterations, self.add_once(marks))
+            if self.marks is None:
+                self.lay_out_log(actor.iterations, intervals)
+            else:
+                self.log_size += actor.iterations if marks is None else marks.size
         self.parts.append((self.code_at, np.array(words, np.int64)))
+
+    def place_cells(self) -> None:
+        """Cells that cover nothing yet."""
+        rows = np.zeros((len(self.cells), k.CELL_WIDTH), np.int64)
+        rows[:, k.CELL_END] = -1
+        rows[:, k.CELL_GROUP] = self.cells
+        self.parts.append((self.cells_at, rows.ravel()))
+
+    def covers(self, parts: tuple[Part, ...]) -> int:
+        """Place of what an interval of these parts covers, 0 where that is nobody's concern."""
+        if not parts:
+            return 0
+        rows = tuple(
+            (self.cells_at + k.CELL_WIDTH * cell, *self.amount(0 if time is None else time))
+            for cell, time in parts
+        )
+        if rows not in self.covers_at:
+            words = [len(rows), *chain.from_iterable(rows)]
+            self.covers_at[rows] = self.add(np.array(words, np.int64))
+        return self.covers_at[rows]
 
     def lay_out_log(self, iterations: int, intervals: list[tuple[bool, int]]) -> None:
         stride = len(intervals) + 1
@@ -260,10 +302,14 @@ class _Lowering:
         over = self.range(amount)
         if over.low == over.high:
             return False, over.low // unit
-        key = id(amount), unit
+        return True, self.add_once(amount, unit)
+
+    def add_once(self, values: IntArray, unit: int = 1) -> int:
+        """Place of `values` in units of `unit`, which are in the block once."""
+        key = id(values), unit
         if key not in self.lists:
-            self.lists[key] = self.add(amount // unit if unit > 1 else amount)
-        return True, self.lists[key]
+            self.lists[key] = self.add(values // unit if unit > 1 else values)
+        return self.lists[key]
 
     def place_resources(self) -> None:
         """Resource rows, and the lists of those that actors may have to wait for."""

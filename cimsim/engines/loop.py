@@ -14,6 +14,10 @@ wait and the next Use of r. Every request at r up to that time is known, and r m
 that time: the one that the policy picks, then the next. Actors granted run ahead from the end
 of their service. The agenda is a heap of resources by the time of their next grant.
 
+Of intervals that are not kept one by one the loop keeps where they lie: a cell is the span that the
+last intervals of its group cover without a gap. One that does not touch it begins a new span, and
+the old one is written out; so the spans cover what the intervals cover, and are few.
+
 The constants stand in this file because Numba's cache looks only at the file of a function.
 """
 
@@ -32,9 +36,10 @@ u = np.uint64
 
 NEVER = 2**63 - 1
 OVERFLOW = -1
+PAUSED = -2
 
-# header
-AGENDA, AGENDA_SIZE = 0, 1
+# header: agenda, and where a paused run goes on: actors at their end, actors that are ready
+AGENDA, AGENDA_SIZE, ENDED, READY = range(4)
 HEADER_WIDTH = 8
 
 # buffer row. The slots lie in [FIRST, LAST), in the row itself if they are few; the next token
@@ -54,48 +59,70 @@ ENDS_MASK = (1 << ENDS_SHIFT) - 1
 RESOURCE_WIDTH = 16
 
 # actor row: place of the code to run next, iteration, local clock (ps), what is left of a move
-# (tokens) or the duration of a pending request, and place of the next log entry
-PC, ITERATION, CLOCK, LEFT, LOG = range(5)
-ACTOR_WIDTH = 5
+# (tokens) or the duration of a pending request, place of the next log entry, and by how much an
+# interval moves that on: 1 where intervals are kept, 0 where the end of the iteration overwrites it
+PC, ITERATION, CLOCK, LEFT, LOG, LOG_STEP = range(6)
+ACTOR_WIDTH = 6
+
+# cell: the span that it covers now (none where its end is before its start) and its group
+CELL_START, CELL_END, CELL_GROUP = range(3)
+CELL_WIDTH = 3
+
+# spans: entries used, how many make the run pause, then (group, start, end) of each
+SPANS_USED, SPANS_PAUSE, SPANS_FIRST = range(3)
 
 # code: an operation, then its operands; `width` is the number of words of both.
-# _EACH: the count or duration is the place of a list with one value an iteration
+# _EACH: the count or duration is the place of a list with one value an iteration.
+# covers: 0, or the place of the number of parts of the interval and for each its cell, whether its
+# duration varies, and the duration or the place of a list of them
 (GET_ONE, PUT_ONE,  # buffer
- HOLD, HOLD_EACH,  # duration
+ HOLD, HOLD_EACH,  # duration, covers
  NEXT,  # first code of the actor, iterations
  GET_MANY, GET_EACH, PUT_MANY, PUT_EACH,  # buffer, count
- USE, USE_EACH,  # duration, resource, client
- ) = range(11)  # fmt: skip
-WIDTH = (2, 2, 2, 2, 3, 3, 3, 3, 3, 4, 4)
+ USE, USE_EACH,  # duration, resource, client, covers
+ NEXT_MARKED,  # as NEXT, and place of the next iteration whose end is kept
+ ) = range(12)  # fmt: skip
+WIDTH = (2, 2, 3, 3, 3, 3, 3, 3, 3, 5, 5, 4)
 
 
 @njit(cache=True)
-def run(m: Words, ready: Words, top: int, log: Words) -> int:
-    """Run the `top` actors in `ready` and all that follows; return how many came to their end,
-    or `OVERFLOW`. `log` receives the end of each interval and iteration.
+def run(m: Words, ready: Words, log: Words, spans: Words) -> int:
+    """Run the actors in `ready` and all that follows; return how many came to their end,
+    `OVERFLOW`, or `PAUSED` where `spans` is full: once it is emptied the same call goes on.
+
+    `log` receives the ends of intervals and iterations that are kept.
     """
-    done = 0
+    top: int = m[u(READY)]
+    done: int = m[u(ENDED)]
     while True:
-        while top > 0:
+        while top > 0 and spans[u(SPANS_USED)] < spans[u(SPANS_PAUSE)]:
             top -= 1
-            top, ended = _advance(m, ready[u(top)], ready, top, log)
+            top, ended = _advance(m, ready[u(top)], ready, top, log, spans)
             if ended < 0:
                 return OVERFLOW
             done += ended
-        if m[u(AGENDA_SIZE)] == 0:
+        if top == 0 and m[u(AGENDA_SIZE)] == 0:
             return done
-        top = _grant(m, ready, log)
+        if spans[u(SPANS_USED)] >= spans[u(SPANS_PAUSE)]:
+            m[u(READY)] = top
+            m[u(ENDED)] = done
+            return PAUSED
+        top = _grant(m, ready, log, spans)
         if top < 0:
             return OVERFLOW
 
 
 @_inline
-def _advance(m: Words, a: int, ready: Words, top: int, log: Words) -> tuple[int, int]:
-    """Run actor `a` until it must wait; return the new top of `ready`, and 1 if it ended."""
+def _advance(m: Words, a: int, ready: Words, top: int, log: Words, spans: Words) -> tuple[int, int]:
+    """Run actor `a` until it must wait; return the new top of `ready`, and 1 if it ended.
+
+    It stays ready where `spans` is full at the end of an iteration.
+    """
     pc = m[u(a + PC)]
     iteration = m[u(a + ITERATION)]
     t = m[u(a + CLOCK)]
     at = m[u(a + LOG)]
+    log_step = m[u(a + LOG_STEP)]
     ended = 0
     while True:
         op = m[u(pc)]
@@ -139,10 +166,12 @@ def _advance(m: Words, a: int, ready: Words, top: int, log: Words) -> tuple[int,
             duration = m[u(pc + 1)] if op == HOLD else m[u(m[u(pc + 1)] + iteration)]
             if duration > NEVER - t:
                 return top, OVERFLOW
+            if m[u(pc + 2)] > 0 and duration > 0:
+                _cover(m, m[u(pc + 2)], iteration, t, t + duration, spans)
             t += duration
             log[u(at)] = t
-            at += 1
-            pc += 2
+            at += log_step
+            pc += 3
         elif op == NEXT:
             log[u(at)] = t
             at += 1
@@ -151,6 +180,10 @@ def _advance(m: Words, a: int, ready: Words, top: int, log: Words) -> tuple[int,
                 ended = 1
                 break
             pc = m[u(pc + 1)]
+            if spans[u(SPANS_USED)] >= spans[u(SPANS_PAUSE)]:
+                ready[u(top)] = a
+                top += 1
+                break
         elif op in (USE, USE_EACH):
             duration = m[u(pc + 1)] if op == USE else m[u(m[u(pc + 1)] + iteration)]
             if duration > 0:
@@ -158,8 +191,22 @@ def _advance(m: Words, a: int, ready: Words, top: int, log: Words) -> tuple[int,
                 _request(m, m[u(pc + 2)], t, m[u(pc + 3)])
                 break
             log[u(at)] = t
-            at += 1
-            pc += 4
+            at += log_step
+            pc += 5
+        elif op == NEXT_MARKED:
+            log[u(at)] = t
+            if iteration == m[u(m[u(pc + 3)])]:
+                at += 1
+                m[u(pc + 3)] += 1
+            iteration += 1
+            if iteration >= m[u(pc + 2)]:
+                ended = 1
+                break
+            pc = m[u(pc + 1)]
+            if spans[u(SPANS_USED)] >= spans[u(SPANS_PAUSE)]:
+                ready[u(top)] = a
+                top += 1
+                break
         else:
             count = m[u(a + LEFT)]
             if count == 0:
@@ -182,6 +229,34 @@ def _advance(m: Words, a: int, ready: Words, top: int, log: Words) -> tuple[int,
     m[u(a + CLOCK)] = t
     m[u(a + LOG)] = at
     return top, ended
+
+
+@njit(cache=True)
+def _cover(m: Words, covers: int, iteration: int, start: int, end: int, spans: Words) -> None:
+    """Add an interval to the cells of its parts; the last part ends with it."""
+    at = covers + 1
+    last = covers + 1 + 3 * (m[u(covers)] - 1)
+    while at <= last:
+        over = end
+        if at < last:
+            duration = m[u(at + 2)]
+            over = start + (m[u(duration + iteration)] if m[u(at + 1)] else duration)
+        if over > start:
+            cell = m[u(at)]
+            if start <= m[u(cell + CELL_END)] and over >= m[u(cell + CELL_START)]:
+                m[u(cell + CELL_START)] = min(start, m[u(cell + CELL_START)])
+                m[u(cell + CELL_END)] = max(over, m[u(cell + CELL_END)])
+            else:
+                if m[u(cell + CELL_END)] >= m[u(cell + CELL_START)]:
+                    n = SPANS_FIRST + 3 * spans[u(SPANS_USED)]
+                    spans[u(n)] = m[u(cell + CELL_GROUP)]
+                    spans[u(n + 1)] = m[u(cell + CELL_START)]
+                    spans[u(n + 2)] = m[u(cell + CELL_END)]
+                    spans[u(SPANS_USED)] += 1
+                m[u(cell + CELL_START)] = start
+                m[u(cell + CELL_END)] = over
+        start = over
+        at += 3
 
 
 @_inline
@@ -255,7 +330,7 @@ def _request(m: Words, r: int, t: int, client: int) -> None:
 
 
 @_inline
-def _grant(m: Words, ready: Words, log: Words) -> int:
+def _grant(m: Words, ready: Words, log: Words, spans: Words) -> int:
     """Make the grants that the first resource of the agenda can make now; its actors become
     ready. Return how many, or `OVERFLOW`.
     """
@@ -269,11 +344,14 @@ def _grant(m: Words, ready: Words, log: Words) -> int:
         if m[u(a + LEFT)] > NEVER - now:
             return OVERFLOW
         over = now + m[u(a + LEFT)]
+        covers = m[u(m[u(a + PC)] + 4)]
+        if covers > 0:
+            _cover(m, covers, m[u(a + ITERATION)], now, over, spans)
         log[u(m[u(a + LOG)])] = over
-        m[u(a + LOG)] += 1
+        m[u(a + LOG)] += m[u(a + LOG_STEP)]
         m[u(a + CLOCK)] = over
         m[u(a + LEFT)] = 0
-        m[u(a + PC)] += 4
+        m[u(a + PC)] += 5
         ready[u(top)] = a
         top += 1
         _occupy(m, m[u(r + SERVERS)], m[u(r + SERVER_COUNT)], over)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from cimsim.engines import Run
+from cimsim.engines import Ends
 from cimsim.ir import Workload
 from cimsim.mapping import Mapping
 from cimsim.report.accounting import NOTE, BlockEnergy
 from cimsim.report.area import area_mm2, leakage_W
-from cimsim.report.kinds import OTHER, kinds_of, latency_by_kind_s
+from cimsim.report.kinds import OTHER, kinds_of
 from cimsim.report.model import Report
 from cimsim.report.occupancy import (
     buffer_peak_bytes,
@@ -50,7 +50,7 @@ def fold(
     architecture: Architecture,
     mapping: Mapping,
     plan: Plan,
-    run: Run,
+    run: Ends,
     inputs: dict[str, str | int],
     counted: tuple[BlockEnergy, ...] | None = None,
 ) -> Report:
@@ -93,7 +93,7 @@ def fold(
         energy_by_component_J=by_component,
         energy_by_kind_J=by_kind,
         area_by_unit_mm2=built,
-        latency_by_kind_s=latency_by_kind_s(plan, run, kinds_of(adapted)),
+        latency_by_kind_s={k: ps_to_seconds(t) for k, t in run.working_ps.items()},
         utilisation={u: t.busy_s / makespan if makespan else 0.0 for u, t in times.items()},
         unit_times=times,
         tiles_used=mapping.used("rram"),

@@ -5,30 +5,44 @@ from __future__ import annotations
 import numpy as np
 
 from cimsim.engines.program import Actor, Count, Get, Hold, IntArray, Put, Use
-from cimsim.engines.record import Run
+from cimsim.engines.record import Finished
 from cimsim.report.parts import UnitTime
 from cimsim.schedule.plan import Plan
 from cimsim.units import ps_to_seconds
 
 
-def phase_ends_s(plan: Plan, run: Run) -> list[float]:
+def phase_ends_s(plan: Plan, run: Finished) -> list[float]:
     """When the last actor finished each phase (s); the last is the makespan."""
     return [ps_to_seconds(end) for end in phase_ends_ps(plan, run)]
 
 
-def phase_ends_ps(plan: Plan, run: Run) -> list[int]:
+def phase_ends_ps(plan: Plan, run: Finished) -> list[int]:
     """When the last actor finished each phase (ps)."""
     ends = [0] * len(plan.phases)
+    last = LastOfPhases()
     for index, info in enumerate(plan.actors):
-        finish = run.finish_ps(index)
-        for phase in range(len(ends)):
-            here = np.flatnonzero(info.phase == phase)
-            if here.size:
-                ends[phase] = max(ends[phase], int(finish[here[-1]]))
+        for iteration in last.of(info.phase).tolist():
+            phase = int(info.phase[iteration])
+            ends[phase] = max(ends[phase], run.end_ps_of(index, iteration))
     return ends
 
 
-def unit_times(plan: Plan, run: Run) -> dict[str, UnitTime]:
+class LastOfPhases:
+    """The last iteration of every phase, found once for all actors that go the same way."""
+
+    def __init__(self) -> None:
+        self.known: dict[int, IntArray] = {}
+
+    def of(self, phase: IntArray) -> IntArray:
+        """Iterations of an actor after which its phase is another one, and its last."""
+        found = self.known.get(id(phase))
+        if found is None:
+            found = np.append(np.flatnonzero(np.diff(phase)), phase.size - 1)
+            self.known[id(phase)] = found = found[found >= 0].astype(np.int64)
+        return found
+
+
+def unit_times(plan: Plan, run: Finished) -> dict[str, UnitTime]:
     """Busy and idle time by unit kind, mean over the units in use."""
     busy_ps = {unit: 0 for unit, units in sorted(plan.unit_counts.items()) if units}
     for actor, info in zip(plan.program.actors, plan.actors, strict=True):
@@ -49,7 +63,7 @@ def _busy_ps(actor: Actor) -> list[int]:
     return [int(d.sum()) if isinstance(d, np.ndarray) else d * actor.iterations for d in durations]
 
 
-def buffer_peak_bytes(plan: Plan, run: Run) -> float:
+def buffer_peak_bytes(plan: Plan, run: Finished) -> float:
     """Largest number of bytes alive at once.
 
     A token is alive from the end of the iteration that put it to the end of the last iteration
@@ -77,7 +91,7 @@ def buffer_peak_bytes(plan: Plan, run: Run) -> float:
     return float(np.cumsum(amounts[order]).max(initial=0.0))
 
 
-def _moments(plan: Plan, run: Run, verb_type: type[Get] | type[Put]) -> dict[int, IntArray]:
+def _moments(plan: Plan, run: Finished, verb_type: type[Get] | type[Put]) -> dict[int, IntArray]:
     """Buffer -> end of the iteration that moved each token, token by token (ps)."""
     wanted = {edge.buffer for edge in plan.activations}
     moments: dict[int, IntArray] = {}

@@ -16,8 +16,9 @@ from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
 from cimsim.values.display import brief
 
-INTERVALS_MAX = 2**26
-"""Most iterations of all actors of a schedule: each takes about 80 bytes to simulate."""
+INTERVALS_MAX = 2**28
+"""Most iterations of all actors of a schedule: choice, each takes up to 20 bytes to report on and
+a third of a microsecond."""
 
 
 def check_intervals(intervals: int) -> None:
