@@ -92,8 +92,9 @@ def simulate(
     one block a tile; each may be the text that the command line takes, such as
     `layer:block_tokens=8`. `inputs` are added to the report's (names, digests of files).
     Workload and machine may be paths of their files. `progress` is called with a word for each
-    stage. A workload of paper accounting takes its energy from `cimsim.report.accounting`, the rest
-    is simulated alike. Raises MappingError, CapacityError or SimulationError, and SpecError where a
+    stage, with the SimPy engine also for each hundredth that is done ("simulating, 7% done"). A
+    workload of paper accounting takes its energy from `cimsim.report.accounting`, the rest is
+    simulated alike. Raises MappingError, CapacityError or SimulationError, and SpecError where a
     machine cannot count as the paper does.
     """
     tell = progress or (lambda stage: None)
@@ -112,7 +113,11 @@ def simulate(
     tell("scheduling")
     plan = build_plan(adapted, architecture, mapping, pipeline, group_tiles=group_tiles)
     tell("simulating")
-    ends = engines.run_for_ends(plan.program, needed(plan, kinds_of(adapted)), engine)
+
+    def told(share: float) -> None:
+        tell(f"simulating, {share:.0%} done")
+
+    ends = engines.run_for_ends(plan.program, needed(plan, kinds_of(adapted)), engine, told)
     tell("reporting")
     named |= {
         "adaptation": adaptation.name,

@@ -712,3 +712,15 @@ def test_the_time_in_which_groups_work_is_that_of_the_whole_run(
         ends = run_for_ends(program, kept, engine)
     assert ends.working_ps == at_work(whole_run, kept)
     assert ends.end_ps.tolist() == whole_run.iteration_end_ps.tolist()
+
+
+@given(program=programs())
+@settings(max_examples=50, suppress_health_check=[HealthCheck.filter_too_much])
+def test_the_share_that_is_done_rises_to_all(program: Program) -> None:
+    iterations = sum(actor.iterations for actor in program.actors if actor.steps)
+    completed(program)
+    shares: list[float] = []
+    run(program, "simpy", shares.append)
+    assert shares == sorted(set(shares))
+    assert len(shares) == min(iterations, 100)
+    assert shares[-1:] == [1.0] * bool(iterations)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -593,6 +594,14 @@ def test_defaults_and_stages_are_told() -> None:
     assert report.inputs["mapping_sha256"] == done.mapping.digest()
     assert report.assumed == TINY["sram"].assumed()
     assert report.notes == ()
+
+
+def test_the_slow_engine_tells_the_share_that_is_done() -> None:
+    told: list[str] = []
+    simulate(MODELS["encoder"], TINY["sram"], engine="simpy", progress=told.append)
+    assert told[:3] + told[-1:] == ["mapping", "scheduling", "simulating", "reporting"]
+    shares = [int(re.fullmatch(r"simulating, (\d+)% done", text)[1]) for text in told[3:-1]]  # type: ignore[index]
+    assert shares == list(range(1, 101))
 
 
 def test_a_buffer_that_is_too_small_is_noted() -> None:

@@ -5,17 +5,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Literal, TypeAlias
 
 from cimsim.engines.program import Program
 from cimsim.engines.record import Ends, Finished, Kept, Layout, Run, check_kept, check_marks
 
 Engine: TypeAlias = Literal["simpy", "compiled"]
+Progress: TypeAlias = Callable[[float], None]
+"""Called by the SimPy engine with the share of all iterations that is done, for each hundredth."""
 
-__all__ = ["Ends", "Engine", "Finished", "Kept", "Layout", "Run", "run", "run_for_ends"]
+__all__ = ["Ends", "Engine", "Finished", "Kept", "Layout", "Progress", "Run", "run", "run_for_ends"]
 
 
-def run(program: Program, engine: Engine = "compiled") -> Run:
+def run(program: Program, engine: Engine = "compiled", progress: Progress | None = None) -> Run:
     """Run `program` to its end and return when every interval started and ended.
 
     Raises SimulationError if the program deadlocks, naming the actors that wait and for what,
@@ -24,15 +27,19 @@ def run(program: Program, engine: Engine = "compiled") -> Run:
     """
     check_kept(program)
     if engine == "simpy":
-        from cimsim.engines.reference import simulate
-    elif engine == "compiled":
-        from cimsim.engines.compiled import simulate
-    else:
-        raise ValueError(f"engine must be 'simpy' or 'compiled', got {engine!r}")
-    return simulate(program)
+        from cimsim.engines import reference
+
+        return reference.simulate(program, progress)
+    if engine == "compiled":
+        from cimsim.engines import compiled
+
+        return compiled.simulate(program)
+    raise ValueError(f"engine must be 'simpy' or 'compiled', got {engine!r}")
 
 
-def run_for_ends(program: Program, kept: Kept, engine: Engine = "compiled") -> Ends:
+def run_for_ends(
+    program: Program, kept: Kept, engine: Engine = "compiled", progress: Progress | None = None
+) -> Ends:
     """Run `program` to its end and return what `kept` asks for, and no more.
 
     Takes 8 bytes a mark with the compiled engine, whatever the intervals. Raises as `run` does, and
@@ -43,7 +50,7 @@ def run_for_ends(program: Program, kept: Kept, engine: Engine = "compiled") -> E
         from cimsim.engines.compiled import simulate_ends
 
         return simulate_ends(program, kept)
-    return run(program, engine).ends(kept)
+    return run(program, engine, progress).ends(kept)
 
 
 def __dir__() -> list[str]:

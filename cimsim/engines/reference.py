@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from itertools import repeat
 from typing import Any, TypeAlias, cast
 
@@ -84,10 +84,21 @@ def _check_clock(env: simpy.Environment, duration_ps: int) -> None:
 
 
 class EventLoop:
-    """One run of a program, with resources made by `arbiter`."""
+    """One run of a program, with resources made by `arbiter`.
 
-    def __init__(self, program: Program, arbiter: type[Arbiter] = Arbiter) -> None:
-        self.program = program
+    `progress` is called with the share of all iterations that is done, for each hundredth of them
+    (those of an actor without steps are none).
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        arbiter: type[Arbiter] = Arbiter,
+        progress: Callable[[float], None] | None = None,
+    ) -> None:
+        self.program, self.progress = program, progress
+        self.iterations = sum(actor.iterations for actor in program.actors if actor.steps)
+        self.done = self.told = 0
         self.env = simpy.Environment(0)
         self.buffers = [simpy.Container(self.env, b.capacity, b.initial) for b in program.buffers]
         self.resources = [arbiter(self.env, r, len(program.actors)) for r in program.resources]
@@ -135,6 +146,15 @@ class EventLoop:
                 self.end_ps[interval] = self.env.now
                 interval += actor.iterations
             self.iteration_end_ps[offset + iteration] = self.env.now
+            self.count()
+
+    def count(self) -> None:
+        """One more iteration is done."""
+        self.done += 1
+        hundredths = 100 * self.done // self.iterations
+        if self.progress is not None and hundredths > self.told:
+            self.told = hundredths
+            self.progress(self.done / self.iterations)
 
 
 def _amounts(steps: tuple[Verb, ...], iterations: int) -> zip[tuple[int, ...]]:
@@ -149,6 +169,6 @@ def _amounts(steps: tuple[Verb, ...], iterations: int) -> zip[tuple[int, ...]]:
     return zip(*columns, strict=True)
 
 
-def simulate(program: Program) -> Run:
+def simulate(program: Program, progress: Callable[[float], None] | None = None) -> Run:
     """Run `program` under SimPy; raises SimulationError as `cimsim.engines.run` does."""
-    return EventLoop(program).run()
+    return EventLoop(program, progress=progress).run()

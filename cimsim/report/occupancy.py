@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from cimsim.engines.program import Actor, Count, Get, Hold, IntArray, Put, Use
@@ -9,6 +11,9 @@ from cimsim.engines.record import Finished
 from cimsim.report.parts import UnitTime
 from cimsim.schedule.plan import Plan
 from cimsim.units import ps_to_seconds
+
+_WINDOWS = 4096
+"""Choice: into so many equal parts a run is cut to find where the buffer is fullest."""
 
 
 def phase_ends_s(plan: Plan, run: Finished) -> list[float]:
@@ -80,15 +85,52 @@ def buffer_peak_bytes(plan: Plan, run: Finished) -> float:
         born[key] = start
         dies[key] = np.maximum(dies[key], end) if key in dies else end
         size[key] = edge.bytes_per_token
-    if not born:
-        return 0.0
-    times = np.concatenate([*born.values(), *dies.values()])
-    amounts = np.concatenate(
-        [np.full(born[k].size, size[k]) for k in born]
-        + [np.full(dies[k].size, -size[k]) for k in dies]
-    )
-    order = np.argsort(times, kind="stable")
-    return float(np.cumsum(amounts[order]).max(initial=0.0))
+    held = [_Held(born[k], dies[k], size[k]) for k in born]
+    return _peak(held, run.makespan_ps)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Held:
+    """Tokens of one size in the buffer: when each of them came and went (ps), in order."""
+
+    born: IntArray
+    dies: IntArray
+    bytes_per_token: float
+
+    def come(self, moments: IntArray) -> IntArray:
+        """Tokens that have come up to each moment, those of the moment with them."""
+        return np.searchsorted(self.born, moments, side="right")
+
+    def gone(self, moments: IntArray) -> IntArray:
+        """Tokens that have gone before each moment."""
+        return np.searchsorted(self.dies, moments, side="left")
+
+
+def _peak(held: list[_Held], makespan_ps: int) -> float:
+    """Most bytes at any moment; what goes at a moment is still there with what comes at it.
+
+    Between two moments there is no more than at the first with all that comes until the second.
+    Only where that could be above what is at some moment are the comings looked at one by one.
+    """
+    edges = np.unique(np.linspace(0, makespan_ps, _WINDOWS + 1).astype(np.int64))
+    there, ahead = np.zeros(edges.size), np.zeros(edges.size)
+    for tokens in held:
+        come = tokens.come(edges)
+        left = (come - tokens.gone(edges)) * tokens.bytes_per_token
+        there += left
+        ahead += left + np.diff(come, append=come[-1]) * tokens.bytes_per_token
+    most = float(there.max(initial=0.0))
+    for window in np.argsort(-ahead, kind="stable").tolist():
+        if ahead[window] <= most:
+            break
+        span = edges[window], edges[min(window + 1, edges.size - 1)]
+        inside = [t.born[slice(*np.searchsorted(t.born, span, side="right"))] for t in held]
+        moments = np.unique(np.concatenate(inside))
+        alive = np.zeros(moments.size)
+        for tokens in held:
+            alive += (tokens.come(moments) - tokens.gone(moments)) * tokens.bytes_per_token
+        most = max(most, float(alive.max(initial=0.0)))
+    return most
 
 
 def _moments(plan: Plan, run: Finished, verb_type: type[Get] | type[Put]) -> dict[int, IntArray]:
