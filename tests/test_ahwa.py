@@ -23,7 +23,9 @@ from cimsim.studies.layer import layer_workload, with_integration
 from cimsim.studies.pipelines import Shape, Study
 from cimsim.validation import GROUPS, Row, rows
 
-AHWA = load_architecture(ROOT / "arch_configs" / "ahwa_pcm_pmca.json")
+AHWA = load_architecture(ROOT / "arch_configs" / "ahwa_pcm_pmca.json").with_values(
+    {"pmca.products_on": "engine"}, why="as published"
+)
 SMALL, LARGE = LoraBranch(128, 128, 8), LoraBranch(512, 128, 8)
 
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from cimsim.blocks import PmcaClusters
 from cimsim.costs import (
     FUNCTIONS,
-    cores_product_cycles,
     dma_cycles,
     elementwise_cycles,
     function_cycles,
@@ -230,13 +229,6 @@ def test_the_exponential_decides_the_softmax() -> None:
     fast = clusters(exp_cycles=0.25, softmax_other_cycles_per_word=1.0)
     assert softmax_cycles(slow, 8 * 320, 8) == 20 + 320 * 80 + 40
     assert softmax_cycles(fast, 8 * 320, 8) == 20 + 160 + 40
-
-
-def test_a_product_on_the_cores_is_its_closed_form() -> None:
-    """24 * 16 * 40 multiply-adds, 16 lanes at three quarters, and a barrier."""
-    pmca = clusters({"product_utilisation_ratio": 0.75}, cores=8, simd_width=2, barrier_cycles=9)
-    assert cores_product_cycles(pmca, 24, 16, 40) == 1280 + 9
-    assert cores_product_cycles(pmca, 1, 1, 13) == 2 + 9  # 1.08 cycles
 
 
 @pytest.mark.parametrize(

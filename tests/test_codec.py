@@ -36,6 +36,7 @@ from cimsim.schedule.pipelines import (
     PIPELINE_CODEC,
     PIPELINES,
     AsIs,
+    EngineOnly,
     GivenBlock,
     Replicated,
     SearchedBlock,
@@ -203,7 +204,7 @@ strategies_ = st.builds(
     | st.builds(GivenBlock, tokens)
     | st.builds(SplitBlock, tokens),
     st.sampled_from(["always", "layers", "never"]),
-    st.sampled_from([AsIs(), WithoutEngine()])
+    st.sampled_from([AsIs(), WithoutEngine(), EngineOnly()])
     | st.builds(Replicated, st.integers(0, 2**31), st.integers(1, 2**31)),
 )
 
@@ -217,7 +218,7 @@ def test_any_three_choices_have_a_text(strategy: Strategy) -> None:
 def test_names_of_strategies_are_those_of_their_choices() -> None:
     assert all(preset.name == name for name, preset in PIPELINES.items())
     known = {**PIPELINE_CODEC.members, **PIPELINE_CODEC.unlisted}
-    assert len(known) == 4 * 3 * 3
+    assert len(known) == 4 * 3 * 4
     assert list(PIPELINE_CODEC.members) == list(PIPELINES)
     choices = [known[name].build({}).choices for name in known]
     assert all(a != b for a, b in itertools.pairwise(sorted(choices)))

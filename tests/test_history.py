@@ -108,7 +108,7 @@ def test_a_report_says_what_a_pipeline_takes_away() -> None:
     report = run(small.machine(), pipeline=PIPELINES["cores-only"])
     (change,) = report.changes
     assert (change.field, change.new, change.why) == (
-        "pmca.matrix_engine", None, "pipeline cores-only",
+        "pmca.products_on", "cores", "pipeline cores-only",
     )  # fmt: skip
     assert report.inputs["architecture_content_sha256"] != small.machine().digest()
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cimsim.costs import FORMAT_BYTES, lora_jobs, matrix_engine_accesses, matrix_engine_cycles
+from cimsim.costs import FORMAT_BYTES, matrix_engine_accesses, matrix_engine_cycles
 from cimsim.errors import SpecError, WorkloadError
 
 SAMPLE = Path(__file__).parent / "data" / "redmule_cycles_sample.csv"
@@ -185,11 +185,8 @@ def test_small_n_over_several_tiles_is_padded(m: int, n: int, k: int) -> None:
     assert matrix_engine_cycles(m, n, k) == matrix_engine_cycles(m, 8, k)
 
 
-def test_lora_jobs_pad_rank_4_in_stage_b_only() -> None:
-    assert lora_jobs(16, 128, 512, 4) == ((16, 128, 4), (16, 8, 512))
-    assert lora_jobs(16, 128, 512, 8) == ((16, 128, 8), (16, 8, 512))
-    total = sum(matrix_engine_cycles(*job) for job in lora_jobs(1, 128, 128, 8))
-    assert total == 591 + 348
+def test_both_jobs_of_an_adapter_for_one_token() -> None:
+    assert matrix_engine_cycles(1, 128, 8) + matrix_engine_cycles(1, 8, 128) == 591 + 348
 
 
 @pytest.mark.parametrize("bad", [{"m": 0}, {"n": 0}, {"k": -1}])
@@ -209,5 +206,3 @@ def test_refuses_what_the_array_cannot_do() -> None:
         matrix_engine_cycles(1, 1, 1, stall_probability=1.0)
     with pytest.raises(WorkloadError, match=r"tile of 8x16 only; 9x8x8 has 2 tiles\. Clear the"):
         matrix_engine_cycles(9, 8, 8, accumulate=False)
-    with pytest.raises(WorkloadError, match=r"^an adapter needs rank of at least 1, got 0\.$"):
-        lora_jobs(1, 1, 1, 0)

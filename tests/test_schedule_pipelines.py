@@ -23,6 +23,7 @@ from cimsim.schedule.pair import LoraBranch, Pair
 from cimsim.schedule.pipelines import (
     PIPELINES,
     AsIs,
+    EngineOnly,
     GivenBlock,
     Pipeline,
     Replicated,
@@ -82,6 +83,7 @@ def plan_of(workload: Workload, arch: Architecture, pipeline: Pipeline, grouped:
         ("split", Strategy(SplitBlock(), "layers", AsIs())),
         ("split:block_tokens=32", Strategy(SplitBlock(32), "layers", AsIs())),
         ("cores-only:block_tokens=32", Strategy(GivenBlock(32), "layers", WithoutEngine())),
+        ("engine-only:block_tokens=32", Strategy(GivenBlock(32), "layers", EngineOnly())),
         ("all+never+as-is", Strategy(WholeStep(), "never", AsIs())),
         (
             "given+never+replicated:block_tokens=4,copies=3",
@@ -117,7 +119,7 @@ def test_bad_text_is_refused(text: str, message: str) -> None:
         parse_pipeline(text)
 
 
-@pytest.mark.parametrize("name", ["token", "layer", "split", "cores-only"])
+@pytest.mark.parametrize("name", ["token", "layer", "split", "cores-only", "engine-only"])
 def test_a_block_longer_than_the_sequence_names_the_lever(name: str) -> None:
     pipeline = parse_pipeline(f"{name}:block_tokens=7")
     with pytest.raises(MappingError, match=r"^block_tokens is 7, .* at most 6 .*lower block_tok"):
@@ -174,7 +176,10 @@ def test_balanced_is_never_slower_than_a_block_that_fits(
 @given(st.integers(1, 60), st.integers(1, 32), st.integers(20, 600))
 def test_closed_form_is_the_simulated_makespan(tokens: int, block: int, time_ns: int) -> None:
     """Fill, the slower stage, drain: what the two-stage pipeline of the pair takes."""
-    arch = paired(rram={"integration_ns": float(time_ns), "adc_time_ns": 0.0, "shift_add_ns": 0.0})
+    arch = paired(
+        rram={"integration_ns": float(time_ns), "adc_time_ns": 0.0, "shift_add_ns": 0.0},
+        pmca={"products_on": "engine"},
+    )
     block = min(block, tokens)
     pair = Pair(LoraBranch(128, 64, 4), arch)
     found = (
@@ -246,7 +251,7 @@ def test_cores_only_leaves_the_engine_out() -> None:
         paired(rram={"integration_ns": 20.0}, pmca={"simd_width": 2}),
     )
     found = simulate(workload, arch, pipeline=PIPELINES["cores-only"])
-    assert found.architecture.pmca.matrix_engine is None
+    assert found.architecture.pmca.products_on == "cores"
     assert found.report.latency_s > latency_s(workload, arch, PIPELINES["token"])
 
 
@@ -259,7 +264,9 @@ def test_layers_that_stream_are_faster_than_layers_that_take_turns() -> None:
 
 def test_a_forced_block_that_does_not_fit_spills() -> None:
     workload = layer_workload(128, 128, 8, 64)
-    roomy, tight = (paired(pmca={"tcdm_KiB": size}) for size in (64.0, 20.0))
+    roomy, tight = (
+        paired(pmca={"tcdm_KiB": size, "products_on": "engine"}) for size in (64.0, 20.0)
+    )
     plans = [
         simulate(workload, arch, pipeline=parse_pipeline("token:64")) for arch in (roomy, tight)
     ]

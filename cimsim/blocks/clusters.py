@@ -105,3 +105,12 @@ class PmcaClusters(MachineBlock):
     leakage_mW: Amount = Field(description="one cluster")
     core: PmcaCore
     matrix_engine: MatrixEngine | None = None
+    products_on: Literal["faster", "engine", "cores"] = Field(
+        "faster", description="what multiplies matrices, where there is an engine beside the cores"
+    )
+
+    @model_validator(mode="after")
+    def _engine_is_there(self) -> Self:
+        if self.products_on == "engine" and self.matrix_engine is None:
+            raise ValueError("products_on is engine, but there is no matrix_engine")
+        return self

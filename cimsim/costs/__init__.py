@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from cimsim.costs.cluster import (
     FUNCTIONS,
-    cores_product_cycles,
     dma_cycles,
     elementwise_cycles,
     function_cycles,
@@ -15,23 +14,24 @@ from cimsim.costs.cluster import (
 )
 from cimsim.costs.matrix_engine import (
     FORMAT_BYTES,
-    lora_jobs,
     matrix_engine_accesses,
     matrix_engine_cycles,
 )
+from cimsim.costs.products import cores_beat_engine, cores_product_cycles, product_cycles
 
 __all__ = [
     "FORMAT_BYTES",
     "FUNCTIONS",
+    "cores_beat_engine",
     "cores_product_cycles",
     "dma_cycles",
     "elementwise_cycles",
     "function_cycles",
-    "lora_jobs",
     "lora_tcdm_bytes",
     "matrix_engine_accesses",
     "matrix_engine_cycles",
     "norm_cycles",
+    "product_cycles",
     "reduction_cycles",
     "softmax_cycles",
 ]

@@ -153,16 +153,6 @@ def softmax_cycles(pmca: PmcaClusters, elements: int, rows: int) -> int:
     return _RowKernel(each, pmca.core.softmax_row_cycles, 2).cycles(pmca, elements, rows)
 
 
-def cores_product_cycles(pmca: PmcaClusters, m: int, n: int, k: int) -> int:
-    """Cycles of Z[m,k] = X[m,n] . W[n,k] on the cores, without a matrix engine.
-
-    One multiply-add a SIMD lane and cycle at `core.product_utilisation_ratio`, and a barrier.
-    """
-    lanes = pmca.cores * pmca.simd_width
-    busy = m * n * k / (pmca.core.product_utilisation_ratio * lanes)
-    return math.ceil(busy) + pmca.barrier_cycles
-
-
 def dma_cycles(pmca: PmcaClusters, total_bytes: int, transfers: int) -> int:
     """Cycles of `transfers` DMA transfers of `total_bytes` in all, the memory's latency aside.
 

@@ -171,23 +171,10 @@ def matrix_engine_accesses(
     return _accesses(_job(m, n, k, rows, columns, pipeline, format))
 
 
-def lora_jobs(
-    block_tokens: int, in_features: int, out_features: int, rank: int, *, columns: int = _COLUMNS
-) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """The two jobs (m, n, k) of an adapter on a block of tokens: X . A, then (X . A) . B.
-
-    The second job's inner size is the rank, padded with zeros to 2 * `columns` where the rank is
-    `columns` or less, which the engine cannot run over several tiles (RTL).
-    Raises WorkloadError for a size below 1.
-    """
-    sizes = {"block_tokens": block_tokens, "in_features": in_features}
-    _check_sizes("an adapter", sizes | {"out_features": out_features, "rank": rank})
-    inner = rank if rank > columns else 2 * columns
-    return (block_tokens, in_features, rank), (block_tokens, inner, out_features)
-
-
 def _job(m: int, n: int, k: int, rows: int, columns: int, pipeline: int, format: str) -> _Job:
-    _check_sizes("a matrix engine job", {"m": m, "n": n, "k": k})
+    for name, value in (("m", m), ("n", n), ("k", k)):
+        if value < 1:
+            raise WorkloadError(f"a matrix engine job needs {name} of at least 1, got {value}.")
     for name, value, least in (
         ("rows", rows, 1),
         ("columns", columns, 1),
@@ -206,12 +193,6 @@ def _job(m: int, n: int, k: int, rows: int, columns: int, pipeline: int, format:
     inner = 2 * columns if several and n <= columns else n
     word = width * FORMAT_BYTES["fp16"] // FORMAT_BYTES[format]
     return _Job(m, inner, k, rows, columns, pipeline, _ceil_div(inner, word))
-
-
-def _check_sizes(what: str, sizes: dict[str, int]) -> None:
-    for name, value in sizes.items():
-        if value < 1:
-            raise WorkloadError(f"{what} needs {name} of at least 1, got {value}.")
 
 
 def _ceil_div(value: int, divisor: int) -> int:

@@ -174,6 +174,12 @@ def _notes(architecture: Architecture, plan: Plan, peak_KiB: float) -> tuple[str
             f"{plan.spill_bytes[worst] / 1024:.1f} KiB a block ({worst}) go to the buffer and "
             "back; use balanced, smaller blocks, or raise pmca.tcdm_KiB"
         )
+    if plan.on_cores:
+        notes.append(
+            f"products of {len(plan.on_cores)} stages run on the clusters' cores, which took less "
+            "time than the matrix engine; cycles of cores are a lower bound, --pipeline "
+            "engine-only or pmca.products_on=engine leaves all products to the engine"
+        )
     if peak_KiB > architecture.buffer.capacity_KiB:
         notes.append(
             f"activations need {peak_KiB:.0f} KiB of buffer at the peak, the machine has "

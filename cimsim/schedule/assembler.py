@@ -55,6 +55,7 @@ class Assembler:
     block_tokens: dict[str, int] = field(default_factory=dict)
     tcdm_bytes: dict[str, int] = field(default_factory=dict)
     spill_bytes: dict[str, int] = field(default_factory=dict)
+    on_cores: set[str] = field(default_factory=set)
     intervals: int = 0
     alike: Alike = field(default_factory=Alike)
     _resources: dict[str, int] = field(default_factory=dict)

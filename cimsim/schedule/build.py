@@ -110,6 +110,7 @@ class _Scheduler:
             block_tokens=done.block_tokens,
             tcdm_bytes=done.tcdm_bytes,
             spill_bytes=done.spill_bytes,
+            on_cores=frozenset(done.on_cores),
         )
 
     def _check_size(self) -> None:

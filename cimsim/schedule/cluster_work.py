@@ -26,6 +26,7 @@ from cimsim.schedule.work import (
     context,
     dma_ps,
     grows,
+    on_cores,
     op_cycles,
     size_at,
 )
@@ -63,12 +64,13 @@ class BlockTimes:
 @dataclass(frozen=True, slots=True, eq=False)
 class ClusterWork:
     """Times of the blocks of every lane; by op the clusters at work on it in all (ps) and its bytes
-    in and out, of every block.
+    in and out, of every block. `on_cores` where cores multiply, as faster than an engine there.
     """
 
     times: tuple[BlockTimes, ...]
     busy_ps: Amounts
     bytes_moved: Amounts
+    on_cores: bool
 
     def named(self, names: Mapping[str, str]) -> ClusterWork:
         """The same work for ops of other names."""
@@ -76,6 +78,7 @@ class ClusterWork:
             tuple(times.named(names) for times in self.times),
             {names[op]: amount for op, amount in self.busy_ps.items()},
             {names[op]: amount for op, amount in self.bytes_moved.items()},
+            self.on_cores,
         )
 
 
@@ -173,7 +176,23 @@ def _cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> Cluster
         (times,) if single else tuple(times.of(lane.picked) for lane in lanes.lanes),
         _busy(stage, lanes, first, second),
         bytes_in | {stage.name: total(bytes_out) + bytes_in.get(stage.name, 0)},
+        _on_cores(assembler, demand),
     )
+
+
+def _on_cores(assembler: Assembler, demand: Demand) -> bool:
+    """Whether the cores compute a product of any block, faster than the engine that is there."""
+    pmca, stream = assembler.architecture.pmca, demand.stream
+    if demand.adapter is not None:
+        return any(demand.adapter.on_cores(pmca, int(size)) for size in np.unique(stream.size))
+
+    def of(node: Node) -> bool:
+        def of_block(p: int, s: int, n: int, e: int) -> int:
+            return on_cores(node.ops[p], pmca, s, n, e)
+
+        return bool(np.any(assembler.per_block(stream, _varies(demand), of_block)))
+
+    return any(of(n) for n in demand.stage.nodes if isinstance(n.any, Linear | MatMul))
 
 
 def _busy(stage: Stage, lanes: Lanes, *computed: Parted) -> Amounts:

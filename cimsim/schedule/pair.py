@@ -1,7 +1,7 @@
 """Tile + PMCA pair: what LoRA of one layer costs on the cluster beside its tile, block by block.
 
 The tile integrates t tokens and sends X.W over its link; the cluster reads X by DMA, computes
-(X.A).B in two jobs of its matrix engine, adds X.W on its cores and writes the sum back, while the
+(X.A).B in two products, adds X.W on its cores and writes the sum back, while the
 tile works on the next block (Li et al., AHWA-LoRA, arXiv 2411.17367). Two blocks are in flight
 without twice the space: rows of X make room for the next block's as the engine has read them.
 """
@@ -12,12 +12,12 @@ import math
 from dataclasses import dataclass
 
 from cimsim.blocks import PmcaClusters
-from cimsim.costs import lora_jobs, lora_tcdm_bytes
+from cimsim.costs import cores_beat_engine, lora_tcdm_bytes, product_cycles
 from cimsim.ir import Elementwise, Linear
 from cimsim.mappers.capacity import tcdm_shortage
 from cimsim.mapping import Grid
 from cimsim.schedule.stages import Stage
-from cimsim.schedule.work import dma_ps, product_cycles
+from cimsim.schedule.work import dma_ps
 from cimsim.spec import Architecture
 from cimsim.units import cycles_to_ps
 from cimsim.values.display import brief
@@ -42,12 +42,19 @@ class LoraBranch:
     def cycles(self, pmca: PmcaClusters, tokens: int) -> tuple[int, int]:
         """Cycles of one cluster on a block: X.A alone, then (X.A).B and the addition of X.W."""
         rows = tokens * self.vectors
-        first, second = lora_jobs(rows, self.in_features, self.out_features, self.rank)
         merge = math.ceil(rows * self.out_features * pmca.merge_cycles_per_element)
         return (
-            product_cycles(pmca, 1, *first),
-            product_cycles(pmca, 1, *second) + merge + pmca.barrier_cycles,
+            product_cycles(pmca, 1, rows, self.in_features, self.rank),
+            product_cycles(pmca, 1, rows, self.rank, self.out_features)
+            + merge
+            + pmca.barrier_cycles,
         )
+
+    def on_cores(self, pmca: PmcaClusters, tokens: int) -> bool:
+        """True where the cores compute a product of a block, faster than the engine there is."""
+        rows = tokens * self.vectors
+        sizes = (rows, self.in_features, self.rank), (rows, self.rank, self.out_features)
+        return any(cores_beat_engine(pmca, *size) for size in sizes)
 
     def tcdm_bytes(self, pmca: PmcaClusters, tokens: int) -> int:
         """TCDM bytes of a block; see `cimsim.costs.lora_tcdm_bytes`."""

@@ -64,7 +64,8 @@ class Plan:
 
     `unit_counts` says how many units of each kind the mapping uses; `block_tokens` the block that
     each cluster stage was given in prefill; `tcdm_bytes` what that block needs; `spill_bytes` what
-    of it goes to the buffer and back, for LoRA stages whose block does not fit.
+    of it goes to the buffer and back, for LoRA stages whose block does not fit; `on_cores` the
+    stages of which products were given to cores, as faster than the matrix engine beside them.
     """
 
     program: Program
@@ -76,3 +77,4 @@ class Plan:
     block_tokens: dict[str, int]
     tcdm_bytes: dict[str, int]
     spill_bytes: dict[str, int]
+    on_cores: frozenset[str]

@@ -101,6 +101,8 @@ def add_cluster_stage(assembler: Assembler, demand: Demand, ports: Ports) -> Non
     stage, stream = demand.stage, demand.stream
     lanes = lanes_of(stage, stream, assembler.architecture.pmca)
     work = cluster_work(assembler, demand, lanes)
+    if work.on_cores:
+        assembler.on_cores.add(stage.name)
     if lanes.count == 1:
         _add_lane(assembler, stage, 0, stream, work.times[0], ports)
     else:

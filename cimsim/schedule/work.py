@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 
-from cimsim.blocks import MatrixEngine, PmcaClusters
+from cimsim.blocks import PmcaClusters
 from cimsim.costs import (
-    cores_product_cycles,
+    cores_beat_engine,
     dma_cycles,
     elementwise_cycles,
-    matrix_engine_cycles,
     norm_cycles,
+    product_cycles,
     reduction_cycles,
     softmax_cycles,
 )
@@ -100,6 +99,28 @@ def most_parts(op: Op, pmca: PmcaClusters) -> int:
             return 1
 
 
+def products(
+    op: Linear | MatMul, step: int, size: int, end: int, parts: int = 1
+) -> tuple[int, int, int, int]:
+    """How many products, and their m, n and k (n inner), one of `parts` of a block of `op` is."""
+    if isinstance(op, Linear):
+        return 1, math.ceil(op.rows * size / op.tokens), op.in_features, op.out_features
+    stacked = op.batch // op.stationary_batch * math.ceil(op.m * size / op.tokens)
+    k, n = size_at(op, "k", step), size_at(op, "n", step)
+    if op.stationary_token_axis == "n":
+        n = context(op, step, size, end)
+    elif op.stationary_token_axis == "k":
+        k = context(op, step, size, end)
+    return math.ceil(op.stationary_batch / parts), stacked, k, n
+
+
+def on_cores(op: Op, pmca: PmcaClusters, step: int, size: int, end: int) -> bool:
+    """True where the cores multiply for a block of `op`, faster than the engine that is there."""
+    if not isinstance(op, Linear | MatMul):
+        return False
+    return cores_beat_engine(pmca, *products(op, step, size, end)[1:])
+
+
 def op_cycles(
     op: Op,
     pmca: PmcaClusters,
@@ -113,16 +134,8 @@ def op_cycles(
     elements = math.ceil(block_elements(op, step, size, end, scores) / parts)
     rows = math.ceil(getattr(op, "rows", op.tokens) * size / op.tokens)
     match op:
-        case Linear():
-            return product_cycles(pmca, 1, rows, op.in_features, op.out_features)
-        case MatMul():
-            stacked = op.batch // op.stationary_batch * math.ceil(op.m * size / op.tokens)
-            k, n = size_at(op, "k", step), size_at(op, "n", step)
-            if op.stationary_token_axis == "n":
-                n = context(op, step, size, end)
-            elif op.stationary_token_axis == "k":
-                k = context(op, step, size, end)
-            return product_cycles(pmca, math.ceil(op.stationary_batch / parts), stacked, k, n)
+        case Linear() | MatMul():
+            return product_cycles(pmca, *products(op, step, size, end, parts))
         case Softmax():
             return softmax_cycles(pmca, elements, math.ceil(rows / parts))
         case Norm():
@@ -135,31 +148,6 @@ def op_cycles(
             return 0
         case _:
             raise MappingError(f"op {op.name!r} of kind {op.kind!r} does not run on a cluster")
-
-
-def product_cycles(pmca: PmcaClusters, count: int, m: int, n: int, k: int) -> int:
-    """Cycles of one cluster for `count` products Z[m,k] = X[m,n].W[n,k]; n inner."""
-    engine = pmca.matrix_engine
-    if engine is not None:
-        return count * (_engine_cycles(engine, m, n, k) + engine.job_cycles)
-    return count * cores_product_cycles(pmca, m, n, k)
-
-
-def _engine_cycles(engine: MatrixEngine, m: int, n: int, k: int) -> int:
-    return _cached_engine_cycles(
-        m, n, k, engine.rows, engine.columns, engine.pipeline, engine.format
-    )
-
-
-@lru_cache(maxsize=1 << 16)
-def _cached_engine_cycles(
-    m: int, n: int, k: int, rows: int, columns: int, pipeline: int, number: str
-) -> int:
-    # RTL cannot run an inner dimension up to H with several tiles: pad it (zero rows).
-    n = max(n, 2 * columns)
-    return matrix_engine_cycles(
-        m, n, k, rows=rows, columns=columns, pipeline=pipeline, format=number
-    )
 
 
 def dma_ps(architecture: Architecture, total_bytes: float, transfers: int) -> int:

@@ -105,7 +105,9 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="one block of MobileBERT, two ranks")
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_name("data.json"))
     options = parser.parse_args()
-    machine = load_architecture(ROOT / "arch_configs/ahwa_pcm_pmca.json")
+    machine = load_architecture(ROOT / "arch_configs/ahwa_pcm_pmca.json").with_values(
+        {"pmca.products_on": "engine"}, why="as published"
+    )
     names = MODELS[:1] if options.smoke else MODELS
     models = [load_workload(ROOT / f"workloads/{name}.json") for name in names]
     if options.smoke:

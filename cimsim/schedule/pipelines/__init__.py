@@ -11,7 +11,13 @@ from cimsim.schedule.pipelines.blocks import (
     SplitBlock,
     WholeStep,
 )
-from cimsim.schedule.pipelines.machines import AsIs, Preparation, Replicated, WithoutEngine
+from cimsim.schedule.pipelines.machines import (
+    AsIs,
+    EngineOnly,
+    Preparation,
+    Replicated,
+    WithoutEngine,
+)
 from cimsim.schedule.pipelines.protocol import Pipeline
 from cimsim.schedule.pipelines.strategy import PIPELINES, Barrier, Strategy
 from cimsim.schedule.pipelines.text import (
@@ -27,6 +33,7 @@ __all__ = [
     "AsIs",
     "Barrier",
     "Blocks",
+    "EngineOnly",
     "GivenBlock",
     "Pipeline",
     "Preparation",

@@ -1,9 +1,9 @@
-"""The third choice of a strategy: the machine as it is, with copies, or without its engine."""
+"""The third choice of a strategy: the machine as it is, with copies, or one unit for products."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated, ClassVar, Protocol
+from typing import Annotated, ClassVar, Literal, Protocol
 
 from cimsim.errors import MappingError
 from cimsim.ir import Workload
@@ -71,24 +71,51 @@ class Replicated:
 @checked(MappingError)
 @dataclass(frozen=True, slots=True)
 class WithoutEngine:
-    """Clusters whose matrix engine is left out: the cores multiply."""
+    """Clusters that leave their matrix engine idle: the cores multiply."""
 
     name: ClassVar[str] = "without-engine"
 
     def prepare(
         self, workload: Workload, architecture: Architecture, mapper: Mapper, pipeline: str
     ) -> tuple[Architecture, Mapper]:
-        """The machine without matrix engines."""
-        engine = architecture.pmca.matrix_engine
-        if engine is None:
+        """The machine with every product on cores; as given where there is nothing else."""
+        if architecture.pmca.matrix_engine is None:
             return architecture, mapper
-        bare = architecture.pmca.model_copy(update={"matrix_engine": None})
-        removed = Change(
-            of="architecture",
-            field="pmca.matrix_engine",
-            old=engine.model_dump(mode="json"),
-            new=None,
-            why=f"pipeline {pipeline}",
-        )
-        without = architecture.model_copy(update={"pmca": bare})
-        return without.remembering(architecture, [removed]), mapper
+        return _multiplying(architecture, "cores", pipeline), mapper
+
+
+@checked(MappingError)
+@dataclass(frozen=True, slots=True)
+class EngineOnly:
+    """Clusters whose matrix engine does every product, also where the cores would be faster."""
+
+    name: ClassVar[str] = "engine-only"
+
+    def prepare(
+        self, workload: Workload, architecture: Architecture, mapper: Mapper, pipeline: str
+    ) -> tuple[Architecture, Mapper]:
+        """The machine with every product on engines; raises MappingError where it has none."""
+        if architecture.pmca.matrix_engine is None:
+            raise MappingError(
+                f"pipeline {pipeline} multiplies on matrix engines, but the clusters of "
+                f"{architecture.name} have none: give pmca.matrix_engine or choose another pipeline"
+            )
+        return _multiplying(architecture, "engine", pipeline), mapper
+
+
+def _multiplying(
+    architecture: Architecture, products_on: Literal["engine", "cores"], pipeline: str
+) -> Architecture:
+    """The machine with `pmca.products_on` set, which it remembers."""
+    before = architecture.pmca.products_on
+    if before == products_on:
+        return architecture
+    pmca = architecture.pmca.model_copy(update={"products_on": products_on})
+    changed = Change(
+        of="architecture",
+        field="pmca.products_on",
+        old=before,
+        new=products_on,
+        why=f"pipeline {pipeline}",
+    )
+    return architecture.model_copy(update={"pmca": pmca}).remembering(architecture, [changed])

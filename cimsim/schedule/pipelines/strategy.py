@@ -17,7 +17,13 @@ from cimsim.schedule.pipelines.blocks import (
     SplitBlock,
     WholeStep,
 )
-from cimsim.schedule.pipelines.machines import AsIs, Preparation, Replicated, WithoutEngine
+from cimsim.schedule.pipelines.machines import (
+    AsIs,
+    EngineOnly,
+    Preparation,
+    Replicated,
+    WithoutEngine,
+)
 from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
 from cimsim.values.arguments import checked
@@ -102,7 +108,10 @@ PIPELINES: dict[str, Strategy] = {
         "balanced, with X.A computed while the tile integrates",
     ),
     "cores-only": Strategy(
-        GivenBlock(), "layers", WithoutEngine(), "token on clusters without their matrix engine"
+        GivenBlock(), "layers", WithoutEngine(), "token with all products on the clusters' cores"
+    ),
+    "engine-only": Strategy(
+        GivenBlock(), "layers", EngineOnly(), "token with all products on matrix engines"
     ),
 }  # fmt: skip
 """Strategies by name; their options are the fields of their block and of their machine."""
@@ -111,6 +120,6 @@ PIPELINES: dict[str, Strategy] = {
 def compositions() -> dict[str, Strategy]:
     """The choices that have no name of their own, by the names of the three with + between them."""
     blocks: tuple[Blocks, ...] = (WholeStep(), GivenBlock(), SearchedBlock(), SplitBlock())
-    machines: tuple[Preparation, ...] = (AsIs(), Replicated(), WithoutEngine())
+    machines: tuple[Preparation, ...] = (AsIs(), Replicated(), WithoutEngine(), EngineOnly())
     made = (Strategy(*three) for three in product(blocks, get_args(Barrier), machines))
     return {strategy.name: strategy for strategy in made if strategy.name not in PIPELINES}
