@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,23 +11,22 @@ from cimsim.adaptation import Adaptation, adaptation_for, adaptation_of
 from cimsim.engines import Ends, Engine, Run
 from cimsim.errors import CimsimError
 from cimsim.ir import Workload, load_workload
-from cimsim.mappers import Mapper, build_mapping, mapper_named
+from cimsim.mappers import Mapper, mapper_named
 from cimsim.mapping import Mapping
 from cimsim.report import Bottlenecks, Report
 from cimsim.report.accounting import BlockEnergy, block_energies
 from cimsim.report.bottlenecks import bottlenecks
 from cimsim.report.fold import fold, spent
 from cimsim.report.kinds import kinds_of
-from cimsim.report.needs import needed
-from cimsim.schedule import Plan, build_plan
-from cimsim.schedule.pipelines import Pipeline, format_pipeline, pipeline_named
+from cimsim.schedule import Plan
+from cimsim.schedule.pipelines import Auto, Pipeline, format_pipeline, pipeline_named
+from cimsim.search import Job, attempt, search
+from cimsim.search.attempt import Progress
 from cimsim.spec import Architecture, load_architecture
 from cimsim.values.arguments import Seed, checked
 from cimsim.values.display import brief, facts
 from cimsim.values.history import provenance
 from cimsim.version import VERSION
-
-Progress = Callable[[str], None]
 
 
 @brief
@@ -36,12 +34,14 @@ Progress = Callable[[str], None]
 class Simulation:
     """A finished simulation: the report, and what it was folded from.
 
-    `ends` keeps the ends of those iterations that the report needs; `run` has every interval.
+    `pipeline` is the strategy that ran: the one given, or the one that was found. `ends` keeps
+    the ends of those iterations that the report needs; `run` has every interval.
     """
 
     report: Report
     workload: Workload
     architecture: Architecture
+    pipeline: Pipeline
     mapping: Mapping
     plan: Plan
     ends: Ends
@@ -77,7 +77,7 @@ def simulate(
     workload: Workload | str | Path,
     architecture: Architecture | str | Path,
     *,
-    pipeline: Pipeline | str | None = None,
+    pipeline: Pipeline | Auto | str | None = None,
     adaptation: Adaptation | str | None = None,
     mapper: Mapper | str | None = None,
     engine: Engine = "compiled",
@@ -105,31 +105,34 @@ def simulate(
     pipeline, mapper = pipeline_named(pipeline), mapper_named(mapper)
     named: dict[str, str | int] = {"pipeline": format_pipeline(pipeline)}
     adaptation = adaptation_for(architecture, adaptation, where)
-    tell("mapping")
     adapted = adaptation.apply(workload)
     counted = _counted(adapted, architecture, adaptation)
-    architecture, mapper = pipeline.prepare(adapted, architecture, mapper)
-    mapping = build_mapping(adapted, architecture, adaptation, mapper)
-    tell("scheduling")
-    plan = build_plan(adapted, architecture, mapping, pipeline, group_tiles=group_tiles)
-    tell("simulating")
-
-    def told(share: float) -> None:
-        tell(f"simulating, {share:.0%} done")
-
-    ends = engines.run_for_ends(plan.program, needed(plan, kinds_of(adapted)), engine, told)
+    job = Job(adapted, architecture, adaptation, mapper, counted, engine, group_tiles)
+    if isinstance(pipeline, Auto):
+        found = search(job, pipeline, tell)
+        done, how = found.attempt, found.search
+    else:
+        done, how = attempt(job, pipeline, tell), None
     tell("reporting")
     named |= {
         "adaptation": adaptation.name,
         "mapper": mapper.name,
-        "mapping_sha256": mapping.digest(),
+        "mapping_sha256": done.mapping.digest(),
         "seed": seed,
         "version": VERSION,
-        **provenance(architecture, workload),
+        **provenance(done.architecture, workload),
     }
     named |= inputs or {}
-    report = fold(workload, adapted, architecture, mapping, plan, ends, named, counted)
-    return Simulation(report, workload, architecture, mapping, plan, ends, engine)
+    report = fold(
+        workload, adapted, done.architecture, done.mapping, done.plan, done.ends,
+        format_pipeline(done.pipeline), named, counted,
+    )  # fmt: skip
+    if how is not None:
+        report = report.model_copy(update={"search": how})
+    return Simulation(
+        report, workload, done.architecture, done.pipeline, done.mapping, done.plan, done.ends,
+        engine,
+    )  # fmt: skip
 
 
 def _counted(

@@ -32,6 +32,7 @@ ROOMS: dict[str, set[str]] = {
     "engines": {"numpy", "numba", "simpy"},
     "schedule": {"numpy"},
     "report": {"numpy", "pydantic"},
+    "search": {"numpy"},
     "simulation": set(),
     "baseline": {"numpy", "pydantic"},
     "comparison": set(),

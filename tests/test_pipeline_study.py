@@ -213,7 +213,7 @@ def test_json_has_every_strategy_block_and_time() -> None:
     rows = json.loads(out)
     assert all(row.keys() >= KEYS for row in rows)
     assert {row["integration_ns"] for row in rows} == {128, 256}
-    assert {row["strategy"] for row in rows} == set(PIPELINES)
+    assert {row["strategy"] for row in rows} == {"auto", *PIPELINES}
     token = [row for row in rows if row["strategy"] == "token"]
     assert {row["block_tokens"] for row in token} == {8, 16}
     assert len(token) == 4

@@ -28,6 +28,7 @@ from cimsim.schedule.pipelines import (
     Pipeline,
     Replicated,
     SearchedBlock,
+    ShapedBlock,
     SplitBlock,
     Strategy,
     WholeStep,
@@ -84,6 +85,12 @@ def plan_of(workload: Workload, arch: Architecture, pipeline: Pipeline, grouped:
         ("split:block_tokens=32", Strategy(SplitBlock(32), "layers", AsIs())),
         ("cores-only:block_tokens=32", Strategy(GivenBlock(32), "layers", WithoutEngine())),
         ("engine-only:block_tokens=32", Strategy(GivenBlock(32), "layers", EngineOnly())),
+        (
+            "shaped+layers+as-is:sizes=(norm-2048+8)+(lora-16x16x2+4),split=true",
+            Strategy(
+                ShapedBlock((("norm-2048", 8), ("lora-16x16x2", 4)), split=True), "layers", AsIs()
+            ),
+        ),
         ("all+never+as-is", Strategy(WholeStep(), "never", AsIs())),
         (
             "given+never+replicated:block_tokens=4,copies=3",
@@ -99,7 +106,7 @@ def test_text_and_value_are_the_same_strategy(text: str, pipeline: Pipeline) -> 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("magic", r"^unknown pipeline 'magic'; known: sequential, token, .*$"),
+        ("magic", r"^unknown pipeline 'magic'; known: auto, sequential, token, .*$"),
         ("token:speed=2", r"^pipeline 'token' has no option 'speed'; options: block_tokens$"),
         ("balanced:name=x", r"^pipeline 'balanced' has no option 'name'; options: none$"),
         ("split:split=0", r"^pipeline 'split' has no option 'split'; options: block_tokens$"),

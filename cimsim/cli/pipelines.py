@@ -28,8 +28,8 @@ from cimsim.values.parsing import parse_list, parse_real, parse_whole
 if TYPE_CHECKING:
     from cimsim.cli.sheet import Sheet
     from cimsim.ir import Workload
-    from cimsim.schedule.pipelines import Pipeline
-    from cimsim.simulation import Progress
+    from cimsim.schedule.pipelines import Auto, Pipeline
+    from cimsim.search.attempt import Progress
     from cimsim.spec import Architecture
     from cimsim.studies.pipelines import PipelineRow, Shape, Study
 
@@ -90,7 +90,7 @@ def pipelines(
     finish(outcome, quiet=json)
 
 
-Drawn = tuple["Study", "Workload", "Pipeline"]
+Drawn = tuple["Study", "Workload", "Pipeline | Auto"]
 
 
 def _write(rows: list[PipelineRow], drawn: Drawn, output: Path) -> Outcome:
@@ -114,7 +114,7 @@ def _rows(
 ) -> tuple[list[PipelineRow], Drawn]:  # fmt: skip
     """All rows, and what the Gantt chart shows: the last strategy on the first machine."""
     from cimsim.ir import load_workload
-    from cimsim.schedule.pipelines import PIPELINES, parse_pipeline
+    from cimsim.schedule.pipelines import PIPELINE_CODEC, parse_pipeline
     from cimsim.studies.layer import layer_workload, with_integration
     from cimsim.studies.pipelines import Study, adapted_shapes, parse_layer, with_blocks
 
@@ -129,7 +129,9 @@ def _rows(
         shapes = [parse_layer(layer or "", rank, tokens)]
     else:
         shapes = [shape for shape, _ in adapted_shapes(model)]
-    named: list[Pipeline] = [parse_pipeline(text) for text in strategy or PIPELINES]
+    named: list[Pipeline | Auto] = [
+        parse_pipeline(text) for text in strategy or PIPELINE_CODEC.members
+    ]
     chosen = with_blocks(named, _numbers("--block-tokens", block_tokens, parse_whole))
     if block_tokens and chosen == named:
         raise CimsimError(
@@ -150,7 +152,7 @@ def _rows(
     return rows, (studies[0], subject, chosen[0] if len(chosen) == 1 else _shown(chosen))
 
 
-def _shown(chosen: list[Pipeline]) -> Pipeline:
+def _shown(chosen: list[Pipeline | Auto]) -> Pipeline | Auto:
     """The strategy of the Gantt chart among several: balanced where it is one of them."""
     return next((p for p in chosen if p.name == "balanced"), chosen[0])
 
@@ -194,7 +196,8 @@ def _table(title: str, rows: list[PipelineRow]) -> Sheet:
 
     columns = ("strategy", "t", "PMCA/tile", "makespan", "overhead", "PMCA use", "tile use",
                "TCDM KiB", "spilled", "energy")  # fmt: skip
-    table = Sheet(title, columns, keys=3)
+    found = [f"{row.strategy}: {row.chosen}" for row in rows if row.strategy == "auto"]
+    table = Sheet(title, columns, keys=3, caption="; ".join(found))
     for row in rows:
         table.add(
             row.strategy,

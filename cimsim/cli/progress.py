@@ -12,7 +12,7 @@ from cimsim.values.plaintext import literal
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
-    from cimsim.simulation import Progress as Tell
+    from cimsim.search.attempt import Progress as Tell
 
 
 @contextmanager

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from cimsim.engines import Engine
     from cimsim.ir import Workload
     from cimsim.report import Report
-    from cimsim.simulation import Progress, Simulation
+    from cimsim.search.attempt import Progress
+    from cimsim.simulation import Simulation
     from cimsim.spec import Architecture
     from cimsim.tasks import Task
 

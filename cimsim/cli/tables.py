@@ -11,10 +11,14 @@ from cimsim.cli.fit import units_told
 from cimsim.cli.sheet import Sheet, show, styled
 from cimsim.comparison import verdict
 from cimsim.mapping import Mapping
-from cimsim.report import Accuracy, AccuracyReport, Baseline, PairedAccuracy, Report
+from cimsim.report import Accuracy, AccuracyReport, Baseline, PairedAccuracy, Report, Search
 from cimsim.units import ratio
 
 _PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
+
+
+TEXT_SHOWN = 60
+"""Choice: candidates with a longer text are left to the report."""
 
 
 def quantity(value: float, unit: str) -> str:
@@ -42,6 +46,8 @@ def print_report(report: Report) -> None:
         ),
         _phases(report), _units(report), _writes(report),
     )  # fmt: skip
+    if report.search is not None:
+        show(_search(report.search))
     for name, baseline in report.baselines.items():
         show(_baseline(report, name, baseline))
         if baseline.decode:
@@ -54,6 +60,26 @@ def print_report(report: Report) -> None:
         f"{len(report.assumed)} numbers of the architecture are assumed, not published: "
         "`cimsim check` lists them.",
     )
+
+
+def _search(search: Search) -> Sheet:
+    """What won, and the other candidates that have a short text, best first."""
+    rows = search.candidates
+    shown = [
+        row for row in rows if row.pipeline == search.chosen or len(row.pipeline) <= TEXT_SHOWN
+    ]
+    rest = len(rows) - len(shown)
+    table = Sheet(
+        f"Pipelines tried by {search.asked}", ("", "estimated", "simulated", ""), texts=(0, 3),
+        caption=f"{rest} others, with a block for each shape, are in the report" if rest else "",
+    )  # fmt: skip
+    for row in shown:
+        times = (row.estimated_s, row.simulated_s)
+        table.add(
+            row.pipeline, *("-" if t is None else quantity(t, "s") for t in times),
+            "chosen" if row.pipeline == search.chosen else row.problem,
+        )  # fmt: skip
+    return table
 
 
 def _phases(report: Report) -> Sheet:

@@ -9,6 +9,7 @@ from cimsim.report.accuracy import (
     load_accuracy,
 )
 from cimsim.report.bounds import Bottlenecks, Bound, LayerTime, PhaseBounds
+from cimsim.report.chosen import Candidate, Search
 from cimsim.report.model import Baseline, DecodePoint, Report, load_report
 from cimsim.report.parts import ModelWrite, PhaseResult, Reprogramming, UnitTime
 
@@ -19,6 +20,7 @@ __all__ = [
     "Baseline",
     "Bottlenecks",
     "Bound",
+    "Candidate",
     "DecodePoint",
     "LayerTime",
     "ModelWrite",
@@ -28,6 +30,7 @@ __all__ = [
     "PhaseResult",
     "Report",
     "Reprogramming",
+    "Search",
     "UnitTime",
     "load_accuracy",
     "load_report",

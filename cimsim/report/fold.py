@@ -51,12 +51,14 @@ def fold(
     mapping: Mapping,
     plan: Plan,
     run: Ends,
+    pipeline: str,
     inputs: dict[str, str | int],
     counted: tuple[BlockEnergy, ...] | None = None,
 ) -> Report:
     """The report of a finished run.
 
-    `adapted` is the workload with the adaptation of the mapping, `inputs` what the run was given.
+    `adapted` is the workload with the adaptation of the mapping, `pipeline` the text of the
+    strategy, `inputs` what the run was given.
     Energies are the plan's charges and the leakage, or `counted` alone where they were counted as
     the paper does.
     """
@@ -77,7 +79,7 @@ def fold(
     return Report(
         workload=workload.name,
         architecture=architecture.name,
-        pipeline=str(inputs["pipeline"]),
+        pipeline=pipeline,
         adaptation=mapping.adaptation.name,
         mapper=mapping.mapper,
         accounting=workload.accounting,

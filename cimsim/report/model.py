@@ -17,6 +17,7 @@ from cimsim.errors import SpecError
 from cimsim.files import write_text
 from cimsim.report.accuracy import Accuracy
 from cimsim.report.bounds import Bottlenecks
+from cimsim.report.chosen import Search
 from cimsim.report.parts import ModelWrite, PhaseResult, UnitTime, read_value
 from cimsim.report.rows import row_of
 from cimsim.values.arguments import checked
@@ -100,6 +101,7 @@ class Report(Frozen):
     baselines: dict[str, Baseline] = Field(default_factory=dict)
     accuracy: Accuracy | None = None
     bounds: Bottlenecks | None = None
+    search: Search | None = None
     assumed: dict[str, str]
     notes: tuple[str, ...] = ()
     changes: tuple[Change, ...] = Field(
@@ -127,7 +129,8 @@ class Report(Frozen):
 
     def to_json(self) -> str:
         """The report as text; equal reports give equal text."""
-        without = {name for name in ("accuracy", "bounds") if getattr(self, name) is None}
+        optional = ("accuracy", "bounds", "search")
+        without = {name for name in optional if getattr(self, name) is None}
         data = self.model_dump(mode="json", exclude=without)
         return json.dumps(data, indent=2, sort_keys=True) + "\n"
 

@@ -14,8 +14,9 @@ from cimsim.schedule.cluster_work import Demand
 from cimsim.schedule.edges import StageEdge, ended_counts, stage_edges, started_counts
 from cimsim.schedule.graph import Stream, build_graph, build_stream
 from cimsim.schedule.pair import LoraBranch, Pair, adapter_of
-from cimsim.schedule.pipelines import Pipeline
+from cimsim.schedule.pipelines import Pipeline, Strategy
 from cimsim.schedule.plan import Activation, Plan
+from cimsim.schedule.shapes import shape_of
 from cimsim.schedule.stages import Stage, build_stages, masked_scores
 from cimsim.schedule.stages_array import add_array_stage
 from cimsim.schedule.stages_cluster import (
@@ -70,6 +71,7 @@ class _Scheduler:
         self.layer = {stage.name: stage.layer for stage in self.stages}
         self.assembler = Assembler(architecture, self.graph)
         self.blocks: dict[tuple[LoraBranch, int, int, int], int] = {}
+        self.shapes: dict[str, str] = {}
         self.direct = self._direct_edges()
         self.scores = masked_scores(self.graph)
         self.shared = {unit: self._shared_units(unit) for unit in mapping.units_used}
@@ -77,6 +79,8 @@ class _Scheduler:
     def plan(self) -> Plan:
         self._check_size()
         streams = {stage.name: self._stream(stage) for stage in self.stages}
+        if isinstance(self.pipeline, Strategy):
+            self.pipeline.check_shapes(self.shapes.values())
         buffers = [
             (edge, self.assembler.fifo(f"{edge.producer} -> {edge.consumer}", edge.capacity))
             for edge in self.edges
@@ -108,6 +112,7 @@ class _Scheduler:
             activations=tuple(self._activations(buffers)),
             unit_counts=done.unit_counts,
             block_tokens=done.block_tokens,
+            shapes=self.shapes,
             tcdm_bytes=done.tcdm_bytes,
             spill_bytes=done.spill_bytes,
             on_cores=frozenset(done.on_cores),
@@ -214,6 +219,7 @@ class _Scheduler:
         block = 1
         if stage.work == "cluster":
             block, need = self._block(stage, max(tokens.values()))
+            self.shapes[stage.name] = shape_of(stage)
             self.assembler.block_tokens[stage.name] = block
             self.assembler.tcdm_bytes[stage.name] = need
         return build_stream(tokens, self.graph.steps, block)

@@ -63,9 +63,10 @@ class Plan:
     """A scheduled workload: program, meaning and energy.
 
     `unit_counts` says how many units of each kind the mapping uses; `block_tokens` the block that
-    each cluster stage was given in prefill; `tcdm_bytes` what that block needs; `spill_bytes` what
-    of it goes to the buffer and back, for LoRA stages whose block does not fit; `on_cores` the
-    stages of which products were given to cores, as faster than the matrix engine beside them.
+    each cluster stage was given in prefill, `shapes` what it works on (see `shape_of`);
+    `tcdm_bytes` what that block needs; `spill_bytes` what of it goes to the buffer and back, for
+    LoRA stages whose block does not fit; `on_cores` the stages of which products were given to
+    cores, as faster than the matrix engine beside them.
     """
 
     program: Program
@@ -75,6 +76,7 @@ class Plan:
     activations: tuple[Activation, ...]
     unit_counts: dict[str, int]
     block_tokens: dict[str, int]
+    shapes: dict[str, str]
     tcdm_bytes: dict[str, int]
     spill_bytes: dict[str, int]
     on_cores: frozenset[str]

@@ -12,6 +12,7 @@ from cimsim.ir import Linear, Workload
 from cimsim.mappers import Mapper, OneBlockPerTile
 from cimsim.schedule.pair import LoraBranch, Pair
 from cimsim.schedule.pipelines import (
+    Auto,
     GivenBlock,
     Pipeline,
     SearchedBlock,
@@ -37,7 +38,7 @@ class PipelineRow:
     runs there); makespans are for all tokens. `aimc_only_s` is the same machine and strategy
     without LoRA; `overhead` is makespan_s / aimc_only_s - 1. `tcdm_bytes` is what a block needs;
     `spill_bytes` and `spill_time_s` are the traffic of what did not fit and its time on the DMA
-    engine, over all tokens.
+    engine, over all tokens. `chosen` is the text of the strategy that ran: what `auto` has found.
     """
 
     strategy: str
@@ -57,6 +58,7 @@ class PipelineRow:
     tile_utilisation: float
     spill_bytes: int
     spill_time_s: float
+    chosen: str
 
     def as_dict(self) -> dict[str, Any]:
         """The row as JSON holds it."""
@@ -89,18 +91,20 @@ class Study:
     architecture: Architecture
     mapper: Mapper = field(default_factory=OneBlockPerTile)
     adaptation: Adaptation | str | None = None
-    _aimc_only: list[tuple[tuple[str, int, Pipeline], float]] = field(default_factory=list)
+    _aimc_only: list[tuple[tuple[str, int, Pipeline | Auto], float]] = field(default_factory=list)
 
-    def layer(self, shape: Shape, pipeline: Pipeline) -> PipelineRow:
+    def layer(self, shape: Shape, pipeline: Pipeline | Auto) -> PipelineRow:
         """One layer under one strategy; raises WorkloadError or MappingError."""
         workload = layer_workload(shape.in_features, shape.out_features, shape.rank, shape.tokens)
         return self._row(workload, pipeline, shape)
 
-    def model(self, workload: Workload, pipeline: Pipeline) -> PipelineRow:
+    def model(self, workload: Workload, pipeline: Pipeline | Auto) -> PipelineRow:
         """A whole workload under one strategy."""
         return self._row(workload, pipeline, None)
 
-    def _row(self, workload: Workload, pipeline: Pipeline, shape: Shape | None) -> PipelineRow:
+    def _row(
+        self, workload: Workload, pipeline: Pipeline | Auto, shape: Shape | None
+    ) -> PipelineRow:
         simulation = self.simulation(workload, pipeline)
         report, plan = simulation.report, simulation.plan
         alone = self._without_lora(workload, pipeline)
@@ -134,9 +138,10 @@ class Study:
             tile_utilisation=report.utilisation.get(self.architecture.weights_on, 0.0),
             spill_bytes=spill_bytes,
             spill_time_s=ps_to_seconds(spill_ps),
+            chosen=report.pipeline,
         )
 
-    def simulation(self, workload: Workload, pipeline: Pipeline) -> Simulation:
+    def simulation(self, workload: Workload, pipeline: Pipeline | Auto) -> Simulation:
         """The run behind a row."""
         return simulate(
             workload,
@@ -146,7 +151,7 @@ class Study:
             mapper=self.mapper,
         )
 
-    def _without_lora(self, workload: Workload, pipeline: Pipeline) -> float:
+    def _without_lora(self, workload: Workload, pipeline: Pipeline | Auto) -> float:
         simpler = _same_without_lora(pipeline)
         wanted = workload.name, workload.phases[0].tokens, simpler
         for known, latency_s in self._aimc_only:
@@ -159,10 +164,10 @@ class Study:
         return latency_s
 
 
-def _same_without_lora(pipeline: Pipeline) -> Pipeline:
+def _same_without_lora(pipeline: Pipeline | Auto) -> Pipeline | Auto:
     """A simpler strategy that schedules a workload without LoRA in the same way.
 
-    No block is searched beside a tile.
+    `auto` searches anew. No block is searched beside a tile.
     """
     if not isinstance(pipeline, Strategy):
         return pipeline
@@ -240,9 +245,11 @@ def adapted_shapes(workload: Workload) -> list[tuple[Shape, int]]:
     return sorted(count.items())
 
 
-def with_blocks(pipelines: Iterable[Pipeline], block_tokens: Sequence[int]) -> list[Pipeline]:
+def with_blocks(
+    pipelines: Iterable[Pipeline | Auto], block_tokens: Sequence[int]
+) -> list[Pipeline | Auto]:
     """`pipelines`, those that run in a block of the user's choice once for each `block_tokens`."""
-    result: list[Pipeline] = []
+    result: list[Pipeline | Auto] = []
     for pipeline in pipelines:
         strategy = pipeline if isinstance(pipeline, Strategy) else None
         if block_tokens and strategy and isinstance(strategy.blocks, GivenBlock):

@@ -1,13 +1,16 @@
 """Pipeline strategies: how a run of tokens is cut into blocks, and what waits for what.
 
 `Strategy` is one value of three choices (block, barrier, machine), and `PIPELINES` names some of
-them. Any object with the members of `Pipeline` works wherever these do.
+them. Any object with the members of `Pipeline` works wherever these do. `Auto` is no strategy: it
+asks `simulate` to search for one.
 """
 
+from cimsim.schedule.pipelines.auto import Auto
 from cimsim.schedule.pipelines.blocks import (
     Blocks,
     GivenBlock,
     SearchedBlock,
+    ShapedBlock,
     SplitBlock,
     WholeStep,
 )
@@ -31,6 +34,7 @@ __all__ = [
     "PIPELINES",
     "PIPELINE_CODEC",
     "AsIs",
+    "Auto",
     "Barrier",
     "Blocks",
     "EngineOnly",
@@ -39,6 +43,7 @@ __all__ = [
     "Preparation",
     "Replicated",
     "SearchedBlock",
+    "ShapedBlock",
     "SplitBlock",
     "Strategy",
     "WholeStep",

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Protocol
 from cimsim.errors import MappingError
 from cimsim.ir import Workload
 from cimsim.schedule.pair import Pair
+from cimsim.schedule.shapes import shape_of
 from cimsim.schedule.stages import Stage
 from cimsim.values.arguments import AtLeast, checked
 
@@ -134,3 +135,26 @@ class SplitBlock:
     def check(self, workload: Workload) -> None:
         """Raise MappingError for a block beyond the longest step."""
         check_block(self.block_tokens, workload)
+
+
+@checked(MappingError)
+@dataclass(frozen=True, slots=True)
+class ShapedBlock:
+    """Each shape of stage (see `shape_of`) has a block of its own; others have 16 tokens.
+
+    With `split` X.A is computed apart, while the tile integrates.
+    """
+
+    sizes: tuple[tuple[str, Annotated[int, AtLeast(1)]], ...] = ()
+    split: bool = False
+    name: ClassVar[str] = "shaped"
+
+    def tokens(self, stage: Stage, step: int, pair: Pair | None, *, turns: bool) -> int:
+        """The block of the stage's shape, or the step where that is shorter."""
+        return min(dict(self.sizes).get(shape_of(stage), DEFAULT_BLOCK), step)
+
+    def check(self, workload: Workload) -> None:
+        """Raise MappingError for a shape with two blocks."""
+        names = [name for name, _ in self.sizes]
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise MappingError(f"shaped blocks: {min(twice)} has two sizes, give it one")

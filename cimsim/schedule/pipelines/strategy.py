@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from itertools import product
 from typing import Literal, get_args
@@ -14,6 +15,7 @@ from cimsim.schedule.pipelines.blocks import (
     Blocks,
     GivenBlock,
     SearchedBlock,
+    ShapedBlock,
     SplitBlock,
     WholeStep,
 )
@@ -27,6 +29,7 @@ from cimsim.schedule.pipelines.machines import (
 from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
 from cimsim.values.arguments import checked
+from cimsim.values.display import shown
 
 Barrier = Literal["always", "layers", "never"]
 """Where a stage waits until the one before it has done all tokens of a step: always, where a layer
@@ -71,6 +74,15 @@ class Strategy:
         if self.barrier == "layers":
             return producer.layer != consumer.layer
         return self.barrier == "always"
+
+    def check_shapes(self, known: Collection[str]) -> None:
+        """Raise MappingError where a shape has a block that no stage, one of `known`, has."""
+        sizes = self.blocks.sizes if isinstance(self.blocks, ShapedBlock) else ()
+        if strange := [name for name, _ in sizes if name not in known]:
+            raise MappingError(
+                f"pipeline {self.name!r} gives a block to {shown(strange[0])}, which no stage is; "
+                f"known: {', '.join(sorted(set(known)))}"
+            )
 
     def prepare(
         self, workload: Workload, architecture: Architecture, mapper: Mapper
@@ -119,7 +131,9 @@ PIPELINES: dict[str, Strategy] = {
 
 def compositions() -> dict[str, Strategy]:
     """The choices that have no name of their own, by the names of the three with + between them."""
-    blocks: tuple[Blocks, ...] = (WholeStep(), GivenBlock(), SearchedBlock(), SplitBlock())
+    blocks: tuple[Blocks, ...] = (
+        WholeStep(), GivenBlock(), SearchedBlock(), SplitBlock(), ShapedBlock(),
+    )  # fmt: skip
     machines: tuple[Preparation, ...] = (AsIs(), Replicated(), WithoutEngine(), EngineOnly())
     made = (Strategy(*three) for three in product(blocks, get_args(Barrier), machines))
     return {strategy.name: strategy for strategy in made if strategy.name not in PIPELINES}

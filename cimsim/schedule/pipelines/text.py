@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 from cimsim.errors import MappingError
+from cimsim.schedule.pipelines.auto import Auto
 from cimsim.schedule.pipelines.protocol import Pipeline
 from cimsim.schedule.pipelines.strategy import PIPELINES, Strategy, compositions
 from cimsim.values.arguments import checked
 from cimsim.values.codec import Codec, member
 from cimsim.values.display import shown
 
-PIPELINE_CODEC: Codec[Strategy] = Codec(
+PIPELINE_CODEC: Codec[Strategy | Auto] = Codec(
     "pipeline",
     MappingError,
-    {name: member(preset, preset.about) for name, preset in PIPELINES.items()},
+    {
+        "auto": member(Auto, "the fastest of many, searched for each workload and machine"),
+        **{name: member(preset, preset.about) for name, preset in PIPELINES.items()},
+    },
     unlisted={name: member(made) for name, made in compositions().items()},
 )
 """Presets by name, and any three choices as `given+never+replicated`."""
 
 
 @checked(MappingError)
-def parse_pipeline(text: str) -> Strategy:
+def parse_pipeline(text: str) -> Strategy | Auto:
     """A strategy from `name` or `name:option=value,...`; raises MappingError naming the options."""
     return PIPELINE_CODEC.parse(text)
 
 
 @checked(MappingError)
-def pipeline_named(pipeline: Pipeline | str | None) -> Pipeline:
+def pipeline_named(pipeline: Pipeline | Auto | str | None) -> Pipeline | Auto:
     """A strategy from its text, as it is, or the default (`token`) for None.
 
     Raises MappingError for an unknown text, and for a strategy of the user's own without a name
@@ -44,7 +48,7 @@ def pipeline_named(pipeline: Pipeline | str | None) -> Pipeline:
 
 
 @checked(MappingError)
-def format_pipeline(pipeline: Pipeline) -> str:
+def format_pipeline(pipeline: Pipeline | Auto) -> str:
     """What a report calls a strategy: the text that `parse_pipeline` reads back as it.
 
     One of the user's own has its name, with the plain fields that are not at their default where

@@ -1,0 +1,21 @@
+"""The search as a value: `auto`, which finds a strategy for each workload and machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
+
+from cimsim.errors import MappingError
+from cimsim.values.arguments import AtLeast, checked
+
+
+@checked(MappingError)
+@dataclass(frozen=True, slots=True)
+class Auto:
+    """Searches blocks, barriers and machines, and runs the strategy of the least latency.
+
+    Copies of layers may take `extra_tiles` tiles; 0 makes none.
+    """
+
+    extra_tiles: Annotated[int, AtLeast(0)] = 128  # choice: that of `Replicated`
+    name: ClassVar[str] = "auto"

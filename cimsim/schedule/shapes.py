@@ -1,0 +1,20 @@
+"""Shapes of stages: a short text for what a cluster stage works on, equal for equal work."""
+
+from __future__ import annotations
+
+from cimsim.ir import Linear, output_elements
+from cimsim.schedule.stages import Stage
+
+
+def shape_of(stage: Stage) -> str:
+    """The kinds of the ops and the values a token that the last one yields, `norm-2048`.
+
+    LoRA has the sizes of its layer and its rank instead, `lora-2048x512x4`.
+    """
+    ops = [node.any for node in stage.nodes]
+    linear = [op for op in ops if isinstance(op, Linear)]
+    if len(linear) > 1 and linear[0].role == "lora_a":
+        first, last = linear[0], linear[-1]
+        return f"lora-{first.in_features}x{last.out_features}x{first.out_features}"
+    kinds = "-".join(op.kind for op in ops)
+    return f"{kinds}-{output_elements(ops[-1]) // ops[-1].tokens}"

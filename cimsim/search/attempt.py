@@ -1,0 +1,98 @@
+"""One workload on one machine under one strategy: mapped, scheduled and run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+from cimsim import engines
+from cimsim.adaptation import Adaptation
+from cimsim.engines import Ends, Engine, Kept
+from cimsim.ir import Workload
+from cimsim.mappers import Mapper, build_mapping
+from cimsim.mapping import Mapping
+from cimsim.report.accounting import BlockEnergy
+from cimsim.report.fold import spent
+from cimsim.report.kinds import kinds_of
+from cimsim.report.needs import needed
+from cimsim.report.occupancy import LastOfPhases, phase_ends_ps
+from cimsim.schedule import Plan, build_plan
+from cimsim.schedule.pipelines import Pipeline
+from cimsim.spec import Architecture
+from cimsim.units import ps_to_seconds
+from cimsim.values.display import brief
+
+Progress = Callable[[str], None]
+
+
+@brief
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """What is run: `workload` as adapted, on a machine, and how.
+
+    `counted` are the energies of paper accounting, None where they follow from the run.
+    """
+
+    workload: Workload
+    architecture: Architecture
+    adaptation: Adaptation
+    mapper: Mapper
+    counted: tuple[BlockEnergy, ...] | None
+    engine: Engine = "compiled"
+    group_tiles: bool = True
+
+    def on(self, workload: Workload) -> Job:
+        """The same with another workload."""
+        return replace(self, workload=workload)
+
+
+@brief
+@dataclass(frozen=True, slots=True, eq=False)
+class Attempt:
+    """A finished run under `pipeline`; `architecture` is the machine that it prepared."""
+
+    pipeline: Pipeline
+    architecture: Architecture
+    mapping: Mapping
+    plan: Plan
+    ends: Ends
+
+    def phases_ps(self) -> list[int]:
+        """Latency of each phase (ps)."""
+        ends = [0, *phase_ends_ps(self.plan, self.ends)]
+        return [end - start for start, end in pairwise(ends)]
+
+    def energies_J(self, job: Job) -> list[float]:
+        """Energy of each phase (J)."""
+        latencies = [ps_to_seconds(time) for time in self.phases_ps()]
+        found = spent(self.plan, job.workload, self.architecture, latencies, job.counted)
+        return [math.fsum(entry.energy_J[p] for entry in found) for p in range(len(latencies))]
+
+
+def attempt(
+    job: Job, pipeline: Pipeline, tell: Progress = lambda stage: None, *, ends_only: bool = False
+) -> Attempt:
+    """Run `job` under `pipeline`; raises MappingError, CapacityError or SimulationError.
+
+    With `ends_only` no more is kept than the ends of phases, too little for a report.
+    """
+    tell("mapping")
+    architecture, mapper = pipeline.prepare(job.workload, job.architecture, job.mapper)
+    mapping = build_mapping(job.workload, architecture, job.adaptation, mapper)
+    tell("scheduling")
+    plan = build_plan(job.workload, architecture, mapping, pipeline, group_tiles=job.group_tiles)
+    tell("simulating")
+
+    def told(share: float) -> None:
+        tell(f"simulating, {share:.0%} done")
+
+    kept = _phase_ends(plan) if ends_only else needed(plan, kinds_of(job.workload))
+    ends = engines.run_for_ends(plan.program, kept, job.engine, told)
+    return Attempt(pipeline, architecture, mapping, plan, ends)
+
+
+def _phase_ends(plan: Plan) -> Kept:
+    last = LastOfPhases()
+    return Kept.ends(plan.program, [last.of(info.phase) for info in plan.actors])
