@@ -87,12 +87,13 @@ CLUSTER_LINK: dict[str, Any] = {
     "arbitration": "fifo", "port_area_um2": 150.0, "leakage_uW": 0.13,
 }  # fmt: skip
 BUFFER: dict[str, Any] = {
-    "capacity_KiB": 1024.0, "banks": 16, "bandwidth_GBps": 50.0, "access_ns": 2.0,
-    "energy_pJ_per_bit": 0.067, "area_mm2": 4.0, "leakage_mW": 20.0, "arbitration": "fifo",
+    "capacity_KiB": 1024.0, "banks": 16, "interleave_bytes": 64, "bandwidth_GBps": 50.0,
+    "access_ns": 2.0, "energy_pJ_per_bit": 0.067, "area_mm2": 4.0, "leakage_mW": 20.0,
+    "arbitration": "fifo",
 }  # fmt: skip
 DRAM: dict[str, Any] = {
-    "capacity_GiB": 1.0, "channels": 2, "bandwidth_GBps": 32.0, "access_ns": 100.0,
-    "energy_pJ_per_bit": 3.9, "background_mW": 10.0, "arbitration": "fifo",
+    "capacity_GiB": 1.0, "channels": 2, "interleave_bytes": 256, "bandwidth_GBps": 32.0,
+    "access_ns": 100.0, "energy_pJ_per_bit": 3.9, "background_mW": 10.0, "arbitration": "fifo",
 }  # fmt: skip
 TOP: dict[str, Any] = {
     "name": "tiny", "description": "a machine for tests", "technology_nm": 28.0,

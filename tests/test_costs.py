@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
 import small
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from small import close
 
 from cimsim.blocks import CrossbarTiles, Link, SramUnits
-from cimsim.costs.memory import access_energy_J, access_ps
+from cimsim.costs.memory import access_energy_J, access_ps, fullest_bits, share_ps
 from cimsim.costs.sram import product_cycles, product_energy_J, product_ps, write_energy_J, write_ps
 from cimsim.costs.tile import (
     conversion_ps,
@@ -168,16 +169,43 @@ def test_sram_products_and_writes(
 def test_memories_by_hand() -> None:
     machine = small.machine()
     assert access_ps(machine.buffer, 0) == 2000
-    assert access_ps(machine.buffer, 8 * 640) == 2000 + 12_800
-    assert access_ps(machine.dram, 8 * 640) == 100_000 + 20_000
+    # 16 banks of 50 GB/s in stripes of 64 bytes, 2 channels of 32 GB/s in stripes of 256
+    assert access_ps(machine.buffer, 8 * 640) == 2000 + 64 * 20
+    assert access_ps(machine.buffer, 8 * (16 * 64 + 10)) == 2000 + (64 + 10) * 20
+    assert access_ps(machine.dram, 8 * 640) == 100_000 + (256 + 128) * 31.25
+    assert share_ps(machine.buffer, 8 * 640) == 800
+    assert share_ps(machine.buffer, 1) == 1  # 0.16 ps, rounded up
+    assert share_ps(machine.dram, 8 * 640) == 10_000
     assert access_energy_J(machine.buffer, 1000) == close(67e-12)
     assert access_energy_J(machine.dram, 1000) == close(3.9e-9)
 
 
-@given(st.integers(0, 10**7), st.floats(0.1, 1e3))
-def test_memories_are_never_slower_with_more_bandwidth(bits: int, bandwidth_GBps: float) -> None:
-    one, two = (small.machine(dram={"bandwidth_GBps": k * bandwidth_GBps}).dram for k in (1, 2))
-    assert access_ps(two, bits) <= access_ps(one, bits) <= access_ps(one, bits + 8)
+MEMORIES = st.fixed_dictionaries(
+    {
+        "banks": st.integers(1, 300),
+        "interleave_bytes": st.integers(1, 300),
+        "bandwidth_GBps": st.floats(0.1, 1e3),
+    }
+)
+
+
+@given(st.integers(0, 10**6), MEMORIES, st.sampled_from(["banks", "bandwidth_GBps"]))
+@settings(max_examples=50)
+def test_memories_are_never_slower_with_more(bits: int, block: dict[str, Any], more: str) -> None:
+    one = small.machine(buffer=block).buffer
+    two = small.machine(buffer=block | {more: block[more] + 1}).buffer
+    for time_ps in (access_ps, share_ps):
+        assert time_ps(two, bits) <= time_ps(one, bits) <= time_ps(one, bits + 8)
+
+
+@given(st.integers(0, 4000), st.integers(1, 40), st.integers(1, 40))
+@settings(max_examples=50)
+def test_the_fullest_bank_is_that_of_the_first_stripe(
+    bits: int, banks: int, interleave_bytes: int
+) -> None:
+    buffer = small.machine(buffer={"banks": banks, "interleave_bytes": interleave_bytes}).buffer
+    held = Counter(bit // (8 * interleave_bytes) % banks for bit in range(bits))
+    assert fullest_bits(buffer, bits) == max(held.values(), default=0) == held[0]
 
 
 def test_write_pulse_is_followed_by_its_read() -> None:

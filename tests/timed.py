@@ -25,10 +25,19 @@ def takes_ps(done: Simulation, name: str) -> list[list[int]]:
 
 
 def _intervals(done: Simulation, name: str) -> list[tuple[list[int], list[int]]]:
+    """Starts and ends; what a transfer takes longer than its share of a memory belongs to it."""
     index = actor(done, name)
     steps = enumerate(done.plan.program.actors[index].steps)
-    found = [done.run.intervals(index, i) for i, verb in steps if isinstance(verb, Hold | Use)]
-    return [(start.tolist(), end.tolist()) for start, end in found]
+    timed = [done.run.intervals(index, i) for i, verb in steps if isinstance(verb, Hold | Use)]
+    found: list[tuple[list[int], list[int]]] = []
+    units = done.plan.actors[index].occupies
+    for number, (start, end) in enumerate(timed):
+        unit, count = units[number]
+        if count == 0 and number and units[number - 1][0] == unit:
+            found[-1] = found[-1][0], end.tolist()
+        else:
+            found.append((start.tolist(), end.tolist()))
+    return found
 
 
 def ends_ps(done: Simulation, name: str) -> list[int]:
@@ -37,8 +46,11 @@ def ends_ps(done: Simulation, name: str) -> list[int]:
 
 
 def occupied(done: Simulation, name: str) -> tuple[tuple[str, int], ...]:
-    """Units of each timed step of an actor."""
-    return done.plan.actors[actor(done, name)].occupies
+    """Units of each timed step of an actor; all banks are named once, latencies not at all."""
+    steps = done.plan.actors[actor(done, name)].occupies
+    return tuple(
+        (unit, 1 if unit in ("buffer", "dram") else units) for unit, units in steps if units
+    )
 
 
 def charged_J(done: Simulation, stage: str) -> dict[str, list[float]]:

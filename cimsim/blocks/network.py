@@ -25,10 +25,11 @@ class Link(MachineBlock):
 
 
 class Buffer(MachineBlock):
-    """The global activation buffer: banks that serve one transfer each."""
+    """The global activation buffer: consecutive bytes lie over its banks in stripes."""
 
     capacity_KiB: Positive
     banks: Count
+    interleave_bytes: Count = Field(description="consecutive bytes in one bank")
     bandwidth_GBps: Rate = Field(description="one bank")
     access_ns: Time_ns
     energy_pJ_per_bit: Amount
@@ -38,10 +39,11 @@ class Buffer(MachineBlock):
 
 
 class Dram(MachineBlock):
-    """External memory; holds the embedding tables."""
+    """External memory; holds the embedding tables, in stripes over its channels."""
 
     capacity_GiB: Positive
     channels: Count
+    interleave_bytes: Count = Field(description="consecutive bytes in one channel")
     bandwidth_GBps: Rate = Field(description="one channel")
     access_ns: Time_ns
     energy_pJ_per_bit: Amount

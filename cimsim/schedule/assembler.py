@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
+from cimsim.blocks import Buffer, Dram
+from cimsim.costs.memory import access_ps, share_ps, ways
 from cimsim.engines.program import CLOCK_MAX_PS, Get, Hold, IntArray, ProgramBuilder, Put, Use, Verb
 from cimsim.errors import SimulationError
 from cimsim.schedule.alike import Alike
@@ -33,7 +36,10 @@ def check_intervals(intervals: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A Hold or Use that occupies `units` units of kind `unit`; `portions` as in `ActorInfo`."""
+    """A Hold or Use that occupies `units` units of kind `unit`; `portions` as in `ActorInfo`.
+
+    No units where it waits for the latency of one, which others share.
+    """
 
     verb: Hold | Use
     unit: str
@@ -60,21 +66,30 @@ class Assembler:
     alike: Alike = field(default_factory=Alike)
     _resources: dict[str, int] = field(default_factory=dict)
 
-    def resource(self, name: str, servers: int, policy: str, unit: str | None = None) -> int:
-        """The resource `name`, made on first use; `unit` counts its servers as units."""
+    def resource(
+        self, name: str, servers: int, policy: str, unit: str | None = None, units: int = 1
+    ) -> int:
+        """The resource `name`, made on first use; each server counts as `units` units of `unit`."""
         if name not in self._resources:
             index = self.builder.resource(
                 name, servers, "round_robin" if policy == "round_robin" else "fifo"
             )
             self._resources[name] = index
             if unit is not None:
-                self.unit_counts[unit] = self.unit_counts.get(unit, 0) + servers
+                self.count(unit, servers * units)
         return self._resources[name]
 
-    def buffer_banks(self) -> int:
-        """The global buffer's banks."""
-        spec = self.architecture.buffer
-        return self.resource("buffer", spec.banks, spec.arbitration, "buffer")
+    def memory(self, name: Literal["buffer", "dram"]) -> tuple[int, Buffer | Dram]:
+        """Buffer or DRAM: one server, all banks together, and its block of the machine."""
+        spec = self.architecture.buffer if name == "buffer" else self.architecture.dram
+        return self.resource(name, 1, spec.arbitration, name, ways(spec)), spec
+
+    def access(self, name: Literal["buffer", "dram"], bits: int | IntArray) -> tuple[Timed, Timed]:
+        """A transfer of `bits`: its share of all banks, then what it takes longer alone."""
+        server, spec = self.memory(name)
+        share = convert(bits, lambda b: share_ps(spec, b))
+        rest = convert(bits, lambda b: access_ps(spec, b) - share_ps(spec, b))
+        return Timed(Use(server, share), name, ways(spec)), Timed(Hold(rest), name, 0)
 
     def count(self, unit: str, units: int) -> None:
         """Add `units` to the units of a kind that the workload occupies."""

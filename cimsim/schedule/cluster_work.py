@@ -12,7 +12,7 @@ import numpy.typing as npt
 from cimsim.blocks import PmcaClusters
 from cimsim.engines.program import IntArray
 from cimsim.ir import Linear, MatMul, Op, output_elements
-from cimsim.schedule.assembler import Assembler, convert
+from cimsim.schedule.assembler import Assembler, convert, within_64_bits
 from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.graph import Node, Stream, plain
 from cimsim.schedule.lanes import Lanes
@@ -24,7 +24,7 @@ from cimsim.schedule.work import (
     Scores,
     block_elements,
     context,
-    dma_ps,
+    dma_times,
     grows,
     on_cores,
     op_cycles,
@@ -36,28 +36,49 @@ from cimsim.values.display import brief
 
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
+class Transfers:
+    """Times of the DMA transfers of every block, one after the other, see `dma_times`."""
+
+    share: Parted
+    latency: Parted
+    engine: Parted
+
+    def of(self, picked: npt.NDArray[np.bool_]) -> Transfers:
+        """The transfers of some of the blocks."""
+        return Transfers(self.share.of(picked), self.latency.of(picked), self.engine.of(picked))
+
+    def named(self, names: Mapping[str, str]) -> Transfers:
+        """The same transfers for ops of other names."""
+        parts = (self.share, self.latency, self.engine)
+        return Transfers(*(part.named(names) for part in parts))
+
+
+@brief
+@dataclass(frozen=True, slots=True, eq=False)
 class BlockTimes:
     """Times of every block, of one of its parts.
 
     `early` is computed before what the tile sends has arrived, `compute` after it.
     """
 
-    fetch: Parted
+    fetch: Transfers
     early: Parted
     compute: Parted
-    drain: Parted
+    drain: Transfers
 
     def of(self, picked: npt.NDArray[np.bool_]) -> BlockTimes:
         """The times of some of the blocks."""
-        return BlockTimes(*(part.of(picked) for part in self._parts))
+        return BlockTimes(
+            self.fetch.of(picked), self.early.of(picked), self.compute.of(picked),
+            self.drain.of(picked),
+        )  # fmt: skip
 
     def named(self, names: Mapping[str, str]) -> BlockTimes:
         """The same times for ops of other names."""
-        return BlockTimes(*(part.named(names) for part in self._parts))
-
-    @property
-    def _parts(self) -> tuple[Parted, ...]:
-        return self.fetch, self.early, self.compute, self.drain
+        return BlockTimes(
+            self.fetch.named(names), self.early.named(names), self.compute.named(names),
+            self.drain.named(names),
+        )  # fmt: skip
 
 
 @brief
@@ -164,10 +185,12 @@ def _cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> Cluster
         clock = architecture.pmca.clock_MHz
         return parted(_each(total(cycles), lambda c: cycles_to_ps(c, clock)), cycles, stage.name)
 
-    def dma(amounts: Amounts, count: int) -> Parted:
+    def dma(amounts: Amounts, count: int) -> Transfers:
         a_part = -(-total(amounts) // lanes.parts)
-        time = _each(a_part, lambda b: dma_ps(architecture, b, count))
-        return parted(time, amounts, stage.name)
+        unique, inverse = np.unique(a_part, return_inverse=True)
+        times = [dma_times(architecture, int(amount), count) for amount in unique]
+        columns = (within_64_bits(list(part))[inverse] for part in zip(*times, strict=True))
+        return Transfers(*(parted(column, amounts, stage.name) for column in columns))
 
     first, second = compute(early), compute(late)
     times = BlockTimes(dma(bytes_in, transfers), first, second, dma(bytes_out, 1))

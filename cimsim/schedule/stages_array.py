@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cimsim.costs.memory import access_energy_J, access_ps
+from cimsim.costs.memory import access_energy_J
 from cimsim.costs.tile import (
     link_energy_J,
 )
@@ -77,12 +77,10 @@ def add_array_stage(
     vectors = {p: -(-_rows(node) // node.tokens) for p, node in stage.nodes[0].ops.items()}
     in_bits = op.in_features * architecture.activation_bits
     out_bits = op.out_features * vector.output_bits
-    banks = assembler.buffer_banks()
-    read = access_ps(architecture.buffer, in_bits)
-    write = access_ps(architecture.buffer, out_bits)
 
-    def times(duration: int) -> int | IntArray:
-        return assembler.per_block(stream, False, lambda p, s, n, e: duration * n * vectors[p])
+    def times(one: int) -> int | IntArray:
+        """Time or bits of all vectors of a block, `one` each."""
+        return assembler.per_block(stream, False, lambda p, s, n, e: one * n * vectors[p])
 
     packed = _holds(placement.units, shared)
     ports = (vector.load_ps, vector.send_ps) if packed else None
@@ -100,13 +98,13 @@ def add_array_stage(
             out_of.append(Get(done, turn))
     units = placement.units.size
     assembler.actor(
-        stage, "read", stream, *gets, Timed(Use(banks, times(read)), "buffer"),
+        stage, "read", stream, *gets, *assembler.access("buffer", times(in_bits)),
         None if packed else Timed(Hold(times(vector.load_ps)), "link", units), *into,
     )  # fmt: skip
     assembler.actor(
         stage, "send", stream, *out_of,
         None if packed else Timed(Hold(times(vector.send_ps)), "link", units),
-        Timed(Use(banks, times(write)), "buffer") if through_buffer else None, *puts,
+        *(assembler.access("buffer", times(out_bits)) if through_buffer else ()), *puts,
     )  # fmt: skip
     _book(assembler, stage, placement, stream, vectors, through_buffer)
 

@@ -5,8 +5,8 @@ buffering). Blocks of a step go round the clusters of the stage: those beside th
 LoRA branch, the whole pool for attention and vector work. Clusters of a pool are alike, so that a
 pool is one resource with a server a cluster; with `pmca.pool_clusters` 1 the tiles of a cluster
 have it alone. Data that a tile or SRAM unit sends to a cluster at home there arrives over the
-tile's link and needs no DMA. DMA transfers reach the buffer through a port of the cluster's own,
-so that they do not queue for buffer banks.
+tile's link and needs no DMA. A DMA transfer takes its share of the buffer's banks, as all others
+do, and then its engine for as long as it moves.
 
 Weights are fetched once and stay in the TCDM, with blocks cut until they fit beside them; weights
 that leave no room for two blocks of a token come anew with every block.
@@ -20,15 +20,16 @@ from functools import lru_cache
 
 import numpy as np
 
-from cimsim.costs.memory import access_energy_J, access_ps
+from cimsim.costs.memory import access_energy_J, ways
 from cimsim.costs.tile import link_energy_J
-from cimsim.engines.program import Get, Put, Use
+from cimsim.engines.program import Get, Hold, Put, Use
 from cimsim.ir import Embedding, output_elements
-from cimsim.schedule.assembler import Assembler, Timed, convert
+from cimsim.schedule.assembler import Assembler, Timed
 from cimsim.schedule.cluster_work import (
     BlockTimes,
     ClusterWork,
     Demand,
+    Transfers,
     cluster_work,
     weight_bytes,
 )
@@ -155,20 +156,31 @@ def _add_lane(
 
     early = timed(times.early, cores, PMCA.name) if np.any(times.early.duration) else None
     compute = timed(times.compute, cores, PMCA.name)
-    fetch, drain = (timed(part, dma, "dma") for part in (times.fetch, times.drain))
+    fetch, drain = (_moved(assembler, dma, part) for part in (times.fetch, times.drain))
     if not ports.late and _one_a_step(stream):
         assembler.actor(
-            stage, f"block{lane}", stream, *ports.inputs, fetch, compute, drain, *ports.outputs
+            stage, f"block{lane}", stream, *ports.inputs, *fetch, compute, *drain, *ports.outputs
         )
         return
     name = f"{stage.name}:{lane}"
     free = assembler.fifo(f"{name}:free", 2, 2)
     ready, done = (assembler.fifo(f"{name}:{s}", 2) for s in ("ready", "done"))
-    assembler.actor(stage, f"fetch{lane}", stream, Get(free), *ports.inputs, fetch, Put(ready))
+    assembler.actor(stage, f"fetch{lane}", stream, Get(free), *ports.inputs, *fetch, Put(ready))
     assembler.actor(
         stage, f"compute{lane}", stream, Get(ready), early, *ports.late, compute, Put(done)
     )
-    assembler.actor(stage, f"drain{lane}", stream, Get(done), drain, Put(free), *ports.outputs)
+    assembler.actor(stage, f"drain{lane}", stream, Get(done), *drain, Put(free), *ports.outputs)
+
+
+def _moved(assembler: Assembler, dma: int, times: Transfers) -> tuple[Timed, Timed, Timed]:
+    """A block's transfers: their share of the buffer, the latency left, their DMA engine."""
+    buffer, spec = assembler.memory("buffer")
+    share, latency, engine = times.share, times.latency, times.engine
+    return (
+        Timed(Use(buffer, share.duration), "buffer", ways(spec), share.portions),
+        Timed(Hold(latency.duration), "dma", 0, latency.portions),
+        Timed(Use(dma, engine.duration), "dma", portions=engine.portions),
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -206,20 +218,15 @@ def add_lookup_stage(
     """Add the actor that fetches rows of a table from DRAM into the buffer."""
     architecture = assembler.architecture
     ops = {p: op for p, op in stage.nodes[0].ops.items() if isinstance(op, Embedding)}
-    channels = assembler.resource(
-        "dram", architecture.dram.channels, architecture.dram.arbitration, "dram"
-    )
 
     def bits(p: int, s: int, n: int, e: int) -> int:
         values = ops[p].rows * ops[p].columns * n / ops[p].tokens
         return math.ceil(values * architecture.pmca.value_bits)
 
     amounts = assembler.per_block(stream, False, bits)
-    fetch = convert(amounts, lambda b: access_ps(architecture.dram, b))
-    store = convert(amounts, lambda b: access_ps(architecture.buffer, b))
     assembler.actor(
-        stage, "look-up", stream, *gets, Timed(Use(channels, fetch), "dram"),
-        Timed(Use(assembler.buffer_banks(), store), "buffer"), *puts,
+        stage, "look-up", stream, *gets, *assembler.access("dram", amounts),
+        *assembler.access("buffer", amounts), *puts,
     )  # fmt: skip
     total = assembler.phase_sums(stream, amounts)
     for unit, memory in (("dram", architecture.dram), ("buffer", architecture.buffer)):

@@ -13,12 +13,12 @@ from collections.abc import Hashable
 
 import numpy as np
 
-from cimsim.costs.memory import access_energy_J, access_ps
+from cimsim.costs.memory import access_energy_J
 from cimsim.costs.tile import link_energy_J, transfer_ps
-from cimsim.engines.program import Get, Hold, IntArray, Put, Use
+from cimsim.engines.program import Get, Hold, IntArray, Put
 from cimsim.ir import MatMul
 from cimsim.mapping import KvStore
-from cimsim.schedule.assembler import Assembler, Timed, convert
+from cimsim.schedule.assembler import Assembler, Timed
 from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.graph import Stream, build_stream
 from cimsim.schedule.stages import Stage
@@ -49,7 +49,6 @@ def add_kv_stage(
     architecture = assembler.architecture
     arrays = _arrays(assembler, store)
     ops = {phase: _matmul(op) for phase, op in stage.nodes[0].ops.items()}
-    banks = assembler.buffer_banks()
     varies = any(is_masked(op) or op.growth for op in ops.values())
 
     def per_block(value: str) -> int | IntArray:
@@ -61,25 +60,17 @@ def add_kv_stage(
     def key(value: str) -> Hashable:
         return "K/V", value, assembler.alike.node(stage.nodes[0]), store.unit, stream
 
-    def transfer_of(value: str, bits: int | IntArray) -> int | IntArray:
-        return assembler.alike.once(
-            ("transfer", key(value)),
-            lambda: convert(bits, lambda b: access_ps(architecture.buffer, b)),
-        )
-
     in_bits, out_bits, macs = per_block("in"), per_block("out"), per_block("macs")
     columns = store.grid.columns
     compute = assembler.per_block(
         stream, False, lambda p, s, n, e: arrays.passage_ps(columns, n * _vectors(ops[p]))[0]
     )
-    read = transfer_of("in", in_bits)
-    write = transfer_of("out", out_bits)
     port = min(store.grid.rows, store.grid.block_rows) * arrays.input_bits
     exit_bits = min(store.grid.columns, store.grid.block_columns) * arrays.output_bits
     entry, done = (assembler.fifo(f"{stage.name}:{s}") for s in ("in", "out"))
     link = architecture.tile_link
     assembler.actor(
-        stage, "read", stream, *gets, Timed(Use(banks, read), "buffer"),
+        stage, "read", stream, *gets, *assembler.access("buffer", in_bits),
         Timed(Hold(transfer_ps(port, link)), "link", store.units), Put(entry),
     )  # fmt: skip
     assembler.actor(
@@ -89,7 +80,7 @@ def add_kv_stage(
     assembler.actor(
         stage, "send", stream, Get(done),
         Timed(Hold(transfer_ps(exit_bits, link)), "link", store.units),
-        Timed(Use(banks, write), "buffer") if through_buffer else None, *puts,
+        *(assembler.access("buffer", out_bits) if through_buffer else ()), *puts,
     )  # fmt: skip
     moved = np.add(in_bits, out_bits)
     stored = np.add(in_bits, np.multiply(out_bits, int(through_buffer)))
@@ -180,9 +171,7 @@ def _add_writer(
     bits = store.heads * width
     read = assembler.per_block(
         stream, False,
-        lambda p, s, n, e: access_ps(
-            architecture.buffer, rows(p) * bits * architecture.activation_bits
-        ),
+        lambda p, s, n, e: rows(p) * bits * architecture.activation_bits,
     )  # fmt: skip
     write = assembler.per_block(
         stream, False, lambda p, s, n, e: rows(p) * arrays.write_ps(per_unit)
@@ -190,7 +179,7 @@ def _add_writer(
     signal = assembler.fifo(f"{stage.name}:written", 1 if ring else edge.capacity)
     assembler.actor(
         stage, "write", stream, Get(buffer, edge.get_counts(stream) if ring else 1),
-        Timed(Use(assembler.buffer_banks(), read), "buffer"),
+        *assembler.access("buffer", read),
         Timed(Hold(write), store.unit, store.heads * max(1, -(-width // across))),
         Put(signal),
     )  # fmt: skip

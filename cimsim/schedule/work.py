@@ -14,6 +14,7 @@ from cimsim.costs import (
     reduction_cycles,
     softmax_cycles,
 )
+from cimsim.costs.memory import fullest_bits, share_ps
 from cimsim.errors import MappingError
 from cimsim.ir import (
     Elementwise,
@@ -27,7 +28,7 @@ from cimsim.ir import (
     output_elements,
 )
 from cimsim.spec import Architecture
-from cimsim.units import cycles_to_ps
+from cimsim.units import cycles_to_ps, ns_to_ps
 
 
 def size_at(op: Op, field: str, step: int) -> int:
@@ -151,15 +152,27 @@ def op_cycles(
 
 
 def dma_ps(architecture: Architecture, total_bytes: float, transfers: int) -> int:
-    """Time (ps) of `transfers` DMA transfers of `total_bytes` in all, at the slowest of DMA, link
-    and buffer bank; 0 for nothing to move.
+    """Time (ps) of `transfers` DMA transfers of `total_bytes` in all that wait for no other."""
+    return sum(dma_times(architecture, total_bytes, transfers))
+
+
+def dma_times(
+    architecture: Architecture, total_bytes: float, transfers: int
+) -> tuple[int, int, int]:
+    """Times (ps), one after the other, of `transfers` DMA transfers of `total_bytes` in all.
+
+    Their share of the buffer, what is left of the latency of link and buffer, and the DMA engine,
+    as long as the slowest of its beats, the link and the fullest bank. Zeros for nothing to move.
     """
     if total_bytes <= 0:
-        return 0
+        return 0, 0, 0
     pmca, link, buffer = architecture.pmca, architecture.cluster_link, architecture.buffer
-    beat = dma_cycles(pmca, math.ceil(total_bytes), transfers)
-    narrow = min(link.bandwidth_GBps, buffer.bandwidth_GBps)
-    body = round(total_bytes / narrow * 1e3)
-    head = round((link.hop_ns * link.hops + buffer.access_ns) * 1e3)
-    engine = cycles_to_ps(beat, pmca.clock_MHz)
-    return head + max(engine, body)
+    moved = math.ceil(total_bytes)
+    share = share_ps(buffer, 8 * moved)
+    latency = ns_to_ps(link.hop_ns * link.hops + buffer.access_ns)
+    engine = max(
+        cycles_to_ps(dma_cycles(pmca, moved, transfers), pmca.clock_MHz),
+        ns_to_ps(moved / link.bandwidth_GBps),
+        ns_to_ps(fullest_bits(buffer, 8 * moved) / 8.0 / buffer.bandwidth_GBps),
+    )
+    return share, max(0, latency - share), engine
