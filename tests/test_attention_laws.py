@@ -73,23 +73,22 @@ def run(
 def test_scores_of_grouped_queries(engine: Any) -> None:
     """Three queries share a K head; a head of 10 values takes 2 units, a unit 3 columns.
 
-    The link carries one vector whatever the number of queries a head. K has its tokens as
-    columns, yet a token is written as a row of 8 weights is. The row blocks' partial sums take no
-    time and no energy, and what is written takes no time on the link.
+    Their vectors follow each other over the link. K has its tokens as columns, so that each of 8
+    rows takes a write. The partial sums of two row blocks meet in one level of adders.
     """
     done = run(scores(3), engine=engine)
-    # read: 6 x 10 values of 6 bits from the buffer, 8 inputs of 7 bits over the link
-    assert takes_ps(done, "scores:read") == [[2000 + 900] * 3, [4000 + 700] * 3]
+    # read: 6 x 10 values of 6 bits from the buffer, 3 x 8 inputs of 7 bits over the link
+    assert takes_ps(done, "scores:read") == [[2000 + 900] * 3, [4000 + 2100] * 3]
     # 3 cycles for each of 3 queries and 4 for the pipeline
     assert takes_ps(done, "scores:compute") == [[13 * 4000] * 3]
-    # 3 results of 12 bits over the link, 6 x 3 of them into the buffer
-    assert takes_ps(done, "scores:send") == [[4000 + 450] * 3, [2000 + 540] * 3]
-    # 2 x 10 values of 6 bits; 8 weights of 5 bits through a port of 9 bits are 5 cycles
-    assert takes_ps(done, "scores:write") == [[2000 + 300] * 3, [5 * 4000] * 3]
+    # a level of adders, 3 x 3 results of 12 bits over the link, 6 x 3 of them into the buffer
+    assert takes_ps(done, "scores:send") == [[4000 + 4000 + 1350] * 3, [2000 + 540] * 3]
+    # 2 x 10 values of 6 bits, 8 of them to a unit; a weight of 5 bits a row is a cycle
+    assert takes_ps(done, "scores:write") == [[2000 + 300] * 3, [4000 + 600] * 3, [8 * 4000] * 3]
     assert occupied(done, "scores:read") == (("buffer", 1), ("link", 4))
     assert occupied(done, "scores:compute") == (("sram", 4),)
     assert occupied(done, "scores:send") == (("link", 4), ("buffer", 1))
-    assert occupied(done, "scores:write") == (("buffer", 1), ("sram", 4))
+    assert occupied(done, "scores:write") == (("buffer", 1), ("link", 4), ("sram", 4))
     moved = 3 * (360 + 216 + 120)
     assert charged_J(done, "scores") == {
         "sram.attention": close([3 * 6 * 10 * 3 * MAC_J]),
@@ -99,11 +98,11 @@ def test_scores_of_grouped_queries(engine: Any) -> None:
     }
     # look-ups of K rows of 320 bits end the wait: 100 ns and 3.90625 ps a bit, then the buffer
     rows = Q_SHARE_PS + 3 * (100_000 + 1250 + 2000 + 800)
-    assert done.run.makespan_ps == rows + 2300 + 20_000 + 3 * 52_000 + 4450 + 2540
+    assert done.run.makespan_ps == rows + 2300 + 36_600 + 3 * 52_000 + 9350 + 2540
     times = done.report.unit_times
     assert (times["sram"].units, times["link"].units) == (4, 8)
-    assert times["sram"].busy_s == close((3 * 52_000 + 3 * 20_000) * 1e-12)
-    assert times["link"].busy_s == close(3 * (4700 + 4450) * 1e-12 / 2)
+    assert times["sram"].busy_s == close((3 * 52_000 + 3 * 32_000) * 1e-12)
+    assert times["link"].busy_s == close(3 * (6100 + 9350 + 4600) * 1e-12 / 2)
     # 120 and 40 bytes of the look-ups, 15, 45 and 27 of the product, at 800 GB/s
     assert times["buffer"].busy_s == close(3 * (150 + 50 + 19 + 57 + 34) * 1e-12)
 
@@ -112,20 +111,21 @@ def test_scores_of_grouped_queries(engine: Any) -> None:
 def test_values_over_several_row_blocks(engine: Any) -> None:
     """Ten rows of V take two units, and two columns of units each; two queries share a head.
 
-    Partial sums of the two row blocks are neither added nor moved: they cost nothing.
+    The partial sums of the two row blocks meet in a level of adders.
     """
     done = run(values(10), engine=engine)
-    # 4 x 10 values of 6 bits; 8 inputs of 7 bits
-    assert takes_ps(done, "values:read") == [[2000 + 600] * 10, [4000 + 700] * 10]
+    # 4 x 10 values of 6 bits; 2 x 8 inputs of 7 bits
+    assert takes_ps(done, "values:read") == [[2000 + 600] * 10, [4000 + 1400] * 10]
     assert takes_ps(done, "values:compute") == [[(2 * 3 + 4) * 4000] * 10]
-    # 4 results of 12 bits of a unit; 4 x 6 of them in all
-    assert takes_ps(done, "values:send") == [[4000 + 600] * 10, [2000 + 720] * 10]
-    # 2 x 6 values of 6 bits; 4 weights of 5 bits are 3 cycles of 9 bits
-    assert takes_ps(done, "values:write") == [[2000 + 180] * 10, [3 * 4000] * 10]
+    # a level of adders, 2 x 4 results of 12 bits of a unit; 4 x 6 of them in all
+    assert takes_ps(done, "values:send") == [[4000 + 4000 + 1200] * 10, [2000 + 720] * 10]
+    # 2 x 6 values of 6 bits, 4 to a unit: a row of 4 weights of 5 bits is 3 cycles of 9 bits
+    written = [[2000 + 180] * 10, [4000 + 300] * 10, [3 * 4000] * 10]
+    assert takes_ps(done, "values:write") == written
     assert occupied(done, "values:read") == (("buffer", 1), ("link", 8))
     assert occupied(done, "values:compute") == (("sram", 8),)
     assert occupied(done, "values:send") == (("link", 8), ("buffer", 1))
-    assert occupied(done, "values:write") == (("buffer", 1), ("sram", 4))
+    assert occupied(done, "values:write") == (("buffer", 1), ("link", 4), ("sram", 4))
     moved = 10 * (240 + 288 + 72)
     assert charged_J(done, "values") == {
         "sram.attention": close([10 * 4 * 10 * 6 * MAC_J]),
@@ -136,32 +136,55 @@ def test_values_over_several_row_blocks(engine: Any) -> None:
     assert done.report.sram_units_used == 8
 
 
+@pytest.mark.parametrize(("queries", "time_ns"), [(1, 12), (4, 36), (16, 132)])
+def test_the_link_carries_every_query_of_a_head(queries: int, time_ns: int) -> None:
+    """64 inputs of 8 bits are 8 ns at 8 GB/s, 4 ns of hops before all of them."""
+    machine = small.machine(
+        attention_on="sram", adaptation="none", sram={"rows": 64, "columns": 64}
+    )
+    ops = (
+        table("q", 1, 64 * queries), table("k", 1, 64),
+        scores(1, batch=queries, k=64, stationary_batch=1),
+    )  # fmt: skip
+    phase = Phase(name="prefill", tokens=1, ops=ops)
+    done = simulate(small.workload_of("queries", (phase,)), machine)
+    assert takes_ps(done, "scores:read")[1] == [time_ns * 1000]
+
+
+@pytest.mark.parametrize(("rows", "levels"), [(8, 0), (9, 1), (17, 2), (33, 3)])
+def test_partial_sums_of_row_blocks_meet_in_a_tree(rows: int, levels: int) -> None:
+    """A level, and a cycle, for every doubling of the blocks of 8 rows; as with weights."""
+    done = run(values(1, k=rows))
+    assert takes_ps(done, "values:send")[0] == [levels * 4000 + 4000 + 1200]
+    done = run(scores(1, k=rows))
+    assert takes_ps(done, "scores:send")[0] == [levels * 4000 + 4000 + 450]
+
+
 def test_small_heads_fill_part_of_a_unit() -> None:
     done = run(scores(2, k=5))
-    assert takes_ps(done, "scores:read") == [[2000 + 450] * 2, [4000 + 438] * 2]  # 437.5 to even
-    assert takes_ps(done, "scores:send") == [[4000 + 300] * 2, [2000 + 360] * 2]
-    assert takes_ps(done, "scores:write") == [[2000 + 150] * 2, [3 * 4000] * 2]  # 25 bits of 9
-    assert occupied(done, "scores:write") == (("buffer", 1), ("sram", 2))
+    assert takes_ps(done, "scores:read") == [[2000 + 450] * 2, [4000 + 1312] * 2]  # 1312.5 to even
+    assert takes_ps(done, "scores:send") == [[4000 + 900] * 2, [2000 + 360] * 2]
+    assert takes_ps(done, "scores:write") == [[2000 + 150] * 2, [4000 + 375] * 2, [5 * 4000] * 2]
+    assert occupied(done, "scores:write") == (("buffer", 1), ("link", 2), ("sram", 2))
     done = run(values(3, n=3))
-    assert takes_ps(done, "values:read")[1] == [4000 + 262] * 3  # 262.5 to even
-    assert takes_ps(done, "values:send") == [[4000 + 450] * 3, [2000 + 360] * 3]
-    assert takes_ps(done, "values:write") == [[2000 + 90] * 3, [2 * 4000] * 3]  # 15 bits of 9
-    assert occupied(done, "values:compute") == occupied(done, "values:write")[1:] == (("sram", 2),)
+    assert takes_ps(done, "values:read")[1] == [4000 + 525] * 3
+    assert takes_ps(done, "values:send") == [[4000 + 900] * 3, [2000 + 360] * 3]
+    assert takes_ps(done, "values:write") == [[2000 + 90] * 3, [4000 + 225] * 3, [2 * 4000] * 3]
+    assert occupied(done, "values:compute") == occupied(done, "values:write")[2:] == (("sram", 2),)
 
 
 def test_several_vectors_and_several_rows_a_token() -> None:
     """Two vectors a query token follow each other; a key token brings two rows of K.
 
-    The link carries one vector whatever the number of vectors a token.
+    The link carries all six vectors of a head, after one head of the transfer.
     """
     done = run(scores(3, m=6, n=6))
-    assert takes_ps(done, "scores:read") == [
-        [2000 + 1280] * 3,
-        [4000 + 700] * 3,
-    ]  # 90 bytes, 64 in a bank
+    # 90 bytes, 64 of them in a bank
+    assert takes_ps(done, "scores:read") == [[2000 + 1280] * 3, [4000 + 4200] * 3]
     assert takes_ps(done, "scores:compute") == [[(6 * 3 + 4) * 4000] * 3]
-    assert takes_ps(done, "scores:send") == [[4000 + 600] * 3, [2000 + 1280] * 3]  # 108 bytes
-    assert takes_ps(done, "scores:write") == [[2000 + 600] * 3, [2 * 5 * 4000] * 3]
+    assert takes_ps(done, "scores:send") == [[8000 + 3600] * 3, [2000 + 1280] * 3]  # 108 bytes
+    written = [[2000 + 600] * 3, [4000 + 1200] * 3, [2 * 8 * 4000] * 3]
+    assert takes_ps(done, "scores:write") == written
     moved = 3 * (720 + 864 + 240)
     assert charged_J(done, "scores") == {
         "sram.attention": close([3 * 12 * 10 * 6 * MAC_J]),
@@ -176,12 +199,14 @@ def test_scores_grow_with_the_context(engine: Any) -> None:
     """Prompt of 2, then 3 steps over 3, 4 and 5 rows: bits and MACs grow, compute does not."""
     cached = scores(1, n=3, growth={"n": 1}, inputs=("q", "k", "cache:k"))
     done = run(scores(2), decode=(cached,), steps=3, engine=engine)
-    assert takes_ps(done, "scores:read") == [[2900] * 5, [4700] * 5]
+    assert takes_ps(done, "scores:read") == [[2900] * 5, [6100] * 5]
     assert takes_ps(done, "scores:compute") == [[52_000] * 5]
-    # units are sized for 5 columns: 4 results each; 6 heads of 2, 2, 3, 4 and 5 results
+    # a level of adders, and up to 4 results of a unit for 3 queries;
+    # 6 heads of 2, 2, 3, 4 and 5 results
     stored = [2000 + 180 * n for n in (2, 2, 3, 4, 5)]
-    assert takes_ps(done, "scores:send") == [[4600] * 5, stored]
-    assert takes_ps(done, "scores:write") == [[2300] * 5, [20_000] * 5]
+    results = [8000 + 450 * n for n in (2, 2, 3, 4, 4)]
+    assert takes_ps(done, "scores:send") == [results, stored]
+    assert takes_ps(done, "scores:write") == [[2300] * 5, [4600] * 5, [32_000] * 5]
     prompt, steps = 2 * (360 + 144 + 120), 3 * (360 + 120) + (3 + 4 + 5) * 72
     assert charged_J(done, "scores") == {
         "sram.attention": close([2 * 60 * 2 * MAC_J, 60 * (3 + 4 + 5) * MAC_J]),
@@ -196,8 +221,8 @@ def test_values_grow_with_the_context() -> None:
     cached = values(1, k=3, growth={"k": 1}, growth_steps=2, inputs=("q", "k", "cache:k"))
     done = run(values(2), decode=(cached,), steps=4)
     read = [2000 + 60 * k for k in (2, 2, 3, 4, 5, 5)]
-    assert takes_ps(done, "values:read") == [read, [4438] * 6]  # 5 inputs of 7 bits
-    assert takes_ps(done, "values:send") == [[4600] * 6, [2720] * 6]
+    assert takes_ps(done, "values:read") == [read, [4000 + 175 * k for k in (2, 2, 3, 4, 5, 5)]]
+    assert takes_ps(done, "values:send") == [[5200] * 6, [2720] * 6]
     assert charged_J(done, "values")["sram.attention"] == close(
         [2 * 24 * 2 * MAC_J, 24 * (3 + 4 + 5 + 5) * MAC_J]
     )
@@ -229,11 +254,11 @@ def test_a_masked_query_meets_the_rows_it_sees(mask: dict[str, Any], seen: list[
 @both_engines
 def test_a_causal_query_waits_for_its_own_row(engine: Any) -> None:
     """Rows arrive every 104.05 ns, a query computes for 52 ns: the last row sets the end."""
-    rows = [Q_SHARE_PS + 104_050 * (i + 1) + 22_300 for i in range(4)]
+    rows = [Q_SHARE_PS + 104_050 * (i + 1) + 38_900 for i in range(4)]
     free, causal = (run(scores(4, causal=c), engine=engine) for c in (False, True))
     assert ends_ps(causal, "scores:write") == ends_ps(free, "scores:write") == rows
-    # the query itself is there after 107.15 ns a token, read in 7.6 ns
-    asked = [(100_000 + 3750 + 2000 + 2400) * (i + 1) + 7600 for i in range(4)]
+    # the query itself is there after 107.15 ns a token, read in 9 ns
+    asked = [(100_000 + 3750 + 2000 + 2400) * (i + 1) + 9000 for i in range(4)]
     assert starts_ps(causal, "scores:compute") == [
         [max(a, row) for a, row in zip(asked, rows, strict=True)]
     ]
@@ -243,7 +268,7 @@ def test_a_causal_query_waits_for_its_own_row(engine: Any) -> None:
 @both_engines
 @pytest.mark.parametrize(
     ("pipeline", "first", "second"),
-    [("layer:block_tokens=1", 104_050, 104_050), ("sequential", 832_400, 22_300)],
+    [("layer:block_tokens=1", 104_050, 104_050), ("sequential", 832_400, 38_900)],
 )
 def test_a_window_is_a_ring_of_rows(pipeline: str, first: int, second: int, engine: Any) -> None:
     """Rows come fast and queries slowly: from the third on a row waits for a query to start.

@@ -102,6 +102,9 @@ class EdramArrays:
             energy_J={"products": grid.rows * grid.columns * self.mac_J},
         )
 
+    def adders_ps(self, row_blocks: int) -> int:
+        return cycles_to_ps(row_blocks - 1, self.block.clock_MHz)
+
     def write_ps(self, values: int) -> int:
         rows = -(-values // self.block.columns)
         return cycles_to_ps(rows, self.block.clock_MHz)

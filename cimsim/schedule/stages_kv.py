@@ -1,7 +1,9 @@
 """Actors of attention products in arrays: K or V written as tokens arrive, queries against it.
 
-Every head has units of its own, so that the time of a query does not grow with the context while
-the energy does. With grouped-query attention the queries that share a K/V head take turns.
+Every head has units of its own, so that the products of a query take no longer with the context;
+what moves does, and the energy. With grouped-query attention the queries that share a K/V head
+follow each other over the link and through the units. Partial sums of row blocks meet in a tree. A
+token is a row of V, written at once, but a column of K: each of its rows takes a write.
 
 With a sliding window a head holds the rows of the window and two more: a row is written over the
 one that has left the window, so the writer is at most one row ahead of the queries.
@@ -13,6 +15,7 @@ from collections.abc import Hashable
 
 import numpy as np
 
+from cimsim.blocks import Link
 from cimsim.costs.memory import access_energy_J
 from cimsim.costs.tile import link_energy_J, transfer_ps
 from cimsim.engines.program import Get, Hold, IntArray, Put
@@ -53,25 +56,26 @@ def add_kv_stage(
 
     def per_block(value: str) -> int | IntArray:
         def of(phase: int, step: int, size: int, end: int) -> int:
-            return _amount(value, ops[phase], arrays, architecture.activation_bits, step, size, end)
+            op, link = ops[phase], architecture.tile_link
+            if value in ("load", "send"):
+                return _port_ps(value, op, store, arrays, link, step, size, end)
+            return _amount(value, op, arrays, architecture.activation_bits, step, size, end)
 
         return assembler.alike.once(key(value), lambda: assembler.per_block(stream, varies, of))
 
     def key(value: str) -> Hashable:
-        return "K/V", value, assembler.alike.node(stage.nodes[0]), store.unit, stream
+        return "K/V", value, assembler.alike.node(stage.nodes[0]), store.unit, store.grid, stream
 
     in_bits, out_bits, macs = per_block("in"), per_block("out"), per_block("macs")
     columns = store.grid.columns
     compute = assembler.per_block(
         stream, False, lambda p, s, n, e: arrays.passage_ps(columns, n * _vectors(ops[p]))[0]
     )
-    port = min(store.grid.rows, store.grid.block_rows) * arrays.input_bits
-    exit_bits = min(store.grid.columns, store.grid.block_columns) * arrays.output_bits
     entry, done = (assembler.fifo(f"{stage.name}:{s}") for s in ("in", "out"))
     link = architecture.tile_link
     assembler.actor(
         stage, "read", stream, *gets, *assembler.access("buffer", in_bits),
-        Timed(Hold(transfer_ps(port, link)), "link", store.units), Put(entry),
+        Timed(Hold(per_block("load")), "link", store.units), Put(entry),
     )  # fmt: skip
     assembler.actor(
         stage, "compute", stream, Get(entry), *written,
@@ -79,7 +83,7 @@ def add_kv_stage(
     )  # fmt: skip
     assembler.actor(
         stage, "send", stream, Get(done),
-        Timed(Hold(transfer_ps(exit_bits, link)), "link", store.units),
+        Timed(Hold(per_block("send")), "link", store.units),
         *(assembler.access("buffer", out_bits) if through_buffer else ()), *puts,
     )  # fmt: skip
     moved = np.add(in_bits, out_bits)
@@ -129,6 +133,24 @@ def _amount(
     return vectors * k * n
 
 
+def _port_ps(
+    way: str, op: MatMul, store: KvStore, arrays: AttentionArrays, link: Link, step: int, size: int,
+    end: int,
+) -> int:  # fmt: skip
+    """Time (ps) of a block's queries into a unit (`load`), or of results added and out of it.
+
+    All vectors of the queries that share a head follow one head of the transfer.
+    """
+    grid, kept = store.grid, context(op, step, size, end)
+    over_rows = op.stationary_token_axis == "k"
+    rows, columns = (kept, op.n) if over_rows else (op.k, kept)
+    vectors = size * _vectors(op)
+    if way == "load":
+        return transfer_ps(vectors * min(rows, grid.block_rows) * arrays.input_bits, link)
+    out_bits = vectors * min(columns, grid.block_columns) * arrays.output_bits
+    return arrays.adders_ps(-(-rows // grid.block_rows)) + transfer_ps(out_bits, link)
+
+
 def _is_ring(stage: Stage, store: KvStore) -> bool:
     """Whether the units hold fewer rows than a step brings: those of a sliding window."""
     for op in map(_matmul, stage.nodes[0].ops.values()):
@@ -173,14 +195,18 @@ def _add_writer(
         stream, False,
         lambda p, s, n, e: rows(p) * bits * architecture.activation_bits,
     )  # fmt: skip
-    write = assembler.per_block(
-        stream, False, lambda p, s, n, e: rows(p) * arrays.write_ps(per_unit)
+    token_ps = arrays.write_ps(per_unit) if axis == "k" else per_unit * arrays.write_ps(1)
+    write = assembler.per_block(stream, False, lambda p, s, n, e: rows(p) * token_ps)
+    port_bits = per_unit * architecture.activation_bits
+    port = assembler.per_block(
+        stream, False, lambda p, s, n, e: transfer_ps(rows(p) * port_bits, architecture.tile_link)
     )
+    units = store.heads * -(-width // across)
     signal = assembler.fifo(f"{stage.name}:written", 1 if ring else edge.capacity)
     assembler.actor(
         stage, "write", stream, Get(buffer, edge.get_counts(stream) if ring else 1),
         *assembler.access("buffer", read),
-        Timed(Hold(write), store.unit, store.heads * max(1, -(-width // across))),
+        Timed(Hold(port), "link", units), Timed(Hold(write), store.unit, units),
         Put(signal),
     )  # fmt: skip
     counts = assembler.per_block(stream, False, lambda p, s, n, e: rows(p))

@@ -108,8 +108,11 @@ class AttentionArrays(Arrays, Protocol):
     def output_bits(self) -> int:
         """Bits of one result as sent."""
 
+    def adders_ps(self, row_blocks: int) -> int:
+        """Time (ps) to add the partial sums of `row_blocks` units."""
+
     def write_ps(self, values: int) -> int:
-        """Time (ps) to write `values` values into one unit."""
+        """Time (ps) to write `values` values of one row into one unit."""
 
     def write_J(self, values: float) -> float:
         """Energy (J) to write `values` values."""

@@ -67,17 +67,19 @@ class SramArrays:
     def vector(self, grid: Grid, link: Link) -> VectorCost:
         """Times of one unit: column blocks work side by side, partial sums meet in a tree."""
         rows, outputs = min(grid.rows, grid.block_rows), min(grid.columns, grid.block_columns)
-        levels = (grid.row_blocks - 1).bit_length()
         return VectorCost(
             transfer_ps(rows * self.block.input_bits, link),
-            cycles_to_ps(levels, self.block.clock_MHz)
-            + transfer_ps(outputs * self.block.output_bits, link),
+            self.adders_ps(grid.row_blocks) + transfer_ps(outputs * self.block.output_bits, link),
             self.block.output_bits,
             {"products": product_energy_J(self.block, grid.rows * grid.columns)},
         )
 
+    def adders_ps(self, row_blocks: int) -> int:
+        """A cycle for each level of a tree."""
+        return cycles_to_ps((row_blocks - 1).bit_length(), self.block.clock_MHz)
+
     def write_ps(self, values: int) -> int:
-        """Time (ps) to write `values` values into one unit through its port."""
+        """Time (ps) to write `values` values of one row into one unit through its port."""
         return write_ps(self.block, values)
 
     def write_J(self, values: float) -> float:
