@@ -50,7 +50,8 @@ def test_calibrated_constants_say_so() -> None:
 
 def test_ratio_falls_with_the_block_and_with_integration() -> None:
     for adapter in (SMALL, LARGE):
-        by_block = [ratio(AHWA, adapter, t) for t in (8, 16, 32, 64, 128)]
+        held = (t for t in (8, 16, 32, 64, 128) if adapter.tiles(AHWA.pmca, t).whole)
+        by_block = [ratio(AHWA, adapter, t) for t in held]
         assert by_block == sorted(by_block, reverse=True)
         assert ratio(AHWA, adapter, 8, 512) == pytest.approx(ratio(AHWA, adapter, 8, 128) / 4)
 
@@ -127,8 +128,8 @@ def test_slower_transfers_never_help(block: str, fields: dict[str, float]) -> No
 @pytest.mark.parametrize(("inputs", "kib"), [(128, (8.125, 70.0)), (512, (20.125, 172.0))])
 def test_tcdm_need_of_the_figure(inputs: int, kib: tuple[float, float]) -> None:
     adapter = LoraBranch(inputs, 128, 8)
-    assert tuple(adapter.tcdm_bytes(AHWA.pmca, t) / 1024 for t in (8, 128)) == kib
-    largest = max(t for t in range(1, 321) if adapter.spill_bytes(AHWA.pmca, t) == 0)
+    assert tuple(adapter.whole_bytes(AHWA.pmca, t) / 1024 for t in (8, 128)) == kib
+    largest = max(t for t in range(1, 321) if adapter.tiles(AHWA.pmca, t).whole)
     assert largest == {128: 240, 512: 93}[inputs]
 
 

@@ -378,7 +378,7 @@ def test_what_a_demand_costs_does_not_grow_with_the_copies() -> None:
 def test_all_walls_are_told_at_once() -> None:
     machine = small.machine(
         rram={"tile_count": 5}, sram={"unit_count": 3}, attention_on="sram",
-        dram={"capacity_GiB": 1e-6}, pmca={"tcdm_KiB": 0.25},
+        dram={"capacity_GiB": 1e-6}, pmca={"tcdm_KiB": 0.125},
     )  # fmt: skip
     with pytest.raises(CapacityError) as caught:
         mapped(small.decoder(), machine, "lora-pmca")

@@ -18,7 +18,6 @@ from cimsim.cli.pipelines import pipelines
 from cimsim.errors import CimsimError, WorkloadError
 from cimsim.ir import Workload, load_workload, save_workload
 from cimsim.mappers import Mapper
-from cimsim.schedule.pair import LoraBranch
 from cimsim.schedule.pipelines import (
     PIPELINES,
     AsIs,
@@ -154,15 +153,20 @@ def test_busy_time_of_the_pair_is_its_blocks() -> None:
 
 
 def test_spills_are_reported() -> None:
-    rows = [
-        Study(AHWA).layer(Shape(512, 128, 8, 320), parse_pipeline(f"token:{t}")) for t in (64, 128)
-    ]
-    assert rows[0].spill_bytes == 0 == rows[0].spill_time_s
-    assert rows[1].spill_bytes == 2 * 2 * (172 - 128) * 1024  # two whole blocks; 64 tokens fit
-    assert rows[1].spill_time_s > 0
-    adapter = LoraBranch(512, 128, 8)
-    last = Study(AHWA).layer(Shape(512, 128, 8, 320), parse_pipeline("token:200"))
-    assert last.spill_bytes == 2 * sum(adapter.spill_bytes(AHWA.pmca, t) for t in (200, 120))
+    """8 KiB hold no A and B of 10 KiB and no 64 rows of outputs of 16 KiB: A and B come with every
+    block, X.W goes out and in; so in 128 KiB for two blocks of 128 tokens, not for the last 64."""
+    shape = Shape(512, 128, 8, 320)
+    large = Study(AHWA).layer(shape, parse_pipeline("token:128"))
+    assert large.spill_bytes == 2 * (10240 + 2 * 32768)
+    held = Study(AHWA).layer(shape, parse_pipeline("token:64"))
+    assert (held.spill_bytes, held.spill_time_s) == (0, 0.0)
+    assert large.tcdm_bytes == 172 * 1024
+    small = Study(AHWA.with_values({"pmca.tcdm_KiB": 8}))
+    five = small.layer(shape, parse_pipeline("token:64"))
+    assert five.spill_bytes == 5 * (10240 + 2 * 16384)
+    assert five.spill_time_s > 0
+    six = small.layer(shape, parse_pipeline("token:60"))
+    assert six.spill_bytes == 6 * 10240 + 2 * 320 * 128 * 2
 
 
 def test_shapes_of_a_model() -> None:

@@ -134,8 +134,9 @@ def test_a_block_longer_than_the_sequence_names_the_lever(name: str) -> None:
 
 
 def test_tcdm_too_small_for_one_token_names_the_lever() -> None:
-    arch = paired(pmca={"tcdm_KiB": 4.0})
-    with pytest.raises(CapacityError, match=r"needs 4624 bytes .* 1 token.*Raise pmca.tcdm_KiB"):
+    """16 columns of two tiles, of a row and of A or B, and a row of X.A: 2 (8 + 2 * 16 * 9)."""
+    arch = paired(pmca={"tcdm_KiB": 0.5})
+    with pytest.raises(CapacityError, match=r"needs 592 bytes .* 1 rows .*Raise pmca.tcdm_KiB to"):
         simulate(layer_workload(128, 128, 8, 16), arch, pipeline=PIPELINES["balanced"])
 
 
@@ -194,7 +195,7 @@ def test_closed_form_is_the_simulated_makespan(tokens: int, block: int, time_ns:
     )
     expected = pair.makespan_ps(tokens, block)
     # Buffer reads, and fetches of X that the tile does not hide, are left out of the closed form.
-    assert expected <= found <= 1.02 * expected + 500e3
+    assert expected <= round(found) <= 1.02 * expected + 500e3
 
 
 @pytest.mark.parametrize("time_ns", [30.0, 400.0])
@@ -215,8 +216,9 @@ def test_two_stage_fill_and_drain_by_hand() -> None:
     """Three blocks, cluster slower than tile: one tile block, then three cluster blocks."""
     pair = Pair(LoraBranch(128, 128, 8), paired(rram={"integration_ns": 20.0}))
     assert pair.ratio(8) > 1
-    fill = pair.makespan_ps(24, 8) - 3 * pair.pmca_ps(8) - pair._transfer_ps(8)
-    assert fill == pair.tile_ps(8)
+    head, fetch = pair._head_ps(), pair._fetch_ps(8, first=True)
+    fill = pair.makespan_ps(24, 8) - 3 * pair.pmca_ps(8) - head - pair._tail_ps(8)
+    assert fill == max(pair.tile_ps(8), fetch - head)
 
 
 @pytest.mark.parametrize("time_ns", [40.0, 1000.0])
@@ -269,25 +271,30 @@ def test_layers_that_stream_are_faster_than_layers_that_take_turns() -> None:
     assert len(set(times)) == 3
 
 
-def test_a_forced_block_that_does_not_fit_spills() -> None:
-    workload = layer_workload(128, 128, 8, 64)
-    roomy, tight = (
-        paired(pmca={"tcdm_KiB": size, "products_on": "engine"}) for size in (64.0, 20.0)
-    )
-    plans = [
-        simulate(workload, arch, pipeline=parse_pipeline("token:64")) for arch in (roomy, tight)
-    ]
-    excess = plans[1].plan.tcdm_bytes["layer.merge"] - 20 * 1024
-    assert excess == LoraBranch(128, 128, 8).spill_bytes(tight.pmca, 64) > 0
-    assert plans[0].report.latency_s <= plans[1].report.latency_s
-    assert (plans[0].plan.spill_bytes, plans[0].report.notes) == ({}, ())
-    assert plans[1].plan.spill_bytes == {"layer.merge": excess}
-    assert "LoRA of 1 layers does not fit the TCDM of 20 KiB" in plans[1].report.notes[0]
-    moved = [s.report.energy_by_component_J["link.cluster_link"] for s in plans]
-    spilled = 2 * 8 * excess * tight.cluster_link.energy_pJ_per_bit * 1e-12
-    assert moved[1] - moved[0] == pytest.approx(spilled, rel=1e-9)
-    best = simulate(workload, tight, pipeline=PIPELINES["balanced"])
-    assert best.plan.tcdm_bytes["layer.merge"] <= 20 * 1024
+def test_a_forced_block_that_does_not_fit_passes_in_tiles() -> None:
+    """Blocks of 64 rows of 128: 16 KiB of outputs, 4 KiB of A and B, 1 KiB of X.A. In 30 and in
+    20 KiB A and B come with each of the two blocks, and X.W goes to the buffer and comes back."""
+    workload = layer_workload(128, 128, 8, 128)
+    sizes = (64.0, 30.0, 20.0)
+    done = [
+        simulate(
+            workload, paired(pmca={"tcdm_KiB": size, "products_on": "engine"}),
+            pipeline=parse_pipeline("token:64"),
+        )
+        for size in sizes
+    ]  # fmt: skip
+    times = [one.report.latency_s for one in done]
+    assert times == sorted(times)
+    for one, size in zip(done, sizes, strict=True):
+        assert one.plan.tcdm_bytes["layer.merge"] <= size * 1024
+    spilled = {"layer.merge": 4096 + 2 * 16384}
+    assert [one.plan.spill_bytes for one in done] == [{}, spilled, spilled]
+    assert done[0].report.notes == ()
+    assert "LoRA of 1 layers does not fit the TCDM of 20 KiB" in done[2].report.notes[0]
+    moved = [one.report.energy_by_component_J["link.cluster_link"] for one in done]
+    assert moved[1] == moved[2]
+    again = 8 * (4096 + 4 * 16384) * done[0].architecture.cluster_link.energy_pJ_per_bit * 1e-12
+    assert moved[2] - moved[0] == pytest.approx(again, rel=1e-9)
 
 
 @pytest.mark.parametrize("arbitration", ["fifo", "round_robin"])

@@ -12,6 +12,7 @@ from cimsim.costs.cluster import (
     reduction_cycles,
     softmax_cycles,
 )
+from cimsim.costs.lora import LoraTiles, least_lora_bytes, lora_tiles, tile_step
 from cimsim.costs.matrix_engine import (
     FORMAT_BYTES,
     matrix_engine_accesses,
@@ -22,18 +23,22 @@ from cimsim.costs.products import cores_beat_engine, cores_product_cycles, produ
 __all__ = [
     "FORMAT_BYTES",
     "FUNCTIONS",
+    "LoraTiles",
     "cores_beat_engine",
     "cores_product_cycles",
     "dma_cycles",
     "elementwise_cycles",
     "function_cycles",
+    "least_lora_bytes",
     "lora_tcdm_bytes",
+    "lora_tiles",
     "matrix_engine_accesses",
     "matrix_engine_cycles",
     "norm_cycles",
     "product_cycles",
     "reduction_cycles",
     "softmax_cycles",
+    "tile_step",
 ]
 
 

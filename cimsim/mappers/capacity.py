@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from cimsim.adaptation import Adaptation
-from cimsim.costs import lora_tcdm_bytes
+from cimsim.blocks import PmcaClusters
+from cimsim.costs import least_lora_bytes, lora_tiles, tile_step
 from cimsim.errors import CapacityError, MappingError
 from cimsim.ir import Embedding, Linear, Workload
 from cimsim.mappers.packing import DensePacking, Mapper, demand_of
@@ -124,23 +125,21 @@ def _dram_shortage(workload: Workload, architecture: Architecture) -> Iterator[C
 def _tcdm_shortage(
     workload: Workload, architecture: Architecture, adaptation: Adaptation
 ) -> Iterator[CapacityError]:
-    """The LoRA branch on clusters that needs most TCDM for one token, where that does not fit."""
+    """The LoRA branch on clusters that needs most TCDM for a token, where no tile of it fits."""
     found = [
-        short
+        tcdm_error(architecture.pmca, *sizes)
         for first, second in _branches(workload)
         if {adaptation.home(first), adaptation.home(second)} == {PMCA.name}
-        and (
-            short := tcdm_shortage(
-                architecture,
-                first.in_features,
-                second.out_features,
-                first.out_features,
-                -(-first.rows // first.tokens),
-            )
-        )
+        and lora_tiles(architecture.pmca, *(sizes := _of_a_token(first, second))) is None
     ]
     if found:
         yield max(found, key=lambda short: short.demand)
+
+
+def _of_a_token(first: Linear, second: Linear) -> tuple[int, int, int, int]:
+    """Rows of X that a token brings, inputs, outputs and rank of a branch."""
+    rows = -(-first.rows // first.tokens)
+    return rows, first.in_features, second.out_features, first.out_features
 
 
 def _branches(workload: Workload) -> Iterable[tuple[Linear, Linear]]:
@@ -152,28 +151,22 @@ def _branches(workload: Workload) -> Iterable[tuple[Linear, Linear]]:
     return [(h["lora_a"], h["lora_b"]) for h in halves.values() if len(h) == 2]
 
 
-def tcdm_shortage(
-    architecture: Architecture, in_features: int, out_features: int, rank: int, vectors: int
-) -> CapacityError | None:
-    """The error for a LoRA branch of which not even one token fits the TCDM beside A and B.
-
-    A token brings `vectors` rows.
-    """
-    pmca = architecture.pmca
-    need = lora_tcdm_bytes(vectors, in_features, out_features, rank, 1)
-    need *= math.ceil(pmca.value_bits / 8)
+def tcdm_error(
+    pmca: PmcaClusters, rows: int, in_features: int, out_features: int, rank: int
+) -> CapacityError:
+    """The error for a LoRA branch of which not even the smallest tiles for `rows` of X fit."""
+    need = least_lora_bytes(pmca, rows, in_features, out_features, rank)
     held = math.floor(pmca.tcdm_KiB * 1024.0)
-    if need <= held:
-        return None
     return CapacityError(
-        f"LoRA of a {in_features}x{out_features} layer at rank {rank} "
-        f"needs {need} bytes of TCDM for a block of 1 token, pmca.tcdm_KiB gives {held} "
-        f"({need - held} short).",
+        f"LoRA of a {in_features}x{out_features} layer at rank {rank} needs {need} bytes of TCDM "
+        f"for a block of {rows} rows in tiles of {tile_step(pmca)} columns, pmca.tcdm_KiB gives "
+        f"{held} ({need - held} short).",
         unit="bytes of TCDM",
         demand=need,
         bound=held,
         levers=(
-            f"Raise pmca.tcdm_KiB of {architecture.name} to {math.ceil(need / 1024)}",
+            f"Raise pmca.tcdm_KiB to {math.ceil(need / 1024)}",
+            "take smaller blocks",
             "lower the rank",
         ),
     )

@@ -172,9 +172,9 @@ def _notes(architecture: Architecture, plan: Plan, peak_KiB: float) -> tuple[str
         worst = max(plan.spill_bytes, key=lambda stage: plan.spill_bytes[stage])
         notes.append(
             f"LoRA of {len(plan.spill_bytes)} layers does not fit the TCDM of "
-            f"{architecture.pmca.tcdm_KiB:g} KiB in blocks of this size: up to "
-            f"{plan.spill_bytes[worst] / 1024:.1f} KiB a block ({worst}) go to the buffer and "
-            "back; use balanced, smaller blocks, or raise pmca.tcdm_KiB"
+            f"{architecture.pmca.tcdm_KiB:g} KiB in blocks of this size and passes through it in "
+            f"tiles: up to {plan.spill_bytes[worst] / 1024:.1f} KiB more a block ({worst}), A and "
+            "B anew or X.W to the buffer and back; use balanced or raise pmca.tcdm_KiB"
         )
     if plan.on_cores:
         notes.append(

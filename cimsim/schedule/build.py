@@ -241,9 +241,10 @@ class _Scheduler:
             pair.check()
             self.blocks[key] = self._asked(stage, tokens, pair)
         block = self.blocks[key]
-        if spilled := adapter.spill_bytes(assembler.architecture.pmca, block):
-            assembler.spill_bytes[stage.name] = spilled
-        return block, adapter.tcdm_bytes(assembler.architecture.pmca, block)
+        tiles = adapter.tiles(assembler.architecture.pmca, block)
+        if tiles.spilled_bytes:
+            assembler.spill_bytes[stage.name] = tiles.spilled_bytes
+        return block, tiles.tcdm_bytes
 
     def _asked(self, stage: Stage, tokens: int, pair: Pair | None) -> int:
         """The block of the strategy, which may be one of the user's own."""

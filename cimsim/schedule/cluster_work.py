@@ -178,22 +178,22 @@ def _cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> Cluster
     early, late = _cycles(assembler, demand, lanes)
     bytes_in = _bytes_in(assembler, demand, lanes)
     bytes_out = {stage.name: _bytes_out(assembler, demand)}
-    linear = sum(isinstance(node.any, Linear) for node in stage.nodes)
-    transfers = max(1, len(demand.fetched) + linear)
+    fetches, drains = _transfers(assembler, demand, lanes)
 
     def compute(cycles: Amounts) -> Parted:
         clock = architecture.pmca.clock_MHz
         return parted(_each(total(cycles), lambda c: cycles_to_ps(c, clock)), cycles, stage.name)
 
-    def dma(amounts: Amounts, count: int) -> Transfers:
+    def dma(amounts: Amounts, counts: IntArray) -> Transfers:
         a_part = -(-total(amounts) // lanes.parts)
-        unique, inverse = np.unique(a_part, return_inverse=True)
-        times = [dma_times(architecture, int(amount), count) for amount in unique]
-        columns = (within_64_bits(list(part))[inverse] for part in zip(*times, strict=True))
+        unique, inverse = np.unique(np.stack((a_part, counts)), axis=1, return_inverse=True)
+        times = [dma_times(architecture, amount, count) for amount, count in unique.T.tolist()]
+        which = inverse.reshape(-1)
+        columns = (within_64_bits(list(part))[which] for part in zip(*times, strict=True))
         return Transfers(*(parted(column, amounts, stage.name) for column in columns))
 
     first, second = compute(early), compute(late)
-    times = BlockTimes(dma(bytes_in, transfers), first, second, dma(bytes_out, 1))
+    times = BlockTimes(dma(bytes_in, fetches), first, second, dma(bytes_out, drains))
     single = lanes.count == 1
     return ClusterWork(
         (times,) if single else tuple(times.of(lane.picked) for lane in lanes.lanes),
@@ -203,11 +203,43 @@ def _cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> Cluster
     )
 
 
+def _loads(assembler: Assembler, demand: Demand, lanes: Lanes) -> npt.NDArray[np.bool_]:
+    """True for blocks that weights come with: the first of a lane, those with which weights do not
+    stay, and those that follow them.
+    """
+    stream, adapter, pmca = demand.stream, demand.adapter, assembler.architecture.pmca
+    if adapter is None:
+        passing = np.full(stream.iterations, not demand.stay)
+    else:
+        stay = _each(stream.size, lambda n: adapter.tiles(pmca, n).whole)
+        passing = stay == 0
+    loads = passing.copy()
+    loads[lanes.count :] |= passing[: -lanes.count]
+    loads[: lanes.count] = True
+    return loads
+
+
+def _transfers(assembler: Assembler, demand: Demand, lanes: Lanes) -> tuple[IntArray, IntArray]:
+    """DMA transfers into and out of the TCDM for every block: operands, and weights that come."""
+    stream, adapter, pmca = demand.stream, demand.adapter, assembler.architecture.pmca
+    loads, sources = _loads(assembler, demand, lanes), len(demand.fetched)
+    if adapter is None:
+        linear = sum(isinstance(node.any, Linear) for node in demand.stage.nodes)
+        return np.maximum(1, sources + linear * loads), np.ones(stream.iterations, np.int64)
+
+    def fetches(first: bool) -> IntArray:
+        return _each(stream.size, lambda n: adapter.tiles(pmca, n).fetches(first=first))
+
+    into = np.where(loads, fetches(True), fetches(False)) + max(0, sources - 1)
+    return into, _each(stream.size, lambda n: adapter.tiles(pmca, n).drains)
+
+
 def _on_cores(assembler: Assembler, demand: Demand) -> bool:
     """Whether the cores compute a product of any block, faster than the engine that is there."""
     pmca, stream = assembler.architecture.pmca, demand.stream
     if demand.adapter is not None:
-        return any(demand.adapter.on_cores(pmca, int(size)) for size in np.unique(stream.size))
+        sizes = np.unique(stream.size)
+        return any(demand.adapter.tiles(pmca, int(size)).on_cores(pmca) for size in sizes)
 
     def of(node: Node) -> bool:
         def of_block(p: int, s: int, n: int, e: int) -> int:
@@ -285,7 +317,7 @@ def _bytes_in(assembler: Assembler, demand: Demand, lanes: Lanes) -> Amounts:
     pmca, adapter = architecture.pmca, demand.adapter
     full = np.ones(stream.iterations, np.int64)
     found = _inputs(assembler, demand)
-    loads = np.arange(stream.iterations) < lanes.count if demand.stay else full
+    loads = _loads(assembler, demand, lanes)
 
     def add(op: str, amount: IntArray) -> None:
         found[op] = found.get(op, 0) + amount
@@ -297,7 +329,8 @@ def _bytes_in(assembler: Assembler, demand: Demand, lanes: Lanes) -> Amounts:
         if not demand.fetched:  # X is the workload's own input
             x_bits = adapter.in_features * adapter.vectors * architecture.activation_bits
             add(first, -(-stream.size * x_bits // 8))
-        add(first, 2 * _each(stream.size, lambda n: adapter.spill_bytes(pmca, n)))
+        buffered = _each(stream.size, lambda n: adapter.tiles(pmca, n).buffered_bytes)
+        add(first, 2 * buffered)
     return found or {stage.name: 0 * full}
 
 

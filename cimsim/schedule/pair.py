@@ -12,9 +12,9 @@ import math
 from dataclasses import dataclass
 
 from cimsim.blocks import PmcaClusters
-from cimsim.costs import cores_beat_engine, lora_tcdm_bytes, product_cycles
+from cimsim.costs import LoraTiles, lora_tcdm_bytes, lora_tiles
 from cimsim.ir import Elementwise, Linear
-from cimsim.mappers.capacity import tcdm_shortage
+from cimsim.mappers.capacity import tcdm_error
 from cimsim.mapping import Grid
 from cimsim.schedule.stages import Stage
 from cimsim.schedule.work import dma_ps
@@ -39,32 +39,24 @@ class LoraBranch:
     rank: int
     vectors: int = 1
 
+    def tiles(self, pmca: PmcaClusters, tokens: int) -> LoraTiles:
+        """How a block is cut for the TCDM; raises CapacityError where no tile of it fits."""
+        rows = tokens * self.vectors
+        found = lora_tiles(pmca, rows, self.in_features, self.out_features, self.rank)
+        if found is None:
+            raise tcdm_error(pmca, rows, self.in_features, self.out_features, self.rank)
+        return found
+
     def cycles(self, pmca: PmcaClusters, tokens: int) -> tuple[int, int]:
         """Cycles of one cluster on a block: X.A alone, then (X.A).B and the addition of X.W."""
-        rows = tokens * self.vectors
-        merge = math.ceil(rows * self.out_features * pmca.merge_cycles_per_element)
-        return (
-            product_cycles(pmca, 1, rows, self.in_features, self.rank),
-            product_cycles(pmca, 1, rows, self.rank, self.out_features)
-            + merge
-            + pmca.barrier_cycles,
-        )
+        return self.tiles(pmca, tokens).cycles(pmca)
 
-    def on_cores(self, pmca: PmcaClusters, tokens: int) -> bool:
-        """True where the cores compute a product of a block, faster than the engine there is."""
-        rows = tokens * self.vectors
-        sizes = (rows, self.in_features, self.rank), (rows, self.rank, self.out_features)
-        return any(cores_beat_engine(pmca, *size) for size in sizes)
-
-    def tcdm_bytes(self, pmca: PmcaClusters, tokens: int) -> int:
-        """TCDM bytes of a block; see `cimsim.costs.lora_tcdm_bytes`."""
+    def whole_bytes(self, pmca: PmcaClusters, tokens: int) -> int:
+        """TCDM bytes of a block held whole; see `cimsim.costs.lora_tcdm_bytes`."""
         return lora_tcdm_bytes(
-            tokens * self.vectors, self.in_features, self.out_features, self.rank, 1
-        ) * math.ceil(pmca.value_bits / 8)
-
-    def spill_bytes(self, pmca: PmcaClusters, tokens: int) -> int:
-        """Bytes of a block beyond the TCDM: written to the buffer and read back."""
-        return max(0, self.tcdm_bytes(pmca, tokens) - math.floor(pmca.tcdm_KiB * KIB))
+            tokens * self.vectors, self.in_features, self.out_features, self.rank,
+            math.ceil(pmca.value_bits / 8),
+        )  # fmt: skip
 
 
 def adapter_of(stage: Stage) -> LoraBranch | None:
@@ -116,54 +108,68 @@ class Pair:
         return self.pmca_ps(tokens) / self.tile_ps(tokens)
 
     def fits(self, tokens: int) -> bool:
-        """Whether a block fits the TCDM."""
-        return self.adapter.spill_bytes(self.architecture.pmca, tokens) == 0
+        """Whether a block fits the TCDM, whole or in tiles."""
+        adapter, rows = self.adapter, tokens * self.adapter.vectors
+        sizes = (rows, adapter.in_features, adapter.out_features, adapter.rank)
+        return lora_tiles(self.architecture.pmca, *sizes) is not None
 
     def check(self) -> None:
-        """Raise CapacityError where not even one token fits the TCDM beside A and B."""
-        adapter = self.adapter
-        short = tcdm_shortage(
-            self.architecture, adapter.in_features, adapter.out_features, adapter.rank,
-            adapter.vectors,
-        )  # fmt: skip
-        if short is not None:
-            raise short
+        """Raise CapacityError where not even the least tile of one token fits the TCDM."""
+        self.adapter.tiles(self.architecture.pmca, 1)
 
     def makespan_ps(self, tokens: int, block: int, *, split: bool = False) -> int:
         """Time (ps) of `tokens` through tile and cluster in blocks, in closed form.
 
         A two-stage pipeline: a cluster starts a block when it has done its last one and the tile
-        has finished this one (with `split`: has finished before (X.A).B starts). Transfers that
-        hide behind the stages are left out. The simulation decides; this ranks blocks.
+        has finished this one (with `split`: has finished before (X.A).B starts), and what it
+        fetches for it is there. Other transfers are left out. The simulation decides; this ranks
+        blocks.
         """
         pmca = self.architecture.pmca
-        free, tile = [0] * self.clusters, 0
+        head = self._head_ps()
+        free, fetched, tile = [0] * self.clusters, [-head] * self.clusters, 0
         for number, start in enumerate(range(0, tokens, block)):
             size = min(block, tokens - start)
             lane = number % self.clusters
             tile += self.tile_ps(size) // self.replicas
+            fetched[lane] += self._fetch_ps(size, first=number < self.clusters)
             first, second = (
                 cycles_to_ps(c, pmca.clock_MHz) for c in self.adapter.cycles(pmca, size)
             )
             if split:
-                free[lane] = max(free[lane] + first, tile) + second
+                free[lane] = max(max(free[lane], fetched[lane]) + first, tile) + second
             else:
-                free[lane] = max(free[lane], tile) + first + second
-        return max(free) + self._transfer_ps((tokens - 1) % block + 1)
+                free[lane] = max(free[lane], fetched[lane], tile) + first + second
+        return head + max(free) + self._tail_ps((tokens - 1) % block + 1)
 
-    def _transfer_ps(self, block: int) -> int:
-        """Head and tail that nothing hides: first vector in, last one over, last block out."""
+    def _fetch_ps(self, tokens: int, *, first: bool) -> int:
+        """Fetching a block, with A and B where they come with every block or it is the `first`."""
         machine, adapter = self.architecture, self.adapter
-        bits = machine.activation_bits
-        tail = dma_ps(machine, adapter.out_features * adapter.vectors * block * bits / 8.0, 1)
+        tiles = adapter.tiles(machine.pmca, tokens)
+        x_bytes = tokens * adapter.vectors * adapter.in_features * machine.activation_bits / 8.0
+        weights = tiles.weight_bytes if first or not tiles.whole else 0
+        moved = x_bytes + weights + 2 * tiles.buffered_bytes
+        return dma_ps(machine, moved, tiles.fetches(first=first))
+
+    def _tail_ps(self, block: int) -> int:
+        """The last block on its way out."""
+        machine, adapter = self.architecture, self.adapter
+        values = adapter.out_features * adapter.vectors * block
+        drains = adapter.tiles(machine.pmca, block).drains
+        return dma_ps(machine, values * machine.activation_bits / 8.0, drains)
+
+    def _head_ps(self) -> int:
+        """The first vector into the tile, and the last one over; fetching goes beside it."""
+        machine, adapter = self.architecture, self.adapter
         arrays = machine.arrays(machine.weights_on)
         rows, columns = arrays.shape
         inputs, outputs = min(adapter.in_features, rows), min(adapter.out_features, columns)
         vector = arrays.vector(Grid(inputs, outputs, rows, columns), machine.tile_link)
-        return vector.load_ps + vector.send_ps + tail
+        return vector.load_ps + vector.send_ps
 
     def best_block(self, tokens: int, *, split: bool = False) -> int:
-        """The block of the least makespan that fits the TCDM; the smallest of equals.
+        """The block of the least makespan that fits the TCDM, whole or in tiles; the smallest of
+        equals.
 
         Candidates are multiples of the engine's rows (a partly filled row of tiles costs as much
         as a full one), or of 8 without an engine; the single token where none of them fits.

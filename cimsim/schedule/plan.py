@@ -64,9 +64,9 @@ class Plan:
 
     `unit_counts` says how many units of each kind the mapping uses; `block_tokens` the block that
     each cluster stage was given in prefill, `shapes` what it works on (see `shape_of`);
-    `tcdm_bytes` what that block needs; `spill_bytes` what of it goes to the buffer and back, for
-    LoRA stages whose block does not fit; `on_cores` the stages of which products were given to
-    cores, as faster than the matrix engine beside them.
+    `tcdm_bytes` what that block takes; `spill_bytes` what it moves only because it does not fit
+    whole: A and B of LoRA anew, X.W to the buffer and back; `on_cores` the stages of which products
+    were given to cores, as faster than the matrix engine beside them.
     """
 
     program: Program

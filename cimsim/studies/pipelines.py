@@ -36,9 +36,11 @@ class PipelineRow:
     `tile_time_s` and `pmca_time_s` are for one block of `block_tokens` tokens on one tile and one
     cluster, None where the adaptation does not run LoRA on clusters (`block_tokens` where nothing
     runs there); makespans are for all tokens. `aimc_only_s` is the same machine and strategy
-    without LoRA; `overhead` is makespan_s / aimc_only_s - 1. `tcdm_bytes` is what a block needs;
-    `spill_bytes` and `spill_time_s` are the traffic of what did not fit and its time on the DMA
-    engine, over all tokens. `chosen` is the text of the strategy that ran: what `auto` has found.
+    without LoRA; `overhead` is makespan_s / aimc_only_s - 1. `tcdm_bytes` is what a block of a
+    layer needs to be held whole, and the most that one of a model takes; `spill_bytes` and
+    `spill_time_s` are what moves only because blocks pass the TCDM in tiles, and its time on the
+    DMA engine, over all tokens. `chosen` is the text of the strategy that ran: what `auto` has
+    found.
     """
 
     strategy: str
@@ -109,6 +111,7 @@ class Study:
         report, plan = simulation.report, simulation.plan
         alone = self._without_lora(workload, pipeline)
         block = tile = cluster = ratio = None
+        tcdm_bytes = max(plan.tcdm_bytes.values(), default=0)
         spill_bytes = spill_ps = 0
         if shape is not None:
             block = max(plan.block_tokens.values(), default=None)
@@ -118,6 +121,7 @@ class Study:
             tile = ps_to_seconds(pair.tile_ps(block))
             cluster = ps_to_seconds(pair.pmca_ps(block))
             ratio = pair.ratio(block)
+            tcdm_bytes = pair.adapter.whole_bytes(simulation.architecture.pmca, block)
             spill_bytes, spill_ps = _spill(pair, shape.tokens, block)
         rram = self.architecture.rram
         return PipelineRow(
@@ -132,7 +136,7 @@ class Study:
             makespan_s=report.latency_s,
             aimc_only_s=alone,
             overhead=report.latency_s / alone - 1.0 if alone else 0.0,
-            tcdm_bytes=max(plan.tcdm_bytes.values(), default=0),
+            tcdm_bytes=tcdm_bytes,
             energy_J=report.energy_J,
             pmca_utilisation=_pmca_utilisation(simulation, beside_tile),
             tile_utilisation=report.utilisation.get(self.architecture.weights_on, 0.0),
@@ -201,13 +205,16 @@ def _pair(simulation: Simulation, shape: Shape) -> Pair:
 
 
 def _spill(pair: Pair, tokens: int, block: int) -> tuple[int, int]:
-    """Bytes spilled and read back over `tokens` tokens, and the DMA time (ps) they take."""
+    """What `tokens` tokens move because blocks do not fit whole: bytes, and DMA time (ps)."""
     whole, rest = divmod(tokens, block)
     total = time = 0
     for size, count in ((block, whole), (rest, 1)):
-        moved = 2 * pair.adapter.spill_bytes(pair.architecture.pmca, size)
-        total += count * moved
-        time += count * dma_ps(pair.architecture, moved, 2)
+        if not size:
+            continue
+        tiles = pair.adapter.tiles(pair.architecture.pmca, size)
+        total += count * tiles.spilled_bytes
+        transfers = tiles.fetches(first=False)
+        time += count * dma_ps(pair.architecture, tiles.spilled_bytes, transfers)
     return total, time
 
 

@@ -65,7 +65,7 @@ def _layers(given: Architecture) -> list[Row]:
     space = [
         _row(
             f"TCDM, {inputs}x128, t={block}", "KiB", f"{AHWA}, Fig. 4b", published,
-            LoraBranch(inputs, 128, RANK).tcdm_bytes(machine.pmca, block) / 1024.0, 0.05,
+            LoraBranch(inputs, 128, RANK).whole_bytes(machine.pmca, block) / 1024.0, 0.05,
             fitted=True,
         )
         for inputs, block, published in TCDM_KIB

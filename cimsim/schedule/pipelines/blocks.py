@@ -81,7 +81,7 @@ class WholeStep:
 @checked(MappingError)
 @dataclass(frozen=True, slots=True)
 class GivenBlock:
-    """Blocks of `block_tokens`; one that does not fit the TCDM spills into the buffer."""
+    """Blocks of `block_tokens`; LoRA that does not fit the TCDM passes it in tiles."""
 
     block_tokens: BlockTokens = None
     name: ClassVar[str] = "given"
