@@ -220,10 +220,11 @@ def add_lookup_stage(
     ops = {p: op for p, op in stage.nodes[0].ops.items() if isinstance(op, Embedding)}
 
     def bits(p: int, s: int, n: int, e: int) -> int:
-        values = ops[p].rows * ops[p].columns * n / ops[p].tokens
+        values = output_elements(ops[p].at(s)) * n / ops[p].tokens
         return math.ceil(values * architecture.pmca.value_bits)
 
-    amounts = assembler.per_block(stream, False, bits)
+    varies = any(op.growth for op in ops.values())
+    amounts = assembler.per_block(stream, varies, bits)
     assembler.actor(
         stage, "look-up", stream, *gets, *assembler.access("dram", amounts),
         *assembler.access("buffer", amounts), *puts,

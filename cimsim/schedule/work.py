@@ -76,15 +76,16 @@ def block_elements(op: Op, step: int, size: int, end: int, scores: Scores | None
     """
     whole = output_elements(op.at(step)) if op.growth else output_elements(op)
     share = whole * size / op.tokens
-    return share if scores is None else share * _seen_share(op, scores, step, size, end)
+    return share if scores is None else share * _seen_share(scores, step, size, end)
 
 
-def _seen_share(op: Op, scores: Scores, step: int, size: int, end: int) -> float:
-    """Mean share of the scores that the tokens of a block see, earlier steps all seen."""
+def _seen_share(scores: Scores, step: int, size: int, end: int) -> float:
+    """Mean share of the scores that the tokens of a block see, of all that a row has."""
+    keys = _keys(scores, step)
     if scores.window is not None:
-        seen = sum(context(scores, step, 1, end - i) for i in range(size))
-        return seen / (size * _keys(scores, step))
-    return min(1.0, (end - (size - 1) / 2.0) / op.tokens) if op.tokens > 1 else 1.0
+        return sum(context(scores, step, 1, end - i) for i in range(size)) / (size * keys)
+    hidden = (size - 1) / 2.0 if scores.causal else 0.0
+    return (context(scores, step, size, end) - hidden) / keys
 
 
 def most_parts(op: Op, pmca: PmcaClusters) -> int:
@@ -105,8 +106,13 @@ def products(
 ) -> tuple[int, int, int, int]:
     """How many products, and their m, n and k (n inner), one of `parts` of a block of `op` is."""
     if isinstance(op, Linear):
-        return 1, math.ceil(op.rows * size / op.tokens), op.in_features, op.out_features
-    stacked = op.batch // op.stationary_batch * math.ceil(op.m * size / op.tokens)
+        return (
+            1,
+            math.ceil(size_at(op, "rows", step) * size / op.tokens),
+            op.in_features,
+            op.out_features,
+        )
+    stacked = op.batch // op.stationary_batch * math.ceil(size_at(op, "m", step) * size / op.tokens)
     k, n = size_at(op, "k", step), size_at(op, "n", step)
     if op.stationary_token_axis == "n":
         n = context(op, step, size, end)
@@ -133,7 +139,8 @@ def op_cycles(
 ) -> int:
     """Cycles that one cluster computes on a block of `op`, or on one of `parts` of it."""
     elements = math.ceil(block_elements(op, step, size, end, scores) / parts)
-    rows = math.ceil(getattr(op, "rows", op.tokens) * size / op.tokens)
+    whole_rows = size_at(op, "rows" if hasattr(op, "rows") else "tokens", step)
+    rows = math.ceil(whole_rows * size / op.tokens)
     match op:
         case Linear() | MatMul():
             return product_cycles(pmca, *products(op, step, size, end, parts))
@@ -144,7 +151,9 @@ def op_cycles(
         case Elementwise():
             return elementwise_cycles(pmca, elements, op.functions)
         case Reduce():
-            return reduction_cycles(pmca, elements * op.inputs_per_output, elements)
+            return reduction_cycles(
+                pmca, elements * size_at(op, "inputs_per_output", step), elements
+            )
         case Move():
             return 0
         case _:

@@ -51,9 +51,7 @@ def slowest_first(workload: Workload, architecture: Architecture) -> list[tuple[
     Stages are compared at the smallest block that fills the engine's rows.
     """
     base = {op.name: op for _, op in workload.ops() if isinstance(op, Linear)}
-    array = architecture.rram
-    if array is None:
-        return []
+    rows, columns = architecture.arrays(architecture.weights_on).shape
     found: dict[str, tuple[int, int]] = {}
     for op in base.values():
         layer = base.get(op.adapts or "")
@@ -62,7 +60,7 @@ def slowest_first(workload: Workload, architecture: Architecture) -> list[tuple[
         vectors = -(-op.rows // op.tokens)
         adapter = LoraBranch(layer.in_features, layer.out_features, op.out_features, vectors)
         pair = Pair(adapter, architecture)
-        grid = Grid(layer.in_features, layer.out_features, array.rows, array.weight_columns)
+        grid = Grid(layer.in_features, layer.out_features, rows, columns)
         found[layer.weight] = (
             max(pair.tile_ps(RANKED_TOKENS), pair.pmca_ps(RANKED_TOKENS)),
             grid.blocks,
