@@ -88,9 +88,9 @@ def simulate(
 ) -> Simulation:
     """Simulate `workload` on `architecture`, event by event.
 
-    `adaptation` defaults to the architecture's, `pipeline` to blocks of 16 tokens, `mapper` to
-    one block a tile; each may be the text that the command line takes, such as
-    `layer:block_tokens=8`. `inputs` are added to the report's (names, digests of files).
+    `adaptation` defaults to the architecture's, `pipeline` to a search for the fastest
+    (`auto`), `mapper` to one block a tile; each may be the text that the command line takes, such
+    as `layer:block_tokens=8`. `inputs` are added to the report's (names, digests of files).
     Workload and machine may be paths of their files. `progress` is called with a word for each
     stage, with the SimPy engine also for each hundredth that is done ("simulating, 7% done"). A
     workload of paper accounting takes its energy from `cimsim.report.accounting`, the rest is

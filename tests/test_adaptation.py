@@ -174,7 +174,8 @@ class Merged:
 def test_merged_by_another_name_costs_what_merged_costs(own: MergedLora | Merged) -> None:
     bert, halora = cimsim.workload("bert_base_r8_s320"), cimsim.machine("halora_rram_sram")
     mine, known = (
-        cimsim.simulate(bert, halora, adaptation=a).report for a in (own, "merged")
+        cimsim.simulate(bert, halora, pipeline="token", adaptation=a).report
+        for a in (own, "merged")
     )  # fmt: skip
     switch = mine.reprogramming.adapter_switch
     assert switch == known.reprogramming.adapter_switch
@@ -283,7 +284,7 @@ def test_the_machines_own_is_taken_where_none_is_asked_for() -> None:
     assert adaptation_for(unknown, "lora-sram") == LoraBeside("lora-sram", "sram")
 
 
-@pytest.mark.parametrize("verb", ["run", "check", "map", "accuracy"])
+@pytest.mark.parametrize("verb", ["run", "--pipeline", "token", "check", "map", "accuracy"])
 @pytest.mark.parametrize("name", ["qlora", "own_adaptation:ON_SRAM"])
 def test_a_machine_file_with_an_unknown_name_is_told(
     cimsim: Cli, tmp_path: Path, verb: str, name: str
@@ -298,10 +299,13 @@ def test_a_machine_file_with_an_unknown_name_is_told(
         f"error: {path}: adaptation: unknown adaptation {name!r}; known: {known}".split()
     )
     with pytest.raises(SpecError, match=r"^tiny: adaptation: unknown adaptation"):
-        simulate(small.encoder(), small.machine(adaptation=name))
+        simulate(small.encoder(), small.machine(adaptation=name), pipeline="token")
     with pytest.raises(SpecError, match="^" + re.escape(str(path))):
-        simulate(small.encoder(), path)
-    assert simulate(small.encoder(), path, adaptation="none").report.adaptation == "none"
+        simulate(small.encoder(), path, pipeline="token")
+    assert (
+        simulate(small.encoder(), path, adaptation="none", pipeline="token").report.adaptation
+        == "none"
+    )
 
 
 def test_the_machines_own_needs_its_block() -> None:

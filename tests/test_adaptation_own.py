@@ -43,7 +43,7 @@ BASE = 2 * (32 * 32 * 2 + 2 * 32 * 16 + 3 * 32 * 48) + 32 * 50
 @pytest.mark.parametrize("own", [ON_SRAM, ON_CLUSTERS, ON_TILES], ids=lambda own: own.name)
 def test_a_switch_writes_b_alone(own: SharedA) -> None:
     machine = small.machine()
-    report = cimsim.simulate(MODEL, machine, adaptation=own).report
+    report = cimsim.simulate(MODEL, machine, adaptation=own, pipeline="token").report
     switch, first = report.reprogramming.adapter_switch, report.reprogramming
     values = RANK * OUTPUTS
     cells, bits, tcdm = {"sram": (0, 8, 0), "pmca": (0, 0, 2), "rram": (1, 0, 0)}[own.unit]
@@ -58,8 +58,10 @@ def test_a_switch_writes_b_alone(own: SharedA) -> None:
 
 @pytest.mark.parametrize("own", [ON_SRAM, ON_CLUSTERS], ids=lambda own: own.name)
 def test_a_and_b_run_where_they_are(own: SharedA) -> None:
-    done = cimsim.simulate(MODEL, small.machine(), adaptation=own)
-    other = cimsim.simulate(MODEL, small.machine(), adaptation=own, engine="simpy")
+    done = cimsim.simulate(MODEL, small.machine(), adaptation=own, pipeline="token")
+    other = cimsim.simulate(
+        MODEL, small.machine(), adaptation=own, engine="simpy", pipeline="token"
+    )
     assert done.report.latency_s == other.report.latency_s
     for _, op in MODEL.ops():
         if isinstance(op, Linear):
@@ -69,7 +71,7 @@ def test_a_and_b_run_where_they_are(own: SharedA) -> None:
 
 def test_a_saved_head_is_the_tasks_too() -> None:
     workload = small.saved(MODEL, "head")
-    report = cimsim.simulate(workload, small.machine(), adaptation=ON_SRAM).report
+    report = cimsim.simulate(workload, small.machine(), adaptation=ON_SRAM, pipeline="token").report
     bits = report.reprogramming.adapter_switch.sram_bits_written
     assert bits == 8 * (RANK * OUTPUTS + 32 * 50)
 
@@ -97,7 +99,7 @@ def files(tmp_path: Path) -> Path:
 
 def test_the_command_line_takes_it_by_name(cimsim: Cli, files: Path) -> None:
     where, chosen = (files / "m.json", files / "w.json"), ("--adapt", "own_adaptation:ON_SRAM")
-    code, out, err = cimsim("run", *where, *chosen, "--json")
+    code, out, err = cimsim("run", "--pipeline", "token", *where, *chosen, "--json")
     assert (code, err) == (0, "")
     report = json.loads(out)
     assert report["adaptation"] == "b-sram"
@@ -133,7 +135,9 @@ def test_a_name_that_gives_none_says_why(
 ) -> None:
     (files / "broken_adaptation.py").write_text("1 / 0\n")
     monkeypatch.syspath_prepend(files)
-    code, out, err = cimsim("run", files / "m.json", files / "w.json", "--adapt", text)
+    code, out, err = cimsim(
+        "run", "--pipeline", "token", files / "m.json", files / "w.json", "--adapt", text
+    )
     assert (code, out) == (2, "")
     assert err.startswith("error: ")
     assert said in err

@@ -183,7 +183,7 @@ def test_merged_in_place_is_the_same_workload():
     assert traced(model) == before
     assert all(layer.merged for layer in model.modules() if isinstance(layer, BaseTunerLayer))
     machine = small.machine(adaptation="merged")
-    report = cimsim.simulate(before, machine).report
+    report = cimsim.simulate(before, machine, pipeline="token").report
     adapted = {op.adapts for _, op in before.ops() if getattr(op, "adapts", None)}
     weights = sum(op.in_features * op.out_features for op in before.phases[0].ops
                   if op.name in adapted)  # fmt: skip

@@ -90,9 +90,9 @@ def test_simulate_names_what_is_wrong(options: dict[str, Any], words: tuple[str,
 
 def test_a_dict_or_a_missing_file_is_no_workload() -> None:
     with pytest.raises(CimsimError, match="workload must be a Workload or text or a path, got"):
-        cimsim.simulate(MODEL.model_dump(), MACHINE)  # type: ignore[arg-type]
+        cimsim.simulate(MODEL.model_dump(), MACHINE, pipeline="token")  # type: ignore[arg-type]
     with pytest.raises(CimsimError, match="nowhere"):
-        cimsim.simulate("nowhere.json", MACHINE)
+        cimsim.simulate("nowhere.json", MACHINE, pipeline="token")
     with pytest.raises(CimsimError, match="path must be"):
         cimsim.load_architecture(5)  # type: ignore[arg-type]
 
@@ -158,4 +158,4 @@ def test_containers_are_taken_by_what_they_hold() -> None:
 
 def test_wrong_arity_stays_a_type_error() -> None:
     with pytest.raises(TypeError):
-        cimsim.simulate(MODEL)  # type: ignore[call-arg]
+        cimsim.simulate(MODEL, pipeline="token")  # type: ignore[call-arg]

@@ -338,7 +338,7 @@ def test_a_phase_that_begins_early_has_no_bound() -> None:
 @pytest.fixture(scope="module", params=["sram", "pmca"])
 def simulation(request: pytest.FixtureRequest) -> Simulation:
     machine = small.machine(attention_on=request.param, adaptation="lora-pmca")
-    return simulate(small.decoder(), machine)
+    return simulate(small.decoder(), machine, pipeline="token")
 
 
 def test_phases_are_those_of_the_report(simulation: Simulation) -> None:
@@ -372,12 +372,23 @@ def test_layers_sum_to_the_report(simulation: Simulation) -> None:
 
 
 def test_both_engines_are_bound_alike() -> None:
-    made = [simulate(small.decoder(), small.machine(), engine=engine) for engine in ENGINES]  # type: ignore[arg-type]
+    made = [
+        simulate(small.decoder(), small.machine(), engine=engine, pipeline="token")
+        for engine in ENGINES
+    ]  # type: ignore[arg-type]
     assert made[0].bottlenecks() == made[1].bottlenecks()
 
 
 def test_paper_accounting_has_its_energies(cimsim: Cli) -> None:
-    code, out, _ = cimsim("run", "halora_rram_sram", "halora_accounting_1b", "--bounds", "--json")
+    code, out, _ = cimsim(
+        "run",
+        "--pipeline",
+        "token",
+        "halora_rram_sram",
+        "halora_accounting_1b",
+        "--bounds",
+        "--json",
+    )
     assert code == 0
     report = Report.model_validate_json(out)
     assert report.bounds is not None
@@ -399,8 +410,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
 def test_bounds_are_part_of_the_report_where_asked_for(
     cimsim: Cli, files: tuple[str, Path], tmp_path: Path
 ) -> None:
-    _, without, _ = cimsim("run", *files, "--json")
-    code, out, err = cimsim("run", *files, "--bounds", "--json", "-o", tmp_path)
+    _, without, _ = cimsim("run", "--pipeline", "token", *files, "--json")
+    code, out, err = cimsim(
+        "run", "--pipeline", "token", *files, "--bounds", "--json", "-o", tmp_path
+    )
     assert (code, err) == (0, "")
     data = json.loads(out)
     found = Bottlenecks.model_validate_json(json.dumps(data.pop("bounds")))
@@ -422,9 +435,9 @@ def test_bounds_are_part_of_the_report_where_asked_for(
 def test_layers_of_an_older_run_do_not_stay(
     cimsim: Cli, files: tuple[str, Path], tmp_path: Path
 ) -> None:
-    assert cimsim("run", *files, "--bounds", "-o", tmp_path)[0] == 0
+    assert cimsim("run", "--pipeline", "token", *files, "--bounds", "-o", tmp_path)[0] == 0
     assert (tmp_path / "layers.csv").exists()
-    assert cimsim("run", *files, "-o", tmp_path)[0] == 0
+    assert cimsim("run", "--pipeline", "token", *files, "-o", tmp_path)[0] == 0
     assert not (tmp_path / "layers.csv").exists()
 
 
@@ -433,17 +446,17 @@ def test_tables(
     cimsim: Cli, files: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, width: int
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(width))
-    code, out, err = cimsim("run", *files, "--bounds")
+    code, out, err = cimsim("run", "--pipeline", "token", *files, "--bounds")
     assert (code, err) == (0, "")
     assert max(map(len, out.splitlines())) <= width
     for word in ("Lower bounds of the latency", "Critical path", "busiest", "chain", "wait"):
         assert word in out
-    assert "Critical path" not in cimsim("run", *files)[1]
+    assert "Critical path" not in cimsim("run", "--pipeline", "token", *files)[1]
 
 
 @pytest.mark.parametrize("wrong", ["--bounds=3", "--bound", "--bounds-only"])
 def test_wrong_options_are_refused(cimsim: Cli, files: tuple[str, Path], wrong: str) -> None:
-    code, out, err = cimsim("run", *files, wrong)
+    code, out, err = cimsim("run", "--pipeline", "token", *files, wrong)
     assert (code, out) == (2, "")
     assert wrong.split("=")[0] in err
 
@@ -452,6 +465,6 @@ def test_a_table_of_layers_that_cannot_be_written_is_told(
     cimsim: Cli, files: tuple[str, Path], tmp_path: Path
 ) -> None:
     (tmp_path / "layers.csv").mkdir()
-    code, _, err = cimsim("run", *files, "--bounds", "-o", tmp_path)
+    code, _, err = cimsim("run", "--pipeline", "token", *files, "--bounds", "-o", tmp_path)
     assert code == 1
     assert "layers.csv" in err

@@ -126,7 +126,7 @@ def test_a_mutated_workload_is_refused_or_simulates(
         work = load_workload(file)
         save_workload(work, tmp_path / "again.json")
         assert load_workload(tmp_path / "again.json") == work
-        return simulate(work, machine).report
+        return simulate(work, machine, pipeline="token").report
 
     holds(run)
 
@@ -138,7 +138,7 @@ def test_a_mutated_machine_is_refused_or_simulates(
 ) -> None:
     file = written(tmp_path / "m.json", mutated(MACHINE, path, how, value))
     work = small.decoder(layers=1, prompt=4, steps=2)
-    holds(lambda: simulate(work, load_architecture(file)).report)
+    holds(lambda: simulate(work, load_architecture(file), pipeline="token").report)
 
 
 @MUTATIONS
@@ -157,7 +157,9 @@ def test_a_mutated_gpu_is_refused_or_estimates(
 
 
 def test_a_mutated_report_is_refused_or_read(tmp_path: Path) -> None:
-    report = simulate(small.decoder(layers=1, prompt=4, steps=2), small.machine()).report
+    report = simulate(
+        small.decoder(layers=1, prompt=4, steps=2), small.machine(), pipeline="token"
+    ).report
     data = json.loads(report.to_json())
     for path in places(data):
         if path[0] in ("assumed", "inputs"):
@@ -204,7 +206,7 @@ def test_a_machine_may_need_no_energy() -> None:
 
     machine = Architecture.model_validate(emptied(MACHINE))
     work = small.decoder(layers=1, prompt=4, steps=2)
-    report = simulate(work, machine).report
+    report = simulate(work, machine, pipeline="token").report
     assert report.energy_J == 0.0
     assert report.latency_s > 0.0
     beside = with_baseline(report, work, load_gpu(GPU))
@@ -220,7 +222,7 @@ def test_a_machine_may_need_no_energy() -> None:
 def test_a_schedule_beyond_memory_is_refused_before_it_is_built() -> None:
     phase = small.chain(tokens=2**24, widths=(16,) * 9)
     with pytest.raises(SimulationError, match=r"has 536870912 intervals .* at most 268435456"):
-        simulate(small.workload_of("long", (phase,)), small.machine())
+        simulate(small.workload_of("long", (phase,)), small.machine(), pipeline="token")
     check_intervals(INTERVALS_MAX)
 
 
@@ -230,7 +232,7 @@ def test_a_time_beyond_the_clock_is_refused() -> None:
         within_64_bits([2**63])
     slow = small.machine(rram={"integration_ns": 1e9, "input_pulses": 2**31 - 1})
     with pytest.raises(SimulationError, match="the last instant of the event clock"):
-        simulate(small.one_layer(tokens=100000), slow)
+        simulate(small.one_layer(tokens=100000), slow, pipeline="token")
 
 
 @pytest.mark.parametrize(
@@ -296,5 +298,8 @@ def test_copies_by_the_million_are_refused_by_count() -> None:
 
     with pytest.raises(MappingError, match="lower --replicate"):
         simulate(
-            small.one_layer(), small.machine(), mapper=OneBlockPerTile(replicate=(("*", 10**6),))
+            small.one_layer(),
+            small.machine(),
+            mapper=OneBlockPerTile(replicate=(("*", 10**6),)),
+            pipeline="token",
         )

@@ -41,7 +41,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_names_every_verb(cimsim: Cli) -> None:
     code, out, _ = cimsim("--help")
     assert code == 0
-    for verb in ("run", "check", "trace", "map", "compare", "schema"):
+    for verb in ("run", "--pipeline", "token", "check", "trace", "map", "compare", "schema"):
         assert verb in out
         code, text, _ = cimsim(verb, "--help")
         assert code == 0
@@ -55,14 +55,16 @@ def test_version(cimsim: Cli) -> None:
 
 
 def test_run_prints_tables(cimsim: Cli, small: Path) -> None:
-    code, out, err = cimsim("run", AHWA, small)
+    code, out, err = cimsim("run", "--pipeline", "token", AHWA, small)
     assert (code, err) == (0, "")
     for word in ("prefill", "rram", "leakage", "adapter switch", "assumed"):
         assert word in out
 
 
 def test_run_json_is_the_report(cimsim: Cli, small: Path, tmp_path: Path) -> None:
-    code, out, _ = cimsim("run", AHWA, small, "--json", "-o", tmp_path / "out")
+    code, out, _ = cimsim(
+        "run", "--pipeline", "token", AHWA, small, "--json", "-o", tmp_path / "out"
+    )
     assert code == 0
     assert (tmp_path / "out" / "report.json").read_text() == out
     report = json.loads(out)
@@ -79,14 +81,16 @@ def test_run_json_is_the_report(cimsim: Cli, small: Path, tmp_path: Path) -> Non
 
 
 def test_both_engines_print_the_same_report(cimsim: Cli, small: Path) -> None:
-    reference = cimsim("run", AHWA, small, "--json", "--engine", "simpy")
-    assert reference == cimsim("run", AHWA, small, "--json", "--engine", "compiled")
+    reference = cimsim("run", "--pipeline", "token", AHWA, small, "--json", "--engine", "simpy")
+    assert reference == cimsim(
+        "run", "--pipeline", "token", AHWA, small, "--json", "--engine", "compiled"
+    )
     assert reference[0] == 0
 
 
 def test_baseline_stands_beside(cimsim: Cli, small: Path) -> None:
     gpu = ROOT / "arch_configs" / "gpu" / "a100_sxm4_80gb.json"
-    code, out, _ = cimsim("run", AHWA, small, "--json", "--baseline", gpu)
+    code, out, _ = cimsim("run", "--pipeline", "token", AHWA, small, "--json", "--baseline", gpu)
     assert code == 0
     (baseline,) = json.loads(out)["baselines"].values()
     report = json.loads(out)
@@ -96,7 +100,9 @@ def test_baseline_stands_beside(cimsim: Cli, small: Path) -> None:
 
 def test_timeline_opens_in_perfetto(cimsim: Cli, small: Path, tmp_path: Path) -> None:
     path = tmp_path / "timeline.json.gz"
-    code, _, err = cimsim("run", AHWA, small, "--timeline", path, "--timeline-intervals", 100)
+    code, _, err = cimsim(
+        "run", "--pipeline", "token", AHWA, small, "--timeline", path, "--timeline-intervals", 100
+    )
     assert code == 0
     assert err.startswith("timeline: the first 100 of ")
     events = json.loads(gzip.decompress(path.read_bytes()))["traceEvents"]
@@ -167,7 +173,7 @@ def test_a_broken_architecture_is_named(
     cimsim: Cli, small: Path, tmp_path: Path, old: str, new: str, field: str
 ) -> None:
     path = _broken(tmp_path, old, new)
-    code, out, err = cimsim("run", path, small)
+    code, out, err = cimsim("run", "--pipeline", "token", path, small)
     assert (code, out) == (2, "")
     assert str(path) in err
     assert field in err
@@ -191,7 +197,7 @@ def test_a_broken_architecture_is_named(
 def test_wrong_options_say_so(
     cimsim: Cli, small: Path, arguments: tuple[str, str], message: str
 ) -> None:
-    code, out, err = cimsim("run", AHWA, small, *arguments)
+    code, out, err = cimsim("run", "--pipeline", "token", AHWA, small, *arguments)
     assert (code, out) == (2, "")
     assert err.startswith("error: ")
     assert message in err
@@ -206,7 +212,9 @@ def test_a_wrong_word_is_told_in_few_characters(cimsim: Cli, arguments: tuple[st
 
 
 def test_what_does_not_fit_exits_with_1(cimsim: Cli, tmp_path: Path) -> None:
-    code, out, err = cimsim("run", ROOT / "arch_configs" / "isaac_rram.json", BERT)
+    code, out, err = cimsim(
+        "run", "--pipeline", "token", ROOT / "arch_configs" / "isaac_rram.json", BERT
+    )
     assert (code, out) == (1, "")
     assert "rram.tile_count is 16128" in err
 
@@ -216,7 +224,7 @@ def test_an_existing_report_is_never_half_overwritten(
 ) -> None:
     target = tmp_path / "out"
     target.write_text("mine")
-    code, _, err = cimsim("run", AHWA, small, "-o", target)
+    code, _, err = cimsim("run", "--pipeline", "token", AHWA, small, "-o", target)
     assert code == 1
     assert "it is a file" in err
     assert target.read_text() == "mine"
@@ -234,14 +242,20 @@ def test_help_loads_nothing_heavy() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("run", AHWA, "SMALL", "--baseline-mode", "roofline"), "--baseline-mode had no effect"),
         (
-            ("run", AHWA, "SMALL", "--batch", "8", "--host-ms", "2"),
+            ("run", "--pipeline", "token", AHWA, "SMALL", "--baseline-mode", "roofline"),
+            "--baseline-mode had no effect",
+        ),
+        (
+            ("run", "--pipeline", "token", AHWA, "SMALL", "--batch", "8", "--host-ms", "2"),
             "--batch, --host-ms had no",
         ),
-        (("run", AHWA, "SMALL", "--batch", "1"), "without --baseline: give a GPU to compare with."),
         (
-            ("run", AHWA, "SMALL", "--timeline-intervals", "9"),
+            ("run", "--pipeline", "token", AHWA, "SMALL", "--batch", "1"),
+            "without --baseline: give a GPU to compare with.",
+        ),
+        (
+            ("run", "--pipeline", "token", AHWA, "SMALL", "--timeline-intervals", "9"),
             "--timeline-intervals had no effect without",
         ),
         (("pipelines", AHWA, "SMALL", "--rank", "4"), "--rank had no effect without --layer"),

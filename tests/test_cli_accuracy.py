@@ -110,7 +110,17 @@ def test_run_and_accuracy_agree(call, tmp_path):
     (alone,) = json.loads(out)["results"]
     folder = tmp_path / "out"
     code, out, err = call(
-        "run", "machine.json", "toy.json", "--accuracy", *TOY, *options, "--json", "-o", folder
+        "run",
+        "--pipeline",
+        "token",
+        "machine.json",
+        "toy.json",
+        "--accuracy",
+        *TOY,
+        *options,
+        "--json",
+        "-o",
+        folder,
     )
     assert (code, err) == (0, "")
     report = load_report(folder / "report.json")
@@ -123,21 +133,23 @@ def test_run_and_accuracy_agree(call, tmp_path):
     assert inputs[1]["mapping_sha256"] == report.inputs["mapping_sha256"]
     assert len(within["by_time"]) == 4
     plain = load_report(folder / "report.json").model_copy(update={"accuracy": None})
-    code, out, _ = call("run", "machine.json", "toy.json", "--json")
+    code, out, _ = call("run", "--pipeline", "token", "machine.json", "toy.json", "--json")
     assert out == plain.to_json()
     assert "accuracy" not in json.loads(out)
 
 
 def test_run_prints_accuracy_beside_latency(call, monkeypatch):
     monkeypatch.delenv("COLUMNS", raising=False)
-    code, out, _ = call("run", "machine.json", "toy.json", "--accuracy", *TOY)
+    code, out, _ = call(
+        "run", "--pipeline", "token", "machine.json", "toy.json", "--accuracy", *TOY
+    )
     assert code == 0
     for word in ("Phases", "Reprogramming", "toy: a, accuracy (%)", "gaussian:sigma_ratio=0.05"):
         assert word in out
 
 
 def test_reports_without_accuracy_still_load(call, tmp_path):
-    assert call("run", "machine.json", "toy.json", "-o", tmp_path)[0] == 0
+    assert call("run", "--pipeline", "token", "machine.json", "toy.json", "-o", tmp_path)[0] == 0
     data = json.loads((tmp_path / "report.json").read_text())
     assert "accuracy" not in data
     assert Report.model_validate(data).accuracy is None
@@ -302,7 +314,7 @@ def test_missing_packages_are_named(call, monkeypatch):
 
 
 def test_help_groups_the_options(call):
-    for verb in ("run", "accuracy"):
+    for verb in ("run", "--pipeline", "token", "accuracy"):
         code, out, _ = call(verb, "--help")
         assert code == 0
         arguments, options, own = (

@@ -33,8 +33,8 @@ def refused(
 @pytest.mark.parametrize(
     "verb",
     [
-        ("run", MACHINE, WORK, "--host-ms"),
-        ("run", MACHINE, WORK, "--batch"),
+        ("run", "--pipeline", "token", MACHINE, WORK, "--host-ms"),
+        ("run", "--pipeline", "token", MACHINE, WORK, "--batch"),
         ("pipelines", MACHINE, "--layer", "64x64", "--tokens"),
         ("pipelines", MACHINE, "--layer", "64x64", "--integration-ns"),
         ("pipelines", MACHINE, "--layer"),

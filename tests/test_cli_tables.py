@@ -45,11 +45,11 @@ def cells(text: str) -> list[str]:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_run(cimsim: Cli, work: Path, monkeypatch: pytest.MonkeyPatch, width: int) -> None:
-    code, out, _ = cimsim("run", AHWA, work, "--baseline", A100, "--json")
+    code, out, _ = cimsim("run", "--pipeline", "token", AHWA, work, "--baseline", A100, "--json")
     assert code == 0
     report = json.loads(out)
     monkeypatch.setenv("COLUMNS", str(width))
-    text = cimsim("run", AHWA, work, "--baseline", A100)[1]
+    text = cimsim("run", "--pipeline", "token", AHWA, work, "--baseline", A100)[1]
     assert max(cell_len(line) for line in text.splitlines()) <= width
     (baseline,) = report["baselines"].values()
     phase, written = report["phases"]["prefill"], report["reprogramming"]
@@ -97,7 +97,7 @@ def test_compare_and_validate(
     cimsim: Cli, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("a", "b"):
-        assert cimsim("run", AHWA, work, "-o", tmp_path / name)[0] == 0
+        assert cimsim("run", "--pipeline", "token", AHWA, work, "-o", tmp_path / name)[0] == 0
     compared = json.loads(cimsim("compare", tmp_path / "a", tmp_path / "b", "--json")[1])
     rows = (Row("a100", "energy of an [op]", "mJ", 1.25, 1.2512345, 0.1, False, "a [paper]"),
             Row("a100", "time", "s", 3.0e-9, 3.1e-9, 0.01, True, "another"))  # fmt: skip

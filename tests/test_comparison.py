@@ -26,11 +26,11 @@ HYBRID = small.ROOT / "arch_configs" / "halora_rram_sram.json"
 BERT = small.ROOT / "workloads" / "bert_base_r8_s320.json"
 GPU = load_gpu(FILE)
 MODEL = small.decoder()
-REPORT = simulate(MODEL, small.machine()).report
+REPORT = simulate(MODEL, small.machine(), pipeline="token").report
 PAPER_WORK = halora_accounting(
     hidden=64, intermediate=128, layers=1, heads=2, tokens=4, rank=2, name="paper"
 )
-PAPER = simulate(PAPER_WORK, load_architecture(HYBRID)).report
+PAPER = simulate(PAPER_WORK, load_architecture(HYBRID), pipeline="token").report
 
 
 def only(report: Report) -> Any:
@@ -99,7 +99,7 @@ def test_the_sweep_doubles_until_the_memory_is_full() -> None:
 
 def test_a_model_without_decode_has_no_decode_points() -> None:
     work = small.encoder(layers=1, tokens=5)
-    report = simulate(work, small.machine()).report
+    report = simulate(work, small.machine(), pipeline="token").report
     assert only(with_baseline(report, work, GPU)).decode == {}
 
 
@@ -165,7 +165,16 @@ def test_bad_gpus_are_refused_in_one_line(
     change(data)
     (tmp_path / "gpu.json").write_text(json.dumps(data))
     machine = small.ROOT / "arch_configs" / "ahwa_pcm_pmca.json"
-    arguments = ("run", machine, BERT, "--baseline", tmp_path / "gpu.json", *options)
+    arguments = (
+        "run",
+        "--pipeline",
+        "token",
+        machine,
+        BERT,
+        "--baseline",
+        tmp_path / "gpu.json",
+        *options,
+    )
     found, out, err = cimsim(*arguments)
     assert (found, out) == (code, "")
     assert err.startswith("error: ")

@@ -80,10 +80,10 @@ def test_more_cycles_are_slower_and_cost_energy(field: str) -> None:
     value = getattr(before.pmca.core, field)
     factors = (0.5, 0.25) if field == "product_utilisation_ratio" else (2, 4)
     workload = felt_by(field)
-    reports = [simulate(workload, before).report]
+    reports = [simulate(workload, before, pipeline="token").report]
     for factor in factors:
         slower = before.with_values({f"pmca.core.{field}": value * factor})
-        reports.append(simulate(workload, slower).report)
+        reports.append(simulate(workload, slower, pipeline="token").report)
         assert slower.assumed()[f"pmca.core.{field}"] == "set by the user"
     times = [report.latency_s for report in reports]
     assert times == sorted(times)
@@ -157,7 +157,7 @@ def test_nothing_of_the_block_has_a_default(tmp_path: Path, path: str) -> None:
 
 def test_reports_and_checks_list_them(cimsim: Cli) -> None:
     shipped = load_architecture(small.ARCHITECTURES[0])
-    report = simulate(small.one_layer(), shipped).report
+    report = simulate(small.one_layer(), shipped, pipeline="token").report
     listed = json.loads(cimsim("check", small.ARCHITECTURES[0], "--json")[1])["assumed"]
     paths = {f"pmca.core.{name}" for name in NUMBERS} & set(shipped.assumed())
     assert len(paths) == len(NUMBERS) - 2
@@ -166,7 +166,15 @@ def test_reports_and_checks_list_them(cimsim: Cli) -> None:
 
 
 def test_the_command_line_sets_them(cimsim: Cli) -> None:
-    arguments = ("run", "ahwa_pcm_pmca", "minilm_sentiment_r8_s32", "--json", "--set")
+    arguments = (
+        "run",
+        "--pipeline",
+        "token",
+        "ahwa_pcm_pmca",
+        "minilm_sentiment_r8_s32",
+        "--json",
+        "--set",
+    )
     path = "pmca.core.tcdm_contention_ratio"
     same, slower = (json.loads(cimsim(*arguments, f"{path}={value}")[1]) for value in (1.4, 2.8))
     assert slower["latency_s"] > same["latency_s"]

@@ -85,7 +85,7 @@ def test_a_line_is_bounded_whatever_the_fields_hold(kind: type) -> None:
 @cache
 def values() -> dict[str, Any]:
     """One of each that a user meets, of real size where that is quick."""
-    simulation = simulate(small.decoder(), small.machine())
+    simulation = simulate(small.decoder(), small.machine(), pipeline="token")
     work = cimsim.load_workload(small.ROOT / "workloads" / "llama3.2_1b_r4_p512_d128.json")
     gpu = cimsim.load_gpu(small.ROOT / "arch_configs" / "gpu" / "a100_sxm4_80gb.json")
     network = analog.network(16, 8, 4)

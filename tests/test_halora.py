@@ -163,22 +163,22 @@ def test_lora_on_rram_is_counted_like_a_base_weight() -> None:
 
 def test_a_machine_that_cannot_count_so_says_why() -> None:
     with pytest.raises(SpecError, match="has no `paper_accounting` block"):
-        simulate(tiny(), small.machine())
+        simulate(tiny(), small.machine(), pipeline="token")
     with pytest.raises(SpecError, match=r"not on pmca\. Choose --adapt"):
-        simulate(tiny(), HYBRID, adaptation="lora-pmca")
+        simulate(tiny(), HYBRID, adaptation="lora-pmca", pipeline="token")
     with pytest.raises(SpecError, match="not on sram"):
-        simulate(tiny(), PLACEMENTS["halora_rram_only"], adaptation="lora-sram")
+        simulate(tiny(), PLACEMENTS["halora_rram_only"], adaptation="lora-sram", pipeline="token")
 
 
 def test_a_paper_report_holds_the_blocks_and_nothing_else() -> None:
-    report = simulate(tiny(), HYBRID).report
+    report = simulate(tiny(), HYBRID, pipeline="token").report
     found = energies(tiny())
     assert report.accounting == "paper"
     assert report.energy_by_kind_J == pytest.approx(found, rel=1e-12)
     assert report.energy_J == pytest.approx(math.fsum(found.values()), rel=1e-12)
     assert set(report.energy_by_unit_J) == {"rram", "sram", "attention", "softmax"}
     assert report.notes == (NOTE,)
-    alone = simulate(tiny(), HYBRID, adaptation="none").report
+    alone = simulate(tiny(), HYBRID, adaptation="none", pipeline="token").report
     assert set(alone.energy_by_kind_J) == {"base", "attention", "softmax"}
     assert alone.energy_J == pytest.approx(report.energy_J - found["lora"], rel=1e-12)
 
@@ -188,7 +188,10 @@ def test_a_true_report_has_no_paper_constant_in_it() -> None:
         {"paper_accounting.attention_mac_energy_fJ": 1e6, "paper_accounting.softmax_energy_pJ": 1e6}
     )
     cut = small.cut_down(load_workload(small.ROOT / "workloads/llama3.2_1b_r4_p512_d128.json"))
-    before, after = simulate(cut, HYBRID).report, simulate(cut, dear).report
+    before, after = (
+        simulate(cut, HYBRID, pipeline="token").report,
+        simulate(cut, dear, pipeline="token").report,
+    )
     assert before.accounting == after.accounting == "true"
     assert before.energy_by_component_J == after.energy_by_component_J
     assert before.energy_by_unit_J["leakage"] > 0.0
@@ -213,7 +216,7 @@ def test_placements_differ_in_nothing_but_where_things_are() -> None:
 @pytest.mark.parametrize("name", PLACEMENTS)
 def test_every_placement_runs_a_traced_model(name: str) -> None:
     cut = small.cut_down(load_workload(small.ROOT / "workloads/llama3.2_1b_r4_p512_d128.json"))
-    report = simulate(cut, PLACEMENTS[name]).report
+    report = simulate(cut, PLACEMENTS[name], pipeline="token").report
     used = {unit for unit in ("rram", "sram") if report.energy_by_unit_J[unit] > 0.0}
     expected = {
         "halora_rram_sram": {"rram", "sram"}, "halora_rram_only": {"rram"},
@@ -224,12 +227,16 @@ def test_every_placement_runs_a_traced_model(name: str) -> None:
 
 def test_keys_and_values_cost_write_energy_on_sram() -> None:
     cut = small.cut_down(load_workload(small.ROOT / "workloads/llama3.2_1b_r4_p512_d128.json"))
-    plain = simulate(cut, HYBRID).report
-    dear = simulate(cut, HYBRID.with_values({"sram.write_energy_fJ_per_bit": 23.8})).report
+    plain = simulate(cut, HYBRID, pipeline="token").report
+    dear = simulate(
+        cut, HYBRID.with_values({"sram.write_energy_fJ_per_bit": 23.8}), pipeline="token"
+    ).report
     written = plain.energy_by_component_J["sram.kv_write"]
     assert written > 0.0
     assert dear.energy_J - plain.energy_J == pytest.approx(written, rel=1e-9)
-    slow = simulate(cut, HYBRID.with_values({"sram.write_bits_per_cycle": 8})).report
+    slow = simulate(
+        cut, HYBRID.with_values({"sram.write_bits_per_cycle": 8}), pipeline="token"
+    ).report
     assert slow.latency_s > plain.latency_s
 
 

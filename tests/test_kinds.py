@@ -69,7 +69,8 @@ def by_kind_and_unit(done: Simulation) -> dict[tuple[str, str], float]:
 def test_two_ops_of_a_chain_by_hand() -> None:
     machine = small.machine()
     both, norm, silu = (
-        simulate(looked_up(*ops), machine) for ops in (("norm", "silu"), ("norm",), ("silu",))
+        simulate(looked_up(*ops), machine, pipeline="token")
+        for ops in (("norm", "silu"), ("norm",), ("silu",))
     )
     assert {c.stage for c in both.plan.charges} == {"embed", "silu"}, "one stage on a cluster"
     spent, alone, other = map(by_kind_and_unit, (both, norm, silu))
@@ -127,7 +128,9 @@ def test_an_addition_to_what_is_merged_is_not_lora() -> None:
 def test_lora_on_clusters_has_energy_and_time_of_its_own() -> None:
     machine = load_architecture(small.ROOT / "arch_configs" / "ahwa_pcm_pmca.json")
     workload = load_workload(small.ROOT / "workloads" / "minilm_sentiment_r8_s32.json")
-    done, alone = (simulate(workload, machine, adaptation=a) for a in (None, "none"))
+    done, alone = (
+        simulate(workload, machine, adaptation=a, pipeline="token") for a in (None, "none")
+    )
     kinds = ("attention", "base", "lora", "norm", "softmax", "vector")
     for report in (done.report, alone.report):
         assert set(kinds) - set(report.energy_by_kind_J) == (

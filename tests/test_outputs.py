@@ -70,12 +70,12 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
 
 def test_what_stays_empty_is_removed(tmp_path: Path, cimsim: Cli) -> None:
     target = tmp_path / "a" / "b"
-    code, _, _ = cimsim("run", AHWA, "none.json", "-o", target)
+    code, _, _ = cimsim("run", "--pipeline", "token", AHWA, "none.json", "-o", target)
     assert code == 2
     assert os.listdir(tmp_path) == []
 
 
-@pytest.mark.parametrize("verb", [LAYER, ("run", AHWA, MINILM),
+@pytest.mark.parametrize("verb", [LAYER, ("run", "--pipeline", "token", AHWA, MINILM),
                                   ("train", AHWA, "minilm", "--task", "sentiment"),
                                   ("accuracy", AHWA, "minilm", "--task", "sentiment")])  # fmt: skip
 def test_every_verb_refuses_a_directory_in_use(
@@ -88,7 +88,7 @@ def test_every_verb_refuses_a_directory_in_use(
     assert str(tmp_path / "out" / LOCK) in err
 
 
-@pytest.mark.parametrize("verb", [LAYER, ("run", AHWA, MINILM)])
+@pytest.mark.parametrize("verb", [LAYER, ("run", "--pipeline", "token", AHWA, MINILM)])
 def test_a_place_that_cannot_be_written_is_told_before_the_work(
     cimsim: Cli, tmp_path: Path, verb: tuple[object, ...]
 ) -> None:
@@ -186,20 +186,20 @@ def test_a_picture_that_fails_is_named_and_the_report_stays(
     from cimsim.views import simulation as figures
 
     target = tmp_path / "out"
-    assert cimsim("run", AHWA, work, "-o", target)[0] == 0
+    assert cimsim("run", "--pipeline", "token", AHWA, work, "-o", target)[0] == 0
 
     def fail(*given: object) -> None:
         raise ValueError("no\nink")
 
     monkeypatch.setattr(figures, "save_gantt", fail)
-    code, out, err = cimsim("run", AHWA, work, "-o", target)
+    code, out, err = cimsim("run", "--pipeline", "token", AHWA, work, "-o", target)
     assert code == 1
     assert out.endswith(f"wrote report.json and breakdown.png to {target}\n")
     assert err == "not drawn: gantt.png (ValueError: no ink)\n"
     assert sorted(os.listdir(target)) == ["breakdown.png", "report.json"]
     notes = json.loads((target / "report.json").read_text())["notes"]
     assert notes[-1] == "not drawn: gantt.png (ValueError: no ink)"
-    code, out, err = cimsim("run", AHWA, work, "-o", target, "--json")
+    code, out, err = cimsim("run", "--pipeline", "token", AHWA, work, "-o", target, "--json")
     assert (code, err) == (1, "not drawn: gantt.png (ValueError: no ink)\n")
     assert (target / "report.json").read_text() == out
 
@@ -210,7 +210,10 @@ def test_without_matplotlib_the_report_is_written_and_says_so(
     for name in [name for name in sys.modules if name.split(".")[0] == "matplotlib"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "matplotlib", None)  # importing it raises ImportError
-    for verb, report in ((("run", AHWA, work), "report.json"), (LAYER, "pipelines.json")):
+    for verb, report in (
+        (("run", "--pipeline", "token", AHWA, work), "report.json"),
+        (LAYER, "pipelines.json"),
+    ):
         target = tmp_path / report
         code, out, err = cimsim(*verb, "-o", target)
         assert code == 0
@@ -227,14 +230,14 @@ def test_a_full_disk_leaves_the_old_report(
     cimsim: Cli, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     target = tmp_path / "out"
-    assert cimsim("run", AHWA, work, "-o", target)[0] == 0
+    assert cimsim("run", "--pipeline", "token", AHWA, work, "-o", target)[0] == 0
     before = (target / "report.json").read_bytes()
 
     def full(*given: object, **named: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
-    code, out, err = cimsim("run", AHWA, work, "-o", target)
+    code, out, err = cimsim("run", "--pipeline", "token", AHWA, work, "-o", target)
     assert (code, out) == (1, "")
     assert err == f"error: {target / 'report.json'}: cannot write: No space left on device.\n"
     assert (target / "report.json").read_bytes() == before
@@ -245,7 +248,7 @@ def test_names_in_a_trace_are_json(tmp_path: Path, work: Path) -> None:
     from cimsim import load_architecture, load_workload, simulate
     from cimsim.views.perfetto import save_timeline
 
-    simulation: Any = simulate(load_workload(work), load_architecture(AHWA))
+    simulation: Any = simulate(load_workload(work), load_architecture(AHWA), pipeline="token")
     actor = simulation.plan.program.actors[0]
     object.__setattr__(actor, "name", '"\x1b\\\ud800机')
     save_timeline(simulation, tmp_path / "t.json.gz", 10)

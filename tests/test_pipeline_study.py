@@ -125,7 +125,7 @@ def test_the_adaptation_is_the_machines_or_the_one_asked_for() -> None:
     rows = {}
     for asked in (None, "lora-sram", "lora-pmca", "merged", "none"):
         row = rows[asked] = Study(hybrid, adaptation=asked).model(workload, PIPELINES["token"])
-        report = simulate(workload, hybrid, adaptation=asked).report
+        report = simulate(workload, hybrid, adaptation=asked, pipeline="token").report
         assert (row.makespan_s, row.energy_J) == (report.latency_s, report.energy_J)
         assert row.adaptation == report.adaptation == (asked or "lora-sram")
     assert rows[None] == rows["lora-sram"] != rows["lora-pmca"]

@@ -386,7 +386,9 @@ def test_layers_saved_with_the_adapter_run_where_it_lives(
 
 def test_saved_layers_of_merged_lora_stay_with_the_base() -> None:
     plain, arch = decoder(prompt=5, steps=2), machine()
-    one, other = (simulate(w, arch, adaptation="merged") for w in (plain, SAVED["decoder"]))
+    one, other = (
+        simulate(w, arch, adaptation="merged", pipeline="token") for w in (plain, SAVED["decoder"])
+    )
     assert np.array_equal(one.run.end_ps, other.run.end_ps)
     assert one.report.energy_by_kind_J == other.report.energy_by_kind_J
     switches = [done.report.reprogramming.adapter_switch for done in (one, other)]

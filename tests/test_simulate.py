@@ -99,7 +99,7 @@ def test_a_layer_on_one_tile_fills_and_drains_a_pipeline_of_four_stages(
         rram={"integration_ns": integration, "adc_time_ns": conversion, "input_pulses": pulses},
         tile_link={"bandwidth_GBps": bandwidth},
     )
-    run = simulate(small.one_layer(inputs, outputs, tokens), machine).run
+    run = simulate(small.one_layer(inputs, outputs, tokens), machine, pipeline="token").run
     stages = stages_ps(machine, inputs, outputs)
     assert run.makespan_ps == sum(stages) + (tokens - 1) * max(stages)
 
@@ -107,7 +107,7 @@ def test_a_layer_on_one_tile_fills_and_drains_a_pipeline_of_four_stages(
 @pytest.mark.parametrize(("inputs", "outputs"), [(48, 16), (16, 40), (70, 33)])
 def test_tiles_of_a_layer_work_side_by_side(inputs: int, outputs: int) -> None:
     machine = small.machine()
-    run = simulate(small.one_layer(inputs, outputs, 7), machine).run
+    run = simulate(small.one_layer(inputs, outputs, 7), machine, pipeline="token").run
     stages = stages_ps(machine, inputs, outputs)
     assert run.makespan_ps == sum(stages) + 6 * max(stages)
 
@@ -116,7 +116,7 @@ def test_tiles_of_a_layer_work_side_by_side(inputs: int, outputs: int) -> None:
 def test_replicas_share_the_tokens_of_a_layer(replicas: int) -> None:
     machine, tokens = small.machine(), 9
     mapper = OneBlockPerTile(replicate=(("layer.weight", replicas),))
-    done = simulate(small.one_layer(16, 16, tokens), machine, mapper=mapper)
+    done = simulate(small.one_layer(16, 16, tokens), machine, mapper=mapper, pipeline="token")
     assert done.report.tiles_used == replicas
     each = done.run.finish_ps(_actor(done, "layer:send"))
     assert each.size == tokens
@@ -129,7 +129,7 @@ def test_replicas_share_the_tokens_of_a_layer(replicas: int) -> None:
 
 
 def test_energy_of_a_layer_by_hand() -> None:
-    report = simulate(small.one_layer(32, 16, 3), small.machine()).report
+    report = simulate(small.one_layer(32, 16, 3), small.machine(), pipeline="token").report
     parts = report.energy_by_component_J
     assert parts["rram.adc"] == close(3 * 2 * 16 * 1.5e-12)
     assert parts["rram.cells"] == close(3 * 32 * 16 * 7e-15)
@@ -514,7 +514,9 @@ def test_a_second_copy_of_the_bottleneck_is_never_slower(pipeline: Pipeline) -> 
 def test_more_copies_of_a_layer_are_never_slower(tokens: int, replicas: int) -> None:
     machine, workload = small.machine(), small.one_layer(20, 20, tokens)
     fewer, more = (
-        simulate(workload, machine, mapper=OneBlockPerTile(replicate=(("*", n),))).run.makespan_ps
+        simulate(
+            workload, machine, mapper=OneBlockPerTile(replicate=(("*", n),)), pipeline="token"
+        ).run.makespan_ps
         for n in (replicas, replicas + 1)
     )
     assert more <= fewer
@@ -522,7 +524,9 @@ def test_more_copies_of_a_layer_are_never_slower(tokens: int, replicas: int) -> 
 
 def test_more_tokens_and_more_steps_take_longer() -> None:
     def run(prompt: int, steps: int) -> Report:
-        return simulate(small.decoder(prompt=prompt, steps=steps), TINY["analog"]).report
+        return simulate(
+            small.decoder(prompt=prompt, steps=steps), TINY["analog"], pipeline="token"
+        ).report
 
     base, longer, further = run(4, 2), run(8, 2), run(4, 4)
     assert base.latency_s < longer.latency_s
@@ -571,7 +575,7 @@ def test_leakage_doubles_with_its_power() -> None:
         dram={"background_mW": 20.0}, tile_link={"leakage_uW": 0.2},
         cluster_link={"leakage_uW": 0.26},
     )  # fmt: skip
-    one, two = (simulate(MODELS["encoder"], m).report for m in (machine, twice))
+    one, two = (simulate(MODELS["encoder"], m, pipeline="token").report for m in (machine, twice))
     assert two.energy_by_unit_J["leakage"] == close(2 * one.energy_by_unit_J["leakage"])
     assert two.latency_s == one.latency_s
 
@@ -587,7 +591,12 @@ def test_the_same_inputs_give_the_same_bytes(done: Simulation) -> None:
 def test_defaults_and_stages_are_told() -> None:
     told: list[str] = []
     done = simulate(
-        MODELS["encoder"], TINY["sram"], seed=7, inputs={"note": "x"}, progress=told.append
+        MODELS["encoder"],
+        TINY["sram"],
+        seed=7,
+        inputs={"note": "x"},
+        progress=told.append,
+        pipeline="token",
     )
     assert told == ["mapping", "scheduling", "simulating", "reporting"]
     report = done.report
@@ -602,7 +611,9 @@ def test_defaults_and_stages_are_told() -> None:
 
 def test_the_slow_engine_tells_the_share_that_is_done() -> None:
     told: list[str] = []
-    simulate(MODELS["encoder"], TINY["sram"], engine="simpy", progress=told.append)
+    simulate(
+        MODELS["encoder"], TINY["sram"], engine="simpy", progress=told.append, pipeline="token"
+    )
     assert told[:3] + told[-1:] == ["mapping", "scheduling", "simulating", "reporting"]
     shares = [int(re.fullmatch(r"simulating, (\d+)% done", text)[1]) for text in told[3:-1]]  # type: ignore[index]
     assert shares == list(range(1, 101))
@@ -610,7 +621,9 @@ def test_the_slow_engine_tells_the_share_that_is_done() -> None:
 
 def test_a_buffer_that_is_too_small_is_noted() -> None:
     report = simulate(
-        MODELS["encoder"], small.changed(TINY["analog"], buffer={"capacity_KiB": 0.01})
+        MODELS["encoder"],
+        small.changed(TINY["analog"], buffer={"capacity_KiB": 0.01}),
+        pipeline="token",
     ).report
     (note,) = (note for note in report.notes if note.startswith("activations"))
     assert note.startswith(f"activations need {report.buffer_peak_KiB:.0f} KiB")
@@ -675,13 +688,13 @@ def test_data_stays_in_the_buffer_until_its_last_reader_has_it(sources: tuple[st
 
 def test_an_unknown_adaptation() -> None:
     with pytest.raises(MappingError, match="unknown adaptation 'x'"):
-        simulate(MODELS["encoder"], TINY["sram"], adaptation="x")
+        simulate(MODELS["encoder"], TINY["sram"], adaptation="x", pipeline="token")
 
 
 @pytest.mark.parametrize("path", small.ARCHITECTURES, ids=lambda path: path.stem)
 def test_every_shipped_machine_runs_a_decoder(path: Path) -> None:
     one, other = (
-        simulate(MODELS["decoder"], load_architecture(path), engine=engine)
+        simulate(MODELS["decoder"], load_architecture(path), engine=engine, pipeline="token")
         for engine in ("simpy", "compiled")
     )
     assert one.report.to_json() == other.report.to_json()

@@ -186,7 +186,7 @@ def test_a_file_with_a_block_that_is_wrong_is_refused(
         load_architecture(written(tmp_path, edram=None))
     lacking = written(tmp_path, edram=None, weights_on="rram", adaptation="lora-edram")
     with pytest.raises(SpecError, match="adaptation is 'lora-edram', but the machine has no"):
-        simulate(LAYER, load_architecture(lacking))
+        simulate(LAYER, load_architecture(lacking), pipeline="token")
 
 
 def test_without_the_kind_its_block_is_refused(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_mapping(machine: Architecture, tmp_path: Path) -> None:
 
 
 def test_latency_and_energy(machine: Architecture) -> None:
-    report = simulate(LAYER, machine).report
+    report = simulate(LAYER, machine, pipeline="token").report
     # buffer 40 B, link 16 B, 8/4 + 1 cycles, link 16 results of 2 B, buffer 48 B
     steps_ns = (2 + 40 / 50, 4 + 16 / 8, 3 * 10, 4 + 32 / 8, 2 + 48 / 50)
     assert report.latency_s == close(sum(steps_ns) * 1e-9)
@@ -234,7 +234,7 @@ def test_area_and_leakage(machine: Architecture) -> None:
 
 
 def test_writes(machine: Architecture, tmp_path: Path) -> None:
-    report = simulate(LAYER, machine).report
+    report = simulate(LAYER, machine, pipeline="token").report
     write = report.reprogramming
     bits = 40 * 24 * 8
     assert write.also_written == {"edram_bits": bits}
@@ -248,9 +248,11 @@ def test_writes(machine: Architecture, tmp_path: Path) -> None:
 
 def test_attention_is_kept_in_the_arrays(edram: UnitKind[EdramUnits], tmp_path: Path) -> None:
     on = {"weights_on": "rram", "attention_on": "edram"}
-    found = simulate(small.decoder(rank=None), load_architecture(written(tmp_path, **on)))
+    found = simulate(
+        small.decoder(rank=None), load_architecture(written(tmp_path, **on)), pipeline="token"
+    )
     sram = small.machine(attention_on="sram", adaptation="none")
-    known = simulate(small.decoder(rank=None), sram).report.energy_by_component_J
+    known = simulate(small.decoder(rank=None), sram, pipeline="token").report.energy_by_component_J
     mine = found.report.energy_by_component_J
     assert mine["edram.attention"] == close(known["sram.attention"] * 30 / 91)
     assert mine["edram.kv_write"] == close(known["sram.kv_write"] * 5 / 12)
@@ -260,7 +262,7 @@ def test_attention_is_kept_in_the_arrays(edram: UnitKind[EdramUnits], tmp_path: 
 
 def test_lora_is_at_home_there(edram: UnitKind[EdramUnits], tmp_path: Path) -> None:
     on = {"weights_on": "rram", "adaptation": "lora-edram"}
-    done = simulate(small.decoder(), load_architecture(written(tmp_path, **on)))
+    done = simulate(small.decoder(), load_architecture(written(tmp_path, **on)), pipeline="token")
     homes = {p.unit for p in done.mapping.placements.values() if p.role != "base"}
     assert homes == {"edram"}
     switch = done.report.reprogramming.adapter_switch

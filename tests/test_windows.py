@@ -138,8 +138,10 @@ def test_a_shorter_window_never_costs_more(machine):
 
 def test_units_hold_the_window_and_two_rows():
     machine = TINY["sram"]
-    full = cimsim.simulate(small.decoder(prompt=24, steps=4), machine)
-    short = cimsim.simulate(windowed(small.decoder(prompt=24, steps=4), 5), machine)
+    full = cimsim.simulate(small.decoder(prompt=24, steps=4), machine, pipeline="token")
+    short = cimsim.simulate(
+        windowed(small.decoder(prompt=24, steps=4), 5), machine, pipeline="token"
+    )
     for name, store in short.mapping.kv.items():
         rows = store.grid.columns if name.endswith("scores") else store.grid.rows
         before = full.mapping.kv[name].grid

@@ -48,7 +48,7 @@ def machine():
 
 @pytest.fixture(scope="module")
 def simulation(base, adapted, machine):
-    return cimsim.simulate(trace_task_model(base, adapted, tokens=6), machine)
+    return cimsim.simulate(trace_task_model(base, adapted, tokens=6), machine, pipeline="token")
 
 
 def test_the_report_gets_a_section_and_keeps_the_rest(simulation, task, base, folder):
@@ -76,7 +76,9 @@ def test_it_is_what_evaluate_finds_on_the_mapping(simulation, task, base, adapte
 
 
 def test_a_whole_model_is_loaded_by_programming_every_cell(base, task, machine, tmp_path):
-    bare = cimsim.simulate(trace_task_model(base, tokens=6), machine, adaptation="none")
+    bare = cimsim.simulate(
+        trace_task_model(base, tokens=6), machine, adaptation="none", pipeline="token"
+    )
     state = {name: tensor.contiguous() for name, tensor in base.module.state_dict().items()}
     save_file(state, tmp_path / "model.safetensors")
     report = cimsim.with_accuracy(bare.report, bare, task, base, tmp_path, trials=TRIALS)
@@ -99,11 +101,11 @@ def test_passes_are_counted(simulation, task, base, folder):
 
 def test_a_report_of_another_machine_is_refused(simulation, task, base, folder, machine):
     slower = machine.with_values({"rram.integration_ns": 999.0}, "for tests")
-    other = cimsim.simulate(simulation.workload, slower)
+    other = cimsim.simulate(simulation.workload, slower, pipeline="token")
     assert other.report.inputs["mapping_sha256"] == simulation.report.inputs["mapping_sha256"]
     with pytest.raises(MappingError, match=r"their architecture_content_sha256 differ: give the"):
         cimsim.with_accuracy(other.report, simulation, task, base, folder, trials=TRIALS)
-    dense = cimsim.simulate(simulation.workload, machine, mapper="dense")
+    dense = cimsim.simulate(simulation.workload, machine, mapper="dense", pipeline="token")
     with pytest.raises(MappingError, match=r"their mapping_sha256 differ: give the simulation"):
         cimsim.with_accuracy(dense.report, simulation, task, base, folder, trials=TRIALS)
 
@@ -127,7 +129,9 @@ def test_the_model_is_the_one_that_the_workload_names(simulation, task):
         cimsim.with_accuracy(simulation.report, simulation, task, trials=TRIALS)
     assert str(found.value) == str(wanted.value)
     silent = {k: v for k, v in simulation.workload.origin.items() if k != "model"}
-    nameless = cimsim.simulate(simulation.workload.remade(origin=silent), simulation.architecture)
+    nameless = cimsim.simulate(
+        simulation.workload.remade(origin=silent), simulation.architecture, pipeline="token"
+    )
     with pytest.raises(TaskError, match="does not say which model it was traced from"):
         cimsim.with_accuracy(nameless.report, nameless, task, trials=TRIALS)
 

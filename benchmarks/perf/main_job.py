@@ -81,7 +81,7 @@ def token_cost(lengths: tuple[int, ...]) -> list[dict[str, float]]:
     rows = []
     for length in lengths:
         workload = trace_model(ROOT / "workloads/configs/bert_base_qa", prefill=length)
-        program = cimsim.simulate(workload, machine).plan.program
+        program = cimsim.simulate(workload, machine, pipeline="token").plan.program
         started = time.process_time()
         engines.run(program)
         seconds = time.process_time() - started

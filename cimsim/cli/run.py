@@ -57,7 +57,7 @@ def run(
             help="Strategy.",
             autocompletion=completing("pipelines"),
         ),
-    ] = "token",
+    ] = "auto",
     adapt: AdaptOption = None,
     mapper: MapperOption = "one-per-tile",
     replicate: ReplicateOption = None,

@@ -16,7 +16,7 @@ from cimsim.values.display import brief
 
 START_INTERVALS = 2**22
 """Choice: starting a process costs as much as simulating so many intervals (measured)."""
-TRIAL_RUNS, TRIAL_STARTS = 1.5, 2.0
+TRIAL_RUNS, TRIAL_STARTS = 1.0, 1.0
 """Choice: trials may cost so many runs of the whole workload, and so many starts of a process."""
 TRIALS = 40
 """Choice: beyond so many trials little is found."""
@@ -69,7 +69,8 @@ def _try_all(judge: Judge, auto: Auto, tell: Progress) -> None:
                 return True
         return False
 
-    for strategy in (*named(auto), *uniform(longest)):
+    first = sorted((*uniform(longest), *named(auto)), key=lambda one: one.barrier != "never")
+    for strategy in first:
         tell(f"searching: {len(judge.trials)} tried")
         judge.trial(strategy)
     for strategy in shaped(judge.times):

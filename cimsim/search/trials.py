@@ -18,6 +18,9 @@ from cimsim.values.display import brief
 
 LAYERS = 1, 3
 """Choice: samples have so many of the layers that repeat; two lengths give what a layer adds."""
+SLOWER = 1.15
+"""Choice: with barriers, what is slower by so much with the fewest layers is not tried with more:
+more layers only help those that stream."""
 ACTOR_INTERVALS = 350
 """Choice: laying out an actor costs as much as simulating so many intervals (measured)."""
 
@@ -64,6 +67,7 @@ class Judge:
     whole_cost: float = 0.0
     kept: Attempt | None = None
     shapes: dict[int, frozenset[str]] = field(default_factory=dict)
+    firsts: dict[Strategy, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.samples = samples(self.job.workload, LAYERS)
@@ -93,19 +97,32 @@ class Judge:
                 done.append(attempt(short, asked, ends_only=not self.is_exact))
                 self.spent += sum(costs(done[-1].plan))
                 self.shapes[place] = frozenset(done[-1].plan.shapes.values())
+                if self._is_slow(strategy, done[0]):
+                    break
         except CimsimError as problem:
             return Trial(strategy, text, problem=str(problem))
         self._measure(done)
+        samples = self.samples[: len(done)]
         phases = [one.phases_ps() for one in done]
         energies = [
             one.energies_J(self.job.on(sample.workload))
-            for one, sample in zip(done, self.samples, strict=True)
+            for one, sample in zip(done, samples, strict=True)
         ]
         found = Trial(strategy, text, round(self._whole(phases)), self._whole(energies))
         best = self.best()
         if self.is_exact and (best is None or found.rank < best.rank):
             self.kept = done[0]
         return found
+
+    def _is_slow(self, strategy: Strategy, first: Attempt) -> bool:
+        """Whether the first sample tells enough: see `SLOWER`."""
+        steps = self.samples[0].steps
+        time = sum(a * b for a, b in zip(steps, first.phases_ps(), strict=True))
+        self.firsts[strategy] = time
+        best = self.best()
+        if best is None or strategy.barrier == "never":
+            return False
+        return time > SLOWER * self.firsts[best.strategy]
 
     def _measure(self, done: list[Attempt]) -> None:
         self.whole_cost = max(self.whole_cost, self._whole([costs(one.plan) for one in done]))
@@ -115,13 +132,16 @@ class Judge:
     def _whole(self, values: Sequence[Sequence[float]]) -> float:
         """The sum over phases (all steps of each) of the whole workload, from those of samples.
 
-        Every layer adds what the layers between the first and the last sample add.
+        Every layer adds what the layers between the first and the last sample add; with one sample
+        as much as all of it.
         """
-        first, last = self.samples[0], self.samples[-1]
+        first, last = self.samples[0], self.samples[len(values) - 1]
         total = []
         for phase, steps in enumerate(first.steps):
             more, slope = values[-1][phase], 0.0
-            if last is not first:
+            if last is first:
+                slope = more / first.layers
+            else:
                 slope = (more - values[0][phase]) / (last.layers - first.layers)
             total.append(steps * (more + slope * (last.of - last.layers)))
         return math.fsum(total)

@@ -47,7 +47,7 @@ def first_block(workload: Workload) -> Workload:
 def machine_phases(workload: Workload, name: str) -> dict[str, Any]:
     """Latency, energy and area of `workload` on the shipped machine `name`."""
     machine = load_architecture(ROOT / f"arch_configs/{name}.json")
-    report = simulate(workload, machine).report
+    report = simulate(workload, machine, pipeline="token").report
     phases = {
         phase: {"latency_s": result.latency_s, "energy_J": result.energy_J, "tokens": result.tokens}
         for phase, result in report.phases.items()

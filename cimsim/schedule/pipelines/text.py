@@ -30,7 +30,7 @@ def parse_pipeline(text: str) -> Strategy | Auto:
 
 @checked(MappingError)
 def pipeline_named(pipeline: Pipeline | Auto | str | None) -> Pipeline | Auto:
-    """A strategy from its text, as it is, or the default (`token`) for None.
+    """A strategy from its text, as it is, or the default (`auto`) for None.
 
     Raises MappingError for an unknown text, and for a strategy of the user's own without a name
     that a report can show.
@@ -38,7 +38,7 @@ def pipeline_named(pipeline: Pipeline | Auto | str | None) -> Pipeline | Auto:
     if isinstance(pipeline, str):
         return parse_pipeline(pipeline)
     if pipeline is None:
-        return PIPELINES["token"]
+        return Auto()
     name: object = pipeline.name
     if not (isinstance(name, str) and name.strip() and name.isprintable()):
         raise MappingError(
