@@ -284,7 +284,7 @@ def test_the_machines_own_is_taken_where_none_is_asked_for() -> None:
     assert adaptation_for(unknown, "lora-sram") == LoraBeside("lora-sram", "sram")
 
 
-@pytest.mark.parametrize("verb", ["run", "--pipeline", "token", "check", "map", "accuracy"])
+@pytest.mark.parametrize("verb", ["run", "check", "map", "accuracy"])
 @pytest.mark.parametrize("name", ["qlora", "own_adaptation:ON_SRAM"])
 def test_a_machine_file_with_an_unknown_name_is_told(
     cimsim: Cli, tmp_path: Path, verb: str, name: str

@@ -253,7 +253,7 @@ def planned(program: Program, rng: random.Random, phases: int = 3) -> Plan:
         when = np.array(phase, np.int64)
         infos.append(ActorInfo(actor.name, actor.name, "p", units, when, portions))
     names = tuple(f"phase {p}" for p in range(phases))
-    return Plan(program, names, tuple(infos), (), (), {}, {}, {}, {}, {})
+    return Plan(program, names, tuple(infos), (), (), {}, {}, {}, {}, {}, frozenset())
 
 
 def _any_portions(verb: Any, rng: random.Random) -> tuple[Portion, ...]:
@@ -324,7 +324,7 @@ def test_a_phase_that_begins_early_has_no_bound() -> None:
         ActorInfo("long", "long", "p", (("u", 1),), np.array([0]), ((),)),
         ActorInfo("short", "short", "p", (("u", 1),), np.array([0, 1]), ((),)),
     )
-    plan = Plan(program, ("one", "two"), infos, (), (), {}, {}, {}, {}, {})
+    plan = Plan(program, ("one", "two"), infos, (), (), {}, {}, {}, {}, {}, frozenset())
     found = bottlenecks(plan, run(program), {}, [])
     assert found.phases["one"].busiest is not None
     assert found.phases["two"].busiest is None

@@ -41,7 +41,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_help_names_every_verb(cimsim: Cli) -> None:
     code, out, _ = cimsim("--help")
     assert code == 0
-    for verb in ("run", "--pipeline", "token", "check", "trace", "map", "compare", "schema"):
+    for verb in ("run", "check", "trace", "map", "compare", "schema"):
         assert verb in out
         code, text, _ = cimsim(verb, "--help")
         assert code == 0

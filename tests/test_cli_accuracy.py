@@ -314,7 +314,7 @@ def test_missing_packages_are_named(call, monkeypatch):
 
 
 def test_help_groups_the_options(call):
-    for verb in ("run", "--pipeline", "token", "accuracy"):
+    for verb in ("run", "accuracy"):
         code, out, _ = call(verb, "--help")
         assert code == 0
         arguments, options, own = (

@@ -113,9 +113,7 @@ def test_what_the_judge_says(
 ) -> None:
     monkeypatch.setattr(cli, "main", act)
     limits = judge.Limits(cpu_s=1)
-    found = judge.judge(
-        ["run", "--pipeline", "token", "--json"], judge.cleared(tmp_path / "x"), "", limits
-    )
+    found = judge.judge(["run", "--json"], judge.cleared(tmp_path / "x"), "", limits)
     assert found.fault.startswith(fault) if fault else found.fault == ""
 
 
@@ -215,14 +213,14 @@ def test_a_case_is_the_same_for_the_same_seed(kind: str, base: Path, tmp_path: P
 def test_an_edited_file_takes_the_place_of_the_valid_one(base: Path, tmp_path: Path) -> None:
     name = "halora_rram_sram.arch.json"
     edit = Edit(name, "set", ("name",), '"x"')
-    case = cases.Case("x-0", ("run", "--pipeline", "token", f"@{name}", cases.WORK), (edit,))
+    case = cases.Case("x-0", ("run", f"@{name}", cases.WORK), (edit,))
     arguments = cases.laid_out(case, base, tmp_path)
-    assert arguments == ["run", "--pipeline", "token", name, str(base / cases.WORK[1:])]
+    assert arguments == ["run", name, str(base / cases.WORK[1:])]
     assert json.loads((tmp_path / name).read_text())["name"] == "x"
     assert cases.laid_out(case.without(0), base, tmp_path)[1] == str(base / name)
 
 
 def test_options_are_added_and_arguments_changed(base: Path, tmp_path: Path) -> None:
     chosen = (Edit("argv", "option", ("--set",), "a=1"), Edit("argv", "set", (0,), "map"))
-    case = cases.Case("x-0", ("run", "--pipeline", "token", "x"), chosen)
+    case = cases.Case("x-0", ("run", "x"), chosen)
     assert cases.laid_out(case, base, tmp_path) == ["map", "x", "--set", "a=1"]
