@@ -23,6 +23,7 @@ from cimsim.schedule.pair import LoraBranch, Pair
 from cimsim.schedule.pipelines import (
     PIPELINES,
     AsIs,
+    BlockCosts,
     EngineOnly,
     GivenBlock,
     Pipeline,
@@ -316,7 +317,7 @@ class OneByOne:
     name: str = "one-by-one"
     split: bool = False
 
-    def block(self, stage: Stage, tokens: int, pair: Pair | None) -> int:
+    def block(self, stage: Stage, tokens: int, costs: Pair | BlockCosts) -> int:
         return 1
 
     def is_barrier(self, producer: Stage, consumer: Stage) -> bool:
@@ -397,7 +398,7 @@ def test_saved_layers_of_merged_lora_stay_with_the_base() -> None:
 
 @pytest.mark.parametrize(
     ("tcdm_KiB", "block", "need", "loads"),
-    [(64.0, 2, 1920 + 512, 1), (2.25, 1, 1920 + 256, 1), (1.0, 2, 512, 4)],
+    [(64.0, 2, 1920 + 512, 1), (2.25, 2, 512, 4), (1.0, 2, 512, 4)],
 )
 def test_saved_weights_stay_in_the_tcdm_or_come_with_every_block(
     tcdm_KiB: float, block: int, need: int, loads: int

@@ -26,7 +26,7 @@ from cimsim.report.area import leakage_W
 from cimsim.report.occupancy import buffer_peak_bytes, phase_ends_ps
 from cimsim.schedule import build_plan
 from cimsim.schedule.pair import Pair
-from cimsim.schedule.pipelines import PIPELINES, Pipeline, parse_pipeline
+from cimsim.schedule.pipelines import PIPELINES, BlockCosts, Pipeline, parse_pipeline
 from cimsim.schedule.stages import Stage
 from cimsim.simulation import Simulation, simulate
 from cimsim.spec import Architecture, load_architecture
@@ -387,7 +387,7 @@ class WaitForKeys:
     def __init__(self, block_tokens: int) -> None:
         self.block_tokens = block_tokens
 
-    def block(self, stage: Stage, tokens: int, pair: Pair | None) -> int:
+    def block(self, stage: Stage, tokens: int, costs: Pair | BlockCosts) -> int:
         return min(self.block_tokens, tokens)
 
     def is_barrier(self, producer: Stage, consumer: Stage) -> bool:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from numbers import Integral
 
+import numpy as np
+
 from cimsim.engines.program import Get, Put
 from cimsim.errors import MappingError
 from cimsim.ir import Linear, Workload, output_elements
-from cimsim.mapping import Mapping, Placement, held_by
+from cimsim.mapping import Mapping, Placement
 from cimsim.schedule.assembler import Assembler, check_intervals
+from cimsim.schedule.block_choice import StageCosts
 from cimsim.schedule.cluster_work import Demand
 from cimsim.schedule.edges import StageEdge, ended_counts, stage_edges, started_counts
 from cimsim.schedule.graph import Stream, build_graph, build_stream
 from cimsim.schedule.pair import LoraBranch, Pair, adapter_of
-from cimsim.schedule.pipelines import Pipeline, Strategy
+from cimsim.schedule.pipelines import BlockCosts, Pipeline, Strategy
 from cimsim.schedule.plan import Activation, Plan
 from cimsim.schedule.shapes import shape_of
 from cimsim.schedule.stages import Stage, build_stages, masked_scores
@@ -23,10 +26,7 @@ from cimsim.schedule.stages_cluster import (
     Ports,
     add_cluster_stage,
     add_lookup_stage,
-    fitting_block,
     pool_of,
-    tcdm_need,
-    weights_stay,
 )
 from cimsim.schedule.stages_kv import add_kv_stage
 from cimsim.spec import Architecture
@@ -194,12 +194,20 @@ class _Scheduler:
             add_lookup_stage(self.assembler, stage, stream, gets, puts)
         else:
             late = {buffer for edge, buffer in incoming if self._awaited(edge, stage)}
-            adapter, fetched = adapter_of(stage), self._fetched(stage)
-            stay = adapter is not None or weights_stay(self.assembler, stage, fetched)
-            demand = Demand(stage, stream, fetched, self.scores, adapter, self.pipeline.split, stay)
+            demand = self._demand(stage, stream)
             inputs = [get for get in gets if get.buffer not in late]
             awaited = [get for get in gets if get.buffer in late]
             add_cluster_stage(self.assembler, demand, Ports(inputs, awaited, puts))
+
+    def _demand(self, stage: Stage, stream: Stream) -> Demand:
+        adapter, split = adapter_of(stage), self.pipeline.split
+        stay = adapter is not None or self._costs(stage).weights_stay(
+            self.assembler.block_tokens[stage.name]
+        )
+        return Demand(stage, stream, self._fetched(stage), self.scores, adapter, split, stay)
+
+    def _costs(self, stage: Stage) -> StageCosts:
+        return StageCosts(self.assembler, stage, self._fetched(stage), self.scores)
 
     def _awaited(self, edge: StageEdge, stage: Stage) -> bool:
         """True for what the stage's own tile sends over its link."""
@@ -228,10 +236,9 @@ class _Scheduler:
         """Tokens of a block of a cluster stage, and the TCDM bytes that it needs."""
         adapter, assembler = adapter_of(stage), self.assembler
         if adapter is None:
-            fetched = self._fetched(stage)
-            wanted = self._asked(stage, tokens, None)
-            block = fitting_block(assembler, stage, wanted, fetched)
-            return block, tcdm_need(assembler, stage, block, fetched)
+            costs = self._costs(stage)
+            block = costs.largest(self._asked(stage, tokens, costs))
+            return block, costs.tcdm_bytes(block)
         layer = self.graph.nodes[stage.layer].any
         assert isinstance(layer, Linear)
         replicas = self.mapping.placements[layer.weight].replicas
@@ -246,9 +253,9 @@ class _Scheduler:
             assembler.spill_bytes[stage.name] = tiles.spilled_bytes
         return block, tiles.tcdm_bytes
 
-    def _asked(self, stage: Stage, tokens: int, pair: Pair | None) -> int:
+    def _asked(self, stage: Stage, tokens: int, costs: Pair | BlockCosts) -> int:
         """The block of the strategy, which may be one of the user's own."""
-        block = self.pipeline.block(stage, tokens, pair)
+        block = self.pipeline.block(stage, tokens, costs)
         if not (isinstance(block, Integral) and 1 <= block <= tokens):
             raise MappingError(
                 f"pipeline {self.pipeline.name!r} asks for blocks of {shown(block)} tokens at "
@@ -272,8 +279,11 @@ class _Scheduler:
 
     def _shared_units(self, unit: str) -> frozenset[int]:
         """Units on which blocks of several weights, or several blocks, sit."""
-        units, blocks = held_by(self.mapping.placements.values(), unit)
-        return frozenset(units[blocks > 1].tolist())
+        placed = [p.units.ravel() for p in self.mapping.placements.values() if p.unit == unit]
+        if not placed:
+            return frozenset()
+        units, counts = np.unique(np.concatenate(placed), return_counts=True)
+        return frozenset(units[counts > 1].tolist())
 
     def _feedback(
         self, streams: dict[str, Stream]

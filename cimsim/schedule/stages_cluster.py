@@ -8,8 +8,8 @@ have it alone. Data that a tile or SRAM unit sends to a cluster at home there ar
 tile's link and needs no DMA. A DMA transfer takes its share of the buffer's banks, as all others
 do, and then its engine for as long as it moves.
 
-Weights are fetched once and stay in the TCDM, with blocks cut until they fit beside them; weights
-that leave no room for two blocks of a token come anew with every block.
+Weights that fit the TCDM beside two blocks are fetched once and stay there; others come anew with
+every block.
 """
 
 from __future__ import annotations
@@ -31,9 +31,7 @@ from cimsim.schedule.cluster_work import (
     Demand,
     Transfers,
     cluster_work,
-    weight_bytes,
 )
-from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.graph import Stream
 from cimsim.schedule.lanes import Lanes, lanes_of
 from cimsim.schedule.portions import Parted
@@ -41,46 +39,6 @@ from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
 from cimsim.unit_kinds import PMCA
 from cimsim.values.display import brief
-
-
-def fitting_block(assembler: Assembler, stage: Stage, wanted: int, fetched: list[StageEdge]) -> int:
-    """Half, quarter, ... of `wanted` tokens until two such blocks fit the TCDM; at least 1."""
-    room = _room(assembler)
-    block = max(1, wanted)
-    while block > 1 and tcdm_need(assembler, stage, block, fetched) > room:
-        block = max(1, block // 2)
-    return block
-
-
-def tcdm_need(assembler: Assembler, stage: Stage, block: int, fetched: list[StageEdge]) -> int:
-    """TCDM bytes of two blocks (double buffering) and of the weights that stay beside them.
-
-    For stages other than LoRA beside a tile, which `pair` measures.
-    """
-    held = weight_bytes(assembler.architecture.pmca, stage)
-    stay = weights_stay(assembler, stage, fetched)
-    return _two_blocks(assembler, stage, block, fetched) + held * stay
-
-
-def weights_stay(assembler: Assembler, stage: Stage, fetched: list[StageEdge]) -> bool:
-    """Whether the stage's weights fit the TCDM beside two blocks of one token."""
-    held = weight_bytes(assembler.architecture.pmca, stage)
-    return held + _two_blocks(assembler, stage, 1, fetched) <= _room(assembler)
-
-
-def _room(assembler: Assembler) -> float:
-    return assembler.architecture.pmca.tcdm_KiB * 1024.0
-
-
-def _two_blocks(assembler: Assembler, stage: Stage, block: int, fetched: list[StageEdge]) -> int:
-    value_bytes = assembler.architecture.pmca.value_bits / 8.0
-    first, last = stage.nodes[0].any, stage.nodes[-1].any
-    per_token = output_elements(last) / last.tokens
-    for edge in fetched:
-        producer = assembler.graph.nodes[edge.producer].any if not edge.stationary else None
-        if producer is not None and edge.tokens.get(0, 0) == first.tokens:
-            per_token += output_elements(producer) / producer.tokens
-    return math.ceil(2 * block * per_token * value_bytes)
 
 
 @brief

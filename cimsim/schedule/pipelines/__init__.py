@@ -21,7 +21,7 @@ from cimsim.schedule.pipelines.machines import (
     Replicated,
     WithoutEngine,
 )
-from cimsim.schedule.pipelines.protocol import Pipeline
+from cimsim.schedule.pipelines.protocol import BlockCosts, Pipeline
 from cimsim.schedule.pipelines.strategy import PIPELINES, Barrier, Strategy
 from cimsim.schedule.pipelines.text import (
     PIPELINE_CODEC,
@@ -36,6 +36,7 @@ __all__ = [
     "AsIs",
     "Auto",
     "Barrier",
+    "BlockCosts",
     "Blocks",
     "EngineOnly",
     "GivenBlock",

@@ -8,6 +8,7 @@ from typing import Annotated, ClassVar, Protocol
 from cimsim.errors import MappingError
 from cimsim.ir import Workload
 from cimsim.schedule.pair import Pair
+from cimsim.schedule.pipelines.protocol import BlockCosts
 from cimsim.schedule.shapes import shape_of
 from cimsim.schedule.stages import Stage
 from cimsim.values.arguments import AtLeast, checked
@@ -20,7 +21,7 @@ BlockTokens = Annotated[int, AtLeast(1)] | None
 
 
 class Blocks(Protocol):
-    """Cuts a step into blocks."""
+    """BlockCosts a step into blocks."""
 
     @property
     def name(self) -> str:
@@ -30,26 +31,33 @@ class Blocks(Protocol):
     def split(self) -> bool:
         """True where a cluster computes X.A while the tile still integrates the block."""
 
-    def tokens(self, stage: Stage, step: int, pair: Pair | None, *, turns: bool) -> int:
+    def tokens(self, stage: Stage, step: int, costs: Pair | BlockCosts, *, turns: bool) -> int:
         """Tokens (1..step) of a block; `turns` is True where layers wait for each other.
 
-        `pair` is given for LoRA beside a tile.
+        `costs` is a Pair for LoRA beside a tile.
         """
 
     def check(self, workload: Workload) -> None:
         """Raise MappingError for a block that `workload` cannot have."""
 
 
-def given_block(stage: Stage, block_tokens: int | None, step: int, *, turns: bool) -> int:
-    """`block_tokens`, or 16 where it is None; the step where that is shorter.
+def given_block(
+    stage: Stage, block_tokens: int | None, step: int, costs: Pair | BlockCosts, *, turns: bool
+) -> int:
+    """`block_tokens` in linear layers, 16 where it is None; the step where that is shorter.
 
-    Where layers take turns a stage outside linear layers has an even share of the step instead:
-    the step dealt to its clusters. Not where later tokens take longer, which small blocks spread
-    better.
+    Where layers take turns a stage outside linear layers has an even share of the step instead,
+    the step dealt to its clusters, unless later tokens take longer, which small blocks spread
+    better. Of what no user gave, outside LoRA, the fastest cut that fits is taken.
     """
+    given = block_tokens
     if turns and not (stage.in_layer or stage.is_causal):
-        return -(-step // stage.clusters[1])
-    return min(DEFAULT_BLOCK if block_tokens is None else block_tokens, step)
+        given, wanted = None, -(-step // stage.clusters[1])
+    else:
+        wanted = min(DEFAULT_BLOCK if given is None else given, step)
+    if given is not None or isinstance(costs, Pair):
+        return wanted
+    return costs.best(wanted, streams=not turns)
 
 
 def check_block(block_tokens: int | None, workload: Workload) -> None:
@@ -65,14 +73,14 @@ def check_block(block_tokens: int | None, workload: Workload) -> None:
 @checked(MappingError)
 @dataclass(frozen=True, slots=True)
 class WholeStep:
-    """All tokens of a step at once."""
+    """All tokens of a step at once; outside LoRA cut where that is faster, or does not fit."""
 
     name: ClassVar[str] = "all"
     split: ClassVar[bool] = False
 
-    def tokens(self, stage: Stage, step: int, pair: Pair | None, *, turns: bool) -> int:
-        """All."""
-        return step
+    def tokens(self, stage: Stage, step: int, costs: Pair | BlockCosts, *, turns: bool) -> int:
+        """All, or the fastest cut."""
+        return step if isinstance(costs, Pair) else costs.best(step, streams=not turns)
 
     def check(self, workload: Workload) -> None:
         """Nothing to refuse."""
@@ -87,9 +95,9 @@ class GivenBlock:
     name: ClassVar[str] = "given"
     split: ClassVar[bool] = False
 
-    def tokens(self, stage: Stage, step: int, pair: Pair | None, *, turns: bool) -> int:
+    def tokens(self, stage: Stage, step: int, costs: Pair | BlockCosts, *, turns: bool) -> int:
         """The block given; see `given_block`."""
-        return given_block(stage, self.block_tokens, step, turns=turns)
+        return given_block(stage, self.block_tokens, step, costs, turns=turns)
 
     def check(self, workload: Workload) -> None:
         """Raise MappingError for a block beyond the longest step."""
@@ -104,11 +112,11 @@ class SearchedBlock:
     name: ClassVar[str] = "searched"
     split: ClassVar[bool] = False
 
-    def tokens(self, stage: Stage, step: int, pair: Pair | None, *, turns: bool) -> int:
+    def tokens(self, stage: Stage, step: int, costs: Pair | BlockCosts, *, turns: bool) -> int:
         """The best block beside a tile."""
-        if pair is not None:
-            return pair.best_block(step)
-        return given_block(stage, None, step, turns=turns)
+        if isinstance(costs, Pair):
+            return costs.best_block(step)
+        return given_block(stage, None, step, costs, turns=turns)
 
     def check(self, workload: Workload) -> None:
         """Nothing to refuse."""
@@ -126,11 +134,11 @@ class SplitBlock:
     name: ClassVar[str] = "split"
     split: ClassVar[bool] = True
 
-    def tokens(self, stage: Stage, step: int, pair: Pair | None, *, turns: bool) -> int:
+    def tokens(self, stage: Stage, step: int, costs: Pair | BlockCosts, *, turns: bool) -> int:
         """The block given, or the best one beside a tile."""
-        if self.block_tokens is None and pair is not None:
-            return pair.best_block(step, split=True)
-        return given_block(stage, self.block_tokens, step, turns=turns)
+        if self.block_tokens is None and isinstance(costs, Pair):
+            return costs.best_block(step, split=True)
+        return given_block(stage, self.block_tokens, step, costs, turns=turns)
 
     def check(self, workload: Workload) -> None:
         """Raise MappingError for a block beyond the longest step."""
@@ -149,7 +157,7 @@ class ShapedBlock:
     split: bool = False
     name: ClassVar[str] = "shaped"
 
-    def tokens(self, stage: Stage, step: int, pair: Pair | None, *, turns: bool) -> int:
+    def tokens(self, stage: Stage, step: int, costs: Pair | BlockCosts, *, turns: bool) -> int:
         """The block of the stage's shape, or the step where that is shorter."""
         return min(dict(self.sizes).get(shape_of(stage), DEFAULT_BLOCK), step)
 

@@ -11,6 +11,16 @@ from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
 
 
+class BlockCosts(Protocol):
+    """What the blocks of a cluster stage other than LoRA beside a tile cost."""
+
+    def best(self, wanted: int, *, streams: bool) -> int:
+        """Of `wanted` tokens, a half, a quarter, ... that fit, those of the fastest block.
+
+        `streams` where later stages start on the first block instead of the whole step.
+        """
+
+
 class Pipeline(Protocol):
     """How a run of tokens is cut into blocks, what waits for what, and on which machine.
 
@@ -25,10 +35,11 @@ class Pipeline(Protocol):
     def split(self) -> bool:
         """True where a cluster computes X.A while the tile still integrates the block."""
 
-    def block(self, stage: Stage, tokens: int, pair: Pair | None) -> int:
+    def block(self, stage: Stage, tokens: int, costs: Pair | BlockCosts) -> int:
         """Tokens (1..tokens) that a cluster stage handles at a time, of `tokens` a step.
 
-        `pair` is given for LoRA beside a tile: its times and its space for any block.
+        They are taken where they fit the TCDM, else a half, a quarter, ... of them; LoRA beside a
+        tile spills. `costs` tells the times of blocks: a Pair for LoRA beside a tile.
         """
 
     def is_barrier(self, producer: Stage, consumer: Stage) -> bool:

@@ -26,6 +26,7 @@ from cimsim.schedule.pipelines.machines import (
     Replicated,
     WithoutEngine,
 )
+from cimsim.schedule.pipelines.protocol import BlockCosts
 from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
 from cimsim.values.arguments import checked
@@ -65,9 +66,9 @@ class Strategy:
         """True where a cluster computes X.A while the tile still integrates the block."""
         return self.blocks.split
 
-    def block(self, stage: Stage, tokens: int, pair: Pair | None) -> int:
+    def block(self, stage: Stage, tokens: int, costs: Pair | BlockCosts) -> int:
         """Tokens of a block, of `tokens` a step."""
-        return self.blocks.tokens(stage, tokens, pair, turns=self.barrier != "never")
+        return self.blocks.tokens(stage, tokens, costs, turns=self.barrier != "never")
 
     def is_barrier(self, producer: Stage, consumer: Stage) -> bool:
         """See `Barrier`."""
