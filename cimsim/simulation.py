@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import accumulate, pairwise
 from pathlib import Path
 
 from cimsim import engines
@@ -18,11 +19,14 @@ from cimsim.report.accounting import BlockEnergy, block_energies
 from cimsim.report.bottlenecks import bottlenecks
 from cimsim.report.fold import fold, spent
 from cimsim.report.kinds import kinds_of
+from cimsim.report.levers import TOTAL, with_levers
+from cimsim.report.occupancy import phase_ends_ps
 from cimsim.schedule import Plan
 from cimsim.schedule.pipelines import Auto, Pipeline, format_pipeline, pipeline_named
 from cimsim.search import Job, attempt, search
 from cimsim.search.attempt import Progress
 from cimsim.spec import Architecture, load_architecture
+from cimsim.units import ps_to_seconds
 from cimsim.values.arguments import Seed, checked
 from cimsim.values.display import brief, facts
 from cimsim.values.history import provenance
@@ -35,7 +39,8 @@ class Simulation:
     """A finished simulation: the report, and what it was folded from.
 
     `pipeline` is the strategy that ran: the one given, or the one that was found. `ends` keeps
-    the ends of those iterations that the report needs; `run` has every interval.
+    the ends of those iterations that the report needs; `run` has every interval. `job` is what
+    was run, its machine as it was before the strategy prepared it.
     """
 
     report: Report
@@ -45,7 +50,7 @@ class Simulation:
     mapping: Mapping
     plan: Plan
     ends: Ends
-    engine: Engine
+    job: Job
 
     @cached_property
     def run(self) -> Run:
@@ -53,15 +58,16 @@ class Simulation:
 
         Raises SimulationError where the intervals are more than are kept.
         """
-        return engines.run(self.plan.program, self.engine)
+        return engines.run(self.plan.program, self.job.engine)
 
     def _facts(self) -> dict[str, object]:
         return facts(self.report)
 
-    def bottlenecks(self) -> Bottlenecks:
+    def bottlenecks(self, *, levers: bool = False) -> Bottlenecks:
         """What bounds this run: its critical path, two lower bounds, time and energy by layer.
 
-        Takes one more run of the program, with shared units without limit.
+        Takes one more run of the program, with shared units without limit. The gain of every lever
+        is predicted; with `levers` each is also simulated, on the machine that it makes.
         """
         adaptation = adaptation_of(self.mapping)
         adapted = adaptation.apply(self.workload)
@@ -69,7 +75,16 @@ class Simulation:
         counted = _counted(adapted, self.architecture, adaptation)
         found = spent(self.plan, adapted, self.architecture, latencies, counted)
         energies = [(entry.key, entry.energy_J) for entry in found]
-        return bottlenecks(self.plan, self.run, kinds_of(adapted), energies)
+        bounds = bottlenecks(self.plan, self.run, kinds_of(adapted), energies)
+        return with_levers(bounds, self.job.architecture, self._latencies if levers else None)
+
+    def _latencies(self, machine: Architecture) -> dict[str, float]:
+        """Latency (s) by phase, and in all, of the same strategy on another machine."""
+        done = attempt(replace(self.job, architecture=machine), self.pipeline, ends_only=True)
+        ends = [0, *accumulate(phase_ends_ps(done.plan, done.ends), max)]
+        phases = zip(done.plan.phases, pairwise(ends), strict=True)
+        found = {name: ps_to_seconds(end - start) for name, (start, end) in phases}
+        return {**found, TOTAL: ps_to_seconds(ends[-1])}
 
 
 @checked(CimsimError)
@@ -131,7 +146,7 @@ def simulate(
         report = report.model_copy(update={"search": how})
     return Simulation(
         report, workload, done.architecture, done.pipeline, done.mapping, done.plan, done.ends,
-        engine,
+        job,
     )  # fmt: skip
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from cimsim.cli.sheet import Sheet, show
 from cimsim.cli.tables import quantity
-from cimsim.report import Bottlenecks, Bound, PhaseBounds
+from cimsim.report import Bottlenecks, Bound, Lever, PhaseBounds
 
 LAYERS_SHOWN = 5
 
 
 def print_bounds(found: Bottlenecks) -> None:
     """Lower bounds of the latency, then the critical path by what works on it."""
-    show(_bounds(found), _path(found))
+    show(_bounds(found), _path(found), _levers(found))
 
 
 def _parts(found: Bottlenecks) -> dict[str, PhaseBounds]:
@@ -35,6 +35,37 @@ def _bounds(found: Bottlenecks) -> Sheet:
             *_cells(busiest), *_cells(chain), total=name == "total",
         )  # fmt: skip
     return table
+
+
+def _levers(found: Bottlenecks) -> Sheet:
+    table = Sheet(
+        "Levers", ("", "number of the machine", "acts on", "predicted gain", "measured gain"),
+        texts=(0, 1, 2), keys=2,
+        caption="work: those units at work on the critical path; shared: its waiting for them; "
+        "predicted: half of that time, as far as the bounds allow; measured: the changed machine "
+        "simulated (--levers); -: not simulated",
+    )  # fmt: skip
+    for name, part in _parts(found).items():
+        for row, lever in enumerate(part.levers):
+            changes = (f"{k} {lever.old[k]:g} -> {lever.new[k]:g}" for k in lever.new)
+            table.add(
+                "" if row else name, ", ".join(changes),
+                f"{lever.acts_on}: {', '.join(lever.units)}",
+                _gain(lever.predicted_s, part), _measured(lever, part),
+            )  # fmt: skip
+    return table
+
+
+def _measured(lever: Lever, part: PhaseBounds) -> str:
+    if lever.refused is not None:
+        return f"refused: {lever.refused}"
+    return "-" if lever.measured_s is None else _gain(lever.measured_s, part)
+
+
+def _gain(time_s: float, part: PhaseBounds) -> str:
+    sign = "-" if time_s < 0 else ""
+    share = f" ({time_s / part.latency_s:.1%})" if part.latency_s else ""
+    return f"{sign}{quantity(abs(time_s), 's')}{share}"
 
 
 def _cells(bound: Bound | None) -> tuple[str, str]:

@@ -96,6 +96,13 @@ def run(
             help="Also say what bounds the run: critical path, lower bounds; with -o layers.csv.",
         ),
     ] = False,
+    levers: Annotated[
+        bool,
+        typer.Option(
+            "--levers",
+            help="With --bounds: also simulate the machine that each lever makes (a run each).",
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed, written into the report.", min=0)] = 0,
     json: JsonOption = False,
     accuracy: Annotated[
@@ -113,6 +120,8 @@ def run(
     reserve(context, output)
     _check_asked(asked, accuracy)
     _require_effects(context, baseline, timeline)
+    if not bounds:
+        refuse_without_effect(context, ("levers",), "without --bounds: add it")
     given = _read(architecture, workload, settings)
     prepared = _prepared(asked, given, workload) if accuracy else None
     with progress() as tell:
@@ -121,7 +130,8 @@ def run(
         report = simulation.report
         if bounds:
             tell("finding what bounds it")
-            report = report.model_copy(update={"bounds": simulation.bottlenecks()})
+            found = simulation.bottlenecks(levers=levers)
+            report = report.model_copy(update={"bounds": found})
         for card in cards:
             from cimsim.comparison import with_baseline
 

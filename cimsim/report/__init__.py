@@ -8,7 +8,7 @@ from cimsim.report.accuracy import (
     PairedAccuracy,
     load_accuracy,
 )
-from cimsim.report.bounds import Bottlenecks, Bound, LayerTime, PhaseBounds
+from cimsim.report.bounds import Bottlenecks, Bound, LayerTime, Lever, PhaseBounds
 from cimsim.report.chosen import Candidate, Search
 from cimsim.report.model import Baseline, DecodePoint, Report, load_report
 from cimsim.report.parts import ModelWrite, PhaseResult, Reprogramming, UnitTime
@@ -23,6 +23,7 @@ __all__ = [
     "Candidate",
     "DecodePoint",
     "LayerTime",
+    "Lever",
     "ModelWrite",
     "NoiseResult",
     "PairedAccuracy",

@@ -42,15 +42,17 @@ def bottlenecks(
     for p, name in enumerate(plan.phases):
         latency = ends[p + 1] - ends[p]
         bounds: tuple[Bound | None, Bound | None] = (None, None)
+        by_unit: dict[str, int] = {}
         first = work.first_ps[p]
         if first is None or first >= ends[p]:
             busiest = _bound(*work.busiest(plan, [p]), latency)
             bounds = busiest, _bound(CHAIN, chain_ends[p + 1] - chain_ends[p], latency)
-        phases[name] = path.phase([p], latency, *bounds)
+            by_unit = work.busiest_by_unit(plan, [p])
+        phases[name] = path.phase([p], latency, *bounds, by_unit)
     every, latency = list(range(len(windows))), run.makespan_ps
     total = path.phase(
         every, latency, _bound(*work.busiest(plan, every), latency),
-        _bound(CHAIN, chain.makespan_ps, latency),
+        _bound(CHAIN, chain.makespan_ps, latency), work.busiest_by_unit(plan, every),
     )  # fmt: skip
     return Bottlenecks(total=total, phases=phases, layers=_layers(plan, path, work, energies))
 
@@ -89,8 +91,9 @@ class _Path:
         return cls(rows)
 
     def phase(
-        self, phases: list[int], latency_ps: int, busiest: Bound | None, chain: Bound | None
-    ) -> PhaseBounds:
+        self, phases: list[int], latency_ps: int, busiest: Bound | None, chain: Bound | None,
+        busiest_by_unit: dict[str, int],
+    ) -> PhaseBounds:  # fmt: skip
         """The path within `phases`."""
         folds: dict[str, Counter[str]] = defaultdict(Counter)
         for ((layer, unit, kind), wait), times in self.rows.items():
@@ -109,6 +112,7 @@ class _Path:
             latency_s=ps_to_seconds(latency_ps), by_unit_s=seconds("unit"),
             by_kind_s=seconds("kind"), by_layer_s=seconds("layer"), by_wait_s=seconds("wait"),
             shared_by_unit_s=seconds("shared unit"), busiest=busiest, chain=chain,
+            busiest_by_unit_s={u: ps_to_seconds(t) for u, t in sorted(busiest_by_unit.items())},
         )  # fmt: skip
 
 

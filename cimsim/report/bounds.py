@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import Field
 
 from cimsim.files import write_text
-from cimsim.values.bounds import Number
+from cimsim.values.bounds import Number, Whole
 from cimsim.values.frozen import Frozen
 
 
@@ -24,6 +24,23 @@ class Bound(Frozen):
     name: str
     time_s: Number
     latency_ratio: Number | None
+
+
+class Lever(Frozen):
+    """Numbers of the machine that would move what bounds it, and the gain (s) of the new values.
+
+    `acts_on` is the `work` of `units` or waiting for them where they are `shared`. `predicted_s` is
+    an estimate (docs/bounds.md). `measured_s` is what simulating the changed machine gave, below 0
+    where it lost, and None where it was not asked for or `refused` says why it cannot be.
+    """
+
+    units: tuple[str, ...]
+    acts_on: str
+    old: dict[str, Whole | Number]
+    new: dict[str, Whole | Number]
+    predicted_s: Number
+    measured_s: Number | None = None
+    refused: str | None = None
 
 
 class PhaseBounds(Frozen):
@@ -47,6 +64,11 @@ class PhaseBounds(Frozen):
     )
     busiest: Bound | None
     chain: Bound | None
+    busiest_by_unit_s: dict[str, Number] = Field(
+        description="by unit kind the time of the unit or stage that works longest; empty where "
+        "there are no bounds"
+    )
+    levers: tuple[Lever, ...] = ()
 
 
 class LayerTime(Frozen):

@@ -23,13 +23,15 @@ Key = tuple[str, str, str]
 class Work:
     """Time of all work (ps): by key, by shared resource and by actor, each with one entry a phase.
 
-    `by_key` adds up units that work side by side. `first_ps` is when the work of each phase
-    begins, None for one without work.
+    `by_key` adds up units that work side by side; `unit_of` is the unit kind of each resource.
+    `first_ps` is when the work of each phase begins, None for one without work.
     """
 
     by_key: dict[Key, list[int]]
     by_resource: list[list[int]]
     by_actor: list[list[int]]
+    by_actor_unit: list[dict[str, list[int]]]
+    unit_of: dict[int, str]
     first_ps: list[int | None]
     _cuts: dict[int, list[int]] = field(default_factory=dict)
     _sums: dict[tuple[int, int], list[int]] = field(default_factory=dict)
@@ -38,9 +40,11 @@ class Work:
     def of(cls, plan: Plan, run: Run, kinds: Mapping[str, str]) -> Work:
         """The work of a run of `plan`; `kinds` is the kind of each op's work, or vector."""
         count = len(plan.phases)
-        work = cls({}, [[0] * count for _ in plan.program.resources], [], [None] * count)
+        resources = [[0] * count for _ in plan.program.resources]
+        work = cls({}, resources, [], [], {}, [None] * count)
         for number, (actor, info) in enumerate(zip(plan.program.actors, plan.actors, strict=True)):
             work.by_actor.append([0] * count)
+            work.by_actor_unit.append({})
             timed = timed_verbs(actor.steps)
             for at, (step, (unit, units)) in enumerate(zip(timed, info.occupies, strict=True)):
                 verb = actor.steps[step]
@@ -51,8 +55,10 @@ class Work:
                     key = info.layer, unit, kind
                     _add(work.by_key.setdefault(key, [0] * count), of_kind, units)
                 _add(work.by_actor[-1], times)
+                _add(work.by_actor_unit[-1].setdefault(unit, [0] * count), times)
                 if isinstance(verb, Use):
                     _add(work.by_resource[verb.resource], times)
+                    work.unit_of[verb.resource] = unit
                 work._begin(*run.intervals(number, step), info.phase, times)
         return work
 
@@ -66,6 +72,18 @@ class Work:
         for resource, times in zip(plan.program.resources, self.by_resource, strict=True):
             time = -(-sum(times[p] for p in phases) // resource.servers)
             found = max((resource.name, time), found, key=lambda x: x[1])
+        return found
+
+    def busiest_by_unit(self, plan: Plan, phases: list[int]) -> dict[str, int]:
+        """Unit kind -> time (ps) of what works longest on it in `phases`; see `busiest`."""
+        found: dict[str, int] = {}
+        for units in self.by_actor_unit:
+            for unit, times in units.items():
+                found[unit] = max(found.get(unit, 0), sum(times[p] for p in phases))
+        for resource, unit in self.unit_of.items():
+            work = sum(self.by_resource[resource][p] for p in phases)
+            servers = plan.program.resources[resource].servers
+            found[unit] = max(found[unit], -(-work // servers))
         return found
 
     def _by_phase(self, duration: Duration, phase: IntArray) -> list[int]:
