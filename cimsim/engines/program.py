@@ -149,9 +149,25 @@ class Program:
                     f"actor {actor.name!r}: iterations must be >= 0, got {actor.iterations}"
                 )
             for index, verb in enumerate(actor.steps):
-                self._check_verb(actor, index, verb, checked)
+                if not self._plainly_valid(actor, verb, checked):
+                    self._check_verb(actor, index, verb, checked)
         self._check_ends(Put, "producing", "puts tokens into")
         self._check_ends(Get, "consuming", "gets tokens from")
+
+    def _plainly_valid(self, actor: Actor, verb: Verb, checked: set[int]) -> bool:
+        """Whether a verb is seen at a glance to be valid, as almost all are."""
+        amount: Duration | Count
+        if type(verb) is Get or type(verb) is Put:
+            amount, known = verb.count, 0 <= verb.buffer < len(self.buffers)
+        elif type(verb) is Use:
+            amount, known = verb.duration, 0 <= verb.resource < len(self.resources)
+        elif type(verb) is Hold:
+            amount, known = verb.duration, True
+        else:
+            return False
+        if isinstance(amount, np.ndarray):
+            return known and id(amount) in checked and amount.shape == (actor.iterations,)
+        return known and type(amount) is int and 0 <= amount <= CLOCK_MAX_PS
 
     def _check_verb(self, actor: Actor, index: int, verb: Verb, checked: set[int]) -> None:
         if isinstance(verb, (Get, Put)):

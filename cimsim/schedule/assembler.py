@@ -108,16 +108,20 @@ class Assembler:
         self, stage: Stage, part: str, stream: Stream, *steps: Get | Put | Timed | None
     ) -> None:
         """Add an actor of `stage` over `stream`; a step that is None is left out."""
-        given = [step for step in steps if step is not None]
-        verbs: list[Verb] = [s.verb if isinstance(s, Timed) else s for s in given]
         self.reserve(max(1, stream.iterations))
-        for verb in verbs:
-            if isinstance(verb, Hold | Use) and isinstance(verb.duration, int):
-                check_clock(verb.duration)
+        verbs: list[Verb] = []
+        timed: list[Timed] = []
+        for step in steps:
+            if isinstance(step, Timed):
+                verbs.append(step.verb)
+                timed.append(step)
+                if isinstance(step.verb.duration, int):
+                    check_clock(step.verb.duration)
+            elif step is not None:
+                verbs.append(step)
         self.builder.actor(f"{stage.name}:{part}", stream.iterations, *verbs)
-        timed = [s for s in given if isinstance(s, Timed)]
-        occupies = tuple((s.unit, s.units) for s in timed)
-        portions = tuple(s.portions for s in timed)
+        occupies = tuple([(s.unit, s.units) for s in timed])
+        portions = tuple([s.portions for s in timed])
         self.infos.append(
             ActorInfo(stage.name, stage.layer, part, occupies, stream.phase, portions)
         )

@@ -11,6 +11,7 @@ from cimsim.engines.program import Get, Put
 from cimsim.errors import MappingError
 from cimsim.ir import Linear, Workload, output_elements
 from cimsim.mapping import Mapping, Placement
+from cimsim.runtime.collector import collector_paused
 from cimsim.schedule.assembler import Assembler, check_intervals
 from cimsim.schedule.block_choice import StageCosts
 from cimsim.schedule.cluster_work import Demand
@@ -35,6 +36,7 @@ from cimsim.values.display import shown
 
 
 @checked(MappingError)
+@collector_paused()
 def build_plan(
     workload: Workload,
     architecture: Architecture,

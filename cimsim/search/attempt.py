@@ -18,6 +18,7 @@ from cimsim.report.fold import spent
 from cimsim.report.kinds import kinds_of
 from cimsim.report.needs import needed
 from cimsim.report.occupancy import LastOfPhases, phase_ends_ps
+from cimsim.runtime.collector import collector_paused
 from cimsim.schedule import Plan, build_plan
 from cimsim.schedule.pipelines import Pipeline
 from cimsim.spec import Architecture
@@ -71,6 +72,7 @@ class Attempt:
         return [math.fsum(entry.energy_J[p] for entry in found) for p in range(len(latencies))]
 
 
+@collector_paused()
 def attempt(
     job: Job, pipeline: Pipeline, tell: Progress = lambda stage: None, *, ends_only: bool = False
 ) -> Attempt:
