@@ -93,6 +93,7 @@ class _Lowering:
         self.parts_of = None if kept is None else kept.parts
         self.cells = () if kept is None else kept.cells
         self.covers_at: dict[tuple[tuple[int, bool, int], ...], int] = {}
+        self.covers_of: dict[int, int] = {}
         self.counts: dict[int, _Tokens] = {}
         self.ranges: dict[int, _Range] = {}
         self.lists: dict[tuple[int, int], int] = {}
@@ -239,6 +240,11 @@ class _Lowering:
         """Place of what an interval of these parts covers, 0 where that is nobody's concern."""
         if not parts:
             return 0
+        if id(parts) not in self.covers_of:
+            self.covers_of[id(parts)] = self.cover_rows(parts)
+        return self.covers_of[id(parts)]
+
+    def cover_rows(self, parts: tuple[Part, ...]) -> int:
         rows = tuple(
             (self.cells_at + k.CELL_WIDTH * cell, *self.amount(0 if time is None else time))
             for cell, time in parts

@@ -162,6 +162,8 @@ class Ends:
         Raises ValueError for one that was not kept.
         """
         marks = self.marks[actor]
+        if iteration == self.program.actors[actor].iterations - 1:
+            return int(self.end_ps[self.offset[actor + 1] - 1])
         at = iteration if marks is None else int(np.searchsorted(marks, iteration))
         if marks is not None and (at == marks.size or marks[at] != iteration):
             name = self.program.actors[actor].name

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cimsim.engines import Kept
-from cimsim.engines.program import Get, Put
+from cimsim.engines.program import Actor, Get, Put
 from cimsim.engines.record import Part
 from cimsim.report.kinds import times_by_kind
 from cimsim.report.occupancy import LastOfPhases
-from cimsim.schedule.plan import Plan
+from cimsim.schedule.plan import ActorInfo, Plan
 
 
 def needed(plan: Plan, kinds: Mapping[str, str]) -> Kept:
@@ -22,20 +22,33 @@ def needed(plan: Plan, kinds: Mapping[str, str]) -> Kept:
     wanted = {edge.buffer for edge in plan.activations}
     last = LastOfPhases()
     marks = [
-        None
-        if any(isinstance(verb, Get | Put) and verb.buffer in wanted for verb in actor.steps)
-        else last.of(info.phase)
+        None if _moves_some(actor, wanted) else last.of(info.phase)
         for actor, info in zip(plan.program.actors, plan.actors, strict=True)
     ]
     cells: dict[tuple[str, str], int] = {}
-    parts: list[tuple[tuple[Part, ...], ...]] = []
-    for info in plan.actors:
-        found = (times_by_kind(info, at, kinds) for at in range(len(info.occupies)))
-        parts.append(
-            tuple(
-                tuple((cells.setdefault((info.stage, k), len(cells)), time) for k, time in verb)
-                for verb in found
-            )
+    wholes: dict[str, tuple[Part, ...]] = {}
+
+    def parts_of(info: ActorInfo, at: int) -> tuple[Part, ...]:
+        if not info.portions[at] and info.stage in wholes:
+            return wholes[info.stage]
+        found = tuple(
+            (cells.setdefault((info.stage, kind), len(cells)), time)
+            for kind, time in times_by_kind(info, at, kinds)
         )
+        if not info.portions[at]:
+            wholes[info.stage] = found
+        return found
+
+    parts = [
+        tuple([parts_of(info, at) for at in range(len(info.occupies))]) for info in plan.actors
+    ]
     groups = sorted({kind for _, kind in cells})
     return Kept(marks, parts, tuple(groups.index(kind) for _, kind in cells), tuple(groups))
+
+
+def _moves_some(actor: Actor, buffers: set[int]) -> bool:
+    """Whether `actor` gets from or puts into some of `buffers`."""
+    for verb in actor.steps:
+        if (type(verb) is Get or type(verb) is Put) and verb.buffer in buffers:
+            return True
+    return False
