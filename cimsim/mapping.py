@@ -10,6 +10,7 @@ weight is written into which units, whoever asks for it.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -144,6 +145,22 @@ class KvStore:
     def units(self) -> int:
         """Units reserved, at the longest context."""
         return self.heads * self.grid.blocks
+
+
+def held_by(placements: Iterable[Placement], unit: str) -> tuple[IntArray, IntArray]:
+    """Units of one kind that hold blocks, in order, and how many blocks each holds."""
+    placed = [p.units.ravel() for p in placements if p.unit == unit and p.units.size]
+    if not placed:
+        return np.zeros(0, np.int64), np.zeros(0, np.int64)
+    units = np.concatenate(placed)
+    if rises(units):
+        return units, np.broadcast_to(np.int64(1), units.shape)
+    return np.unique(units, return_counts=True)
+
+
+def rises(numbers: IntArray) -> bool:
+    """Whether each number is above the one before it, as units are with a block in each."""
+    return bool((numbers[1:] > numbers[:-1]).all())
 
 
 class HasName(Protocol):

@@ -18,7 +18,7 @@ from cimsim.adaptation import adaptation_named
 from cimsim.errors import CapacityError, MappingError
 from cimsim.ir import Workload, load_workload
 from cimsim.mappers import MAPPERS, DensePacking, Mapper, OneBlockPerTile, build_mapping
-from cimsim.mapping import Grid, Mapping
+from cimsim.mapping import Grid, Mapping, Placement, held_by
 from cimsim.spec import Architecture, load_architecture
 
 SHAPES = st.lists(
@@ -394,3 +394,24 @@ def test_a_mapping_beyond_memory_is_refused() -> None:
     machine = small.machine(rram={"tile_count": 2**31 - 1})
     with pytest.raises(MappingError, match=r"mapping takes \d+ tiles .* at most 67108864: lower"):
         mapped(small.decoder(), machine, mapper=OneBlockPerTile(replicate=(("*", 10**6),)))
+
+
+@given(
+    blocks=st.lists(st.lists(st.integers(0, 12), min_size=1, max_size=5), max_size=4),
+    ordered=st.booleans(),
+)
+def test_units_in_use_and_their_blocks_are_counted(blocks: list[list[int]], ordered: bool) -> None:
+    if ordered:
+        blocks = [[10 * i + u for u in sorted(set(row))] for i, row in enumerate(blocks)]
+    placements = []
+    for i, row in enumerate(blocks):
+        units = np.array(row, np.int64).reshape(1, 1, -1)
+        grid = Grid(1, len(row), 1, 1)
+        placements += [
+            Placement(f"{unit}{i}", unit, "base", grid, units, 0 * units, 0 * units)
+            for unit in ("rram", "sram")
+        ]
+    expected = Counter(unit for row in blocks for unit in row)
+    units, counts = held_by(placements, "rram")
+    assert dict(zip(units.tolist(), counts.tolist(), strict=True)) == expected
+    assert units.tolist() == sorted(expected)

@@ -12,7 +12,7 @@ from cimsim.errors import MappingError
 from cimsim.ir import Linear, MatMul, Workload
 from cimsim.mappers.capacity import Stored, check_capacity, unit_shortage
 from cimsim.mappers.packing import Arrangement, Mapper, mapper_named
-from cimsim.mapping import Grid, KvStore, Mapping, Placement
+from cimsim.mapping import Grid, KvStore, Mapping, Placement, held_by
 from cimsim.spec import Architecture
 from cimsim.unit_kinds import Arrays, kind_named
 from cimsim.values.arguments import checked
@@ -140,8 +140,7 @@ def _last(arranged: list[Arrangement]) -> int:
 
 
 def _used(placements: dict[str, Placement], unit: str) -> int:
-    arrays = [p.units.ravel() for p in placements.values() if p.unit == unit]
-    return int(np.unique(np.concatenate(arrays)).size) if arrays else 0
+    return held_by(placements.values(), unit)[0].size
 
 
 def _end(placements: dict[str, Placement], unit: str) -> int:
@@ -185,10 +184,14 @@ def _clusters(
 ) -> dict[str, tuple[int, int]]:
     clusters: dict[str, tuple[int, int]] = {}
     last = architecture.pmca.cluster_count - 1
+    beside = {
+        unit: architecture.arrays(unit).per_cluster(architecture.pmca)
+        for unit in {p.unit for p in placements.values() if p.units.size}
+    }
     for name, placement in placements.items():
         if placement.units.size == 0:
             continue
-        per = architecture.arrays(placement.unit).per_cluster(architecture.pmca)
+        per = beside[placement.unit]
         low = min(int(placement.units.min()) // per, last)
         high = min(int(placement.units.max()) // per, last)
         clusters[name] = (low, high - low + 1)

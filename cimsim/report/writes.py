@@ -13,7 +13,7 @@ import numpy as np
 from cimsim.adaptation import programmed, switched
 from cimsim.errors import MappingError
 from cimsim.ir import Workload
-from cimsim.mapping import IntArray, Mapping, Written
+from cimsim.mapping import IntArray, Mapping, Written, rises
 from cimsim.report import Reprogramming
 from cimsim.spec import Architecture
 
@@ -65,5 +65,9 @@ def _values_by_unit(written: list[Written]) -> IntArray:
     units = np.concatenate([part.units for part in written])
     if not units.size:
         return np.array([values.sum()], np.int64)
-    _, position = np.unique(units[values > 0], return_inverse=True)
-    return np.bincount(position, values[values > 0]).astype(np.int64)
+    if not values.all():
+        values, units = values[values > 0], units[values > 0]
+    if rises(units):
+        return values
+    _, position = np.unique(units, return_inverse=True)
+    return np.bincount(position, values).astype(np.int64)

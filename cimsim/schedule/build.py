@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from numbers import Integral
 
-import numpy as np
-
 from cimsim.engines.program import Get, Put
 from cimsim.errors import MappingError
 from cimsim.ir import Linear, Workload, output_elements
-from cimsim.mapping import Mapping, Placement
+from cimsim.mapping import Mapping, Placement, held_by
 from cimsim.runtime.collector import collector_paused
 from cimsim.schedule.assembler import Assembler, check_intervals
 from cimsim.schedule.block_choice import StageCosts
@@ -281,11 +279,8 @@ class _Scheduler:
 
     def _shared_units(self, unit: str) -> frozenset[int]:
         """Units on which blocks of several weights, or several blocks, sit."""
-        placed = [p.units.ravel() for p in self.mapping.placements.values() if p.unit == unit]
-        if not placed:
-            return frozenset()
-        units, counts = np.unique(np.concatenate(placed), return_counts=True)
-        return frozenset(units[counts > 1].tolist())
+        units, blocks = held_by(self.mapping.placements.values(), unit)
+        return frozenset(units[blocks > 1].tolist())
 
     def _feedback(
         self, streams: dict[str, Stream]
