@@ -1,0 +1,253 @@
+"""The walk back along the critical path, as machine code over the tables of a `FlatRun`.
+
+The constants stand in this file because Numba's cache looks only at the file of a function.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cimsim.engines.program import IntArray
+from cimsim.runtime.jit import njit
+
+if TYPE_CHECKING:
+    from cimsim.engines.flat import FlatRun
+
+_inline = njit(cache=True, inline="always")
+
+GET, PUT, HOLD, USE = range(4)
+DATA, ORDER, FULL, SHARED = range(4)
+NONE = -1
+
+FIRST_STEP, STEPS, ITERATIONS, FIRST_ITERATION = range(4)
+"""Columns of `actors`."""
+ACTOR, STEP, KIND, TARGET, COUNT, COUNTS_AT, TIMED, BEFORE, AFTER, EXECUTED = range(10)
+"""Columns of `steps`."""
+MOVER, FIRST_MOVE, THROUGH, THROUGH_AT, SHIFT = range(5)
+"""Columns of `ends`."""
+
+
+@njit(cache=True)
+def walk(f: FlatRun, row: int, iteration: int, now: int) -> tuple[IntArray, int, int]:
+    """The critical path that ends at `now` with the step in `row`, from its last interval to its
+    first: actor, iteration, step, start, end and wait of each.
+
+    Then the time to which it could be followed, and the row of its first interval: 0 in every
+    run, and `NONE` without intervals.
+    """
+    path = np.empty((1024, 6), np.int64)
+    length = 0
+    unseen = f.actors[f.steps[f.users, ACTOR], ITERATIONS]
+    pending = np.empty((64, 4), np.int64)
+    seen = np.full((128, 3), np.int64(NONE))
+    wait = DATA
+    waiting = NONE
+    while now > 0:
+        found, of = NONE, 0
+        if row != NONE:
+            found, of, wait, pending, seen = _cause(
+                f, row, iteration, wait, now, length, pending, seen
+            )
+        if found == NONE and waiting != NONE and f.steps[waiting, KIND] == USE:
+            wait = SHARED
+            found, of = _given_back(f, f.steps[waiting, TARGET], now, unseen)
+        if found == NONE:
+            break
+        if length == path.shape[0]:
+            path = _longer(path)
+        start = f.start_ps[f.steps[found, BEFORE] + of]
+        _set(path[length], f.steps[found, ACTOR], of, f.steps[found, STEP], start)
+        path[length, 4] = now
+        path[length, 5] = wait if length else DATA
+        length += 1
+        now, waiting = start, found
+        row, iteration = _previous(f, found, of)
+        wait = DATA if f.steps[found, STEP] else ORDER
+    return path[:length], now, waiting
+
+
+@njit(cache=True)
+def _cause(
+    f: FlatRun, row: int, iteration: int, wait: int, now: int, search: int,
+    pending: IntArray, seen: IntArray,
+) -> tuple[int, int, int, IntArray, IntArray]:  # fmt: skip
+    """The work that ended at `now` and made the step in `row` be done at `now`: its row, `NONE`
+    where the step was done before; its iteration; how it was waited for.
+
+    `pending` (row, iteration, token, wait) is what is still to be looked at, `seen` (execution,
+    token, search) the set of what was; token -1 is the last one.
+    """
+    _set(pending[0], row, iteration, NONE, wait)
+    top, known = 1, 0
+    while top:
+        top -= 1
+        row, iteration, token, wait = pending[top]
+        if _passed(f, row, iteration) < now:
+            continue
+        if 2 * known >= seen.shape[0]:
+            seen = _roomier(seen, search)
+        if not _add(seen, f.steps[row, EXECUTED] + iteration, token, search):
+            continue
+        known += 1
+        own = f.steps[row, BEFORE] + iteration
+        ended = f.end_ps[own] if f.steps[row, BEFORE] >= 0 else NONE
+        if ended == now and f.start_ps[own] < now:
+            first = f.actors[f.steps[row, ACTOR], FIRST_STEP]
+            return first + f.steps[row, TIMED], iteration, wait, pending, seen
+        if top + 2 > pending.shape[0]:
+            pending = _longer(pending)
+        kind = f.steps[row, KIND]
+        if kind in (GET, PUT):
+            other, of, moved = _other_end(f, row, iteration, token)
+            if other != NONE:
+                _set(pending[top], other, of, moved, wait if kind == GET else max(wait, FULL))
+                top += 1
+        elif ended < now:
+            continue
+        before, of = _previous(f, row, iteration)
+        if before != NONE:
+            _set(pending[top], before, of, NONE, wait if f.steps[row, STEP] else max(wait, ORDER))
+            top += 1
+    return NONE, 0, wait, pending, seen
+
+
+@_inline
+def _passed(f: FlatRun, row: int, iteration: int) -> int:
+    """The latest time at which the step in `row` can have been done, by the record behind it."""
+    after = f.steps[row, AFTER]
+    if after >= 0:
+        return int(f.start_ps[after + iteration])
+    return int(f.iteration_end_ps[f.actors[f.steps[row, ACTOR], FIRST_ITERATION] + iteration])
+
+
+@_inline
+def _previous(f: FlatRun, row: int, iteration: int) -> tuple[int, int]:
+    """The step before the one in `row`, and its iteration; `NONE` for the first of an actor."""
+    if f.steps[row, STEP]:
+        return row - 1, iteration
+    if iteration:
+        return row + f.actors[f.steps[row, ACTOR], STEPS] - 1, iteration - 1
+    return NONE, 0
+
+
+@_inline
+def _tokens(f: FlatRun, row: int, iteration: int) -> int:
+    """Tokens that the Get or Put in `row` moves in `iteration`."""
+    count = f.steps[row, COUNT]
+    return int(count if count >= 0 else f.amounts[f.steps[row, COUNTS_AT] + iteration])
+
+
+@_inline
+def _moved(f: FlatRun, e: int, iteration: int) -> int:
+    """Tokens that have been moved at end `e` when `iteration` begins."""
+    each = f.ends[e, THROUGH]
+    if each >= 0:
+        return int(each * iteration)
+    return int(f.amounts[f.ends[e, THROUGH_AT] + iteration - 1]) if iteration else 0
+
+
+@_inline
+def _other_end(f: FlatRun, row: int, iteration: int, token: int) -> tuple[int, int, int]:
+    """What let the move in `row` move `token` (-1: its last): the Put of this token, or the Get
+    that freed its slot; row, iteration and token there.
+
+    `NONE` where nothing is moved, or the token or slot is there from the beginning.
+    """
+    e = f.steps[row, TARGET]
+    if token < 0:
+        if _tokens(f, row, iteration) == 0:
+            return NONE, 0, 0
+        at = f.ends[e, FIRST_MOVE]
+        token = _moved(f, e, iteration) + _tokens(f, f.moves[at], iteration) - 1
+        while f.moves[at] != row:
+            at += 1
+            token += _tokens(f, f.moves[at], iteration)
+    token += f.ends[e, SHIFT]
+    if token < 0:
+        return NONE, 0, 0
+    e ^= 1
+    of = _iteration_of(f, e, token)
+    at = f.ends[e, FIRST_MOVE]
+    left = token - _moved(f, e, of) - _tokens(f, f.moves[at], of)
+    while left >= 0:
+        at += 1
+        left -= _tokens(f, f.moves[at], of)
+    return f.moves[at], of, token
+
+
+@_inline
+def _iteration_of(f: FlatRun, e: int, token: int) -> int:
+    """The iteration that moves `token` at end `e`."""
+    each = f.ends[e, THROUGH]
+    if each >= 0:
+        return int(token // each)
+    first = f.ends[e, THROUGH_AT]
+    low, high = 0, f.actors[f.ends[e, MOVER], ITERATIONS] - 1
+    while low < high:
+        middle = (low + high) >> 1
+        if f.amounts[first + middle] > token:
+            high = middle
+        else:
+            low = middle + 1
+    return int(low)
+
+
+@njit(cache=True)
+def _given_back(f: FlatRun, resource: int, now: int, unseen: IntArray) -> tuple[int, int]:
+    """The first service of `resource`, in the order of rows, that takes time and ends at `now`:
+    row and iteration, or `NONE`.
+
+    `unseen` has the iterations of each user that may have ended at `now` or before, and goes down
+    with it.
+    """
+    for at in range(f.first_user[resource], f.first_user[resource + 1]):
+        row = f.users[at]
+        place = f.steps[row, BEFORE]
+        left = unseen[at]
+        while left and f.end_ps[place + left - 1] > now:
+            left -= 1
+        unseen[at] = left
+        while left and f.end_ps[place + left - 1] == now:
+            left -= 1
+            if f.start_ps[place + left] < now:
+                return row, left
+    return NONE, 0
+
+
+@_inline
+def _set(row: IntArray, a: int, b: int, c: int, d: int) -> None:
+    row[0], row[1], row[2], row[3] = a, b, c, d
+
+
+@_inline
+def _longer(table: IntArray) -> IntArray:
+    """A table of twice the rows, which begins with those of `table`."""
+    longer = np.empty((2 * table.shape[0], table.shape[1]), np.int64)
+    longer[: table.shape[0]] = table
+    return longer
+
+
+@_inline
+def _add(seen: IntArray, execution: int, token: int, search: int) -> bool:
+    """Put a pair into the set of a search, in which there is room; False if it was there."""
+    mask = seen.shape[0] - 1
+    mixed = execution * 2654435769 + token * 40503
+    at = (mixed ^ (mixed >> 21)) & mask
+    while seen[at, 2] == search:
+        if seen[at, 0] == execution and seen[at, 1] == token:
+            return False
+        at = (at + 1) & mask
+    seen[at, 0], seen[at, 1], seen[at, 2] = execution, token, search
+    return True
+
+
+@njit(cache=True)
+def _roomier(seen: IntArray, search: int) -> IntArray:
+    """A set with twice the room that holds the pairs of a search."""
+    roomier = np.full((2 * seen.shape[0], 3), np.int64(NONE))
+    for execution, token, of in seen:
+        if of == search:
+            _add(roomier, execution, token, search)
+    return roomier
