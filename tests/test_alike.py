@@ -118,4 +118,5 @@ def test_equal_layers_are_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> No
     plan_of(small.decoder(layers=2), "token")
     two = len(made) - single
     plan_of(small.decoder(layers=9), "token")
-    assert len(made) - single - two == two <= single + 2
+    # the first and the last layer have other neighbours than those between
+    assert len(made) - single - two == two < 2 * single

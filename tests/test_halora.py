@@ -235,7 +235,7 @@ def test_keys_and_values_cost_write_energy_on_sram() -> None:
     assert written > 0.0
     assert dear.energy_J - plain.energy_J == pytest.approx(written, rel=1e-9)
     slow = simulate(
-        cut, HYBRID.with_values({"sram.write_bits_per_cycle": 8}), pipeline="token"
+        cut, HYBRID.with_values({"sram.write_bits_per_cycle": 1}), pipeline="token"
     ).report
     assert slow.latency_s > plain.latency_s
 

@@ -74,7 +74,9 @@ class LoraTiles:
         X, A and B of every tile or whole; X.W of a tile goes out and comes back.
         """
         if self.whole:
+            # counted: X, A and B; or X
             return 3 if first else 1
+        # counted: X and A of a tile of inputs; B, X.W out and X.W in of one of outputs
         return 2 * self.input_tiles + 3 * self.output_tiles
 
     @property

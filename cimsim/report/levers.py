@@ -37,6 +37,7 @@ class Knob:
     factors: tuple[tuple[str, float], ...]
 
 
+# counted: a time halved is a rate doubled
 KNOBS = (
     Knob(("rram",), "work", (("rram.integration_ns", 0.5),)),
     Knob(("adc",), "work", (("rram.adc_time_ns", 0.5),)),

@@ -144,6 +144,7 @@ def step_time(times: Sequence[BlockTimes], sizes: Sequence[int], dma_engines: in
     take longer.
     """
     rounds = max(sizes)
+    # counted: fetch, compute and drain
     fetch, compute, drain = (np.zeros((rounds, len(sizes)), np.int64) for _ in range(3))
     for lane, (size, time) in enumerate(zip(sizes, times, strict=True)):
         fetch[:size, lane] = _moved(time.fetch)

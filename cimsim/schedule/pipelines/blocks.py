@@ -12,6 +12,7 @@ from cimsim.schedule.pipelines.protocol import BlockCosts
 from cimsim.schedule.shapes import shape_of
 from cimsim.schedule.stages import Stage
 from cimsim.values.arguments import AtLeast, checked
+from cimsim.values.display import brief
 
 DEFAULT_BLOCK = 16
 """Choice: tokens a block unless the user gives another, of the 8 to 128 of arXiv 2411.17367."""
@@ -146,6 +147,7 @@ class SplitBlock:
 
 
 @checked(MappingError)
+@brief
 @dataclass(frozen=True, slots=True)
 class ShapedBlock:
     """Each shape of stage (see `shape_of`) has a block of its own; others have 16 tokens.
