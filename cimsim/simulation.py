@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from pathlib import Path
 
 from cimsim import engines
@@ -20,7 +20,7 @@ from cimsim.report.bottlenecks import bottlenecks
 from cimsim.report.fold import fold, spent
 from cimsim.report.kinds import kinds_of
 from cimsim.report.levers import TOTAL, with_levers
-from cimsim.report.occupancy import phase_ends_ps
+from cimsim.report.occupancy import phase_marks_ps
 from cimsim.schedule import Plan
 from cimsim.schedule.pipelines import Auto, Pipeline, format_pipeline, pipeline_named
 from cimsim.search import Job, attempt, search
@@ -81,7 +81,7 @@ class Simulation:
     def _latencies(self, machine: Architecture) -> dict[str, float]:
         """Latency (s) by phase, and in all, of the same strategy on another machine."""
         done = attempt(replace(self.job, architecture=machine), self.pipeline, ends_only=True)
-        ends = [0, *accumulate(phase_ends_ps(done.plan, done.ends), max)]
+        ends = phase_marks_ps(done.plan, done.ends)
         phases = zip(done.plan.phases, pairwise(ends), strict=True)
         found = {name: ps_to_seconds(end - start) for name, (start, end) in phases}
         return {**found, TOTAL: ps_to_seconds(ends[-1])}

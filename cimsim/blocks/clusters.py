@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -108,6 +109,11 @@ class PmcaClusters(MachineBlock):
     products_on: Literal["faster", "engine", "cores"] = Field(
         "faster", description="what multiplies matrices, where there is an engine beside the cores"
     )
+
+    @property
+    def tcdm_bytes(self) -> int:
+        """Whole bytes of the TCDM of one cluster."""
+        return math.floor(self.tcdm_KiB * 1024.0)
 
     @model_validator(mode="after")
     def _engine_is_there(self) -> Self:

@@ -118,7 +118,7 @@ def lora_tiles(
     Whole where it fits, else as few tiles as fit, of equal width in steps (see `tile_step`).
     """
     value_bytes = math.ceil(pmca.value_bits / 8)
-    room, step = math.floor(pmca.tcdm_KiB * 1024.0), tile_step(pmca)
+    room, step = pmca.tcdm_bytes, tile_step(pmca)
     sizes = (rows, in_features, out_features, rank)
     if lora_tcdm_bytes(*sizes, value_bytes) <= room:
         return LoraTiles(*sizes, value_bytes, in_features, out_features, whole=True)

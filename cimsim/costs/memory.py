@@ -28,6 +28,11 @@ def fullest_bits(memory: Buffer | Dram, bits: int) -> int:
     return rounds * stripe + min(rest, stripe)
 
 
+def body_ns(memory: Buffer | Dram, bits: int) -> float:
+    """Time (ns) for which a transfer of `bits` keeps its fullest bank, without latency."""
+    return fullest_bits(memory, bits) / 8.0 / memory.bandwidth_GBps
+
+
 def share_ps(memory: Buffer | Dram, bits: int) -> int:
     """Time (ps, rounded up) for which `bits` take the whole bandwidth of all banks."""
     per_ns = 8 * ways(memory) * Fraction(memory.bandwidth_GBps)
@@ -36,8 +41,7 @@ def share_ps(memory: Buffer | Dram, bits: int) -> int:
 
 def access_ps(memory: Buffer | Dram, bits: int) -> int:
     """Time (ps) of a transfer of `bits` that waits for no other one, its share included."""
-    body_ns = fullest_bits(memory, bits) / 8.0 / memory.bandwidth_GBps
-    return max(ns_to_ps(memory.access_ns + body_ns), share_ps(memory, bits))
+    return max(ns_to_ps(memory.access_ns + body_ns(memory, bits)), share_ps(memory, bits))
 
 
 def access_energy_J(memory: Buffer | Dram, bits: float) -> float:

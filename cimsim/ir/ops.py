@@ -16,7 +16,7 @@ take part: work is counted and K and V are kept within it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -41,6 +41,10 @@ from cimsim.values.frozen import Frozen
 Role = Literal["base", "lora_a", "lora_b"]
 
 
+_NAMES = {"name", "inputs", "weight", "adapts"}
+"""Fields of an op that say which op it is, not what it does."""
+
+
 class _Op(Frozen):
     name: Name = Field(description="unique in its phase; equal in every phase for the same op")
     inputs: tuple[Name, ...] = Field(
@@ -56,6 +60,14 @@ class _Op(Frozen):
     growth_steps: Steps | None = Field(
         default=None, description="further steps that `growth` goes on for; null: all of them"
     )
+
+    def content(self) -> Hashable:
+        """All but its names: equal for ops that do the same work."""
+        return type(self), tuple(
+            (field, tuple(value.items()) if isinstance(value, dict) else value)
+            for field, value in self.__dict__.items()
+            if field not in _NAMES
+        )
 
     def grown(self, step: int) -> int:
         """How many increases of `growth` the sizes at `step` (0 is the first) have had."""

@@ -156,7 +156,7 @@ def tcdm_error(
 ) -> CapacityError:
     """The error for a LoRA branch of which not even the smallest tiles for `rows` of X fit."""
     need = least_lora_bytes(pmca, rows, in_features, out_features, rank)
-    held = math.floor(pmca.tcdm_KiB * 1024.0)
+    held = pmca.tcdm_bytes
     return CapacityError(
         f"LoRA of a {in_features}x{out_features} layer at rank {rank} needs {need} bytes of TCDM "
         f"for a block of {rows} rows in tiles of {tile_step(pmca)} columns, pmca.tcdm_KiB gives "

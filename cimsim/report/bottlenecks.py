@@ -6,7 +6,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from cimsim.engines.critical import WAITS, critical_path
 from cimsim.engines.program import IntArray, timed_verbs, unlimited
 from cimsim.report.bounds import Bottlenecks, Bound, LayerTime, PhaseBounds
 from cimsim.report.kinds import times_by_kind
-from cimsim.report.occupancy import phase_ends_ps
+from cimsim.report.occupancy import phase_marks_ps
 from cimsim.report.work import Key, Work
 from cimsim.schedule.plan import Plan
 from cimsim.units import ps_to_seconds, ratio
@@ -32,12 +32,12 @@ def bottlenecks(
     `energies` (J by phase) belong to layer, unit and kind. Takes one more run, in which every
     shared unit has a server for each of its users.
     """
-    ends = [0, *accumulate(phase_ends_ps(plan, run), max)]
+    ends = phase_marks_ps(plan, run)
     windows = list(pairwise(ends))
     path = _Path.of(plan, run, kinds, windows)
     work = Work.of(plan, run, kinds)
     chain = engines.run(unlimited(plan.program))
-    chain_ends = [0, *accumulate(phase_ends_ps(plan, chain), max)]
+    chain_ends = phase_marks_ps(plan, chain)
     phases = {}
     for p, name in enumerate(plan.phases):
         latency = ends[p + 1] - ends[p]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -30,6 +31,11 @@ def phase_ends_ps(plan: Plan, run: Finished) -> list[int]:
             phase = int(info.phase[iteration])
             ends[phase] = max(ends[phase], run.end_ps_of(index, iteration))
     return ends
+
+
+def phase_marks_ps(plan: Plan, run: Finished) -> list[int]:
+    """Where phases begin and the last one ends (ps): each ends no sooner than those before it."""
+    return [0, *accumulate(phase_ends_ps(plan, run), max)]
 
 
 class LastOfPhases:

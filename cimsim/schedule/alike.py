@@ -13,8 +13,6 @@ from cimsim.ir import Op
 from cimsim.schedule.graph import Node
 
 T = TypeVar("T")
-_NAMES = {"name", "inputs", "weight", "adapts"}
-"""Fields of an op that say which op it is, not what it does."""
 
 
 class Alike:
@@ -38,13 +36,5 @@ class Alike:
     def _op(self, op: Op) -> Hashable:
         known = self._ops.get(id(op))
         if known is None:
-            known = self._ops[id(op)] = (op, _content(op))
+            known = self._ops[id(op)] = (op, op.content())
         return known[1]
-
-
-def _content(op: Op) -> Hashable:
-    return type(op), tuple(
-        (field, tuple(value.items()) if isinstance(value, dict) else value)
-        for field, value in op.__dict__.items()
-        if field not in _NAMES
-    )

@@ -10,7 +10,7 @@ doublings of the TCDM on random small machines 16 took longer, at most 10 %; mos
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,14 +18,19 @@ import numpy as np
 from cimsim.engines.program import IntArray
 from cimsim.ir import Op, output_elements
 from cimsim.schedule.assembler import Assembler
-from cimsim.schedule.cluster_work import BlockTimes, Demand, Transfers, cluster_work, weight_bytes
+from cimsim.schedule.cluster_work import (
+    BlockTimes,
+    Demand,
+    Transfers,
+    cluster_work,
+    stage_likeness,
+    weight_bytes,
+)
 from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.graph import build_stream
 from cimsim.schedule.lanes import lanes_of
 from cimsim.schedule.stages import MaskedScores, Stage
 from cimsim.values.display import brief
-
-KIB = 1024.0
 
 
 @brief
@@ -80,9 +85,9 @@ class StageCosts:
 
     def step(self, block: int) -> StepTime:
         """Closed-form time of the longest step in blocks of `block` tokens."""
-        alike, clusters = self.assembler.alike, self.stage.clusters[1]
-        key = ("step", block, clusters, self.weights_stay(block), self._likeness())
-        return alike.once(key, lambda: self._step(block))
+        likeness = stage_likeness(self.assembler, self.stage, self.fetched, self.scores)
+        key = "step", block, self.stage.clusters[1], self.weights_stay(block), likeness
+        return self.assembler.alike.once(key, lambda: self._step(block))
 
     def _step(self, block: int) -> StepTime:
         tokens = self.stage.tokens()
@@ -96,22 +101,9 @@ class StageCosts:
         sizes = [int(lane.picked.sum()) for lane in lanes.lanes]
         return step_time(work.times, sizes, self.stage.clusters[1])
 
-    def _likeness(self) -> Hashable:
-        """All that a step depends on beside the block, without names."""
-        node, nodes = self.assembler.alike.node, self.assembler.graph.nodes
-        scores = (self.scores.get(member.name) for member in self.stage.nodes)
-        return (
-            tuple(node(member) for member in self.stage.nodes),
-            tuple(source and node(source) for source in scores),
-            tuple(
-                (edge.stationary, tuple(edge.tokens.items()), node(nodes[edge.producer]))
-                for edge in self.fetched
-            ),
-        )
-
     @property
-    def _room(self) -> float:
-        return self.assembler.architecture.pmca.tcdm_KiB * KIB
+    def _room(self) -> int:
+        return self.assembler.architecture.pmca.tcdm_bytes
 
     @property
     def _held(self) -> int:

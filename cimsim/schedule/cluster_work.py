@@ -149,27 +149,33 @@ def cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> ClusterW
 
 def _likeness(assembler: Assembler, demand: Demand, lanes: Lanes) -> Hashable:
     """All that the work of a stage depends on, without its names."""
-    alike, graph, nodes = assembler.alike, assembler.graph, demand.stage.nodes
-    scores = (demand.scores.get(node.name) for node in nodes)
-    sources = [{(e.producer, e.stationary) for e in graph.into(node.name)} for node in nodes]
-    fetched = (
-        (
-            edge.stationary, tuple(edge.tokens.items()), alike.node(graph.nodes[edge.producer]),
-            tuple((edge.producer, edge.stationary) in read for read in sources),
-        )
-        for edge in demand.fetched
-    )  # fmt: skip
     others = (
         getattr(demand, field.name)
         for field in fields(demand)
         if field.name not in ("stage", "fetched", "scores")
     )
+    of_stage = stage_likeness(assembler, demand.stage, demand.fetched, demand.scores)
+    return lanes, of_stage, tuple(others)
+
+
+def stage_likeness(
+    assembler: Assembler, stage: Stage, fetched: list[StageEdge], scores: MaskedScores
+) -> Hashable:
+    """Ops of a stage, the scores they work on and what they fetch, without names."""
+    alike, graph, nodes = assembler.alike, assembler.graph, stage.nodes
+    sources = [{(e.producer, e.stationary) for e in graph.into(node.name)} for node in nodes]
+    masked = (scores.get(node.name) for node in nodes)
+    data = (
+        (
+            edge.stationary, tuple(edge.tokens.items()), alike.node(graph.nodes[edge.producer]),
+            tuple((edge.producer, edge.stationary) in read for read in sources),
+        )
+        for edge in fetched
+    )  # fmt: skip
     return (
-        lanes,
         tuple(alike.node(node) for node in nodes),
-        tuple(source and alike.node(source) for source in scores),
-        tuple(fetched),
-        tuple(others),
+        tuple(source and alike.node(source) for source in masked),
+        tuple(data),
     )
 
 

@@ -22,7 +22,6 @@ from cimsim.spec import Architecture
 from cimsim.units import cycles_to_ps
 from cimsim.values.display import brief
 
-KIB = 1024.0
 STEP_TOKENS = 8
 """Choice: blocks that are tried differ by so many tokens where no engine has rows."""
 
@@ -41,11 +40,14 @@ class LoraBranch:
 
     def tiles(self, pmca: PmcaClusters, tokens: int) -> LoraTiles:
         """How a block is cut for the TCDM; raises CapacityError where no tile of it fits."""
-        rows = tokens * self.vectors
-        found = lora_tiles(pmca, rows, self.in_features, self.out_features, self.rank)
+        found = lora_tiles(pmca, *self._sizes(tokens))
         if found is None:
-            raise tcdm_error(pmca, rows, self.in_features, self.out_features, self.rank)
+            raise tcdm_error(pmca, *self._sizes(tokens))
         return found
+
+    def fits(self, pmca: PmcaClusters, tokens: int) -> bool:
+        """Whether a block fits the TCDM, whole or in tiles."""
+        return lora_tiles(pmca, *self._sizes(tokens)) is not None
 
     def cycles(self, pmca: PmcaClusters, tokens: int) -> tuple[int, int]:
         """Cycles of one cluster on a block: X.A alone, then (X.A).B and the addition of X.W."""
@@ -53,10 +55,11 @@ class LoraBranch:
 
     def whole_bytes(self, pmca: PmcaClusters, tokens: int) -> int:
         """TCDM bytes of a block held whole; see `cimsim.costs.lora_tcdm_bytes`."""
-        return lora_tcdm_bytes(
-            tokens * self.vectors, self.in_features, self.out_features, self.rank,
-            math.ceil(pmca.value_bits / 8),
-        )  # fmt: skip
+        return lora_tcdm_bytes(*self._sizes(tokens), math.ceil(pmca.value_bits / 8))
+
+    def _sizes(self, tokens: int) -> tuple[int, int, int, int]:
+        """Rows of X, features in and out, rank."""
+        return tokens * self.vectors, self.in_features, self.out_features, self.rank
 
 
 def adapter_of(stage: Stage) -> LoraBranch | None:
@@ -109,9 +112,7 @@ class Pair:
 
     def fits(self, tokens: int) -> bool:
         """Whether a block fits the TCDM, whole or in tiles."""
-        adapter, rows = self.adapter, tokens * self.adapter.vectors
-        sizes = (rows, adapter.in_features, adapter.out_features, adapter.rank)
-        return lora_tiles(self.architecture.pmca, *sizes) is not None
+        return self.adapter.fits(self.architecture.pmca, tokens)
 
     def check(self) -> None:
         """Raise CapacityError where not even the least tile of one token fits the TCDM."""

@@ -14,7 +14,7 @@ from cimsim.costs import (
     reduction_cycles,
     softmax_cycles,
 )
-from cimsim.costs.memory import fullest_bits, share_ps
+from cimsim.costs.memory import body_ns, share_ps
 from cimsim.errors import MappingError
 from cimsim.ir import (
     Elementwise,
@@ -182,6 +182,6 @@ def dma_times(
     engine = max(
         cycles_to_ps(dma_cycles(pmca, moved, transfers), pmca.clock_MHz),
         ns_to_ps(moved / link.bandwidth_GBps),
-        ns_to_ps(fullest_bits(buffer, 8 * moved) / 8.0 / buffer.bandwidth_GBps),
+        ns_to_ps(body_ns(buffer, 8 * moved)),
     )
     return share, max(0, latency - share), engine

@@ -7,7 +7,7 @@ period before, is a repeat; names of ops mean nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -19,7 +19,6 @@ from cimsim.ir import Op, Workload
 CACHE = "cache:"
 LEAST_LAYERS = 3
 """Choice: fewer equal layers are not worth a shorter run."""
-_NAMES = {"name", "inputs", "weight", "adapts"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +57,8 @@ def _runs(ops: Sequence[Op]) -> list[tuple[int, int, int]]:
 
 def _kinds(ops: Sequence[Op]) -> npt.NDArray[np.int64]:
     """A number for each op, equal where all sizes agree."""
-    known: dict[str, int] = {}
-    texts = (op.kind + op.model_dump_json(exclude=_NAMES) for op in ops)
-    return np.array([known.setdefault(text, len(known)) for text in texts], np.int64)
+    known: dict[Hashable, int] = {}
+    return np.array([known.setdefault(op.content(), len(known)) for op in ops], np.int64)
 
 
 def _longest(
