@@ -9,7 +9,8 @@ from typing import Any
 
 from cimsim.baseline import Gpu, GpuEstimate, load_gpu
 from cimsim.baseline.estimate import BATCH_MAX
-from cimsim.errors import CapacityError, SpecError
+from cimsim.baseline.merging import Lora
+from cimsim.errors import CapacityError, MappingError, SpecError
 from cimsim.ir import Workload
 from cimsim.report import Baseline, DecodePoint, PhaseResult, Report, load_report
 from cimsim.units import ratio
@@ -45,21 +46,53 @@ def with_baseline(
 ) -> Report:
     """`report` with `gpu`, or the one in that file, beside it; ratios are for one sequence.
 
+    A workload with LoRA gets two baselines, the GPU that merged the adapter into its weights and
+    the one that runs it beside them; `like_for_like` marks the one that does as the machine did.
     At `batch` > 1 the machine's latency and energy are compared with the GPU's share of one
     sequence. `mode` is calibrated unless said otherwise; a report of paper accounting is compared
     in peak-int8, by energy alone, and with nothing else. Decode is also compared at batch 1 and at
-    the batches that are best for the GPU. Raises SpecError for a mode that is unknown or mixes
-    accountings, CapacityError if the model does not fit.
+    the batches that are best for the GPU. Where a branch cannot be merged, the merged GPU is left
+    out and a note says why. Raises SpecError for a mode that is unknown or mixes accountings,
+    CapacityError if the model does not fit.
     """
     gpu = gpu if isinstance(gpu, Gpu) else load_gpu(gpu)
-    mode = _mode(report, mode)
-    estimate = gpu.estimate(workload, mode=mode, batch=batch, host_s_per_step=host_s_per_step)
+    asked = _Asked(gpu, _mode(report, mode), host_s_per_step)
+    estimates, notes = [asked.estimate(workload, "unmerged", batch)], report.notes
+    if estimates[0].lora != "none":
+        try:
+            estimates.append(asked.estimate(workload, "merged", batch))
+        except MappingError as problem:
+            notes = (*notes, f"{gpu.name} stands beside with LoRA unmerged alone: {problem}")
+    found = [_baseline(report, workload, asked, estimate) for estimate in estimates]
+    beside = report.baselines | {baseline.key: baseline for baseline in found}
+    return report.model_copy(update={"baselines": beside, "notes": notes})
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """A GPU and how it is to be counted."""
+
+    gpu: Gpu
+    mode: str
+    host_s_per_step: float
+
+    def estimate(self, workload: Workload, lora: str, batch: int) -> GpuEstimate:
+        """What the GPU needs for `batch` sequences at a time."""
+        return self.gpu.estimate(
+            workload, self.mode, batch, host_s_per_step=self.host_s_per_step, lora=lora
+        )
+
+
+def _baseline(report: Report, workload: Workload, asked: _Asked, estimate: GpuEstimate) -> Baseline:
+    batch = estimate.batch
     latency = estimate.latency_s / batch
     energy = estimate.energy_J / batch
     ratios = ratio(latency, report.latency_s), ratio(energy, report.energy_J)
     timed = report.accounting != "paper"
-    baseline = Baseline(
-        name=gpu.name,
+    return Baseline(
+        name=estimate.gpu,
+        lora=estimate.lora,
+        like_for_like=estimate.lora == "none" or (estimate.lora == "unmerged") == _ran_lora(report),
         mode=estimate.mode,
         precision=estimate.precision,
         batch=batch,
@@ -83,10 +116,14 @@ def with_baseline(
             "latency": verdict(ratios[0]) if timed else "not compared",
             "energy": verdict(ratios[1]),
         },
-        host_s_per_step=host_s_per_step,
-        decode=_decode_points(report, workload, gpu, mode, host_s_per_step),
+        host_s_per_step=estimate.host_s_per_step,
+        decode=_decode_points(report, workload, asked, estimate.lora),
     )
-    return report.model_copy(update={"baselines": report.baselines | {baseline.name: baseline}})
+
+
+def _ran_lora(report: Report) -> bool:
+    """Whether the machine ran LoRA branches."""
+    return "lora" in report.energy_by_kind_J
 
 
 def _mode(report: Report, mode: str | None) -> str:
@@ -107,12 +144,13 @@ def _scaled(band: tuple[float, float], batch: int) -> tuple[float, float]:
 
 
 def _decode_points(
-    report: Report, workload: Workload, gpu: Gpu, mode: str, host_s_per_step: float
+    report: Report, workload: Workload, asked: _Asked, lora: Lora
 ) -> dict[str, DecodePoint]:
     """Decode at batch 1 and at the batches with the least time and energy a sequence."""
-    if "decode" not in report.phases or mode == PAPER_MODE:
+    if "decode" not in report.phases or asked.mode == PAPER_MODE:
         return {}
-    found = batch_sweep(workload, gpu, mode, host_s_per_step)
+    run = "merged" if lora == "merged" else "unmerged"
+    found = batch_sweep(workload, asked.gpu, asked.mode, asked.host_s_per_step, run)
     if not found:
         return {}
     best = {
@@ -125,18 +163,23 @@ def _decode_points(
 
 @checked(SpecError)
 def batch_sweep(
-    workload: Workload, gpu: Gpu, mode: str = "calibrated", host_s_per_step: float = 0.0
+    workload: Workload,
+    gpu: Gpu,
+    mode: str = "calibrated",
+    host_s_per_step: float = 0.0,
+    lora: str = "unmerged",
 ) -> list[GpuEstimate]:
     """Estimates at batches 1, 2, 4, ... as long as weights and KV cache fit the GPU's memory, at
     most up to `BATCH_MAX`.
 
     Ends early where a doubling saves less than 0.1 % of the time and energy of a sequence.
     """
+    asked = _Asked(gpu, mode, host_s_per_step)
     found: list[GpuEstimate] = []
     while not found or (_gains(found) and 2 ** len(found) <= BATCH_MAX):
         batch = 2 ** len(found)
         try:
-            found.append(gpu.estimate(workload, mode, batch, host_s_per_step=host_s_per_step))
+            found.append(asked.estimate(workload, lora, batch))
         except CapacityError:
             break
     return found
@@ -197,6 +240,17 @@ def comparison_rows(reports: Sequence[Report]) -> list[dict[str, Any]]:
     ]
 
 
+def baseline_rows(report: Report) -> list[dict[str, Any]]:
+    """The GPUs beside `report`, one row each: what they ran, and their ratios over the machine.
+
+    Of each GPU the one that ran LoRA as the machine did comes first.
+    """
+    found = sorted(report.baselines.values(), key=lambda b: (b.name, not b.like_for_like))
+    names = ("name", "batch", "lora", "like_for_like", "host_s_per_step", "mode",
+             "latency_ratio", "energy_ratio")  # fmt: skip
+    return [{name: getattr(baseline, name) for name in names} for baseline in found]
+
+
 def differences(reports: Sequence[Report]) -> dict[str, list[Any]]:
     """What differs between runs: name -> its value in each report, in their order.
 
@@ -232,6 +286,11 @@ class Comparison:
     def rows(self) -> list[dict[str, Any]]:
         """As `comparison_rows`."""
         return comparison_rows(self.reports)
+
+    @property
+    def baselines(self) -> list[list[dict[str, Any]]]:
+        """For each report, as `baseline_rows`."""
+        return [baseline_rows(report) for report in self.reports]
 
     @property
     def differs(self) -> dict[str, list[Any]]:

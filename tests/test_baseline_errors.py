@@ -32,6 +32,10 @@ def whole(text: str) -> str:
             "unknown GPU mode 'fast'. Use one of calibrated, roofline, peak-int8.",
         ),
         (
+            lambda: GPU.estimate(ENCODER, lora="fused"),
+            "unknown LoRA on a GPU 'fused'. Use one of unmerged, merged.",
+        ),
+        (
             lambda: GPU.gemm_s(1, 1, 1, "fp8"),
             "unknown data type 'fp8'. Use one of fp16, bf16, int8, tf32, fp32.",
         ),

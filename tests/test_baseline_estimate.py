@@ -211,6 +211,40 @@ def test_an_adapter_adds_its_products() -> None:
     assert GPU.estimate(ADAPTED).latency_s > GPU.estimate(DECODER).latency_s
 
 
+@given(
+    model=st.sampled_from(["LLaMA-3.2-1B", "BERT-base"]),
+    rank=st.integers(1, 64),
+    batch=st.integers(1, 32),
+    mode=st.sampled_from(["calibrated", "roofline", "peak-int8"]),
+)
+@settings(max_examples=10, deadline=None)
+def test_merged_is_the_model_without_its_adapter(
+    model: str, rank: int, batch: int, mode: str
+) -> None:
+    generated = 0 if model.startswith("BERT") else 4
+    adapted = build(model, 32, generated, rank=rank)
+    merged = GPU.estimate(adapted, mode, batch=batch, lora="merged")
+    plain = GPU.estimate(build(model, 32, generated), mode, batch=batch, lora="merged")
+    assert (merged.lora, plain.lora) == ("merged", "none")
+    assert merged.to_dict() == {**plain.to_dict(), "lora": "merged"}
+    unmerged = GPU.estimate(adapted, mode, batch=batch)
+    assert unmerged.lora == "unmerged"
+    assert merged.latency_s < unmerged.latency_s
+    assert merged.energy_J < unmerged.energy_J
+    assert merged.weight_bytes < unmerged.weight_bytes
+
+
+def test_merging_saves_more_than_the_products_of_lora() -> None:
+    adapted = build("BERT-base", 128, rank=8)
+    unmerged, merged = GPU.estimate(adapted), GPU.estimate(adapted, lora="merged")
+    saved_s = unmerged.latency_s - merged.latency_s
+    assert "lora" not in merged.breakdown
+    assert saved_s > unmerged.breakdown["lora"].latency_s
+    launches = [sum(p.kernel_count for p in e.phases.values()) for e in (unmerged, merged)]
+    # Seven of A and B a layer (q, k, v share an A), an addition of o, up and down each, a GELU.
+    assert launches[0] - launches[1] > unmerged.breakdown["lora"].kernel_count
+
+
 def renamed(workload: Workload) -> Workload:
     """The same graph with meaningless names."""
     phases = []

@@ -51,14 +51,17 @@ def test_run(cimsim: Cli, work: Path, monkeypatch: pytest.MonkeyPatch, width: in
     monkeypatch.setenv("COLUMNS", str(width))
     text = cimsim("run", "--pipeline", "token", AHWA, work, "--baseline", A100)[1]
     assert max(cell_len(line) for line in text.splitlines()) <= width
-    (baseline,) = report["baselines"].values()
+    merged, unmerged = (report["baselines"][f"NVIDIA A100 SXM4 80GB, LoRA {lora}"]
+                        for lora in ("merged", "unmerged"))  # fmt: skip
     phase, written = report["phases"]["prefill"], report["reprogramming"]
     expected = {
         quantity(report["latency_s"], "s"), quantity(report["energy_J"], "J"),
         f"{report['area_mm2']:.4g} mm2", f"{phase['tokens_per_s']:.4g}",
         f"{written['cells_written']:,}", quantity(written["energy_J"], "J"),
-        quantity(baseline["latency_s"], "s"), quantity(baseline["energy_J"], "J"),
-        f"{baseline['latency_ratio']:.3g} ({baseline['verdict']['latency']})",
+        *(quantity(found["latency_s"], "s") for found in (merged, unmerged)),
+        *(quantity(found["energy_J"], "J") for found in (merged, unmerged)),
+        *(f"{found['latency_ratio']:.3g} ({found['verdict']['latency']})"
+          for found in (merged, unmerged)),
         *(quantity(joule, "J") for joule in report["energy_by_unit_J"].values()),
         *(f"{share:.2%}" for share in report["utilisation"].values()),
         *(quantity(unit["busy_s"], "s") for unit in report["unit_times"].values()),

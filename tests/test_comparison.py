@@ -16,6 +16,7 @@ from cimsim.baseline import load_gpu
 from cimsim.cli import app
 from cimsim.comparison import batch_sweep, compare, comparison_rows, verdict, with_baseline
 from cimsim.errors import SpecError
+from cimsim.ir import Norm
 from cimsim.report import Report
 from cimsim.report.accounting import halora_accounting
 from cimsim.simulation import simulate
@@ -34,7 +35,8 @@ PAPER = simulate(PAPER_WORK, load_architecture(HYBRID), pipeline="token").report
 
 
 def only(report: Report) -> Any:
-    (found,) = report.baselines.values()
+    """The baseline that ran LoRA as the machine did."""
+    (found,) = (b for b in report.baselines.values() if b.like_for_like)
     return found
 
 
@@ -70,6 +72,46 @@ def test_what_was_compared_is_said() -> None:
     assert found.latency_ratio == found.latency_s / REPORT.latency_s
     assert found.energy_ratio == found.energy_J / REPORT.energy_J
     assert found.verdict["energy"] == verdict(found.energy_ratio)
+
+
+@pytest.mark.parametrize("adaptation", ["lora-sram", "merged", "none"])
+def test_the_gpu_stands_beside_merged_and_unmerged(adaptation: str) -> None:
+    report = simulate(MODEL, small.machine(), pipeline="token", adaptation=adaptation).report
+    beside = with_baseline(report, MODEL, GPU, batch=2).baselines
+    assert set(beside) == {f"{GPU.name}, LoRA merged", f"{GPU.name}, LoRA unmerged"}
+    for key, found in beside.items():
+        estimate = GPU.estimate(MODEL, batch=2, lora=found.lora)
+        assert (key, found.name, found.batch) == (found.key, GPU.name, 2)
+        assert found.like_for_like == ((found.lora == "unmerged") == (adaptation == "lora-sram"))
+        assert found.latency_ratio == estimate.latency_s / 2 / report.latency_s
+        assert found.energy_ratio == estimate.energy_J / 2 / report.energy_J
+        sweep = batch_sweep(MODEL, GPU, lora=found.lora)
+        assert found.decode["batch 1"].latency_s == sweep[0].phases["decode"].latency_s
+
+
+def test_without_lora_one_gpu_stands_beside() -> None:
+    work = small.decoder(rank=None)
+    report = simulate(work, small.machine(), pipeline="token").report
+    beside = with_baseline(report, work, GPU).baselines
+    assert [(key, b.lora, b.like_for_like) for key, b in beside.items()] == [
+        (GPU.name, "none", True)
+    ]
+
+
+def test_a_branch_that_cannot_be_merged_leaves_the_unmerged_gpu_and_a_note() -> None:
+    branch = next(op.name for _, op in MODEL.ops() if getattr(op, "role", "") == "lora_b")
+    reader = next(op for op in MODEL.phases[0].ops if branch in op.inputs)
+    norm = Norm(
+        name=reader.name, inputs=(branch,), tokens=reader.tokens, norm="rms", rows=reader.tokens,
+        columns=4,
+    )  # fmt: skip
+    ops = tuple(norm if op.name == reader.name else op for op in MODEL.phases[0].ops)
+    odd = MODEL.model_copy(
+        update={"phases": (MODEL.phases[0].model_copy(update={"ops": ops}), *MODEL.phases[1:])}
+    )
+    found = with_baseline(REPORT, odd, GPU)
+    assert list(found.baselines) == [f"{GPU.name}, LoRA unmerged"]
+    assert "cannot be taken out of the graph" in found.notes[-1]
 
 
 def test_decode_stands_beside_batch_1_and_the_best_batches() -> None:
@@ -209,14 +251,22 @@ def test_a_comparison_needs_reports() -> None:
 
 
 def test_compare_prints_what_differs(tmp_path: Path, capsys: Any) -> None:
-    simulate(MODEL, small.machine(), pipeline="layer").report.save(tmp_path / "b" / "report.json")
+    other = simulate(MODEL, small.machine(), pipeline="layer", adaptation="merged").report
+    with_baseline(other, MODEL, GPU, batch=4).save(tmp_path / "b" / "report.json")
     REPORT.save(tmp_path / "a.json")
     arguments = ["compare", str(tmp_path / "a.json"), str(tmp_path / "b")]
     app(arguments, standalone_mode=False)
     out = capsys.readouterr().out
     assert "What differs" in out
+    assert "GPUs over machine" in out
+    assert "merged (as)" in out
     (line,) = [line for line in out.splitlines() if "pipeline" in line and "layer" in line]
     assert "token" in line
     app([*arguments, "--json"], standalone_mode=False)
     rows = json.loads(capsys.readouterr().out)
     assert [row["differs"]["pipeline"] for row in rows] == ["token", "layer"]
+    assert [len(row["baselines"]) for row in rows] == [0, 2]
+    first, second = rows[1]["baselines"]
+    assert (first["lora"], first["like_for_like"], first["batch"]) == ("merged", True, 4)
+    assert (second["lora"], second["like_for_like"]) == ("unmerged", False)
+    assert first["latency_ratio"] <= second["latency_ratio"]

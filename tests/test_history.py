@@ -139,8 +139,10 @@ def test_rows_of_a_sweep_have_the_same_keys() -> None:
 
 def test_a_row_has_the_gpu_beside_it() -> None:
     report = with_baseline(run(small.machine()), small.decoder(), GPU)
-    ((name, baseline),) = report.baselines.items()
     row = report.row()
-    assert row[f"gpu.{name}.latency_ratio"] == baseline.latency_ratio
-    assert row[f"gpu.{name}.energy_band_high_J"] == baseline.energy_band_J[1]
-    assert row[f"gpu.{name}.decode.latency_s"] == baseline.phases["decode"].latency_s
+    assert len(report.baselines) == 2
+    for name, baseline in report.baselines.items():
+        assert row[f"gpu.{name}.lora"] == baseline.lora
+        assert row[f"gpu.{name}.latency_ratio"] == baseline.latency_ratio
+        assert row[f"gpu.{name}.energy_band_high_J"] == baseline.energy_band_J[1]
+        assert row[f"gpu.{name}.decode.latency_s"] == baseline.phases["decode"].latency_s

@@ -111,7 +111,8 @@ def test_the_wheel_works_in_an_empty_folder(installed: Path, tmp_path: Path) -> 
     report = json.loads(run_in(installed, tmp_path, code))
     assert report["architecture"] == "halora_rram_sram"
     assert report["workload"] == "minilm_sentiment_r8_s32"
-    assert list(report["baselines"]) == ["NVIDIA A100 SXM4 80GB"]
+    names = [f"NVIDIA A100 SXM4 80GB, LoRA {lora}" for lora in ("merged", "unmerged")]
+    assert list(report["baselines"]) == names
     verb = "import sys; from cimsim.cli import main; sys.argv = ['cimsim', *{}]; main()"
     listed = json.loads(run_in(installed, tmp_path, verb.format(["list", "--json"])))
     shelves = list(listed.values())[: len(SHELVES)]

@@ -30,7 +30,8 @@ def report(pipeline: str = "token") -> Report:
 def with_baseline() -> Report:
     phase = PhaseResult(latency_s=0.1, energy_J=3.0, tokens=6, tokens_per_s=60.0)
     gpu = Baseline(
-        name="a GPU", mode="eager", precision="fp16", batch=1, software="x 1.0", latency_s=0.1,
+        name="a GPU", lora="none", like_for_like=True, mode="eager", precision="fp16", batch=1,
+        software="x 1.0", latency_s=0.1,
         energy_J=3.0, latency_band_s=(0.05, 0.2), energy_band_J=(2.0, 4.0), latency_ratio=2.5,
         energy_ratio=1e3, phases={"prefill": phase},
         verdict={"latency": "wins", "energy": "no clear win"},

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from cimsim.baseline import memory
 from cimsim.baseline.costing import Cost, Request, phase_costs
+from cimsim.baseline.merging import Lora, as_run, check_lora
 from cimsim.baseline.modes import PRECISION, check_dtype, check_mode, check_pair
 from cimsim.baseline.result import ClassCost, GpuEstimate, PhaseEstimate
 from cimsim.errors import SpecError
@@ -36,6 +37,7 @@ def estimate(
     tensor_parallel: int = 1,
     host_s_per_step: float = 0.0,
     dtype: str = "fp16",
+    lora: str = "unmerged",
 ) -> GpuEstimate:
     """See `Gpu.estimate`."""
     checked_mode, checked_dtype = check_pair(check_mode(mode), check_dtype(dtype))
@@ -50,15 +52,16 @@ def estimate(
             f"{host_s_per_step:g}."
         )
     settings = Request(gpu, checked_mode, checked_dtype, batch, tensor_parallel, host_s_per_step)
+    workload, ran = as_run(workload, check_lora(lora))
     weights = memory.weight_bytes(workload, settings.element_bytes)
     cache = memory.kv_cache_bytes(workload, settings.element_bytes, batch)
     if checked_mode == "peak-int8":
-        return _peak_int8(settings, workload, weights, cache)
+        return _peak_int8(settings, workload, ran, weights, cache)
     memory.check(gpu, weights, cache, batch, tensor_parallel)
     costs: dict[str, list[Cost]] = {
         phase.name: phase_costs(settings, phase) for phase in workload.phases
     }
-    return _assemble(settings, workload, costs, weights, cache)
+    return _assemble(settings, workload, ran, costs, weights, cache)
 
 
 def _phase_estimate(settings: Request, phase: Phase, costs: list[Cost]) -> PhaseEstimate:
@@ -79,6 +82,7 @@ def _phase_estimate(settings: Request, phase: Phase, costs: list[Cost]) -> Phase
 def _assemble(
     settings: Request,
     workload: Workload,
+    lora: Lora,
     costs: Mapping[str, list[Cost]],
     weights: int,
     cache: int,
@@ -99,6 +103,7 @@ def _assemble(
         workload=workload.name,
         mode=settings.mode,
         dtype=settings.dtype,
+        lora=lora,
         batch=settings.batch,
         tensor_parallel=cards,
         host_s_per_step=settings.host_s,
@@ -130,7 +135,9 @@ def _breakdown(costs: list[Cost], cards: int) -> dict[str, ClassCost]:
     }
 
 
-def _peak_int8(settings: Request, workload: Workload, weights: int, cache: int) -> GpuEstimate:
+def _peak_int8(
+    settings: Request, workload: Workload, lora: Lora, weights: int, cache: int
+) -> GpuEstimate:
     """Every multiply-accumulate at the int8 peak, memory and all other ops free."""
     gpu = settings.gpu
     if settings.host_s > 0.0:
@@ -159,6 +166,7 @@ def _peak_int8(settings: Request, workload: Workload, weights: int, cache: int) 
         workload=workload.name,
         mode="peak-int8",
         dtype="int8",
+        lora=lora,
         batch=settings.batch,
         tensor_parallel=settings.tensor_parallel,
         host_s_per_step=0.0,

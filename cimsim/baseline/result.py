@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from cimsim.baseline.merging import Lora
 from cimsim.baseline.modes import Dtype, Mode
 from cimsim.values.display import brief
 
@@ -37,12 +38,16 @@ class GpuEstimate:
 
     `energy_J` and `mean_power_W` are of all cards. A band is (low, high): the reported value is
     its high end, the low end has compute-bound kernels at `compute_band_low` of their time.
+    `lora` in `breakdown` are the products A and B alone. Merging saves more: the addition of every
+    branch, and the fusions that it breaks (a GELU back in its product); the estimate with
+    `lora="merged"` says how much.
     """
 
     gpu: str
     workload: str
     mode: Mode
     dtype: Dtype
+    lora: Lora
     batch: int
     tensor_parallel: int
     host_s_per_step: float

@@ -111,12 +111,15 @@ class Gpu(Block):
         tensor_parallel: int = 1,
         host_s_per_step: float = 0.0,
         dtype: str = "fp16",
+        lora: str = "unmerged",
     ) -> GpuEstimate:
         """Latency and energy of `workload` run once for `batch` sequences at a time.
 
         `host_s_per_step` is added to every step (a serving stack on a small model spends 1.6 to
-        2.4 ms). Raises SpecError for an unknown mode or dtype and CapacityError where weights and
-        KV cache do not fit the memory of `tensor_parallel` cards.
+        2.4 ms). `lora` is `unmerged`, the products A and B beside the weights, or `merged`, the
+        adapter added to the weights: what a GPU with one adapter runs. Raises SpecError for an
+        unknown mode, dtype or lora, CapacityError where weights and KV cache do not fit the memory
+        of `tensor_parallel` cards, and MappingError for a branch that cannot be merged.
         """
         return estimate(
             self,
@@ -126,6 +129,7 @@ class Gpu(Block):
             tensor_parallel=tensor_parallel,
             host_s_per_step=host_s_per_step,
             dtype=dtype,
+            lora=lora,
         )
 
 

@@ -22,7 +22,8 @@ def compare(
 ) -> None:
     """Put reports side by side: numbers, ratios against the first, and what differs between runs.
 
-    With --json each row has it under `differs`.
+    GPUs that stand beside them follow with batch and LoRA. With --json each row has what differs
+    under `differs` and its GPUs under `baselines`.
     """
     from cimsim.comparison import compare as side_by_side
 
@@ -33,8 +34,9 @@ def compare(
 
         for number, row in enumerate(rows):
             row["differs"] = {name: values[number] for name, values in differs.items()}
+            row["baselines"] = found.baselines[number]
         emit(encoder.dumps(rows, indent=2) + "\n")
         return
     from cimsim.cli.tables import print_comparison
 
-    print_comparison(rows, differs)
+    print_comparison(rows, differs, found.baselines)

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from cimsim.cli.fit import units_told
 from cimsim.cli.sheet import Sheet, show, styled
-from cimsim.comparison import verdict
+from cimsim.comparison import PAPER_MODE, verdict
 from cimsim.mapping import Mapping
 from cimsim.report import Accuracy, AccuracyReport, Baseline, PairedAccuracy, Report, Search
 from cimsim.units import ratio
@@ -48,7 +48,7 @@ def print_report(report: Report) -> None:
     )  # fmt: skip
     if report.search is not None:
         show(_search(report.search))
-    for name, baseline in report.baselines.items():
+    for name, baseline in _likest_first(report):
         show(_baseline(report, name, baseline))
         if baseline.decode:
             show(_decode(name, baseline))
@@ -171,9 +171,14 @@ def _ratio(ratio: float | None, said: str) -> str:
     return said if ratio is None or said == "not compared" else f"{ratio:.3g} ({said})"
 
 
+def _likest_first(report: Report) -> list[tuple[str, Baseline]]:
+    """The baselines; of each GPU the one that ran LoRA as the machine did comes first."""
+    return sorted(report.baselines.items(), key=lambda e: (e[1].name, not e[1].like_for_like))
+
+
 def _baseline(report: Report, name: str, baseline: Baseline) -> Sheet:
     columns = ("phase", "latency", "energy", "latency x", "energy x")
-    table = Sheet(f"{name} (one sequence)", columns)
+    table = Sheet(f"{name}, batch {baseline.batch} (one sequence)", columns)
     timed = baseline.verdict["latency"] != "not compared"
     for phase, result in baseline.phases.items():
         mine = report.phases[phase]
@@ -193,12 +198,19 @@ def _baseline(report: Report, name: str, baseline: Baseline) -> Sheet:
     cold, hot = baseline.energy_band_J
     host = f", {baseline.host_s_per_step * 1e3:g} ms host a step" * (baseline.host_s_per_step > 0)
     table.caption = (
-        f"{baseline.mode}, {baseline.precision}, batch {baseline.batch}{host}, "
-        f"{baseline.software}; band {quantity(low, 's')} to {quantity(high, 's')}, "
+        f"{_like(report, baseline)}{baseline.mode}, {baseline.precision}, batch {baseline.batch}"
+        f"{host}, {baseline.software}; band {quantity(low, 's')} to {quantity(high, 's')}, "
         f"{quantity(cold, 'J')} to {quantity(hot, 'J')}; x above 1: the machine is better, below "
         "1.25 either way is no clear win"
     )
     return table
+
+
+def _like(report: Report, baseline: Baseline) -> str:
+    if baseline.lora == "none":
+        return ""
+    like = "as" if baseline.like_for_like else "other than"
+    return f"LoRA {baseline.lora}, {like} on the machine ({report.adaptation}); "
 
 
 def _decode(name: str, baseline: Baseline) -> Sheet:
@@ -330,8 +342,12 @@ def print_mapping(mapping: Mapping) -> None:
     show(table, units_told(mapping))
 
 
-def print_comparison(rows: Iterable[dict[str, Any]], differs: dict[str, list[Any]]) -> None:
-    """Reports side by side, then what differs between the runs."""
+def print_comparison(
+    rows: Iterable[dict[str, Any]],
+    differs: dict[str, list[Any]],
+    baselines: list[list[dict[str, Any]]],
+) -> None:
+    """Reports side by side, what differs between the runs, and the GPUs beside them."""
     table = Sheet(
         "Reports (ratios against the first)",
         ("architecture", "workload", "pipeline", "adaptation", "latency", "x", "energy", "x",
@@ -346,6 +362,27 @@ def print_comparison(rows: Iterable[dict[str, Any]], differs: dict[str, list[Any
             f"{row['area_mm2']:.4g} mm2",
         )  # fmt: skip
     show(table, _differences(differs) if differs else "nothing differs between the runs")
+    if any(baselines):
+        show(_gpus(baselines))
+
+
+def _gpus(baselines: list[list[dict[str, Any]]]) -> Sheet:
+    """A row for each GPU beside each report."""
+    columns = ("report", "GPU", "batch", "LoRA", "latency x", "energy x")
+    table = Sheet(
+        "GPUs over machine, one sequence", columns, texts=(1, 3), keys=4,
+        caption="(as) LoRA as on the machine",
+    )  # fmt: skip
+    for number, found in enumerate(baselines, 1):
+        for row in found:
+            like = " (as)" if row["like_for_like"] and row["lora"] != "none" else ""
+            timed = row["mode"] != PAPER_MODE
+            table.add(
+                str(number), row["name"], str(row["batch"]), f"{row['lora']}{like}",
+                _times(row["latency_ratio"]) if timed else "not compared",
+                _times(row["energy_ratio"]),
+            )  # fmt: skip
+    return table
 
 
 def _differences(differs: dict[str, list[Any]]) -> Sheet:

@@ -48,6 +48,10 @@ class Baseline(Frozen):
     """
 
     name: str
+    lora: Literal["unmerged", "merged", "none"] = Field(
+        description="beside the weights, merged into them, or a workload without LoRA"
+    )
+    like_for_like: bool = Field(description="whether the machine ran LoRA likewise")
     mode: str
     precision: str
     batch: Whole
@@ -66,6 +70,11 @@ class Baseline(Frozen):
     decode: dict[str, DecodePoint] = Field(
         default_factory=dict, description="decode at batch 1, best throughput and best energy"
     )
+
+    @property
+    def key(self) -> str:
+        """What a report calls it: the GPU, and what became of LoRA."""
+        return self.name if self.lora == "none" else f"{self.name}, LoRA {self.lora}"
 
 
 class Report(Frozen):

@@ -26,8 +26,8 @@ _HEAD = (
 )  # fmt: skip
 _WRITE = ("cells_written", "energy_J", "time_s", "sram_bits_written", "tcdm_bytes_written", "wear")
 _BASELINE = (
-    "mode", "precision", "batch", "software", "latency_s", "energy_J", "latency_ratio",
-    "energy_ratio", "host_s_per_step",
+    "lora", "like_for_like", "mode", "precision", "batch", "software", "latency_s", "energy_J",
+    "latency_ratio", "energy_ratio", "host_s_per_step",
 )  # fmt: skip
 _ACCURACY = (
     "task", "metric", "model", "adapter", "examples", "examples_available", "digital", "noise",
