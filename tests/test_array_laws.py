@@ -97,9 +97,11 @@ def test_a_small_layer_fills_part_of_a_unit() -> None:
 def test_vectors_of_a_token_follow_each_other_in_the_unit(engine: Any) -> None:
     """Two vectors a token: the pipeline fills once, a transfer starts once and moves both."""
     done = run(layer(rows=6), engine=engine)
-    assert takes_ps(done, "layer:read") == [[2000 + 2 * 300] * 3, [2 * 4700] * 3]
+    assert takes_ps(done, "layer:read") == [[2000 + 2 * 300] * 3, [4000 + 2 * 700] * 3]
     assert takes_ps(done, "layer:compute0.0") == [[(2 * 3 + 4) * 4000] * 3]
-    assert takes_ps(done, "layer:send") == [[2 * 12_600] * 3, [2000 + 2 * 180] * 3]
+    # two levels of adders and the head of the transfer come once
+    sent = [[2 * 4000 + 4000 + 2 * 600] * 3, [2000 + 2 * 180] * 3]
+    assert takes_ps(done, "layer:send") == sent
     moved = 6 * (20 * 6 + 6 * 12)
     assert charged_J(done, "layer") == {
         "sram.products": close([6 * 20 * 6 * MAC_J]),
@@ -108,18 +110,45 @@ def test_vectors_of_a_token_follow_each_other_in_the_unit(engine: Any) -> None:
     }
 
 
-def test_copies_take_tokens_in_turn_behind_one_read() -> None:
-    """One read and one send serve all copies: their ports all count as busy with every token."""
+@both_engines
+def test_copies_take_tokens_in_turn_over_ports_of_their_own(engine: Any) -> None:
+    """Each copy reads, computes and sends its own tokens; results leave in the order of tokens."""
     mapper = OneBlockPerTile(replicate=(("layer.weight", 2),))
-    done = run(layer(tokens=5, in_features=4, out_features=2), mapper=mapper)
-    assert len(starts_ps(done, "layer:compute0.0")[0]) == 3
-    assert len(starts_ps(done, "layer:compute1.0")[0]) == 2
-    assert occupied(done, "layer:read") == (("buffer", 1), ("link", 2))
-    assert takes_ps(done, "layer:read") == [[2060] * 5, [4350] * 5]
-    # reads of 6.41 ns feed two copies of 28 ns, sends of 6.36 ns drain them: three rounds
-    assert starts_ps(done, "layer:compute0.0") == [[6410 + 28_000 * i for i in range(3)]]
-    assert starts_ps(done, "layer:compute1.0") == [[12_820 + 28_000 * i for i in range(2)]]
+    small_layer = layer(tokens=5, in_features=4, out_features=2)
+    done = run(small_layer, mapper=mapper, engine=engine)
+    for copy, tokens in enumerate((3, 2)):
+        assert occupied(done, f"layer:read{copy}") == (("buffer", 1), ("link", 1))
+        assert occupied(done, f"layer:send{copy}") == (("link", 1), ("buffer", 1))
+        assert takes_ps(done, f"layer:read{copy}") == [[2060] * tokens, [4350] * tokens]
+        assert takes_ps(done, f"layer:send{copy}") == [[4300] * tokens, [2060] * tokens]
+        # 3 bytes of a read before it take all banks for 4 ps
+        begun = [copy * 4 + 6410 + 28_000 * i for i in range(tokens)]
+        assert starts_ps(done, f"layer:compute{copy}.0") == [begun]
     assert done.run.makespan_ps == 6410 + 3 * 28_000 + 4300 + 2060
+    # a port is busy with its own tokens: 5 of them in and out, on 2 of 4 ports at a time
+    assert done.report.unit_times["link"].busy_s == close(5 * (4350 + 4300) * 1e-12 / 4)
+
+
+@pytest.mark.parametrize("machine", ["sram", "rram"])
+@pytest.mark.parametrize(("copies", "rounds"), [(1, 8), (2, 4), (3, 3), (4, 2), (8, 1)])
+def test_a_layer_that_its_link_bounds_gains_from_copies(
+    copies: int, rounds: int, machine: str
+) -> None:
+    """Hops of 100 ns: the ports of a copy take 8 tokens in so many rounds of 400 ns and more.
+
+    Copies that read at the same time wait a few picoseconds for each other at the banks.
+    """
+    slow = small.changed(UNITS if machine == "sram" else TILES, tile_link={"hop_ns": 100.0})
+    mapper = OneBlockPerTile(replicate=(("layer.weight", copies),))
+    done = run(layer(tokens=8, in_features=4, out_features=2), machine=slow, mapper=mapper)
+    if machine == "sram":
+        load, array, send = 2060 + 400_350, 28_000, 400_300 + 2060
+    else:
+        # 4 inputs of 9 bits and the registers; integration, 2 conversions and shift-and-add;
+        # scaling, 2 results of 14 bits
+        load, array, send = 2060 + 400_450 + 1000, 103_500, 1500 + 400_350 + 2070
+    alone = load + array + send + (rounds - 1) * max(load, send)
+    assert 0 <= done.run.makespan_ps - alone <= 8 * 4 * 3
 
 
 @both_engines
@@ -154,21 +183,25 @@ def test_a_unit_sends_while_it_is_loaded() -> None:
 
 
 def test_vectors_of_a_token_on_tiles() -> None:
-    """Two vectors a token are loaded, integrated and sent one after the other.
+    """Two vectors a token are loaded, integrated and sent behind one head of the transfer.
 
-    The conversion of all but the last is hidden behind the integration of the next, whichever of
-    the two is longer.
+    The first is converted while the second is integrated, or for longer where that is longer.
     """
-    done = run(layer(rows=6, in_features=16, out_features=4), machine=TILES)
+    twice = layer(rows=6, in_features=16, out_features=4)
+    done = run(twice, machine=TILES)
     # 16 values of 6 bits; 8 inputs of 9 bits and 1 ns into the registers
-    assert takes_ps(done, "layer:read") == [[2000 + 2 * 240] * 3, [2 * (4900 + 1000)] * 3]
-    assert takes_ps(done, "layer:compute0.0") == [[2 * 100_000] * 3]
-    assert takes_ps(done, "layer:convert0.0") == [[4 * 750 + 2000] * 3]
-    # one level of adders, one round of scaling, 4 results of 14 bits
-    send = 1000 + 1500 + 4000 + 700
-    assert takes_ps(done, "layer:send") == [[2 * send] * 3, [2000 + 2 * 140] * 3]
-    assert occupied(done, "layer:compute0.0") == (("rram", 2),)
-    assert occupied(done, "layer:convert0.0") == (("adc", 2),)
+    read = 4000 + 2 * (900 + 1000)
+    assert takes_ps(done, "layer:read") == [[2000 + 2 * 240] * 3, [read] * 3]
+    assert takes_ps(done, "layer:compute0.0") == [[100_000] * 3] * 2
+    assert takes_ps(done, "layer:convert0.0") == [[4 * 750 + 2000] * 3] * 2
+    # one level of adders, rounds of scaling, 4 results of 14 bits each
+    send = 1000 + 4000 + 2 * (1500 + 700)
+    assert takes_ps(done, "layer:send") == [[send] * 3, [2000 + 2 * 140] * 3]
+    ends = 2480 + read + 3 * 200_000 + 5000 + send + 2280
+    assert done.run.makespan_ps == ends
+    assert done.report.unit_times["adc"].busy_s == close(6 * 5000e-12)
+    assert occupied(done, "layer:compute0.0") == (("rram", 2),) * 2
+    assert occupied(done, "layer:convert0.0") == (("adc", 2),) * 2
     moved = 6 * (16 * 6 + 4 * 14)
     energy = charged_J(done, "layer")
     assert energy["link.tile_link"] == close([moved * LINK_J])
@@ -177,9 +210,29 @@ def test_vectors_of_a_token_on_tiles() -> None:
     assert energy["rram.accumulate"] == close([6 * 4 * 0.04e-12])
     assert energy["rram.registers"] == close([6 * (16 * 9 + 2 * 4 * 14) / 8 * 0.06e-12])
     slow = small.changed(TILES, rram={"adc_time_ns": 40.0})
-    done = run(layer(rows=6, in_features=16, out_features=4), machine=slow)
-    assert takes_ps(done, "layer:compute0.0") == [[2 * 100_000] * 3]
-    assert takes_ps(done, "layer:convert0.0") == [[4 * 40_000 + 2000] * 3]
+    done = run(twice, machine=slow)
+    assert takes_ps(done, "layer:compute0.0") == [[100_000] * 3] * 2
+    assert takes_ps(done, "layer:convert0.0") == [[4 * 40_000 + 2000] * 3] * 2
+    # the converter bounds it: six vectors after the first integration
+    assert done.run.makespan_ps == 2480 + read + 100_000 + 6 * 162_000 + send + 2280
+    assert done.report.unit_times["adc"].busy_s == close(6 * 162_000e-12)
+
+
+@both_engines
+@pytest.mark.parametrize("adc_ns", [0.75, 40.0])
+def test_vectors_of_a_token_take_as_long_as_tokens_of_a_vector(adc_ns: float, engine: Any) -> None:
+    """Tiles bound the layer: 6 vectors take them as long in 1, 2, 3 and 6 tokens."""
+    stripes = {"interleave_bytes": 4096}
+    machine = small.changed(TILES, rram={"adc_time_ns": adc_ns}, buffer=stripes)
+    shape = {"rows": 6, "in_features": 16, "out_features": 4}
+    steady = 6 * max(100_000, 4 * round(adc_ns * 1000) + 2000)
+    for tokens in (1, 2, 3, 6):
+        done = run(layer(tokens=tokens, **shape), machine=machine, engine=engine)
+        each = 6 // tokens
+        read = 2000 + 240 * each + 4000 + 1900 * each
+        send = 1000 + 4000 + 2200 * each + 2000 + 140 * each
+        once = 4 * round(adc_ns * 1000) + 2000 if steady == 600_000 else 100_000
+        assert done.run.makespan_ps == read + steady + once + send
 
 
 def test_layers_that_share_a_tile_take_turns() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -118,14 +119,12 @@ def test_replicas_share_the_tokens_of_a_layer(replicas: int) -> None:
     mapper = OneBlockPerTile(replicate=(("layer.weight", replicas),))
     done = simulate(small.one_layer(16, 16, tokens), machine, mapper=mapper, pipeline="token")
     assert done.report.tiles_used == replicas
-    each = done.run.finish_ps(_actor(done, "layer:send"))
+    each = done.run.finish_ps(_actor(done, "layer:send" if replicas == 1 else "layer:collect"))
     assert each.size == tokens
     stages = stages_ps(machine, 16, 16)
-    if replicas == 1:
-        assert done.run.makespan_ps == sum(stages) + (tokens - 1) * max(stages)
-    else:
-        rounds = -(-tokens // replicas)
-        assert done.run.makespan_ps >= sum(stages) + (rounds - 1) * max(stages)
+    alone = sum(stages) + (-(-tokens // replicas) - 1) * max(stages)
+    # 16 and 32 bytes of a token take all banks for 20 and 40 ps
+    assert 0 <= done.run.makespan_ps - alone <= tokens * (replicas - 1) * 60
 
 
 def test_energy_of_a_layer_by_hand() -> None:
@@ -229,7 +228,9 @@ def test_phases_follow_each_other(done: Simulation) -> None:
 
 
 def test_every_token_of_every_layer_is_computed(done: Simulation) -> None:
-    blocks = {info.stage: int(info.phase.size) for info in done.plan.actors if info.part == "read"}
+    blocks: Counter[str] = Counter()
+    for info in done.plan.actors:
+        blocks[info.stage] += int(info.phase.size) if info.part.startswith("read") else 0
     linear = [op for _, op in done.workload.ops() if isinstance(op, Linear) and op.role == "base"]
     for op in linear:
         tokens = sum(

@@ -97,6 +97,8 @@ class EdramArrays:
         rows, outputs = min(grid.rows, grid.block_rows), min(grid.columns, grid.block_columns)
         return VectorCost(
             load_ps=transfer_ps(rows * self.block.input_bits, link),
+            load_once_ps=transfer_ps(0, link),
+            send_once_ps=transfer_ps(0, link),
             send_ps=transfer_ps(outputs * self.block.output_bits, link),
             output_bits=self.block.output_bits,
             energy_J={"products": grid.rows * grid.columns * self.mac_J},

@@ -46,16 +46,20 @@ def convert_ps(rram: CrossbarTiles, columns: int) -> int:
     return conversion_ps(rram, columns) + ns_to_ps(rram.shift_add_ns)
 
 
+def adders_ps(rram: CrossbarTiles, row_blocks: int) -> int:
+    """Time (ps) of a result through the adder tree over `row_blocks` partial sums."""
+    levels = math.ceil(math.log2(row_blocks)) if row_blocks > 1 else 0
+    return ns_to_ps(levels * rram.accumulate_ns)
+
+
 def send_ps(rram: CrossbarTiles, link: Link, outputs: int, row_blocks: int) -> int:
     """Time (ps) to accumulate `row_blocks` partial sums, scale `outputs` results and send them.
 
     `outputs` counts the weights of one tile row: column blocks work side by side.
     """
-    levels = math.ceil(math.log2(row_blocks)) if row_blocks > 1 else 0
-    scaling = math.ceil(outputs / rram.affine_lanes) * rram.affine_ns
-    return ns_to_ps(levels * rram.accumulate_ns + scaling) + transfer_ps(
-        outputs * rram.output_bits, link
-    )
+    scaling = ns_to_ps(math.ceil(outputs / rram.affine_lanes) * rram.affine_ns)
+    link_ps = transfer_ps(outputs * rram.output_bits, link)
+    return adders_ps(rram, row_blocks) + scaling + link_ps
 
 
 def mvm_energy_J(

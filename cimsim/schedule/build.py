@@ -121,8 +121,8 @@ class _Scheduler:
     def _check_size(self) -> None:
         """Refuse what is too large before the streams of tokens take memory.
 
-        An array reads, multiplies and sends each token, converting it where it has converters;
-        work on clusters comes in blocks.
+        An array reads, multiplies and sends each token, converting it where it has converters, and
+        copies are dealt their tokens; work on clusters comes in blocks.
         """
         check_intervals(
             sum(
@@ -137,8 +137,11 @@ class _Scheduler:
         # counted: read, compute and send; clusters work block by block
         actors = {"array": 3, "attention": 3, "look-up": 1, "cluster": 0}[stage.work]
         if stage.work == "array":
-            arrays = self.assembler.architecture.arrays(self._placement(stage).unit)
+            placement = self._placement(stage)
+            arrays = self.assembler.architecture.arrays(placement.unit)
             actors += arrays.converter is not None
+            # counted: deal and collect
+            actors += 2 * (placement.replicas > 1)
         return actors
 
     def _placement(self, stage: Stage) -> Placement:

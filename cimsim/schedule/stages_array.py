@@ -2,27 +2,28 @@
 
 Read (buffer, network, input registers), compute, send (accumulate, scale, network, buffer).
 Tiles of one weight that share nothing work in lock-step and are one actor; `group_tiles=False`
-gives each its own, with the same times.
+gives each its own, with the same times. Copies of a weight take tokens in turn; each reads and
+sends over ports of its own.
 """
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from cimsim.costs.memory import access_energy_J
-from cimsim.costs.tile import (
-    link_energy_J,
-)
+from cimsim.costs.tile import link_energy_J
 from cimsim.engines.program import Get, Hold, IntArray, Put, Use
 from cimsim.ir import Linear
 from cimsim.mapping import Placement
 from cimsim.schedule.assembler import Assembler, Timed
 from cimsim.schedule.graph import Stream
 from cimsim.schedule.stages import Stage
-from cimsim.unit_kinds import Arrays
+from cimsim.unit_kinds import Arrays, VectorCost
+from cimsim.values.display import brief
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,42 @@ class UnitGroup:
     columns: int
     units: int
     shared: int | None
+
+
+@brief
+@dataclass(frozen=True, slots=True, eq=False)
+class Layer:
+    """A weight in arrays: its stage, its units, those of them that others use too (`shared`), what
+    a vector costs and how many of them a token has by phase.
+    """
+
+    assembler: Assembler
+    stage: Stage
+    placement: Placement
+    shared: frozenset[int]
+    vector: VectorCost
+    vectors: dict[int, int]
+
+    @property
+    def op(self) -> Linear:
+        """The layer in its first phase."""
+        return _linear(self.stage.nodes[0].any)
+
+    @property
+    def arrays(self) -> Arrays:
+        """All units of the kind."""
+        return self.assembler.architecture.arrays(self.placement.unit)
+
+    @property
+    def packed(self) -> bool:
+        """Whether a unit is shared, so that each lane moves its own data over the unit's ports."""
+        return _holds(self.placement.units, self.shared)
+
+    def per_token(self, stream: Stream, amount: Callable[[int], int]) -> int | IntArray:
+        """`amount` of the number of vectors of each token: bits, or a time (ps)."""
+        return self.assembler.per_block(
+            stream, False, lambda p, s, n, e: amount(n * self.vectors[p])
+        )
 
 
 def lanes_of(
@@ -69,120 +106,125 @@ def add_array_stage(
     grouped: bool,
 ) -> None:
     """Add the actors of a linear op whose weight is in arrays."""
-    op = stage.nodes[0].any
-    assert isinstance(op, Linear)
+    vectors = {p: -(-_linear(node).rows // node.tokens) for p, node in stage.nodes[0].ops.items()}
     architecture = assembler.architecture
-    arrays = architecture.arrays(placement.unit)
-    vector = arrays.vector(placement.grid, architecture.tile_link)
-    vectors = {p: -(-_rows(node) // node.tokens) for p, node in stage.nodes[0].ops.items()}
-    in_bits = op.in_features * architecture.activation_bits
-    out_bits = op.out_features * vector.output_bits
-
-    def times(one: int) -> int | IntArray:
-        """Time or bits of all vectors of a block, `one` each."""
-        return assembler.per_block(stream, False, lambda p, s, n, e: one * n * vectors[p])
-
-    packed = _holds(placement.units, shared)
-    ports = (vector.load_ps, vector.send_ps) if packed else None
+    vector = architecture.arrays(placement.unit).vector(placement.grid, architecture.tile_link)
+    layer = Layer(assembler, stage, placement, shared, vector, vectors)
+    copies = placement.replicas
     into: list[Put] = []
     out_of: list[Get] = []
-    for replica in range(placement.replicas):
-        turn = _turns(stream, placement.replicas, replica)
-        mine = _part(stream, placement.replicas, replica)
-        for number, lane in enumerate(lanes_of(placement, replica, shared, grouped)):
-            entry, done = _add_lane(
-                assembler, stage, f"{replica}.{number}", arrays, placement.unit, lane, mine,
-                vectors, ports,
-            )  # fmt: skip
-            into.append(Put(entry, turn))
-            out_of.append(Get(done, turn))
-    units = placement.units.size
-    assembler.actor(
-        stage, "read", stream, *gets, *assembler.access("buffer", times(in_bits)),
-        None if packed else Timed(Hold(times(vector.load_ps)), "link", units), *into,
-    )  # fmt: skip
-    assembler.actor(
-        stage, "send", stream, *out_of,
-        None if packed else Timed(Hold(times(vector.send_ps)), "link", units),
-        *(assembler.access("buffer", times(out_bits)) if through_buffer else ()), *puts,
-    )  # fmt: skip
-    _book(assembler, stage, placement, stream, vectors, through_buffer)
+    for copy in range(copies) if copies > 1 else ():
+        entry, done = (assembler.fifo(f"{stage.name}:{way}{copy}") for way in ("deal", "collect"))
+        turn = np.asarray(np.arange(stream.iterations) % copies == copy, np.int64)
+        into.append(Put(entry, turn))
+        out_of.append(Get(done, turn))
+        mine = stream.of(slice(copy, None, copies))
+        _add_copy(layer, copy, mine, [Get(entry)], [Put(done)], through_buffer, grouped)
+    if copies > 1:
+        assembler.actor(stage, "deal", stream, *gets, *into)
+        assembler.actor(stage, "collect", stream, *out_of, *puts)
+    else:
+        _add_copy(layer, 0, stream, gets, puts, through_buffer, grouped)
+    _book(layer, stream, through_buffer)
 
 
-def _add_lane(
-    assembler: Assembler, stage: Stage, number: str, arrays: Arrays, unit: str,
-    lane: UnitGroup, stream: Stream, vectors: dict[int, int], ports: tuple[int, int] | None,
-) -> tuple[int, int]:  # fmt: skip
+def _add_copy(
+    layer: Layer, copy: int, stream: Stream, gets: list[Get], puts: list[Put],
+    through_buffer: bool, grouped: bool,
+) -> None:  # fmt: skip
+    """Actors of one copy of the weight, for its own tokens."""
+    assembler, stage, vector = layer.assembler, layer.stage, layer.vector
+    lanes = lanes_of(layer.placement, copy, layer.shared, grouped)
+    ends = [_add_lane(layer, f"{copy}.{n}", lane, stream) for n, lane in enumerate(lanes)]
+
+    def port(amount: Callable[[int], int]) -> Timed | None:
+        units = layer.placement.units[copy].size
+        return None if layer.packed else Timed(Hold(layer.per_token(stream, amount)), "link", units)
+
+    def moved(bits: int) -> tuple[Timed, Timed]:
+        return assembler.access("buffer", layer.per_token(stream, lambda n: n * bits))
+
+    number = "" if layer.placement.replicas == 1 else str(copy)
+    read = moved(layer.op.in_features * assembler.architecture.activation_bits)
+    assembler.actor(
+        stage, f"read{number}", stream, *gets, *read, port(vector.all_loaded_ps),
+        *(Put(entry) for entry, _ in ends),
+    )  # fmt: skip
+    stored = moved(layer.op.out_features * vector.output_bits) if through_buffer else ()
+    assembler.actor(
+        stage, f"send{number}", stream, *(Get(done) for _, done in ends),
+        port(vector.all_sent_ps), *stored, *puts,
+    )  # fmt: skip
+
+
+def _add_lane(layer: Layer, number: str, lane: UnitGroup, stream: Stream) -> tuple[int, int]:
     """Actors of one lane; returns its entry and exit buffers.
 
-    With `ports`, the time (ps) of a vector into and out of its tile, the lane moves its own data,
-    over ports that it shares with the other weights of the tile.
+    A converter has the first vector of a token while the array has the next; it starts the last
+    one when the array has ended.
     """
+    assembler, stage, arrays = layer.assembler, layer.stage, layer.arrays
     name = f"{stage.name}:{number}"
     entry, done = assembler.fifo(f"{name}:in"), assembler.fifo(f"{name}:out")
-    times = assembler.per_block(
-        stream, False, lambda p, s, n, e: arrays.passage_ps(lane.columns, n * vectors[p])[0]
-    )
-    busy: Hold | Use = Hold(times)
-    if lane.shared is not None:
-        busy = Use(assembler.resource(f"{unit} {lane.shared}", 1, "fifo"), times)
-    compute = Timed(busy, unit, lane.units)
-    load, send = (
-        _port(assembler, lane, unit, way, stream, vectors, ports) for way in ("in", "out")
-    )
+    load, send = (_port(layer, lane, way, stream) for way in ("in", "out"))
+
+    def compute(vectors: Callable[[int], int]) -> Timed:
+        return _busy(layer, lane, stream, lambda n: arrays.passage_ps(lane.columns, vectors(n))[0])
+
     if arrays.converter is None:
-        steps = (Get(entry), load, compute, send, Put(done))
+        steps = (Get(entry), load, compute(lambda n: n), send, Put(done))
         assembler.actor(stage, f"compute{number}", stream, *steps)
         return entry, done
     held = assembler.fifo(f"{name}:sample")
-    assembler.actor(stage, f"compute{number}", stream, Get(entry), load, compute, Put(held))
-    last = arrays.passage_ps(lane.columns, 1)[1]
-    convert = Timed(Hold(last), arrays.converter, lane.units)
-    assembler.actor(stage, f"convert{number}", stream, Get(held), convert, send, Put(done))
+    one = arrays.passage_ps(lane.columns, 1)[1]
+    computed: list[Timed | Put] = [compute(lambda n: 1), Put(held)]
+    converted: list[Timed | Get] = [Get(held)]
+    if max(layer.vectors.values()) > 1:
+        ended = assembler.fifo(f"{name}:last")
+        computed += [compute(lambda n: n - 1), Put(ended)]
+        others = layer.per_token(stream, lambda n: (n - 1) * one)
+        converted += [Timed(Hold(others), arrays.converter, lane.units), Get(ended)]
+    converted.append(Timed(Hold(one), arrays.converter, lane.units))
+    assembler.actor(stage, f"compute{number}", stream, Get(entry), load, *computed)
+    assembler.actor(stage, f"convert{number}", stream, *converted, send, Put(done))
     return entry, done
 
 
-def _port(
-    assembler: Assembler, lane: UnitGroup, unit: str, way: str, stream: Stream,
-    vectors: dict[int, int], ports: tuple[int, int] | None,
-) -> Timed | None:  # fmt: skip
+def _busy(
+    layer: Layer, lane: UnitGroup, stream: Stream, amount: Callable[[int], int]
+) -> Timed:  # fmt: skip
+    """A lane's arrays at work for `amount` (ps) of every token."""
+    unit, times = layer.placement.unit, layer.per_token(stream, amount)
+    if lane.shared is None:
+        return Timed(Hold(times), unit, lane.units)
+    array = layer.assembler.resource(f"{unit} {lane.shared}", 1, "fifo")
+    return Timed(Use(array, times), unit, lane.units)
+
+
+def _port(layer: Layer, lane: UnitGroup, way: str, stream: Stream) -> Timed | None:
     """A lane's own transfer into (`in`) or out of (`out`) its tile, if it makes one."""
-    if ports is None:
+    if not layer.packed:
         return None
-    once = ports[way == "out"]
-    times = assembler.per_block(stream, False, lambda p, s, n, e: once * n * vectors[p])
+    vector = layer.vector
+    times = layer.per_token(stream, vector.all_loaded_ps if way == "in" else vector.all_sent_ps)
     if lane.shared is None:
         return Timed(Hold(times), "link", lane.units)
-    port = assembler.resource(f"port {way} of {unit} {lane.shared}", 1, "fifo")
-    return Timed(Use(port, times), "link")
+    name = f"port {way} of {layer.placement.unit} {lane.shared}"
+    return Timed(Use(layer.assembler.resource(name, 1, "fifo"), times), "link")
 
 
-def _rows(op: object) -> int:
+def _linear(op: object) -> Linear:
     assert isinstance(op, Linear)
-    return op.rows
+    return op
 
 
-def _turns(stream: Stream, replicas: int, replica: int) -> int | IntArray:
-    """1 in the iterations that replica number `replica` serves: tokens are dealt in turn."""
-    if replicas == 1:
-        return 1
-    return np.asarray(np.arange(stream.iterations) % replicas == replica, np.int64)
-
-
-def _part(stream: Stream, replicas: int, replica: int) -> Stream:
-    return stream if replicas == 1 else stream.of(slice(replica, None, replicas))
-
-
-def _book(
-    assembler: Assembler, stage: Stage, placement: Placement, stream: Stream,
-    vectors: dict[int, int], through_buffer: bool,
-) -> None:  # fmt: skip
-    architecture, grid = assembler.architecture, placement.grid
-    vector = architecture.arrays(placement.unit).vector(grid, architecture.tile_link)
-    per_phase = np.array([vectors.get(p, 0) for p in range(len(assembler.graph.steps))])
+def _book(layer: Layer, stream: Stream, through_buffer: bool) -> None:
+    assembler, stage, placement = layer.assembler, layer.stage, layer.placement
+    architecture, vector = assembler.architecture, layer.vector
+    per_phase = np.array([layer.vectors.get(p, 0) for p in range(len(assembler.graph.steps))])
     runs = assembler.phase_sums(stream, stream.size * per_phase[stream.phase])
-    in_bits = grid.rows * architecture.activation_bits
-    out_bits = grid.columns * vector.output_bits
+    in_bits = placement.grid.rows * architecture.activation_bits
+    out_bits = placement.grid.columns * vector.output_bits
     for component, energy in vector.energy_J.items():
         assembler.charge(stage, placement.unit, component, [energy * n for n in runs])
     moved = link_energy_J(architecture.tile_link, in_bits + out_bits)

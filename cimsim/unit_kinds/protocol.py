@@ -38,13 +38,25 @@ class WriteCost:
 class VectorCost:
     """One vector through a matrix: time (ps) into its units and out of them, energy (J) by part.
 
-    `output_bits` are those of one result as sent.
+    `load_once_ps` and `send_once_ps` are what of these times vectors that follow each other take
+    once: the head of a transfer, the depth of an adder tree. `output_bits` are those of one result
+    as sent.
     """
 
     load_ps: int
+    load_once_ps: int
     send_ps: int
+    send_once_ps: int
     output_bits: int
     energy_J: dict[str, float]
+
+    def all_loaded_ps(self, vectors: int) -> int:
+        """Time (ps) of `vectors` vectors, one behind the other, into their units."""
+        return self.load_once_ps + vectors * (self.load_ps - self.load_once_ps)
+
+    def all_sent_ps(self, vectors: int) -> int:
+        """Time (ps) of their results out of the units."""
+        return self.send_once_ps + vectors * (self.send_ps - self.send_once_ps)
 
 
 class Units(Protocol):

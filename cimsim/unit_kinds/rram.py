@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from cimsim.blocks import CrossbarTiles, Link, PmcaClusters
 from cimsim.costs.tile import (
     PJ,
+    adders_ps,
     convert_ps,
     integrate_ps,
     load_ps,
@@ -20,6 +21,7 @@ from cimsim.costs.tile import (
     pulses_per_cell,
     rram_mac_J,
     send_ps,
+    transfer_ps,
     write_pulse_ps,
 )
 from cimsim.mapping import Grid, IntArray
@@ -73,9 +75,12 @@ class AnalogTiles:
     def vector(self, grid: Grid, link: Link) -> VectorCost:
         """Times of one tile: column blocks work side by side, partial sums meet in a tree."""
         rows, outputs = min(grid.rows, grid.block_rows), min(grid.columns, grid.block_columns)
+        head = transfer_ps(0, link)
         return VectorCost(
             load_ps(self.block, link, rows),
+            head,
             send_ps(self.block, link, outputs, grid.row_blocks),
+            head + adders_ps(self.block, grid.row_blocks),
             self.block.output_bits,
             mvm_energy_J(self.block, grid.rows, grid.columns, grid.row_blocks, grid.column_blocks),
         )

@@ -67,9 +67,12 @@ class SramArrays:
     def vector(self, grid: Grid, link: Link) -> VectorCost:
         """Times of one unit: column blocks work side by side, partial sums meet in a tree."""
         rows, outputs = min(grid.rows, grid.block_rows), min(grid.columns, grid.block_columns)
+        head, adders = transfer_ps(0, link), self.adders_ps(grid.row_blocks)
         return VectorCost(
             transfer_ps(rows * self.block.input_bits, link),
-            self.adders_ps(grid.row_blocks) + transfer_ps(outputs * self.block.output_bits, link),
+            head,
+            adders + transfer_ps(outputs * self.block.output_bits, link),
+            adders + head,
             self.block.output_bits,
             {"products": product_energy_J(self.block, grid.rows * grid.columns)},
         )
