@@ -8,9 +8,6 @@ transfers that meet in one bank while others are idle, and rows of DRAM that are
 
 from __future__ import annotations
 
-import math
-from fractions import Fraction
-
 from cimsim.blocks import Buffer, Dram
 from cimsim.costs.tile import PJ
 from cimsim.units import PS_PER_NS, ns_to_ps
@@ -35,8 +32,8 @@ def body_ns(memory: Buffer | Dram, bits: int) -> float:
 
 def share_ps(memory: Buffer | Dram, bits: int) -> int:
     """Time (ps, rounded up) for which `bits` take the whole bandwidth of all banks."""
-    per_ns = 8 * ways(memory) * Fraction(memory.bandwidth_GBps)
-    return math.ceil(PS_PER_NS * bits / per_ns)
+    bytes_, ns = memory.bandwidth_GBps.as_integer_ratio()
+    return -(-PS_PER_NS * bits * ns // (8 * ways(memory) * bytes_))
 
 
 def access_ps(memory: Buffer | Dram, bits: int) -> int:

@@ -97,11 +97,15 @@ def buffer_peak_bytes(plan: Plan, run: Finished) -> float:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Held:
-    """Tokens of one size in the buffer: when each of them came and went (ps), in order."""
+    """Tokens of one size in the buffer: when each of them came and went (ps), in order.
+
+    `before` are there besides, at every moment that is asked for.
+    """
 
     born: IntArray
     dies: IntArray
     bytes_per_token: float
+    before: int = 0
 
     def come(self, moments: IntArray) -> IntArray:
         """Tokens that have come up to each moment, those of the moment with them."""
@@ -110,6 +114,20 @@ class _Held:
     def gone(self, moments: IntArray) -> IntArray:
         """Tokens that have gone before each moment."""
         return np.searchsorted(self.dies, moments, side="left")
+
+    def there(self, moments: IntArray) -> int | IntArray:
+        """Tokens at each moment, those that come or go then with them; one number if always so."""
+        if not (self.born.size or self.dies.size):
+            return self.before
+        return self.come(moments) - self.gone(moments) + self.before
+
+    def within(self, after: int, until: int) -> _Held:
+        """The same for moments after `after` and up to `until` alone."""
+        first, end = np.searchsorted(self.born, (after, until), side="right").tolist()
+        gone = int(np.searchsorted(self.dies, after, side="right"))
+        left = max(gone, int(np.searchsorted(self.dies, until, side="left")))
+        born, dies = self.born[first:end], self.dies[gone:left]
+        return _Held(born, dies, self.bytes_per_token, first - gone)
 
 
 def _peak(held: list[_Held], makespan_ps: int) -> float:
@@ -130,11 +148,11 @@ def _peak(held: list[_Held], makespan_ps: int) -> float:
         if ahead[window] <= most:
             break
         span = edges[window], edges[min(window + 1, edges.size - 1)]
-        inside = [t.born[slice(*np.searchsorted(t.born, span, side="right"))] for t in held]
-        moments = np.unique(np.concatenate(inside))
+        inside = [tokens.within(*span) for tokens in held]
+        moments = np.unique(np.concatenate([tokens.born for tokens in inside]))
         alive = np.zeros(moments.size)
-        for tokens in held:
-            alive += (tokens.come(moments) - tokens.gone(moments)) * tokens.bytes_per_token
+        for tokens in inside:
+            alive += tokens.there(moments) * tokens.bytes_per_token
         most = max(most, float(alive.max(initial=0.0)))
     return most
 

@@ -87,8 +87,15 @@ class Assembler:
     def access(self, name: Literal["buffer", "dram"], bits: int | IntArray) -> tuple[Timed, Timed]:
         """A transfer of `bits`: its share of all banks, then what it takes longer alone."""
         server, spec = self.memory(name)
-        share = convert(bits, lambda b: share_ps(spec, b))
-        rest = convert(bits, lambda b: access_ps(spec, b) - share_ps(spec, b))
+        bits = bits if isinstance(bits, int) else plain(bits)
+
+        def times() -> tuple[int | IntArray, ...]:
+            share = convert(bits, lambda b: share_ps(spec, b))
+            rest = convert(bits, lambda b: access_ps(spec, b) - share_ps(spec, b))
+            return share, rest, bits  # an id in a key is that of a value that stays
+
+        key = "access", name, bits if isinstance(bits, int) else id(bits)
+        share, rest, _ = self.alike.once(key, times)
         return Timed(Use(server, share), name, ways(spec)), Timed(Hold(rest), name, 0)
 
     def count(self, unit: str, units: int) -> None:
