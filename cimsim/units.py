@@ -35,6 +35,25 @@ def cycles_to_ps(cycles: int, clock_MHz: float) -> int:
     return round(cycles * 1_000_000 / clock_MHz)
 
 
+_PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
+
+
+def prefix_of(value: float) -> tuple[float, str]:
+    """The SI prefix that fits `value` and its factor: the largest at most its size, none for 0."""
+    fitting = (found for found in _PREFIXES if abs(value) >= found[0])
+    return next(fitting, (1.0, ""))
+
+
+def quantity(value: float, unit: str) -> str:
+    """`value` with an SI prefix and three or four digits."""
+    if value == 0.0:
+        return f"0 {unit}"
+    factor, prefix = prefix_of(value)
+    if not prefix and abs(value) < 1.0:
+        return f"{value:.3g} {unit}"
+    return f"{value / factor:.4g} {prefix}{unit}"
+
+
 def ratio(value: float, of: float) -> float | None:
     """`value` over `of`; None where `of` is 0, beside which nothing can be compared."""
     return value / of if of else None

@@ -279,7 +279,17 @@ def test_bounds_are_below_and_parts_sum_to_the_whole(rng: random.Random) -> None
             assert bound is None or bound.time_s <= part.latency_s
         for fold in (part.by_unit_s, part.by_kind_s, part.by_layer_s, part.by_wait_s):
             assert math.fsum(fold.values()) == close(part.latency_s)
-        shared = math.fsum(part.shared_by_unit_s.values())
+        folds = (
+            (part.by_unit_s, part.waits_by_unit_s), (part.by_kind_s, part.waits_by_kind_s),
+            (part.by_layer_s, part.waits_by_layer_s),
+        )  # fmt: skip
+        for fold, waits in folds:
+            assert list(waits) == list(fold)
+            for name, times in waits.items():
+                assert math.fsum(times.values()) == close(fold[name])
+            for wait, time in part.by_wait_s.items():
+                assert math.fsum(w.get(wait, 0.0) for w in waits.values()) == close(time)
+        shared = math.fsum(part.shared_by_unit_s().values())
         assert shared == close(part.by_wait_s.get("shared", 0.0))
     first = next(iter(found.phases.values()))
     assert first.busiest is not None, "nothing comes before the first phase"

@@ -15,7 +15,7 @@ from rich.cells import cell_len
 
 from cimsim import validation
 from cimsim.cli.sheet import Sheet, show
-from cimsim.cli.tables import quantity
+from cimsim.units import quantity
 from cimsim.validation.row import Row
 
 ROOT = Path(__file__).parent.parent

@@ -28,7 +28,9 @@ def part(**changes: Any) -> PhaseBounds:
     given: dict[str, Any] = {
         "latency_s": 10.0, "by_unit_s": {"buffer": 6.0, "rram": 4.0}, "by_kind_s": {"base": 10.0},
         "by_layer_s": {"a": 10.0}, "by_wait_s": {"shared": 4.0, "data": 6.0},
-        "shared_by_unit_s": {"buffer": 4.0}, "busiest": None, "chain": None,
+        "waits_by_unit_s": {"buffer": {"shared": 4.0, "data": 2.0}, "rram": {"data": 4.0}},
+        "waits_by_kind_s": {"base": {"shared": 4.0, "data": 6.0}},
+        "waits_by_layer_s": {"a": {"shared": 4.0, "data": 6.0}}, "busiest": None, "chain": None,
         "busiest_by_unit_s": {},
     }  # fmt: skip
     return PhaseBounds(**given | changes)

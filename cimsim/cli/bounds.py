@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cimsim.cli.sheet import Sheet, show
-from cimsim.cli.tables import quantity
 from cimsim.report import Bottlenecks, Bound, Lever, PhaseBounds
+from cimsim.units import quantity
 
 LAYERS_SHOWN = 5
 
@@ -103,7 +103,7 @@ def _fold(part: PhaseBounds, by: str) -> dict[str, float]:
         "kind": part.by_kind_s,
         "layer": part.by_layer_s,
         "wait": part.by_wait_s,
-        "shared unit": part.shared_by_unit_s,
+        "shared unit": part.shared_by_unit_s(),
     }[by]
 
 

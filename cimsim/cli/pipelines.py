@@ -178,7 +178,7 @@ def _encoded(rows: list[PipelineRow]) -> str:
 def _print(rows: list[PipelineRow]) -> None:
     """One table for each layer and integration time."""
     from cimsim.cli.sheet import show
-    from cimsim.cli.tables import quantity
+    from cimsim.units import quantity
 
     groups: dict[tuple[str, float | None], list[PipelineRow]] = {}
     for row in rows:
@@ -192,7 +192,7 @@ def _print(rows: list[PipelineRow]) -> None:
 
 def _table(title: str, rows: list[PipelineRow]) -> Sheet:
     from cimsim.cli.sheet import Sheet
-    from cimsim.cli.tables import quantity
+    from cimsim.units import quantity
 
     columns = ("strategy", "t", "PMCA/tile", "makespan", "overhead", "PMCA use", "tile use",
                "TCDM KiB", "spilled", "energy")  # fmt: skip

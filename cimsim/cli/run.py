@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from cimsim.tasks import Task
 
 
-LAYERS = "layers.csv"
+BOUNDS, LAYERS = "bounds.png", "layers.csv"
 
 
 @asking
@@ -93,7 +93,8 @@ def run(
         bool,
         typer.Option(
             "--bounds",
-            help="Also say what bounds the run: critical path, lower bounds; with -o layers.csv.",
+            help="Also say what bounds the run: critical path, lower bounds; with -o bounds.png, "
+            "layers.csv.",
         ),
     ] = False,
     levers: Annotated[
@@ -187,6 +188,7 @@ def _require_effects(
 def _write(report: Report, simulation: Simulation, output: Path) -> tuple[Report, Outcome]:
     """Report, pictures and layers; the report says which of them are missing."""
     from cimsim.files import remove
+    from cimsim.views.bounds import save_bounds
     from cimsim.views.simulation import save_breakdown, save_gantt
 
     pictures: dict[str, Draw] = {
@@ -194,10 +196,12 @@ def _write(report: Report, simulation: Simulation, output: Path) -> tuple[Report
         "gantt.png": partial(save_gantt, simulation),
     }
     if report.bounds is not None:
+        pictures[BOUNDS] = partial(save_bounds, report)
         pictures[LAYERS] = report.bounds.save_layers
     outcome = write(output, "report.json", report.save, pictures)
     if report.bounds is None:
-        remove(output / LAYERS)
+        for name in (BOUNDS, LAYERS):
+            remove(output / name)
     if outcome.missing:
         report = report.model_copy(update={"notes": (*report.notes, outcome.note)})
         report.save(output / "report.json")

@@ -12,23 +12,10 @@ from cimsim.cli.sheet import Sheet, show, styled
 from cimsim.comparison import PAPER_MODE, verdict
 from cimsim.mapping import Mapping
 from cimsim.report import Accuracy, AccuracyReport, Baseline, PairedAccuracy, Report, Search
-from cimsim.units import ratio
-
-_PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
-
+from cimsim.units import quantity, ratio
 
 TEXT_SHOWN = 60
 """Choice: candidates with a longer text are left to the report."""
-
-
-def quantity(value: float, unit: str) -> str:
-    """`value` with an SI prefix and three or four digits."""
-    if value == 0.0:
-        return f"0 {unit}"
-    for scale, prefix in _PREFIXES:
-        if abs(value) >= scale:
-            return f"{value / scale:.4g} {prefix}{unit}"
-    return f"{value:.3g} {unit}"
 
 
 def note(text: str) -> Text:

@@ -96,24 +96,32 @@ class _Path:
     ) -> PhaseBounds:  # fmt: skip
         """The path within `phases`."""
         folds: dict[str, Counter[str]] = defaultdict(Counter)
+        waits: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
         for ((layer, unit, kind), wait), times in self.rows.items():
             if time := int(times[phases].sum()):
-                folds["unit"][unit] += time
-                folds["kind"][kind] += time
-                folds["layer"][layer] += time
                 folds["wait"][WAITS[wait]] += time
-                if WAITS[wait] == "shared":
-                    folds["shared unit"][unit] += time
+                for by, name in (("unit", unit), ("kind", kind), ("layer", layer)):
+                    folds[by][name] += time
+                    waits[by][name][WAITS[wait]] += time
 
         def seconds(by: str) -> dict[str, float]:
-            return {name: ps_to_seconds(time) for name, time in folds[by].most_common()}
+            return _seconds(folds[by])
+
+        def waited(by: str) -> dict[str, dict[str, float]]:
+            return {name: _seconds(waits[by][name]) for name in seconds(by)}
 
         return PhaseBounds(
             latency_s=ps_to_seconds(latency_ps), by_unit_s=seconds("unit"),
             by_kind_s=seconds("kind"), by_layer_s=seconds("layer"), by_wait_s=seconds("wait"),
-            shared_by_unit_s=seconds("shared unit"), busiest=busiest, chain=chain,
+            waits_by_unit_s=waited("unit"), waits_by_kind_s=waited("kind"),
+            waits_by_layer_s=waited("layer"), busiest=busiest, chain=chain,
             busiest_by_unit_s={u: ps_to_seconds(t) for u, t in sorted(busiest_by_unit.items())},
         )  # fmt: skip
+
+
+def _seconds(times: Counter[str]) -> dict[str, float]:
+    """Times (ps) in s, the longest first."""
+    return {name: ps_to_seconds(time) for name, time in times.most_common()}
 
 
 def _within(start: IntArray, end: IntArray, windows: list[tuple[int, int]]) -> IntArray:

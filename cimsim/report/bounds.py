@@ -59,8 +59,14 @@ class PhaseBounds(Frozen):
         "own result), order (the unit, busy with the block before), full (a slot in a full "
         "buffer), shared (a shared unit, busy with the work of another stage)"
     )
-    shared_by_unit_s: dict[str, Number] = Field(
-        description="the part of by_unit_s in which the path waited for that shared unit"
+    waits_by_unit_s: dict[str, dict[str, Number]] = Field(
+        description="by_unit_s of each unit by what was waited for meanwhile, as in by_wait_s"
+    )
+    waits_by_kind_s: dict[str, dict[str, Number]] = Field(
+        description="by_kind_s of each kind of work by what was waited for meanwhile"
+    )
+    waits_by_layer_s: dict[str, dict[str, Number]] = Field(
+        description="by_layer_s of each layer by what was waited for meanwhile"
     )
     busiest: Bound | None
     chain: Bound | None
@@ -69,6 +75,12 @@ class PhaseBounds(Frozen):
         "there are no bounds"
     )
     levers: tuple[Lever, ...] = ()
+
+    def shared_by_unit_s(self) -> dict[str, float]:
+        """The part of `by_unit_s` in which the path waited for that shared unit, longest first."""
+        waits = self.waits_by_unit_s.items()
+        found = {unit: times["shared"] for unit, times in waits if "shared" in times}
+        return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
 class LayerTime(Frozen):

@@ -96,7 +96,7 @@ def with_levers(
 
 def predicted_s(knob: Knob, part: PhaseBounds) -> float:
     """The gain (s) to expect of `knob`, at least 0; see the head of this module."""
-    times = part.by_unit_s if knob.acts_on == "work" else part.shared_by_unit_s
+    times = part.by_unit_s if knob.acts_on == "work" else part.shared_by_unit_s()
     saved = SAVED * sum(times.get(unit, 0.0) for unit in knob.units)
     floors = [t for unit, t in part.busiest_by_unit_s.items() if unit not in knob.units]
     if knob.acts_on == "shared" and part.chain is not None:

@@ -37,9 +37,11 @@ class NoMatplotlibError(OutputError):
 
 @contextmanager
 def picture(
-    path: Path, width: float, height: float, columns: int = 1
+    path: Path, width: float, height: float, panels: int | tuple[int, int] = 1
 ) -> Iterator[tuple[Figure, Any]]:
     """A figure (inches) and its axes to draw on, then written as PNG: the same bytes each time.
+
+    `panels` are the columns of one row, or rows and columns.
 
     Raises NoMatplotlibError without it and OutputError where `path` cannot be written.
     """
@@ -48,16 +50,31 @@ def picture(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as NewFigure
 
+    shape = panels if isinstance(panels, tuple) else (1, panels)
     size = min(width, LARGEST_INCH), min(height, LARGEST_INCH)
     with style.context(["default", {"text.parse_math": False}]), warnings.catch_warnings():
         for unsightly in (r"Glyph \d+ .* missing from", "constrained_layout not applied"):
             warnings.filterwarnings("ignore", message=unsightly)
         figure = NewFigure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
-        yield figure, figure.subplots(1, columns)
+        yield figure, figure.subplots(*shape)
         stream = io.BytesIO()
         figure.savefig(stream, format="png", dpi=DPI, metadata={"Software": None})
     write_bytes(path, stream.getvalue())
+
+
+def area_key(text: str, **look: Any) -> Any:
+    """What stands in a legend for areas of this look."""
+    from matplotlib.patches import Patch
+
+    return Patch(label=text, **look)
+
+
+def line_key(text: str, **look: Any) -> Any:
+    """What stands in a legend for lines of this look."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], label=text, **look)
 
 
 def label(text: str, most: int = 80) -> str:
