@@ -91,14 +91,21 @@ def test_what_cannot_be_asked_is_refused(ask: Callable[[], object], message: str
 def test_a_model_that_does_not_fit_is_refused_with_numbers_and_levers() -> None:
     model = build("Llama-2-13B", 1024, 1025)
     message = (
-        f"{NAME}: weights and KV cache need 49.2 GiB, the memory holds 40.0 GiB (1 x 40 GiB; "
-        "memory_GiB): 9.2 GiB short. Largest: KV cache bytes at batch 16 (26843545600), weight "
-        "bytes (26030899200). Raise tensor_parallel (now 1) or lower batch (now 16)."
+        f"{NAME}: weights and KV cache need 49.2 GiB, 34.0 GiB are usable: 85% "
+        "(memory_usable_share) of 1 x 40 GiB (memory_GiB): 15.2 GiB short. "
+        "Largest: KV cache bytes at batch 16 (26843545600), weight bytes "
+        "(26030899200). Raise tensor_parallel (now 1) or lower batch (now 16)."
     )
     with pytest.raises(CapacityError, match=whole(message)) as caught:
         GPU.estimate(model, batch=16)
-    assert caught.value.gap == caught.value.demand - 40 * 2**30
+    assert caught.value.gap == caught.value.demand - 34 * 2**30
+    assert "\n" not in str(caught.value)
     assert GPU.estimate(model, batch=16, tensor_parallel=2).latency_s > 0
+
+
+def test_one_sequence_that_does_not_fit_is_not_told_to_lower_the_batch() -> None:
+    with pytest.raises(CapacityError, match=r"Raise tensor_parallel \(now 1\)\.$"):
+        GPU.estimate(build("Llama-2-70B", 16, 2))
 
 
 def changed(tmp_path: Path, edit: Callable[[dict[str, Any]], None]) -> Path:
@@ -159,4 +166,5 @@ def test_every_number_of_the_shipped_cards_has_a_source() -> None:
     for block in (GPU, GPU.gemm, GPU.attention, GPU.stream, GPU.power, GPU.link):
         assert all(text.strip() for text in block.sources.values())
     assert all(text.startswith("fitted on ") for text in GPU.gemm.sources.values())
-    assert GPU.link.sources["latency_us"].startswith("assumed:")
+    assert GPU.link.sources["latency_us"].startswith("fitted on ")
+    assert GPU.sources["memory_usable_share"].startswith("assumed:")

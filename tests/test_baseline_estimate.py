@@ -7,6 +7,7 @@ import math
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from cimsim.baseline.kernels import (
     StreamKernel,
 )
 from cimsim.baseline.reference_models import MODELS, build
+from cimsim.errors import CapacityError
 from cimsim.ir import Elementwise, Linear, MatMul, Phase, Workload, load_workload
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -170,6 +172,42 @@ def test_tensor_parallel_splits_the_work_but_adds_all_reduces() -> None:
     assert kernels[GemmKernel("linear", 1, 4096, 11008)] == 32
     assert kernels[GemmKernel("linear", 1, 11008 // 2, 4096)] == 32
     assert kernels[AllReduceKernel(4096)] == 64
+
+
+CARDS = st.sampled_from([2, 4, 8])
+
+
+@given(st.floats(1.0, 1e9), st.floats(1.0, 1e9), CARDS)
+def test_an_all_reduce_of_more_bytes_is_slower(some: float, more: float, cards: int) -> None:
+    less_s, more_s = GPU.link.all_reduce_s(np.array(sorted((some, some + more))), cards)
+    assert less_s < more_s
+    wire_s = 2 * (cards - 1) / cards * more / 300e9
+    assert more_s - less_s >= wire_s * (1 - 1e-9)
+
+
+def test_an_all_reduce_by_hand() -> None:
+    link = GPU.link.model_copy(update={
+        "bandwidth_GBps": 300.0, "efficiency": 0.5, "pair_latency_us": 10.0, "latency_us": 20.0,
+        "wait_us": 30.0, "wait_half_kB": 50.0,
+    })  # fmt: skip
+    # 100 kB wait 30 x 100 / 150 = 20 us; 4 cards send 150 kB at 150 GB/s in 1 us, 2 send 100 kB.
+    assert link.all_reduce_s(np.array([100e3]), 4) == pytest.approx(41e-6)
+    assert link.all_reduce_s(np.array([100e3]), 2) == pytest.approx((30 + 2 / 3) * 1e-6)
+    assert link.all_reduce_s(np.array([100e3]), 8) == pytest.approx((40 + 7 / 6) * 1e-6)
+
+
+@pytest.mark.parametrize("cards", [1, 2])
+def test_weights_and_cache_fill_the_usable_share_and_no_more(cards: int) -> None:
+    found = GPU.estimate(DECODER, batch=4, tensor_parallel=cards)
+    need = found.weight_bytes + found.kv_cache_bytes
+    for share in (0.5, 0.9, 1.0):
+        memory = {"memory_GiB": need / share / cards / 2**30 * (1 + 1e-6)}
+        update = {"memory_usable_share": share}
+        exact = GPU.model_copy(update={**memory, **update})
+        assert exact.estimate(DECODER, batch=4, tensor_parallel=cards) == found
+        short = GPU.model_copy(update={**update, "memory_GiB": memory["memory_GiB"] * 0.999})
+        with pytest.raises(CapacityError, match=f"usable: {share:.0%}"):
+            short.estimate(DECODER, batch=4, tensor_parallel=cards)
 
 
 def test_a_decoder_layer_runs_in_eight_kernels() -> None:

@@ -59,7 +59,7 @@ def tools() -> Iterator[dict[str, ModuleType]]:
     pytest.importorskip("scipy")
     folder = str(ROOT / "benchmarks" / "a100")
     sys.path.insert(0, folder)
-    names = ("data", "fit_gemm", "fit_others", "fit_power", "fit")
+    names = ("data", "fit_gemm", "fit_link", "fit_others", "fit_power", "fit")
     try:
         yield {name: importlib.import_module(name) for name in names}
     finally:
@@ -99,6 +99,19 @@ def test_the_shipped_constants_are_those_of_the_measured_kernels(
     assert tools["data"].score(rows, calibrated).mape <= 5.5
     assert tools["data"].score(rows, roofline).mape >= 30.0
     assert (calibrated > roofline).all()
+
+
+def test_the_shipped_all_reduce_is_the_fit_of_the_table(tools: dict[str, ModuleType]) -> None:
+    found, _ = tools["fit_link"].fit_link()
+    for gpu in CARDS:
+        for name, value in found.items():
+            assert getattr(gpu.link, name) == pytest.approx(value, rel=2e-3), name
+    ranks, size, seconds = tools["fit_link"].read_link()
+    many = ranks > 2
+    error = tools["fit_link"].predict_link(found, ranks[many], size[many]) / seconds[many] - 1
+    assert abs(error.mean()) < 0.1
+    large = size[many] > 5e6
+    assert abs(error[large]).max() < 0.12
 
 
 def test_a_fit_recovers_the_constants_that_made_the_times(tools: dict[str, ModuleType]) -> None:

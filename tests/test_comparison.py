@@ -130,7 +130,7 @@ def test_decode_stands_beside_batch_1_and_the_best_batches() -> None:
 
 
 def test_the_sweep_doubles_until_the_memory_is_full() -> None:
-    little = GPU.model_copy(update={"memory_GiB": 64 * 1024 / 2**30})
+    little = GPU.model_copy(update={"memory_GiB": 64 / 2**20, "memory_usable_share": 1.0})
     sweep = batch_sweep(MODEL, little)
     assert [e.batch for e in sweep] == [2**i for i in range(len(sweep))]
     need = [e.weight_bytes + e.kv_cache_bytes for e in sweep]
@@ -191,7 +191,8 @@ def no_gemm(data: dict[str, Any]) -> None:
         (lambda d: d["peak_TFLOPS"].pop("fp16"), (), 2, "no peak rate for fp16"),
         (lambda d: d["peak_TFLOPS"].pop("int8"), ("--baseline-mode", "peak-int8"), 2,
          "no peak rate for int8"),
-        (lambda d: d.update(memory_GiB=0.1), (), 1, "weights and KV cache need 0.2 GiB"),
+        (lambda d: d.update(memory_GiB=0.1), (), 1,
+         "weights and KV cache need 0.2 GiB, 0.1 GiB are usable: 85%"),
         (lambda d: None, ("--baseline-mode", "fast"), 2, "got 'fast'"),
     ],
 )  # fmt: skip

@@ -15,6 +15,7 @@ from typing import Any
 
 from data import VARIABLE, find_data, read_gemm, score
 from fit_gemm import SM_COUNT, cross_validate, fit_gemm, predict
+from fit_link import BANDWIDTH_GBPS, fit_link
 from fit_others import PUBLISHED_CAUSAL_EFFICIENCY, fit_attention, fit_stream
 from fit_power import IDLE_W, TDP_W, fit_power
 
@@ -29,6 +30,17 @@ FITTED_STREAM = f"fitted on elementwise kernels of {VIDUR}, elementwise_latency.
 FITTED_POWER = (
     "fitted on 27 decode rows of Splitwise (arXiv 2311.18677, perf_model.csv, 8f99e7d) and 8 rows "
     "of LLM-Inference-Bench (arXiv 2411.00136, 4211f5d)"
+)
+NETWORK = (
+    "Vidur's a100_dgx profile (github.com/microsoft/vidur, e26eb8f, MIT, (c) Microsoft "
+    "Corporation), all ranks in one machine: all_reduce.csv of benchmarks/a100"
+)
+FITTED_LINK = f"fitted on 102 all-reduces of 4 and 8 ranks, medians of three launches, of {NETWORK}"
+FITTED_PAIR = f"fitted on 27 all-reduces of 2 ranks, the fastest of three launches, of {NETWORK}"
+USABLE = (
+    "assumed: vLLM takes 0.9 of the memory unless told otherwise (gpu_memory_utilization), "
+    "activations and CUDA graphs included. Published runs bear it out: on four cards Llama-3-70B "
+    "runs at 0.84 as simulated and at 0.88 takes twice as long (arXiv 2411.00136)"
 )
 DATA_SHEET = "NVIDIA A100 data sheet, dense rates"
 CARDS = {
@@ -54,7 +66,7 @@ def blocks(fits: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Everything that both cards share."""
     attention = {**fits["attention"], "plain_fixed_us": fits["gemm"]["fixed_us"]}
     power = {"idle_W": IDLE_W, **fits["power"], "tdp_W": TDP_W}
-    link = {"bandwidth_GBps": 300, "efficiency": 0.8, "latency_us": 20.0}
+    link = {"bandwidth_GBps": BANDWIDTH_GBPS, **fits["link"]}
     return {
         "gemm": block(fits["gemm"], rest=FITTED_GEMM),
         "attention": block(
@@ -75,8 +87,8 @@ def blocks(fits: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "link": block(
             link,
             bandwidth_GBps="NVLink 3, 600 GB/s in both directions together: NVIDIA A100 data sheet",
-            efficiency="assumed: collective libraries reach about 240 of 300 GB/s",
-            latency_us="assumed: an all-reduce of a few kB takes of the order of 20 us",
+            rest=FITTED_LINK,
+            pair_latency_us=FITTED_PAIR,
         ),
     }
 
@@ -86,6 +98,7 @@ def card(name: str, bandwidth: int, memory: int, shared: dict[str, Any]) -> dict
         "peak_TFLOPS": {"fp16": 312, "bf16": 312, "int8": 624, "tf32": 156, "fp32": 19.5},
         "hbm_bandwidth_GBps": bandwidth,
         "memory_GiB": memory,
+        "memory_usable_share": 0.85,
         "sm_count": 108,
         "launch_gap_us": 1.0,
         "int8_energy_TOPS_per_W": 1.56,
@@ -95,6 +108,7 @@ def card(name: str, bandwidth: int, memory: int, shared: dict[str, Any]) -> dict
         top,
         rest=DATA_SHEET,
         sm_count="NVIDIA A100 Tensor Core GPU architecture white paper",
+        memory_usable_share=USABLE,
         launch_gap_us="assumed: between kernels of one CUDA graph",
         int8_energy_TOPS_per_W="624 TOPS at the 400 W power limit: NVIDIA A100 data sheet",
         compute_band_low="assumed: published measurements of the same products differ by up to "
@@ -121,7 +135,11 @@ def fit_all(folder: Path) -> dict[str, dict[str, Any]]:
     print(f"elementwise: {stream_text}")
     power, power_lines = fit_power(folder)
     print(*(f"power: {line}" for line in power_lines), sep="\n")
-    return {"gemm": product, "attention": attention, "stream": stream, "power": power}
+    link, link_text = fit_link()
+    print(f"all-reduce: {link_text}")
+    return {
+        "gemm": product, "attention": attention, "stream": stream, "power": power, "link": link,
+    }  # fmt: skip
 
 
 def main() -> int:

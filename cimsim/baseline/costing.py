@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cimsim.baseline import attention, power
+from cimsim.baseline.fits import ring_bytes
 from cimsim.baseline.fusion import lower
 from cimsim.baseline.kernels import (
     AllReduceKernel,
@@ -179,8 +180,10 @@ def _stream_cost(settings: Request, kernel: StreamKernel, count: int, steps_S: A
 
 def _all_reduce_cost(settings: Request, kernel: AllReduceKernel, count: int, steps: int) -> Cost:
     link, cards = settings.gpu.link, settings.tensor_parallel
-    moved = np.array([2.0 * (cards - 1) / cards * settings.element_bytes * kernel.elements])
-    seconds = moved / (link.bandwidth_GBps * 1e9)
+    size = np.array([float(settings.element_bytes * kernel.elements)])
+    moved = ring_bytes(size, cards)
     if settings.mode == "calibrated":
-        seconds = seconds / link.efficiency + 1e-6 * link.latency_us
+        seconds = link.all_reduce_s(size, cards)
+    else:
+        seconds = moved / (link.bandwidth_GBps * 1e9)
     return _cost(settings, kernel, float(count * steps), seconds, 0 * moved, moved)

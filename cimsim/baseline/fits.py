@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from cimsim.values.bounds import Amount, Efficiency, Name, Positive, Rate, Text
 from cimsim.values.frozen import Frozen
+
+Array = NDArray[np.float64]
 
 
 class Block(Frozen):
@@ -90,8 +94,31 @@ class PowerFit(Block):
 
 
 class CardLink(Block):
-    """All-reduce between cards: t = latency + 2 (p - 1) / p bytes / (efficiency bandwidth)."""
+    """All-reduce of B bytes between p cards, in a ring:
+
+    t = latency + wait B / (B + wait_half) + 2 (p - 1) / p B / (efficiency bandwidth)
+
+    `wait` is what larger messages lose to another protocol and to cards that come late; no further
+    byte makes it shorter.
+    """
 
     bandwidth_GBps: Rate = Field(description="one direction of one card")
     efficiency: Efficiency
-    latency_us: Amount
+    pair_latency_us: Amount = Field(description="of two cards")
+    latency_us: Amount = Field(description="of more than two")
+    wait_us: Amount = Field(description="of a large message")
+    wait_half_kB: Positive = Field(description="size of a message that waits half as long")
+
+    def all_reduce_s(self, size_bytes: Array, cards: int) -> Array:
+        """Seconds of an all-reduce of `size_bytes` (B) over `cards` cards."""
+        latency_us = self.pair_latency_us if cards == 2 else self.latency_us
+        wait_us = self.wait_us * size_bytes / (size_bytes + 1e3 * self.wait_half_kB)
+        wire_s = ring_bytes(size_bytes, cards) / (1e9 * self.bandwidth_GBps * self.efficiency)
+        seconds: Array = 1e-6 * (latency_us + wait_us) + wire_s
+        return seconds
+
+
+def ring_bytes(size_bytes: Array, cards: int) -> Array:
+    """Bytes (B) that each card sends: every part goes round twice, to be summed and to be known."""
+    sent: Array = 2.0 * (cards - 1) / cards * size_bytes
+    return sent

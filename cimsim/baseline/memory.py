@@ -1,4 +1,4 @@
-"""Does the model fit the cards: weights, adapter and KV cache against the memory."""
+"""Does the model fit the cards: weights, adapter and KV cache against what is usable of memory."""
 
 from __future__ import annotations
 
@@ -32,15 +32,18 @@ def kv_cache_bytes(workload: Workload, element_bytes: int, batch: int) -> int:
 
 
 def check(gpu: Gpu, weights: int, cache: int, batch: int, tensor_parallel: int) -> None:
-    """Raise CapacityError unless weights and cache, split evenly, fit `tensor_parallel` cards."""
-    bound = int(gpu.memory_GiB * GIB) * tensor_parallel
+    """Raise CapacityError unless weights and cache, split evenly, fit what is usable of the memory.
+
+    A run beyond it queues, or moves its cache out and in; neither is modelled.
+    """
+    bound = int(gpu.memory_GiB * gpu.memory_usable_share * GIB) * tensor_parallel
     if weights + cache <= bound:
         return
-    cards = f"{tensor_parallel} x {gpu.memory_GiB:g} GiB"
+    cards = f"{tensor_parallel} x {gpu.memory_GiB:g} GiB (memory_GiB)"
     message = (
-        f"{gpu.name}: weights and KV cache need {(weights + cache) / GIB:.1f} GiB, the memory "
-        f"holds {bound / GIB:.1f} GiB ({cards}; memory_GiB): "
-        f"{(weights + cache - bound) / GIB:.1f} GiB short."
+        f"{gpu.name}: weights and KV cache need {(weights + cache) / GIB:.1f} GiB, "
+        f"{bound / GIB:.1f} GiB are usable: {gpu.memory_usable_share:.0%} (memory_usable_share) of "
+        f"{cards}: {(weights + cache - bound) / GIB:.1f} GiB short."
     )
     largest = (("weight bytes", weights), (f"KV cache bytes at batch {batch}", cache))
     raise CapacityError(
@@ -49,5 +52,8 @@ def check(gpu: Gpu, weights: int, cache: int, batch: int, tensor_parallel: int) 
         demand=weights + cache,
         bound=bound,
         largest=tuple(sorted(largest, key=lambda entry: -entry[1])),
-        levers=(f"Raise tensor_parallel (now {tensor_parallel})", f"lower batch (now {batch})"),
+        levers=(
+            f"Raise tensor_parallel (now {tensor_parallel})",
+            *((f"lower batch (now {batch})",) if batch > 1 else ()),
+        ),
     )

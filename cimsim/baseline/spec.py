@@ -37,6 +37,9 @@ class Gpu(Block):
     peak_TFLOPS: dict[Dtype, Rate] = Field(description="dense tensor-core rate")
     hbm_bandwidth_GBps: Rate
     memory_GiB: Positive
+    memory_usable_share: Efficiency = Field(
+        description="of the memory that weights and KV cache may take; the rest is activations"
+    )
     sm_count: Count
     launch_gap_us: Amount = Field(description="between kernels of a CUDA graph")
     int8_energy_TOPS_per_W: Positive = Field(description="of mode peak-int8 only")
