@@ -10,6 +10,7 @@ from pathlib import Path
 from cimsim import engines
 from cimsim.adaptation import Adaptation, adaptation_for, adaptation_of
 from cimsim.engines import Ends, Engine, Run
+from cimsim.engines.critical import CriticalPath, critical_path
 from cimsim.errors import CimsimError
 from cimsim.ir import Workload, load_workload
 from cimsim.mappers import Mapper, mapper_named
@@ -60,6 +61,11 @@ class Simulation:
         """
         return engines.run(self.plan.program, self.job.engine)
 
+    @cached_property
+    def critical_path(self) -> CriticalPath:
+        """The chain of work that ends last, back to time 0, found once; raises as `run` does."""
+        return critical_path(self.run)
+
     def _facts(self) -> dict[str, object]:
         return facts(self.report)
 
@@ -75,7 +81,7 @@ class Simulation:
         counted = _counted(adapted, self.architecture, adaptation)
         found = spent(self.plan, adapted, self.architecture, latencies, counted)
         energies = [(entry.key, entry.energy_J) for entry in found]
-        bounds = bottlenecks(self.plan, self.run, kinds_of(adapted), energies)
+        bounds = bottlenecks(self.plan, self.run, kinds_of(adapted), energies, self.critical_path)
         return with_levers(bounds, self.job.architecture, self._latencies if levers else None)
 
     def _latencies(self, machine: Architecture) -> dict[str, float]:

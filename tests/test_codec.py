@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import json
+import subprocess
+import sys
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
@@ -13,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cimsim.adaptation import adaptation_codec, adaptation_named, known_adaptations
-from cimsim.cli.axes import AXES, OPTIONS
+from cimsim.cli.axes import AXES, OPTIONS, SUMMARIES
 from cimsim.errors import CimsimError, MappingError, SpecError, TaskError
 from cimsim.mappers import MAPPER_CODEC, MAPPERS, mapper_named
 from cimsim.noise import (
@@ -330,6 +332,20 @@ def test_every_axis_is_listed_completed_and_read(axis: str, cimsim: Any) -> None
         for option in codec.members[name].options:
             assert f"{name}:{option}=" in codec.complete(f"{name}:")
             assert f"{option}=" in line
+
+
+def test_help_has_the_summary_of_every_axis_and_loads_none() -> None:
+    assert {axis: codec().summary() for axis, codec in AXES.items()} == SUMMARIES
+    code = (
+        "import sys; sys.argv = ['cimsim', 'run', '--help']\n"
+        "from cimsim import cli\n"
+        "try: cli.main()\n"
+        "except SystemExit: print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.splitlines()[-1].split())
+    assert "cimsim.cli.axes" in loaded
+    assert not loaded & {"numpy", "cimsim.schedule", "cimsim.noise", "cimsim.training"}
 
 
 @pytest.mark.parametrize("option", OPTIONS)

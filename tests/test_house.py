@@ -166,6 +166,7 @@ def test_modules_are_named_after_what_they_hold(path: Path) -> None:
 
 OTHER_MARKS = {
     "cli/options.py": "--set FIELD=VALUE and --replicate WEIGHT=COPIES",
+    "cli/parts.py": "--window START:END",
     "values/imported.py": "MODULE:NAME",
 }
 """Modules that cut text at : or = by another grammar than that of `cimsim.values.codec`."""

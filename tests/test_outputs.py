@@ -183,12 +183,12 @@ def test_a_picture_is_never_larger_than_matplotlib_can_draw(tmp_path: Path) -> N
 def test_a_picture_that_fails_is_named_and_the_report_stays(
     cimsim: Cli, work: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from cimsim.views import simulation as figures
+    from cimsim.views import gantt as figures
 
     target = tmp_path / "out"
     assert cimsim("run", "--pipeline", "token", AHWA, work, "-o", target)[0] == 0
 
-    def fail(*given: object) -> None:
+    def fail(*given: object, **named: object) -> None:
         raise ValueError("no\nink")
 
     monkeypatch.setattr(figures, "save_gantt", fail)

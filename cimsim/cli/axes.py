@@ -47,6 +47,17 @@ AXES: dict[str, Callable[[], Codec[Any]]] = {
     "adaptations": _adaptations,
 }
 """What `cimsim list` calls an axis, and what reads its members."""
+SUMMARIES = {
+    "pipelines": "auto[:extra_tiles], sequential, token[:block_tokens], balanced, "
+    "layer[:block_tokens], balanced+layer, replicated, split[:block_tokens], "
+    "cores-only[:block_tokens], engine-only[:block_tokens]",
+    "noises": "ideal, gaussian[:sigma_ratio], read_noise[:sigma_ratio], stuck_at, retention, pcm, "
+    "neurram[:scale], cmo_hfox[:window_percent], table, write_verify",
+    "methods": "plain, noise-aware, halora, ahwa, ahwa-full",
+    "mappers": "one-per-tile[:replicate], dense[:replicate]",
+    "adaptations": "none, lora-sram, lora-pmca, lora-rram, merged",
+}
+"""`Codec.summary` of each axis as help prints it, which loads no axis for that."""
 OPTIONS = {
     "pipeline": "pipelines",
     "strategy": "pipelines",
@@ -68,4 +79,4 @@ def helped(option: str | None, text: str) -> str:
     axis = OPTIONS.get(option or "")
     if axis is None:
         return text
-    return f"{text} Names: {AXES[axis]().summary()} (`cimsim list {axis}` tells their options)."
+    return f"{text} Names: {SUMMARIES[axis]} (`cimsim list {axis}` tells their options)."

@@ -95,8 +95,8 @@ Drawn = tuple["Study", "Workload", "Pipeline | Auto"]
 
 def _write(rows: list[PipelineRow], drawn: Drawn, output: Path) -> Outcome:
     from cimsim.files import write_text
+    from cimsim.views.gantt import save_gantt
     from cimsim.views.pipelines import save_bars
-    from cimsim.views.simulation import save_gantt
 
     study, subject, pipeline = drawn
     pictures = {

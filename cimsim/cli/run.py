@@ -26,6 +26,7 @@ from cimsim.cli.options import (
     refuse_without_effect,
 )
 from cimsim.cli.outputs import Draw, Outcome, finish, reserve, write
+from cimsim.cli.parts import Chosen, LayerOption, StepOption, WindowOption
 from cimsim.cli.progress import counting, progress
 from cimsim.cli.streams import complain, emit
 from cimsim.errors import CimsimError, TaskError
@@ -80,6 +81,9 @@ def run(
         Path | None,
         typer.Option("-o", "--output", metavar="DIR", help="Write report.json and pictures here."),
     ] = None,
+    window: WindowOption = None,
+    step: StepOption = None,
+    layer: LayerOption = None,
     timeline: Annotated[
         Path | None,
         typer.Option(
@@ -120,10 +124,11 @@ def run(
     """Simulate WORKLOAD on ARCH: latency, energy, area, utilisation, reprogramming, accuracy."""
     reserve(context, output)
     _check_asked(asked, accuracy)
-    _require_effects(context, baseline, timeline)
+    _require_effects(context, baseline, timeline, output)
     if not bounds:
         refuse_without_effect(context, ("levers",), "without --bounds: add it")
     given = _read(architecture, workload, settings)
+    chosen = Chosen.of(given.workload, window, step, layer)
     prepared = _prepared(asked, given, workload) if accuracy else None
     with progress() as tell:
         cards = _cards(baseline or [])
@@ -149,7 +154,7 @@ def run(
     with progress() as tell:
         if output is not None:
             tell("drawing")
-            report, outcome = _write(report, simulation, output)
+            report, outcome = _write(report, simulation, chosen, output)
         if timeline is not None:
             from cimsim.views.perfetto import save_timeline
 
@@ -174,7 +179,8 @@ def run(
 
 
 def _require_effects(
-    context: typer.Context, baseline: list[Path] | None, timeline: Path | None
+    context: typer.Context, baseline: list[Path] | None, timeline: Path | None,
+    output: Path | None,
 ) -> None:  # fmt: skip
     """Raise CimsimError for options that another one, which was not given, makes work."""
     if not baseline:
@@ -183,17 +189,24 @@ def _require_effects(
     if timeline is None:
         why = "without --timeline: give the file that the intervals go to"
         refuse_without_effect(context, ("timeline_intervals",), why)
+    if output is None:
+        why = "without -o: give the directory that gantt.png goes to"
+        refuse_without_effect(context, ("window", "step", "layer"), why)
 
 
-def _write(report: Report, simulation: Simulation, output: Path) -> tuple[Report, Outcome]:
+def _write(
+    report: Report, simulation: Simulation, chosen: Chosen, output: Path
+) -> tuple[Report, Outcome]:
     """Report, pictures and layers; the report says which of them are missing."""
     from cimsim.files import remove
     from cimsim.views.bounds import save_bounds
-    from cimsim.views.simulation import save_breakdown, save_gantt
+    from cimsim.views.gantt import save_gantt
+    from cimsim.views.simulation import save_breakdown
 
+    part = chosen.part(simulation) if chosen.is_given else None
     pictures: dict[str, Draw] = {
         "breakdown.png": partial(save_breakdown, report),
-        "gantt.png": partial(save_gantt, simulation),
+        "gantt.png": partial(save_gantt, simulation, part=part),
     }
     if report.bounds is not None:
         pictures[BOUNDS] = partial(save_bounds, report)

@@ -12,7 +12,7 @@ import numpy as np
 
 from cimsim import engines
 from cimsim.engines import Run
-from cimsim.engines.critical import WAITS, critical_path
+from cimsim.engines.critical import WAITS, CriticalPath, critical_path
 from cimsim.engines.program import IntArray, timed_verbs, unlimited
 from cimsim.report.bounds import Bottlenecks, Bound, LayerTime, PhaseBounds
 from cimsim.report.kinds import times_by_kind
@@ -25,16 +25,20 @@ CHAIN = "shared units without limit"
 
 
 def bottlenecks(
-    plan: Plan, run: Run, kinds: Mapping[str, str], energies: Iterable[tuple[Key, Sequence[float]]]
+    plan: Plan,
+    run: Run,
+    kinds: Mapping[str, str],
+    energies: Iterable[tuple[Key, Sequence[float]]],
+    found: CriticalPath | None = None,
 ) -> Bottlenecks:
     """What bounds `run`; `kinds` is the kind of each op's work, `vector` where it has none.
 
-    `energies` (J by phase) belong to layer, unit and kind. Takes one more run, in which every
-    shared unit has a server for each of its users.
+    `energies` (J by phase) belong to layer, unit and kind; `found` is the path, if it is known.
+    Takes one more run, in which every shared unit has a server for each of its users.
     """
     ends = phase_marks_ps(plan, run)
     windows = list(pairwise(ends))
-    path = _Path.of(plan, run, kinds, windows)
+    path = _Path.of(plan, found or critical_path(run), kinds, windows)
     work = Work.of(plan, run, kinds)
     chain = engines.run(unlimited(plan.program))
     chain_ends = phase_marks_ps(plan, chain)
@@ -69,9 +73,12 @@ class _Path:
 
     @classmethod
     def of(
-        cls, plan: Plan, run: Run, kinds: Mapping[str, str], windows: list[tuple[int, int]]
+        cls,
+        plan: Plan,
+        found: CriticalPath,
+        kinds: Mapping[str, str],
+        windows: list[tuple[int, int]],
     ) -> _Path:
-        found = critical_path(run)
         parts = np.stack([found.actor, found.step, found.wait])
         which, inverse = np.unique(parts, axis=1, return_inverse=True)
         order = np.argsort(inverse.reshape(-1), kind="stable")

@@ -27,7 +27,7 @@ UNITS = {
     "pmca": Fill(ORANGE),
     "dma": Fill(YELLOW, "..."),
     "link": Fill(PURPLE, "xxx"),
-    "buffer": Fill(PALE, "|||"),
+    "buffer": Fill("#BBBBBB", "|||"),
     "dram": Fill(VERMILION, "---"),
     "leakage": Fill(GREY),
 }

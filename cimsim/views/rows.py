@@ -1,0 +1,161 @@
+"""The rows of a Gantt chart: every unit with its work in a part of a run, and the critical path."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cimsim.engines.program import IntArray, Use, timed_verbs
+from cimsim.report.occupancy import phase_marks_ps
+from cimsim.simulation import Simulation
+from cimsim.values.display import brief
+from cimsim.views.part import RunPart
+
+Key = tuple[str, str]
+"""A unit: its kind, and its name."""
+
+
+@brief
+@dataclass(frozen=True, slots=True, eq=False)
+class UnitRow:
+    """Work on one unit, cut to the part: spans (ps) in the order of their starts.
+
+    `own` tells the work of what was asked for from other work on the unit. `servers` are those of
+    a shared unit; one of a stage has as many as work at a time.
+    """
+
+    unit: str
+    name: str
+    servers: int
+    spans: IntArray
+    own: npt.NDArray[np.bool_]
+    path: IntArray
+
+    @property
+    def busy_ps(self) -> int:
+        """Time of the work that was asked for, in all."""
+        return int((self.spans[:, 1] - self.spans[:, 0])[self.own].sum())
+
+
+@brief
+@dataclass(frozen=True, slots=True, eq=False)
+class Chart:
+    """The rows of the busiest units, in the order in which they begin, and how many there are.
+
+    `path` has the spans (ps) of the critical path in the part, `path_units` their unit kinds;
+    `phases` are those that begin within it, with the time (ps).
+    """
+
+    part: RunPart
+    rows: tuple[UnitRow, ...]
+    units: int
+    path: IntArray
+    path_units: tuple[str, ...]
+    phases: tuple[tuple[str, int], ...]
+
+
+def chart(simulation: Simulation, part: RunPart, most: int) -> Chart:
+    """The `most` busiest units of a part of a run; latencies that occupy no unit have no row."""
+    plan, run = simulation.plan, simulation.run
+    spans: dict[Key, list[IntArray]] = defaultdict(list)
+    own: dict[Key, list[npt.NDArray[np.bool_]]] = defaultdict(list)
+    servers: dict[Key, int] = {}
+    keys: dict[tuple[int, int], Key] = {}
+    units: dict[tuple[int, int], str] = {}
+    for index, (actor, info) in enumerate(zip(plan.program.actors, plan.actors, strict=True)):
+        for step, (unit, count) in zip(timed_verbs(actor.steps), info.occupies, strict=True):
+            verb = actor.steps[step]
+            units[index, step] = unit
+            if not count:
+                continue
+            if isinstance(verb, Use):
+                resource = plan.program.resources[verb.resource]
+                key = unit, resource.name
+                servers[key] = resource.servers
+            else:
+                key = unit, info.stage
+                servers.setdefault(key, 0)
+            keys[index, step] = key
+            inside = cut(np.stack(run.intervals(index, step), axis=1), part)
+            if inside.size:
+                spans[key].append(inside)
+                own[key].append(np.full(len(inside), part.shows(info.layer)))
+    path, path_units, on = _path(simulation, part, keys, units)
+    rows = []
+    for key, parts in spans.items():
+        found, mine = np.concatenate(parts), np.concatenate(own[key])
+        order = np.lexsort((found[:, 1], found[:, 0]))
+        if mine.any():
+            unit, name = key
+            rows.append(UnitRow(unit, name, servers[key], found[order], mine[order], on[key]))
+    busiest = sorted(rows, key=lambda row: -row.busy_ps)[:most]
+    busiest.sort(key=lambda row: int(row.spans[row.own][0, 0]))
+    begins = zip(plan.phases, phase_marks_ps(plan, run), strict=False)
+    phases = tuple((name, at) for name, at in begins if part.start_ps <= at < part.end_ps)
+    return Chart(part, tuple(busiest), len(rows), path, path_units, phases)
+
+
+def cut(spans: IntArray, part: RunPart) -> IntArray:
+    """The spans (start, end) that take time in a part, cut to it."""
+    inside = np.clip(spans, part.start_ps, part.end_ps)
+    return inside[inside[:, 1] > inside[:, 0]]
+
+
+def _path(
+    simulation: Simulation, part: RunPart, keys: dict[tuple[int, int], Key],
+    units: dict[tuple[int, int], str],
+) -> tuple[IntArray, tuple[str, ...], dict[Key, IntArray]]:  # fmt: skip
+    """The critical path in a part: its spans, the unit kind of each, and its spans by unit."""
+    found = simulation.critical_path
+    first = int(np.searchsorted(found.end_ps, part.start_ps, side="right"))
+    last = int(np.searchsorted(found.start_ps, part.end_ps, side="left"))
+    here = slice(first, last)
+    spans = cut(np.stack([found.start_ps[here], found.end_ps[here]], axis=1), part)
+    steps = list(zip(found.actor[here].tolist(), found.step[here].tolist(), strict=True))
+    by_key: dict[Key, list[int]] = defaultdict(list)
+    for number, step in enumerate(steps):
+        if step in keys:
+            by_key[keys[step]].append(number)
+    nothing = np.zeros((0, 2), np.int64)
+    on: dict[Key, IntArray] = defaultdict(lambda: nothing)
+    on.update({key: spans[numbers] for key, numbers in by_key.items()})
+    return spans, tuple(units[step] for step in steps), on
+
+
+def lanes(spans: IntArray) -> IntArray:
+    """A lane for each span, spans in the order of their starts: those of a lane never overlap.
+
+    As few lanes as there are spans at a time; each takes the lowest that is free.
+    """
+    free_from: list[int] = []
+    lane = np.zeros(len(spans), np.int64)
+    for number, (start, end) in enumerate(spans.tolist()):
+        at = next((i for i, until in enumerate(free_from) if until <= start), len(free_from))
+        free_from[at : at + 1] = [end]
+        lane[number] = at
+    return lane
+
+
+def at_once(spans: IntArray) -> int:
+    """The most spans at any time; one that starts when another ends is not beside it."""
+    times = np.concatenate([spans[:, 0], spans[:, 1]])
+    change = np.repeat([1, -1], len(spans))
+    return int(change[np.lexsort((change, times))].cumsum().max(initial=0))
+
+
+def share(spans: IntArray, edges: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The mean number of spans at a time between each two `edges` (ps)."""
+    starts, ends = np.sort(spans[:, 0]), np.sort(spans[:, 1])
+    return np.diff(_work_until(starts, edges) - _work_until(ends, edges)) / np.diff(edges)
+
+
+def _work_until(times: IntArray, edges: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The time that has passed up to each edge since each of `times`, in all."""
+    count = np.searchsorted(times, edges)
+    since = np.append(0, np.cumsum(times - times[:1].sum()))
+    first = float(times[0]) if times.size else 0.0
+    passed: npt.NDArray[np.float64] = count * (edges - first) - since[count]
+    return passed
