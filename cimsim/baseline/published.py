@@ -2,6 +2,11 @@
 
 The figures are facts copied from the sources named in published.json, each with its licence.
 `fitted` marks those that the power constants were fitted on; all others were not used.
+
+Of prompts, every published row of TensorRT-LLM and vLLM is here whose model has known sizes. Left
+out are stacks that their host or scheduler holds up: DeepSpeed-MII (1.6 to 2.3 times the time of
+both for the same prompts), lmdeploy (one prompt of 128 tokens, 22 ms at a resolution of 1) and
+eager PyTorch. Of encoders and generation this is a selection; benchmarks/a100/models.py runs all.
 """
 
 from __future__ import annotations
