@@ -32,6 +32,7 @@ SLOW_LINK: dict[str, Any] = {
     "buffer": {"bandwidth_GBps": 8.0, "access_ns": 2.5, "energy_pJ_per_bit": 0.07, **ONE_STRIPE},
 }
 HEAD_PS = 3 * 1500 + 2500
+MEETING_PS = 2 * 3 * 1500 + 7 * CYCLE_PS
 CORE = {
     "stream_cycles_per_word": 3.0, "convert_cycles_per_word": 5.0, "select_cycles_per_word": 7.0,
     "divide_cycles_per_element": 10.5, "root_cycles_per_element": 11.5,
@@ -80,7 +81,7 @@ def norm(tokens: int, kind: Any = "layer") -> Norm:
     return Norm(name="norm", inputs=(), tokens=tokens, norm=kind, rows=tokens, columns=20)
 
 
-def energies(found: Found, cycles: int, moved_bytes: int, *, other_bits: int = 0) -> None:
+def energies(found: Found, cycles: float, moved_bytes: int, *, other_bits: int = 0) -> None:
     """Cores at 40 mW, each byte moved through link and buffer once, `other_bits` the buffer's."""
     assert found.cores_J == close(40e-3 * cycles * 1.25e-9)
     assert found.link_J == close(moved_bytes * 8 * 0.5e-12)
@@ -147,11 +148,11 @@ def test_a_softmax(block: int, cycles: int, drain_ps: int) -> None:
 def test_a_token_is_split_over_the_clusters_of_a_pool() -> None:
     """4 heads on 2 clusters: 2 rows of 10 each, 138 cycles on either, and 20 bytes to drain.
 
-    The second to drain waits 4 ps for the banks."""
+    They meet over 2 * 3 hops and a barrier of 7 cycles; the second waits 4 ps for the banks."""
     machine = clusters(cluster_count=2, pool_clusters=2)
     found = run(softmax(1, 4), machine=machine, pipeline="layer:1")
-    assert found.makespan_ps == 138 * CYCLE_PS + 4 + DRAIN_20_PS
-    energies(found, 2 * 138, 40)
+    assert found.makespan_ps == 138 * CYCLE_PS + MEETING_PS + 4 + DRAIN_20_PS
+    energies(found, 2 * (138 + MEETING_PS / CYCLE_PS), 40)
 
 
 def test_blocks_go_round_the_clusters_of_a_pool() -> None:
@@ -223,11 +224,12 @@ def test_operations_in_a_row_are_set_up_each_and_drained_once() -> None:
 def test_a_token_is_cut_into_parts_that_are_large_enough() -> None:
     """20 values on three clusters make two parts of at least 10: 4 on the busiest of the cores.
 
-    4 * 10.5 * 1.25 = 52.5; 10 bytes are a beat, and 2 ps of all banks."""
+    4 * 10.5 * 1.25 = 52.5, and they meet; 10 bytes are a beat, and 2 ps of all banks."""
     machine = clusters(cluster_count=3, pool_clusters=3)
     found = run(pointwise("op", tokens=1, div=1), machine=machine, pipeline="layer:1")
-    assert found.makespan_ps == (11 + 53) * CYCLE_PS + 2 + HEAD_PS + 31 * CYCLE_PS
-    energies(found, 2 * 64, 20)
+    computed_ps = (11 + 53) * CYCLE_PS + MEETING_PS
+    assert found.makespan_ps == computed_ps + 2 + HEAD_PS + 31 * CYCLE_PS
+    energies(found, 2 * computed_ps / CYCLE_PS, 20)
 
 
 # DMA ---------------------------------------------------------------------------------------------

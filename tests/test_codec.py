@@ -361,7 +361,7 @@ class Plain:
     """Nothing but the members of the protocol, and no field of a dataclass."""
 
     __hash__ = None  # type: ignore[assignment]
-    name, split = "plain one", False
+    name, split, share_clusters = "plain one", False, None
 
     def block(self, stage: Any, tokens: int, pair: Any) -> int:
         return min(2, tokens)

@@ -30,6 +30,7 @@ from cimsim.schedule.pipelines import (
     Replicated,
     SearchedBlock,
     ShapedBlock,
+    Sharing,
     SplitBlock,
     Strategy,
     WholeStep,
@@ -93,6 +94,11 @@ def plan_of(workload: Workload, arch: Architecture, pipeline: Pipeline, grouped:
             ),
         ),
         ("all+never+as-is", Strategy(WholeStep(), "never", AsIs())),
+        ("token:share_clusters=8", Strategy(GivenBlock(), "layers", AsIs(), Sharing(8))),
+        (
+            "layer:block_tokens=1,share_clusters=64",
+            Strategy(GivenBlock(1), "never", AsIs(), Sharing(64)),
+        ),
         (
             "given+never+replicated:block_tokens=4,copies=3",
             Strategy(GivenBlock(4), "never", Replicated(copies=3)),
@@ -108,9 +114,15 @@ def test_text_and_value_are_the_same_strategy(text: str, pipeline: Pipeline) -> 
     ("text", "message"),
     [
         ("magic", r"^unknown pipeline 'magic'; known: auto, sequential, token, .*$"),
-        ("token:speed=2", r"^pipeline 'token' has no option 'speed'; options: block_tokens$"),
-        ("balanced:name=x", r"^pipeline 'balanced' has no option 'name'; options: none$"),
-        ("split:split=0", r"^pipeline 'split' has no option 'split'; options: block_tokens$"),
+        (
+            "token:speed=2",
+            r"^pipeline 'token' has no option 'speed'; options: block_tokens, share_clusters$",
+        ),
+        ("balanced:name=x", r"^pipeline 'balanced' has no option 'name'; options: share_clusters$"),
+        (
+            "split:split=0",
+            r"^pipeline 'split' has no option 'split'; options: block_tokens, share_clusters$",
+        ),
         (
             "token:block_tokens=x",
             r"^pipeline 'token': block_tokens takes .*: .x. is no whole number$",
@@ -316,6 +328,7 @@ class OneByOne:
 
     name: str = "one-by-one"
     split: bool = False
+    share_clusters: int | None = None
 
     def block(self, stage: Stage, tokens: int, costs: Pair | BlockCosts) -> int:
         return 1

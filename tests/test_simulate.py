@@ -383,7 +383,7 @@ def test_a_decode_step_starts_when_the_one_before_has_ended(machine: str, pipeli
 class WaitForKeys:
     """A plain object: streams in blocks, but attention waits for all of its inputs."""
 
-    name, split = "wait", False
+    name, split, share_clusters = "wait", False, None
 
     def __init__(self, block_tokens: int) -> None:
         self.block_tokens = block_tokens

@@ -84,8 +84,15 @@ class Assembler:
         spec = self.architecture.buffer if name == "buffer" else self.architecture.dram
         return self.resource(name, 1, spec.arbitration, name, ways(spec)), spec
 
-    def access(self, name: Literal["buffer", "dram"], bits: int | IntArray) -> tuple[Timed, Timed]:
-        """A transfer of `bits`: its share of all banks, then what it takes longer alone."""
+    def access(
+        self, name: Literal["buffer", "dram"], bits: int | IntArray, where: int | IntArray = 1
+    ) -> tuple[Timed, ...]:
+        """A transfer of `bits`: its share of all banks, then what it takes longer alone.
+
+        `where` is 1 for iterations that make it, 0 for others.
+        """
+        if isinstance(where, int) and not where:
+            return ()
         server, spec = self.memory(name)
         bits = bits if isinstance(bits, int) else plain(bits)
 
@@ -96,6 +103,8 @@ class Assembler:
 
         key = "access", name, bits if isinstance(bits, int) else id(bits)
         share, rest, _ = self.alike.once(key, times)
+        if not isinstance(where, int):
+            share, rest = plain(where * np.asarray(share)), plain(where * np.asarray(rest))
         return Timed(Use(server, share), name, ways(spec)), Timed(Hold(rest), name, 0)
 
     def count(self, unit: str, units: int) -> None:

@@ -15,20 +15,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cimsim.engines.program import IntArray
 from cimsim.ir import Op, output_elements
 from cimsim.schedule.assembler import Assembler
 from cimsim.schedule.cluster_work import (
     BlockTimes,
     Demand,
-    Transfers,
     cluster_work,
     stage_likeness,
     weight_bytes,
 )
+from cimsim.schedule.dealing import lanes_of
 from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.graph import build_stream
-from cimsim.schedule.lanes import lanes_of
 from cimsim.schedule.stages import MaskedScores, Stage
 from cimsim.values.display import brief
 
@@ -50,6 +48,7 @@ class StageCosts:
     assembler: Assembler
     stage: Stage
     fetched: list[StageEdge]
+    beside: list[StageEdge]
     scores: MaskedScores
 
     def best(self, wanted: int, *, streams: bool) -> int:
@@ -85,8 +84,9 @@ class StageCosts:
 
     def step(self, block: int) -> StepTime:
         """Closed-form time of the longest step in blocks of `block` tokens."""
-        likeness = stage_likeness(self.assembler, self.stage, self.fetched, self.scores)
-        key = "step", block, self.stage.clusters[1], self.weights_stay(block), likeness
+        stage = self.stage
+        likeness = stage_likeness(self.assembler, stage, self.fetched, self.beside, self.scores)
+        key = "step", block, stage.near, stage.clusters[1], self.weights_stay(block), likeness
         return self.assembler.alike.once(key, lambda: self._step(block))
 
     def _step(self, block: int) -> StepTime:
@@ -95,11 +95,14 @@ class StageCosts:
         steps = tuple(int(p == longest) for p in range(len(self.assembler.graph.steps)))
         stream = build_stream(tokens, steps, block)
         stay = self.weights_stay(block)
-        demand = Demand(self.stage, stream, self.fetched, self.scores, None, False, stay)
-        lanes = lanes_of(self.stage, stream, self.assembler.architecture.pmca)
+        demand = Demand(
+            self.stage, stream, self.fetched, self.beside, self.scores, None, False, stay
+        )
+        lanes = lanes_of(self.assembler, demand)
         work = cluster_work(self.assembler, demand, lanes)
         sizes = [int(lane.picked.sum()) for lane in lanes.lanes]
-        return step_time(work.times, sizes, self.stage.clusters[1])
+        engines = self.stage.clusters[1] if lanes.away else self.stage.near
+        return step_time(work.times, sizes, engines)
 
     @property
     def _room(self) -> int:
@@ -113,7 +116,8 @@ class StageCosts:
         value_bytes = self.assembler.architecture.pmca.value_bits / 8.0
         first, last = self.stage.nodes[0].any, self.stage.nodes[-1].any
         per_token = output_elements(last) / last.tokens
-        for edge in self.fetched:
+        spread = self.stage.clusters[1] > self.stage.near
+        for edge in (*self.fetched, *(self.beside if spread else ())):
             producer = self._producer(edge)
             if not edge.stationary and edge.tokens.get(0, 0) == first.tokens:
                 per_token += output_elements(producer) / producer.tokens
@@ -139,9 +143,9 @@ def step_time(times: Sequence[BlockTimes], sizes: Sequence[int], dma_engines: in
     # counted: fetch, compute and drain
     fetch, compute, drain = (np.zeros((rounds, len(sizes)), np.int64) for _ in range(3))
     for lane, (size, time) in enumerate(zip(sizes, times, strict=True)):
-        fetch[:size, lane] = _moved(time.fetch)
+        fetch[:size, lane] = time.fetch.total()
         compute[:size, lane] = time.early.duration + time.compute.duration
-        drain[:size, lane] = _moved(time.drain)
+        drain[:size, lane] = time.drain.total()
     ready = done = left = last_left = np.zeros(len(sizes), np.int64)
     for n in range(rounds):
         ready = np.maximum(ready, last_left) + fetch[n]
@@ -150,8 +154,3 @@ def step_time(times: Sequence[BlockTimes], sizes: Sequence[int], dma_engines: in
     first = int(fetch[0, 0] + compute[0, 0] + drain[0, 0])
     moved = -(-int(fetch.sum() + drain.sum()) // dma_engines)
     return StepTime(first, max(int(left.max()), moved))
-
-
-def _moved(transfers: Transfers) -> IntArray:
-    parts = (transfers.share, transfers.latency, transfers.engine)
-    return sum((np.asarray(part.duration) for part in parts), np.zeros(1, np.int64))

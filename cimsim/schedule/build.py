@@ -13,19 +13,20 @@ from cimsim.runtime.collector import collector_paused
 from cimsim.schedule.assembler import Assembler, check_intervals
 from cimsim.schedule.block_choice import StageCosts
 from cimsim.schedule.cluster_work import Demand
+from cimsim.schedule.dealing import lanes_of
 from cimsim.schedule.edges import StageEdge, ended_counts, stage_edges, started_counts
 from cimsim.schedule.graph import Stream, build_graph, build_stream
+from cimsim.schedule.lanes import Lanes
 from cimsim.schedule.pair import LoraBranch, Pair, adapter_of
-from cimsim.schedule.pipelines import BlockCosts, Pipeline, Strategy
+from cimsim.schedule.pipelines import BlockCosts, Pipeline, Strategy, clusters_shared
 from cimsim.schedule.plan import Activation, Plan
 from cimsim.schedule.shapes import shape_of
-from cimsim.schedule.stages import Stage, build_stages, masked_scores
+from cimsim.schedule.stages import Stage, build_stages, masked_scores, pool_of
 from cimsim.schedule.stages_array import add_array_stage
 from cimsim.schedule.stages_cluster import (
     Ports,
     add_cluster_stage,
     add_lookup_stage,
-    pool_of,
 )
 from cimsim.schedule.stages_kv import add_kv_stage
 from cimsim.spec import Architecture
@@ -63,7 +64,8 @@ class _Scheduler:
         self.workload, self.mapping, self.pipeline = workload, mapping, pipeline
         self.group_tiles = group_tiles
         self.graph = build_graph(workload)
-        self.stages = build_stages(self.graph, architecture, mapping)
+        share = clusters_shared(pipeline, architecture.pmca)
+        self.stages = build_stages(self.graph, architecture, mapping, share)
         self.edges = stage_edges(self.graph, self.stages, pipeline)
         self.into: dict[str, list[StageEdge]] = {}
         for edge in self.edges:
@@ -72,13 +74,19 @@ class _Scheduler:
         self.assembler = Assembler(architecture, self.graph)
         self.blocks: dict[tuple[LoraBranch, int, int, int], int] = {}
         self.shapes: dict[str, str] = {}
-        self.direct = self._direct_edges()
+        self.lanes: dict[str, Lanes] = {}
+        self.beside = self._beside()
         self.scores = masked_scores(self.graph)
         self.shared = {unit: self._shared_units(unit) for unit in mapping.units_used}
 
     def plan(self) -> Plan:
         self._check_size()
         streams = {stage.name: self._stream(stage) for stage in self.stages}
+        self.lanes = {
+            stage.name: lanes_of(self.assembler, self._demand(stage, streams[stage.name]))
+            for stage in self.stages
+            if stage.work == "cluster"
+        }
         if isinstance(self.pipeline, Strategy):
             self.pipeline.check_shapes(self.shapes.values())
         buffers = [
@@ -152,7 +160,7 @@ class _Scheduler:
     def _activations(self, buffers: list[tuple[StageEdge, int]]) -> Iterator[Activation]:
         outputs = {stage.name: stage.nodes[-1].any for stage in self.stages}
         for edge, buffer in buffers:
-            if (edge.producer, edge.consumer) not in self.direct:
+            if self._buffered(edge):
                 op = outputs[edge.producer]
                 bits = output_elements(op) / op.tokens * self.assembler.architecture.activation_bits
                 yield Activation(edge.producer, buffer, bits / 8.0)
@@ -166,8 +174,8 @@ class _Scheduler:
         gets: list[Get],
         puts: list[Put],
     ) -> None:
-        through_buffer = not outgoing or any(
-            (edge.producer, edge.consumer) not in self.direct for edge, _ in outgoing
+        buffered = frozenset(stage.phases if not outgoing else ()).union(
+            *(self._buffered(edge) for edge, _ in outgoing)
         )
         if stage.work == "array":
             placement = self._placement(stage)
@@ -179,7 +187,7 @@ class _Scheduler:
                 self.shared[placement.unit],
                 gets,
                 puts,
-                through_buffer=through_buffer,
+                buffered=buffered,
                 grouped=self.group_tiles,
             )
         elif stage.work == "attention":
@@ -191,7 +199,7 @@ class _Scheduler:
                 [(edge, buffer) for edge, buffer in incoming if edge.stationary],
                 gets,
                 puts,
-                through_buffer=through_buffer,
+                buffered=buffered,
             )
         elif stage.work == "look-up":
             add_lookup_stage(self.assembler, stage, stream, gets, puts)
@@ -200,30 +208,35 @@ class _Scheduler:
             demand = self._demand(stage, stream)
             inputs = [get for get in gets if get.buffer not in late]
             awaited = [get for get in gets if get.buffer in late]
-            add_cluster_stage(self.assembler, demand, Ports(inputs, awaited, puts))
+            ports = Ports(inputs, awaited, puts)
+            add_cluster_stage(self.assembler, demand, self.lanes[stage.name], ports)
 
     def _demand(self, stage: Stage, stream: Stream) -> Demand:
         adapter, split = adapter_of(stage), self.pipeline.split
         stay = adapter is not None or self._costs(stage).weights_stay(
             self.assembler.block_tokens[stage.name]
         )
-        return Demand(stage, stream, self._fetched(stage), self.scores, adapter, split, stay)
+        edges = self._edges_into(stage)
+        return Demand(stage, stream, *edges, self.scores, adapter, split, stay)
 
     def _costs(self, stage: Stage) -> StageCosts:
-        return StageCosts(self.assembler, stage, self._fetched(stage), self.scores)
+        return StageCosts(self.assembler, stage, *self._edges_into(stage), self.scores)
 
     def _awaited(self, edge: StageEdge, stage: Stage) -> bool:
-        """True for what the stage's own tile sends over its link."""
-        direct = (edge.producer, edge.consumer) in self.direct
-        return direct and self.layer[edge.producer] == stage.layer
+        """True for what the stage's own tile sends over its link, in every phase."""
+        return not self._buffered(edge) and self.layer[edge.producer] == stage.layer
 
-    def _fetched(self, stage: Stage) -> list[StageEdge]:
-        """Edges whose data a cluster stage fetches by DMA."""
-        return [
-            edge
-            for edge in self.into.get(stage.name, ())
-            if (edge.producer, edge.consumer) not in self.direct
-        ]
+    def _buffered(self, edge: StageEdge) -> frozenset[int]:
+        """Phases in which data passes through the buffer; in others it comes by link."""
+        if (edge.producer, edge.consumer) not in self.beside:
+            return frozenset(edge.tokens)
+        return self.lanes[edge.consumer].away.intersection(edge.tokens)
+
+    def _edges_into(self, stage: Stage) -> tuple[list[StageEdge], list[StageEdge]]:
+        """Edges whose data every cluster of a stage fetches by DMA, and those beside arrays."""
+        edges = self.into.get(stage.name, ())
+        beside = [edge for edge in edges if (edge.producer, edge.consumer) in self.beside]
+        return [edge for edge in edges if edge not in beside], beside
 
     def _stream(self, stage: Stage) -> Stream:
         tokens = stage.tokens()
@@ -266,17 +279,17 @@ class _Scheduler:
             )
         return int(block)
 
-    def _direct_edges(self) -> frozenset[tuple[str, str]]:
-        """Edges from arrays to a cluster at home beside them."""
+    def _beside(self) -> frozenset[tuple[str, str]]:
+        """Edges from arrays to clusters at home in the group beside them."""
         stage = {k.name: k for k in self.stages}
-        architecture = self.assembler.architecture
+        pmca = self.assembler.architecture.pmca
         return frozenset(
             (edge.producer, edge.consumer)
             for edge in self.edges
             if stage[edge.producer].work in ("array", "attention")
             and stage[edge.consumer].work == "cluster"
-            and pool_of(architecture, stage[edge.producer].clusters[0])
-            == pool_of(architecture, stage[edge.consumer].clusters[0])
+            and pool_of(pmca, stage[edge.producer].clusters[0])
+            == pool_of(pmca, stage[edge.consumer].clusters[0])
             and not edge.stationary
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,7 @@ from cimsim.schedule.work import (
     context,
     dma_times,
     grows,
+    meetings_ps,
     on_cores,
     op_cycles,
     size_at,
@@ -42,6 +43,11 @@ class Transfers:
     share: Parted
     latency: Parted
     engine: Parted
+
+    def total(self) -> IntArray:
+        """Time (ps) of all three in every block; one value where blocks are equal."""
+        parts = (self.share, self.latency, self.engine)
+        return sum((np.asarray(part.duration) for part in parts), np.zeros(1, np.int64))
 
     def of(self, picked: npt.NDArray[np.bool_]) -> Transfers:
         """The transfers of some of the blocks."""
@@ -108,16 +114,35 @@ class ClusterWork:
 class Demand:
     """What the work is made of: the stage, its blocks, the data it fetches, how it is split.
 
-    `stay` where weights are fetched once a cluster, else they come with every block.
+    `beside` is what arrays send over their own links to clusters in the group at home; others
+    fetch it. `stay` where weights are fetched once a cluster, else they come with every block.
     """
 
     stage: Stage
     stream: Stream
     fetched: list[StageEdge]
+    beside: list[StageEdge]
     scores: MaskedScores
     adapter: LoraBranch | None
     split: bool
     stay: bool
+
+    def dealt(self, lanes: Lanes) -> Demand:
+        """The same where `lanes` are known: what comes by link in no phase is fetched in those."""
+        if not lanes.away:
+            return self
+        away = (
+            replace(edge, tokens={p: n for p, n in edge.tokens.items() if p in lanes.away})
+            for edge in self.beside
+        )
+        return replace(self, fetched=[*self.fetched, *(edge for edge in away if edge.tokens)])
+
+    def sources(self) -> IntArray:
+        """Transfers of operands that every block takes."""
+        found = np.zeros(self.stream.iterations, np.int64)
+        for edge in self.fetched:
+            found += np.isin(self.stream.phase, tuple(edge.tokens))
+        return found
 
 
 def weight_bytes(pmca: PmcaClusters, stage: Stage) -> int:
@@ -152,15 +177,17 @@ def _likeness(assembler: Assembler, demand: Demand, lanes: Lanes) -> Hashable:
     others = (
         getattr(demand, field.name)
         for field in fields(demand)
-        if field.name not in ("stage", "fetched", "scores")
+        if field.name not in ("stage", "fetched", "beside", "scores")
     )
-    of_stage = stage_likeness(assembler, demand.stage, demand.fetched, demand.scores)
+    edges = demand.fetched, demand.beside
+    of_stage = stage_likeness(assembler, demand.stage, *edges, demand.scores)
     return lanes, of_stage, tuple(others)
 
 
 def stage_likeness(
-    assembler: Assembler, stage: Stage, fetched: list[StageEdge], scores: MaskedScores
-) -> Hashable:
+    assembler: Assembler, stage: Stage, fetched: list[StageEdge], beside: list[StageEdge],
+    scores: MaskedScores,
+) -> Hashable:  # fmt: skip
     """Ops of a stage, the scores they work on and what they fetch, without names."""
     alike, graph, nodes = assembler.alike, assembler.graph, stage.nodes
     sources = [{(e.producer, e.stationary) for e in graph.into(node.name)} for node in nodes]
@@ -170,9 +197,10 @@ def stage_likeness(
             edge.stationary, tuple(edge.tokens.items()), alike.node(graph.nodes[edge.producer]),
             tuple((edge.producer, edge.stationary) in read for read in sources),
         )
-        for edge in fetched
+        for edge in (*fetched, *beside)
     )  # fmt: skip
     return (
+        len(fetched),
         tuple(alike.node(node) for node in nodes),
         tuple(source and alike.node(source) for source in masked),
         tuple(data),
@@ -181,14 +209,17 @@ def stage_likeness(
 
 def _cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> ClusterWork:
     architecture, stage = assembler.architecture, demand.stage
+    demand = demand.dealt(lanes)
     early, late = _cycles(assembler, demand, lanes)
+    waiting = _meetings_ps(assembler, demand, lanes)
     bytes_in = _bytes_in(assembler, demand, lanes)
     bytes_out = {stage.name: _bytes_out(assembler, demand)}
     fetches, drains = _transfers(assembler, demand, lanes)
 
-    def compute(cycles: Amounts) -> Parted:
+    def compute(cycles: Amounts, waiting: IntArray | int = 0) -> Parted:
         clock = architecture.pmca.clock_MHz
-        return parted(_each(total(cycles), lambda c: cycles_to_ps(c, clock)), cycles, stage.name)
+        times = _each(total(cycles), lambda c: cycles_to_ps(c, clock))
+        return parted(times + waiting, cycles, stage.name)
 
     def dma(amounts: Amounts, counts: IntArray) -> Transfers:
         a_part = -(-total(amounts) // lanes.parts)
@@ -198,7 +229,7 @@ def _cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> Cluster
         columns = (within_64_bits(list(part))[which] for part in zip(*times, strict=True))
         return Transfers(*(parted(column, amounts, stage.name) for column in columns))
 
-    first, second = compute(early), compute(late)
+    first, second = compute(early), compute(late, waiting)
     times = BlockTimes(dma(bytes_in, fetches), first, second, dma(bytes_out, drains))
     single = lanes.count == 1
     return ClusterWork(
@@ -228,7 +259,7 @@ def _loads(assembler: Assembler, demand: Demand, lanes: Lanes) -> npt.NDArray[np
 def _transfers(assembler: Assembler, demand: Demand, lanes: Lanes) -> tuple[IntArray, IntArray]:
     """DMA transfers into and out of the TCDM for every block: operands, and weights that come."""
     stream, adapter, pmca = demand.stream, demand.adapter, assembler.architecture.pmca
-    loads, sources = _loads(assembler, demand, lanes), len(demand.fetched)
+    loads, sources = _loads(assembler, demand, lanes), demand.sources()
     if adapter is None:
         linear = sum(isinstance(node.any, Linear) for node in demand.stage.nodes)
         return np.maximum(1, sources + linear * loads), np.ones(stream.iterations, np.int64)
@@ -236,7 +267,7 @@ def _transfers(assembler: Assembler, demand: Demand, lanes: Lanes) -> tuple[IntA
     def fetches(first: bool) -> IntArray:
         return _each(stream.size, lambda n: adapter.tiles(pmca, n).fetches(first=first))
 
-    into = np.where(loads, fetches(True), fetches(False)) + max(0, sources - 1)
+    into = np.where(loads, fetches(True), fetches(False)) + np.maximum(0, sources - 1)
     return into, _each(stream.size, lambda n: adapter.tiles(pmca, n).drains)
 
 
@@ -303,16 +334,42 @@ def _cycles(assembler: Assembler, demand: Demand, lanes: Lanes) -> tuple[Amounts
         first = {x_a: _each(stream.size, lambda n: of_block(pmca, n)[0])}
         second = {x_a_b: _each(stream.size, lambda n: of_block(pmca, n)[1])}
         return (first, second) if demand.split else (none, first | second)
-    parts = {int(p): int(n) for p, n in zip(stream.phase, lanes.parts, strict=True)}
 
     def cycles(node: Node) -> IntArray:
-        def of_block(p: int, s: int, n: int, e: int) -> int:
-            scores = scores_of(demand, node, p)
-            return op_cycles(node.ops[p], pmca, s, n, e, scores, parts[p])
+        def of_part(p: int, s: int, n: int, e: int, parts: int) -> int:
+            return op_cycles(node.ops[p], pmca, s, n, e, scores_of(demand, node, p), parts)
 
-        return full * assembler.per_block(stream, _varies(demand), of_block)
+        return _of_parts(assembler, demand, lanes, _varies(demand), of_part)
 
     return none, {node.name: cycles(node) for node in stage.nodes}
+
+
+def _meetings_ps(assembler: Assembler, demand: Demand, lanes: Lanes) -> IntArray:
+    """Time for which the clusters at work on a block wait for each other, see `meetings_ps`."""
+
+    def of_part(p: int, s: int, n: int, e: int, parts: int) -> int:
+        ops = (node.ops[p] for node in demand.stage.nodes)
+        return meetings_ps(ops, assembler.architecture, s, n, parts)
+
+    return _of_parts(assembler, demand, lanes, False, of_part)
+
+
+def _of_parts(
+    assembler: Assembler, demand: Demand, lanes: Lanes, varies: bool,
+    value: Callable[[int, int, int, int, int], int],
+) -> IntArray:  # fmt: skip
+    """`value(phase, step, size, end, parts)` of every block, see `Assembler.per_block`."""
+    stream, found = demand.stream, np.zeros(demand.stream.iterations, np.int64)
+    kinds = np.unique(lanes.parts).tolist()
+    for parts in kinds:
+        picked = lanes.parts == parts
+        some = stream if len(kinds) == 1 else stream.of(picked)
+
+        def of_block(p: int, s: int, n: int, e: int, parts: int = parts) -> int:
+            return value(p, s, n, e, parts)
+
+        found[picked] = assembler.per_block(some, varies, of_block)
+    return found
 
 
 def _bytes_in(assembler: Assembler, demand: Demand, lanes: Lanes) -> Amounts:

@@ -145,6 +145,10 @@ class Stream:
         """1 where a block opens a step."""
         return np.asarray(self.end == self.size, np.int64)
 
+    def in_phases(self, phases: frozenset[int]) -> int | IntArray:
+        """1 in the iterations of `phases`, 0 in others; one int where all are alike."""
+        return plain(np.isin(self.phase, tuple(phases)).astype(np.int64))
+
     def of(self, picked: npt.NDArray[np.bool_] | slice) -> Stream:
         """Some of the iterations."""
         return Stream(self.phase[picked], self.step[picked], self.size[picked], self.end[picked])

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from cimsim.blocks import PmcaClusters
 from cimsim.ir import (
     Elementwise,
     Embedding,
@@ -36,9 +37,10 @@ StageWork = Literal["array", "attention", "cluster", "look-up"]
 class Stage:
     """Ops that one unit runs together; data leaves only from the last.
 
-    `clusters` is (first, count) of the clusters at home there, or of the pool that shares vector
-    work; `layer` names the linear layer that a LoRA branch and its merge belong to, else the
-    stage itself.
+    `clusters` is (first, count) of the clusters at home there; of those that may share vector work
+    it is the first at home, and how many there are in all. `pools` has (number, clusters) of each
+    group of neighbours among them, that at home first. `layer` names the linear layer that a LoRA
+    branch and its merge belong to, else the stage itself.
     """
 
     name: str
@@ -46,6 +48,12 @@ class Stage:
     nodes: tuple[Node, ...]
     clusters: tuple[int, int]
     layer: str
+    pools: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def near(self) -> int:
+        """Clusters in the group at home, which tiles there send to over their own links."""
+        return self.pools[0][1] if self.pools else self.clusters[1]
 
     @property
     def phases(self) -> tuple[int, ...]:
@@ -109,8 +117,10 @@ def masked_scores(graph: Graph) -> MaskedScores:
     return found
 
 
-def build_stages(graph: Graph, architecture: Architecture, mapping: Mapping) -> list[Stage]:
-    """Stages in the graph's order."""
+def build_stages(
+    graph: Graph, architecture: Architecture, mapping: Mapping, share_clusters: int
+) -> list[Stage]:
+    """Stages in the graph's order; `share_clusters` clusters may share vector work."""
     works = {name: work_of(node, mapping) for name, node in graph.nodes.items()}
     chain_of: dict[str, list[str]] = {}
     chains: list[list[str]] = []
@@ -133,32 +143,47 @@ def build_stages(graph: Graph, architecture: Architecture, mapping: Mapping) -> 
             name=chain[-1],
             work=works[chain[0]],
             nodes=tuple(graph.nodes[name] for name in chain),
-            clusters=_clusters(graph, architecture, works[chain[0]], chain, homes[chain[0]]),
+            clusters=clusters,
             layer=layers[chain[0]],
+            pools=pools,
         )
         for chain in chains
-    ]
+        for clusters, pools in [
+            _clusters(
+                [graph.nodes[name] for name in chain], architecture.pmca, works[chain[0]],
+                homes[chain[0]], share_clusters,
+            )
+        ]
+    ]  # fmt: skip
 
 
 def _clusters(
-    graph: Graph,
-    architecture: Architecture,
-    work: StageWork,
-    chain: list[str],
-    home: tuple[int, int],
-) -> tuple[int, int]:
-    """Clusters beside the weight for a LoRA branch, their pool for vector work.
+    chain: list[Node], pmca: PmcaClusters, work: StageWork, home: tuple[int, int], share: int
+) -> tuple[tuple[int, int], tuple[tuple[int, int], ...]]:
+    """`Stage.clusters` and `pools`: beside the weight for a LoRA branch, else those that share.
 
     A saved layer without tiles is at home on the clusters of what it reads.
     """
-    pmca = architecture.pmca
-    first = home[0] // pmca.pool_clusters * pmca.pool_clusters
-    size = min(pmca.pool_clusters, pmca.cluster_count - first)
     if work != "cluster":
-        return home
-    if any(isinstance(graph.nodes[name].any, Linear) for name in chain):
-        return home[0], min(home[1], size)
-    return first, size
+        return home, ()
+    pool, size = pool_of(pmca, home[0])
+    if any(isinstance(node.any, Linear) for node in chain):
+        count = min(home[1], size)
+        return (home[0], count), ((pool, count),)
+    start = home[0] // share * share
+    last = min(start + share, pmca.cluster_count) - 1
+    every = range(start // pmca.pool_clusters, last // pmca.pool_clusters + 1)
+    pools = tuple(
+        pool_of(pmca, number * pmca.pool_clusters)
+        for number in (*every[pool - every[0] :], *every[: pool - every[0]])
+    )
+    return (pool * pmca.pool_clusters, sum(count for _, count in pools)), pools
+
+
+def pool_of(pmca: PmcaClusters, cluster: int) -> tuple[int, int]:
+    """Number of the group of neighbours that `cluster` belongs to, and the clusters in it."""
+    pool = cluster // pmca.pool_clusters
+    return pool, min(pmca.pool_clusters, pmca.cluster_count - pool * pmca.pool_clusters)
 
 
 def _only_reader_of(graph: Graph, works: dict[str, StageWork], name: str) -> str | None:

@@ -102,10 +102,13 @@ def add_array_stage(
     gets: list[Get],
     puts: list[Put],
     *,
-    through_buffer: bool,
+    buffered: frozenset[int],
     grouped: bool,
 ) -> None:
-    """Add the actors of a linear op whose weight is in arrays."""
+    """Add the actors of a linear op whose weight is in arrays.
+
+    Results go to the buffer in the phases `buffered`, in others to clusters beside the arrays.
+    """
     vectors = {p: -(-_linear(node).rows // node.tokens) for p, node in stage.nodes[0].ops.items()}
     architecture = assembler.architecture
     vector = architecture.arrays(placement.unit).vector(placement.grid, architecture.tile_link)
@@ -119,18 +122,18 @@ def add_array_stage(
         into.append(Put(entry, turn))
         out_of.append(Get(done, turn))
         mine = stream.of(slice(copy, None, copies))
-        _add_copy(layer, copy, mine, [Get(entry)], [Put(done)], through_buffer, grouped)
+        _add_copy(layer, copy, mine, [Get(entry)], [Put(done)], buffered, grouped)
     if copies > 1:
         assembler.actor(stage, "deal", stream, *gets, *into)
         assembler.actor(stage, "collect", stream, *out_of, *puts)
     else:
-        _add_copy(layer, 0, stream, gets, puts, through_buffer, grouped)
-    _book(layer, stream, through_buffer)
+        _add_copy(layer, 0, stream, gets, puts, buffered, grouped)
+    _book(layer, stream, buffered)
 
 
 def _add_copy(
     layer: Layer, copy: int, stream: Stream, gets: list[Get], puts: list[Put],
-    through_buffer: bool, grouped: bool,
+    buffered: frozenset[int], grouped: bool,
 ) -> None:  # fmt: skip
     """Actors of one copy of the weight, for its own tokens."""
     assembler, stage, vector = layer.assembler, layer.stage, layer.vector
@@ -141,8 +144,8 @@ def _add_copy(
         units = layer.placement.units[copy].size
         return None if layer.packed else Timed(Hold(layer.per_token(stream, amount)), "link", units)
 
-    def moved(bits: int) -> tuple[Timed, Timed]:
-        return assembler.access("buffer", layer.per_token(stream, lambda n: n * bits))
+    def moved(bits: int, where: int | IntArray = 1) -> tuple[Timed, ...]:
+        return assembler.access("buffer", layer.per_token(stream, lambda n: n * bits), where)
 
     number = "" if layer.placement.replicas == 1 else str(copy)
     read = moved(layer.op.in_features * assembler.architecture.activation_bits)
@@ -150,7 +153,7 @@ def _add_copy(
         stage, f"read{number}", stream, *gets, *read, port(vector.all_loaded_ps),
         *(Put(entry) for entry, _ in ends),
     )  # fmt: skip
-    stored = moved(layer.op.out_features * vector.output_bits) if through_buffer else ()
+    stored = moved(layer.op.out_features * vector.output_bits, stream.in_phases(buffered))
     assembler.actor(
         stage, f"send{number}", stream, *(Get(done) for _, done in ends),
         port(vector.all_sent_ps), *stored, *puts,
@@ -218,7 +221,7 @@ def _linear(op: object) -> Linear:
     return op
 
 
-def _book(layer: Layer, stream: Stream, through_buffer: bool) -> None:
+def _book(layer: Layer, stream: Stream, buffered: frozenset[int]) -> None:
     assembler, stage, placement = layer.assembler, layer.stage, layer.placement
     architecture, vector = assembler.architecture, layer.vector
     per_phase = np.array([layer.vectors.get(p, 0) for p in range(len(assembler.graph.steps))])
@@ -229,5 +232,8 @@ def _book(layer: Layer, stream: Stream, through_buffer: bool) -> None:
         assembler.charge(stage, placement.unit, component, [energy * n for n in runs])
     moved = link_energy_J(architecture.tile_link, in_bits + out_bits)
     assembler.charge(stage, "link", "tile_link", [moved * n for n in runs])
-    stored = access_energy_J(architecture.buffer, in_bits + out_bits * through_buffer)
-    assembler.charge(stage, "buffer", "access", [stored * n for n in runs])
+    stored = [
+        access_energy_J(architecture.buffer, in_bits + out_bits * (phase in buffered)) * n
+        for phase, n in enumerate(runs)
+    ]
+    assembler.charge(stage, "buffer", "access", stored)

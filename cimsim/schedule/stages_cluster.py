@@ -1,12 +1,14 @@
 """Actors of stages on clusters and of table look-ups in DRAM.
 
 A cluster stage fetches a block by DMA, computes, and drains it, two blocks in flight (double
-buffering). Blocks of a step go round the clusters of the stage: those beside the weight for a
-LoRA branch, the whole pool for attention and vector work. Clusters of a pool are alike, so that a
-pool is one resource with a server a cluster; with `pmca.pool_clusters` 1 the tiles of a cluster
-have it alone. Data that a tile or SRAM unit sends to a cluster at home there arrives over the
-tile's link and needs no DMA. A DMA transfer takes its share of the buffer's banks, as all others
-do, and then its engine for as long as it moves.
+buffering). Blocks of a step go round the clusters of the stage: those beside the weight for a LoRA
+branch, the pool at home or, where the strategy shares it wider, several pools for attention and
+vector work (`cimsim.schedule.dealing`). Clusters of a pool are alike, so that a pool is one
+resource with a server a cluster; with `pmca.pool_clusters` 1 the tiles of a cluster have it alone.
+Data that a tile or SRAM unit sends to clusters of the pool at home there arrives over the tile's
+link and needs no DMA; in a phase in which a stage leaves that pool the data goes to the buffer and
+is fetched. A DMA transfer takes its share of the buffer's banks, as all others do, and then its
+engine for as long as it moves.
 
 Weights that fit the TCDM beside two blocks are fetched once and stay there; others come anew with
 every block.
@@ -20,6 +22,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from cimsim.blocks import PmcaClusters
 from cimsim.costs.memory import access_energy_J, ways
 from cimsim.costs.tile import link_energy_J
 from cimsim.engines.program import Get, Hold, Put, Use
@@ -33,10 +36,9 @@ from cimsim.schedule.cluster_work import (
     cluster_work,
 )
 from cimsim.schedule.graph import Stream
-from cimsim.schedule.lanes import Lanes, lanes_of
+from cimsim.schedule.lanes import Lanes
 from cimsim.schedule.portions import Parted
-from cimsim.schedule.stages import Stage
-from cimsim.spec import Architecture
+from cimsim.schedule.stages import Stage, pool_of
 from cimsim.unit_kinds import PMCA
 from cimsim.values.display import brief
 
@@ -51,14 +53,13 @@ class Ports:
     outputs: list[Put]
 
 
-def add_cluster_stage(assembler: Assembler, demand: Demand, ports: Ports) -> None:
+def add_cluster_stage(assembler: Assembler, demand: Demand, lanes: Lanes, ports: Ports) -> None:
     """Add the actors of a cluster stage: blocks are dealt to lanes, one a cluster, and collected.
 
     A lane is fetch, compute and drain. What the stage's own tile sends is awaited only by the
     compute actor, after `ClusterWork.early`.
     """
     stage, stream = demand.stage, demand.stream
-    lanes = lanes_of(stage, stream, assembler.architecture.pmca)
     work = cluster_work(assembler, demand, lanes)
     if work.on_cores:
         assembler.on_cores.add(stage.name)
@@ -105,7 +106,7 @@ def _add_lane(
     A cluster with at most one block a step has nothing to overlap: one actor does it all.
     """
     policy = assembler.architecture.cluster_link.arbitration
-    pool, servers = pool_of(assembler.architecture, stage.clusters[0])
+    pool, servers = _pool_of_lane(assembler.architecture.pmca, stage, lane)
     cores = assembler.resource(f"pmca pool {pool}", servers, policy, PMCA.name)
     dma = assembler.resource(f"dma pool {pool}", servers, policy, "dma")
 
@@ -163,11 +164,16 @@ def _book(assembler: Assembler, stage: Stage, stream: Stream, work: ClusterWork)
         assembler.charge(stage, "buffer", "access", stored, op)
 
 
-def pool_of(architecture: Architecture, cluster: int) -> tuple[int, int]:
-    """Number of the pool that `cluster` belongs to, and the clusters in it."""
-    size = architecture.pmca.pool_clusters
-    pool = cluster // size
-    return pool, min(size, architecture.pmca.cluster_count - pool * size)
+def _pool_of_lane(pmca: PmcaClusters, stage: Stage, lane: int) -> tuple[int, int]:
+    """Number of the group whose clusters work on a lane, and the clusters in it.
+
+    Lanes fill the group at home, then one group after the other.
+    """
+    for number, count in stage.pools:
+        if lane < count:
+            return pool_of(pmca, number * pmca.pool_clusters)
+        lane -= count
+    raise AssertionError(f"{stage.name} has more lanes than clusters")
 
 
 def add_lookup_stage(

@@ -38,9 +38,12 @@ def add_kv_stage(
     gets: list[Get],
     puts: list[Put],
     *,
-    through_buffer: bool,
+    buffered: frozenset[int],
 ) -> None:
-    """Add the write and compute actors of one attention product."""
+    """Add the write and compute actors of one attention product.
+
+    Results go to the buffer in the phases `buffered`, in others to clusters beside the arrays.
+    """
     ring = _is_ring(stage, store)
     written = [
         Get(
@@ -72,7 +75,7 @@ def add_kv_stage(
         stream, False, lambda p, s, n, e: arrays.passage_ps(columns, n * _vectors(ops[p]))[0]
     )
     entry, done = (assembler.fifo(f"{stage.name}:{s}") for s in ("in", "out"))
-    link = architecture.tile_link
+    link, kept = architecture.tile_link, stream.in_phases(buffered)
     assembler.actor(
         stage, "read", stream, *gets, *assembler.access("buffer", in_bits),
         Timed(Hold(per_block("load")), "link", store.units), Put(entry),
@@ -84,10 +87,10 @@ def add_kv_stage(
     assembler.actor(
         stage, "send", stream, Get(done),
         Timed(Hold(per_block("send")), "link", store.units),
-        *(assembler.access("buffer", out_bits) if through_buffer else ()), *puts,
+        *assembler.access("buffer", out_bits, kept), *puts,
     )  # fmt: skip
     moved = np.add(in_bits, out_bits)
-    stored = np.add(in_bits, np.multiply(out_bits, int(through_buffer)))
+    stored = np.add(in_bits, np.multiply(out_bits, kept))
     for unit, component, energy in (
         (store.unit, "attention", arrays.mac_J * np.asarray(macs, np.float64)),
         ("link", "tile_link", link_energy_J(link, 1.0) * np.asarray(moved, np.float64)),

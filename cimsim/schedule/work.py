@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from fractions import Fraction
 
 from cimsim.blocks import PmcaClusters
 from cimsim.costs import (
@@ -89,16 +92,101 @@ def _seen_share(scores: Scores, step: int, size: int, end: int) -> float:
 
 
 def most_parts(op: Op, pmca: PmcaClusters) -> int:
-    """Into how many parts the work on one token of `op` can be cut for different clusters."""
+    """Into how many parts the work on one token of `op` can be cut for different clusters.
+
+    Rows go whole, or to several clusters each as far as their parts are large enough.
+    """
+    least = pmca.core.least_part_elements
     match op:
         case Elementwise() | Move():
-            return max(1, op.elements // op.tokens // pmca.core.least_part_elements)
-        case Softmax():
-            return max(1, op.rows // op.tokens)
+            return max(1, op.elements // op.tokens // least)
+        case Softmax() | Norm():
+            return max(1, op.rows // op.tokens) * max(1, op.columns // least)
+        case Reduce():
+            return max(1, op.elements // op.tokens) * max(1, op.inputs_per_output // least)
         case MatMul():
             return op.stationary_batch
         case _:
             return 1
+
+
+@dataclass(frozen=True, slots=True)
+class RowShare:
+    """What one of several parts has of the rows of a block: whole ones, or a share of one row.
+
+    `sharing` clusters have a part of the same row; `share` is what a part has of all elements.
+    """
+
+    rows: int
+    sharing: int
+    share: Fraction
+
+    @classmethod
+    def of(cls, rows: int, parts: int) -> RowShare:
+        """That of the part that has most, of `parts` of `rows` rows."""
+        if parts <= rows:
+            most = -(-rows // parts)
+            return cls(most, 1, Fraction(most, rows))
+        sharing = parts // max(1, rows)
+        return cls(1, sharing, Fraction(1, max(1, rows) * sharing))
+
+
+def _reductions(op: Op) -> int:
+    """How often each row of `op` is reduced to a value that all of the row waits for."""
+    match op:
+        case Softmax():
+            return 2  # counted: maximum and sum
+        case Norm():
+            return 1 if op.norm == "rms" else 2  # counted: mean square, or mean and variance
+        case Reduce():
+            return 1
+        case _:
+            return 0
+
+
+def block_rows(op: Op, step: int, size: int) -> int:
+    """Rows of a softmax, norm or reduction in a block of `size` tokens; tokens of other ops."""
+    if isinstance(op, Reduce):
+        return math.ceil(size_at(op, "elements", step) * size / op.tokens)
+    whole_rows = size_at(op, "rows" if hasattr(op, "rows") else "tokens", step)
+    return math.ceil(whole_rows * size / op.tokens)
+
+
+def meeting_ps(architecture: Architecture, clusters: int, values: int = 0) -> int:
+    """Time (ps) until `clusters` clusters know that all have come, and of `values` of each.
+
+    A word to one of them and its answer, each over the hops of the link, and a barrier of its
+    cores; values are gathered over its port and folded like a row. Clusters of one group are the
+    hops of the link apart, those of g groups as many for each group along the side of a square.
+    """
+    if clusters <= 1:
+        return 0
+    pmca, link = architecture.pmca, architecture.cluster_link
+    # assumed: groups lie in a square mesh, each as many hops wide as the link's typical distance
+    side = math.isqrt(-(-clusters // pmca.pool_clusters) - 1) + 1
+    gathered = math.ceil(clusters * values * pmca.value_bits / 8)
+    cycles = pmca.barrier_cycles
+    if values:
+        cycles += reduction_cycles(pmca, clusters * values, values)
+    travel_ns = 2 * side * link.hops * link.hop_ns + gathered / link.bandwidth_GBps
+    return ns_to_ps(travel_ns) + cycles_to_ps(cycles, pmca.clock_MHz)
+
+
+def meetings_ps(
+    ops: Iterable[Op], architecture: Architecture, step: int, size: int, parts: int
+) -> int:
+    """Time (ps) for which clusters wait for each other where `parts` of them work on one block.
+
+    A value of every reduction of a row that several share, and at the end one barrier of all.
+    """
+    if parts == 1:
+        return 0
+    total = meeting_ps(architecture, parts)
+    for op in ops:
+        if reductions := _reductions(op):
+            sharing = RowShare.of(block_rows(op, step, size), parts).sharing
+            total += reductions * meeting_ps(architecture, sharing, values=1)
+    return total
 
 
 def products(
@@ -138,22 +226,21 @@ def op_cycles(
     parts: int = 1,
 ) -> int:
     """Cycles that one cluster computes on a block of `op`, or on one of `parts` of it."""
-    elements = math.ceil(block_elements(op, step, size, end, scores) / parts)
-    whole_rows = size_at(op, "rows" if hasattr(op, "rows") else "tokens", step)
-    rows = math.ceil(whole_rows * size / op.tokens)
+    if isinstance(op, Linear | MatMul):
+        return product_cycles(pmca, *products(op, step, size, end, parts))
+    elements = math.ceil(block_elements(op, step, size, end, scores))
+    share = RowShare.of(block_rows(op, step, size), parts)
+    of_rows = math.ceil(elements * share.share)
     match op:
-        case Linear() | MatMul():
-            return product_cycles(pmca, *products(op, step, size, end, parts))
         case Softmax():
-            return softmax_cycles(pmca, elements, math.ceil(rows / parts))
+            return softmax_cycles(pmca, of_rows, share.rows)
         case Norm():
-            return norm_cycles(pmca, elements, rows, "rms" if op.norm == "rms" else "layer")
+            return norm_cycles(pmca, of_rows, share.rows, "rms" if op.norm == "rms" else "layer")
         case Elementwise():
-            return elementwise_cycles(pmca, elements, op.functions)
+            return elementwise_cycles(pmca, -(-elements // parts), op.functions)
         case Reduce():
-            return reduction_cycles(
-                pmca, elements * size_at(op, "inputs_per_output", step), elements
-            )
+            inputs = elements * size_at(op, "inputs_per_output", step)
+            return reduction_cycles(pmca, math.ceil(inputs * share.share), share.rows)
         case Move():
             return 0
         case _:

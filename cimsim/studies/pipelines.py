@@ -178,7 +178,7 @@ def _same_without_lora(pipeline: Pipeline | Auto) -> Pipeline | Auto:
     blocks = pipeline.blocks
     if isinstance(blocks, SearchedBlock | SplitBlock):
         blocks = GivenBlock(blocks.block_tokens if isinstance(blocks, SplitBlock) else None)
-    return Strategy(blocks, pipeline.barrier, pipeline.machine)
+    return replace(pipeline, blocks=blocks)
 
 
 def _beside_tile(simulation: Simulation) -> bool:

@@ -1,8 +1,8 @@
 """Pipeline strategies: how a run of tokens is cut into blocks, and what waits for what.
 
-`Strategy` is one value of three choices (block, barrier, machine), and `PIPELINES` names some of
-them. Any object with the members of `Pipeline` works wherever these do. `Auto` is no strategy: it
-asks `simulate` to search for one.
+`Strategy` is one value of four choices (block, barrier, machine, sharing), and `PIPELINES` names
+some of them. Any object with the members of `Pipeline` works wherever these do. `Auto` is no
+strategy: it asks `simulate` to search for one.
 """
 
 from cimsim.schedule.pipelines.auto import Auto
@@ -22,6 +22,7 @@ from cimsim.schedule.pipelines.machines import (
     WithoutEngine,
 )
 from cimsim.schedule.pipelines.protocol import BlockCosts, Pipeline
+from cimsim.schedule.pipelines.sharing import Sharing, clusters_shared
 from cimsim.schedule.pipelines.strategy import PIPELINES, Barrier, Strategy
 from cimsim.schedule.pipelines.text import (
     PIPELINE_CODEC,
@@ -45,10 +46,12 @@ __all__ = [
     "Replicated",
     "SearchedBlock",
     "ShapedBlock",
+    "Sharing",
     "SplitBlock",
     "Strategy",
     "WholeStep",
     "WithoutEngine",
+    "clusters_shared",
     "format_pipeline",
     "parse_pipeline",
     "pipeline_named",

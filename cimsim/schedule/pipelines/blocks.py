@@ -12,12 +12,13 @@ from cimsim.schedule.pipelines.protocol import BlockCosts
 from cimsim.schedule.shapes import shape_of
 from cimsim.schedule.stages import Stage
 from cimsim.values.arguments import AtLeast, checked
+from cimsim.values.codec import MAIN
 from cimsim.values.display import brief
 
 DEFAULT_BLOCK = 16
 """Choice: tokens a block unless the user gives another, of the 8 to 128 of arXiv 2411.17367."""
 
-BlockTokens = Annotated[int, AtLeast(1)] | None
+BlockTokens = Annotated[Annotated[int, AtLeast(1)] | None, MAIN]
 """Tokens of a block; None is the default, 16."""
 
 
@@ -48,12 +49,12 @@ def given_block(
     """`block_tokens` in linear layers, 16 where it is None; the step where that is shorter.
 
     Where layers take turns a stage outside linear layers has an even share of the step instead,
-    the step dealt to its clusters, unless later tokens take longer, which small blocks spread
-    better. Of what no user gave, outside LoRA, the fastest cut that fits is taken.
+    the step dealt to its clusters at home, unless later tokens take longer, which small blocks
+    spread better. Of what no user gave, outside LoRA, the fastest cut that fits is taken.
     """
     given = block_tokens
     if turns and not (stage.in_layer or stage.is_causal):
-        given, wanted = None, -(-step // stage.clusters[1])
+        given, wanted = None, -(-step // stage.near)
     else:
         wanted = min(DEFAULT_BLOCK if given is None else given, step)
     if given is not None or isinstance(costs, Pair):

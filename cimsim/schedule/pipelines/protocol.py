@@ -35,6 +35,10 @@ class Pipeline(Protocol):
     def split(self) -> bool:
         """True where a cluster computes X.A while the tile still integrates the block."""
 
+    @property
+    def share_clusters(self) -> int | None:
+        """Clusters that share vector work: groups of `pmca.pool_clusters`; None is one group."""
+
     def block(self, stage: Stage, tokens: int, costs: Pair | BlockCosts) -> int:
         """Tokens (1..tokens) that a cluster stage handles at a time, of `tokens` a step.
 

@@ -1,4 +1,4 @@
-"""A strategy as one value of three independent choices, and those that have a name."""
+"""A strategy as one value of four independent choices, and those that have a name."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ from cimsim.schedule.pipelines.machines import (
     WithoutEngine,
 )
 from cimsim.schedule.pipelines.protocol import BlockCosts
+from cimsim.schedule.pipelines.sharing import GROUP, Sharing
 from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
 from cimsim.values.arguments import checked
@@ -40,19 +41,21 @@ follows another, or never."""
 @checked(MappingError)
 @dataclass(frozen=True, slots=True)
 class Strategy:
-    """How a step is cut into blocks, what waits for what, and on which machine.
+    """How a step is cut into blocks, what waits for what, on which machine, and how wide work is
+    shared.
 
-    Any blocks go with any barrier and any machine. `about` says what a preset is for.
+    Any of each go together. `about` says what a preset is for.
     """
 
     blocks: Blocks
     barrier: Barrier
     machine: Preparation
+    sharing: Sharing = GROUP
     about: str = field(default="", compare=False, repr=False)
 
     @property
     def choices(self) -> tuple[str, str, str]:
-        """The names of the three, without their options."""
+        """The names of those that have several, without their options."""
         return self.blocks.name, self.barrier, self.machine.name
 
     @property
@@ -65,6 +68,11 @@ class Strategy:
     def split(self) -> bool:
         """True where a cluster computes X.A while the tile still integrates the block."""
         return self.blocks.split
+
+    @property
+    def share_clusters(self) -> int | None:
+        """Clusters that share vector work; None for a group of `pmca.pool_clusters`."""
+        return self.sharing.share_clusters
 
     def block(self, stage: Stage, tokens: int, costs: Pair | BlockCosts) -> int:
         """Tokens of a block, of `tokens` a step."""
@@ -95,36 +103,37 @@ class Strategy:
 
 PIPELINES: dict[str, Strategy] = {
     "sequential": Strategy(
-        WholeStep(), "always", AsIs(), "one op after the other, independent ops may overlap"
+        WholeStep(), "always", AsIs(), about="one op after the other, independent ops may overlap"
     ),
     "token": Strategy(
         GivenBlock(), "layers", AsIs(),
         # Li et al., arXiv 2411.17367
-        "within a layer, tile and cluster overlap in blocks; layers take turns (AHWA-LoRA)",
+        about="within a layer, tile and cluster overlap in blocks; layers take turns (AHWA-LoRA)",
     ),
     "balanced": Strategy(
-        SearchedBlock(), "layers", AsIs(), "token, each layer shape with its own best block"
+        SearchedBlock(), "layers", AsIs(), about="token, each layer shape with its own best block"
     ),
     "layer": Strategy(
         GivenBlock(), "never", AsIs(),
-        "a layer starts on the first block of its input: all work on different tokens",
+        about="a layer starts on the first block of its input: all work on different tokens",
     ),
     "balanced+layer": Strategy(
-        SearchedBlock(), "never", AsIs(), "every layer streams, in its own best block"
+        SearchedBlock(), "never", AsIs(), about="every layer streams, in its own best block"
     ),
     "replicated": Strategy(
         SearchedBlock(), "layers", Replicated(),
-        "balanced, with copies of the layers that take longest",
+        about="balanced, with copies of the layers that take longest",
     ),
     "split": Strategy(
         SplitBlock(), "layers", AsIs(),
-        "balanced, with X.A computed while the tile integrates",
+        about="balanced, with X.A computed while the tile integrates",
     ),
     "cores-only": Strategy(
-        GivenBlock(), "layers", WithoutEngine(), "token with all products on the clusters' cores"
+        GivenBlock(), "layers", WithoutEngine(),
+        about="token with all products on the clusters' cores"
     ),
     "engine-only": Strategy(
-        GivenBlock(), "layers", EngineOnly(), "token with all products on matrix engines"
+        GivenBlock(), "layers", EngineOnly(), about="token with all products on matrix engines"
     ),
 }  # fmt: skip
 """Strategies by name; their options are the fields of their block and of their machine."""
