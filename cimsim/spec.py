@@ -97,6 +97,18 @@ class Architecture(Sourced, Changeable):
     dram: Dram
     paper_accounting: PaperAccounting | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _weights_by_cluster(cls, data: Any) -> Any:
+        """Refuse the count of tiles that older files have, with what takes its place."""
+        pmca = data.get("pmca") if isinstance(data, Mapping) else None
+        if isinstance(pmca, Mapping) and "tiles_per_cluster" in pmca:
+            raise ValueError(
+                "pmca.tiles_per_cluster is gone: give pmca.weights_per_cluster, the weights whose "
+                f"tiles one cluster serves{_weights_of(pmca['tiles_per_cluster'], data)}"
+            )
+        return data
+
     @model_validator(mode="after")
     def _blocks_present(self) -> Self:
         for field in ("weights_on", "attention_on"):
@@ -203,6 +215,18 @@ class Architecture(Sourced, Changeable):
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return _blank, (), self.__getstate__()  # a type made for further kinds has no other name
+
+
+def _weights_of(tiles: Any, data: Mapping[str, Any]) -> str:
+    """`, here N`: the weights of so many tiles, where a machine file says how large one is."""
+    tile = data.get("rram")
+    sides = ("rows", "columns", "cells_per_weight")
+    counts = [tiles, *(tile.get(side) for side in sides)] if isinstance(tile, Mapping) else []
+    if not counts or not all(type(count) is int and count > 0 for count in counts):
+        return ""
+    _, rows, columns, cells = counts
+    row = columns // cells
+    return f", here {tiles * rows * row} ({tiles} tiles of {rows} x {row})"
 
 
 def machine_type() -> type[Architecture]:

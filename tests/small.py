@@ -57,8 +57,9 @@ SRAM: dict[str, Any] = {
     "unit_area_um2": 15000.0, "leakage_uW": 5.0,
 }  # fmt: skip
 PMCA: dict[str, Any] = {
-    "cluster_count": 8, "tiles_per_cluster": 64, "pool_clusters": 4, "cores": 8, "simd_width": 4,
-    "value_bits": 16, "clock_MHz": 1000.0, "tcdm_KiB": 64.0, "dma_bytes_per_cycle": 64,
+    "cluster_count": 8, "weights_per_cluster": 16384, "pool_clusters": 4, "cores": 8,
+    "simd_width": 4, "value_bits": 16, "clock_MHz": 1000.0, "tcdm_KiB": 64.0,
+    "dma_bytes_per_cycle": 64,
     "dma_setup_cycles": 45, "barrier_cycles": 10, "exp_cycles": 12.0,
     "softmax_other_cycles_per_word": 10.0, "merge_cycles_per_element": 0.25,
     "active_power_mW": 43.5, "cluster_area_mm2": 0.5, "leakage_mW": 1.0,

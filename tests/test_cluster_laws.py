@@ -351,7 +351,9 @@ MANY = Pair(384, 512, 16, 3157, 2203)
 def beside_a_tile(**changes: Any) -> Architecture:
     """One tile of 512 x 512 with one cluster."""
     tile = {"rows": 512, "columns": 512, "tile_count": 1}
-    return small.machine(pmca={**PMCA, "tiles_per_cluster": 1, **changes}, rram=tile, **SLOW_BUFFER)
+    return small.machine(
+        pmca={**PMCA, "weights_per_cluster": 512 * 512, **changes}, rram=tile, **SLOW_BUFFER
+    )
 
 
 def tile_ps(pair: Pair, tokens: int) -> int:

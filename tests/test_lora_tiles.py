@@ -112,7 +112,8 @@ def test_more_tcdm_is_never_slower_in_a_run(tokens: int) -> None:
     times, runs = [], []
     for kib in (2.0, 3.0, 5.0, 8.0, 13.0, 21.0, 34.0):
         machine = small.machine(
-            rram={"rows": 256, "columns": 192}, pmca={"tcdm_KiB": kib, "tiles_per_cluster": 1}
+            rram={"rows": 256, "columns": 192},
+            pmca={"tcdm_KiB": kib, "weights_per_cluster": 256 * 192},
         )
         pair = Pair(LoraBranch(256, 192, 8), machine)
         times.append(pair.makespan_ps(tokens, pair.best_block(tokens)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import re
 from collections import Counter
 
@@ -173,10 +174,12 @@ def test_too_few_tiles() -> None:
 
 
 def test_gaps_before_clusters_are_left_only_where_there_is_room() -> None:
-    roomy = mapped(small.decoder(), small.machine(pmca={"tiles_per_cluster": 7}))
+    roomy = mapped(small.decoder(), small.machine(pmca={"weights_per_cluster": 7 * 256}))
     tight = mapped(
         small.decoder(),
-        small.machine(pmca={"tiles_per_cluster": 7}, rram={"tile_count": roomy.used("rram")}),
+        small.machine(
+            pmca={"weights_per_cluster": 7 * 256}, rram={"tile_count": roomy.used("rram")}
+        ),
     )
     ends = [
         max(int(p.units.max()) for p in m.placements.values() if p.unit == "rram") + 1
@@ -271,7 +274,7 @@ def test_kv_stores_hold_the_longest_context() -> None:
 
 
 def test_clusters_serve_their_tiles() -> None:
-    machine = small.machine(pmca={"tiles_per_cluster": 4})
+    machine = small.machine(pmca={"weights_per_cluster": 4 * 256})
     mapping = mapped(small.decoder(layers=1), machine)
     for name, (first, count) in mapping.clusters.items():
         units = mapping.placements[name].units
@@ -279,6 +282,21 @@ def test_clusters_serve_their_tiles() -> None:
         assert served <= set(range(first, first + count))
         assert {first, first + count - 1} <= served
     assert max(first + count for first, count in mapping.clusters.values()) <= 8
+
+
+@pytest.mark.parametrize(("side", "per"), [(8, 16), (16, 4), (32, 1), (33, 1 / 2), (64, 1 / 4)])
+def test_a_cluster_serves_as_many_weights_whatever_the_tiles(side: int, per: float) -> None:
+    """1024 weights: 16 tiles of 8 x 8, one of 32 x 32, a quarter of one of 64 x 64."""
+    machine = small.machine(
+        pmca={"weights_per_cluster": 1024, "cluster_count": 64},
+        rram={"rows": side, "columns": side, "columns_per_adc": side},
+    )
+    assert machine.arrays("rram").per_cluster(machine.pmca) == per
+    phase = small.chain(tokens=2, widths=(128, 128))
+    mapping = mapped(small.workload_of("layer", (phase,)), machine, "none")
+    (clusters,) = mapping.clusters.values()
+    assert clusters == (0, math.ceil((-(-128 // side)) ** 2 / per))
+    assert side == 33 or clusters == (0, 16)
 
 
 def test_digest_is_equal_for_equal_mappings_only() -> None:

@@ -97,7 +97,7 @@ def pools(banks: int, count: int, **changes: Any) -> Simulation:
             functions={"add": 1},
         )  # fmt: skip
         ops += [layer, table, work]
-    pmca = {"cluster_count": count, "pool_clusters": 1, "tiles_per_cluster": 1}
+    pmca = {"cluster_count": count, "pool_clusters": 1, "weights_per_cluster": 256}
     return run(*ops, pipeline="layer:8", buffer={"banks": banks, **changes}, pmca=pmca)
 
 

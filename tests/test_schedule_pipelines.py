@@ -54,7 +54,7 @@ def paired(**changes: Any) -> Architecture:
     """A machine with a cluster beside every 128x128 tile."""
     base: dict[str, Any] = {
         "rram": {"rows": 128, "columns": 128},
-        "pmca": {"cluster_count": 64, "tiles_per_cluster": 1, "pool_clusters": 4},
+        "pmca": {"cluster_count": 64, "weights_per_cluster": 128 * 128, "pool_clusters": 4},
         "tile_link": {"bandwidth_GBps": 64.0},
         "cluster_link": {"bandwidth_GBps": 64.0},
     }
@@ -156,7 +156,7 @@ def test_tcdm_too_small_for_one_token_names_the_lever() -> None:
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("workload", [decoder(), encoder()], ids=["decoder", "encoder"])
 def test_engines_and_groupings_agree(name: str, workload: Workload) -> None:
-    pipeline, arch = parse_pipeline(name), machine(pmca={"tiles_per_cluster": 4})
+    pipeline, arch = parse_pipeline(name), machine(pmca={"weights_per_cluster": 4 * 256})
     plan = plan_of(workload, arch, pipeline, True)
     fast, slow = engines.run(plan.program, "compiled"), engines.run(plan.program, "simpy")
     assert np.array_equal(fast.start_ps, slow.start_ps)
@@ -312,9 +312,9 @@ def test_a_forced_block_that_does_not_fit_passes_in_tiles() -> None:
 
 @pytest.mark.parametrize("arbitration", ["fifo", "round_robin"])
 def test_tiles_that_share_a_cluster_wait_for_it(arbitration: str) -> None:
-    def latency(tiles_per_cluster: int) -> float:
+    def latency(tiles: int) -> float:
         arch = paired(
-            pmca={"tiles_per_cluster": tiles_per_cluster, "pool_clusters": 1},
+            pmca={"weights_per_cluster": tiles * 128 * 128, "pool_clusters": 1},
             cluster_link={"arbitration": arbitration}, rram={"integration_ns": 20.0},
         )  # fmt: skip
         return latency_s(encoder(tokens=32, width=96, hidden=96), arch, PIPELINES["layer"])
@@ -418,7 +418,7 @@ def test_saved_weights_stay_in_the_tcdm_or_come_with_every_block(
 ) -> None:
     # layers.0.up: 24 x 40 weights of 2 bytes; two blocks of t tokens hold 2 t (24 + 40) values.
     workload = saved(encoder(tokens=8, rank=None), "layers.0.up")
-    arch = machine(pmca={"tcdm_KiB": tcdm_KiB, "tiles_per_cluster": 4096, "pool_clusters": 1})
+    arch = machine(pmca={"tcdm_KiB": tcdm_KiB, "weights_per_cluster": 2**20, "pool_clusters": 1})
     done = simulate(workload, arch, pipeline=parse_pipeline("layer:2"))
     assert done.plan.block_tokens["layers.0.up"] == block
     assert done.plan.tcdm_bytes["layers.0.up"] == need

@@ -212,3 +212,16 @@ def test_a_machine_cannot_be_changed() -> None:
 def test_a_list_where_a_number_belongs_is_refused_by_name():
     with pytest.raises(SpecError, match=r"rram\.adc_bits"):
         small.machine().with_values({"rram.adc_bits": [1, 2]})  # type: ignore[dict-item]
+
+
+def test_an_older_count_of_tiles_names_what_takes_its_place(tmp_path: Path) -> None:
+    def older(data: dict[str, Any]) -> None:
+        pmca = data["pmca"]
+        pmca["tiles_per_cluster"] = pmca.pop("weights_per_cluster") // 64**2
+        sources = pmca["sources"]
+        sources["tiles_per_cluster"] = sources.pop("weights_per_cluster")
+
+    assert refusal(tmp_path, older).endswith(
+        "pmca.tiles_per_cluster is gone: give pmca.weights_per_cluster, the weights whose tiles "
+        "one cluster serves, here 8388608 (2048 tiles of 64 x 64)"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,8 @@ class EdramArrays:
     def leakage_W(self, units: int) -> float:
         return units * (self.block.leakage_uW + self.block.refresh_uW) * 1e-6
 
-    def per_cluster(self, pmca: PmcaClusters) -> int:
-        return -(-self.block.unit_count // pmca.cluster_count)
+    def per_cluster(self, pmca: PmcaClusters) -> Fraction:
+        return Fraction(-(-self.block.unit_count // pmca.cluster_count))
 
     def passage_ps(self, columns: int, vectors: int) -> tuple[int, int]:
         cycles = self.block.input_bits // self.block.bits_per_cycle + 1

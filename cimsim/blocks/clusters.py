@@ -82,7 +82,10 @@ class PmcaClusters(MachineBlock):
     """RISC-V clusters: cores with SIMD units, TCDM, a DMA engine and perhaps a matrix engine."""
 
     cluster_count: Count
-    tiles_per_cluster: Count
+    weights_per_cluster: Count = Field(
+        description="weights whose tiles one cluster serves: of several small tiles, or a share "
+        "of a large one"
+    )
     pool_clusters: Count = Field(
         description="neighbouring clusters that share attention and vector work"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from dataclasses import dataclass
 
@@ -123,7 +124,7 @@ def _place(
     grids = [(w.grid, w.copies) for w in stored]
     arrays = architecture.arrays(unit)
     room = arrays.count - kept
-    arranged = mapper.arrange(grids, arrays.per_cluster(architecture.pmca))
+    arranged = mapper.arrange(grids, max(1, int(arrays.per_cluster(architecture.pmca))))
     if _last(arranged) >= room:
         arranged = mapper.arrange(grids, 1)  # the gaps before whole clusters do not fit
     demand = _last(arranged) + 1 + kept
@@ -192,7 +193,7 @@ def _clusters(
         if placement.units.size == 0:
             continue
         per = beside[placement.unit]
-        low = min(int(placement.units.min()) // per, last)
-        high = min(int(placement.units.max()) // per, last)
+        low = min(math.floor(int(placement.units.min()) / per), last)
+        high = min(math.ceil((int(placement.units.max()) + 1) / per) - 1, last)
         clusters[name] = (low, high - low + 1)
     return clusters

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from cimsim.blocks import Link, MachineBlock, PmcaClusters
@@ -95,8 +96,8 @@ class Arrays(Units, Protocol):
     def converter(self) -> str | None:
         """Name of the part that works on one vector while the array has the next, if any."""
 
-    def per_cluster(self, pmca: PmcaClusters) -> int:
-        """Units that one cluster serves."""
+    def per_cluster(self, pmca: PmcaClusters) -> Fraction:
+        """Units that one cluster serves: a whole number, or 1 over the clusters of a unit."""
 
     def passage_ps(self, columns: int, vectors: int) -> tuple[int, int]:
         """Time (ps) of `vectors` vectors in an array of `columns` weights, then in its converter.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 from cimsim.blocks import CrossbarTiles, Link, PmcaClusters
 from cimsim.costs.tile import (
@@ -63,9 +64,14 @@ class AnalogTiles:
         """Leakage (W) of `units` tiles."""
         return units * self.block.leakage_uW * 1e-6
 
-    def per_cluster(self, pmca: PmcaClusters) -> int:
-        """As the clusters' block says."""
-        return pmca.tiles_per_cluster
+    def per_cluster(self, pmca: PmcaClusters) -> Fraction:
+        """As many whole tiles as hold the weights that one cluster serves; several clusters for a
+        tile that holds more.
+        """
+        held = self.block.rows * self.block.weight_columns
+        if held <= pmca.weights_per_cluster:
+            return Fraction(pmca.weights_per_cluster // held)
+        return Fraction(1, -(-held // pmca.weights_per_cluster))
 
     def passage_ps(self, columns: int, vectors: int) -> tuple[int, int]:
         """All pulses of each vector; then the conversions of the last pulse."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from cimsim.blocks import Link, PmcaClusters, SramUnits
 from cimsim.costs.sram import product_energy_J, product_ps, write_energy_J, write_ps
@@ -56,9 +57,9 @@ class SramArrays:
         """Leakage (W) of `units` units."""
         return units * self.block.leakage_uW * 1e-6
 
-    def per_cluster(self, pmca: PmcaClusters) -> int:
+    def per_cluster(self, pmca: PmcaClusters) -> Fraction:
         """Units are shared evenly."""
-        return -(-self.block.unit_count // pmca.cluster_count)
+        return Fraction(-(-self.block.unit_count // pmca.cluster_count))
 
     def passage_ps(self, columns: int, vectors: int) -> tuple[int, int]:
         """All columns at a time; the pipeline's depth is paid once for `vectors` vectors."""
