@@ -45,7 +45,22 @@ def make(kind: str, number: int, seed: int, base: Path) -> Case:
     """Case `number` of `kind`; the same for the same seed."""
     random = Random(f"{seed}/{kind}/{number}")
     arguments, chosen = KINDS[kind](random, base)
-    return Case(f"{kind}-{number}", arguments, tuple(chosen))
+    return Case(f"{kind}-{number}", _piped(random, arguments), tuple(chosen))
+
+
+PIPELINES = {
+    ("--pipeline", "token"): 84, (): 8,
+    ("--pipeline", "balanced"): 2, ("--pipeline", "layer"): 2, ("--pipeline", "split"): 2,
+    ("--pipeline", "replicated"): 1, ("--pipeline", "sequential"): 1,
+}  # fmt: skip
+"""Percent of the runs that name no pipeline: a search takes twenty times as long as `token`."""
+
+
+def _piped(random: Random, arguments: Texts) -> Texts:
+    """`arguments`; a run without a pipeline gets one of `PIPELINES`."""
+    if arguments[0] != "run" or "--pipeline" in arguments:
+        return arguments
+    return (*arguments, *random.choices(list(PIPELINES), list(PIPELINES.values()))[0])
 
 
 def laid_out(case: Case, base: Path, folder: Path) -> list[str]:
@@ -233,7 +248,9 @@ VERBS: dict[Texts, Texts] = {
     RUN: (*COMMON, "--set", "--set", "--replicate", "--pipeline", "--engine", "--baseline",
           "--baseline-mode", "--batch", "--host-ms", "--seed", "--timeline-intervals", "--task",
           "--json", "--noise", "-o"),
-    (*RUN, "--baseline", "@a100.gpu.json", "--json"): ("--batch", "--host-ms", "--baseline-mode"),
+    (*RUN, "--pipeline", "token", "--baseline", "@a100.gpu.json", "--json"): (
+        "--batch", "--host-ms", "--baseline-mode",
+    ),
     ("check", MACHINE, WORK): (*COMMON, "--json"),
     ("map", MACHINE, WORK): (*COMMON, "--json"),
     ("pipelines", MACHINE, "--layer", "64x64", "--tokens", "16"): (
@@ -260,7 +277,10 @@ STUDIES: dict[Texts, Texts] = {
 def reports() -> list[Texts]:
     """Commands that make the two reports to compare."""
     machines = zip("ab", ("halora_rram_sram", "ahwa_pcm_pmca"), strict=True)
-    return [("run", f"@{machine}.arch.json", WORK, "-o", name) for name, machine in machines]
+    return [
+        ("run", f"@{machine}.arch.json", WORK, "--pipeline", "token", "-o", name)
+        for name, machine in machines
+    ]
 
 
 WARM: tuple[Texts, ...] = (
@@ -288,7 +308,7 @@ SPOKEN = (
     "plain:rank=", "plain:batch=", "*=", "encoder.*=", "64x", "q_proj,",
 )  # fmt: skip
 WORDS = (
-    "gaussian", "pcm", "ideal", "gaussian:5", "token", "balanced", "merged", "lora-pmca",
+    "gaussian", "pcm", "ideal", "gaussian:5", "auto", "token", "balanced", "merged", "lora-pmca",
     "lora-rram", "dense", "simpy", "calibrated", "0,1,2", "1,1", "4,8", "0.1,0.2", "32x32x32",
     "0x5", "1e3x4", "-5x5", "½x2", "64 x 64", ".", "/", "/dev/null", "/proc/1/x", "~", "out",
     "@bert.adapter", "@bert.model", "@gaussian.noise.json", "@a100.gpu.json", "--", "--json", "-1",
