@@ -124,7 +124,7 @@ def test_one_of_each_has_a_short_line_and_a_small_table(name: str) -> None:
 def test_a_value_says_what_matters() -> None:
     found = values()
     assert "latency_s=" in repr(found["report"])
-    assert "prefill='512 tokens x 1, 627 ops'" in repr(found["workload"])
+    assert "prefill='512 tokens x 1, 628 ops'" in repr(found["workload"])
     assert "tiles_used=" in repr(found["mapping"])
     assert repr(cimsim.DensePacking()) == "DensePacking(replicate=(), name='dense')"
     assert dict(found["report"].__repr_args__())["workload"] == "'tiny-decoder'"

@@ -177,6 +177,8 @@ def _stream(
         return None
     width = max((op.columns for op in ops if isinstance(op, Norm)), default=0)
     op_class: OpClass = "embedding" if looks_up else "norm" if width else "elementwise"
+    if graph.sampling in names:
+        op_class = "sampling"
     first, second = (_moved(graph, names, sharding, parts, step) for step in (0, 1))
     growth = batch * (second - first)
     return StreamKernel(op_class, batch * first, growth, width, _growth_steps(graph, names))

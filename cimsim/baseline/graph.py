@@ -45,6 +45,7 @@ class PhaseGraph:
 
     def __init__(self, phase: Phase) -> None:
         self.ops: dict[str, Op] = {op.name: op for op in phase.ops}
+        self.sampling = phase.sampling.name if phase.sampling is not None else None
         self.consumers: dict[str, list[str]] = {name: [] for name in self.ops}
         for op in phase.ops:
             for source in op.inputs:

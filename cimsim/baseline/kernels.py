@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-OpClass = Literal["linear", "lora", "attention", "norm", "elementwise", "embedding", "all-reduce"]
+OpClass = Literal[
+    "linear", "lora", "attention", "norm", "elementwise", "embedding", "sampling", "all-reduce"
+]
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class AttentionKernel:
 
 @dataclass(frozen=True)
 class StreamKernel:
-    """Elementwise functions, normalisations and look-ups fused into one pass over `elements`."""
+    """Elementwise functions, norms, look-ups and reductions fused into one pass over `elements`."""
 
     op_class: OpClass
     elements: int

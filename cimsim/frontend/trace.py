@@ -51,9 +51,10 @@ def trace_model(
     `source` is a directory with a config.json, a configuration, or a model (left unchanged),
     which may carry a PEFT LoRA adapter. `prefill` tokens are processed at once and give the
     first generated token; `decode` further steps process one token each, step s with
-    `prefill` + s tokens in the cache before it. With an encoder-decoder model the prompt goes to
-    the encoder and the cache of the decoder begins with its start token. For images leave
-    `prefill` out: the image fixes it.
+    `prefill` + s tokens in the cache before it. With decode steps each step of either ends with
+    the choice of the next token, the largest logit of the last (greedy). With an encoder-decoder
+    model the prompt goes to the encoder and the cache of the decoder begins with its start token.
+    For images leave `prefill` out: the image fixes it.
 
     Raises WorkloadError for a source, an adapter or a length that does not fit, and for an
     operation that cimsim does not know.

@@ -70,19 +70,25 @@ def record(
     driver: Driver,
     real: Mapping[int, torch.Tensor] | None = None,
     most: int | None = None,
+    *,
+    samples: bool = False,
 ) -> Recording:
     """Everything that `model` computes while `driver` calls it, one segment a call.
 
-    `real` and `most` are those of `Recorder`. Raises WorkloadError, naming the module, if the
-    forward pass fails on the meta device. What the model warns of is its author's business and
-    goes unheard.
+    `real` and `most` are those of `Recorder`; with `samples` each call ends with the choice of the
+    next token, the largest of the last token's logits. Raises WorkloadError, naming the module, if
+    the forward pass fails on the meta device. What the model warns of is its author's business
+    and goes unheard.
     """
     recorder = Recorder(model, real, most)
 
     def run(*args: Any, **kwargs: Any) -> Any:
         recorder.begin((args, kwargs))
         with Literals(recorder), recorder:
-            return model(*args, **kwargs)
+            output = model(*args, **kwargs)
+            if samples:
+                output.logits[:, -1].argmax(-1)
+            return output
 
     try:
         with torch.no_grad(), recorder.watch(model), quietly():
@@ -150,7 +156,9 @@ def trace_text(
     """Prefill and decode of a model that reads token ids; `buffers` holds their real numbers."""
     prime = probe_length(model, prefill + decode)
     numbers = dict(buffers)
-    probing = record(model, lambda run: drive(model, run, prime, 0, 0, numbers), numbers)
+    probing = record(
+        model, lambda run: drive(model, run, prime, 0, 0, numbers), numbers, samples=decode > 0
+    )
     _check_positions(model, probing, prime, prefill, decode, numbers)
     (probe,) = lower(model, probing, TokenAxis(prime)).segments
     recording = _long(model, prefill, min(decode, 2), 0, buffers)
@@ -194,11 +202,15 @@ def _long(
     ahead: int,
     buffers: Mapping[int, torch.Tensor],
 ) -> Recording:
-    """The passes at their own lengths, where only short numbers are followed (no masks)."""
+    """The passes at their own lengths, where only short numbers are followed (no masks).
+
+    Where there are decode steps every pass chooses the token of the next.
+    """
     numbers = dict(buffers)
     return record(
-        model, lambda run: drive(model, run, prefill, steps, ahead, numbers), numbers, SHORT
-    )
+        model, lambda run: drive(model, run, prefill, steps, ahead, numbers), numbers, SHORT,
+        samples=steps > 0,
+    )  # fmt: skip
 
 
 def _check_positions(

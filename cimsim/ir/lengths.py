@@ -255,10 +255,14 @@ def _steps(workload: Workload) -> int:
 
 
 def _resized(phase: Phase, sizes: Mapping[str, dict[str, Poly]], new: tuple[int, int]) -> Phase:
-    """The phase for a prompt of `new[0]` tokens and `new[1]` decode steps."""
+    """The phase for a prompt of `new[0]` tokens and `new[1]` decode steps.
+
+    Without decode steps no token is chosen.
+    """
     prefill = phase.name == "prefill"
     ops = []
-    for op in phase.ops:
+    left_out = None if new[1] else phase.sampling
+    for op in phase.ops if left_out is None else phase.ops[:-1]:
         update: dict[str, Any] = {f: size.at(new[0]) for f, size in sizes[op.name].items()}
         if prefill and op.tokens == phase.tokens:
             update["tokens"] = new[0]

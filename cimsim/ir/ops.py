@@ -230,7 +230,10 @@ class Embedding(_Op):
 
 
 class Reduce(_Op):
-    """Sum, mean, maximum or minimum of `inputs_per_output` values for each of `elements`."""
+    """Sum, mean, maximum or minimum of `inputs_per_output` values for each of `elements`.
+
+    An argmax yields the place of the maximum; at the end of a step it chooses the next token.
+    """
 
     kind: Literal["reduce"] = "reduce"
     function: Literal["sum", "mean", "max", "min", "argmax", "var"]
@@ -276,6 +279,12 @@ class Phase(Frozen):
     def _check(self) -> Self:
         check_phase(self)
         return self
+
+    @property
+    def sampling(self) -> Reduce | None:
+        """What chooses the next token: an argmax that ends the step; None in phases without one."""
+        last = self.ops[-1]
+        return last if isinstance(last, Reduce) and last.function == "argmax" else None
 
     def macs(self, step: int | None = None) -> int:
         """Multiply-accumulates of one step, or of all steps."""

@@ -105,7 +105,7 @@ def fold(
         block_tokens=dict(sorted(plan.block_tokens.items())),
         reprogramming=writes,
         assumed=architecture.assumed(),
-        notes=_notes(architecture, plan, peak) if counted is None else (NOTE,),
+        notes=_notes(adapted, architecture, plan, peak) if counted is None else (NOTE,),
         changes=(*architecture.changes, *workload.changes),
         inputs=inputs,
     )
@@ -166,8 +166,15 @@ def _folded(
     return by_unit, by_component, dict(sorted(by_kind.items())), [math.fsum(p) for p in phases]
 
 
-def _notes(architecture: Architecture, plan: Plan, peak_KiB: float) -> tuple[str, ...]:
+def _notes(
+    workload: Workload, architecture: Architecture, plan: Plan, peak_KiB: float
+) -> tuple[str, ...]:
     notes = []
+    if len(workload.phases) > 1 and any(phase.sampling is None for phase in workload.phases):
+        notes.append(
+            "choosing the next token from the logits is not counted: the workload's steps do not "
+            "end with it; trace the model again (cimsim trace --prefill --decode)"
+        )
     if plan.spill_bytes:
         worst = max(plan.spill_bytes, key=lambda stage: plan.spill_bytes[stage])
         notes.append(

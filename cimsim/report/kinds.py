@@ -13,10 +13,10 @@ OTHER = "vector"
 
 
 def kinds_of(workload: Workload) -> dict[str, str]:
-    """Op -> kind of work: base, lora, attention, or the op's kind.
+    """Op -> kind of work: base, lora, attention, sampling, or the op's kind.
 
-    `lora` is all that an adapter brings: its branch, the merge of its branch, and the weights
-    saved with it.
+    `sampling` chooses the next token. `lora` is all that an adapter brings: its branch, the merge
+    of its branch, and the weights saved with it.
     """
     kinds: dict[str, str] = {}
     for phase in workload.phases:
@@ -27,6 +27,8 @@ def kinds_of(workload: Workload) -> dict[str, str]:
             if inside or (isinstance(op, Linear) and op.role != "base"):
                 branch.add(op.name)
             kinds[op.name] = "lora" if merges else _kind(op)
+        if phase.sampling is not None:
+            kinds[phase.sampling.name] = "sampling"
     return kinds
 
 

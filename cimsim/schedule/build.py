@@ -29,6 +29,7 @@ from cimsim.schedule.stages_cluster import (
     add_lookup_stage,
 )
 from cimsim.schedule.stages_kv import add_kv_stage
+from cimsim.schedule.work import is_argmax
 from cimsim.spec import Architecture
 from cimsim.values.arguments import checked
 from cimsim.values.display import shown
@@ -280,7 +281,11 @@ class _Scheduler:
         return int(block)
 
     def _beside(self) -> frozenset[tuple[str, str]]:
-        """Edges from arrays to clusters at home in the group beside them."""
+        """Edges from arrays to clusters at home in the group beside them.
+
+        Logits, of which the largest is chosen, come from arrays beside many groups: they go through
+        the buffer.
+        """
         stage = {k.name: k for k in self.stages}
         pmca = self.assembler.architecture.pmca
         return frozenset(
@@ -291,6 +296,7 @@ class _Scheduler:
             and pool_of(pmca, stage[edge.producer].clusters[0])
             == pool_of(pmca, stage[edge.consumer].clusters[0])
             and not edge.stationary
+            and not is_argmax(stage[edge.consumer].nodes[0].any)
         )
 
     def _shared_units(self, unit: str) -> frozenset[int]:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cimsim.blocks import PmcaClusters
 from cimsim.engines.program import IntArray
-from cimsim.ir import Linear, MatMul, Op, output_elements
+from cimsim.ir import Linear, MatMul, Op, Reduce, output_elements
 from cimsim.schedule.assembler import Assembler, convert, within_64_bits
 from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.graph import Node, Stream, plain
@@ -26,6 +26,7 @@ from cimsim.schedule.work import (
     context,
     dma_times,
     grows,
+    is_argmax,
     meetings_ps,
     on_cores,
     op_cycles,
@@ -33,6 +34,9 @@ from cimsim.schedule.work import (
 )
 from cimsim.units import cycles_to_ps
 from cimsim.values.display import brief
+
+INDEX_BITS = 32
+"""Choice: the place of a maximum, such as a token's number, is a word of the cores."""
 
 
 @brief
@@ -437,6 +441,8 @@ def _reads(assembler: Assembler, demand: Demand) -> list[tuple[str, list[StageEd
 
 def _bytes_out(assembler: Assembler, demand: Demand) -> IntArray:
     last, bits = demand.stage.nodes[-1], assembler.architecture.activation_bits
+    if is_argmax(last.any):
+        bits = INDEX_BITS
     full = np.ones(demand.stream.iterations, np.int64)
 
     def amount(p: int, s: int, n: int, e: int) -> int:
@@ -457,6 +463,8 @@ def _edge_values(
     consumer = stage.nodes[0].ops[p]
     if producer.tokens == consumer.tokens and not consumer.gathers:
         return values * n / producer.tokens
+    if isinstance(consumer, Reduce):  # such as that of the last token's logits alone
+        values = min(values, consumer.elements * size_at(consumer, "inputs_per_output", s))
     return float(values) if e == n else 0.0
 
 
