@@ -53,7 +53,8 @@ RRAM: dict[str, Any] = {
 SRAM: dict[str, Any] = {
     "rows": 16, "columns": 16, "unit_count": 512, "weight_bits": 8, "input_bits": 8,
     "bits_per_cycle": 2, "pipeline_cycles": 2, "output_bits": 16, "clock_MHz": 200.0,
-    "mac_energy_fJ": 91.0, "write_energy_fJ_per_bit": 12.0, "write_bits_per_cycle": 64,
+    "mac_energy_fJ": 91.0, "accumulate_energy_pJ": 0.03, "buffer_energy_pJ_per_byte": 0.02,
+    "write_energy_fJ_per_bit": 12.0, "write_bits_per_cycle": 64,
     "unit_area_um2": 15000.0, "leakage_uW": 5.0,
 }  # fmt: skip
 PMCA: dict[str, Any] = {

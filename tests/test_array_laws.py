@@ -23,6 +23,8 @@ TILES = small.machine(
     **small.UNEQUAL,
     rram={"rows": 8, "columns": 4, "input_bits": 9, "dac_bits": 9, "output_bits": 14},
 )
+ADD_J, REGISTER_J = 0.03e-12, 0.02e-12 / 8
+"""An addition of partial sums in SRAM units, a bit of one in its register."""
 MAC_J, LINK_J, BUFFER_J, DRAM_J = 91e-15, 0.4e-12, 0.067e-12, 3.9e-12
 """A multiply-accumulate, a bit through the link, of the buffer and of DRAM."""
 
@@ -66,6 +68,8 @@ def test_a_layer_on_sram_units(engine: Any) -> None:
     moved = 3 * (20 * 6 + 6 * 12)
     assert charged_J(done, "layer") == {
         "sram.products": close([3 * 20 * 6 * MAC_J]),
+        "sram.accumulate": close([3 * 2 * 6 * ADD_J]),
+        "sram.registers": close([3 * 3 * 6 * 12 * REGISTER_J]),
         "link.tile_link": close([moved * LINK_J]),
         "buffer.access": close([moved * BUFFER_J]),
     }
@@ -84,6 +88,12 @@ def test_a_layer_on_sram_units(engine: Any) -> None:
 def test_sram_adders_have_a_level_for_every_doubling(row_blocks: int, levels: int) -> None:
     done = run(layer(in_features=8 * row_blocks - 1))
     assert takes_ps(done, "layer:send")[0] == [levels * 4000 + 4600] * 3
+    spent = charged_J(done, "layer")
+    if row_blocks == 1:
+        assert not {"sram.accumulate", "sram.registers"} & set(spent)
+    else:
+        assert spent["sram.accumulate"] == close([3 * (row_blocks - 1) * 6 * ADD_J])
+        assert spent["sram.registers"] == close([3 * row_blocks * 6 * 12 * REGISTER_J])
 
 
 def test_a_small_layer_fills_part_of_a_unit() -> None:
@@ -105,6 +115,8 @@ def test_vectors_of_a_token_follow_each_other_in_the_unit(engine: Any) -> None:
     moved = 6 * (20 * 6 + 6 * 12)
     assert charged_J(done, "layer") == {
         "sram.products": close([6 * 20 * 6 * MAC_J]),
+        "sram.accumulate": close([6 * 2 * 6 * ADD_J]),
+        "sram.registers": close([6 * 3 * 6 * 12 * REGISTER_J]),
         "link.tile_link": close([moved * LINK_J]),
         "buffer.access": close([moved * BUFFER_J]),
     }

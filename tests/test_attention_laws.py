@@ -24,6 +24,9 @@ Q_SHARE_PS = 1875
 MAC_J, WRITE_J, LINK_J, BUFFER_J = 91e-15, 12e-15, 0.4e-12, 0.067e-12
 """A multiply-accumulate, a bit written, a bit through the link, a bit in or out of the buffer."""
 
+ADD_J, REGISTER_J = 0.03e-12, 0.02e-12 / 8
+"""An addition of partial sums, a bit of one in its register."""
+
 both_engines = pytest.mark.parametrize("engine", ["simpy", "compiled"])
 
 
@@ -92,6 +95,8 @@ def test_scores_of_grouped_queries(engine: Any) -> None:
     moved = 3 * (360 + 216 + 120)
     assert charged_J(done, "scores") == {
         "sram.attention": close([3 * 6 * 10 * 3 * MAC_J]),
+        "sram.accumulate": close([3 * 6 * 3 * ADD_J]),
+        "sram.registers": close([3 * 2 * 6 * 3 * 12 * REGISTER_J]),
         "sram.kv_write": close([3 * 2 * 10 * 5 * WRITE_J]),
         "link.tile_link": close([moved * LINK_J]),
         "buffer.access": close([moved * BUFFER_J]),
@@ -129,6 +134,8 @@ def test_values_over_several_row_blocks(engine: Any) -> None:
     moved = 10 * (240 + 288 + 72)
     assert charged_J(done, "values") == {
         "sram.attention": close([10 * 4 * 10 * 6 * MAC_J]),
+        "sram.accumulate": close([10 * 4 * 6 * ADD_J]),
+        "sram.registers": close([10 * 2 * 4 * 6 * 12 * REGISTER_J]),
         "sram.kv_write": close([10 * 2 * 6 * 5 * WRITE_J]),
         "link.tile_link": close([moved * LINK_J]),
         "buffer.access": close([moved * BUFFER_J]),
@@ -156,8 +163,22 @@ def test_partial_sums_of_row_blocks_meet_in_a_tree(rows: int, levels: int) -> No
     """A level, and a cycle, for every doubling of the blocks of 8 rows; as with weights."""
     done = run(values(1, k=rows))
     assert takes_ps(done, "values:send")[0] == [levels * 4000 + 4000 + 1200]
+    blocks, spent = -(-rows // 8), charged_J(done, "values")
+    if blocks == 1:
+        assert not {"sram.accumulate", "sram.registers"} & set(spent)
+    else:
+        assert spent["sram.accumulate"] == close([(blocks - 1) * 24 * ADD_J])
+        assert spent["sram.registers"] == close([blocks * 24 * 12 * REGISTER_J])
     done = run(scores(1, k=rows))
     assert takes_ps(done, "scores:send")[0] == [levels * 4000 + 4000 + 450]
+
+
+def test_adders_of_values_are_those_that_the_context_fills() -> None:
+    """Contexts of 7, 8, 9 and 10 rows: the first two fill one unit of 8, the others two."""
+    cached = values(1, k=7, growth={"k": 1}, inputs=("q", "k", "cache:k"))
+    spent = charged_J(run(values(6), decode=(cached,), steps=4), "values")
+    assert spent["sram.accumulate"] == close([0.0, 2 * 24 * ADD_J])
+    assert spent["sram.registers"] == close([0.0, 2 * 2 * 24 * 12 * REGISTER_J])
 
 
 def test_small_heads_fill_part_of_a_unit() -> None:
@@ -188,6 +209,8 @@ def test_several_vectors_and_several_rows_a_token() -> None:
     moved = 3 * (720 + 864 + 240)
     assert charged_J(done, "scores") == {
         "sram.attention": close([3 * 12 * 10 * 6 * MAC_J]),
+        "sram.accumulate": close([3 * 12 * 6 * ADD_J]),
+        "sram.registers": close([3 * 2 * 12 * 6 * 12 * REGISTER_J]),
         "sram.kv_write": close([6 * 2 * 10 * 5 * WRITE_J]),
         "link.tile_link": close([moved * LINK_J]),
         "buffer.access": close([moved * BUFFER_J]),
@@ -210,6 +233,8 @@ def test_scores_grow_with_the_context(engine: Any) -> None:
     prompt, steps = 2 * (360 + 144 + 120), 3 * (360 + 120) + (3 + 4 + 5) * 72
     assert charged_J(done, "scores") == {
         "sram.attention": close([2 * 60 * 2 * MAC_J, 60 * (3 + 4 + 5) * MAC_J]),
+        "sram.accumulate": close([2 * 6 * 2 * ADD_J, 6 * (3 + 4 + 5) * ADD_J]),
+        "sram.registers": close([24 * 2 * 12 * REGISTER_J, 72 * 2 * 12 * REGISTER_J]),
         "sram.kv_write": close([2 * 100 * WRITE_J, 3 * 100 * WRITE_J]),
         "link.tile_link": close([prompt * LINK_J, steps * LINK_J]),
         "buffer.access": close([prompt * BUFFER_J, steps * BUFFER_J]),

@@ -108,6 +108,9 @@ class EdramArrays:
     def adders_ps(self, row_blocks: int) -> int:
         return cycles_to_ps(row_blocks - 1, self.block.clock_MHz)
 
+    def adders_J(self, sums: float, results: float) -> dict[str, float]:
+        return {"accumulate": (sums - results) * 1e-14}
+
     def write_ps(self, values: int) -> int:
         rows = -(-values // self.block.columns)
         return cycles_to_ps(rows, self.block.clock_MHz)

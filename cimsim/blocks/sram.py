@@ -21,6 +21,12 @@ class SramUnits(MachineBlock):
     output_bits: Bits
     clock_MHz: Clock_MHz
     mac_energy_fJ: Amount = Field(description="one weight_bits x input_bits MAC")
+    accumulate_energy_pJ: Amount = Field(
+        description="one addition of partial sums of row blocks, with its wire"
+    )
+    buffer_energy_pJ_per_byte: Amount = Field(
+        description="registers of partial sums before the adders, each access"
+    )
     write_energy_fJ_per_bit: Amount
     write_bits_per_cycle: Count = Field(description="write port of one unit")
     unit_area_um2: Amount

@@ -8,7 +8,7 @@ macros in the ZigZag IMC model).
 from __future__ import annotations
 
 from cimsim.blocks import SramUnits
-from cimsim.costs.tile import FJ
+from cimsim.costs.tile import FJ, PJ
 from cimsim.units import cycles_to_ps
 
 
@@ -35,6 +35,19 @@ def write_ps(sram: SramUnits, weights_per_unit: int) -> int:
 def product_energy_J(sram: SramUnits, macs: float) -> float:
     """Energy (J) of `macs` multiply-accumulates."""
     return macs * sram.mac_energy_fJ * FJ
+
+
+def adders_energy_J(sram: SramUnits, sums: float, results: float) -> dict[str, float]:
+    """Energy (J) by component to add `sums` partial sums of row blocks to `results` results.
+
+    Each sum passes through a register, and all but one of each result take an addition, as on
+    tiles (`cimsim.costs.tile.mvm_energy_J`).
+    """
+    moved_bytes = sums * sram.output_bits / 8.0
+    return {
+        "accumulate": (sums - results) * sram.accumulate_energy_pJ * PJ,
+        "registers": moved_bytes * sram.buffer_energy_pJ_per_byte * PJ,
+    }
 
 
 def write_energy_J(sram: SramUnits, bits: float) -> float:

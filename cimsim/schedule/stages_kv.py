@@ -62,7 +62,7 @@ def add_kv_stage(
             op, link = ops[phase], architecture.tile_link
             if value in ("load", "send"):
                 return _port_ps(value, op, store, arrays, link, step, size, end)
-            return _amount(value, op, arrays, architecture.activation_bits, step, size, end)
+            return _amount(value, op, store, arrays, architecture.activation_bits, step, size, end)
 
         return assembler.alike.once(key(value), lambda: assembler.per_block(stream, varies, of))
 
@@ -91,6 +91,10 @@ def add_kv_stage(
     )  # fmt: skip
     moved = np.add(in_bits, out_bits)
     stored = np.add(in_bits, np.multiply(out_bits, kept))
+    counts = (assembler.phase_sums(stream, per_block(what)) for what in ("sums", "results"))
+    added = [arrays.adders_J(*each) for each in zip(*counts, strict=True)]
+    for component in added[0]:
+        assembler.charge(stage, store.unit, component, [part[component] for part in added])
     for unit, component, energy in (
         (store.unit, "attention", arrays.mac_J * np.asarray(macs, np.float64)),
         ("link", "tile_link", link_energy_J(link, 1.0) * np.asarray(moved, np.float64)),
@@ -118,13 +122,17 @@ def _vectors(op: MatMul) -> int:
 def _amount(
     what: str,
     op: MatMul,
+    store: KvStore,
     arrays: AttentionArrays,
     activation_bits: int,
     step: int,
     size: int,
     end: int,
 ) -> int:
-    """Bits in, bits out or MACs of a block; the context of all of it for each of its tokens."""
+    """Bits in, bits out or MACs of a block; the context of all of it for each of its tokens.
+
+    Or, where it fills several row blocks, the partial sums and the results that they are added to.
+    """
     kept = context(op, step, size, end)
     k = kept if op.stationary_token_axis == "k" else op.k
     n = kept if op.stationary_token_axis == "n" else op.n
@@ -133,6 +141,9 @@ def _amount(
         return vectors * k * activation_bits
     if what == "out":
         return vectors * n * arrays.output_bits
+    if what in ("sums", "results"):
+        blocks = -(-k // store.grid.block_rows)
+        return vectors * n * (blocks if what == "sums" else 1) * (blocks > 1)
     return vectors * k * n
 
 

@@ -124,6 +124,9 @@ class AttentionArrays(Arrays, Protocol):
     def adders_ps(self, row_blocks: int) -> int:
         """Time (ps) to add the partial sums of `row_blocks` units."""
 
+    def adders_J(self, sums: float, results: float) -> dict[str, float]:
+        """Energy (J) by part to bring `sums` partial sums together and add them to `results`."""
+
     def write_ps(self, values: int) -> int:
         """Time (ps) to write `values` values of one row into one unit."""
 

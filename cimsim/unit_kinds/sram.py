@@ -6,7 +6,13 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from cimsim.blocks import Link, PmcaClusters, SramUnits
-from cimsim.costs.sram import product_energy_J, product_ps, write_energy_J, write_ps
+from cimsim.costs.sram import (
+    adders_energy_J,
+    product_energy_J,
+    product_ps,
+    write_energy_J,
+    write_ps,
+)
 from cimsim.costs.tile import link_energy_J, transfer_ps
 from cimsim.mapping import Grid, IntArray
 from cimsim.unit_kinds.protocol import UnitKind, VectorCost, WriteCost
@@ -69,18 +75,24 @@ class SramArrays:
         """Times of one unit: column blocks work side by side, partial sums meet in a tree."""
         rows, outputs = min(grid.rows, grid.block_rows), min(grid.columns, grid.block_columns)
         head, adders = transfer_ps(0, link), self.adders_ps(grid.row_blocks)
+        sums = grid.row_blocks * grid.columns
+        added = self.adders_J(sums, grid.columns) if grid.row_blocks > 1 else {}
         return VectorCost(
             transfer_ps(rows * self.block.input_bits, link),
             head,
             adders + transfer_ps(outputs * self.block.output_bits, link),
             adders + head,
             self.block.output_bits,
-            {"products": product_energy_J(self.block, grid.rows * grid.columns)},
+            {"products": product_energy_J(self.block, grid.rows * grid.columns)} | added,
         )
 
     def adders_ps(self, row_blocks: int) -> int:
         """A cycle for each level of a tree."""
         return cycles_to_ps((row_blocks - 1).bit_length(), self.block.clock_MHz)
+
+    def adders_J(self, sums: float, results: float) -> dict[str, float]:
+        """Registers and additions."""
+        return adders_energy_J(self.block, sums, results)
 
     def write_ps(self, values: int) -> int:
         """Time (ps) to write `values` values of one row into one unit through its port."""
