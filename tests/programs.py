@@ -7,6 +7,7 @@ import random
 import numpy as np
 from hypothesis import strategies as st
 
+from cimsim.engines import Kept
 from cimsim.engines.program import (
     Count,
     Duration,
@@ -19,6 +20,7 @@ from cimsim.engines.program import (
     Use,
     Verb,
 )
+from cimsim.engines.record import Part
 
 
 def random_program(rng: random.Random, *, actors: int = 6, iterations: int = 6) -> Program:
@@ -57,6 +59,28 @@ def random_program(rng: random.Random, *, actors: int = 6, iterations: int = 6) 
 def programs() -> st.SearchStrategy[Program]:
     """Small random programs, see `random_program`."""
     return st.randoms(use_true_random=False).map(random_program)
+
+
+def some_parts(program: Program, rng: random.Random) -> Kept:
+    """Every interval cut at random into parts of random cells."""
+    cells = tuple(rng.randrange(3) for _ in range(5))
+    rows = []
+    for actor in program.actors:
+        verbs: list[tuple[Part, ...]] = []
+        for verb in actor.steps:
+            if not isinstance(verb, (Hold, Use)):
+                continue
+            parts: list[Part] = []
+            left = np.broadcast_to(verb.duration, actor.iterations).astype(np.int64)
+            for _ in range(rng.randrange(3)):
+                part = left // rng.randint(1, 3)
+                alike = part.size and (part == part[0]).all() and rng.random() < 0.5
+                parts.append((rng.randrange(5), int(part[0]) if alike else part))
+                left = left - part
+            parts.append((rng.randrange(5), left if parts else None))
+            verbs.append(tuple(parts) if rng.random() < 0.8 else ())
+        rows.append(tuple(verbs))
+    return Kept([None] * len(rows), rows, cells, ("a", "b", "c"))
 
 
 def _connect(

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from programs import programs, random_program
+from programs import programs, random_program, some_parts
 
 from cimsim.engines import Kept, Run, compiled, record, reference, run, run_for_ends
 from cimsim.engines.encoding import encode
@@ -25,7 +25,7 @@ from cimsim.engines.program import (
     Use,
     Verb,
 )
-from cimsim.engines.record import Marks, Part
+from cimsim.engines.record import Marks
 from cimsim.errors import SimulationError
 
 ENGINES = ("simpy", "compiled")
@@ -659,28 +659,6 @@ def test_intervals_are_kept_as_far_as_memory_goes(monkeypatch: pytest.MonkeyPatc
 
 
 # Time in which groups are at work ----------------------------------------------------------------
-
-
-def some_parts(program: Program, rng: random.Random) -> Kept:
-    """Every interval cut at random into parts of random cells."""
-    cells = tuple(rng.randrange(3) for _ in range(5))
-    rows = []
-    for actor in program.actors:
-        verbs: list[tuple[Part, ...]] = []
-        for verb in actor.steps:
-            if not isinstance(verb, (Hold, Use)):
-                continue
-            parts: list[Part] = []
-            left = np.broadcast_to(verb.duration, actor.iterations).astype(np.int64)
-            for _ in range(rng.randrange(3)):
-                part = left // rng.randint(1, 3)
-                alike = part.size and (part == part[0]).all() and rng.random() < 0.5
-                parts.append((rng.randrange(5), int(part[0]) if alike else part))
-                left = left - part
-            parts.append((rng.randrange(5), left if parts else None))
-            verbs.append(tuple(parts) if rng.random() < 0.8 else ())
-        rows.append(tuple(verbs))
-    return Kept([None] * len(rows), rows, cells, ("a", "b", "c"))
 
 
 def at_work(whole_run: Run, kept: Kept) -> dict[str, int]:

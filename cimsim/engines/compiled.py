@@ -10,6 +10,7 @@ from cimsim.engines.encoding import MachineCode, encode
 from cimsim.engines.faults import Blocked, clock_overflow, deadlock
 from cimsim.engines.program import Get, Program, Put
 from cimsim.engines.record import Ends, Kept, Layout, Part, Run
+from cimsim.engines.stepping import Stepper
 from cimsim.errors import SimulationError
 
 _SPANS = 1 << 18
@@ -21,7 +22,8 @@ def simulate(program: Program) -> Run:
     machine = encode(program)
     nothing = np.array([0, 1, 0], np.int64)
     log = np.empty(machine.log_size, np.int64)
-    _go_on(program, machine, _ready(program, machine), log, nothing)
+    stepper = Stepper(program, machine, 0, 0)
+    _go_on(program, machine, _ready(program, machine), log, nothing, stepper)
     return _read(program, machine, log)
 
 
@@ -34,13 +36,15 @@ def simulate_ends(program: Program, kept: Kept) -> Ends:
     slack = (len(program.actors) + 1) * (1 + max(map(_most_parts, kept.parts), default=0))
     spans = np.zeros(k.SPANS_FIRST + 3 * (_SPANS + slack), np.int64)
     spans[k.SPANS_PAUSE] = _SPANS
-    while not _go_on(program, machine, ready, log, spans):
+    stepper = Stepper(program, machine, len(kept.cells), len(kept.groups))
+    while not _go_on(program, machine, ready, log, spans, stepper):
         cover.add(_written(spans))
     cover.add(_written(spans))
     cells = machine.words[machine.cells_at :][: k.CELL_WIDTH * len(kept.cells)]
     rows = cells.reshape(-1, k.CELL_WIDTH)[:, [k.CELL_GROUP, k.CELL_START, k.CELL_END]]
     cover.add(rows[rows[:, 2] >= rows[:, 1]])
-    return Ends.of(program, kept, log, cover)
+    times = [a + b for a, b in zip(cover.time_ps(), stepper.covered_ps.tolist(), strict=True)]
+    return Ends.of(program, kept, log, times)
 
 
 def _most_parts(verbs: tuple[tuple[Part, ...], ...]) -> int:
@@ -63,10 +67,12 @@ def _ready(program: Program, machine: MachineCode) -> k.Words:
 
 
 def _go_on(
-    program: Program, machine: MachineCode, ready: k.Words, log: k.Words, spans: k.Words
-) -> bool:
+    program: Program, machine: MachineCode, ready: k.Words, log: k.Words, spans: k.Words,
+    stepper: Stepper,
+) -> bool:  # fmt: skip
     """Run on; return whether all is done, or `spans` are to be emptied first."""
-    done = k.run(machine.words, ready, log, spans)
+    while (done := k.run(machine.words, ready, log, spans, stepper.trace)) == k.QUIET:
+        stepper.quiet(log)
     if done == k.PAUSED:
         return False
     if done == k.OVERFLOW:

@@ -52,6 +52,7 @@ class MachineCode:
 
     words: IntArray
     buffers_at: int
+    resources_at: int
     actors_at: tuple[int, ...]
     cells_at: int
     tokens_per_unit: tuple[int, ...]
@@ -130,6 +131,7 @@ class _Lowering:
         return MachineCode(
             words,
             self.buffers_at,
+            self.resources_at,
             tuple(self.actors_at),
             self.cells_at,
             tuple(self.unit),
@@ -338,6 +340,7 @@ class _Lowering:
                 row[k.CANDIDATES] = self.reserve(2 * len(users))
         self.parts.append((self.resources_at, rows.ravel()))
         self.parts.append((k.AGENDA, np.array([self.reserve(contended)], np.int64)))
+        self.parts.append((k.WATCHED, np.array([k.NOBODY], np.int64)))
 
     def place_buffers(self) -> None:
         """Buffer rows, and slots: no more of them than tokens that ever come."""

@@ -37,9 +37,13 @@ u = np.uint64
 NEVER = 2**63 - 1
 OVERFLOW = -1
 PAUSED = -2
+QUIET = -3
 
-# header: agenda, and where a paused run goes on: actors at their end, actors that are ready
-AGENDA, AGENDA_SIZE, ENDED, READY = range(4)
+# header: agenda, and where a paused run goes on: actors at their end, actors that are ready; which
+# actor's request stops a run when nothing else is pending (NOBODY, ANYBODY or its place), and 1 to
+# go on from there
+AGENDA, AGENDA_SIZE, ENDED, READY, WATCHED, RESUMED = range(6)
+NOBODY, ANYBODY = -1, 0
 HEADER_WIDTH = 8
 
 # buffer row. The slots lie in [FIRST, LAST), in the row itself if they are few; the next token
@@ -71,6 +75,15 @@ CELL_WIDTH = 3
 # spans: entries used, how many make the run pause, then (group, start, end) of each
 SPANS_USED, SPANS_PAUSE, SPANS_FIRST = range(3)
 
+# trace: entries used, negative where nothing is noted; then (kind, actor, x, y) for each: a token
+# moved (slot); a Hold, a Use that takes no time, an end of an iteration, a count (code, iteration);
+# a request that comes to the candidates (resource); a grant (code, iteration)
+MOVED, HELD, SKIPPED, NEXTED, COUNTED, JOINED, GRANTED = range(7)
+TRACE_USED, TRACE_FIRST = range(2)
+TRACE_WIDTH = 4
+NOT_TRACED = -1
+TRACE_FULL = -2
+
 # code: an operation, then its operands; `width` is the number of words of both.
 # _EACH: the count or duration is the place of a list with one value an iteration.
 # covers: 0, or the place of the number of parts of the interval and for each its cell, whether its
@@ -86,18 +99,19 @@ WIDTH = (2, 2, 3, 3, 3, 3, 3, 3, 3, 5, 5, 4)
 
 
 @njit(cache=True)
-def run(m: Words, ready: Words, log: Words, spans: Words) -> int:
+def run(m: Words, ready: Words, log: Words, spans: Words, trace: Words) -> int:
     """Run the actors in `ready` and all that follows; return how many came to their end,
-    `OVERFLOW`, or `PAUSED` where `spans` is full: once it is emptied the same call goes on.
+    `OVERFLOW`, `PAUSED` where `spans` is full: once it is emptied the same call goes on; or
+    `QUIET` where the request of the actor that is watched is all that is pending.
 
-    `log` receives the ends of intervals and iterations that are kept.
+    `log` receives the ends of intervals and iterations that are kept, `trace` what is done.
     """
     top: int = m[u(READY)]
     done: int = m[u(ENDED)]
     while True:
         while top > 0 and spans[u(SPANS_USED)] < spans[u(SPANS_PAUSE)]:
             top -= 1
-            top, ended = _advance(m, ready[u(top)], ready, top, log, spans)
+            top, ended = _advance(m, ready[u(top)], ready, top, log, spans, trace)
             if ended < 0:
                 return OVERFLOW
             done += ended
@@ -107,13 +121,45 @@ def run(m: Words, ready: Words, log: Words, spans: Words) -> int:
             m[u(READY)] = top
             m[u(ENDED)] = done
             return PAUSED
-        top = _grant(m, ready, log, spans)
+        if m[u(AGENDA_SIZE)] == 1 and m[u(WATCHED)] >= ANYBODY:
+            if m[u(RESUMED)] == 0 and pending_alone(m) > 0:
+                m[u(READY)] = 0
+                m[u(ENDED)] = done
+                return QUIET
+            m[u(RESUMED)] = 0
+        top = _grant(m, ready, log, spans, trace)
         if top < 0:
             return OVERFLOW
 
 
 @_inline
-def _advance(m: Words, a: int, ready: Words, top: int, log: Words, spans: Words) -> tuple[int, int]:
+def pending_alone(m: Words) -> int:
+    """The watched actor if its request is the only one at the first resource of the agenda."""
+    r = m[u(m[u(AGENDA)])]
+    if m[u(r + REQUEST_COUNT)] != 1 or m[u(r + CANDIDATE_COUNT)] != 0:
+        return 0
+    a: int = m[u(m[u(r + CLIENTS)] + m[u(m[u(r + REQUESTS)] + 1)])]
+    return a if m[u(WATCHED)] in (ANYBODY, a) else 0
+
+
+@_inline
+def _note(trace: Words, kind: int, a: int, x: int, y: int) -> None:
+    """Note what an actor does, where a trace is kept and has room."""
+    used = trace[u(TRACE_USED)]
+    if used < 0:
+        return
+    at = TRACE_FIRST + TRACE_WIDTH * used
+    if at + TRACE_WIDTH > trace.size:
+        trace[u(TRACE_USED)] = TRACE_FULL
+        return
+    trace[u(at)], trace[u(at + 1)], trace[u(at + 2)], trace[u(at + 3)] = kind, a, x, y
+    trace[u(TRACE_USED)] = used + 1
+
+
+@_inline
+def _advance(
+    m: Words, a: int, ready: Words, top: int, log: Words, spans: Words, trace: Words
+) -> tuple[int, int]:
     """Run actor `a` until it must wait; return the new top of `ready`, and 1 if it ended.
 
     It stays ready where `spans` is full at the end of an iteration.
@@ -133,6 +179,7 @@ def _advance(m: Words, a: int, ready: Words, top: int, log: Words, spans: Words)
                 m[u(b + WAKE_GET)] = 1
                 break
             slot = m[u(b + HEAD)]
+            _note(trace, MOVED, a, slot, 0)
             t = max(t, m[u(slot)])
             m[u(slot)] = t
             slot += 1
@@ -151,6 +198,7 @@ def _advance(m: Words, a: int, ready: Words, top: int, log: Words, spans: Words)
                 m[u(b + WAKE_PUT)] = tokens - 1
                 break
             slot = m[u(b + TAIL)]
+            _note(trace, MOVED, a, slot, 0)
             t = max(t, m[u(slot)])
             m[u(slot)] = t
             slot += 1
@@ -166,6 +214,7 @@ def _advance(m: Words, a: int, ready: Words, top: int, log: Words, spans: Words)
             duration = m[u(pc + 1)] if op == HOLD else m[u(m[u(pc + 1)] + iteration)]
             if duration > NEVER - t:
                 return top, OVERFLOW
+            _note(trace, HELD, a, pc, iteration)
             if m[u(pc + 2)] > 0 and duration > 0:
                 _cover(m, m[u(pc + 2)], iteration, t, t + duration, spans)
             t += duration
@@ -173,6 +222,7 @@ def _advance(m: Words, a: int, ready: Words, top: int, log: Words, spans: Words)
             at += log_step
             pc += 3
         elif op == NEXT:
+            _note(trace, NEXTED, a, pc, iteration)
             log[u(at)] = t
             at += 1
             iteration += 1
@@ -190,10 +240,12 @@ def _advance(m: Words, a: int, ready: Words, top: int, log: Words, spans: Words)
                 m[u(a + LEFT)] = duration
                 _request(m, m[u(pc + 2)], t, m[u(pc + 3)])
                 break
+            _note(trace, SKIPPED, a, pc, iteration)
             log[u(at)] = t
             at += log_step
             pc += 5
         elif op == NEXT_MARKED:
+            _note(trace, NEXTED, a, pc, iteration)
             log[u(at)] = t
             if iteration == m[u(m[u(pc + 3)])]:
                 at += 1
@@ -212,11 +264,12 @@ def _advance(m: Words, a: int, ready: Words, top: int, log: Words, spans: Words)
             if count == 0:
                 many = op in (GET_MANY, PUT_MANY)
                 count = m[u(pc + 2)] if many else m[u(m[u(pc + 2)] + iteration)]
+                _note(trace, COUNTED, a, pc, iteration)
             if count > 0:
                 if op in (GET_MANY, GET_EACH):
-                    count, t, woken = _take(m, m[u(pc + 1)], count, t)
+                    count, t, woken = _take(m, m[u(pc + 1)], count, t, a, trace)
                 else:
-                    count, t, woken = _append(m, m[u(pc + 1)], count, t)
+                    count, t, woken = _append(m, m[u(pc + 1)], count, t, a, trace)
                 if woken >= 0:
                     ready[u(top)] = woken
                     top += 1
@@ -260,9 +313,12 @@ def _cover(m: Words, covers: int, iteration: int, start: int, end: int, spans: W
 
 
 @_inline
-def _touch(m: Words, slot: int, first: int, last: int, count: int, t: int) -> tuple[int, int]:
+def _touch(
+    m: Words, slot: int, first: int, last: int, count: int, t: int, a: int, trace: Words
+) -> tuple[int, int]:
     """Fill or empty `count` slots from `slot` on, none before `t`; return next slot and time."""
     for _ in range(count):
+        _note(trace, MOVED, a, slot, 0)
         t = max(t, m[u(slot)])
         m[u(slot)] = t
         slot += 1
@@ -272,14 +328,15 @@ def _touch(m: Words, slot: int, first: int, last: int, count: int, t: int) -> tu
 
 
 @_inline
-def _take(m: Words, b: int, count: int, t: int) -> tuple[int, int, int]:
+def _take(m: Words, b: int, count: int, t: int, a: int, trace: Words) -> tuple[int, int, int]:
     """Take up to `count` tokens; return those missing, the time, and who is woken (or -1).
 
     The producer is woken when it can put all that it has left, or the buffer is empty.
     """
     tokens = m[u(b + TOKENS)]
     moved = min(count, tokens)
-    m[u(b + HEAD)], t = _touch(m, m[u(b + HEAD)], m[u(b + FIRST)], m[u(b + LAST)], moved, t)
+    first, last = m[u(b + FIRST)], m[u(b + LAST)]
+    m[u(b + HEAD)], t = _touch(m, m[u(b + HEAD)], first, last, moved, t, a, trace)
     tokens -= moved
     count -= moved
     m[u(b + TOKENS)] = tokens
@@ -293,7 +350,7 @@ def _take(m: Words, b: int, count: int, t: int) -> tuple[int, int, int]:
 
 
 @_inline
-def _append(m: Words, b: int, count: int, t: int) -> tuple[int, int, int]:
+def _append(m: Words, b: int, count: int, t: int, a: int, trace: Words) -> tuple[int, int, int]:
     """Put up to `count` tokens; return those missing, the time, and who is woken (or -1).
 
     The consumer is woken when it can take all that it has left, or the buffer is full.
@@ -301,7 +358,8 @@ def _append(m: Words, b: int, count: int, t: int) -> tuple[int, int, int]:
     capacity = m[u(b + LAST)] - m[u(b + FIRST)]
     tokens = m[u(b + TOKENS)]
     moved = min(count, capacity - tokens)
-    m[u(b + TAIL)], t = _touch(m, m[u(b + TAIL)], m[u(b + FIRST)], m[u(b + LAST)], moved, t)
+    first, last = m[u(b + FIRST)], m[u(b + LAST)]
+    m[u(b + TAIL)], t = _touch(m, m[u(b + TAIL)], first, last, moved, t, a, trace)
     tokens += moved
     count -= moved
     m[u(b + TOKENS)] = tokens
@@ -330,7 +388,7 @@ def _request(m: Words, r: int, t: int, client: int) -> None:
 
 
 @_inline
-def _grant(m: Words, ready: Words, log: Words, spans: Words) -> int:
+def _grant(m: Words, ready: Words, log: Words, spans: Words, trace: Words) -> int:
     """Make the grants that the first resource of the agenda can make now; its actors become
     ready. Return how many, or `OVERFLOW`.
     """
@@ -340,10 +398,11 @@ def _grant(m: Words, ready: Words, log: Words, spans: Words) -> int:
     now = earliest
     top = 0
     while now - earliest <= lookahead:
-        a = m[u(m[u(r + CLIENTS)] + _choose(m, r, now))]
+        a = m[u(m[u(r + CLIENTS)] + _choose(m, r, now, trace))]
         if m[u(a + LEFT)] > NEVER - now:
             return OVERFLOW
         over = now + m[u(a + LEFT)]
+        _note(trace, GRANTED, a, m[u(a + PC)], m[u(a + ITERATION)])
         covers = m[u(m[u(a + PC)] + 4)]
         if covers > 0:
             _cover(m, covers, m[u(a + ITERATION)], now, over, spans)
@@ -368,7 +427,7 @@ def _grant(m: Words, ready: Words, log: Words, spans: Words) -> int:
 
 
 @_inline
-def _choose(m: Words, r: int, now: int) -> int:
+def _choose(m: Words, r: int, now: int, trace: Words) -> int:
     """Take the next client of resource `r` out of its queue."""
     queue = m[u(r + REQUESTS)]
     cycle = m[u(r + CYCLE)]
@@ -384,6 +443,7 @@ def _choose(m: Words, r: int, now: int) -> int:
         client = m[u(queue + 1)]
         m[u(r + REQUEST_COUNT)] -= 1
         _pop(m, queue, m[u(r + REQUEST_COUNT)])
+        _note(trace, JOINED, m[u(m[u(r + CLIENTS)] + client)], r, 0)
         turn = last - last % cycle + client
         if turn <= last:
             turn += cycle

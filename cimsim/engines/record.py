@@ -128,9 +128,9 @@ class Ends:
     working_ps: dict[str, int]
 
     @classmethod
-    def of(cls, program: Program, kept: Kept, end_ps: IntArray, cover: Cover) -> Ends:
-        """What was kept, the ends as an engine wrote them."""
-        marks, times = kept.marks, cover.time_ps()
+    def of(cls, program: Program, kept: Kept, end_ps: IntArray, times: Sequence[int]) -> Ends:
+        """What was kept: ends as an engine wrote them, times (ps) that groups were at work."""
+        marks = kept.marks
         sizes = (
             actor.iterations if kept is None else kept.size
             for actor, kept in zip(program.actors, marks, strict=True)
@@ -242,7 +242,7 @@ class Run:
                     cover.add(np.stack([group, start, over], axis=1)[over > start])
                     start = over
         joined_ends = np.concatenate([np.zeros(0, np.int64), *ends])
-        return Ends.of(self.program, kept, joined_ends, cover)
+        return Ends.of(self.program, kept, joined_ends, cover.time_ps())
 
     @property
     def makespan_ps(self) -> int:
