@@ -15,7 +15,7 @@ from programs import random_program
 from slow_path import slow_critical_path
 
 from cimsim.engines import Run, run
-from cimsim.engines.critical import critical_path
+from cimsim.engines.critical import WAITS, critical_path
 from cimsim.engines.program import Get, Hold, Program, ProgramBuilder, Put, Use
 from cimsim.errors import SimulationError
 from cimsim.simulation import simulate
@@ -113,3 +113,16 @@ def test_records_of_no_run_are_refused() -> None:
     result = run(builder.build())
     with pytest.raises(ValueError, match="actor 'a' goes on to step 1 at 10 ps: nothing ends"):
         critical_path(replace(result, end_ps=np.array([3, 9, 7, 14])))
+
+
+@BOTH
+def test_many_users_of_a_shared_unit(engine: Any) -> None:
+    # every grant waits for another user; some take no time, and some end at one instant
+    builder = ProgramBuilder()
+    units = [builder.resource(f"unit {i}", 1 + i) for i in range(3)]
+    for i in range(40):
+        steps = [Use(units[j], (i * 7 + j) % 4) for j in range(3)]
+        builder.actor(f"a{i}", 9, *steps, Hold(i % 3))
+    found = critical_path(run(builder.build(), engine))
+    assert (found.wait == WAITS.index("shared")).sum() > 100
+    same(run(builder.build(), engine))

@@ -27,6 +27,8 @@ ACTOR, STEP, KIND, TARGET, COUNT, COUNTS_AT, TIMED, BEFORE, AFTER, EXECUTED = ra
 """Columns of `steps`."""
 MOVER, FIRST_MOVE, THROUGH, THROUGH_AT, SHIFT = range(5)
 """Columns of `ends`."""
+PLACE, LEFT, END = range(3)
+"""Columns of the queues of users."""
 
 
 @njit(cache=True)
@@ -39,7 +41,7 @@ def walk(f: FlatRun, row: int, iteration: int, now: int) -> tuple[IntArray, int,
     """
     path = np.empty((1024, 6), np.int64)
     length = 0
-    unseen = f.actors[f.steps[f.users, ACTOR], ITERATIONS]
+    queues = np.full((f.users.shape[0], 3), np.int64(NONE))
     pending = np.empty((64, 4), np.int64)
     seen = np.full((128, 3), np.int64(NONE))
     wait = DATA
@@ -52,7 +54,7 @@ def walk(f: FlatRun, row: int, iteration: int, now: int) -> tuple[IntArray, int,
             )
         if found == NONE and waiting != NONE and f.steps[waiting, KIND] == USE:
             wait = SHARED
-            found, of = _given_back(f, f.steps[waiting, TARGET], now, unseen)
+            found, of = _given_back(f, f.steps[waiting, TARGET], now, queues)
         if found == NONE:
             break
         if length == path.shape[0]:
@@ -195,25 +197,70 @@ def _iteration_of(f: FlatRun, e: int, token: int) -> int:
 
 
 @njit(cache=True)
-def _given_back(f: FlatRun, resource: int, now: int, unseen: IntArray) -> tuple[int, int]:
+def _given_back(f: FlatRun, resource: int, now: int, queues: IntArray) -> tuple[int, int]:
     """The first service of `resource`, in the order of rows, that takes time and ends at `now`:
     row and iteration, or `NONE`.
 
-    `unseen` has the iterations of each user that may have ended at `now` or before, and goes down
-    with it.
+    `queues` has for each user of a resource its place in `users`, how many of its iterations may
+    have ended at `now` or before, and the end of the last of those (-1 without). The users of a
+    resource that was asked for before are a heap: none ends later than the first, and of those
+    that end with it none stands before it in `users`.
     """
-    for at in range(f.first_user[resource], f.first_user[resource + 1]):
-        row = f.users[at]
-        place = f.steps[row, BEFORE]
-        left = unseen[at]
-        while left and f.end_ps[place + left - 1] > now:
-            left -= 1
-        unseen[at] = left
-        while left and f.end_ps[place + left - 1] == now:
-            left -= 1
-            if f.start_ps[place + left] < now:
-                return row, left
+    queue = queues[f.first_user[resource] : f.first_user[resource + 1]]
+    size = queue.shape[0]
+    if size and queue[0, PLACE] < 0:
+        for at in range(size):
+            queue[at, PLACE] = f.first_user[resource] + at
+            row = f.users[queue[at, PLACE]]
+            _unseen(f, queue[at], row, f.actors[f.steps[row, ACTOR], ITERATIONS], now)
+        for at in range(size // 2 - 1, -1, -1):
+            _sink(queue, at)
+    while size and queue[0, END] >= now:
+        row, left = f.users[queue[0, PLACE]], queue[0, LEFT]
+        if queue[0, END] == now and f.start_ps[f.steps[row, BEFORE] + left - 1] < now:
+            return row, left - 1
+        _unseen(f, queue[0], row, left - (queue[0, END] == now), now)
+        _sink(queue, 0)
     return NONE, 0
+
+
+@njit(cache=True)
+def _unseen(f: FlatRun, entry: IntArray, row: int, left: int, now: int) -> None:
+    """Let `entry` have those of the first `left` services in `row` that end at `now` or before."""
+    place = f.steps[row, BEFORE]
+    low, high = 0, left
+    while low < high:
+        middle = (low + high) >> 1
+        if f.end_ps[place + middle] > now:
+            high = middle
+        else:
+            low = middle + 1
+    entry[LEFT] = low
+    entry[END] = f.end_ps[place + low - 1] if low else NONE
+
+
+@njit(cache=True)
+def _sink(queue: IntArray, at: int) -> None:
+    """Put the entry at `at` in its place among those below it, which are a heap."""
+    place, left, end = queue[at, PLACE], queue[at, LEFT], queue[at, END]
+    size = queue.shape[0]
+    while 2 * at + 1 < size:
+        child = 2 * at + 1
+        if child + 1 < size and _before(queue, child + 1, queue[child, END], queue[child, PLACE]):
+            child += 1
+        if not _before(queue, child, end, place):
+            break
+        queue[at, PLACE], queue[at, LEFT], queue[at, END] = queue[child]
+        at = child
+    queue[at, PLACE], queue[at, LEFT], queue[at, END] = place, left, end
+
+
+@njit(cache=True)
+def _before(queue: IntArray, at: int, end: int, place: int) -> bool:
+    """Whether the entry at `at` ends later than `end`, or with it and stands before `place`."""
+    if queue[at, END] != end:
+        return bool(queue[at, END] > end)
+    return bool(queue[at, PLACE] < place)
 
 
 @_inline

@@ -11,12 +11,12 @@ from itertools import pairwise
 import numpy as np
 
 from cimsim import engines
-from cimsim.engines import Run
+from cimsim.engines import Kept, Run
 from cimsim.engines.critical import WAITS, CriticalPath, critical_path
 from cimsim.engines.program import IntArray, timed_verbs, unlimited
 from cimsim.report.bounds import Bottlenecks, Bound, LayerTime, PhaseBounds
 from cimsim.report.kinds import times_by_kind
-from cimsim.report.occupancy import phase_marks_ps
+from cimsim.report.occupancy import last_of_phases, phase_marks_ps
 from cimsim.report.work import Key, Work
 from cimsim.schedule.plan import Plan
 from cimsim.units import ps_to_seconds, ratio
@@ -40,7 +40,8 @@ def bottlenecks(
     windows = list(pairwise(ends))
     path = _Path.of(plan, found or critical_path(run), kinds, windows)
     work = Work.of(plan, run, kinds)
-    chain = engines.run(unlimited(plan.program))
+    program = unlimited(plan.program)
+    chain = engines.run_for_ends(program, Kept.ends(program, last_of_phases(plan)))
     chain_ends = phase_marks_ps(plan, chain)
     phases = {}
     for p, name in enumerate(plan.phases):
@@ -79,12 +80,14 @@ class _Path:
         kinds: Mapping[str, str],
         windows: list[tuple[int, int]],
     ) -> _Path:
-        parts = np.stack([found.actor, found.step, found.wait])
-        which, inverse = np.unique(parts, axis=1, return_inverse=True)
-        order = np.argsort(inverse.reshape(-1), kind="stable")
-        members = np.split(order, np.cumsum(np.bincount(inverse.reshape(-1))))[:-1]
+        steps, waits = int(found.step.max(initial=0)) + 1, len(WAITS)
+        codes = (found.actor * steps + found.step) * waits + found.wait
+        order = np.argsort(codes, kind="stable")
+        members = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
         rows: dict[tuple[Key, int], IntArray] = {}
-        for (actor, step, wait), here in zip(which.T.tolist(), members, strict=True):
+        for here in members if codes.size else ():
+            first = here[0]
+            actor, step, wait = (int(c[first]) for c in (found.actor, found.step, found.wait))
             info = plan.actors[actor]
             at = timed_verbs(plan.program.actors[actor].steps).index(step)
             start, iteration = found.start_ps[here], found.iteration[here]

@@ -53,6 +53,12 @@ class LastOfPhases:
         return found
 
 
+def last_of_phases(plan: Plan) -> list[IntArray]:
+    """The iterations of each actor whose ends tell when it finished the phases."""
+    last = LastOfPhases()
+    return [last.of(info.phase) for info in plan.actors]
+
+
 def unit_times(plan: Plan, run: Finished) -> dict[str, UnitTime]:
     """Busy and idle time by unit kind, mean over the units in use."""
     busy_ps = {unit: 0 for unit, units in sorted(plan.unit_counts.items()) if units}

@@ -17,7 +17,7 @@ from cimsim.report.accounting import BlockEnergy
 from cimsim.report.fold import spent
 from cimsim.report.kinds import kinds_of
 from cimsim.report.needs import needed
-from cimsim.report.occupancy import LastOfPhases, phase_ends_ps
+from cimsim.report.occupancy import last_of_phases, phase_ends_ps
 from cimsim.runtime.collector import collector_paused
 from cimsim.schedule import Plan, build_plan
 from cimsim.schedule.pipelines import Pipeline
@@ -90,11 +90,9 @@ def attempt(
     def told(share: float) -> None:
         tell(f"simulating, {share:.0%} done")
 
-    kept = _phase_ends(plan) if ends_only else needed(plan, kinds_of(job.workload))
+    if ends_only:
+        kept = Kept.ends(plan.program, last_of_phases(plan))
+    else:
+        kept = needed(plan, kinds_of(job.workload))
     ends = engines.run_for_ends(plan.program, kept, job.engine, told)
     return Attempt(pipeline, architecture, mapping, plan, ends)
-
-
-def _phase_ends(plan: Plan) -> Kept:
-    last = LastOfPhases()
-    return Kept.ends(plan.program, [last.of(info.phase) for info in plan.actors])
