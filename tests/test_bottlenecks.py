@@ -313,6 +313,18 @@ def test_bounds_by_hand() -> None:
     assert total.by_wait_s == {"shared": close(10e-12), "data": close(5e-12)}
 
 
+def test_latency_that_occupies_no_unit_is_told_apart() -> None:
+    builder = ProgramBuilder()
+    builder.actor("a", 2, Hold(4), Hold(3))
+    program = builder.build()
+    info = ActorInfo("a", "a", "p", (("dram", 8), ("dram", 0)), np.array([0, 1]), ((), ()))
+    plan = Plan(program, ("one", "two"), (info,), (), (), {}, {}, {}, {}, {}, frozenset())
+    found = bottlenecks(plan, run(program), {}, [])
+    assert found.total.by_unit_s == {"dram": close(14e-12)}
+    assert found.total.latency_by_unit_s == {"dram": close(6e-12)}
+    assert found.phases["two"].latency_by_unit_s == {"dram": close(3e-12)}
+
+
 def test_work_is_spread_over_servers_and_rounded_up() -> None:
     builder = ProgramBuilder()
     unit = builder.resource("unit", 2)

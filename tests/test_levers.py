@@ -30,7 +30,8 @@ def part(**changes: Any) -> PhaseBounds:
         "by_layer_s": {"a": 10.0}, "by_wait_s": {"shared": 4.0, "data": 6.0},
         "waits_by_unit_s": {"buffer": {"shared": 4.0, "data": 2.0}, "rram": {"data": 4.0}},
         "waits_by_kind_s": {"base": {"shared": 4.0, "data": 6.0}},
-        "waits_by_layer_s": {"a": {"shared": 4.0, "data": 6.0}}, "busiest": None, "chain": None,
+        "waits_by_layer_s": {"a": {"shared": 4.0, "data": 6.0}}, "latency_by_unit_s": {},
+        "busiest": None, "chain": None,
         "busiest_by_unit_s": {},
     }  # fmt: skip
     return PhaseBounds(**given | changes)
@@ -41,6 +42,13 @@ def test_half_of_the_time_that_a_knob_acts_on() -> None:
     assert predicted_s(BANKS, part()) == 2.0
     assert predicted_s(INTEGRATION, part()) == 2.0
     assert predicted_s(KNOB["dram.channels", "shared"], part()) == 0.0
+
+
+def test_latency_follows_no_rate() -> None:
+    waits = part(latency_by_unit_s={"buffer": 5.0})
+    assert predicted_s(BANDWIDTH, waits) == 0.5
+    assert predicted_s(BANKS, waits) == 2.0, "a wait for others does"
+    assert predicted_s(INTEGRATION, waits) == 2.0
 
 
 def test_no_more_than_the_bounds_leave() -> None:

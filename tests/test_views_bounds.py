@@ -30,7 +30,7 @@ def part(**changes: Any) -> PhaseBounds:
         "waits_by_unit_s": {"buffer": {"shared": 4e-6, "data": 2e-6}, "rram": {"data": 4e-6}},
         "waits_by_kind_s": {"base": {"shared": 4e-6, "data": 6e-6}},
         "waits_by_layer_s": {"a": {"shared": 4e-6, "data": 6e-6}},
-        "busiest": Bound(name="bank", time_s=8e-6, latency_ratio=1.25),
+        "latency_by_unit_s": {}, "busiest": Bound(name="bank", time_s=8e-6, latency_ratio=1.25),
         "chain": Bound(name="chain", time_s=5e-6, latency_ratio=2.0), "busiest_by_unit_s": {},
     }  # fmt: skip
     return PhaseBounds(**given | changes)

@@ -71,6 +71,8 @@ class _Path:
     """Time on the critical path (ps) by key and wait, one entry a phase."""
 
     rows: dict[tuple[Key, int], IntArray]
+    latency: dict[str, IntArray]
+    """Of it the time that occupies no unit, by unit kind."""
 
     @classmethod
     def of(
@@ -85,6 +87,7 @@ class _Path:
         order = np.argsort(codes, kind="stable")
         members = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
         rows: dict[tuple[Key, int], IntArray] = {}
+        latency: dict[str, IntArray] = {}
         for here in members if codes.size else ():
             first = here[0]
             actor, step, wait = (int(c[first]) for c in (found.actor, found.step, found.wait))
@@ -94,11 +97,14 @@ class _Path:
             for kind, part in times_by_kind(info, at, kinds):
                 length = part[iteration] if isinstance(part, np.ndarray) else part
                 end = found.end_ps[here] if length is None else start + length
-                key = (info.layer, info.occupies[at][0], kind), wait
+                unit, units = info.occupies[at]
+                key = (info.layer, unit, kind), wait
                 time = _within(start, end, windows)
                 rows[key] = rows[key] + time if key in rows else time
+                if not units:
+                    latency[unit] = latency[unit] + time if unit in latency else time
                 start = end
-        return cls(rows)
+        return cls(rows, latency)
 
     def phase(
         self, phases: list[int], latency_ps: int, busiest: Bound | None, chain: Bound | None,
@@ -114,6 +120,10 @@ class _Path:
                     folds[by][name] += time
                     waits[by][name][WAITS[wait]] += time
 
+        for unit, times in self.latency.items():
+            if time := int(times[phases].sum()):
+                folds["latency"][unit] += time
+
         def seconds(by: str) -> dict[str, float]:
             return _seconds(folds[by])
 
@@ -124,7 +134,8 @@ class _Path:
             latency_s=ps_to_seconds(latency_ps), by_unit_s=seconds("unit"),
             by_kind_s=seconds("kind"), by_layer_s=seconds("layer"), by_wait_s=seconds("wait"),
             waits_by_unit_s=waited("unit"), waits_by_kind_s=waited("kind"),
-            waits_by_layer_s=waited("layer"), busiest=busiest, chain=chain,
+            waits_by_layer_s=waited("layer"), latency_by_unit_s=seconds("latency"),
+            busiest=busiest, chain=chain,
             busiest_by_unit_s={u: ps_to_seconds(t) for u, t in sorted(busiest_by_unit.items())},
         )  # fmt: skip
 

@@ -68,6 +68,9 @@ class PhaseBounds(Frozen):
     waits_by_layer_s: dict[str, dict[str, Number]] = Field(
         description="by_layer_s of each layer by what was waited for meanwhile"
     )
+    latency_by_unit_s: dict[str, Number] = Field(
+        description="the part of by_unit_s that occupies no unit: latency, which no rate shortens"
+    )
     busiest: Bound | None
     chain: Bound | None
     busiest_by_unit_s: dict[str, Number] = Field(

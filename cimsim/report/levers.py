@@ -1,8 +1,9 @@
 """Levers: which numbers of the machine move what bounds a run, and by how much.
 
-The predicted gain is half the time on the critical path that a knob acts on (its units at work, or
-the path's wait for its shared units), but no more than the bounds leave: no other unit kind gets
-shorter, and more servers do not shorten the dependency chain. It is an estimate: it takes all of
+The predicted gain is half the time on the critical path that a knob acts on (its units at work,
+without latency that occupies none of them, or the path's wait for its shared units), but no more
+than the bounds leave: no other unit kind gets shorter, and more servers do not
+shorten the dependency chain. It is an estimate: it takes all of
 that time to follow the knob, and sees neither a second path that is nearly as long nor another
 layout. `measured_s` of `Lever` tells the simulation beside it.
 """
@@ -96,7 +97,10 @@ def with_levers(
 
 def predicted_s(knob: Knob, part: PhaseBounds) -> float:
     """The gain (s) to expect of `knob`, at least 0; see the head of this module."""
-    times = part.by_unit_s if knob.acts_on == "work" else part.shared_by_unit_s()
+    times = part.shared_by_unit_s()
+    if knob.acts_on == "work":
+        idle = part.latency_by_unit_s
+        times = {unit: time - idle.get(unit, 0.0) for unit, time in part.by_unit_s.items()}
     saved = SAVED * sum(times.get(unit, 0.0) for unit in knob.units)
     floors = [t for unit, t in part.busiest_by_unit_s.items() if unit not in knob.units]
     if knob.acts_on == "shared" and part.chain is not None:
