@@ -154,7 +154,7 @@ def test_the_link_carries_every_query_of_a_head(queries: int, time_ns: int) -> N
         scores(1, batch=queries, k=64, stationary_batch=1),
     )  # fmt: skip
     phase = Phase(name="prefill", tokens=1, ops=ops)
-    done = simulate(small.workload_of("queries", (phase,)), machine)
+    done = simulate(small.workload_of("queries", (phase,)), machine, pipeline="token")
     assert takes_ps(done, "scores:read")[1] == [time_ns * 1000]
 
 

@@ -77,7 +77,7 @@ def test_every_number_is_one_of_the_machines(path: Path) -> None:
 
 def test_half_the_integration_time_by_hand() -> None:
     machine = small.machine()
-    done = simulate(small.one_layer(tokens=1), machine)
+    done = simulate(small.one_layer(tokens=1), machine, pipeline="token")
     total = done.bottlenecks(levers=True).total
     (lever,) = (lever for lever in total.levers if lever.units == ("rram",))
     assert (lever.old, lever.new) == ({"rram.integration_ns": 100.0}, {"rram.integration_ns": 50.0})
@@ -88,14 +88,15 @@ def test_half_the_integration_time_by_hand() -> None:
 
 def test_what_does_not_bind_gains_nothing() -> None:
     machine = small.machine()
-    done = simulate(small.one_layer(tokens=5), machine)
+    done = simulate(small.one_layer(tokens=5), machine, pipeline="token")
     total, latency = done.bottlenecks().total, done.report.latency_s
     for field in ("dram.bandwidth_GBps", "dram.channels", "pmca.clock_MHz", "sram.clock_MHz"):
         (knob,) = (knob for knob in KNOBS if knob.factors[0][0] == field)
         assert predicted_s(knob, total) == 0.0
         block, name = field.split(".")
         doubled = 2 * getattr(getattr(machine, block), name)
-        changed = simulate(small.one_layer(tokens=5), machine.with_values({field: doubled}))
+        quicker = machine.with_values({field: doubled})
+        changed = simulate(small.one_layer(tokens=5), quicker, pipeline="token")
         assert changed.report.latency_s == latency
 
 
@@ -132,7 +133,7 @@ def test_the_strategy_prepares_every_machine_anew() -> None:
 
 
 def test_a_machine_that_cannot_be_is_told() -> None:
-    found = simulate(small.decoder(), small.machine()).bottlenecks()
+    found = simulate(small.decoder(), small.machine(), pipeline="token").bottlenecks()
     bounds = found.model_copy(update={"total": part(), "phases": {}})
     tried: list[Architecture] = []
 
@@ -155,15 +156,16 @@ def test_a_machine_that_cannot_be_is_told() -> None:
 def test_the_command_line_measures_where_asked(cimsim: Cli, tmp_path: Path) -> None:
     file = tmp_path / "decoder.json"
     save_workload(small.decoder(layers=1), file)
-    code, out, err = cimsim("run", "halora_rram_sram", file, "--levers")
+    job = ("halora_rram_sram", file, "--pipeline", "token")
+    code, out, err = cimsim("run", *job, "--levers")
     assert (code, out) == (2, "")
     assert "--levers had no effect without --bounds: add it" in err
     for options, measured in (((), False), (("--levers",), True)):
-        code, out, _ = cimsim("run", "halora_rram_sram", file, "--bounds", *options, "--json")
+        code, out, _ = cimsim("run", *job, "--bounds", *options, "--json")
         assert code == 0
         bounds = Bottlenecks.model_validate_json(json.dumps(json.loads(out)["bounds"]))
         levers = [lever for p in (bounds.total, *bounds.phases.values()) for lever in p.levers]
         assert levers
         assert all((lever.measured_s is not None) == measured for lever in levers)
-    table = cimsim("run", "halora_rram_sram", file, "--bounds")[1]
+    table = cimsim("run", *job, "--bounds")[1]
     assert "predicted gain" in table

@@ -79,7 +79,7 @@ def test_a_look_up_that_grows_moves_what_it_fetches() -> None:
         Phase(name="prefill", tokens=1, ops=(first,)),
         Phase(name="decode", tokens=1, steps=3, ops=(table,)),
     )
-    done = simulate(small.workload_of("bias", phases), machine)
+    done = simulate(small.workload_of("bias", phases), machine, pipeline="token")
     moved = done.report.energy_by_component_J["dram.access"]
     assert moved == small.close((5 + 4 + 6 + 8) * 16 * 16 * machine.dram.energy_pJ_per_bit * 1e-12)
 
