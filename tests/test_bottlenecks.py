@@ -334,6 +334,7 @@ def test_work_is_spread_over_servers_and_rounded_up() -> None:
     total = bottlenecks(planned(result.program, random.Random(1), 1), result, {}, []).total
     assert total.busiest is not None
     assert (total.busiest.name, total.busiest.time_s) == ("unit", close(8e-12))
+    assert max(total.busiest_by_unit_s.values()) == close(8e-12)
 
 
 def test_a_phase_that_begins_early_has_no_bound() -> None:

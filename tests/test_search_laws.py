@@ -26,7 +26,7 @@ from cimsim.search.candidates import neighbours, shaped, uniform, variants
 from cimsim.search.repeats import repeats
 from cimsim.search.shapes import BlockTime, shape_times
 from cimsim.search.shorten import Sample, samples
-from cimsim.search.trials import Judge, Trial
+from cimsim.search.trials import Judge, Trial, fitted
 
 TOKEN, LAYER = PIPELINES["token"], PIPELINES["layer"]
 
@@ -155,6 +155,19 @@ def test_a_sample_keeps_the_middle_step_and_reads_its_last_layer() -> None:
         assert ops["norm"].inputs == (f"layers.{kept - 1}.add2",)
     (whole,) = samples(decoder(layers=3), (1, 3))
     assert whole.layers == whole.of, "three layers are no shorter than three"
+
+
+def test_two_runs_of_layers_give_a_sample_twice_as_many() -> None:
+    odd = edited(decoder(layers=10), "layers.4.act", functions={"tanh": 1})
+    assert [len(run.layers) for run in repeats(odd)] == [5, 4]
+    assert [(found.layers, found.of) for found in samples(odd, (1, 3))] == [(2, 9), (6, 9)]
+
+
+def test_a_sample_is_given_blocks_for_its_own_shapes() -> None:
+    (sample, _) = samples(decoder(layers=5), (1, 3))
+    both = Strategy(ShapedBlock((("a", 4), ("b", 8))), "never", AsIs())
+    assert sizes(fitted(both, sample, frozenset({"a"}))) == {"a": 4}
+    assert fitted(both, sample, None) == both
 
 
 def test_layers_that_are_read_later_stay() -> None:
