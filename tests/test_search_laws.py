@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small import decoder, workload_of
+from small import decoder, machine, workload_of
 
+from cimsim.adaptation import adaptation_for
 from cimsim.engines.program import Hold, ProgramBuilder, Use
 from cimsim.ir import Embedding, Linear, Phase, Workload
+from cimsim.mappers import mapper_named
 from cimsim.schedule.pipelines import (
     PIPELINES,
     AsIs,
@@ -21,7 +23,7 @@ from cimsim.schedule.pipelines import (
     Strategy,
 )
 from cimsim.schedule.plan import ActorInfo
-from cimsim.search import finder
+from cimsim.search import Job, attempt, finder
 from cimsim.search.candidates import neighbours, shaped, uniform, variants
 from cimsim.search.repeats import repeats
 from cimsim.search.shapes import BlockTime, shape_times
@@ -199,6 +201,15 @@ def test_layers_are_equal_in_every_phase_and_read_alike() -> None:
     skip = ("layers.2.add1", "layers.3.down/merge")
     strange = edited(whole, "layers.3.add2", inputs=skip)
     assert [len(run.layers) for run in repeats(strange)] == [4], "the last reads its own, not that"
+
+
+def test_phases_of_an_attempt_sum_to_its_makespan() -> None:
+    where = machine()
+    adaptation = adaptation_for(where, None)
+    job = Job(adaptation.apply(decoder()), where, adaptation, mapper_named(None), counted=None)
+    done = attempt(job, TOKEN)
+    assert len(done.phases_ps()) == 2
+    assert sum(done.phases_ps()) == done.ends.makespan_ps
 
 
 def test_finals_may_overrule_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
