@@ -43,6 +43,7 @@ def with_baseline(
     mode: str | None = None,
     batch: int = 1,
     host_s_per_step: float = 0.0,
+    stack: str | None = None,
 ) -> Report:
     """`report` with `gpu`, or the one in that file, beside it; ratios are for one sequence.
 
@@ -56,7 +57,7 @@ def with_baseline(
     CapacityError if the model does not fit.
     """
     gpu = gpu if isinstance(gpu, Gpu) else load_gpu(gpu)
-    asked = _Asked(gpu, _mode(report, mode), host_s_per_step)
+    asked = _Asked(gpu, _mode(report, mode), host_s_per_step, stack)
     estimates, notes = [asked.estimate(workload, "unmerged", batch)], report.notes
     if estimates[0].lora != "none":
         try:
@@ -75,11 +76,17 @@ class _Asked:
     gpu: Gpu
     mode: str
     host_s_per_step: float
+    stack: str | None
 
     def estimate(self, workload: Workload, lora: str, batch: int) -> GpuEstimate:
         """What the GPU needs for `batch` sequences at a time."""
         return self.gpu.estimate(
-            workload, self.mode, batch, host_s_per_step=self.host_s_per_step, lora=lora
+            workload,
+            self.mode,
+            batch,
+            host_s_per_step=self.host_s_per_step,
+            lora=lora,
+            stack=self.stack,
         )
 
 
@@ -117,6 +124,7 @@ def _baseline(report: Report, workload: Workload, asked: _Asked, estimate: GpuEs
             "energy": verdict(ratios[1]),
         },
         host_s_per_step=estimate.host_s_per_step,
+        stack=estimate.stack,
         decode=_decode_points(report, workload, asked, estimate.lora),
     )
 
@@ -150,7 +158,7 @@ def _decode_points(
     if "decode" not in report.phases or asked.mode == PAPER_MODE:
         return {}
     run = "merged" if lora == "merged" else "unmerged"
-    found = batch_sweep(workload, asked.gpu, asked.mode, asked.host_s_per_step, run)
+    found = batch_sweep(workload, asked.gpu, asked.mode, asked.host_s_per_step, run, asked.stack)
     if not found:
         return {}
     best = {
@@ -168,13 +176,14 @@ def batch_sweep(
     mode: str = "calibrated",
     host_s_per_step: float = 0.0,
     lora: str = "unmerged",
+    stack: str | None = None,
 ) -> list[GpuEstimate]:
     """Estimates at batches 1, 2, 4, ... as long as weights and KV cache fit the GPU's memory, at
     most up to `BATCH_MAX`.
 
     Ends early where a doubling saves less than 0.1 % of the time and energy of a sequence.
     """
-    asked = _Asked(gpu, mode, host_s_per_step)
+    asked = _Asked(gpu, mode, host_s_per_step, stack)
     found: list[GpuEstimate] = []
     while not found or (_gains(found) and 2 ** len(found) <= BATCH_MAX):
         batch = 2 ** len(found)
@@ -246,7 +255,7 @@ def baseline_rows(report: Report) -> list[dict[str, Any]]:
     Of each GPU the one that ran LoRA as the machine did comes first.
     """
     found = sorted(report.baselines.values(), key=lambda b: (b.name, not b.like_for_like))
-    names = ("name", "batch", "lora", "like_for_like", "host_s_per_step", "mode",
+    names = ("name", "batch", "lora", "like_for_like", "host_s_per_step", "stack", "mode",
              "latency_ratio", "energy_ratio")  # fmt: skip
     return [{name: getattr(baseline, name) for name in names} for baseline in found]
 

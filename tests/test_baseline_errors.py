@@ -36,6 +36,21 @@ def whole(text: str) -> str:
             "unknown LoRA on a GPU 'fused'. Use one of unmerged, merged.",
         ),
         (
+            lambda: GPU.estimate(ENCODER, stack="sglang"),
+            f"{NAME}: no stack 'sglang'. The file has tensorrt-llm, vllm, eager: choose one, or "
+            "add it to stacks.",
+        ),
+        (
+            lambda: GPU.estimate(ENCODER, stack="vllm", host_s_per_step=1e-3),
+            f"{NAME}: stack 'vllm' has a host time of its own: leave host_s_per_step at 0, or the "
+            "stack out.",
+        ),
+        (
+            lambda: GPU.estimate(ENCODER, "peak-int8", stack="tensorrt-llm"),
+            f"{NAME}: mode peak-int8 knows no host time. Leave host_s_per_step at 0 and the stack "
+            "out, or use mode calibrated.",
+        ),
+        (
             lambda: GPU.gemm_s(1, 1, 1, "fp8"),
             "unknown data type 'fp8'. Use one of fp16, bf16, int8, tf32, fp32.",
         ),
@@ -66,8 +81,8 @@ def whole(text: str) -> str:
         ),
         (
             lambda: GPU.estimate(ENCODER, "peak-int8", host_s_per_step=1e-3),
-            f"{NAME}: mode peak-int8 knows no host time. Leave host_s_per_step at 0, or use mode "
-            "calibrated.",
+            f"{NAME}: mode peak-int8 knows no host time. Leave host_s_per_step at 0 and the stack "
+            "out, or use mode calibrated.",
         ),
         (
             lambda: GPU.model_copy(update={"peak_TFLOPS": {"fp16": 312.0}}).gemm_s(
@@ -142,6 +157,14 @@ def changed(tmp_path: Path, edit: Callable[[dict[str, Any]], None]) -> Path:
             "link: sources names colour, which is no number given here",
         ),
         (
+            lambda d: d["lora"].update(rate_low=0.97),
+            "lora: rate_low 0.97 <= rate_high 0.96 must hold",
+        ),
+        (
+            lambda d: d["stacks"]["vllm"].update(host_ms_low=2.5),
+            "stacks.vllm: host_ms_low 2.5 <= host_ms_high 2.0 must hold",
+        ),
+        (
             lambda d: d["power"].update(active_W=500),
             "power: idle_W 63.0 <= active_W 500.0 <= tdp_W 400.0 must hold",
         ),
@@ -163,7 +186,8 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_every_number_of_the_shipped_cards_has_a_source() -> None:
-    for block in (GPU, GPU.gemm, GPU.attention, GPU.stream, GPU.power, GPU.link):
+    for block in (GPU, GPU.gemm, GPU.attention, GPU.stream, GPU.power, GPU.link, GPU.lora,
+                  *GPU.stacks.values()):  # fmt: skip
         assert all(text.strip() for text in block.sources.values())
     assert all(text.startswith("fitted on ") for text in GPU.gemm.sources.values())
     assert GPU.link.sources["latency_us"].startswith("fitted on ")

@@ -154,6 +154,16 @@ def test_host_time_is_added_to_every_step() -> None:
     assert "host time" in hosted.software
 
 
+def test_a_stack_stands_beside_every_ratio() -> None:
+    found = only(with_baseline(REPORT, MODEL, GPU, stack="vllm"))
+    estimate = GPU.estimate(MODEL, stack="vllm", lora=found.lora)
+    assert (found.stack, found.host_s_per_step) == ("vllm", 1.5e-3)
+    assert found.latency_s == estimate.latency_s
+    assert found.latency_band_s == estimate.latency_band_s
+    points = batch_sweep(MODEL, GPU, stack="vllm", lora=found.lora)
+    assert found.decode["batch 1"].latency_s == points[0].phases["decode"].latency_s
+
+
 def test_paper_accounting_meets_the_int8_peak_alone() -> None:
     found = only(with_baseline(PAPER, PAPER_WORK, GPU))
     assert found.mode == "peak-int8"
@@ -194,6 +204,8 @@ def no_gemm(data: dict[str, Any]) -> None:
         (lambda d: d.update(memory_GiB=0.1), (), 1,
          "weights and KV cache need 0.2 GiB, 0.1 GiB are usable: 85%"),
         (lambda d: None, ("--baseline-mode", "fast"), 2, "got 'fast'"),
+        (lambda d: None, ("--gpu-stack", "fast"), 2, "no stack 'fast'"),
+        (lambda d: None, ("--gpu-stack", "vllm", "--host-ms", "1"), 2, "a host time of its own"),
     ],
 )  # fmt: skip
 def test_bad_gpus_are_refused_in_one_line(

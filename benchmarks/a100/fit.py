@@ -42,6 +42,44 @@ USABLE = (
     "activations and CUDA graphs included. Published runs bear it out: on four cards Llama-3-70B "
     "runs at 0.84 as simulated and at 0.88 takes twice as long (arXiv 2411.00136)"
 )
+ANL = "LLM-Inference-Bench, arXiv 2411.00136 (4211f5d)"
+QWEN = "Qwen2.5 speed benchmark (QwenLM/Qwen3, a912d23)"
+GROUPED = (
+    f"fitted on 17 runs of Llama-3-8B and Mistral-7B at batch 16 to 64 under TensorRT-LLM ({ANL}): "
+    "the slowest. A band and no value: kernels measured alone, those of vLLM, do not show it"
+)
+LORA = {
+    "rate_low": "7.60 of 11.45 requests/s: vLLM without compilation, Llama-2-7B, rank 8, A100, "
+    "ShareGPT (vllm-project/vllm, pull request 11267)",
+    "rate_high": "10.96 of 11.45 requests/s: the same with compilation (pull request 11613)",
+}
+STACKS: dict[str, dict[str, tuple[float, str]]] = {
+    "tensorrt-llm": {
+        "host_ms_low": (0.0, f"runs at batch 1 are met without ({ANL})"),
+        "host_ms_high": (0.0, f"runs at batch 1 are met without ({ANL})"),
+        "host_ms_a_further_card": (0.0, f"as on one card ({ANL})"),
+    },
+    "vllm": {
+        "host_ms_low": (1.0, f"fitted on models of 0.5 to 3B at batch 1, vLLM 0.6.3 ({QWEN})"),
+        "host_ms_high": (2.0, f"fitted on models of 0.5 to 3B at batch 1, vLLM 0.6.3 ({QWEN})"),
+        "host_ms_a_further_card": (
+            4.0,
+            "fitted on decode of Llama-2-70B on 2, 4 and 8 cards, 2 to 8, 12 to 17 and 24 to 29 ms "
+            "beyond the kernels (Splitwise, arXiv 2311.18677, 8f99e7d)",
+        ),
+    },
+    "eager": {
+        "host_ms_low": (
+            14.0,
+            f"PyTorch, models of 0.5 to 7B at batch 1, Transformers 4.46 ({QWEN})",
+        ),
+        "host_ms_high": (
+            31.0,
+            f"PyTorch, models of 0.5 to 7B at batch 1, Transformers 4.46 ({QWEN})",
+        ),
+        "host_ms_a_further_card": (0.0, "assumed: cards are driven by processes side by side"),
+    },
+}
 DATA_SHEET = "NVIDIA A100 data sheet, dense rates"
 CARDS = {
     "a100_sxm4_80gb.json": ("NVIDIA A100 SXM4 80GB", 2039, 80),
@@ -64,7 +102,9 @@ def _rounded(value: Any) -> Any:
 
 def blocks(fits: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Everything that both cards share."""
-    attention = {**fits["attention"], "plain_fixed_us": fits["gemm"]["fixed_us"]}
+    attention = {
+        **fits["attention"], "plain_fixed_us": fits["gemm"]["fixed_us"], "grouped_high": 1.56,
+    }  # fmt: skip
     power = {"idle_W": IDLE_W, **fits["power"], "tdp_W": TDP_W}
     link = {"bandwidth_GBps": BANDWIDTH_GBPS, **fits["link"]}
     return {
@@ -76,6 +116,7 @@ def blocks(fits: dict[str, dict[str, Any]]) -> dict[str, Any]:
             "A100; lower end. The measured causal kernels reach a third of it (README of "
             "benchmarks/a100)",
             plain_fixed_us="assumed: starts like a product kernel (gemm.fixed_us)",
+            grouped_high=GROUPED,
         ),
         "stream": block(fits["stream"], rest=FITTED_STREAM),
         "power": block(
@@ -90,6 +131,21 @@ def blocks(fits: dict[str, dict[str, Any]]) -> dict[str, Any]:
             rest=FITTED_LINK,
             pair_latency_us=FITTED_PAIR,
         ),
+        **served(),
+    }
+
+
+def served() -> dict[str, Any]:
+    """What serving stacks add: bands of published runs."""
+    return {
+        "lora": block({"rate_low": 0.66, "rate_high": 0.96}, **LORA),
+        "stacks": {
+            name: block(
+                {field: value for field, (value, _) in fields.items()},
+                **{field: source for field, (_, source) in fields.items()},
+            )
+            for name, fields in STACKS.items()
+        },
     }
 
 

@@ -36,7 +36,13 @@ class Request:
     dtype: Dtype
     batch: int
     tensor_parallel: int
-    host_s: float
+    host_band_s: tuple[float, float]
+    stack: str | None
+
+    @property
+    def host_s(self) -> float:
+        """Host time of a step: the middle of its band."""
+        return sum(self.host_band_s) / 2
 
     @property
     def element_bytes(self) -> int:
@@ -51,11 +57,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Cost:
-    """All launches of one kernel over all steps of its phase."""
+    """All launches of one kernel over all steps; `late_s` is what the high end adds."""
 
     op_class: OpClass
     seconds: float
     compute_bound_s: float
+    late_s: float
     energy_J: float
     compute_bound_J: float
     count: int
@@ -86,6 +93,7 @@ def _cost(
     seconds: Array,
     flop: Array,
     moved: Array,
+    late_share: float = 0.0,
 ) -> Cost:
     """Sum over shapes or steps, each `launches` times, the launch gap included."""
     energy = power.energy_J(seconds, flop, moved, settings.gpu.power)
@@ -97,6 +105,7 @@ def _cost(
         op_class=kernel.op_class,
         seconds=math.fsum(launch_count * seconds) + gaps_s,
         compute_bound_s=math.fsum(launch_count * seconds * bound),
+        late_s=late_share * math.fsum(launch_count * seconds),
         energy_J=math.fsum(launch_count * energy) + gaps_s * settings.gpu.power.active_W,
         compute_bound_J=math.fsum(launch_count * energy * bound),
         count=round(float(launch_count.sum())),
@@ -163,7 +172,9 @@ def _attention_cost(settings: Request, kernel: AttentionKernel, count: int, step
             element_bytes=settings.element_bytes,
             sm_count=gpu.sm_count,
         )
-    return _cost(settings, kernel, count, seconds_S, shape.flop_S, moved_S)
+    shared = kernel.queries == 1 and kernel.heads > kernel.kv_heads and settings.batch > 1
+    late = gpu.attention.grouped_high - 1.0 if shared and settings.mode == "calibrated" else 0.0
+    return _cost(settings, kernel, count, seconds_S, shape.flop_S, moved_S, late)
 
 
 def _stream_cost(settings: Request, kernel: StreamKernel, count: int, steps_S: Array) -> Cost:

@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from cimsim.baseline import memory
+from cimsim.baseline.bands import found_bands, with_lora_band
 from cimsim.baseline.costing import Cost, Request, phase_costs
 from cimsim.baseline.merging import Lora, as_run, check_lora
 from cimsim.baseline.modes import PRECISION, check_dtype, check_mode, check_pair
 from cimsim.baseline.result import ClassCost, GpuEstimate, PhaseEstimate
-from cimsim.errors import SpecError
+from cimsim.errors import MappingError, SpecError
 from cimsim.ir import Phase, Workload
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ def estimate(
     host_s_per_step: float = 0.0,
     dtype: str = "fp16",
     lora: str = "unmerged",
+    stack: str | None = None,
 ) -> GpuEstimate:
     """See `Gpu.estimate`."""
     checked_mode, checked_dtype = check_pair(check_mode(mode), check_dtype(dtype))
@@ -51,8 +53,10 @@ def estimate(
             f"{gpu.name}: host_s_per_step must lie in 0 to {HOST_S_MAX:g} s, got "
             f"{host_s_per_step:g}."
         )
-    settings = Request(gpu, checked_mode, checked_dtype, batch, tensor_parallel, host_s_per_step)
-    workload, ran = as_run(workload, check_lora(lora))
+    host = gpu.host_band_s(tensor_parallel, host_s_per_step, stack)
+    settings = Request(gpu, checked_mode, checked_dtype, batch, tensor_parallel, host, stack)
+    given = workload
+    workload, ran = as_run(given, check_lora(lora))
     weights = memory.weight_bytes(workload, settings.element_bytes)
     cache = memory.kv_cache_bytes(workload, settings.element_bytes, batch)
     if checked_mode == "peak-int8":
@@ -61,7 +65,17 @@ def estimate(
     costs: dict[str, list[Cost]] = {
         phase.name: phase_costs(settings, phase) for phase in workload.phases
     }
-    return _assemble(settings, workload, ran, costs, weights, cache)
+    found = _assemble(settings, workload, ran, costs, weights, cache)
+    if ran != "unmerged" or checked_mode != "calibrated":
+        return found
+    try:
+        other = estimate(
+            gpu, given, batch=batch, tensor_parallel=tensor_parallel, dtype=dtype,
+            host_s_per_step=host_s_per_step, lora="merged", stack=stack,
+        )  # fmt: skip
+    except MappingError:  # no weight can take up the branch: nothing to measure it against
+        return found
+    return with_lora_band(gpu, found, other)
 
 
 def _phase_estimate(settings: Request, phase: Phase, costs: list[Cost]) -> PhaseEstimate:
@@ -94,10 +108,10 @@ def _assemble(
     cards = settings.tensor_parallel
     latency_s = math.fsum(p.latency_s for p in phases.values())
     energy_J = math.fsum(p.energy_J for p in phases.values())
-    gain = 1.0 - settings.gpu.compute_band_low if settings.mode == "calibrated" else 0.0
-    low_s = latency_s - gain * math.fsum(c.compute_bound_s for c in every)
-    low_J = energy_J - gain * cards * math.fsum(c.compute_bound_J for c in every)
+    steps = sum(phase.steps for phase in workload.phases)
+    bands = found_bands(settings, every, latency_s, energy_J, steps)
     level = "kernels only" if settings.host_s == 0.0 else "kernels and host time"
+    level += f" of {settings.stack}" * (settings.stack is not None)
     return GpuEstimate(
         gpu=settings.gpu.name,
         workload=workload.name,
@@ -107,11 +121,12 @@ def _assemble(
         batch=settings.batch,
         tensor_parallel=cards,
         host_s_per_step=settings.host_s,
+        stack=settings.stack,
         latency_s=latency_s,
         energy_J=energy_J,
         mean_power_W=energy_J / latency_s,
-        latency_band_s=(low_s, latency_s),
-        energy_band_J=(low_J, energy_J),
+        latency_band_s=bands[0],
+        energy_band_J=bands[1],
         phases=phases,
         breakdown=_breakdown(every, cards),
         weight_bytes=weights,
@@ -140,10 +155,10 @@ def _peak_int8(
 ) -> GpuEstimate:
     """Every multiply-accumulate at the int8 peak, memory and all other ops free."""
     gpu = settings.gpu
-    if settings.host_s > 0.0:
+    if settings.host_s > 0.0 or settings.stack is not None:
         raise SpecError(
-            f"{gpu.name}: mode peak-int8 knows no host time. Leave host_s_per_step at 0, or use "
-            "mode calibrated."
+            f"{gpu.name}: mode peak-int8 knows no host time. Leave host_s_per_step at 0 and the "
+            "stack out, or use mode calibrated."
         )
     phases: dict[str, PhaseEstimate] = {}
     for phase in workload.phases:
@@ -170,6 +185,7 @@ def _peak_int8(
         batch=settings.batch,
         tensor_parallel=settings.tensor_parallel,
         host_s_per_step=0.0,
+        stack=settings.stack,
         latency_s=latency_s,
         energy_J=energy_J,
         mean_power_W=energy_J / latency_s,

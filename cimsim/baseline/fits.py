@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from cimsim.values.bounds import Amount, Efficiency, Name, Positive, Rate, Text
+from cimsim.values.bounds import Amount, AtLeastOne, Efficiency, Name, Positive, Rate, Text
 from cimsim.values.frozen import Frozen
 
 Array = NDArray[np.float64]
@@ -26,7 +26,7 @@ class Block(Frozen):
         numbers = {
             name
             for name in type(self).model_fields
-            if isinstance(getattr(self, name), int | float | tuple | dict) and name != "sources"
+            if name != "sources" and _holds_numbers(getattr(self, name))
         }
         if missing := sorted(numbers - self.sources.keys()):
             raise ValueError(
@@ -36,6 +36,13 @@ class Block(Frozen):
         if unknown := sorted(self.sources.keys() - numbers):
             raise ValueError(f"sources names {', '.join(unknown)}, which is no number given here")
         return self
+
+
+def _holds_numbers(value: object) -> bool:
+    """Whether `value` is a number or holds some; a block has sources of its own."""
+    if isinstance(value, dict):
+        return any(_holds_numbers(entry) for entry in value.values())
+    return isinstance(value, int | float | tuple)
 
 
 class GemmFit(Block):
@@ -63,6 +70,10 @@ class AttentionFit(Block):
     cached_fixed_us: Amount = Field(description="of one query a head against a cache")
     plain_fixed_us: Amount = Field(description="of many queries a head")
     chain_us: Amount = Field(description="of 128 keys, processed one after another")
+    grouped_high: AtLeastOne = Field(
+        description="high end of a decode step's time where query heads of several sequences share "
+        "K and V, over the value"
+    )
 
 
 class StreamFit(Block):
@@ -73,6 +84,40 @@ class StreamFit(Block):
     norm_ns_per_element: Amount = Field(
         description="of one row of a normalisation: a block of threads walks over it twice"
     )
+
+
+class LoraFit(Block):
+    """What a serving stack keeps of its merged rate where LoRA is unmerged: a band."""
+
+    rate_low: Efficiency
+    rate_high: Efficiency
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.rate_low <= self.rate_high:
+            raise ValueError(f"rate_low {self.rate_low} <= rate_high {self.rate_high} must hold")
+        return self
+
+
+class ServingStack(Block):
+    """Host time of a step under one serving stack: a band, whose middle counts."""
+
+    host_ms_low: Amount = Field(description="on any number of cards")
+    host_ms_high: Amount = Field(description="on one card")
+    host_ms_a_further_card: Amount = Field(description="added to the high end")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not self.host_ms_low <= self.host_ms_high:
+            raise ValueError(
+                f"host_ms_low {self.host_ms_low} <= host_ms_high {self.host_ms_high} must hold"
+            )
+        return self
+
+    def host_s(self, cards: int) -> tuple[float, float]:
+        """Low and high end (s) on `cards` cards."""
+        high_ms = self.host_ms_high + (cards - 1) * self.host_ms_a_further_card
+        return 1e-3 * self.host_ms_low, 1e-3 * high_ms
 
 
 class PowerFit(Block):

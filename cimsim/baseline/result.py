@@ -36,8 +36,8 @@ class PhaseEstimate:
 class GpuEstimate:
     """Latency and energy of a workload on `tensor_parallel` cards, `batch` sequences at a time.
 
-    `energy_J` and `mean_power_W` are of all cards. A band is (low, high): the reported value is
-    its high end, the low end has compute-bound kernels at `compute_band_low` of their time.
+    `energy_J` and `mean_power_W` are of all cards. A band is (low, high) around the value;
+    `cimsim.baseline.bands` says what is in it.
     `lora` in `breakdown` are the products A and B alone. Merging saves more: the addition of every
     branch, and the fusions that it breaks (a GELU back in its product); the estimate with
     `lora="merged"` says how much.
@@ -51,6 +51,7 @@ class GpuEstimate:
     batch: int
     tensor_parallel: int
     host_s_per_step: float
+    stack: str | None
     latency_s: float
     energy_J: float
     mean_power_W: float

@@ -15,7 +15,9 @@ from cimsim.baseline.fits import (
     Block,
     CardLink,
     GemmFit,
+    LoraFit,
     PowerFit,
+    ServingStack,
     StreamFit,
 )
 from cimsim.baseline.gemm import Array
@@ -24,6 +26,7 @@ from cimsim.errors import SpecError
 from cimsim.files import describe_validation, load_json
 from cimsim.values.arguments import checked
 from cimsim.values.bounds import Amount, Count, Efficiency, Name, Positive, Rate
+from cimsim.values.display import shown
 
 if TYPE_CHECKING:
     from cimsim.baseline.result import GpuEstimate
@@ -49,6 +52,8 @@ class Gpu(Block):
     stream: StreamFit
     power: PowerFit
     link: CardLink
+    lora: LoraFit
+    stacks: dict[Name, ServingStack] = Field(description="by the name that is asked for")
 
     def peak_flop_per_s(self, dtype: Dtype) -> float:
         """Peak rate of `dtype`; raises SpecError if the file gives none."""
@@ -64,6 +69,27 @@ class Gpu(Block):
     def hbm_byte_per_s(self) -> float:
         """Peak HBM bandwidth."""
         return self.hbm_bandwidth_GBps * 1e9
+
+    def host_band_s(
+        self, cards: int, host_s_per_step: float = 0.0, stack: str | None = None
+    ) -> tuple[float, float]:
+        """Low and high end of the host time (s) of a step on `cards` cards.
+
+        Raises SpecError for a stack that the file has not, and where both are given.
+        """
+        if stack is None:
+            return host_s_per_step, host_s_per_step
+        if stack not in self.stacks:
+            raise SpecError(
+                f"{self.name}: no stack {shown(stack)}. The file has "
+                f"{', '.join(self.stacks) or 'none'}: choose one, or add it to stacks."
+            )
+        if host_s_per_step > 0.0:
+            raise SpecError(
+                f"{self.name}: stack {stack!r} has a host time of its own: leave host_s_per_step "
+                "at 0, or the stack out."
+            )
+        return self.stacks[stack].host_s(cards)
 
     def gemm_s(
         self, m: int, k: int, n: int, dtype: str = "fp16", mode: str = "calibrated"
@@ -115,14 +141,16 @@ class Gpu(Block):
         host_s_per_step: float = 0.0,
         dtype: str = "fp16",
         lora: str = "unmerged",
+        stack: str | None = None,
     ) -> GpuEstimate:
         """Latency and energy of `workload` run once for `batch` sequences at a time.
 
-        `host_s_per_step` is added to every step (a serving stack on a small model spends 1.6 to
-        2.4 ms). `lora` is `unmerged`, the products A and B beside the weights, or `merged`, the
-        adapter added to the weights: what a GPU with one adapter runs. Raises SpecError for an
-        unknown mode, dtype or lora, CapacityError where weights and KV cache do not fit the memory
-        of `tensor_parallel` cards, and MappingError for a branch that cannot be merged.
+        `host_s_per_step` (s) is added to every step; `stack`, one of the file's `stacks`, gives it
+        instead, as a band whose middle counts. `lora` is `unmerged`, the products A and B beside
+        the weights, or `merged`, the adapter added to the weights: what a GPU with one adapter
+        runs. Raises SpecError for an unknown mode, dtype, lora or stack and for two host times,
+        CapacityError where weights and KV cache do not fit the memory of `tensor_parallel` cards,
+        and MappingError for a branch that cannot be merged.
         """
         return estimate(
             self,
@@ -133,6 +161,7 @@ class Gpu(Block):
             host_s_per_step=host_s_per_step,
             dtype=dtype,
             lora=lora,
+            stack=stack,
         )
 
 

@@ -75,8 +75,15 @@ def run(
     batch: Annotated[int, typer.Option(help="Sequences the GPU runs at a time.", min=1)] = 1,
     host_ms: Annotated[
         float,
-        typer.Option(help="Host time of every GPU step; serving stacks need 1.6 to 2.4.", min=0.0),
+        typer.Option(help="Host time of every GPU step (ms), where no stack is named.", min=0.0),
     ] = 0.0,
+    gpu_stack: Annotated[
+        str | None,
+        typer.Option(
+            help="Serving stack that the GPU's host time is of: tensorrt-llm, vllm or eager.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="DIR", help="Write report.json and pictures here."),
@@ -132,6 +139,8 @@ def run(
     prepared = _prepared(asked, given, workload) if accuracy else None
     with progress() as tell:
         cards = _cards(baseline or [])
+        for card in cards:
+            card.host_band_s(1, host_ms * 1e-3, gpu_stack)
         simulation = _simulate(given, pipeline, adapt, mapper, replicate, engine, seed, tell)
         report = simulation.report
         if bounds:
@@ -143,7 +152,8 @@ def run(
 
             tell(f"estimating {card.name}")
             work = simulation.workload
-            report = with_baseline(report, work, card, baseline_mode, batch, host_ms * 1e-3)
+            host_s = host_ms * 1e-3
+            report = with_baseline(report, work, card, baseline_mode, batch, host_s, gpu_stack)
     if prepared is not None:
         from cimsim.studies.accuracy import with_accuracy
 
@@ -184,7 +194,7 @@ def _require_effects(
 ) -> None:  # fmt: skip
     """Raise CimsimError for options that another one, which was not given, makes work."""
     if not baseline:
-        idle = ("baseline_mode", "batch", "host_ms")
+        idle = ("baseline_mode", "batch", "host_ms", "gpu_stack")
         refuse_without_effect(context, idle, "without --baseline: give a GPU to compare with")
     if timeline is None:
         why = "without --timeline: give the file that the intervals go to"

@@ -183,7 +183,9 @@ def _baseline(report: Report, name: str, baseline: Baseline) -> Sheet:
     )  # fmt: skip
     low, high = baseline.latency_band_s
     cold, hot = baseline.energy_band_J
-    host = f", {baseline.host_s_per_step * 1e3:g} ms host a step" * (baseline.host_s_per_step > 0)
+    of = "" if baseline.stack is None else f" ({baseline.stack})"
+    host = f", {baseline.host_s_per_step * 1e3:g} ms host a step{of}"
+    host *= baseline.host_s_per_step > 0 or baseline.stack is not None
     table.caption = (
         f"{_like(report, baseline)}{baseline.mode}, {baseline.precision}, batch {baseline.batch}"
         f"{host}, {baseline.software}; band {quantity(low, 's')} to {quantity(high, 's')}, "

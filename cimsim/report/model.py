@@ -67,6 +67,7 @@ class Baseline(Frozen):
         description="latency and energy: wins, loses, no clear win, not compared"
     )
     host_s_per_step: Number = 0.0
+    stack: str | None = Field(default=None, description="serving stack that the host time is of")
     decode: dict[str, DecodePoint] = Field(
         default_factory=dict, description="decode at batch 1, best throughput and best energy"
     )

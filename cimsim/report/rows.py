@@ -27,7 +27,7 @@ _HEAD = (
 _WRITE = ("cells_written", "energy_J", "time_s", "sram_bits_written", "tcdm_bytes_written", "wear")
 _BASELINE = (
     "lora", "like_for_like", "mode", "precision", "batch", "software", "latency_s", "energy_J",
-    "latency_ratio", "energy_ratio", "host_s_per_step",
+    "latency_ratio", "energy_ratio", "host_s_per_step", "stack",
 )  # fmt: skip
 _ACCURACY = (
     "task", "metric", "model", "adapter", "examples", "examples_available", "digital", "noise",

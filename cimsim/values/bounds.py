@@ -83,6 +83,8 @@ Slowdown = Annotated[float, Field(strict=True, ge=1.0, le=1e6, allow_inf_nan=Fal
 """How many times as long something takes."""
 Endurance = Annotated[float, Field(strict=True, ge=1.0, le=1e18, allow_inf_nan=False), _NUMPY]
 Fraction = Annotated[float, Field(strict=True, ge=0.0, le=1.0, allow_inf_nan=False), _NUMPY]
+AtLeastOne = Annotated[float, Field(strict=True, ge=1.0, le=1e3, allow_inf_nan=False), _NUMPY]
+"""A factor that makes nothing smaller."""
 Efficiency = Annotated[float, Field(strict=True, ge=1e-6, le=1.0, allow_inf_nan=False), _NUMPY]
 
 Flag = Annotated[bool, Field(strict=True)]
