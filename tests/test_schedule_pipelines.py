@@ -267,6 +267,18 @@ def test_the_budget_goes_to_the_slowest_layers() -> None:
     }  # fmt: skip
 
 
+def test_the_budget_may_go_to_the_first_layers() -> None:
+    """Whichever is the slowest: the same copies on every machine."""
+    workload = decoder(width=32, hidden=48)
+    for time_ns in (1.0, 1000.0):
+        arch = machine(rram={"rows": 64, "columns": 64, "integration_ns": time_ns})
+        pipeline = parse_pipeline("replicated:extra_tiles=3,order=first")
+        found = simulate(workload, arch, pipeline=pipeline).mapping.placements
+        copied = [name for name, p in found.items() if p.unit == "rram" and p.replicas == 2]
+        adapted = [op.adapts for _, op in workload.ops() if getattr(op, "role", "") == "lora_a"]
+        assert copied == [f"{name}.weight" for name in adapted[:3]]
+
+
 def test_cores_only_leaves_the_engine_out() -> None:
     workload, arch = (
         layer_workload(128, 128, 16, 64),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import small
@@ -23,7 +24,8 @@ from cimsim.schedule.pipelines import (
     Strategy,
     parse_pipeline,
 )
-from cimsim.search import Job, attempt, finder
+from cimsim.search import Job, attempt, finals, finder
+from cimsim.search.candidates import ORDERS
 from cimsim.search.repeats import repeats
 from cimsim.search.shorten import samples
 from cimsim.search.trials import Judge, Trial, fitted
@@ -206,7 +208,82 @@ def test_trials_cost_a_few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     fixed = len(PIPELINES) + len(finder.uniform(32))
     assert cost <= (finder.TRIAL_RUNS + fixed) * whole, "named ones are tried in any case"
     assert len(found.candidates) <= fixed + finder.TRIAL_RUNS * 6
-    assert sum(row.simulated_s is not None for row in found.candidates) <= finder.FINALS
+    simulated = sum(row.simulated_s is not None for row in found.candidates)
+    assert simulated <= finals.CLOSER + len(ORDERS)
+
+
+PLAIN = encoder(tokens=12, rank=None)
+LAYERED = {
+    "streams": decoder(layers=5, prompt=16, steps=0, hidden=32),
+    "decodes": decoder(layers=5, prompt=12, steps=5, hidden=32),
+}
+"""Layers that share clusters with the next ones, so that the first ones wait most."""
+
+
+@pytest.mark.parametrize("name", LAYERED)
+def test_estimates_from_all_layers_are_the_times_of_the_run(name: str) -> None:
+    """The candidates that count are run with all layers: steps of decode alone are extrapolated."""
+    given = job(LAYERED[name], machine())
+    judge = Judge(given)
+    strategy = parse_pipeline("layer:1")
+    assert isinstance(strategy, Strategy)
+    rough, close = judge.trial(strategy), judge.look_closer(strategy)
+    whole = attempt(given, strategy)
+    assert close.latency_ps == pytest.approx(whole.ends.makespan_ps, rel=1e-2)
+    assert close.energy_J == pytest.approx(sum(whole.energies_J(given)), rel=1e-2)
+    assert rough.floor_ps <= close.latency_ps * 1.01
+
+
+def test_all_streams_err_as_the_first_that_is_run_with_all_layers() -> None:
+    """What layers that stream take too long in samples goes from all estimates."""
+    report = simulate(LAYERED["streams"], machine(), pipeline="auto:0").report
+    assert report.search is not None
+    for row in report.search.candidates:
+        strategy = parse_pipeline(row.pipeline)
+        assert isinstance(strategy, Strategy)
+        shaped = isinstance(strategy.blocks, ShapedBlock)
+        if strategy.barrier == "never" and row.estimated_s is not None and not shaped:
+            ran = simulate(LAYERED["streams"], machine(), pipeline=row.pipeline).report
+            assert row.estimated_s == pytest.approx(ran.latency_s, rel=0.05), row.pipeline
+
+
+def test_strategies_that_run_the_same_are_tried_once() -> None:
+    """Without LoRA on clusters its blocks mean nothing."""
+    report = simulate(PLAIN, machine(), pipeline="auto").report
+    assert report.search is not None
+    same = {row.pipeline: row.same_as for row in report.search.candidates if row.same_as}
+    assert {
+        "balanced": "token",
+        "split": "token",
+        "balanced+layer": "layer",
+    }.items() <= same.items()
+    for text, other in same.items():
+        one, two = (simulate(PLAIN, machine(), pipeline=p).report for p in (text, other))
+        assert (one.latency_s, one.energy_J) == (two.latency_s, two.energy_J), text
+
+
+FASTER: dict[str, dict[str, Any]] = {
+    "tiles": {"rram": {"integration_ns": 50.0}},
+    "clusters": {"pmca": {"clock_MHz": 2000.0}},
+    "TCDM": {"pmca": {"tcdm_KiB": 256.0}},
+    "transfers": {"pmca": {"dma_bytes_per_cycle": 128}},
+    "links": {"tile_link": {"bandwidth_GBps": 128.0}, "cluster_link": {"bandwidth_GBps": 128.0}},
+}
+
+
+@cache
+def found_s(made: str, unit: str | None) -> float:
+    hardware = machine(**UNBALANCED[made])
+    if unit is not None:
+        hardware = small.changed(hardware, **FASTER[unit])
+    work = encoder(layers=4, tokens=8)
+    return simulate(work, hardware, pipeline="auto:24").report.latency_s
+
+
+@pytest.mark.parametrize("unit", FASTER)
+def test_a_faster_machine_is_not_slower(unit: str) -> None:
+    """To the picosecond: what a slower machine chooses is among what a faster one tries."""
+    assert found_s("slow tiles", unit) <= found_s("slow tiles", None)
 
 
 def test_without_tiles_to_spare_nothing_is_copied() -> None:

@@ -12,6 +12,7 @@ from cimsim.cli.sheet import Sheet, show, styled
 from cimsim.comparison import PAPER_MODE, verdict
 from cimsim.mapping import Mapping
 from cimsim.report import Accuracy, AccuracyReport, Baseline, PairedAccuracy, Report, Search
+from cimsim.report.chosen import Candidate
 from cimsim.units import quantity, ratio
 
 TEXT_SHOWN = 60
@@ -64,9 +65,14 @@ def _search(search: Search) -> Sheet:
         times = (row.estimated_s, row.simulated_s)
         table.add(
             row.pipeline, *("-" if t is None else quantity(t, "s") for t in times),
-            "chosen" if row.pipeline == search.chosen else row.problem,
+            "chosen" if row.pipeline == search.chosen else _verdict(row),
         )  # fmt: skip
     return table
+
+
+def _verdict(row: Candidate) -> str:
+    """Why a candidate was not chosen, where that is not its time."""
+    return f"same as {row.same_as}" if row.same_as else row.problem
 
 
 def _phases(report: Report) -> Sheet:

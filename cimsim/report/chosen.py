@@ -11,13 +11,14 @@ class Candidate(Frozen):
 
     `estimated_s` follows from runs of a part of the workload, None where they failed;
     `simulated_s` from a run of the whole, None where the estimate ruled it out. `problem` says why
-    it does not run.
+    it does not run, `same_as` names the strategy that runs the same here.
     """
 
     pipeline: str
     estimated_s: Number | None
     simulated_s: Number | None
     problem: str = ""
+    same_as: str = ""
 
 
 class Search(Frozen):

@@ -1,24 +1,32 @@
-"""Strategies worth a try: those with a name, one block for all, and a block for each shape."""
+"""Strategies worth a try: those with a name, one block for all, a block for each shape, copies."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
+from typing import Literal
 
 from cimsim.schedule.pipelines import (
     PIPELINES,
     AsIs,
     Auto,
+    EngineOnly,
     GivenBlock,
     Replicated,
+    SearchedBlock,
     ShapedBlock,
+    SplitBlock,
     Strategy,
+    WithoutEngine,
 )
 from cimsim.schedule.pipelines.blocks import DEFAULT_BLOCK
 from cimsim.search.shapes import BlockTime, ShapeTimes
 
+ORDERS: tuple[Literal["slowest", "first"], ...] = ("slowest", "first")
 UNIFORM = 1, 4, 64
 """Choice: blocks tried for all stages alike, beside the 16 of `layer`."""
+PRODUCTS = {"lora", "linear", "matmul"}
+"""Kinds of ops that matrix engines may do, see `cimsim.schedule.shapes`."""
 WORK_SHARES = 0.0, 1 / 16, 1 / 4, 1.0
 """Choice: how much the work of a block counts beside its latency where shapes choose."""
 
@@ -34,6 +42,23 @@ def named(auto: Auto) -> list[Strategy]:
             strategy = replace(strategy, machine=machine)
         found.append(strategy)
     return found
+
+
+def plainest(strategy: Strategy, shapes: Collection[str], *, has_engine: bool) -> Strategy:
+    """The plainest strategy that runs the same where the stages on clusters are of `shapes`.
+
+    Without LoRA on clusters its blocks make no difference, without products the unit for them,
+    as long as there is the one that is asked for.
+    """
+    kinds = {kind for shape in shapes for kind in shape.split("-")}
+    as_given = isinstance(strategy.blocks, SearchedBlock | SplitBlock)
+    if as_given and "lora" not in kinds and not isinstance(strategy.machine, Replicated):
+        given = getattr(strategy.blocks, "block_tokens", None)
+        strategy = replace(strategy, blocks=GivenBlock(given))
+    engines = isinstance(strategy.machine, WithoutEngine | EngineOnly)
+    if has_engine and engines and not kinds & PRODUCTS:
+        strategy = replace(strategy, machine=AsIs())
+    return strategy
 
 
 def uniform(longest: int) -> list[Strategy]:
@@ -61,15 +86,24 @@ def _price(time: BlockTime, share: float) -> float:
     return time.latency_ps + share * time.work_ps
 
 
-def variants(best: Strategy, auto: Auto) -> Iterator[Strategy]:
+def variants(best: Strategy) -> Iterator[Strategy]:
     """`best` with one of its choices changed."""
     if isinstance(best.blocks, ShapedBlock):
         yield replace(best, blocks=replace(best.blocks, split=not best.blocks.split))
     if isinstance(best.machine, AsIs):
-        if auto.extra_tiles:
-            yield replace(best, machine=Replicated(auto.extra_tiles))
-        yield replace(best, machine=PIPELINES["cores-only"].machine)
+        yield replace(best, machine=WithoutEngine())
     yield from (replace(best, barrier=b) for b in ("never", "layers") if b != best.barrier)
+
+
+def copying(best: Strategy, auto: Auto) -> Iterator[Strategy]:
+    """`best` with copies of layers within the budget of `auto`: of the slowest, of the first.
+
+    Which layers are the slowest depends on the machine, which come first does not: a machine that
+    is faster in one unit may hold up the others elsewhere.
+    """
+    if auto.extra_tiles and isinstance(best.machine, AsIs):
+        for order in ORDERS:
+            yield replace(best, machine=Replicated(auto.extra_tiles, order=order))
 
 
 def neighbours(best: Strategy, shape: str, times: ShapeTimes, longest: int) -> Iterator[Strategy]:

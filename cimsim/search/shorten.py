@@ -42,7 +42,13 @@ def samples(workload: Workload, kept: Sequence[int]) -> list[Sample]:
         for keep, cut in cuts
         if cut is not None
     ]
-    return found or [Sample(_Cut(frozenset(), {}).workload(workload), 1, 1, steps)]
+    return found or [with_all_layers(workload)]
+
+
+def with_all_layers(workload: Workload) -> Sample:
+    """`workload` with the middle one of its steps."""
+    steps = tuple(phase.steps for phase in workload.phases)
+    return Sample(_Cut(frozenset(), {}).workload(workload), 1, 1, steps)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
-"""Strategies judged on samples of a workload: latency and energy of the whole, by extrapolation."""
+"""Strategies judged on parts of a workload: latency and energy of the whole, by extrapolation."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -12,8 +12,9 @@ from cimsim.errors import CimsimError
 from cimsim.schedule import Plan
 from cimsim.schedule.pipelines import Replicated, ShapedBlock, Strategy, format_pipeline
 from cimsim.search.attempt import Attempt, Job, attempt
+from cimsim.search.candidates import plainest
 from cimsim.search.shapes import ShapeTimes, shape_times
-from cimsim.search.shorten import Sample, samples
+from cimsim.search.shorten import Sample, samples, with_all_layers
 from cimsim.values.display import brief
 
 LAYERS = 1, 3
@@ -27,13 +28,25 @@ ACTOR_INTERVALS = 350
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A strategy and what the whole run is estimated to take; `problem` where it does not run."""
+    """A strategy and what the whole run is estimated to take; `problem` where it does not run.
+
+    `phases_ps` has all steps of each phase. `floor_ps` is what it takes at least, as far as the
+    samples tell: layers that stream may add less than they do in samples, never less than nothing.
+    `same_as` is the text of the strategy that runs the same here.
+    """
 
     strategy: Strategy
     text: str
-    latency_ps: int = 0
+    phases_ps: tuple[float, ...] = ()
     energy_J: float = 0.0
+    floor_ps: float = 0.0
     problem: str = ""
+    same_as: str = ""
+
+    @property
+    def latency_ps(self) -> int:
+        """Of all phases."""
+        return round(math.fsum(self.phases_ps))
 
     @property
     def rank(self) -> tuple[int, float, int, str]:
@@ -54,65 +67,153 @@ def costs(plan: Plan) -> list[float]:
 @brief
 @dataclass(eq=False)
 class Judge:
-    """Tries strategies on samples of `job`, each once; `spent` is what that has cost,
+    """Tries strategies on parts of `job`, each once; `spent` is what that has cost,
     `whole_cost` what a run of the whole workload costs at most, in intervals of work.
 
-    `times` has what each shape of stage takes in each block that was tried.
+    `times` has what each shape of stage takes in each block that was tried. `runs` counts runs of
+    parts, `closer` holds the estimates from all layers and `whole` the runs of the whole workload
+    that trials were.
     """
 
     job: Job
     trials: dict[Strategy, Trial] = field(default_factory=dict)
+    closer: dict[Strategy, Trial] = field(default_factory=dict)
+    whole: dict[Strategy, Attempt] = field(default_factory=dict)
     times: ShapeTimes = field(default_factory=dict)
     spent: float = 0.0
     whole_cost: float = 0.0
-    kept: Attempt | None = None
+    runs: int = 0
     shapes: dict[int, frozenset[str]] = field(default_factory=dict)
     firsts: dict[Strategy, float] = field(default_factory=dict)
+    seen: dict[Hashable, Strategy] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.samples = samples(self.job.workload, LAYERS)
+        self.all_layers = with_all_layers(self.job.workload)
 
     @property
     def is_exact(self) -> bool:
-        """Whether trials are runs of the whole workload; then `kept` is the best run."""
+        """Whether trials are runs of the whole workload; then `whole` has the best run."""
         return self.samples[0].is_whole
 
     def trial(self, strategy: Strategy) -> Trial:
         """The estimate for `strategy`."""
         if strategy not in self.trials:
-            self.trials[strategy] = self._try(strategy)
+            self.trials[strategy] = self._plainly(strategy)
         return self.trials[strategy]
+
+    def _plainly(self, strategy: Strategy) -> Trial:
+        """A trial of `strategy`, that of the plainest one which runs the same."""
+        shapes = frozenset[str]().union(*self.shapes.values())
+        engine = self.job.architecture.pmca.matrix_engine
+        same = plainest(strategy, shapes, has_engine=engine is not None) if shapes else strategy
+        if same == strategy:
+            return self._try(strategy)
+        known, text = self.trial(same), format_pipeline(strategy)
+        return replace(known, strategy=strategy, text=text, same_as=known.same_as or known.text)
 
     def best(self) -> Trial | None:
         """The best trial so far."""
-        ran = [trial for trial in self.trials.values() if not trial.problem]
-        return min(ran, key=lambda trial: trial.rank, default=None)
+        return min(self.ran(), key=lambda trial: trial.rank, default=None)
+
+    def ran(self) -> list[Trial]:
+        """The trials of strategies that run, one of those that are the same."""
+        return [trial for trial in self.trials.values() if not (trial.problem or trial.same_as)]
+
+    def look_closer(self, strategy: Strategy) -> Trial:
+        """The estimate from one run with all layers and one step of each phase.
+
+        That is the run of the whole workload where phases have one step.
+        """
+        if strategy not in self.closer:
+            if self.samples[0].layers == self.samples[0].of:
+                self.closer[strategy] = self.trial(strategy)
+            else:
+                self.closer[strategy] = self._look_closer(strategy)
+        return self.closer[strategy]
+
+    def gains_by_copies(self, strategy: Strategy, extra_tiles: int) -> bool:
+        """Whether the shortest sample is faster with all of `extra_tiles` for its own layers.
+
+        True where that does not fit: fewer may.
+        """
+        sample = self.samples[0]
+        machine = Replicated(extra_tiles * sample.of // sample.layers)
+        asked = fitted(replace(strategy, machine=machine), sample, self.shapes.get(0))
+        try:
+            done = self._attempt(asked, sample)
+        except CimsimError:
+            return True
+        steps = zip(sample.steps, done.phases_ps(), strict=True)
+        return sum(a * b for a, b in steps) < self.firsts[strategy]
+
+    def _look_closer(self, strategy: Strategy) -> Trial:
+        sample = self.all_layers
+        try:
+            done = self._attempt(strategy, sample)
+        except CimsimError as problem:
+            return Trial(strategy, format_pipeline(strategy), problem=str(problem))
+        if sample.is_whole:
+            self.whole[strategy] = done
+        return self._estimate(strategy, [sample], [done])
 
     def _try(self, strategy: Strategy) -> Trial:
-        done, text = [], format_pipeline(strategy)
+        done: list[Attempt] = []
         try:
             for place, sample in enumerate(self.samples):
                 asked = fitted(strategy, sample, self.shapes.get(place))
-                short = self.job.on(sample.workload)
-                done.append(attempt(short, asked, ends_only=not self.is_exact))
-                self.spent += sum(costs(done[-1].plan))
+                done.append(self._attempt(asked, sample))
                 self.shapes[place] = frozenset(done[-1].plan.shapes.values())
+                if place == 0 and (same := self._same(strategy, done[0])):
+                    return replace(
+                        same, strategy=strategy, text=format_pipeline(strategy),
+                        same_as=same.same_as or same.text,
+                    )  # fmt: skip
                 if self._is_slow(strategy, done[0]):
                     break
         except CimsimError as problem:
-            return Trial(strategy, text, problem=str(problem))
+            return Trial(strategy, format_pipeline(strategy), problem=str(problem))
         self._measure(done)
-        samples = self.samples[: len(done)]
+        found = self._estimate(strategy, self.samples[: len(done)], done)
+        best = self.best()
+        if self.is_exact and (best is None or found.rank < best.rank):
+            self.whole = {strategy: done[0]}
+        return found
+
+    def _attempt(self, strategy: Strategy, sample: Sample) -> Attempt:
+        short = self.job.on(sample.workload)
+        done = attempt(short, strategy, ends_only=not sample.is_whole)
+        self.spent += sum(costs(done.plan))
+        self.runs += 1
+        return done
+
+    def _estimate(
+        self, strategy: Strategy, parts: Sequence[Sample], done: Sequence[Attempt]
+    ) -> Trial:
         phases = [one.phases_ps() for one in done]
         energies = [
             one.energies_J(self.job.on(sample.workload))
-            for one, sample in zip(done, samples, strict=True)
+            for one, sample in zip(done, parts, strict=True)
         ]
-        found = Trial(strategy, text, round(self._whole(phases)), self._whole(energies))
-        best = self.best()
-        if self.is_exact and (best is None or found.rank < best.rank):
-            self.kept = done[0]
-        return found
+        times = whole(parts, phases)
+        steps, floor = parts[0].steps, times
+        if strategy.barrier == "never":
+            floor = [
+                time if count > 1 else min(time, last)
+                for count, time, last in zip(steps, times, phases[-1], strict=True)
+            ]
+        return Trial(
+            strategy, format_pipeline(strategy), tuple(times), math.fsum(whole(parts, energies)),
+            math.fsum(floor),
+        )  # fmt: skip
+
+    def _same(self, strategy: Strategy, first: Attempt) -> Trial | None:
+        """A trial that differs in blocks alone, and not in time or energy of the first sample."""
+        job = self.job.on(self.samples[0].workload)
+        spent = tuple(first.phases_ps()), tuple(first.energies_J(job))
+        key = strategy.barrier, strategy.machine, spent
+        known = self.seen.setdefault(key, strategy)
+        return None if known == strategy else self.trials[known]
 
     def _is_slow(self, strategy: Strategy, first: Attempt) -> bool:
         """Whether the first sample tells enough: see `SLOWER`."""
@@ -125,26 +226,28 @@ class Judge:
         return time > SLOWER * self.firsts[best.strategy]
 
     def _measure(self, done: list[Attempt]) -> None:
-        self.whole_cost = max(self.whole_cost, self._whole([costs(one.plan) for one in done]))
+        cost = whole(self.samples[: len(done)], [costs(one.plan) for one in done])
+        self.whole_cost = max(self.whole_cost, math.fsum(cost))
         for shape, by_block in shape_times(done[-1].plan).items():
             self.times.setdefault(shape, {}).update(by_block)
 
-    def _whole(self, values: Sequence[Sequence[float]]) -> float:
-        """The sum over phases (all steps of each) of the whole workload, from those of samples.
 
-        Every layer adds what the layers between the first and the last sample add; with one sample
-        as much as all of it.
-        """
-        first, last = self.samples[0], self.samples[len(values) - 1]
-        total = []
-        for phase, steps in enumerate(first.steps):
-            more, slope = values[-1][phase], 0.0
-            if last is first:
-                slope = more / first.layers
-            else:
-                slope = (more - values[0][phase]) / (last.layers - first.layers)
-            total.append(steps * (more + slope * (last.of - last.layers)))
-        return math.fsum(total)
+def whole(parts: Sequence[Sample], values: Sequence[Sequence[float]]) -> list[float]:
+    """By phase (all steps of each) what the whole workload has, from the `values` of its `parts`.
+
+    Every layer adds what the layers between the first and the last part add; with one part as much
+    as all of it.
+    """
+    first, last = parts[0], parts[-1]
+    found = []
+    for phase, steps in enumerate(first.steps):
+        more = values[-1][phase]
+        if last is first:
+            slope = more / first.layers
+        else:
+            slope = (more - values[0][phase]) / (last.layers - first.layers)
+        found.append(steps * (more + slope * (last.of - last.layers)))
+    return found
 
 
 def fitted(strategy: Strategy, sample: Sample, known: frozenset[str] | None) -> Strategy:

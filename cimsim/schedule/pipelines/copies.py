@@ -45,8 +45,11 @@ class CopyingMapper:
         return demand_of(self.mapper, grids)
 
 
-def slowest_first(workload: Workload, architecture: Architecture) -> list[tuple[str, int]]:
-    """Adapted weights and their tiles, those with the longest stage a token first.
+def adapted(
+    workload: Workload, architecture: Architecture, *, slowest: bool
+) -> list[tuple[str, int]]:
+    """Adapted weights and their tiles: those with the longest stage a token first where `slowest`,
+    else in the order of the workload.
 
     Stages are compared at the smallest block that fills the engine's rows.
     """
@@ -65,5 +68,5 @@ def slowest_first(workload: Workload, architecture: Architecture) -> list[tuple[
             max(pair.tile_ps(RANKED_TOKENS), pair.pmca_ps(RANKED_TOKENS)),
             grid.blocks,
         )
-    order = sorted(found.items(), key=lambda item: -item[1][0])
+    order = sorted(found.items(), key=lambda item: -item[1][0] if slowest else 0)
     return [(weight, tiles) for weight, (_, tiles) in order]

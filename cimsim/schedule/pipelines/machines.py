@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal, Protocol
 from cimsim.errors import MappingError
 from cimsim.ir import Workload
 from cimsim.mappers import Mapper
-from cimsim.schedule.pipelines.copies import CopyingMapper, slowest_first
+from cimsim.schedule.pipelines.copies import CopyingMapper, adapted
 from cimsim.spec import Architecture
 from cimsim.values.arguments import AtLeast, checked
 from cimsim.values.history import Change
@@ -44,7 +44,8 @@ class AsIs:
 @checked(MappingError)
 @dataclass(frozen=True, slots=True)
 class Replicated:
-    """Copies of the adapted layers whose tile or cluster takes longest a token.
+    """Copies of adapted layers: those whose tile or cluster takes longest a token, or with `order`
+    "first" those that come first in the workload.
 
     Every copy is a tile (or the tiles of the weight) with its cluster and takes its turn with
     blocks of tokens. At most `extra_tiles` tiles are added, at most `copies` of a weight made.
@@ -52,15 +53,16 @@ class Replicated:
 
     extra_tiles: Annotated[int, AtLeast(0)] = 128  # choice: 2.5 % of ahwa_pcm_pmca
     copies: Annotated[int, AtLeast(1)] = 2
+    order: Literal["slowest", "first"] = "slowest"
     name: ClassVar[str] = "replicated"
 
     def prepare(
         self, workload: Workload, architecture: Architecture, mapper: Mapper, pipeline: str
     ) -> tuple[Architecture, Mapper]:
-        """A mapper that copies the slowest layers while the budget lasts."""
+        """A mapper that copies layers, the slowest or the first ones, while the budget lasts."""
         budget = self.extra_tiles
         more: list[tuple[str, int]] = []
-        for weight, tiles in slowest_first(workload, architecture):
+        for weight, tiles in adapted(workload, architecture, slowest=self.order == "slowest"):
             copies = min(self.copies, 1 + budget // tiles)
             if copies > mapper.copies(weight):
                 more.append((weight, copies))

@@ -1,0 +1,167 @@
+"""The end of a search: the best candidates with all layers, the best of these in full."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cimsim.errors import CimsimError
+from cimsim.report.chosen import Candidate, Search
+from cimsim.schedule.pipelines import PIPELINES, Auto, Barrier, Strategy, format_pipeline
+from cimsim.search.attempt import Attempt, attempt
+from cimsim.search.candidates import copying
+from cimsim.search.trials import Judge, Trial
+from cimsim.units import ps_to_seconds
+from cimsim.values.display import brief
+
+CLOSER = 3
+"""Choice: so many candidates at most are run with all layers."""
+FINALS = 2
+"""Choice: so many are run in full at most."""
+CLOSE = 0.99
+"""Choice: candidates with the same barriers, whose estimates err alike, are told apart down to a
+hundredth by estimates."""
+
+
+@brief
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """The run of the best strategy, and how it was found."""
+
+    attempt: Attempt
+    search: Search
+
+
+class Finals:
+    """Candidates of `judge` that might be the best, run until one is.
+
+    Layers that wait for each other add up. Layers that stream add less than the first ones of a
+    sample do, which may share clusters: that estimate is too long, by the same share for all that
+    stream, and one run with all layers tells the share.
+    """
+
+    def __init__(self, judge: Judge) -> None:
+        self.judge = judge
+        self.simulated: dict[Strategy, int] = {}
+        self.problems: dict[Strategy, str] = {}
+        self.best: tuple[tuple[int, float, int, str], Attempt] | None = None
+
+    def found(self, auto: Auto) -> Found:
+        """The best; raises what the simplest strategy raises where none runs."""
+        ordered = sorted(self.judge.ran(), key=lambda trial: trial.rank)
+        if self.judge.is_exact:
+            for strategy, done in self.judge.whole.items():
+                self._take(strategy, done)
+        else:
+            self._look_closer(ordered)
+            self._copy(auto)
+            self._run_best()
+        if self.best is None:
+            done = attempt(self.judge.job, PIPELINES["token"])
+            return Found(done, self._search(auto, done))
+        return Found(self.best[1], self._search(auto, self.best[1]))
+
+    def _look_closer(self, ordered: list[Trial]) -> None:
+        """Run the best with all layers, then what might be better, with a name first."""
+        named = [trial for trial in ordered[1:] if trial.strategy.name in PIPELINES]
+        others = [trial for trial in ordered[1:] if trial.strategy.name not in PIPELINES]
+        for trial in (*ordered[:1], *named, *others):
+            if self._may_win(trial):
+                self.judge.look_closer(trial.strategy)
+
+    def _copy(self, auto: Auto) -> None:
+        """Try copies with the best so far, over all layers: a sample may have too few tiles."""
+        best = min(self._closer(), key=lambda trial: trial.rank, default=None)
+        if best is None:
+            return
+        copies = list(copying(best.strategy, auto))
+        if copies and self.judge.gains_by_copies(best.strategy, auto.extra_tiles):
+            for strategy in copies:
+                self.judge.look_closer(strategy)
+
+    def _may_win(self, trial: Trial) -> bool:
+        known = self._closer()
+        if not known:
+            return True
+        if len(known) >= CLOSER:
+            return False
+        ratios = self._ratios(trial.strategy.barrier)
+        expected = trial.floor_ps if ratios is None else self._expected(trial, ratios)
+        return CLOSE * expected < min(other.latency_ps for other in known)
+
+    def _closer(self) -> list[Trial]:
+        return [trial for trial in self.judge.closer.values() if not trial.problem]
+
+    def _ratios(self, barrier: Barrier) -> list[float] | None:
+        """By phase, what one run with all layers took over its estimate; None where none told."""
+        for strategy, closer in self.judge.closer.items():
+            trial = self.judge.trials.get(strategy)
+            if trial and strategy.barrier == barrier and not closer.problem:
+                before = trial.phases_ps
+                return [b / a if a else 1.0 for a, b in zip(before, closer.phases_ps, strict=True)]
+        return None
+
+    def _expected(self, trial: Trial, ratios: Sequence[float] | None) -> float:
+        if ratios is None:
+            return float(trial.latency_ps)
+        return math.fsum(a * b for a, b in zip(trial.phases_ps, ratios, strict=True))
+
+    def _run_best(self) -> None:
+        for trial in sorted(self._closer(), key=lambda trial: trial.rank):
+            done = self.judge.whole.get(trial.strategy)
+            if done is not None:
+                self._take(trial.strategy, done)
+            elif self.best is None or (
+                len(self.simulated) < FINALS and trial.latency_ps < self.best[0][0]
+            ):
+                self._run(trial.strategy)
+
+    def _run(self, strategy: Strategy) -> None:
+        try:
+            done = attempt(self.judge.job, strategy)
+        except CimsimError as problem:
+            self.problems[strategy] = str(problem)
+        else:
+            self._take(strategy, done)
+
+    def _take(self, strategy: Strategy, done: Attempt) -> None:
+        latency, text = done.ends.makespan_ps, format_pipeline(strategy)
+        self.simulated[strategy] = latency
+        rank = latency, sum(done.energies_J(self.judge.job)), len(text), text
+        if self.best is None or rank < self.best[0]:
+            self.best = rank, done
+
+    def _search(self, auto: Auto, done: Attempt) -> Search:
+        tried = self.judge.closer | self.judge.trials
+        rows = sorted(map(self._row, tried.values()), key=_order)
+        return Search(
+            asked=format_pipeline(auto), chosen=format_pipeline(done.pipeline),
+            runs=self.judge.runs, candidates=tuple(rows),
+        )  # fmt: skip
+
+    def _row(self, trial: Trial) -> Candidate:
+        closer = self.judge.closer.get(trial.strategy)
+        problem = trial.problem or (closer.problem if closer else "")
+        estimate: float | None = None
+        if closer is not None:
+            estimate = closer.latency_ps
+        elif not problem:
+            estimate = self._expected(trial, self._ratios(trial.strategy.barrier))
+        return Candidate(
+            pipeline=trial.text,
+            estimated_s=None if problem or estimate is None else ps_to_seconds(round(estimate)),
+            simulated_s=_seconds(self.simulated.get(trial.strategy)),
+            problem=problem or self.problems.get(trial.strategy, ""),
+            same_as=trial.same_as,
+        )
+
+
+def _order(row: Candidate) -> tuple[bool, float, int, str]:
+    """Best first, what does not run last."""
+    estimate = row.estimated_s
+    return estimate is None, estimate or 0.0, len(row.pipeline), row.pipeline
+
+
+def _seconds(time_ps: int | None) -> float | None:
+    return None if time_ps is None else ps_to_seconds(time_ps)
