@@ -11,7 +11,7 @@ from cimsim.report.chosen import Candidate, Search
 from cimsim.schedule.pipelines import PIPELINES, Auto, Barrier, Strategy, format_pipeline
 from cimsim.search.attempt import Attempt, attempt
 from cimsim.search.candidates import copying
-from cimsim.search.trials import Judge, Trial
+from cimsim.search.trials import START_INTERVALS, Judge, Trial
 from cimsim.units import ps_to_seconds
 from cimsim.values.display import brief
 
@@ -19,6 +19,9 @@ CLOSER = 3
 """Choice: so many candidates at most are run with all layers."""
 FINALS = 2
 """Choice: so many are run in full at most."""
+SPENT = 3.0
+"""Choice: copies are tried while all before cost at most so many runs of the whole workload and a
+start; of the 5 that a search may cost in all, one is the run in full."""
 CLOSE = 0.99
 """Choice: candidates with the same barriers, whose estimates err alike, are told apart down to a
 hundredth by estimates."""
@@ -78,7 +81,8 @@ class Finals:
         copies = list(copying(best.strategy, auto))
         if copies and self.judge.gains_by_copies(best.strategy, auto.extra_tiles):
             for strategy in copies:
-                self.judge.look_closer(strategy)
+                if self.judge.spent <= SPENT * self.judge.whole_cost + START_INTERVALS:
+                    self.judge.look_closer(strategy)
 
     def _may_win(self, trial: Trial) -> bool:
         known = self._closer()

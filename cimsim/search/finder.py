@@ -9,10 +9,8 @@ from cimsim.schedule.pipelines import Auto, Strategy
 from cimsim.search.attempt import Job, Progress, attempt
 from cimsim.search.candidates import named, neighbours, shaped, uniform, variants
 from cimsim.search.finals import Finals, Found
-from cimsim.search.trials import Judge
+from cimsim.search.trials import START_INTERVALS, Judge
 
-START_INTERVALS = 2**22
-"""Choice: starting a process costs as much as simulating so many intervals (measured)."""
 TRIAL_RUNS, TRIAL_STARTS = 1.0, 1.0
 """Choice: trials may cost so many runs of the whole workload, and so many starts of a process."""
 TRIALS = 40

@@ -22,6 +22,8 @@ LAYERS = 1, 3
 SLOWER = 1.15
 """Choice: with barriers, what is slower by so much with the fewest layers is not tried with more:
 more layers only help those that stream."""
+START_INTERVALS = 2**22
+"""Choice: starting a process costs as much as simulating so many intervals (measured)."""
 ACTOR_INTERVALS = 350
 """Choice: laying out an actor costs as much as simulating so many intervals (measured)."""
 

@@ -171,7 +171,9 @@ class Study:
 def _same_without_lora(pipeline: Pipeline | Auto) -> Pipeline | Auto:
     """A simpler strategy that schedules a workload without LoRA in the same way.
 
-    `auto` searches anew. No block is searched beside a tile.
+    `auto` searches anew: the overhead of LoRA is that of the best with it over the best without. A
+    strategy kept from the run with LoRA has blocks for shapes that are not there. No block is
+    searched beside a tile.
     """
     if not isinstance(pipeline, Strategy):
         return pipeline
