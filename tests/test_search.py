@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
 
 import pytest
 import small
-from small import decoder, encoder, machine
+from small import decoder, encoder, machine, workload_of
 
 import cimsim
 from cimsim.adaptation import adaptation_for
 from cimsim.errors import CapacityError, MappingError
+from cimsim.ir import Elementwise, Phase
 from cimsim.mappers import mapper_named
 from cimsim.report import Report
 from cimsim.schedule.pipelines import (
@@ -21,6 +23,7 @@ from cimsim.schedule.pipelines import (
     Auto,
     Replicated,
     ShapedBlock,
+    Sharing,
     Strategy,
     parse_pipeline,
 )
@@ -29,6 +32,7 @@ from cimsim.search.candidates import ORDERS
 from cimsim.search.repeats import repeats
 from cimsim.search.shorten import samples
 from cimsim.search.trials import Judge, Trial, fitted
+from cimsim.search.widths import beside, widths
 from cimsim.simulation import simulate
 
 SHIPPED = {path.stem: path for path in small.WORKLOADS}
@@ -205,7 +209,8 @@ def test_trials_cost_a_few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     ).report.search
     assert found is not None
     cost, whole = spent[-1]
-    fixed = len(PIPELINES) + len(finder.uniform(32))
+    wide = len(list(widths(PIPELINES["layer"], cimsim.machine("ahwa_pcm_pmca").pmca)))
+    fixed = len(PIPELINES) + len(finder.uniform(32)) + wide
     assert cost <= (finder.TRIAL_RUNS + fixed) * whole, "named ones are tried in any case"
     assert len(found.candidates) <= fixed + finder.TRIAL_RUNS * 6
     simulated = sum(row.simulated_s is not None for row in found.candidates)
@@ -340,3 +345,29 @@ def test_auto_is_a_value_with_a_text() -> None:
     assert parse_pipeline("auto") == Auto()
     assert parse_pipeline("auto:3") == Auto(3)
     assert simulate(decoder(), machine(), pipeline=Auto(0)).report.search is not None
+
+
+def test_widths_are_tried_from_all_clusters_down() -> None:
+    best, pmca = PIPELINES["layer"], cimsim.machine("halora_rram_sram").pmca
+    tried = [strategy.share_clusters for strategy in widths(best, pmca)]
+    assert tried == [512, 128, 32]
+    shared = replace(best, sharing=Sharing(128))
+    assert [strategy.share_clusters for strategy in beside(shared, pmca)] == [256, 64]
+    assert [s.share_clusters for s in beside(replace(best, sharing=Sharing(32)), pmca)] == [64]
+    assert [s.share_clusters for s in beside(replace(best, sharing=Sharing(512)), pmca)] == [256]
+    assert not list(beside(best, pmca))
+    alone = machine(pmca={"cluster_count": 4, "pool_clusters": 4}).pmca
+    assert not list(widths(best, alone))
+
+
+def test_work_goes_wide_where_that_is_faster() -> None:
+    """96 divisions of each of 4 x 4096 values keep two clusters busy; there are eight."""
+    made = machine(pmca={"pool_clusters": 2})
+    op = Elementwise(
+        name="op", inputs=(), tokens=4, elements=4 * 4096, functions={"div": 96},
+    )  # fmt: skip
+    work = workload_of("wide", (Phase(name="prefill", tokens=4, ops=(op,)),))
+    found = simulate(work, made, adaptation="none", pipeline="auto").report
+    assert found.pipeline.endswith("share_clusters=8")
+    group = simulate(work, made, adaptation="none", pipeline="layer:1").report
+    assert found.latency_s < group.latency_s / 3

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cimsim.errors import CimsimError
 from cimsim.report.chosen import Candidate, Search
-from cimsim.schedule.pipelines import PIPELINES, Auto, Barrier, Strategy, format_pipeline
+from cimsim.schedule.pipelines import PIPELINES, Auto, Barrier, Sharing, Strategy, format_pipeline
 from cimsim.search.attempt import Attempt, attempt
 from cimsim.search.candidates import copying
 from cimsim.search.trials import START_INTERVALS, Judge, Trial
@@ -90,18 +90,18 @@ class Finals:
             return True
         if len(known) >= CLOSER:
             return False
-        ratios = self._ratios(trial.strategy.barrier)
+        ratios = self._ratios(trial.strategy)
         expected = trial.floor_ps if ratios is None else self._expected(trial, ratios)
         return CLOSE * expected < min(other.latency_ps for other in known)
 
     def _closer(self) -> list[Trial]:
         return [trial for trial in self.judge.closer.values() if not trial.problem]
 
-    def _ratios(self, barrier: Barrier) -> list[float] | None:
+    def _ratios(self, alike: Strategy) -> list[float] | None:
         """By phase, what one run with all layers took over its estimate; None where none told."""
         for strategy, closer in self.judge.closer.items():
             trial = self.judge.trials.get(strategy)
-            if trial and strategy.barrier == barrier and not closer.problem:
+            if trial and _waits(strategy) == _waits(alike) and not closer.problem:
                 before = trial.phases_ps
                 return [b / a if a else 1.0 for a, b in zip(before, closer.phases_ps, strict=True)]
         return None
@@ -151,7 +151,7 @@ class Finals:
         if closer is not None:
             estimate = closer.latency_ps
         elif not problem:
-            estimate = self._expected(trial, self._ratios(trial.strategy.barrier))
+            estimate = self._expected(trial, self._ratios(trial.strategy))
         return Candidate(
             pipeline=trial.text,
             estimated_s=None if problem or estimate is None else ps_to_seconds(round(estimate)),
@@ -159,6 +159,11 @@ class Finals:
             problem=problem or self.problems.get(trial.strategy, ""),
             same_as=trial.same_as,
         )
+
+
+def _waits(strategy: Strategy) -> tuple[Barrier, Sharing]:
+    """What decides how far estimates err: who waits for whom, and for how many clusters."""
+    return strategy.barrier, strategy.sharing
 
 
 def _order(row: Candidate) -> tuple[bool, float, int, str]:

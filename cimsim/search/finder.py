@@ -10,6 +10,7 @@ from cimsim.search.attempt import Job, Progress, attempt
 from cimsim.search.candidates import named, neighbours, shaped, uniform, variants
 from cimsim.search.finals import Finals, Found
 from cimsim.search.trials import START_INTERVALS, Judge
+from cimsim.search.widths import beside, widths
 
 TRIAL_RUNS, TRIAL_STARTS = 1.0, 1.0
 """Choice: trials may cost so many runs of the whole workload, and so many starts of a process."""
@@ -35,7 +36,7 @@ def search(job: Job, auto: Auto, tell: Progress) -> Found:
 
 
 def _try_all(judge: Judge, auto: Auto, tell: Progress) -> None:
-    """Named strategies and uniform blocks in any case, then what the budget is left for."""
+    """Named strategies, uniform blocks and widths in any case, then what the budget is left for."""
     longest = max(phase.tokens for phase in judge.job.workload.phases)
 
     def improved_by(strategies: Iterable[Strategy]) -> bool:
@@ -56,6 +57,13 @@ def _try_all(judge: Judge, auto: Auto, tell: Progress) -> None:
         judge.trial(strategy)
     for strategy in shaped(judge.times):
         improved_by([strategy])
+    pmca = judge.job.architecture.pmca
+    if best := judge.best():
+        for strategy in widths(best.strategy, pmca):
+            tell(f"searching: {len(judge.trials)} tried")
+            judge.trial(strategy)
+    while (best := judge.best()) and improved_by(beside(best.strategy, pmca)):
+        pass
     while (best := judge.best()) and improved_by(variants(best.strategy)):
         pass
     order = sorted(judge.times, key=lambda shape: -_weight(judge, shape))

@@ -70,7 +70,8 @@ def costs(plan: Plan) -> list[float]:
 @dataclass(eq=False)
 class Judge:
     """Tries strategies on parts of `job`, each once; `spent` is what that has cost,
-    `whole_cost` what a run of the whole workload costs at most, in intervals of work.
+    `whole_cost` what a run of the whole workload costs at most, in intervals of work, where a group
+    of clusters shares vector work: more clusters are more actors.
 
     `times` has what each shape of stage takes in each block that was tried. `runs` counts runs of
     parts, `closer` holds the estimates from all layers and `whole` the runs of the whole workload
@@ -175,7 +176,7 @@ class Judge:
                     break
         except CimsimError as problem:
             return Trial(strategy, format_pipeline(strategy), problem=str(problem))
-        self._measure(done)
+        self._measure(done, wide=strategy.share_clusters is not None)
         found = self._estimate(strategy, self.samples[: len(done)], done)
         best = self.best()
         if self.is_exact and (best is None or found.rank < best.rank):
@@ -213,7 +214,7 @@ class Judge:
         """A trial that differs in blocks alone, and not in time or energy of the first sample."""
         job = self.job.on(self.samples[0].workload)
         spent = tuple(first.phases_ps()), tuple(first.energies_J(job))
-        key = strategy.barrier, strategy.machine, spent
+        key = strategy.barrier, strategy.machine, strategy.sharing, spent
         known = self.seen.setdefault(key, strategy)
         return None if known == strategy else self.trials[known]
 
@@ -227,9 +228,10 @@ class Judge:
             return False
         return time > SLOWER * self.firsts[best.strategy]
 
-    def _measure(self, done: list[Attempt]) -> None:
+    def _measure(self, done: list[Attempt], *, wide: bool) -> None:
         cost = whole(self.samples[: len(done)], [costs(one.plan) for one in done])
-        self.whole_cost = max(self.whole_cost, math.fsum(cost))
+        if not wide:
+            self.whole_cost = max(self.whole_cost, math.fsum(cost))
         for shape, by_block in shape_times(done[-1].plan).items():
             self.times.setdefault(shape, {}).update(by_block)
 
