@@ -157,7 +157,7 @@ def _decode_points(
     """Decode at batch 1 and at the batches with the least time and energy a sequence."""
     if "decode" not in report.phases or asked.mode == PAPER_MODE:
         return {}
-    run = "merged" if lora == "merged" else "unmerged"
+    run = "unmerged" if lora == "unmerged" else "merged"
     found = batch_sweep(workload, asked.gpu, asked.mode, asked.host_s_per_step, run, asked.stack)
     if not found:
         return {}

@@ -23,34 +23,36 @@ from cimsim.schedule.pipelines import (
     Strategy,
 )
 from cimsim.schedule.plan import ActorInfo
-from cimsim.search import Job, attempt, finder
-from cimsim.search.candidates import neighbours, shaped, uniform, variants
+from cimsim.search import Job, attempt, finals, trials
+from cimsim.search.candidates import copying, neighbours, shaped, uniform, variants
+from cimsim.search.finals import Finals
 from cimsim.search.repeats import repeats
 from cimsim.search.shapes import BlockTime, shape_times
 from cimsim.search.shorten import Sample, samples
-from cimsim.search.trials import Judge, Trial, fitted
+from cimsim.search.trials import Judge, Trial, fitted, whole
 
 TOKEN, LAYER = PIPELINES["token"], PIPELINES["layer"]
 
 
 def judge(*kept: int, of: int = 12) -> Any:
     """A judge of samples with so many layers, of a prompt and four decode steps."""
-    made = object.__new__(Judge)
-    made.trials, made.firsts = {}, {}
+    job: Any = SimpleNamespace(workload=decoder(), on=lambda workload: workload)
+    made = Judge(job)
     made.samples = [Sample(decoder(), layers, of, (1, 4)) for layers in kept]
     return made
 
 
 def test_a_whole_from_samples() -> None:
     """Two layers take 10 and 2, six take 16 and 5: each of six more adds 1.5 and 0.75."""
-    given = judge(2, 6)
-    assert given._whole([[10, 2], [16, 5]]) == (16 + 6 * 1.5) + 4 * (5 + 6 * 0.75)
-    assert given._whole([[10, 2]]) == 12 / 2 * (10 + 4 * 2), "all of it by layer where only two ran"
+    two, six = judge(2, 6).samples
+    assert whole([two, six], [[10, 2], [16, 5]]) == [16 + 6 * 1.5, 4 * (5 + 6 * 0.75)]
+    by_layer = [12 / 2 * 10, 12 / 2 * 4 * 2]
+    assert whole([two], [[10, 2]]) == by_layer, "all of it by layer where only two ran"
 
 
 def test_what_is_slow_with_barriers_is_tried_no_further() -> None:
     given = judge(1, 3)
-    given.trials[TOKEN] = Trial(TOKEN, "token", 100)
+    given.trials[TOKEN] = Trial(TOKEN, "token", (60, 40))
     given.firsts[TOKEN] = 100
 
     def slow(strategy: Strategy, prompt_ps: int, step_ps: int) -> bool:
@@ -64,8 +66,9 @@ def test_what_is_slow_with_barriers_is_tried_no_further() -> None:
 
 def test_trials_are_ranked_by_latency_then_energy_then_text() -> None:
     rows = [(1, 9.0, "long"), (2, 1.0, "b"), (2, 1.0, "aa"), (2, 3.0, "a")]
-    trials = [Trial(TOKEN, text, latency, energy) for latency, energy, text in rows]
-    assert sorted([*trials[2:], *trials[:2]], key=lambda trial: trial.rank) == trials
+    ranked = [Trial(TOKEN, text, (latency,), energy) for latency, energy, text in rows]
+    assert sorted([*ranked[2:], *ranked[:2]], key=lambda trial: trial.rank) == ranked
+    assert Trial(TOKEN, "token", (60, 40.4)).latency_ps == 100
 
 
 TIMES = {
@@ -109,13 +112,20 @@ def test_neighbours_change_one_shape() -> None:
 
 def test_variants_change_one_choice() -> None:
     best = Strategy(ShapedBlock((("a", 4),)), "never", AsIs())
-    first, *others = variants(best, Auto(3))
-    assert (first.blocks.split, first.barrier, first.machine) == (True, "never", AsIs())
-    changed = [(one.barrier, one.machine) for one in others]
-    cores = PIPELINES["cores-only"].machine
-    expected = [("never", Replicated(3)), ("never", cores), ("layers", AsIs())]
-    assert changed[: len(expected)] == expected
-    assert not any(isinstance(one.machine, Replicated) for one in variants(best, Auto(0)))
+    split = Strategy(ShapedBlock((("a", 4),), split=True), "never", AsIs())
+    cores = Strategy(best.blocks, "never", PIPELINES["cores-only"].machine)
+    assert list(variants(best)) == [split, cores, Strategy(best.blocks, "layers", AsIs())]
+
+
+def test_copies_are_of_the_slowest_then_of_the_first() -> None:
+    best = Strategy(ShapedBlock((("a", 4),)), "never", AsIs())
+    copied = [
+        Strategy(best.blocks, "never", Replicated(3, order="slowest")),
+        Strategy(best.blocks, "never", Replicated(3, order="first")),
+    ]
+    assert list(copying(best, Auto(3))) == copied
+    assert list(copying(best, Auto(0))) == []
+    assert list(copying(copied[0], Auto(3))) == [], "copied as it is"
 
 
 def test_times_of_a_shape_by_hand() -> None:
@@ -212,22 +222,78 @@ def test_phases_of_an_attempt_sum_to_its_makespan() -> None:
     assert sum(done.phases_ps()) == done.ends.makespan_ps
 
 
-def test_finals_may_overrule_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The best estimate takes longer in full; of a third no run could win."""
-    took = {LAYER: 120, TOKEN: 105}
-    ran = []
+def stub_runs(
+    monkeypatch: pytest.MonkeyPatch,
+    steps: dict[Strategy, tuple[int, int]],
+    full: dict[Strategy, int],
+) -> tuple[list[Strategy], list[Strategy]]:
+    """What runs with all layers, a prompt and one step, and what in full: as long as given."""
+    closer: list[Strategy] = []
+    ran: list[Strategy] = []
+
+    def look(job: Any, strategy: Strategy, **options: bool) -> Any:
+        closer.append(strategy)
+        plan = SimpleNamespace(phases=("prefill", "decode"), actors=[])
+        return SimpleNamespace(
+            plan=plan, phases_ps=lambda: list(steps[strategy]), energies_J=lambda job: [1.0, 1.0]
+        )
 
     def run(job: Any, strategy: Strategy) -> Any:
         ran.append(strategy)
-        ends = SimpleNamespace(makespan_ps=took[strategy])
+        ends = SimpleNamespace(makespan_ps=full[strategy])
         return SimpleNamespace(pipeline=strategy, ends=ends, energies_J=lambda job: [1.0])
 
-    monkeypatch.setattr(finder, "attempt", run)
-    guesses = {TOKEN: 100, LAYER: 99, PIPELINES["sequential"]: 130}
-    trials = {one: Trial(one, one.name, time) for one, time in guesses.items()}
-    given: Any = SimpleNamespace(trials=trials, is_exact=False, kept=None, samples=(1, 2))
-    given_job: Any = None
-    found = finder._Finals(given_job, given).found(Auto())
-    assert (found.attempt.pipeline, ran) == (TOKEN, [LAYER, TOKEN])
-    assert found.search.runs == 3 * 2
-    assert [row.simulated_s is not None for row in found.search.candidates] == [True, True, False]
+    monkeypatch.setattr(trials, "attempt", look)
+    monkeypatch.setattr(finals, "attempt", run)
+    return closer, ran
+
+
+def guessed(*guesses: tuple[Strategy, tuple[int, int]]) -> Any:
+    """A judge that has estimates of the prompt and of all four steps."""
+    given = judge(1, 3)
+    for one, phases in guesses:
+        given.trials[one] = Trial(one, one.name, phases, floor_ps=sum(phases))
+    return given
+
+
+def test_finals_may_overrule_an_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The best estimate takes longer in full; of a third no run could win.
+
+    All layers tell 62 + 4 * 10 and 63 + 4 * 10; the third takes 130 at least.
+    """
+    steps, full = {LAYER: (62, 10), TOKEN: (63, 10)}, {LAYER: 120, TOKEN: 105}
+    closer, ran = stub_runs(monkeypatch, steps, full)
+    given = guessed((TOKEN, (60, 40)), (LAYER, (59, 40)), (PIPELINES["sequential"], (90, 40)))
+    found = Finals(given).found(Auto(0))
+    assert found.attempt.pipeline == TOKEN
+    assert (closer, ran) == ([LAYER, TOKEN], [LAYER, TOKEN])
+    assert found.search.runs == 2, "runs of parts"
+    rows = found.search.candidates
+    assert [row.estimated_s for row in rows] == pytest.approx([102e-12, 103e-12, 130e-12])
+    in_full = [row.simulated_s for row in rows]
+    assert in_full == [pytest.approx(120e-12), pytest.approx(105e-12), None]
+
+
+def test_finals_stop_at_what_no_estimate_beats(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first takes 103 in full, no more than the other with all layers."""
+    steps, full = {LAYER: (62, 10), TOKEN: (63, 10)}, {LAYER: 103}
+    closer, ran = stub_runs(monkeypatch, steps, full)
+    found = Finals(guessed((TOKEN, (60, 40)), (LAYER, (59, 40)))).found(Auto(0))
+    assert found.attempt.pipeline == LAYER
+    assert (closer, ran) == ([LAYER, TOKEN], [LAYER])
+
+
+def test_one_run_with_all_layers_corrects_what_waits_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All layers leave half the prompt of 80 + 20: of 40 + 61 they leave 20 + 61, more than 60.
+
+    Of 86 + 16 they leave 43 + 16 = 59, and find 42 + 4 * 4.
+    """
+    best, worse, better = (Strategy(GivenBlock(size), "never", AsIs()) for size in (1, 4, 64))
+    steps, full = {best: (40, 5), better: (42, 4)}, {better: 58}
+    closer, ran = stub_runs(monkeypatch, steps, full)
+    given = guessed((best, (80, 20)), (worse, (40, 61)), (better, (86, 16)))
+    found = Finals(given).found(Auto(0))
+    assert (closer, ran) == ([best, better], [better])
+    estimates = [row.estimated_s for row in found.search.candidates]
+    assert estimates == pytest.approx([58e-12, 60e-12, 81e-12])
+    assert found.attempt.pipeline == better

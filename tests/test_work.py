@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cimsim.costs import product_cycles, reduction_cycles, softmax_cycles
 from cimsim.ir import Embedding, Linear, Phase, Reduce, Softmax
-from cimsim.schedule.pipelines.copies import slowest_first
+from cimsim.schedule.pipelines.copies import adapted
 from cimsim.schedule.work import block_elements, op_cycles
 from cimsim.simulation import simulate
 from cimsim.studies.layer import layer_workload
@@ -87,5 +87,6 @@ def test_a_look_up_that_grows_moves_what_it_fetches() -> None:
 def test_the_slowest_layers_are_found_on_any_unit() -> None:
     workload = layer_workload(64, 40, 4, 8)
     on_sram = small.machine(weights_on="sram", rram=None)
-    assert slowest_first(workload, on_sram) == [("layer.weight", 4 * 3)]
-    assert slowest_first(workload, small.machine(rram={"rows": 32})) == [("layer.weight", 2 * 3)]
+    on_rram = small.machine(rram={"rows": 32})
+    assert adapted(workload, on_sram, slowest=True) == [("layer.weight", 4 * 3)]
+    assert adapted(workload, on_rram, slowest=True) == [("layer.weight", 2 * 3)]

@@ -41,7 +41,7 @@ def as_run(workload: Workload, asked: AskedLora) -> tuple[Workload, Lora]:
     """
     if not has_branches(workload):
         return workload, "none"
-    return (merged(workload), "merged") if asked == "merged" else (workload, "unmerged")
+    return (workload, "unmerged") if asked == "unmerged" else (merged(workload), "merged")
 
 
 def merged(workload: Workload) -> Workload:

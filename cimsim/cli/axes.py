@@ -48,8 +48,9 @@ AXES: dict[str, Callable[[], Codec[Any]]] = {
 }
 """What `cimsim list` calls an axis, and what reads its members."""
 SUMMARIES = {
-    "pipelines": "auto[:extra_tiles], sequential, token[:block_tokens], balanced, "
-    "layer[:block_tokens], balanced+layer, replicated, split[:block_tokens], "
+    "pipelines": "auto[:extra_tiles], sequential[:share_clusters], token[:block_tokens], "
+    "balanced[:share_clusters], layer[:block_tokens], balanced+layer[:share_clusters], "
+    "replicated, split[:block_tokens], "
     "cores-only[:block_tokens], engine-only[:block_tokens]",
     "noises": "ideal, gaussian[:sigma_ratio], read_noise[:sigma_ratio], stuck_at, retention, pcm, "
     "neurram[:scale], cmo_hfox[:window_percent], table, write_verify",

@@ -175,7 +175,8 @@ class _Scheduler:
         gets: list[Get],
         puts: list[Put],
     ) -> None:
-        buffered = frozenset(stage.phases if not outgoing else ()).union(
+        read = {phase for edge, _ in outgoing for phase in edge.tokens}
+        buffered = frozenset(set(stage.phases) - read).union(
             *(self._buffered(edge) for edge, _ in outgoing)
         )
         if stage.work == "array":

@@ -25,6 +25,7 @@ GROUP = Sharing()
 """The clusters of one group."""
 
 
+@checked(MappingError)
 def clusters_shared(pipeline: Pipeline, pmca: PmcaClusters) -> int:
     """Clusters that share vector work under `pipeline`.
 
