@@ -35,12 +35,13 @@ def cycles_to_ps(cycles: int, clock_MHz: float) -> int:
     return round(cycles * 1_000_000 / clock_MHz)
 
 
-_PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
+PREFIXES = ((1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n"), (1e-12, "p"))
+"""SI factors and prefixes of what runs take."""
 
 
 def prefix_of(value: float) -> tuple[float, str]:
     """The SI prefix that fits `value` and its factor: the largest at most its size, none for 0."""
-    fitting = (found for found in _PREFIXES if abs(value) >= found[0])
+    fitting = (found for found in PREFIXES if abs(value) >= found[0])
     return next(fitting, (1.0, ""))
 
 

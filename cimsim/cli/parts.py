@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cimsim.errors import CimsimError
+from cimsim.units import PREFIXES
 from cimsim.values.display import shown
 from cimsim.values.parsing import parse_real
 
@@ -40,7 +41,7 @@ LayerOption = Annotated[
         show_default=False,
     ),
 ]
-UNITS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9, "ps": 1e-12}
+UNITS = {f"{prefix}s": factor for factor, prefix in PREFIXES}
 """Unit of time -> seconds."""
 
 

@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeGuard
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -254,6 +254,11 @@ Op = Annotated[
 ]
 
 
+def is_argmax(op: Op) -> TypeGuard[Reduce]:
+    """Whether `op` looks for the place of a maximum, as the choice of the next token does."""
+    return isinstance(op, Reduce) and op.function == "argmax"
+
+
 def output_elements(op: Op) -> int:
     """Values that one step of `op` produces."""
     match op:
@@ -284,7 +289,7 @@ class Phase(Frozen):
     def sampling(self) -> Reduce | None:
         """What chooses the next token: an argmax that ends the step; None in phases without one."""
         last = self.ops[-1]
-        return last if isinstance(last, Reduce) and last.function == "argmax" else None
+        return last if is_argmax(last) else None
 
     def macs(self, step: int | None = None) -> int:
         """Multiply-accumulates of one step, or of all steps."""

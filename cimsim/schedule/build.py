@@ -7,7 +7,7 @@ from numbers import Integral
 
 from cimsim.engines.program import Get, Put
 from cimsim.errors import MappingError
-from cimsim.ir import Linear, Workload, output_elements
+from cimsim.ir import Linear, Workload, is_argmax, output_elements
 from cimsim.mapping import Mapping, Placement, held_by
 from cimsim.runtime.collector import collector_paused
 from cimsim.schedule.assembler import Assembler, check_intervals
@@ -29,7 +29,6 @@ from cimsim.schedule.stages_cluster import (
     add_lookup_stage,
 )
 from cimsim.schedule.stages_kv import add_kv_stage
-from cimsim.schedule.work import is_argmax
 from cimsim.spec import Architecture
 from cimsim.values.arguments import checked
 from cimsim.values.display import shown

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cimsim.blocks import PmcaClusters
 from cimsim.engines.program import IntArray
-from cimsim.ir import Linear, MatMul, Op, Reduce, output_elements
+from cimsim.ir import Linear, MatMul, Op, Reduce, is_argmax, output_elements
 from cimsim.schedule.assembler import Assembler, convert, within_64_bits
 from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.graph import Node, Stream, plain
@@ -26,7 +26,6 @@ from cimsim.schedule.work import (
     context,
     dma_times,
     grows,
-    is_argmax,
     meetings_ps,
     on_cores,
     op_cycles,

@@ -61,11 +61,6 @@ def _keys(op: Scores, step: int) -> int:
     return size_at(op, op.stationary_token_axis if isinstance(op, MatMul) else "columns", step)
 
 
-def is_argmax(op: Op) -> bool:
-    """Whether `op` looks for the place of a maximum, as the choice of the next token does."""
-    return isinstance(op, Reduce) and op.function == "argmax"
-
-
 def grows(op: Op, scores: Scores | None) -> bool:
     """True where the work of a block depends on which step or token it is."""
     return bool(op.growth) or scores is not None or (isinstance(op, MatMul) and is_masked(op))

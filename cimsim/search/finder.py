@@ -39,29 +39,30 @@ def _try_all(judge: Judge, auto: Auto, tell: Progress) -> None:
     """Named strategies, uniform blocks and widths in any case, then what the budget is left for."""
     longest = max(phase.tokens for phase in judge.job.workload.phases)
 
+    def try_out(strategy: Strategy) -> None:
+        tell(f"searching: {len(judge.trials)} tried")
+        judge.trial(strategy)
+
     def improved_by(strategies: Iterable[Strategy]) -> bool:
         """Whether one of `strategies` is the best so far; the first that is ends the round."""
         before = judge.best()
         for strategy in strategies:
             if _is_spent(judge):
                 return False
-            tell(f"searching: {len(judge.trials)} tried")
-            judge.trial(strategy)
+            try_out(strategy)
             if judge.best() is not before:
                 return True
         return False
 
     first = sorted((*uniform(longest), *named(auto)), key=lambda one: one.barrier != "never")
     for strategy in first:
-        tell(f"searching: {len(judge.trials)} tried")
-        judge.trial(strategy)
+        try_out(strategy)
     for strategy in shaped(judge.times):
         improved_by([strategy])
     pmca = judge.job.architecture.pmca
     if best := judge.best():
         for strategy in widths(best.strategy, pmca):
-            tell(f"searching: {len(judge.trials)} tried")
-            judge.trial(strategy)
+            try_out(strategy)
     while (best := judge.best()) and improved_by(beside(best.strategy, pmca)):
         pass
     while (best := judge.best()) and improved_by(variants(best.strategy)):

@@ -147,8 +147,7 @@ class Judge:
             done = self._attempt(asked, sample)
         except CimsimError:
             return True
-        steps = zip(sample.steps, done.phases_ps(), strict=True)
-        return sum(a * b for a, b in steps) < self.firsts[strategy]
+        return _all_steps_ps(sample, done) < self.firsts[strategy]
 
     def _look_closer(self, strategy: Strategy) -> Trial:
         sample = self.all_layers
@@ -220,8 +219,7 @@ class Judge:
 
     def _is_slow(self, strategy: Strategy, first: Attempt) -> bool:
         """Whether the first sample tells enough: see `SLOWER`."""
-        steps = self.samples[0].steps
-        time = sum(a * b for a, b in zip(steps, first.phases_ps(), strict=True))
+        time = _all_steps_ps(self.samples[0], first)
         self.firsts[strategy] = time
         best = self.best()
         if best is None or strategy.barrier == "never":
@@ -234,6 +232,11 @@ class Judge:
             self.whole_cost = max(self.whole_cost, math.fsum(cost))
         for shape, by_block in shape_times(done[-1].plan).items():
             self.times.setdefault(shape, {}).update(by_block)
+
+
+def _all_steps_ps(sample: Sample, done: Attempt) -> float:
+    """Time (ps) of the layers of `sample` over all steps of the whole workload."""
+    return sum(a * b for a, b in zip(sample.steps, done.phases_ps(), strict=True))
 
 
 def whole(parts: Sequence[Sample], values: Sequence[Sequence[float]]) -> list[float]:
