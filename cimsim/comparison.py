@@ -240,6 +240,7 @@ def comparison_rows(reports: Sequence[Report]) -> list[dict[str, Any]]:
             "latency_s": report.latency_s,
             "energy_J": report.energy_J,
             "area_mm2": report.area_mm2,
+            "area_used_mm2": report.area_used_mm2,
             "tiles_used": report.tiles_used,
             "latency_ratio": ratio(first.latency_s, report.latency_s),
             "energy_ratio": ratio(first.energy_J, report.energy_J),

@@ -8,6 +8,7 @@ lacks is left out.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -38,7 +39,8 @@ from cimsim.blocks import (
 )
 from cimsim.errors import MappingError, SpecError
 from cimsim.files import describe_validation, load_json
-from cimsim.unit_kinds import KINDS, Arrays, Units, kind_named, kinds_for
+from cimsim.unit_kinds import KINDS, Arrays, Units, kind_named, kinds_for, ports
+from cimsim.units import UM2_PER_MM2
 from cimsim.values.arguments import checked, plain
 from cimsim.values.bounds import Bits, Name, Positive, Text
 from cimsim.values.field_paths import Value, put_value
@@ -144,6 +146,25 @@ class Architecture(Sourced, Changeable):
             known = " or ".join(kinds_for("weights"))
             raise MappingError(f"`{kind}` units hold no matrices in arrays: {known} do")
         return found
+
+    def area_mm2(self, used: Mapping[str, int] | None = None) -> dict[str, float]:
+        """Area (mm2) by unit kind; `used` counts the units of each kind that are in use.
+
+        Without `used`, everything that is built. DRAM is off the chip.
+        """
+        units = self.units
+        counts = {name: unit.count for name, unit in units.items()} if used is None else used
+        link_um2 = sum(
+            count * getattr(self, link).port_area_um2 for link, count in ports(counts).items()
+        )
+        kinds = dict.fromkeys(KINDS, 0.0)
+        kinds |= {name: unit.area_mm2(counts.get(name, 0)) for name, unit in units.items()}
+        return kinds | {"link": link_um2 / UM2_PER_MM2, "buffer": self.buffer.area_mm2}
+
+    @property
+    def die_area_mm2(self) -> float:
+        """Area (mm2) of one die: everything that is built, on one die."""
+        return math.fsum(self.area_mm2().values())
 
     def _facts(self) -> dict[str, object]:
         units = self.units

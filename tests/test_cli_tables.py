@@ -56,7 +56,9 @@ def test_run(cimsim: Cli, work: Path, monkeypatch: pytest.MonkeyPatch, width: in
     phase, written = report["phases"]["prefill"], report["reprogramming"]
     expected = {
         quantity(report["latency_s"], "s"), quantity(report["energy_J"], "J"),
-        f"{report['area_mm2']:.4g} mm2", f"{phase['tokens_per_s']:.4g}",
+        *(f"{report[key]:.4g} mm2" for key in ("area_mm2", "area_used_mm2")),
+        *(f"{area:.4g} mm2" for area in report["area_used_by_unit_mm2"].values()),
+        f"{phase['tokens_per_s']:.4g}",
         f"{written['cells_written']:,}", quantity(written["energy_J"], "J"),
         *(quantity(found["latency_s"], "s") for found in (merged, unmerged)),
         *(quantity(found["energy_J"], "J") for found in (merged, unmerged)),
@@ -90,6 +92,8 @@ def test_map_pipelines_and_mvm(
     for row in found[1]:
         assert {quantity(row["makespan_s"], "s"), quantity(row["energy_J"], "J")} <= rows[1]
         assert f"{row['tcdm_bytes'] / 1024:.1f}" in rows[1]
+        assert row["area_used_mm2"] < row["area_mm2"]
+        assert {f"{row[key]:.4g} mm2" for key in ("area_mm2", "area_used_mm2")} <= rows[1]
         ratios = (row[key] for key in ("overhead", "pmca_utilisation", "tile_utilisation"))
         assert {f"{ratio:.1%}" for ratio in ratios} <= rows[1]
     for point in found[2]["points"]:
@@ -111,7 +115,8 @@ def test_compare_and_validate(
         shown = set(cells(cimsim("compare", tmp_path / "a", tmp_path / "b")[1]))
         for row in compared if isinstance(compared, list) else compared["rows"]:
             assert {quantity(row["latency_s"], "s"), f"{row['energy_ratio']:.3g}",
-                    f"{row['area_mm2']:.4g} mm2"} <= shown  # fmt: skip
+                    f"{row['area_mm2']:.4g} mm2",
+                    f"{row['area_used_mm2']:.4g} mm2"} <= shown  # fmt: skip
         code, text, _ = cimsim("validate", "a100")
         shown = set(cells(text))
         assert code == 1

@@ -25,7 +25,7 @@ from cimsim.costs.tile import (
     transfer_ps,
     write_pulse_ps,
 )
-from cimsim.report.area import area_mm2, leakage_W
+from cimsim.report.leakage import leakage_W
 from cimsim.spec import load_architecture
 
 SIZES = st.integers(1, 300)
@@ -215,7 +215,7 @@ def test_write_pulse_is_followed_by_its_read() -> None:
 def test_area_by_hand() -> None:
     machine = small.machine()
     tile = 16 * 16 * 0.05 + 16 * 0.2 + 1200 + 100
-    built = area_mm2(machine)
+    built = machine.area_mm2()
     assert built == close(
         {
             "rram": 4096 * tile * 1e-6,
@@ -225,9 +225,10 @@ def test_area_by_hand() -> None:
             "buffer": 4.0,
         }
     )
-    used = area_mm2(machine, {"rram": 4096, "sram": 512, "pmca": 8})
+    used = machine.area_mm2({"rram": 4096, "sram": 512, "pmca": 8})
     assert used == built
-    assert area_mm2(small.machine(sram=None))["sram"] == 0.0
+    assert machine.die_area_mm2 == close(math.fsum(built.values()))
+    assert small.machine(sram=None).area_mm2()["sram"] == 0.0
 
 
 def test_leakage_by_hand() -> None:
@@ -250,7 +251,7 @@ def test_more_units_take_more_area_and_leak_more(counts: tuple[int, int, int], k
     machine = small.machine()
     used = dict(zip(("rram", "sram", "pmca"), counts, strict=True))
     more = used | {kind: used[kind] + 1}
-    assert math.fsum(area_mm2(machine, more).values()) > math.fsum(area_mm2(machine, used).values())
+    assert math.fsum(machine.area_mm2(more).values()) > math.fsum(machine.area_mm2(used).values())
     assert math.fsum(leakage_W(machine, more).values()) > math.fsum(
         leakage_W(machine, used).values()
     )

@@ -23,7 +23,7 @@ from cimsim.errors import MappingError
 from cimsim.ir import Linear, MatMul, Workload, load_workload
 from cimsim.mappers import DensePacking, Mapper, OneBlockPerTile, build_mapping
 from cimsim.report import Report
-from cimsim.report.area import leakage_W
+from cimsim.report.leakage import leakage_W
 from cimsim.report.occupancy import buffer_peak_bytes, phase_ends_ps
 from cimsim.schedule import build_plan
 from cimsim.schedule.pair import Pair

@@ -27,7 +27,7 @@ from cimsim.ir import save_workload
 from cimsim.mappers import build_mapping
 from cimsim.mapping import Grid, IntArray
 from cimsim.report import load_report
-from cimsim.report.area import area_mm2, leakage_W
+from cimsim.report.leakage import leakage_W
 from cimsim.simulation import simulate
 from cimsim.spec import Architecture, load_architecture, machine_type
 from cimsim.unit_kinds import Arrays, AttentionArrays, UnitKind, VectorCost, WriteCost
@@ -232,9 +232,9 @@ def test_latency_and_energy(machine: Architecture) -> None:
 
 def test_area_and_leakage(machine: Architecture) -> None:
     bare = small.machine(adaptation="none")
-    ports = area_mm2(machine)["link"] - area_mm2(bare)["link"]
+    ports = machine.area_mm2()["link"] - bare.area_mm2()["link"]
     assert ports == pytest.approx(300 * 100e-6, rel=1e-9)
-    assert area_mm2(machine, {"edram": 7})["edram"] == close(7 * 4000e-6)
+    assert machine.area_mm2({"edram": 7})["edram"] == close(7 * 4000e-6)
     assert leakage_W(machine, {"edram": 7})["edram"] == close(7 * 3e-6)
     assert leakage_W(machine, {"edram": 7})["link"] == close(7 * 0.1e-6)
 

@@ -195,7 +195,7 @@ def _table(title: str, rows: list[PipelineRow]) -> Sheet:
     from cimsim.units import quantity
 
     columns = ("strategy", "t", "PMCA/tile", "makespan", "overhead", "PMCA use", "tile use",
-               "TCDM KiB", "spilled", "energy")  # fmt: skip
+               "TCDM KiB", "spilled", "energy", "area built", "area used")  # fmt: skip
     found = [f"{row.strategy}: {row.chosen}" for row in rows if row.strategy == "auto"]
     table = Sheet(title, columns, keys=3, caption="; ".join(found))
     for row in rows:
@@ -210,5 +210,7 @@ def _table(title: str, rows: list[PipelineRow]) -> Sheet:
             f"{row.tcdm_bytes / 1024:.1f}",
             f"{row.spill_bytes / 1024:.0f} KiB" if row.spill_bytes else "-",
             quantity(row.energy_J, "J"),
+            f"{row.area_mm2:.4g} mm2",
+            f"{row.area_used_mm2:.4g} mm2",
         )
     return table

@@ -101,13 +101,13 @@ def _phases(report: Report) -> Sheet:
 
 
 def _units(report: Report) -> Sheet:
-    columns = ("", "in use", "busy", "utilisation", "energy", "share", "area")
+    columns = ("", "in use", "busy", "utilisation", "energy", "share", "area built", "area used")
     table = Sheet("Units", columns)
     names = dict.fromkeys([*report.energy_by_unit_J, *report.unit_times])
     for name in names:
         times = report.unit_times.get(name)
         energy = report.energy_by_unit_J.get(name)
-        area = report.area_by_unit_mm2.get(name)
+        areas = (by.get(name) for by in (report.area_by_unit_mm2, report.area_used_by_unit_mm2))
         table.add(
             name,
             f"{times.units}" if times else "",
@@ -115,15 +115,15 @@ def _units(report: Report) -> Sheet:
             f"{report.utilisation[name]:.2%}" if times else "",
             quantity(energy, "J") if energy is not None else "",
             _share(energy, report.energy_J),
-            f"{area:.4g} mm2" if area is not None else "",
+            *("" if area is None else f"{area:.4g} mm2" for area in areas),
         )
     table.add(
         "total", "", "", "", quantity(report.energy_J, "J"), "100.0%",
-        f"{report.area_mm2:.4g} mm2", total=True,
+        f"{report.area_mm2:.4g} mm2", f"{report.area_used_mm2:.4g} mm2", total=True,
     )  # fmt: skip
     table.caption = (
-        f"{report.tiles_used} tiles and {report.sram_units_used} SRAM units in use "
-        f"({report.area_used_mm2:.4g} mm2 of the area), {report.cell_utilisation:.1%} of the "
+        f"{report.tiles_used} tiles and {report.sram_units_used} SRAM units in use, "
+        f"{report.cell_utilisation:.1%} of the "
         f"tiles' cells hold a weight; activations peak at {report.buffer_peak_KiB:.0f} KiB"
     )
     return table
@@ -346,7 +346,7 @@ def print_comparison(
     table = Sheet(
         "Reports (ratios against the first)",
         ("architecture", "workload", "pipeline", "adaptation", "latency", "x", "energy", "x",
-         "area"),
+         "area built", "area used"),
         texts=(0, 1, 2, 3), keys=4,
     )  # fmt: skip
     for row in rows:
@@ -354,7 +354,7 @@ def print_comparison(
             row["architecture"], row["workload"], row["pipeline"], row["adaptation"],
             quantity(row["latency_s"], "s"), _times(row["latency_ratio"]),
             quantity(row["energy_J"], "J"), _times(row["energy_ratio"]),
-            f"{row['area_mm2']:.4g} mm2",
+            f"{row['area_mm2']:.4g} mm2", f"{row['area_used_mm2']:.4g} mm2",
         )  # fmt: skip
     show(table, _differences(differs) if differs else "nothing differs between the runs")
     if any(baselines):

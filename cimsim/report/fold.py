@@ -9,8 +9,8 @@ from cimsim.engines import Ends
 from cimsim.ir import Workload
 from cimsim.mapping import Mapping
 from cimsim.report.accounting import NOTE, BlockEnergy
-from cimsim.report.area import area_mm2, leakage_W
 from cimsim.report.kinds import OTHER, kinds_of
+from cimsim.report.leakage import leakage_W
 from cimsim.report.model import Report
 from cimsim.report.occupancy import (
     buffer_peak_bytes,
@@ -69,8 +69,7 @@ def fold(
     energies = spent(plan, adapted, architecture, latencies, counted)
     by_unit, by_component, by_kind, by_phase = _folded(energies, units, len(latencies))
     times = unit_times(plan, run)
-    used = area_mm2(architecture, plan.unit_counts)
-    built = area_mm2(architecture)
+    built, used = architecture.area_mm2(), architecture.area_mm2(plan.unit_counts)
     peak = buffer_peak_bytes(plan, run) / 1024.0
     writes = ModelWrite(
         **dict(first_programming(workload, architecture, mapping)),
@@ -95,6 +94,7 @@ def fold(
         energy_by_component_J=by_component,
         energy_by_kind_J=by_kind,
         area_by_unit_mm2=built,
+        area_used_by_unit_mm2=used,
         latency_by_kind_s={k: ps_to_seconds(t) for k, t in run.working_ps.items()},
         utilisation={u: t.busy_s / makespan if makespan else 0.0 for u, t in times.items()},
         unit_times=times,

@@ -96,7 +96,8 @@ class Report(Frozen):
     energy_by_unit_J: dict[str, Number]
     energy_by_component_J: dict[str, Number]
     energy_by_kind_J: dict[str, Number]
-    area_by_unit_mm2: dict[str, Number]
+    area_by_unit_mm2: dict[str, Number] = Field(description="everything that is built")
+    area_used_by_unit_mm2: dict[str, Number] = Field(description="units in use, and the buffer")
     latency_by_kind_s: dict[str, Number] = Field(
         description="time in which at least one unit is at work on each kind; kinds overlap"
     )

@@ -51,6 +51,7 @@ def _entries(report: Report) -> Iterator[tuple[str, Scalar]]:
     ):
         yield from _with_unit(part, kinds, "J")
     yield from _with_unit("area", report.area_by_unit_mm2, "mm2")
+    yield from _with_unit("area_used", report.area_used_by_unit_mm2, "mm2")
     yield from _with_unit("busy.kind", report.latency_by_kind_s, "s")
     for unit, times in report.unit_times.items():
         yield f"units.{unit}", times.units

@@ -39,8 +39,8 @@ class PipelineRow:
     without LoRA; `overhead` is makespan_s / aimc_only_s - 1. `tcdm_bytes` is what a block of a
     layer needs to be held whole, and the most that one of a model takes; `spill_bytes` and
     `spill_time_s` are what moves only because blocks pass the TCDM in tiles, and its time on the
-    DMA engine, over all tokens. `chosen` is the text of the strategy that ran: what `auto` has
-    found.
+    DMA engine, over all tokens. Areas are of all that is built, and of what the run used. `chosen`
+    is the text of the strategy that ran: what `auto` has found.
     """
 
     strategy: str
@@ -56,6 +56,8 @@ class PipelineRow:
     overhead: float
     tcdm_bytes: int
     energy_J: float
+    area_mm2: float
+    area_used_mm2: float
     pmca_utilisation: float
     tile_utilisation: float
     spill_bytes: int
@@ -138,6 +140,8 @@ class Study:
             overhead=report.latency_s / alone - 1.0 if alone else 0.0,
             tcdm_bytes=tcdm_bytes,
             energy_J=report.energy_J,
+            area_mm2=report.area_mm2,
+            area_used_mm2=report.area_used_mm2,
             pmca_utilisation=_pmca_utilisation(simulation, beside_tile),
             tile_utilisation=report.utilisation.get(self.architecture.weights_on, 0.0),
             spill_bytes=spill_bytes,

@@ -5,6 +5,7 @@ A further kind is one module here, with its block of the machine file, and its l
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from cimsim.errors import MappingError
@@ -40,6 +41,14 @@ def kinds_for(work: Work) -> list[str]:
     return [kind.name for kind in KINDS.values() if work in kind.does]
 
 
+def ports(counts: Mapping[str, int]) -> dict[str, int]:
+    """Ports on the tiles' link and on the clusters' link of `counts` units by kind: one each."""
+    on = dict.fromkeys(("tile_link", "cluster_link"), 0)
+    for kind in KINDS.values():
+        on[kind.port] += counts.get(kind.name, 0)
+    return on
+
+
 __all__ = [
     "KINDS",
     "PMCA",
@@ -54,6 +63,7 @@ __all__ = [
     "WriteCost",
     "kind_named",
     "kinds_for",
+    "ports",
 ]
 
 

@@ -16,7 +16,7 @@ from cimsim import shipped
 from cimsim.blocks import CrossbarTiles
 from cimsim.costs.memory import access_energy_J
 from cimsim.costs.tile import convert_ps, integrate_ps, link_energy_J, mvm_energy_J
-from cimsim.report.area import area_mm2, leakage_W
+from cimsim.report.leakage import leakage_W
 from cimsim.spec import Architecture
 from cimsim.units import ps_to_seconds
 from cimsim.validation.row import Row
@@ -89,7 +89,7 @@ class Full:
     @property
     def area(self) -> float:
         """Tiles, their links and the buffers (mm2)."""
-        return math.fsum(area_mm2(self.machine, {"rram": self.rram.tile_count}).values())
+        return math.fsum(self.machine.area_mm2({"rram": self.rram.tile_count}).values())
 
 
 def rows() -> list[Row]:

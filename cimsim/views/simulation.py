@@ -1,4 +1,4 @@
-"""Picture of a report: energy by unit and by kind of work, area by unit."""
+"""Picture of a report: energy by unit and by kind of work, area built and used."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 
 def save_breakdown(report: Report, path: Path) -> None:
-    """Bars of energy by unit, work by kind and area by unit."""
+    """Bars of energy by unit, work by kind and area by unit, with the part in use."""
     with picture(path, 13.0, 4.2, 3) as (figure, axes):
         figure.suptitle(title_of(report))
         _bars(axes[0], report.energy_by_unit_J, "energy by unit", "J")
         _bars(axes[1], report.energy_by_kind_J, "energy by kind of work", "J")
-        _bars(axes[2], report.area_by_unit_mm2, "area by unit", "mm2")
+        _bars(axes[2], report.area_by_unit_mm2, "area built by unit", "mm2")
+        _part(axes[2], report.area_by_unit_mm2, report.area_used_by_unit_mm2)
 
 
 def title_of(report: Report) -> str:
@@ -29,9 +30,22 @@ def title_of(report: Report) -> str:
     return f"{workload} on {architecture} ({pipeline}, {adaptation})"
 
 
+def _ordered(values: dict[str, float]) -> list[str]:
+    """Names of what is above 0, the least first."""
+    return sorted((name for name, value in values.items() if value > 0), key=values.__getitem__)
+
+
+def _part(axes: Axes, whole: dict[str, float], part: dict[str, float]) -> None:
+    """Narrow bars of what is in use within the bars of `whole`."""
+    names = _ordered(whole)
+    used = [part.get(name, 0.0) for name in names]
+    axes.barh(names, used, height=0.25, color="#222222", label=f"in use: {sum(used):.4g} mm2")
+    axes.legend(fontsize=8, loc="lower right")
+
+
 def _bars(axes: Axes, values: dict[str, float], title: str, unit: str) -> None:
-    shown = {name: value for name, value in values.items() if value > 0}
-    names = sorted(shown, key=lambda name: shown[name])
+    names = _ordered(values)
+    shown = {name: values[name] for name in names}
     total = sum(shown.values())
     axes.barh(names, [shown[n] for n in names], color=[fill_of(n).colour for n in names])
     for row, name in enumerate(names):
