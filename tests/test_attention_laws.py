@@ -17,6 +17,7 @@ from timed import charged_J, ends_ps, occupied, starts_ps, takes_ps
 
 from cimsim.ir import Embedding, Linear, MatMul, Op, Phase, Softmax, Workload
 from cimsim.simulation import Simulation, simulate
+from cimsim.spec import Architecture
 
 MACHINE = small.machine(**small.UNEQUAL, attention_on="sram", rram={"rows": 64, "columns": 64})
 Q_SHARE_PS = 1875
@@ -56,7 +57,7 @@ def values(tokens: int, **changes: Any) -> MatMul:
 
 def run(
     *ops: Op, decode: tuple[Op, ...] = (), steps: int = 1, engine: Any = "compiled",
-    pipeline: Any = "layer:block_tokens=1",
+    pipeline: Any = "layer:block_tokens=1", machine: Architecture = MACHINE,
 ) -> Simulation:  # fmt: skip
     """`ops` simulated after look-ups of 60 values of `q` and 20 of `k` a token."""
 
@@ -69,7 +70,7 @@ def run(
     if decode:
         phases.append(phase("decode", decode, steps))
     workload: Workload = small.workload_of("attention", tuple(phases))
-    return simulate(workload, MACHINE, pipeline=pipeline, engine=engine)
+    return simulate(workload, machine, pipeline=pipeline, engine=engine)
 
 
 @both_engines
@@ -329,3 +330,22 @@ def test_scores_go_to_a_cluster_beside_them_without_the_buffer(tiles: bool) -> N
     stored = 3 * (360 + 216 * tiles + 120)
     assert charged_J(done, "scores")["buffer.access"] == close([stored * BUFFER_J])
     assert charged_J(done, "scores")["link.tile_link"] == close([3 * 696 * LINK_J])
+
+
+@both_engines
+def test_scores_for_a_cluster_beside_take_the_near_way(engine: Any) -> None:
+    """One hop of 1 ns for four and 0.1 pJ a bit for 0.4; queries and K come from the buffer."""
+    soft = Softmax(name="soft", inputs=("scores",), tokens=3, rows=18, columns=3)
+    link = {"near_hops": 1, "near_energy_pJ_per_bit": 0.1}
+    changes: dict[str, Any] = small.merged(
+        small.UNEQUAL,
+        {"attention_on": "sram", "rram": {"rows": 64, "columns": 64}, "tile_link": link},
+    )
+    near, far = (run(scores(3), soft, engine=engine, machine=m)
+                 for m in (small.machine(**changes), MACHINE))  # fmt: skip
+    (sent,), (was,) = (takes_ps(done, "scores:send") for done in (near, far))
+    assert [b - a for a, b in zip(sent, was, strict=True)] == [3000] * 3
+    for actor in ("scores:read", "scores:write"):
+        assert takes_ps(near, actor) == takes_ps(far, actor)
+    energy = 3 * ((696 - 216) * LINK_J + 216 * 0.1e-12)
+    assert charged_J(near, "scores")["link.tile_link"] == close([energy])

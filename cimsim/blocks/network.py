@@ -13,15 +13,39 @@ Arbitration = Literal["fifo", "round_robin"]
 
 
 class Link(MachineBlock):
-    """A port onto the on-chip network."""
+    """A port onto the on-chip network.
+
+    A transfer goes to or from the buffer, or, where the near fields say so, within one group of
+    neighbouring clusters: what tiles send to clusters beside them, and meetings of clusters.
+    """
 
     bandwidth_GBps: Rate
     hop_ns: Time_ns
     hops: Count = Field(description="hops of a typical transfer")
     energy_pJ_per_bit: Amount = Field(description="whole transfer, all hops")
+    near_hops: Count | None = Field(
+        default=None, description="hops within one group of clusters; `hops` where left out"
+    )
+    near_energy_pJ_per_bit: Amount | None = Field(
+        default=None,
+        description="whole transfer within one group; `energy_pJ_per_bit` where left out",
+    )
     arbitration: Arbitration
     port_area_um2: Amount
     leakage_uW: Amount = Field(description="one port")
+
+    @property
+    def near(self) -> Link:
+        """The same port for transfers within one group of clusters."""
+        if self.near_hops is None and self.near_energy_pJ_per_bit is None:
+            return self
+        energy = self.near_energy_pJ_per_bit
+        return self.model_copy(
+            update={
+                "hops": self.near_hops or self.hops,
+                "energy_pJ_per_bit": self.energy_pJ_per_bit if energy is None else energy,
+            }
+        )
 
 
 class Buffer(MachineBlock):

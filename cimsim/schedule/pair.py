@@ -165,8 +165,8 @@ class Pair:
         arrays = machine.arrays(machine.weights_on)
         rows, columns = arrays.shape
         inputs, outputs = min(adapter.in_features, rows), min(adapter.out_features, columns)
-        vector = arrays.vector(Grid(inputs, outputs, rows, columns), machine.tile_link)
-        return vector.load_ps + vector.send_ps
+        grid, link = Grid(inputs, outputs, rows, columns), machine.tile_link
+        return arrays.vector(grid, link).load_ps + arrays.vector(grid, link.near).send_ps
 
     def best_block(self, tokens: int, *, split: bool = False) -> int:
         """The block of the least makespan that fits the TCDM, whole or in tiles; the smallest of

@@ -20,7 +20,7 @@ from cimsim.engines.program import Get, Hold, IntArray, Put, Use
 from cimsim.ir import Linear
 from cimsim.mapping import Placement
 from cimsim.schedule.assembler import Assembler, Timed
-from cimsim.schedule.graph import Stream
+from cimsim.schedule.graph import Stream, plain
 from cimsim.schedule.stages import Stage
 from cimsim.unit_kinds import Arrays, VectorCost
 from cimsim.values.display import brief
@@ -40,6 +40,9 @@ class UnitGroup:
 class Layer:
     """A weight in arrays: its stage, its units, those of them that others use too (`shared`), what
     a vector costs and how many of them a token has by phase.
+
+    Results go to the buffer in the phases `buffered`, in others to clusters beside the arrays: then
+    a vector costs `near`.
     """
 
     assembler: Assembler
@@ -47,7 +50,9 @@ class Layer:
     placement: Placement
     shared: frozenset[int]
     vector: VectorCost
+    near: VectorCost
     vectors: dict[int, int]
+    buffered: frozenset[int]
 
     @property
     def op(self) -> Linear:
@@ -69,6 +74,15 @@ class Layer:
         return self.assembler.per_block(
             stream, False, lambda p, s, n, e: amount(n * self.vectors[p])
         )
+
+    def sent_ps(self, stream: Stream) -> int | IntArray:
+        """Time (ps) of the results of each token out of their units."""
+        far = self.per_token(stream, self.vector.all_sent_ps)
+        if self.near == self.vector:
+            return far
+        near = self.per_token(stream, self.near.all_sent_ps)
+        kept = np.broadcast_to(stream.in_phases(self.buffered), stream.phase.shape)
+        return plain(np.where(kept, far, near))
 
 
 def lanes_of(
@@ -111,8 +125,9 @@ def add_array_stage(
     """
     vectors = {p: -(-_linear(node).rows // node.tokens) for p, node in stage.nodes[0].ops.items()}
     architecture = assembler.architecture
-    vector = architecture.arrays(placement.unit).vector(placement.grid, architecture.tile_link)
-    layer = Layer(assembler, stage, placement, shared, vector, vectors)
+    arrays, link = architecture.arrays(placement.unit), architecture.tile_link
+    vector, near = (arrays.vector(placement.grid, way) for way in (link, link.near))
+    layer = Layer(assembler, stage, placement, shared, vector, near, vectors, buffered)
     copies = placement.replicas
     into: list[Put] = []
     out_of: list[Get] = []
@@ -122,27 +137,26 @@ def add_array_stage(
         into.append(Put(entry, turn))
         out_of.append(Get(done, turn))
         mine = stream.of(slice(copy, None, copies))
-        _add_copy(layer, copy, mine, [Get(entry)], [Put(done)], buffered, grouped)
+        _add_copy(layer, copy, mine, [Get(entry)], [Put(done)], grouped)
     if copies > 1:
         assembler.actor(stage, "deal", stream, *gets, *into)
         assembler.actor(stage, "collect", stream, *out_of, *puts)
     else:
-        _add_copy(layer, 0, stream, gets, puts, buffered, grouped)
-    _book(layer, stream, buffered)
+        _add_copy(layer, 0, stream, gets, puts, grouped)
+    _book(layer, stream)
 
 
 def _add_copy(
-    layer: Layer, copy: int, stream: Stream, gets: list[Get], puts: list[Put],
-    buffered: frozenset[int], grouped: bool,
-) -> None:  # fmt: skip
+    layer: Layer, copy: int, stream: Stream, gets: list[Get], puts: list[Put], grouped: bool
+) -> None:
     """Actors of one copy of the weight, for its own tokens."""
     assembler, stage, vector = layer.assembler, layer.stage, layer.vector
     lanes = lanes_of(layer.placement, copy, layer.shared, grouped)
     ends = [_add_lane(layer, f"{copy}.{n}", lane, stream) for n, lane in enumerate(lanes)]
 
-    def port(amount: Callable[[int], int]) -> Timed | None:
+    def port(times: int | IntArray) -> Timed | None:
         units = layer.placement.units[copy].size
-        return None if layer.packed else Timed(Hold(layer.per_token(stream, amount)), "link", units)
+        return None if layer.packed else Timed(Hold(times), "link", units)
 
     def moved(bits: int, where: int | IntArray = 1) -> tuple[Timed, ...]:
         return assembler.access("buffer", layer.per_token(stream, lambda n: n * bits), where)
@@ -150,13 +164,14 @@ def _add_copy(
     number = "" if layer.placement.replicas == 1 else str(copy)
     read = moved(layer.op.in_features * assembler.architecture.activation_bits)
     assembler.actor(
-        stage, f"read{number}", stream, *gets, *read, port(vector.all_loaded_ps),
+        stage, f"read{number}", stream, *gets, *read,
+        port(layer.per_token(stream, vector.all_loaded_ps)),
         *(Put(entry) for entry, _ in ends),
     )  # fmt: skip
-    stored = moved(layer.op.out_features * vector.output_bits, stream.in_phases(buffered))
+    stored = moved(layer.op.out_features * vector.output_bits, stream.in_phases(layer.buffered))
     assembler.actor(
         stage, f"send{number}", stream, *(Get(done) for _, done in ends),
-        port(vector.all_sent_ps), *stored, *puts,
+        port(layer.sent_ps(stream)), *stored, *puts,
     )  # fmt: skip
 
 
@@ -208,8 +223,9 @@ def _port(layer: Layer, lane: UnitGroup, way: str, stream: Stream) -> Timed | No
     """A lane's own transfer into (`in`) or out of (`out`) its tile, if it makes one."""
     if not layer.packed:
         return None
-    vector = layer.vector
-    times = layer.per_token(stream, vector.all_loaded_ps if way == "in" else vector.all_sent_ps)
+    into = way == "in"
+    loaded = layer.vector.all_loaded_ps
+    times = layer.per_token(stream, loaded) if into else layer.sent_ps(stream)
     if lane.shared is None:
         return Timed(Hold(times), "link", lane.units)
     name = f"port {way} of {layer.placement.unit} {lane.shared}"
@@ -221,7 +237,7 @@ def _linear(op: object) -> Linear:
     return op
 
 
-def _book(layer: Layer, stream: Stream, buffered: frozenset[int]) -> None:
+def _book(layer: Layer, stream: Stream) -> None:
     assembler, stage, placement = layer.assembler, layer.stage, layer.placement
     architecture, vector = assembler.architecture, layer.vector
     per_phase = np.array([layer.vectors.get(p, 0) for p in range(len(assembler.graph.steps))])
@@ -230,10 +246,16 @@ def _book(layer: Layer, stream: Stream, buffered: frozenset[int]) -> None:
     out_bits = placement.grid.columns * vector.output_bits
     for component, energy in vector.energy_J.items():
         assembler.charge(stage, placement.unit, component, [energy * n for n in runs])
-    moved = link_energy_J(architecture.tile_link, in_bits + out_bits)
-    assembler.charge(stage, "link", "tile_link", [moved * n for n in runs])
+    link, far = architecture.tile_link, layer.buffered
+    near = link.near
+    moved = []
+    for phase, n in enumerate(runs):
+        beside = out_bits * (near is not link and phase not in far)
+        each = link_energy_J(link, in_bits + out_bits - beside) + link_energy_J(near, beside)
+        moved.append(each * n)
+    assembler.charge(stage, "link", "tile_link", moved)
     stored = [
-        access_energy_J(architecture.buffer, in_bits + out_bits * (phase in buffered)) * n
+        access_energy_J(architecture.buffer, in_bits + out_bits * (phase in far)) * n
         for phase, n in enumerate(runs)
     ]
     assembler.charge(stage, "buffer", "access", stored)

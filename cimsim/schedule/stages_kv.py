@@ -61,13 +61,15 @@ def add_kv_stage(
         def of(phase: int, step: int, size: int, end: int) -> int:
             op, link = ops[phase], architecture.tile_link
             if value in ("load", "send"):
-                return _port_ps(value, op, store, arrays, link, step, size, end)
+                way = link if value == "load" or phase in buffered else link.near
+                return _port_ps(value, op, store, arrays, way, step, size, end)
             return _amount(value, op, store, arrays, architecture.activation_bits, step, size, end)
 
         return assembler.alike.once(key(value), lambda: assembler.per_block(stream, varies, of))
 
     def key(value: str) -> Hashable:
-        return "K/V", value, assembler.alike.node(stage.nodes[0]), store.unit, store.grid, stream
+        node = assembler.alike.node(stage.nodes[0])
+        return "K/V", value, node, store.unit, store.grid, stream, buffered
 
     in_bits, out_bits, macs = per_block("in"), per_block("out"), per_block("macs")
     columns = store.grid.columns
@@ -89,7 +91,10 @@ def add_kv_stage(
         Timed(Hold(per_block("send")), "link", store.units),
         *assembler.access("buffer", out_bits, kept), *puts,
     )  # fmt: skip
-    moved = np.add(in_bits, out_bits)
+    near = link.near
+    beside = np.multiply(out_bits, 0 if near is link else 1 - np.asarray(kept))
+    moved = link_energy_J(link, 1.0) * (np.add(in_bits, out_bits) - beside).astype(np.float64)
+    moved = moved + link_energy_J(near, 1.0) * beside
     stored = np.add(in_bits, np.multiply(out_bits, kept))
     counts = (assembler.phase_sums(stream, per_block(what)) for what in ("sums", "results"))
     added = [arrays.adders_J(*each) for each in zip(*counts, strict=True)]
@@ -97,7 +102,7 @@ def add_kv_stage(
         assembler.charge(stage, store.unit, component, [part[component] for part in added])
     for unit, component, energy in (
         (store.unit, "attention", arrays.mac_J * np.asarray(macs, np.float64)),
-        ("link", "tile_link", link_energy_J(link, 1.0) * np.asarray(moved, np.float64)),
+        ("link", "tile_link", moved),
         ("buffer", "access", access_energy_J(architecture.buffer, 1.0) * np.asarray(stored)),
     ):
         assembler.charge(stage, unit, component, assembler.phase_sums(stream, energy))

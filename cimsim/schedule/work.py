@@ -161,8 +161,8 @@ def meeting_ps(architecture: Architecture, clusters: int, values: int = 0) -> in
     """
     if clusters <= 1:
         return 0
-    pmca, link = architecture.pmca, architecture.cluster_link
-    # assumed: groups lie in a square mesh, each as many hops wide as the link's typical distance
+    pmca, link = architecture.pmca, architecture.cluster_link.near
+    # assumed: groups lie in a square mesh, each as many hops wide as clusters of one are apart
     side = math.isqrt(-(-clusters // pmca.pool_clusters) - 1) + 1
     gathered = math.ceil(clusters * values * pmca.value_bits / 8)
     cycles = pmca.barrier_cycles
