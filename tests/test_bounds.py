@@ -250,7 +250,7 @@ def test_a_time_beyond_the_clock_is_refused() -> None:
         ("rram.sources.rows", "x", "`sources` of `rram` is a value without fields"),
         ("rram.sources", "x", "it is a note of the file, not a value"),
         ("ram.rows", 5, "there is no field 'ram.rows' to set: a machine has sram, rram"),
-        ("paper_accounting.softmax_energy_pJ", 1.0, "the machine has no `paper_accounting` block"),
+        ("paper_accounting.rram_transistors", 1, "the machine has no `paper_accounting` block"),
         ("", 5, "there is no field '' to set"),
         ("rram..rows", 5, "there is no field 'rram..rows' to set"),
         ("rram.rows", True, "rram.rows: Input should be a valid integer (got True)"),

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cimsim.adaptation import adaptation_named
-from cimsim.costs.tile import mvm_energy_J, rram_mac_J
+from cimsim.costs.tile import array_mac_J, mvm_energy_J
 from cimsim.errors import SpecError, WorkloadError
 from cimsim.ir import Linear, Workload, load_workload, save_workload
 from cimsim.report.accounting import (
@@ -25,7 +25,7 @@ from cimsim.report.accounting import (
     TARGETS,
     block_energies,
     halora_accounting,
-    weight_area_mm2,
+    transistors,
 )
 from cimsim.simulation import simulate
 from cimsim.spec import load_architecture
@@ -53,7 +53,9 @@ def home(unit: str) -> Callable[[Linear], Any]:
 
 def energies(workload: Workload, lora_unit: str = "sram") -> dict[str, float]:
     blocks = block_energies(workload, HYBRID, home(lora_unit))
-    return {block.kind: math.fsum(block.energy_J) for block in blocks}
+    slices = {(block.kind, block.unit): math.fsum(block.energy_J) for block in blocks}
+    assert len(slices) == len(blocks)
+    return {f"{unit} {kind}": energy_J for (kind, unit), energy_J in slices.items()}
 
 
 # The workload ------------------------------------------------------------------------------------
@@ -117,13 +119,12 @@ def test_sizes_that_make_no_model(change: dict[str, int], said: str) -> None:
 
 
 @pytest.mark.parametrize("path", small.ARCHITECTURES, ids=lambda p: p.stem)
-def test_a_mac_costs_what_a_full_tile_costs(path: Path) -> None:
+def test_a_mac_in_the_arrays_is_that_of_the_cells_of_a_full_tile(path: Path) -> None:
     rram = load_architecture(path).rram
     if rram is None:
         return
-    whole = mvm_energy_J(rram, rram.rows, rram.weight_columns, 1, 1)
-    blocks = math.fsum(whole[key] for key in ("cells", "dac", "adc"))
-    assert rram_mac_J(rram) * rram.rows * rram.weight_columns == pytest.approx(blocks, rel=1e-12)
+    cells = mvm_energy_J(rram, rram.rows, rram.weight_columns, 1, 1)["cells"]
+    assert array_mac_J(rram) * rram.rows * rram.weight_columns == pytest.approx(cells, rel=1e-12)
 
 
 def test_energy_of_the_1b_model_by_hand() -> None:
@@ -131,34 +132,61 @@ def test_energy_of_the_1b_model_by_hand() -> None:
     h, i, layers, tokens = 2048, 8192, 16, 512
     assert found == pytest.approx(
         {
-            "base": layers * (4 * h * h + 2 * h * i) * tokens * (7.546e-15 + 1.5625e-12 / 64),
-            "lora": layers * 4 * (6 * h + 2 * (h + i)) * tokens * 91.4e-15,
-            "attention": 2 * layers * h * tokens**2 * 195e-15,
-            "softmax": layers * 32 * tokens**2 * 10.9e-12,
+            "rram base": layers * (4 * h * h + 2 * h * i) * tokens * 31.97e-15,
+            "sram lora": layers * 4 * (6 * h + 2 * (h + i)) * tokens * 91.4e-15,
+            "periphery base": layers * (4 * h + i + h) * tokens * 31.92e-12,
         },
         rel=1e-12,
     )
 
 
+def test_the_constants_are_the_slices_of_the_figure() -> None:
+    """Fig. 7 and Table 6: 72.83 and 26.63 % of 18.1 mJ, over the products that Table 5 names."""
+    h, i, layers, tokens = 2048, 8192, 16, 512
+    macs, results = layers * (4 * h * h + 2 * h * i) * tokens, layers * (5 * h + i) * tokens
+    rram, fitted = HYBRID.rram, HYBRID.paper_accounting
+    assert rram is not None
+    assert fitted is not None
+    assert rram.cell_read_energy_fJ == pytest.approx(0.7283 * 18.1e-3 / macs * 1e15, abs=5e-3)
+    assert fitted.periphery_energy_pJ == pytest.approx(0.2663 * 18.1e-3 / results * 1e12, abs=5e-3)
+
+
+def test_the_other_model_follows_within_the_rounding_of_what_is_printed() -> None:
+    """3B: 51.3 mJ within 0.05, slices of 78.66 and 20.92 %, by hand."""
+    h, i, layers, tokens = 3072, 8192, 28, 512
+    arrays = layers * (4 * h * h + 2 * h * i) * tokens * 31.97e-15
+    periphery = layers * (5 * h + i) * tokens * 31.92e-12
+    found = halora.energies_J("LLaMA-3.2-3B", "hybrid")
+    assert found["rram"] == pytest.approx(arrays)
+    assert found["periphery"] == pytest.approx(periphery)
+    assert arrays == pytest.approx(0.7866 * 51.3e-3, rel=2e-3)
+    assert periphery == pytest.approx(0.2092 * 51.3e-3, rel=6e-3)
+
+
 @given(st.integers(1, 12), st.integers(2, 5))
-def test_linear_terms_grow_with_tokens_and_attention_with_their_square(
-    tokens: int, times: int
-) -> None:
+def test_every_slice_grows_with_tokens(tokens: int, times: int) -> None:
     one, more = energies(tiny(tokens=tokens)), energies(tiny(tokens=tokens * times))
-    for kind, power in (("base", 1), ("lora", 1), ("attention", 2), ("softmax", 2)):
-        assert more[kind] == pytest.approx(one[kind] * times**power, rel=1e-12)
+    for slice_, energy_J in one.items():
+        assert more[slice_] == pytest.approx(energy_J * times, rel=1e-12)
 
 
-def test_lora_on_rram_is_counted_like_a_base_weight() -> None:
+def test_lora_on_rram_is_counted_like_a_base_weight_and_shares_its_converters() -> None:
     on_rram, on_sram = energies(tiny(), "rram"), energies(tiny(), "sram")
     rram, sram = HYBRID.rram, HYBRID.sram
     assert rram is not None
     assert sram is not None
-    assert on_sram["lora"] / on_rram["lora"] == pytest.approx(
-        sram.mac_energy_fJ * 1e-15 / rram_mac_J(rram), rel=1e-12
+    assert on_sram.pop("sram lora") / on_rram.pop("rram lora") == pytest.approx(
+        sram.mac_energy_fJ / rram.cell_read_energy_fJ, rel=1e-12
     )
-    del on_rram["lora"], on_sram["lora"]
     assert on_rram == on_sram
+
+
+def test_sram_has_no_converters() -> None:
+    blocks = block_energies(tiny(), PLACEMENTS["halora_sram_only"], home("sram"))
+    assert {block.unit for block in blocks} == {"sram"}
+    assert sum(b.energy_J[0] for b in blocks) == pytest.approx(
+        6 * sum(p.size for p in tiny().parameters) * 91.4e-15
+    )
 
 
 def test_a_machine_that_cannot_count_so_says_why() -> None:
@@ -166,27 +194,27 @@ def test_a_machine_that_cannot_count_so_says_why() -> None:
         simulate(tiny(), small.machine(), pipeline="token")
     with pytest.raises(SpecError, match=r"not on pmca\. Choose --adapt"):
         simulate(tiny(), HYBRID, adaptation="lora-pmca", pipeline="token")
-    with pytest.raises(SpecError, match="not on sram"):
-        simulate(tiny(), PLACEMENTS["halora_rram_only"], adaptation="lora-sram", pipeline="token")
+    with pytest.raises(SpecError, match="not on rram"):
+        simulate(tiny(), PLACEMENTS["halora_sram_only"], adaptation="lora-rram", pipeline="token")
 
 
 def test_a_paper_report_holds_the_blocks_and_nothing_else() -> None:
     report = simulate(tiny(), HYBRID, pipeline="token").report
     found = energies(tiny())
     assert report.accounting == "paper"
-    assert report.energy_by_kind_J == pytest.approx(found, rel=1e-12)
+    assert report.energy_by_component_J == pytest.approx(
+        {name.replace(" ", "."): energy_J for name, energy_J in found.items()}, rel=1e-12
+    )
     assert report.energy_J == pytest.approx(math.fsum(found.values()), rel=1e-12)
-    assert set(report.energy_by_unit_J) == {"rram", "sram", "attention", "softmax"}
+    assert set(report.energy_by_unit_J) == {"rram", "sram", "periphery"}
     assert report.notes == (NOTE,)
     alone = simulate(tiny(), HYBRID, adaptation="none", pipeline="token").report
-    assert set(alone.energy_by_kind_J) == {"base", "attention", "softmax"}
-    assert alone.energy_J == pytest.approx(report.energy_J - found["lora"], rel=1e-12)
+    assert set(alone.energy_by_kind_J) == {"base"}
+    assert alone.energy_J == pytest.approx(report.energy_J - found["sram lora"], rel=1e-12)
 
 
 def test_a_true_report_has_no_paper_constant_in_it() -> None:
-    dear = HYBRID.with_values(
-        {"paper_accounting.attention_mac_energy_fJ": 1e6, "paper_accounting.softmax_energy_pJ": 1e6}
-    )
+    dear = HYBRID.with_values({"paper_accounting.periphery_energy_pJ": 1e6})
     cut = small.cut_down(load_workload(small.ROOT / "workloads/llama3.2_1b_r4_p512_d128.json"))
     before, after = (
         simulate(cut, HYBRID, pipeline="token").report,
@@ -200,17 +228,28 @@ def test_a_true_report_has_no_paper_constant_in_it() -> None:
 # Placements --------------------------------------------------------------------------------------
 
 
-def test_placements_differ_in_nothing_but_where_things_are() -> None:
+def test_placements_differ_in_nothing_but_where_weights_and_lora_are() -> None:
     files = {n: json.loads((small.ROOT / f"arch_configs/{n}.json").read_text()) for n in PLACEMENTS}
     hybrid = files.pop("halora_rram_sram")
     for other in files.values():
         changed = {key for key in hybrid if hybrid[key] != other.get(key)}
-        assert changed <= {
-            "name", "description", "weights_on", "attention_on", "adaptation", "rram", "sram",
-        }  # fmt: skip
+        assert changed <= {"name", "description", "weights_on", "adaptation", "rram", "sram"}
         assert other.get("rram") in (None, hybrid["rram"])
-        if (sram := other.get("sram")) is not None:
-            assert {k for k in sram if sram[k] != hybrid["sram"][k]} <= {"unit_count", "sources"}
+        sram = other["sram"]
+        assert {k for k in sram if sram[k] != hybrid["sram"][k]} <= {"unit_count", "sources"}
+
+
+def test_attention_is_on_sram_in_every_placement() -> None:
+    """Sec. 3.2: "we allocate MatMul modules to SRAM-based CIM"; Table 6: 18.0 against 18.1 mJ."""
+    assert {machine.attention_on for machine in PLACEMENTS.values()} == {"sram"}
+    cut = small.cut_down(load_workload(small.ROOT / "workloads/llama3.2_1b_r4_p512_d128.json"))
+    found = [
+        simulate(cut, machine, adaptation="none", pipeline="token").report
+        for name, machine in PLACEMENTS.items()
+        if name != "halora_sram_only"
+    ]
+    assert found[0].energy_by_component_J == found[1].energy_by_component_J
+    assert found[0].latency_s == found[1].latency_s
 
 
 @pytest.mark.parametrize("name", PLACEMENTS)
@@ -218,11 +257,7 @@ def test_every_placement_runs_a_traced_model(name: str) -> None:
     cut = small.cut_down(load_workload(small.ROOT / "workloads/llama3.2_1b_r4_p512_d128.json"))
     report = simulate(cut, PLACEMENTS[name], pipeline="token").report
     used = {unit for unit in ("rram", "sram") if report.energy_by_unit_J[unit] > 0.0}
-    expected = {
-        "halora_rram_sram": {"rram", "sram"}, "halora_rram_only": {"rram"},
-        "halora_sram_only": {"sram"},
-    }  # fmt: skip
-    assert used == expected[name]
+    assert used == ({"sram"} if name == "halora_sram_only" else {"rram", "sram"})
 
 
 def test_keys_and_values_cost_write_energy_on_sram() -> None:
@@ -240,46 +275,79 @@ def test_keys_and_values_cost_write_energy_on_sram() -> None:
     assert slow.latency_s > plain.latency_s
 
 
-def test_area_of_the_placements_is_the_share_of_lora() -> None:
+def test_transistors_of_the_placements_are_the_share_of_lora() -> None:
+    """Table 6: 1 for a weight on RRAM, 10 in SRAM, so that the hybrid has 1 + 9 f."""
     workload = tiny(hidden=512, intermediate=1024)
-    rram_only, hybrid = (
-        math.fsum(weight_area_mm2(workload, PLACEMENTS[n], home(u)).values())
-        for n, u in (("halora_rram_only", "rram"), ("halora_rram_sram", "sram"))
-    )
-    sram_only = math.fsum(
-        weight_area_mm2(workload, PLACEMENTS["halora_sram_only"], home("sram")).values()
-    )
+    rram_only, hybrid, sram_only = (
+        sum(transistors(workload, PLACEMENTS[n], home(u)).values())
+        for n, u in (
+            ("halora_rram_only", "rram"), ("halora_rram_sram", "sram"), ("halora_sram_only", "sram")
+        )
+    )  # fmt: skip
     assert workload.adapter is not None
     share = workload.adapter.parameter_count / sum(p.size for p in workload.parameters)
-    times = sram_only / rram_only
-    assert hybrid / rram_only == pytest.approx(1.0 + (times - 1.0) * share, rel=1e-12)
-    assert times == pytest.approx(10.0, rel=1e-3)
-    with pytest.raises(SpecError, match="no sram array of this machine holds weights"):
-        weight_area_mm2(workload, PLACEMENTS["halora_rram_only"], home("sram"))
+    assert rram_only == sum(p.size for p in workload.parameters)
+    assert hybrid / rram_only == pytest.approx(1.0 + 9.0 * share, rel=1e-12)
+    assert sram_only == 10 * rram_only
+    with pytest.raises(SpecError, match="no rram array of this machine holds weights"):
+        transistors(workload, PLACEMENTS["halora_sram_only"], home("rram"))
+    with pytest.raises(SpecError, match="no pmca array of this machine holds weights"):
+        transistors(workload, HYBRID, home("pmca"))
 
 
 # The table ---------------------------------------------------------------------------------------
 
 
 def test_the_published_table() -> None:
-    rows = {row.quantity.rpartition(": ")[2]: row for row in halora.rows()}
+    rows = {row.quantity: row for row in halora.rows()}
+    assert len(rows) == 22
     assert all(row.passed for row in rows.values())
-    for name, published in (
-        ("A100 at its int8 peak", 550.5), ("hybrid of A100", 3.29), ("RRAM share", 72.83),
-        ("LoRA share", 0.54), ("hybrid's surplus", 1.1), ("SRAM-only", 10.0),
+    energy = "{}, 512 tokens, paper accounting: {}"
+    for model, name, published in (
+        ("1B", "A100 at its int8 peak", 550.5), ("1B", "hybrid", 18.1), ("1B", "RRAM-only", 18.0),
+        ("1B", "SRAM-only, as printed", 36.0), ("1B", "RRAM arrays share", 72.83),
+        ("1B", "ADCs and other periphery share", 26.63), ("1B", "LoRA share", 0.54),
+        ("3B", "A100 at its int8 peak", 1666.8), ("3B", "hybrid", 51.3), ("3B", "RRAM-only", 51.1),
+        ("3B", "SRAM-only, as printed", 102.2), ("3B", "RRAM arrays share", 78.66),
+        ("3B", "ADCs and other periphery share", 20.92), ("3B", "LoRA share", 0.42),
     ):  # fmt: skip
-        assert rows[name].published == published
-    assert not rows["A100 at its int8 peak"].fitted
-    assert rows["RRAM share"].fitted
+        assert rows[energy.format(f"LLaMA-3.2-{model}", name)].published == published
+    cells = "LLaMA-3.2-{}, transistors of cells, RRAM-only = 1: hybrid"
+    assert rows[cells.format("1B")].published == 1.014
+    assert rows[cells.format("3B")].published == 1.011
+
+
+def test_one_model_is_fitted_and_the_other_follows() -> None:
+    rows = halora.rows()
+    fitted = {
+        row.quantity.rpartition(": ")[2] for row in rows if row.fitted and "1B" in row.quantity
+    }
+    assert fitted == {
+        "hybrid", "hybrid of A100", "RRAM arrays share", "ADCs and other periphery share",
+        "LoRA share", "SRAM-only",
+    }  # fmt: skip
+    assert {row.quantity for row in rows if row.fitted and "3B" in row.quantity} == {
+        "LLaMA-3.2-3B, transistors of cells, RRAM-only = 1: SRAM-only"
+    }
+
+
+def test_the_paper_disagrees_with_itself_on_sram_and_both_are_shown() -> None:
+    """36.0 and 102.2 mJ over 413.4 and 1,265.1 G products; the LoRA slice means 91.4 fJ."""
+    rows = {row.quantity: row for row in halora.rows() if row.tolerance is None}
+    for model, said in (("1B", "87.1 fJ a multiply-accumulate (75.4"), ("3B", "80.8 fJ")):
+        row = rows[f"LLaMA-3.2-{model}, 512 tokens, paper accounting: SRAM-only, as printed"]
+        assert said in row.source
+        assert "means 91" in row.source
+        assert row.error > 0.04
+    assert len(rows) == 2
 
 
 def test_what_decides_the_table_is_marked_as_fitted() -> None:
     assumed = HYBRID.assumed()
     for field in (
-        "rram.cell_read_energy_fJ", "sram.mac_energy_fJ", "sram.unit_area_um2",
-        "paper_accounting.attention_mac_energy_fJ", "paper_accounting.softmax_energy_pJ",
+        "rram.cell_read_energy_fJ", "sram.mac_energy_fJ", "paper_accounting.periphery_energy_pJ",
     ):  # fmt: skip
-        assert re.match("calibrated on|fitted to", assumed[field])
+        assert re.match("calibrated on", assumed[field])
 
 
 # Command line and figure -------------------------------------------------------------------------
@@ -322,20 +390,21 @@ def test_the_figure_is_drawn(tmp_path: Path) -> None:
     for name in ("halora.png", "halora_paper.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     written = json.loads(data.read_text())
-    assert set(written["true"]["LLaMA-3.2-1B"]) == {*PLACEMENTS, "a100", "weight_area_mm2"}
+    assert set(written["true"]["LLaMA-3.2-1B"]) == {*PLACEMENTS, "a100"}
 
 
 def test_a_layer_saved_with_the_adapter_counts_as_adapter() -> None:
-    plain, name = tiny(), "layers.0.o_proj"
+    plain, name = tiny(), "layers.0.up_proj"
     workload = small.saved(plain, name)
     before, after = energies(plain), energies(workload)
-    macs, weights = 6 * 128 * 128, 128 * 128
+    macs, weights = 6 * 128 * 192, 128 * 192
     assert HYBRID.rram is not None
     assert HYBRID.sram is not None
-    assert before["base"] - after["base"] == pytest.approx(macs * rram_mac_J(HYBRID.rram))
+    moved_J = before["rram base"] - after["rram base"]
+    assert moved_J == pytest.approx(macs * array_mac_J(HYBRID.rram))
     exact_J = macs * HYBRID.sram.mac_energy_fJ * 1e-15
-    assert after["lora"] - before["lora"] == pytest.approx(exact_J)
-    areas = [weight_area_mm2(w, HYBRID, home("sram"))["sram"] for w in (plain, workload)]
-    cells = HYBRID.sram.rows * HYBRID.sram.columns
-    moved_mm2 = weights / cells * HYBRID.sram.unit_area_um2 * 1e-6
-    assert areas[1] - areas[0] == pytest.approx(moved_mm2)
+    assert after["sram lora"] - before["sram lora"] == pytest.approx(exact_J)
+    converters_J = before["periphery base"] - after["periphery base"]
+    assert converters_J == pytest.approx(6 * 192 * 31.92e-12)
+    cells = [transistors(w, HYBRID, home("sram"))["sram"] for w in (plain, workload)]
+    assert cells[1] - cells[0] == 10 * weights

@@ -1,20 +1,22 @@
-"""Energies that a paper counts with and that no other block holds."""
+"""What a paper counts with and no other block holds."""
 
 from __future__ import annotations
 
 from pydantic import Field
 
 from cimsim.blocks.sourced import MachineBlock
-from cimsim.values.bounds import Amount
+from cimsim.values.bounds import Amount, Count
 
 
 class PaperAccounting(MachineBlock):
-    """Energies that a paper's own table counts with, for workloads of accounting `paper` only.
+    """What a paper's own table counts with, for workloads of accounting `paper` only.
 
-    What the other blocks do not hold: products of weights take their energy from `rram` or `sram`.
+    The energy of a multiply-accumulate in the arrays is that of `rram` or `sram`.
     """
 
-    attention_mac_energy_fJ: Amount = Field(
-        description="one multiply-accumulate of Q.K^T or P.V, writes of K and V included"
+    periphery_energy_pJ: Amount = Field(
+        description="converters and other peripheral circuits of tiles, one result of a "
+        "pretrained matrix, however many tiles it is summed over"
     )
-    softmax_energy_pJ: Amount = Field(description="one value of a softmax")
+    rram_transistors: Count = Field(description="of the cell of one weight on tiles, for the area")
+    sram_transistors: Count = Field(description="of the cell of one weight in SRAM, for the area")

@@ -85,14 +85,9 @@ def mvm_energy_J(
     }
 
 
-def rram_mac_J(rram: CrossbarTiles) -> float:
-    """Energy (J) of one multiply-accumulate on full tiles: cells, DACs and ADCs alone.
-
-    A conversion serves all rows of a column, a DAC pulse all weights of a row.
-    """
-    cell = rram.cell_read_energy_fJ * FJ + rram.adc_energy_pJ * PJ / rram.rows
-    driver = rram.dac_energy_pJ * PJ / rram.weight_columns
-    return rram.input_pulses * (rram.cells_per_weight * cell + driver)
+def array_mac_J(rram: CrossbarTiles) -> float:
+    """Energy (J) of one multiply-accumulate in the cells alone, converters and drivers apart."""
+    return rram.input_pulses * rram.cells_per_weight * rram.cell_read_energy_fJ * FJ
 
 
 def link_energy_J(link: Link, bits: float) -> float:

@@ -1,20 +1,23 @@
 """The counting of a paper's own energy and area table, apart from what cimsim simulates.
 
-HaLoRA (Wu et al., ACM TODAES 2026, DOI 10.1145/3801559, Table 6 and Fig. 7) counts the blocks of
-one prompt and nothing else: products with pretrained weights, with LoRA, of attention, and
-softmax. Grouped-query attention, the gate projection, embeddings, norms, the language-model head,
-causality, links, buffers, DRAM and leakage are left out. This reading was inferred from the
-printed totals, the paper does not state it. A workload of accounting `paper` holds exactly these
-products, a traced one is of accounting `true`; a report is one or the other, never a mixture.
+HaLoRA (Wu et al., ACM TODAES 2026, DOI 10.1145/3801559, Table 6 and Fig. 7) counts one prompt in
+three slices: RRAM arrays, their ADCs and other peripheral circuits, and LoRA on SRAM. Arrays take
+energy for each multiply-accumulate. The second slice follows the results of the pretrained
+matrices: 31.9 pJ each for both printed models, within their rounding. The paper has the dynamic
+products of attention on SRAM in every placement and gives them no slice. Grouped-query attention,
+the gate projection, embeddings, norms, the language-model head, causality, links, buffers, DRAM
+and leakage are left out; its GPU counts the attention products. This reading was inferred from
+the printed totals. A workload of accounting `paper` holds exactly these products, a traced one is
+of accounting `true`; a report is one or the other, never a mixture.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from cimsim.costs.tile import FJ, PJ
+from cimsim.blocks import PaperAccounting
+from cimsim.costs.tile import PJ
 from cimsim.errors import SpecError, WorkloadError
 from cimsim.ir import (
     Adapter,
@@ -30,7 +33,7 @@ from cimsim.ir import (
 )
 from cimsim.ir.rules import summed
 from cimsim.spec import Architecture
-from cimsim.unit_kinds import KINDS, Arrays, kinds_for
+from cimsim.unit_kinds import Arrays, kinds_for
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 
@@ -42,9 +45,9 @@ LAYERS_LIMIT = 10_000
 """Largest sizes that the table counts with: a layer is 24 operations."""
 
 NOTE = (
-    "paper accounting: energy counts the blocks of the paper's table (weights, LoRA, attention, "
-    "softmax) and no link, buffer, DRAM or leakage; the paper claims no latency, the one here is "
-    "simulated on the paper's graph"
+    "paper accounting: energy counts the slices of the paper's figure (arrays of the weights, "
+    "their converters and periphery, LoRA) and no attention, link, buffer, DRAM or leakage; the "
+    "paper claims no latency, the one here is simulated on the paper's graph"
 )
 
 
@@ -59,9 +62,9 @@ class BlockEnergy:
 
 
 def mac_J(architecture: Architecture, unit: str) -> float:
-    """Energy (J) of one multiply-accumulate with a weight held by `unit`.
+    """Energy (J) of one multiply-accumulate in the arrays of `unit`, which hold its weight.
 
-    Raises SpecError where the machine has no such array: a cluster is no block of the table.
+    Raises SpecError where the machine has no such array: a cluster is no slice of the figure.
     """
     arrays = architecture.units.get(unit)
     if isinstance(arrays, Arrays):
@@ -80,40 +83,50 @@ Home = Callable[[Linear], str | None]
 def block_energies(
     workload: Workload, architecture: Architecture, home: Home
 ) -> tuple[BlockEnergy, ...]:
-    """Energy of each block of `workload` (as adapted), all steps, in the order of the phases.
+    """Energy of each slice of `workload` (as adapted), all steps, in the order of the phases.
 
-    A weight is where `home` says, else on `architecture.weights_on`; attention and softmax are
-    counted alike in every placement. Raises SpecError where the machine has no
-    `paper_accounting` block or lacks an array.
+    A weight is where `home` says, else on `architecture.weights_on`. The arrays of a unit and the
+    periphery of tiles are units of their own; LoRA on tiles shares the columns of the matrix that
+    it adapts, and their converters. Raises SpecError where the machine has no `paper_accounting`
+    block or lacks an array.
     """
-    fitted = architecture.paper_accounting
-    if fitted is None:
-        raise SpecError(
-            f"{architecture.name}: workload {workload.name!r} is of paper accounting, the machine "
-            "has no `paper_accounting` block. Use a machine that has one (halora_rram_sram), or a "
-            "traced workload."
-        )
-    attention = [_count(phase, MatMul) for phase in workload.phases]
-    values = [_count(phase, Softmax) for phase in workload.phases]
-    attention_J = fitted.attention_mac_energy_fJ * FJ
+    fitted = _accounting(workload.name, architecture)
+    macs = _counts(workload, architecture, home, Linear.macs_over)
+    results = _counts(
+        workload, architecture, home, lambda op, steps: summed(op, ("rows", "out_features"), steps)
+    )
     return (
         *(
             _block(kind, unit, counts, mac_J(architecture, unit))
-            for (kind, unit), counts in _macs(workload, architecture, home).items()
+            for (kind, unit), counts in macs.items()
         ),
-        _block("attention", "attention", attention, attention_J),
-        _block("softmax", "softmax", values, fitted.softmax_energy_pJ * PJ),
+        *(
+            _block(kind, "periphery", counts, fitted.periphery_energy_pJ * PJ)
+            for (kind, unit), counts in results.items()
+            if (kind, unit) == ("base", "rram")
+        ),
     )
+
+
+def _accounting(workload: str, architecture: Architecture) -> PaperAccounting:
+    fitted = architecture.paper_accounting
+    if fitted is None:
+        raise SpecError(
+            f"{architecture.name}: workload {workload!r} is of paper accounting, the machine "
+            "has no `paper_accounting` block. Use a machine that has one (halora_rram_sram), or a "
+            "traced workload."
+        )
+    return fitted
 
 
 def _block(kind: str, unit: str, counts: list[int], each_J: float) -> BlockEnergy:
     return BlockEnergy(kind, unit, tuple(count * each_J for count in counts))
 
 
-def _macs(
-    workload: Workload, architecture: Architecture, home: Home
+def _counts(
+    workload: Workload, architecture: Architecture, home: Home, of: Callable[[Linear, int], int]
 ) -> dict[tuple[str, str], list[int]]:
-    """Multiply-accumulates with weights by kind and unit, and by phase; the base comes first."""
+    """What `of` counts of products with weights, by kind and unit, and by phase; base first."""
     found: dict[tuple[str, str], list[int]] = {}
     for index, phase in enumerate(workload.phases):
         for op in phase.ops:
@@ -121,44 +134,29 @@ def _macs(
                 kind = "lora" if op.in_adapter else "base"
                 key = kind, home(op) or architecture.weights_on
                 found.setdefault(key, [0] * len(workload.phases))
-                found[key][index] += op.macs_over(phase.steps)
+                found[key][index] += of(op, phase.steps)
     return dict(sorted(found.items()))
 
 
-def _count(phase: Phase, kind: type[MatMul] | type[Softmax]) -> int:
-    """Multiply-accumulates of products, or softmax values, over all steps of `phase`."""
-    return sum(_size(op, phase.steps) for op in phase.ops if isinstance(op, kind))
+def transistors(workload: Workload, architecture: Architecture, home: Home) -> dict[str, int]:
+    """Transistors by unit of the cells that hold the weights: the area of the paper's comparison.
 
-
-def _size(op: MatMul | Softmax, steps: int) -> int:
-    if isinstance(op, MatMul):
-        return op.macs_over(steps)
-    return summed(op, ("rows", "columns"), steps)
-
-
-def weight_area_mm2(workload: Workload, architecture: Architecture, home: Home) -> dict[str, float]:
-    """Area (mm2) by unit of the arrays that hold the weights, each filled to the last cell.
-
-    The area of the paper's comparison: K and V, links, buffers and clusters are left out. Raises
-    SpecError where the machine lacks an array.
+    Converters, K and V, links, buffers and clusters are left out, as there. Raises SpecError where
+    the machine has no `paper_accounting` block or lacks an array.
     """
+    fitted = _accounting(workload.name, architecture)
+    each = {"rram": fitted.rram_transistors, "sram": fitted.sram_transistors}
     weights = {
         op.weight: (home(op) or architecture.weights_on, op.in_features * op.out_features)
         for _, op in workload.ops()
         if isinstance(op, Linear)
     }
-    areas: dict[str, list[float]] = {}
+    found: dict[str, int] = {}
     for unit, size in weights.values():
-        areas.setdefault(unit, []).append(size * _weight_mm2(architecture, unit))
-    return {unit: math.fsum(areas[unit]) for unit in KINDS if unit in areas}
-
-
-def _weight_mm2(architecture: Architecture, unit: str) -> float:
-    arrays = architecture.units.get(unit)
-    if isinstance(arrays, Arrays):
-        rows, columns = arrays.shape
-        return arrays.area_mm2(1) / (rows * columns)
-    raise SpecError(f"{architecture.name}: no {unit} array of this machine holds weights")
+        if unit not in each or unit not in architecture.units:
+            raise SpecError(f"{architecture.name}: no {unit} array of this machine holds weights")
+        found[unit] = found.get(unit, 0) + size * each[unit]
+    return found
 
 
 @checked(WorkloadError)

@@ -90,7 +90,7 @@ class Arrays(Units, Protocol):
 
     @property
     def mac_J(self) -> float:
-        """Energy (J) of one multiply-accumulate in a full array."""
+        """Energy (J) of one multiply-accumulate in the array, converters and drivers apart."""
 
     @property
     def converter(self) -> str | None:

@@ -15,12 +15,12 @@ from cimsim.blocks import CrossbarTiles, Link, PmcaClusters
 from cimsim.costs.tile import (
     PJ,
     adders_ps,
+    array_mac_J,
     convert_ps,
     integrate_ps,
     load_ps,
     mvm_energy_J,
     pulses_per_cell,
-    rram_mac_J,
     send_ps,
     transfer_ps,
     write_pulse_ps,
@@ -48,8 +48,8 @@ class AnalogTiles:
 
     @property
     def mac_J(self) -> float:
-        """Energy (J) of one multiply-accumulate on full tiles."""
-        return rram_mac_J(self.block)
+        """Energy (J) of one multiply-accumulate in the cells."""
+        return array_mac_J(self.block)
 
     @property
     def converter(self) -> str | None:

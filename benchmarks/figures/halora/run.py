@@ -4,7 +4,7 @@
 
 `true` accounting simulates the traced models; the A100 is calibrated fp16, its band as the
 baseline states it, decode also at the batch with the most throughput. `paper` accounting counts
-the blocks of HaLoRA's Table 6 for the same models beside the A100 at its int8 peak. The two are
+the slices of HaLoRA's Fig. 7 for the same models beside the A100 at its int8 peak. The two are
 never added up. plot.py draws what this writes.
 """
 
@@ -12,24 +12,16 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 from cimsim import load_architecture, load_gpu, load_workload, simulate
-from cimsim.adaptation import adaptation_for
 from cimsim.baseline import Gpu
 from cimsim.comparison import batch_sweep
 from cimsim.ir import Workload
-from cimsim.report.accounting import block_energies, halora_accounting
-from cimsim.validation.halora import areas_mm2
+from cimsim.validation import halora
 
 ROOT = Path(__file__).parents[3]
-PLACEMENTS = ("halora_rram_sram", "halora_rram_only", "halora_sram_only")
-MODELS = {
-    "LLaMA-3.2-1B": ("llama3.2_1b_r4_p512_d128", (2048, 8192, 16, 32)),
-    "LLaMA-3.2-3B": ("llama3.2_3b_r4_p512_d128", (3072, 8192, 28, 24)),
-}
 
 
 def first_block(workload: Workload) -> Workload:
@@ -75,18 +67,14 @@ def gpu_phases(workload: Workload, gpu: Gpu) -> dict[str, Any]:
     return found
 
 
-def paper(name: str, sizes: tuple[int, int, int, int], gpu: Gpu) -> dict[str, Any]:
-    """Energy (J) of 512 tokens by block and placement in paper accounting."""
-    hidden, intermediate, layers, heads = sizes
-    workload = halora_accounting(
-        hidden=hidden, intermediate=intermediate, layers=layers, heads=heads, tokens=512, rank=4,
-        name=name,
-    )  # fmt: skip
-    found: dict[str, Any] = {"a100_peak_int8_J": gpu.estimate(workload, "peak-int8").energy_J}
-    for placement in PLACEMENTS:
-        machine = load_architecture(ROOT / f"arch_configs/{placement}.json")
-        blocks = block_energies(workload, machine, adaptation_for(machine).home)
-        found[placement] = {block.kind: math.fsum(block.energy_J) for block in blocks}
+def paper(model: str, gpu: Gpu) -> dict[str, Any]:
+    """Energy (J) of 512 tokens by slice and placement in paper accounting, and what is printed."""
+    a100 = gpu.estimate(halora.counted(model), "peak-int8").energy_J
+    found: dict[str, Any] = {"a100_peak_int8_J": a100, "area_ratios": halora.area_ratios(model)}
+    for placement, machine in halora.PLACEMENTS.items():
+        slices = halora.energies_J(model, placement)
+        printed = halora.ENERGY_MJ[model][placement] / 1e3
+        found[machine] = {"slices_J": slices, "printed_J": printed}
     return found
 
 
@@ -97,16 +85,14 @@ def main() -> None:
     options = parser.parse_args()
     gpu = load_gpu(ROOT / "arch_configs/gpu/a100_sxm4_80gb.json")
     result: dict[str, Any] = {"gpu": gpu.name, "smoke": options.smoke, "true": {}, "paper": {}}
-    models = list(MODELS.items())[: 1 if options.smoke else None]
-    for name, (file, sizes) in models:
-        workload = load_workload(ROOT / f"workloads/{file}.json")
-        areas = areas_mm2(workload)
+    for model in list(halora.TRACED)[: 1 if options.smoke else None]:
+        workload = load_workload(ROOT / f"workloads/{halora.TRACED[model]}.json")
+        result["paper"][model] = paper(model, gpu)
         if options.smoke:
             workload = first_block(workload)
-        result["true"][name] = {p: machine_phases(workload, p) for p in PLACEMENTS}
-        result["true"][name]["a100"] = gpu_phases(workload, gpu)
-        result["true"][name]["weight_area_mm2"] = areas
-        result["paper"][name] = paper(name, sizes, gpu)
+        machines = halora.PLACEMENTS.values()
+        result["true"][model] = {name: machine_phases(workload, name) for name in machines}
+        result["true"][model]["a100"] = gpu_phases(workload, gpu)
     options.output.write_text(json.dumps(result, indent=1) + "\n")
     print(f"wrote {options.output}")
 
