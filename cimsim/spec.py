@@ -29,6 +29,7 @@ from cimsim.blocks import (
     ASSUMED,
     Buffer,
     CrossbarTiles,
+    DiePackage,
     Dram,
     Link,
     MachineBlock,
@@ -97,6 +98,7 @@ class Architecture(Sourced, Changeable):
     cluster_link: Link
     buffer: Buffer
     dram: Dram
+    package: DiePackage | None = None
     paper_accounting: PaperAccounting | None = None
 
     @model_validator(mode="before")
@@ -119,10 +121,24 @@ class Architecture(Sourced, Changeable):
                 raise ValueError(f"{field} is {unit!r}, but the machine has no `{unit}` block")
         return self
 
+    @model_validator(mode="after")
+    def _dies_have_clusters(self) -> Self:
+        if self.dies > self.pmca.cluster_count:
+            raise ValueError(
+                f"package.dies {self.dies} exceed pmca.cluster_count {self.pmca.cluster_count}: "
+                "every die takes a cluster; lower package.dies"
+            )
+        return self
+
+    @property
+    def dies(self) -> int:
+        """Dies that the machine is cut into."""
+        return 1 if self.package is None else self.package.dies
+
     @property
     def blocks(self) -> dict[str, MachineBlock]:
         """The blocks that the machine has, by name: those of its units, then the others."""
-        others = ("tile_link", "cluster_link", "buffer", "dram", "paper_accounting")
+        others = ("tile_link", "cluster_link", "buffer", "dram", "package", "paper_accounting")
         found = {name: getattr(self, name, None) for name in (*KINDS, *others)}
         return {name: block for name, block in found.items() if block is not None}
 
@@ -150,7 +166,8 @@ class Architecture(Sourced, Changeable):
     def area_mm2(self, used: Mapping[str, int] | None = None) -> dict[str, float]:
         """Area (mm2) by unit kind; `used` counts the units of each kind that are in use.
 
-        Without `used`, everything that is built. DRAM is off the chip.
+        Without `used`, everything that is built, as are the buffer and the ends of die-to-die links
+        either way. DRAM is off the chip.
         """
         units = self.units
         counts = {name: unit.count for name, unit in units.items()} if used is None else used
@@ -159,12 +176,15 @@ class Architecture(Sourced, Changeable):
         )
         kinds = dict.fromkeys(KINDS, 0.0)
         kinds |= {name: unit.area_mm2(counts.get(name, 0)) for name, unit in units.items()}
-        return kinds | {"link": link_um2 / UM2_PER_MM2, "buffer": self.buffer.area_mm2}
+        found = kinds | {"link": link_um2 / UM2_PER_MM2, "buffer": self.buffer.area_mm2}
+        if self.package is not None:
+            found["die_to_die"] = self.dies * self.package.port_area_mm2
+        return found
 
     @property
     def die_area_mm2(self) -> float:
-        """Area (mm2) of one die: everything that is built, on one die."""
-        return math.fsum(self.area_mm2().values())
+        """Area (mm2) of one die: an equal part of everything that is built."""
+        return math.fsum(self.area_mm2().values()) / self.dies
 
     def _facts(self) -> dict[str, object]:
         units = self.units

@@ -2,6 +2,7 @@
 
 from cimsim.blocks.clusters import MatrixEngine, PmcaClusters, PmcaCore
 from cimsim.blocks.network import Arbitration, Buffer, Dram, Link
+from cimsim.blocks.package import DiePackage
 from cimsim.blocks.paper import PaperAccounting
 from cimsim.blocks.sourced import ASSUMED, MachineBlock, Sourced
 from cimsim.blocks.sram import SramUnits
@@ -12,6 +13,7 @@ __all__ = [
     "Arbitration",
     "Buffer",
     "CrossbarTiles",
+    "DiePackage",
     "Dram",
     "Link",
     "MachineBlock",

@@ -32,7 +32,7 @@ def print_report(report: Report) -> None:
             f": {report.pipeline}, {report.adaptation}, {report.mapper}, "
             f"{report.accounting} accounting",
         ),
-        _phases(report), _units(report), _writes(report),
+        _phases(report), _units(report), _writes(report), *_dies(report),
     )  # fmt: skip
     if report.search is not None:
         show(_search(report.search))
@@ -127,6 +127,16 @@ def _units(report: Report) -> Sheet:
         f"tiles' cells hold a weight; activations peak at {report.buffer_peak_KiB:.0f} KiB"
     )
     return table
+
+
+def _dies(report: Report) -> list[str]:
+    """What passes between the dies of a package, in a line."""
+    if report.dies == 1:
+        return []
+    moved = ", ".join(f"{name} {quantity(n, 'B')}" for name, n in report.die_to_die_bytes.items())
+    energy = quantity(report.energy_by_unit_J.get("die_to_die", 0.0), "J")
+    die = report.area_mm2 / report.dies
+    return [f"{report.dies} dies of {die:.4g} mm2; over their links: {moved}, {energy}"]
 
 
 def _writes(report: Report) -> Sheet:

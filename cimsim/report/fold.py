@@ -95,6 +95,8 @@ def fold(
         energy_by_kind_J=by_kind,
         area_by_unit_mm2=built,
         area_used_by_unit_mm2=used,
+        dies=architecture.dies,
+        die_to_die_bytes=_crossed(architecture, plan),
         latency_by_kind_s={k: ps_to_seconds(t) for k, t in run.working_ps.items()},
         utilisation={u: t.busy_s / makespan if makespan else 0.0 for u, t in times.items()},
         unit_times=times,
@@ -109,6 +111,12 @@ def fold(
         changes=(*architecture.changes, *workload.changes),
         inputs=inputs,
     )
+
+
+def _crossed(architecture: Architecture, plan: Plan) -> dict[str, float]:
+    if architecture.dies == 1:
+        return {}
+    return {phase: bits / 8.0 for phase, bits in zip(plan.phases, plan.crossed_bits, strict=True)}
 
 
 def _phase(tokens: int, latency_s: float, energy_J: float) -> PhaseResult:

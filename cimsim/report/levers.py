@@ -51,6 +51,7 @@ KNOBS = (
     Knob(("buffer",), "shared", (("buffer.banks", 2),)),
     Knob(("dram",), "work", (("dram.bandwidth_GBps", 2),)),
     Knob(("dram",), "shared", (("dram.channels", 2),)),
+    Knob(("die_to_die",), "work", (("package.bandwidth_GBps", 2),)),
 )
 """Which numbers belong to which unit and wait."""
 

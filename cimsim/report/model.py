@@ -98,6 +98,11 @@ class Report(Frozen):
     energy_by_kind_J: dict[str, Number]
     area_by_unit_mm2: dict[str, Number] = Field(description="everything that is built")
     area_used_by_unit_mm2: dict[str, Number] = Field(description="units in use, and the buffer")
+    dies: Whole = Field(default=1, description="dies that the machine is cut into")
+    die_to_die_bytes: dict[str, Number] = Field(
+        default_factory=dict,
+        description="bytes between dies by phase, once for every link; nothing on one die",
+    )
     latency_by_kind_s: dict[str, Number] = Field(
         description="time in which at least one unit is at work on each kind; kinds overlap"
     )

@@ -52,6 +52,8 @@ def _entries(report: Report) -> Iterator[tuple[str, Scalar]]:
         yield from _with_unit(part, kinds, "J")
     yield from _with_unit("area", report.area_by_unit_mm2, "mm2")
     yield from _with_unit("area_used", report.area_used_by_unit_mm2, "mm2")
+    yield "dies", report.dies
+    yield from _with_unit("die_to_die", report.die_to_die_bytes, "bytes")
     yield from _with_unit("busy.kind", report.latency_by_kind_s, "s")
     for unit, times in report.unit_times.items():
         yield f"units.{unit}", times.units

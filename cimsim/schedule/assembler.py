@@ -62,6 +62,7 @@ class Assembler:
     tcdm_bytes: dict[str, int] = field(default_factory=dict)
     spill_bytes: dict[str, int] = field(default_factory=dict)
     on_cores: set[str] = field(default_factory=set)
+    crossed_bits: list[list[float]] = field(default_factory=list)
     intervals: int = 0
     alike: Alike = field(default_factory=Alike)
     _resources: dict[str, int] = field(default_factory=dict)

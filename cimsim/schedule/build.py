@@ -12,6 +12,7 @@ from cimsim.mapping import Mapping, Placement, held_by
 from cimsim.runtime.collector import collector_paused
 from cimsim.schedule.assembler import Assembler, check_intervals
 from cimsim.schedule.block_choice import StageCosts
+from cimsim.schedule.borders import Borders, add_crossing
 from cimsim.schedule.cluster_work import Demand
 from cimsim.schedule.dealing import lanes_of
 from cimsim.schedule.edges import StageEdge, ended_counts, stage_edges, started_counts
@@ -99,6 +100,7 @@ class _Scheduler:
             incoming[edge.consumer].append((edge, buffer))
             outgoing[edge.producer].append((edge, buffer))
         loops_in, loops_out = self._feedback(streams)
+        borders = Borders.of(self.assembler.architecture, self.stages, streams, self.lanes)
         for stage in self.stages:
             stream = streams[stage.name]
             gets = [
@@ -107,11 +109,13 @@ class _Scheduler:
                 if not (edge.stationary and stage.work == "attention")
             ] + loops_in.get(stage.name, [])
             puts = [
-                Put(buffer, edge.put_counts(stream)) for edge, buffer in outgoing[stage.name]
+                Put(buffer, edge.put_counts(stream))
+                for edge, buffer in self._leaving(stage, outgoing[stage.name], borders)
             ] + loops_out.get(stage.name, [])
             self._add(stage, stream, incoming[stage.name], outgoing[stage.name], gets, puts)
         self._count_units()
         done = self.assembler
+        no_bits = (0.0,) * len(self.graph.steps)
         return Plan(
             program=done.builder.build(),
             phases=tuple(phase.name for phase in self.workload.phases),
@@ -124,7 +128,22 @@ class _Scheduler:
             tcdm_bytes=done.tcdm_bytes,
             spill_bytes=done.spill_bytes,
             on_cores=frozenset(done.on_cores),
+            crossed_bits=tuple(map(sum, zip(*done.crossed_bits, strict=True))) or no_bits,
         )
+
+    def _leaving(
+        self, stage: Stage, outgoing: list[tuple[StageEdge, int]], borders: Borders | None
+    ) -> list[tuple[StageEdge, int]]:
+        """Where a stage puts its tokens: to its readers, those on other dies by way of links."""
+        away = [
+            (edge, buffer)
+            for edge, buffer in outgoing
+            if borders is not None and borders.crossed_by(edge)
+        ]
+        if borders is None or not away:
+            return outgoing
+        here = [pair for pair in outgoing if pair not in away]
+        return [*here, add_crossing(self.assembler, borders, stage, away)]
 
     def _check_size(self) -> None:
         """Refuse what is too large before the streams of tokens take memory.

@@ -66,7 +66,8 @@ class Plan:
     each cluster stage was given in prefill, `shapes` what it works on (see `shape_of`);
     `tcdm_bytes` what that block takes; `spill_bytes` what it moves only because it does not fit
     whole: A and B of LoRA anew, X.W to the buffer and back; `on_cores` the stages of which products
-    were given to cores, as faster than the matrix engine beside them.
+    were given to cores, as faster than the matrix engine beside them; `crossed_bits` what passes
+    die-to-die links by phase, once for every link.
     """
 
     program: Program
@@ -80,3 +81,4 @@ class Plan:
     tcdm_bytes: dict[str, int]
     spill_bytes: dict[str, int]
     on_cores: frozenset[str]
+    crossed_bits: tuple[float, ...] = ()

@@ -29,6 +29,7 @@ UNITS = {
     "link": Fill(PURPLE, "xxx"),
     "buffer": Fill("#BBBBBB", "|||"),
     "dram": Fill(VERMILION, "---"),
+    "die_to_die": Fill("#44546A", "ooo"),
     "leakage": Fill(GREY),
 }
 """Fill of each kind of unit."""
