@@ -295,6 +295,19 @@ def test_transistors_of_the_placements_are_the_share_of_lora() -> None:
         transistors(workload, HYBRID, home("pmca"))
 
 
+def test_the_input_converter_is_one_of_eight_bits() -> None:
+    """MNSIM 2.0: 0.166 um2 at 1 bit (ISAAC), doubled for each bit more; README: 2,968 mm2."""
+    rram = HYBRID.rram
+    assert rram is not None
+    assert rram.dac_area_um2 == pytest.approx(0.166 * 2 ** (rram.dac_bits - 1))
+    by_hand = 4096 * 0.0416 + 64 * 21.248 + 1200 + 100
+    assert rram.tile_area_um2 == pytest.approx(by_hand, rel=1e-4)
+    said = (small.ROOT / "README.md").read_text().replace(",", "")
+    for dac_um2 in (0.166, rram.dac_area_um2, 88.36, 150.0):
+        machine = HYBRID.with_values({"rram.dac_area_um2": dac_um2})
+        assert f"{machine.area_mm2()['rram']:.0f} mm2" in said
+
+
 # The table ---------------------------------------------------------------------------------------
 
 
