@@ -19,6 +19,7 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    ModelWrapValidatorHandler,
     ValidationError,
     create_model,
     model_validator,
@@ -38,6 +39,7 @@ from cimsim.blocks import (
     Sourced,
     SramUnits,
 )
+from cimsim.costs.components import Modelled, UnreadInputError, filled, names_model, put_model_value
 from cimsim.errors import MappingError, SpecError
 from cimsim.files import describe_validation, load_json
 from cimsim.unit_kinds import KINDS, Arrays, Units, kind_named, kinds_for, ports
@@ -113,6 +115,20 @@ class Architecture(Sourced, Changeable):
             )
         return data
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _models_give_their_numbers(
+        cls, data: Any, handler: ModelWrapValidatorHandler[Self]
+    ) -> Self:
+        if not isinstance(data, Mapping):
+            return handler(data)
+        try:
+            full = filled(data)[0]
+        except UnreadInputError as error:
+            handler(error.stub)  # says what is wrong with the input itself, if anything is
+            raise ValueError(str(error)) from None
+        return handler(full)
+
     @model_validator(mode="after")
     def _blocks_present(self) -> Self:
         for field in ("weights_on", "attention_on"):
@@ -186,6 +202,10 @@ class Architecture(Sourced, Changeable):
         """Area (mm2) of one die: an equal part of everything that is built."""
         return math.fsum(self.area_mm2().values()) / self.dies
 
+    def modelled(self) -> tuple[Modelled, ...]:
+        """What each component model of the machine came to."""
+        return filled(self.model_dump(mode="json", exclude_none=True))[1]
+
     def _facts(self) -> dict[str, object]:
         units = self.units
         counts = {
@@ -224,15 +244,19 @@ class Architecture(Sourced, Changeable):
         """The machine with other values at field paths such as `rram.integration_ns`, checked.
 
         A changed number counts as assumed, with `why`; None takes an optional one out. Another
-        `kind` of device model starts with that model's defaults. `changes` remembers what the
-        values were. Raises SpecError for an unknown path, with the names near it, and for a value
-        that is not valid.
+        `kind` of device model, or of a component's model, starts that model anew. Numbers that a
+        model gives follow what it reads; `rram.models.adc` None takes the model out, leaving them.
+        `changes` remembers what the values were. Raises SpecError for an unknown path, with the
+        names near it, and for a value that is not valid.
         """
         before = self.model_dump(mode="json", exclude_none=True)
         data = copy.deepcopy(before)
         for path, value in plain(values).items():
             try:
-                put_value(type(self), data, path, value, f"{ASSUMED} {why}")
+                if names_model(path):
+                    put_model_value(data, path, value, f"{ASSUMED} {why}")
+                else:
+                    put_value(type(self), data, path, value, f"{ASSUMED} {why}")
             except SpecError as error:
                 raise SpecError(f"{self.name}: {error}") from None
         try:

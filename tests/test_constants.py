@@ -4,7 +4,8 @@ Literals in the rooms below are 0, 1 and 2, factors between units, or stand in a
 comment (on its lines or directly above) or docstring (directly below) names a source: a citation,
 a measurement, `counted: what`, `assumed: why`, or `choice: why` for a setting of the program that
 is no property of hardware. A module whose text has a paragraph `Constants: ...` with a source says
-it for all constants of the module. Bounds of what is accepted (`..._MAX`) need none.
+it for all constants of the module; `Source: ...` in the docstring of a function, an equation, says
+it for the numbers in it. Bounds of what is accepted (`..._MAX`) need none.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ UNITS = {KIB, *(10.0**power for power in (-15, -12, -9, -6, -3, 3, 6, 9, 12))}
 FACTORS = {BITS_A_BYTE, *UNITS}
 SOURCE = re.compile(
     r"arXiv \d{4}\.\d{4,5}|https?://|et al\.|\baihwkit\b|\b(RTL|port|CODATA|IEEE)\b"
-    r"|\b[Ff]itted (on|to|\()|\b([Aa]ssumed|[Cc]ounted|[Cc]hoice): "
+    r"|\b[Ff]itted (on|to|\()|\bSource: \w|\b([Aa]ssumed|[Cc]ounted|[Cc]hoice): "
 )
 LIMIT = re.compile(r"(\w*_)?(MAX|LIMIT)(_\w+)?")
 CHECKS = {"require_number", "self._rising", "math.log"}
@@ -54,6 +55,7 @@ class _Walk(ast.NodeVisitor):
         self.lines = text.splitlines()
         self.constants = (ast.get_docstring(tree) or "").partition("Constants: ")[2]
         self.depth = 0
+        self.equation = ""
         self.found: list[Literal] = []
         self.statement: ast.stmt | None = None
         self.below = ""
@@ -94,9 +96,12 @@ class _Walk(ast.NodeVisitor):
             self.visit(node.value)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        outer = self.equation
         self.depth += 1
+        self.equation = "".join((ast.get_docstring(node) or "").partition("Source: ")[1:])
         self.generic_visit(node)
         self.depth -= 1
+        self.equation = outer
 
     def visit_BinOp(self, node: ast.BinOp) -> None:
         scales = isinstance(node.op, ast.Mult | ast.Div | ast.FloorDiv)
@@ -134,7 +139,7 @@ class _Walk(ast.NodeVisitor):
         shown = range(above + 1, (last or first) + 1)
         comments = [self.lines[line - 1].partition("#")[2] for line in shown]
         of_module = self.constants if not self.depth else ""
-        return " ".join([*comments, self.below, of_module])
+        return " ".join([*comments, self.below, of_module, self.equation])
 
 
 def unsourced(text: str) -> list[tuple[int, float]]:

@@ -4,7 +4,7 @@ from cimsim.blocks.clusters import MatrixEngine, PmcaClusters, PmcaCore
 from cimsim.blocks.network import Arbitration, Buffer, Dram, Link
 from cimsim.blocks.package import DiePackage
 from cimsim.blocks.paper import PaperAccounting
-from cimsim.blocks.sourced import ASSUMED, MachineBlock, Sourced
+from cimsim.blocks.sourced import ASSUMED, MachineBlock, ModelledBlock, Sourced
 from cimsim.blocks.sram import SramUnits
 from cimsim.blocks.tiles import CrossbarTiles, Numerics, WriteScheme
 
@@ -18,6 +18,7 @@ __all__ = [
     "Link",
     "MachineBlock",
     "MatrixEngine",
+    "ModelledBlock",
     "Numerics",
     "PaperAccounting",
     "PmcaClusters",

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from cimsim.blocks.sourced import MachineBlock
+from cimsim.blocks.sourced import MachineBlock, ModelledBlock
 from cimsim.values.bounds import (
     Amount,
     Bits,
@@ -78,7 +78,7 @@ class PmcaCore(MachineBlock):
     )
 
 
-class PmcaClusters(MachineBlock):
+class PmcaClusters(ModelledBlock):
     """RISC-V clusters: cores with SIMD units, TCDM, a DMA engine and perhaps a matrix engine."""
 
     cluster_count: Count

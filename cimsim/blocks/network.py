@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import Field
 
-from cimsim.blocks.sourced import MachineBlock
+from cimsim.blocks.sourced import ModelledBlock
 from cimsim.values.bounds import Amount, Count, Positive, Rate, Time_ns
 
 Arbitration = Literal["fifo", "round_robin"]
 
 
-class Link(MachineBlock):
+class Link(ModelledBlock):
     """A port onto the on-chip network.
 
     A transfer goes to or from the buffer, or, where the near fields say so, within one group of
@@ -48,7 +48,7 @@ class Link(MachineBlock):
         )
 
 
-class Buffer(MachineBlock):
+class Buffer(ModelledBlock):
     """The global activation buffer: consecutive bytes lie over its banks in stripes."""
 
     capacity_KiB: Positive
@@ -62,7 +62,7 @@ class Buffer(MachineBlock):
     arbitration: Arbitration
 
 
-class Dram(MachineBlock):
+class Dram(ModelledBlock):
     """External memory; holds the embedding tables, in stripes over its channels."""
 
     capacity_GiB: Positive

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from cimsim.values.bounds import Name, Text
 from cimsim.values.frozen import Frozen
@@ -51,3 +51,13 @@ class MachineBlock(Sourced):
             for key, text in self.sources.items()
             if text.startswith(ASSUMED)
         }
+
+
+class ModelledBlock(MachineBlock):
+    """A part of a machine that may give some of its numbers by models of its components."""
+
+    models: dict[Name, dict[Name, JsonValue]] | None = Field(
+        default=None,
+        description="component -> model {kind, its parameters, anchor}: gives fields of this block "
+        "from others; see `cimsim.costs.components`",
+    )

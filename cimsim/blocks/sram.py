@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from cimsim.blocks.sourced import MachineBlock
+from cimsim.blocks.sourced import ModelledBlock
 from cimsim.values.bounds import Amount, Bits, Clock_MHz, Count, CountOrNone, Side
 
 
-class SramUnits(MachineBlock):
+class SramUnits(ModelledBlock):
     """Digital compute-in-memory units: exact, rewritable, inputs bit-serial."""
 
     rows: Side

@@ -7,7 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
-from cimsim.blocks.sourced import MachineBlock
+from cimsim.blocks.sourced import MachineBlock, ModelledBlock
 from cimsim.errors import SpecError
 from cimsim.values.bounds import (
     Amount,
@@ -100,7 +100,7 @@ def _check_device(device: Mapping[str, Any]) -> None:
         raise ValueError(str(error)) from None
 
 
-class CrossbarTiles(MachineBlock):
+class CrossbarTiles(ModelledBlock):
     """Analog tiles: a crossbar with its DACs, ADCs, shift-and-add, digital scaling and buffers.
 
     A column is a pair of bit lines where `coding` is differential. A weight takes

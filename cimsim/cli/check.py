@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -27,9 +28,9 @@ def check(
     settings: SetOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Validate ARCH, list its assumed numbers, and see whether WORKLOAD fits."""
+    """Validate ARCH, list its models and assumed numbers, and see whether WORKLOAD fits."""
     machine = machine_of(architecture, settings)
-    assumed = machine.assumed()
+    assumed, models = machine.assumed(), machine.modelled()
     fits: dict[str, int | float] = {}
     if workload is not None:
         from cimsim.adaptation import adaptation_for
@@ -48,13 +49,16 @@ def check(
     if json:
         import json as encoder
 
-        emit(encoder.dumps({"valid": True, "assumed": assumed, **fits}, indent=2) + "\n")
+        told_models = {found.path: asdict(found) for found in models}
+        data = {"valid": True, "assumed": assumed, "models": told_models, **fits}
+        emit(encoder.dumps(data, indent=2) + "\n")
         return
-    from cimsim.cli.tables import print_assumed
+    from cimsim.cli.tables import print_assumed, print_models
 
     say(f"{architecture}: valid ({machine.name}, {machine.technology_nm:g} nm)")
     if workload is not None:
         say(f"{workload}: fits, {told}")
+    print_models(models)
     print_assumed(assumed)
 
 

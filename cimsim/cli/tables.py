@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.text import Text
@@ -10,6 +10,7 @@ from rich.text import Text
 from cimsim.cli.fit import units_told
 from cimsim.cli.sheet import Sheet, show, styled
 from cimsim.comparison import PAPER_MODE, verdict
+from cimsim.costs.components import Modelled
 from cimsim.mapping import Mapping
 from cimsim.report import Accuracy, AccuracyReport, Baseline, PairedAccuracy, Report, Search
 from cimsim.report.chosen import Candidate
@@ -322,6 +323,34 @@ def print_assumed(assumed: dict[str, str]) -> None:
     for field, why in assumed.items():
         table.add(field, why)
     show(table)
+
+
+def print_models(models: Sequence[Modelled]) -> None:
+    """Component models with what they read, the numbers that they came to, and whence."""
+    if not models:
+        return
+    columns = ("model", "kind", "reads", "gives", "source")
+    table = Sheet("Component models", columns, texts=(0, 1, 2, 3, 4))
+    for found in models:
+        table.add(
+            f"{found.block}.{found.component}",
+            found.kind,
+            _named_numbers(found.inputs),
+            _named_numbers(found.outputs),
+            found.source,
+        )
+    show(table)
+    show(
+        *(
+            note(f"{found.path} extrapolates: {', '.join(found.outside)}")
+            for found in models
+            if found.outside
+        )
+    )
+
+
+def _named_numbers(numbers: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.5g}" for name, value in numbers.items())
 
 
 def print_mapping(mapping: Mapping) -> None:

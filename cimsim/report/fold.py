@@ -203,4 +203,9 @@ def _notes(
             f"{architecture.buffer.capacity_KiB:g} KiB: spilling to DRAM is not modelled, so "
             "latency and energy are too low; use smaller blocks or raise buffer.capacity_KiB"
         )
+    notes += [
+        f"{model.path} extrapolates: {', '.join(model.outside)}, where its law is fitted"
+        for model in architecture.modelled()
+        if model.outside
+    ]
     return tuple(notes)

@@ -1,0 +1,185 @@
+"""Numbers of a machine file that models of its components give."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import ValidationError
+
+from cimsim.blocks import ASSUMED
+from cimsim.costs.components.catalog import COMPONENTS
+from cimsim.costs.components.component import NODE, Component, Entry
+from cimsim.values.display import brief
+
+
+@brief
+@dataclass(frozen=True)
+class Modelled:
+    """What the model of `component` in `block` came to: outputs, each in the unit of its name.
+
+    `outside` says which inputs lie outside the range in which the law was fitted.
+    """
+
+    block: str
+    component: str
+    kind: str
+    inputs: dict[str, float]
+    outputs: dict[str, float]
+    source: str
+    outside: tuple[str, ...]
+
+    @property
+    def path(self) -> str:
+        """Where the model stands in the machine file."""
+        return f"{self.block}.models.{self.component}"
+
+
+class UnreadInputError(ValueError):
+    """An input of a model is missing or no number; `stub` is the file as if the model gave 1."""
+
+    def __init__(self, told: str) -> None:
+        super().__init__(told)
+        self.stub: dict[str, Any] = {}
+
+
+def filled(data: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Modelled, ...]]:
+    """The content of a machine file with the numbers that its models give, and those models.
+
+    A number that stands beside a model that gives it, and does not come from it, is refused.
+    Raises ValueError with the path of the model.
+    """
+    full, models = copy.deepcopy(dict(data)), []
+    for block, component, raw in _entries(full):
+        try:
+            found = _modelled(full, block, component, raw)
+        except UnreadInputError as error:
+            error.stub = full
+            given = COMPONENTS[block][component][raw["kind"]].gives
+            full[block] = dict.fromkeys(given, 1.0) | full[block]
+            full[block]["sources"] = dict.fromkeys(given, "model") | full[block].get("sources", {})
+            raise
+        holder = full[block]
+        sources = holder.setdefault("sources", {})
+        for name, value in found.outputs.items():
+            if name in holder and not from_model(sources.get(name), component):
+                raise ValueError(
+                    f"{block}.{name} is given, and so is {found.path}, which gives it: leave one "
+                    f"out, or set {found.path}.anchor.{name} (null takes the model out)"
+                )
+            holder[name], sources[name] = value, found.source
+        models.append(found)
+    return full, tuple(models)
+
+
+def _entries(data: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    """(block, component, entry) of every model, in the order in which they are worked out."""
+    for block, holder in data.items():
+        models = holder.get("models") if isinstance(holder, Mapping) else None
+        if not isinstance(models, Mapping):
+            continue
+        known = COMPONENTS.get(block, {})
+        for component in models:
+            if component not in known:
+                names = f"it has {', '.join(known)}" if known else "it has none"
+                raise ValueError(f"{block}.models.{component}: no such component, {names}")
+    for block, known in COMPONENTS.items():
+        holder = data.get(block)
+        models = holder.get("models") if isinstance(holder, Mapping) else None
+        if isinstance(models, Mapping):
+            yield from ((block, name, models[name]) for name in known if name in models)
+
+
+def _modelled(data: Mapping[str, Any], block: str, component: str, raw: Any) -> Modelled:
+    path = f"{block}.models.{component}"
+    model, entry = _read(path, COMPONENTS[block][component], raw)
+    inputs = {name: _input(data, block, name, path) for name in model.reads}
+    _inside_limits(path, model, inputs)
+    outputs = model.law(entry, inputs)
+    if entry.anchor is not None:
+        outputs = _anchored(path, model, entry, inputs, outputs)
+    outside = tuple(
+        f"{name} {inputs[name]:g} outside {low:g} to {high:g}"
+        for name, (low, high) in model.fitted.items()
+        if not low <= inputs[name] <= high
+    )
+    return Modelled(
+        block, component, entry.kind, inputs, outputs, _source(component, model, entry), outside
+    )
+
+
+def _read(path: str, kinds: Mapping[str, Component], raw: Any) -> tuple[Component, Entry]:
+    kind = raw.get("kind") if isinstance(raw, Mapping) else None
+    if not isinstance(kind, str) or kind not in kinds:
+        raise ValueError(f"{path}.kind is {kind!r}, not {' or '.join(map(repr, kinds))}")
+    model = kinds[kind]
+    try:
+        return model, model.entry.model_validate({"sources": {}, **raw})
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join((path, *map(str, first["loc"])))
+        raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def _input(data: Mapping[str, Any], block: str, name: str, path: str) -> float:
+    found: Any = data
+    for part in (name if name == NODE or "." in name else f"{block}.{name}").split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        raise UnreadInputError(f"{path} reads {name}, which is missing or no number")
+    return float(found)
+
+
+def _inside_limits(path: str, model: Component, inputs: Mapping[str, float]) -> None:
+    for name, (low, high) in model.limits.items():
+        if not low <= inputs[name] <= high:
+            raise ValueError(
+                f"{path} holds for {name} {low:g} to {high:g}, not {inputs[name]:g} "
+                f"({model.source}): take another kind, or give the numbers"
+            )
+
+
+def _anchored(
+    path: str,
+    model: Component,
+    entry: Entry,
+    inputs: Mapping[str, float],
+    outputs: Mapping[str, float],
+) -> dict[str, float]:
+    """The law's outputs, scaled so that the anchor's inputs give the anchor's outputs."""
+    anchor = entry.anchor or {}
+    if unknown := sorted(anchor.keys() - {*model.reads, *model.gives}):
+        known = ", ".join((*model.reads, *model.gives))
+        raise ValueError(f"{path}.anchor names {', '.join(unknown)}; it may name {known}")
+    there = {name: anchor.get(name, value) for name, value in inputs.items()}
+    _inside_limits(f"{path}.anchor", model, there)
+    at_anchor = model.law(entry, there)
+    scaled = dict(outputs)
+    for name in model.gives:
+        if name not in anchor:
+            continue
+        if at_anchor[name] <= 0.0:
+            raise ValueError(f"{path}.anchor.{name}: the law gives {at_anchor[name]:g} there")
+        same = outputs[name] == at_anchor[name]
+        scaled[name] = anchor[name] * (1.0 if same else outputs[name] / at_anchor[name])
+    return scaled
+
+
+def _source(component: str, model: Component, entry: Entry) -> str:
+    told = f"{_mark(component)}({entry.kind}): {model.source}"
+    if entry.anchor_source:
+        told += f"; anchored on {entry.anchor_source.removeprefix(ASSUMED).strip()}"
+    return f"{ASSUMED} {told}" if entry.is_assumed else told
+
+
+def _mark(component: str) -> str:
+    return f"model {component} "
+
+
+def from_model(source: Any, component: str) -> bool:
+    """Whether the source of a number says that the model of `component` gave it."""
+    return isinstance(source, str) and source.removeprefix(ASSUMED).strip().startswith(
+        _mark(component)
+    )
