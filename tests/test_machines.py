@@ -102,6 +102,30 @@ def test_the_mvm_is_that_of_the_tile_model(name: str) -> None:
     )
 
 
+def test_hermes_gives_cells_what_its_largest_current_can_take() -> None:
+    """100 uA a column, 0.8 V, 128 ns (JSSC 2022); 13.4 nJ an MVM (Nature Electronics 2023)."""
+    chip = full("hermes_pcm")
+    cell_fJ = 100e-6 / 256 * 0.8 * 128e-9 * 1e15
+    assert chip.rram.cell_read_energy_fJ == pytest.approx(cell_fJ, rel=1e-12)
+    cells_nJ = 256 * 256 * cell_fJ * 1e-6
+    assert chip.rram.adc_energy_pJ == pytest.approx((13.4 - cells_nJ) / 256 * 1e3, abs=0.05)
+    half = mvm_energy_J(chip.rram, 128, 256, 1, 1)
+    whole = mvm_energy_J(chip.rram, 256, 256, 1, 1)
+    assert half["adc"] == whole["adc"] == pytest.approx(0.8 * chip.mvm_J, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [("isaac_rram", "ideal"), ("puma", "ideal"), ("hermes_pcm", "pcm"), ("neurram", "neurram")],
+)
+def test_every_machine_names_a_device_model(name: str, kind: str) -> None:
+    facts = full(name).rram.accuracy
+    assert facts is not None
+    assert facts.device == {"kind": kind}
+    assert facts.device_source
+    assert facts.device_source.startswith("assumed:") == (name == "hermes_pcm")
+
+
 def test_recalled_numbers_are_marked() -> None:
     machine = load_architecture(small.ROOT / "arch_configs" / "isaac_rram.json")
     recalled = {f for f, why in machine.assumed().items() if why.startswith("recalled from")}
