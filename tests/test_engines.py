@@ -603,12 +603,10 @@ def test_ends_alone_are_those_of_the_whole_run(
     for number, kept in enumerate(marks):
         finish = whole_run.finish_ps(number).tolist()
         if kept is None:
-            assert ends.finish_ps(number).tolist() == finish
+            assert ends.ends_ps(number).tolist() == finish
         else:
-            assert [ends.end_ps_of(number, i) for i in kept.tolist()] == [finish[i] for i in kept]
-            assert [whole_run.end_ps_of(number, i) for i in kept.tolist()] == [
-                finish[i] for i in kept
-            ]
+            assert ends.ends_ps(number, kept).tolist() == [finish[i] for i in kept]
+            assert whole_run.ends_ps(number, kept).tolist() == [finish[i] for i in kept]
 
 
 @BOTH
@@ -643,11 +641,11 @@ def test_marks_are_iterations_in_order_up_to_the_last(marks: list[int], fault: s
 def test_an_end_that_was_not_kept_is_not_made_up() -> None:
     program = one_actor(3)
     ends = run_for_ends(program, Kept.ends(program, [np.array([0, 2])]))
-    assert (ends.end_ps_of(0, 0), ends.end_ps_of(0, 2)) == (3, 9)
+    assert ends.ends_ps(0, np.array([0, 2])).tolist() == [3, 9]
     with pytest.raises(ValueError, match="iteration 1 was not kept"):
-        ends.end_ps_of(0, 1)
+        ends.ends_ps(0, np.array([1]))
     with pytest.raises(ValueError, match="only some ends were kept"):
-        ends.finish_ps(0)
+        ends.ends_ps(0)
 
 
 def test_intervals_are_kept_as_far_as_memory_goes(monkeypatch: pytest.MonkeyPatch) -> None:

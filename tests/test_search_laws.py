@@ -141,7 +141,7 @@ def test_times_of_a_shape_by_hand() -> None:
         for stage, part in (("s", "in"), ("s", "compute"), ("t", "compute"))
     ]
     plan: Any = SimpleNamespace(
-        program=builder.build(), actors=infos, shapes={"s": "x", "t": "x"},
+        program=builder.build(), roles=infos, shapes={"s": "x", "t": "x"},
         block_tokens={"s": 4, "t": 8},
     )  # fmt: skip
     assert shape_times(plan) == {"x": {4: BlockTime(2 + 10 + 3, 30 / 2)}}
@@ -233,7 +233,8 @@ def stub_runs(
 
     def look(job: Any, strategy: Strategy, **options: bool) -> Any:
         closer.append(strategy)
-        plan = SimpleNamespace(phases=("prefill", "decode"), actors=[])
+        empty = SimpleNamespace(actor_count=0)
+        plan = SimpleNamespace(phases=("prefill", "decode"), roles=[], program=empty)
         return SimpleNamespace(
             plan=plan, phases_ps=lambda: list(steps[strategy]), energies_J=lambda job: [1.0, 1.0]
         )

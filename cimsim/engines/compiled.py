@@ -33,7 +33,7 @@ def simulate_ends(program: Program, kept: Kept) -> Ends:
     log, ready = np.empty(machine.log_size, np.int64), _ready(program, machine)
     cover = Cover(len(kept.groups))
     # counted: what one iteration or one grant to each client may write beyond the limit
-    slack = (len(program.actors) + 1) * (1 + max(map(_most_parts, kept.parts), default=0))
+    slack = (program.actor_count + 1) * (1 + max(map(_most_parts, kept.parts), default=0))
     spans = np.zeros(k.SPANS_FIRST + 3 * (_SPANS + slack), np.int64)
     spans[k.SPANS_PAUSE] = _SPANS
     stepper = Stepper(program, machine, len(kept.cells), len(kept.groups))
@@ -60,10 +60,12 @@ def _written(spans: k.Words) -> k.Words:
 
 def _ready(program: Program, machine: MachineCode) -> k.Words:
     """The actors that have something to do, all of them to begin with."""
-    places = zip(machine.actors_at, program.actors, strict=True)
-    todo = [place for place, actor in places if actor.iterations]
-    machine.words[k.READY] = len(todo)
-    return np.array([*reversed(todo), 0], np.int64)
+    numbers = np.concatenate(
+        [np.zeros(0, np.int64), *(numbers[sizes > 0] for numbers, sizes in program.cast)]
+    )
+    todo = machine.actors_at[np.sort(numbers)]
+    machine.words[k.READY] = todo.size
+    return np.append(todo[::-1], 0)
 
 
 def _go_on(

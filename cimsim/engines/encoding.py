@@ -8,14 +8,15 @@ queues, and the slots of large buffers. Encoding also simplifies, changing no ti
 * a resource with no more clients than servers never makes anyone wait: its Use is a Hold;
 * tokens that only ever move in groups of k are counted in groups (the last token of a group
   decides when a Get or Put is over, and that token comes and goes with its group).
+
+The actors of a crew have the same code but for places and amounts: it is written once and stamped.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from dataclasses import dataclass
 from itertools import chain
-from math import gcd
+from typing import TypeAlias
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from cimsim.engines import loop as k
 from cimsim.engines.program import (
     Actor,
     Count,
+    Crew,
     Duration,
     Get,
     Hold,
@@ -31,11 +33,15 @@ from cimsim.engines.program import (
     Put,
     Use,
     Verb,
+    rows_of,
+    timed_verbs,
 )
-from cimsim.engines.record import Kept, Part
+from cimsim.engines.record import Kept, Part, in_order, marked
+from cimsim.engines.survey import Survey, resources_of
 from cimsim.values.display import brief
 
 _MOVES = {Get: (k.GET_ONE, k.GET_MANY, k.GET_EACH), Put: (k.PUT_ONE, k.PUT_MANY, k.PUT_EACH)}
+_SINGLE = {kind: one for kind, (one, _, _) in _MOVES.items()}
 _CACHE_LINE_B = 64
 
 
@@ -53,7 +59,7 @@ class MachineCode:
     words: IntArray
     buffers_at: int
     resources_at: int
-    actors_at: tuple[int, ...]
+    actors_at: IntArray
     cells_at: int
     tokens_per_unit: tuple[int, ...]
     """Tokens of each buffer that count as one in the block."""
@@ -70,14 +76,6 @@ class _Range:
     high: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Tokens:
-    """The counts of a Get or Put over the iterations."""
-
-    total: int
-    divisor: int
-
-
 def encode(program: Program, kept: Kept | None = None) -> MachineCode:
     """`program` as a block of words, ready to run from time 0.
 
@@ -85,6 +83,10 @@ def encode(program: Program, kept: Kept | None = None) -> MachineCode:
     intervals of each of its groups cover.
     """
     return _Lowering(program, kept).machine()
+
+
+Stamps: TypeAlias = list[tuple[int, IntArray]]
+"""Places in the code of a member, and what is added there for each."""
 
 
 class _Lowering:
@@ -95,49 +97,57 @@ class _Lowering:
         self.cells = () if kept is None else kept.cells
         self.covers_at: dict[tuple[tuple[int, bool, int], ...], int] = {}
         self.covers_of: dict[int, int] = {}
-        self.counts: dict[int, _Tokens] = {}
         self.ranges: dict[int, _Range] = {}
         self.lists: dict[tuple[int, int], int] = {}
-        self.producer = [0] * len(program.buffers)
-        self.consumer = [0] * len(program.buffers)
-        self.put_total = [0] * len(program.buffers)
-        self.unit = [buffer.initial for buffer in program.buffers]
-        self.clients: list[list[int]] = [[] for _ in program.resources]
+        self.seen = Survey(program)
+        self.unit, self.waits = self.seen.unit, self.seen.waits
         self.lookahead = [k.NEVER] * len(program.resources)
-        self.actors_at: list[int] = []
-        self.task_rows: list[tuple[int, int, int, bool, int]] = []
-        self.iteration_rows: list[tuple[int, int, int]] = []
-        self.log_size = 0
+        self.actors_at = np.zeros(program.actor_count, np.int64)
+        self.task_rows: list[IntArray] = []
+        self.iteration_rows: list[IntArray] = []
+        entries = self.entries()
+        self.log_at, self.log_size = in_order(program, entries)
         self.parts: list[tuple[int, IntArray]] = []
         self.size = 0
         self.reserve(k.HEADER_WIDTH)
-        self.buffers_at = self.reserve(k.BUFFER_WIDTH * len(program.buffers))
+        self.buffers_at = self.reserve(k.BUFFER_WIDTH * program.buffer_count)
         self.resources_at = self.reserve(k.RESOURCE_WIDTH * len(program.resources))
         self.cells_at = self.reserve(k.CELL_WIDTH * len(self.cells))
         widest = max(k.WIDTH)
         self.code_at = self.reserve(
-            sum(k.ACTOR_WIDTH + widest * (len(a.steps) + 1) for a in program.actors)
+            sum(
+                numbers.size * (k.ACTOR_WIDTH + widest * (sum(map(rows_of, role.steps)) + 1))
+                for role, (numbers, _) in zip(program.roles, program.cast, strict=True)
+            )
         )
 
+    def entries(self) -> list[IntArray]:
+        """For each role how many entries of the log each of its actors has."""
+        if self.marks is not None:
+            return marked(self.program, self.marks)
+        return [
+            sizes * (1 + len(timed_verbs(role.steps)))
+            for role, (_, sizes) in zip(self.program.roles, self.program.cast, strict=True)
+        ]
+
     def machine(self) -> MachineCode:
-        self.survey()
         self.place_cells()
         self.place_actors()
         self.place_resources()
         self.place_buffers()
         words = _aligned_zeros(self.size)
         for place, values in self.parts:
-            words[place : place + values.size] = values
+            words[place : place + values.size] = values.ravel()
         return MachineCode(
             words,
             self.buffers_at,
             self.resources_at,
-            tuple(self.actors_at),
+            self.actors_at,
             self.cells_at,
             tuple(self.unit),
             self.log_size,
-            np.array(self.task_rows, np.int64).reshape(-1, 5),
-            np.array(self.iteration_rows, np.int64).reshape(-1, 3),
+            np.concatenate([np.zeros((0, 5), np.int64), *self.task_rows]),
+            np.concatenate([np.zeros((0, 3), np.int64), *self.iteration_rows]),
         )
 
     def reserve(self, size: int) -> int:
@@ -150,49 +160,6 @@ class _Lowering:
         self.parts.append((self.size, values))
         return self.reserve(values.size)
 
-    def survey(self) -> None:
-        """Who is at the ends of each buffer and at each resource, and how tokens are grouped."""
-        clients, unit, put_total = self.clients, self.unit, self.put_total
-        for number, actor in enumerate(self.program.actors):
-            iterations = actor.iterations
-            for verb in actor.steps:
-                if type(verb) is Use:
-                    users = clients[verb.resource]
-                    if not users or users[-1] != number:
-                        users.append(number)
-                elif type(verb) is not Hold:
-                    buffer, count = verb.buffer, verb.count
-                    if type(count) is int:
-                        divisor, total = count if iterations else 0, count * iterations
-                    else:
-                        divisor, total = self.grouping(count, iterations)
-                    if divisor != unit[buffer]:
-                        unit[buffer] = gcd(unit[buffer], divisor)
-                    if type(verb) is Put:
-                        put_total[buffer] += total
-                        self.producer[buffer] = number
-                    else:
-                        self.consumer[buffer] = number
-        for index, end in enumerate(self.program.buffers):
-            if not 1 <= self.unit[index] <= end.capacity:
-                self.unit[index] = 1
-
-    def grouping(self, count: Count, iterations: int) -> tuple[int, int]:
-        """Greatest common divisor and sum of a count over all iterations."""
-        if isinstance(count, np.ndarray):
-            tokens = self.tokens(count)
-            return tokens.divisor, tokens.total
-        return int(count) if iterations else 0, int(count) * iterations
-
-    def tokens(self, counts: IntArray) -> _Tokens:
-        known = self.counts.get(id(counts))
-        if known is None:
-            fits = counts.size == 0 or int(counts.max()) <= k.NEVER // counts.size
-            total = int(counts.sum()) if fits else sum(counts.tolist())
-            known = _Tokens(total, int(np.gcd.reduce(counts)))
-            self.counts[id(counts)] = known
-        return known
-
     def range(self, values: IntArray) -> _Range:
         known = self.ranges.get(id(values))
         if known is None:
@@ -203,33 +170,170 @@ class _Lowering:
     def place_actors(self) -> None:
         """Actor rows, each with its code behind it."""
         words: list[int] = []
+        begin = self.code_at
+        role = number = 0
+        for group in self.program.groups:
+            if isinstance(group, Crew):
+                self.parts.append((begin, np.array(words, np.int64)))
+                begin += len(words)
+                words = []
+                code = self.crew(group, number, role, begin)
+                self.parts.append((begin, code))
+                begin += code.size
+                number += len(group.actors) * len(group.numbers)
+                role += len(group.actors)
+            else:
+                self.actors_at[number] = begin + len(words)
+                self.place_actor(group, role, words, begin)
+                number += 1
+                role += 1
+        self.parts.append((begin, np.array(words, np.int64)))
+
+    def place_actor(self, actor: Actor, role: int, words: list[int], begin: int) -> None:
+        """Append an actor that stands alone, and its code, to the `words` from `begin` on."""
         unit, buffers_at, width = self.unit, self.buffers_at, k.BUFFER_WIDTH
-        single = {kind: one for kind, (one, _, _) in _MOVES.items()}
-        for number, actor in enumerate(self.program.actors):
-            self.actors_at.append(self.code_at + len(words))
-            code = self.actors_at[-1] + k.ACTOR_WIDTH
-            words += (code, 0, 0, 0, self.log_size, int(self.marks is None))
+        code = begin + len(words) + k.ACTOR_WIDTH
+        log_at = int(self.log_at[role][0])
+        words += (code, 0, 0, 0, log_at, int(self.marks is None))
+        intervals: list[tuple[bool, int]] = []
+        for step, verb in enumerate(actor.steps):
+            if type(verb) is Hold or type(verb) is Use:
+                parts = () if self.parts_of is None else self.parts_of[role][len(intervals)]
+                intervals.append(self.amount(verb.duration))
+                client = next(self.seen.alone) if type(verb) is Use else 0
+                words += self.interval(actor, step, *intervals[-1], client)
+                words.append(self.covers(parts))
+            elif type(verb.count) is int and verb.count == unit[verb.buffer]:
+                words += (_SINGLE[type(verb)], buffers_at + width * verb.buffer)
+            elif isinstance(verb.count, np.ndarray) and verb.count.ndim > 1:
+                words += self.moves(verb, verb.count)
+            else:
+                words += self.move(verb)
+        marks = None if self.marks is None else self.marks[role]
+        if marks is None:
+            words += (k.NEXT, code, actor.iterations)
+        else:
+            words += (k.NEXT_MARKED, code, actor.iterations, self.add_once(marks))
+        if self.marks is None:
+            size = np.array([actor.iterations])
+            self.lay_out_log([(self.log_at[role], intervals)], size, 0 * size)
+
+    def moves(self, verb: Get | Put, counts: IntArray) -> list[int]:
+        """Code of a move at one buffer after another, each with a row of `counts`."""
+        rows, iterations = counts.shape
+        units = np.array(self.unit[verb.buffer : verb.buffer + rows], np.int64)
+        buffers = self.buffers_at + k.BUFFER_WIDTH * (verb.buffer + np.arange(rows))
+        over = self.range(counts)
+        one, many, varying = _MOVES[type(verb)]
+        if over.low == over.high:
+            if (units == over.low).all():
+                return np.stack([np.full(rows, one), buffers], axis=1).ravel().tolist()
+            counts = over.low // units
+            return np.stack([np.full(rows, many), buffers, counts], axis=1).ravel().tolist()
+        if (units == 1).all():
+            place = self.add_once(counts)
+        else:
+            place = self.add(counts // units[:, np.newaxis])
+        lists = place + iterations * np.arange(rows)
+        return np.stack([np.full(rows, varying), buffers, lists], axis=1).ravel().tolist()
+
+    def crew(self, crew: Crew, number: int, role: int, begin: int) -> IntArray:
+        """Rows and code of the actors of a crew from `begin` on, a row a member."""
+        words: list[int] = []
+        stamps: Stamps = []
+        starts: list[int] = []
+        inner: list[int] = []
+        logs: list[tuple[IntArray, list[tuple[bool, int]]]] = []
+        for own, actor in enumerate(crew.actors, role):
+            starts.append(len(words))
+            code = begin + len(words) + k.ACTOR_WIDTH
+            stamps.append((len(words) + k.LOG, self.log_at[own]))
+            words += (code, 0, 0, 0, 0, int(self.marks is None))
             intervals: list[tuple[bool, int]] = []
             for step, verb in enumerate(actor.steps):
-                if type(verb) is Hold or type(verb) is Use:
-                    parts = () if self.parts_of is None else self.parts_of[number][len(intervals)]
+                if isinstance(verb, Hold | Use):
+                    parts = () if self.parts_of is None else self.parts_of[own][len(intervals)]
                     intervals.append(self.amount(verb.duration))
-                    words += self.interval(number, step, *intervals[-1])
-                    words.append(self.covers(parts))
-                elif type(verb.count) is int and verb.count == unit[verb.buffer]:
-                    words += (single[type(verb)], buffers_at + width * verb.buffer)
+                    self.stamp_interval(crew, own, step, intervals[-1], words, stamps)
+                    self.stamp_covers(crew, parts, words, stamps)
                 else:
-                    words += self.move(verb)
-            marks = None if self.marks is None else self.marks[number]
-            if marks is None:
-                words += (k.NEXT, code, actor.iterations)
-            else:
-                words += (k.NEXT_MARKED, code, actor.iterations, self.add_once(marks))
-            if self.marks is None:
-                self.lay_out_log(actor.iterations, intervals)
-            else:
-                self.log_size += actor.iterations if marks is None else marks.size
-        self.parts.append((self.code_at, np.array(words, np.int64)))
+                    self.stamp_move(crew, verb, words, stamps)
+            inner += (starts[-1], len(words) + 1)
+            self.stamp_end(crew, own, code, words, stamps)
+            logs.append((self.log_at[own], intervals))
+        if self.marks is None:
+            self.lay_out_log(logs, crew.sizes, _begins(crew))
+        at, width = np.arange(len(crew.numbers)), len(words)
+        for own, start in enumerate(starts):
+            self.actors_at[number + own + len(starts) * at] = begin + start + width * at
+        rows = np.tile(np.array(words, np.int64), (at.size, 1))
+        for place, more in (*stamps, *((place, width * at) for place in inner)):
+            rows[:, place] += more
+        return rows
+
+    def stamp_interval(
+        self, crew: Crew, role: int, step: int, amount: tuple[bool, int], words: list[int],
+        stamps: Stamps,
+    ) -> None:  # fmt: skip
+        """A Hold or Use of every member."""
+        actor = self.program.roles[role]
+        verb, begin = actor.steps[step], len(words)
+        if amount[0]:
+            stamps.append((begin + 1, _begins(crew)))
+        words += self.interval(actor, step, *amount, 0)
+        if isinstance(verb, Use) and self.waits[verb.resource]:
+            places = resources_of(crew, verb)
+            for place in np.unique(places).tolist():
+                self.lookahead[place] = min(self.lookahead[place], self.lookahead[verb.resource])
+            stamps.append((begin + 2, k.RESOURCE_WIDTH * (places - verb.resource)))
+            stamps.append((begin + 3, self.seen.client(places, self.program.cast[role][0])))
+
+    def stamp_covers(
+        self, crew: Crew, parts: tuple[Part, ...], words: list[int], stamps: Stamps
+    ) -> None:
+        """What an interval covers, which is not the same for members whose amounts differ."""
+        rows = [self.cover_row(part) for part in parts]
+        if not any(each for _, each, _ in rows):
+            words.append(self.covers(parts))
+            return
+        members = len(crew.numbers)
+        table = np.tile(np.array([len(rows), *chain.from_iterable(rows)], np.int64), (members, 1))
+        for at, (_, each, _) in enumerate(rows):
+            if each:
+                table[:, 3 + 3 * at] += _begins(crew)
+        stamps.append((len(words), table.shape[1] * np.arange(members)))
+        words.append(self.add(table))
+
+    def stamp_move(self, crew: Crew, verb: Get | Put, words: list[int], stamps: Stamps) -> None:
+        """A Get or Put of every member, each at a buffer of its own."""
+        members, begin = len(crew.numbers), len(words)
+        units = np.array(self.unit[verb.buffer : verb.buffer + members], np.int64)
+        one, many, varying = _MOVES[type(verb)]
+        buffer = self.buffers_at + k.BUFFER_WIDTH * verb.buffer
+        stamps.append((begin + 1, k.BUFFER_WIDTH * np.arange(members)))
+        if isinstance(verb.count, np.ndarray):
+            scaled = verb.count // np.repeat(units, crew.sizes)
+            words += (varying, buffer, self.add(scaled))
+            stamps.append((begin + 2, _begins(crew)))
+        elif (units == verb.count).all():
+            words += (one, buffer)
+        else:
+            words += (many, buffer, 0)
+            stamps.append((begin + 2, verb.count // units))
+
+    def stamp_end(self, crew: Crew, role: int, code: int, words: list[int], stamps: Stamps) -> None:
+        """The end of an iteration, which is kept where it is marked."""
+        marks = None if self.marks is None else self.marks[role]
+        stamps.append((len(words) + 2, crew.sizes))
+        if marks is None:
+            words += (k.NEXT, code, 0)
+            return
+        counts = np.diff(np.searchsorted(marks, np.cumsum(crew.sizes)), prepend=0)
+        key = id(marks), id(crew.sizes)
+        if key not in self.lists:
+            self.lists[key] = self.add(marks - np.repeat(_begins(crew), counts))
+        stamps.append((len(words) + 3, np.cumsum(counts) - counts))
+        words += (k.NEXT_MARKED, code, 0, self.lists[key])
 
     def place_cells(self) -> None:
         """Cells that cover nothing yet."""
@@ -246,22 +350,31 @@ class _Lowering:
             self.covers_of[id(parts)] = self.cover_rows(parts)
         return self.covers_of[id(parts)]
 
+    def cover_row(self, part: Part) -> tuple[int, bool, int]:
+        cell, time = part
+        return self.cells_at + k.CELL_WIDTH * cell, *self.amount(0 if time is None else time)
+
     def cover_rows(self, parts: tuple[Part, ...]) -> int:
-        rows = tuple(
-            (self.cells_at + k.CELL_WIDTH * cell, *self.amount(0 if time is None else time))
-            for cell, time in parts
-        )
+        rows = tuple(self.cover_row(part) for part in parts)
         if rows not in self.covers_at:
             words = [len(rows), *chain.from_iterable(rows)]
             self.covers_at[rows] = self.add(np.array(words, np.int64))
         return self.covers_at[rows]
 
-    def lay_out_log(self, iterations: int, intervals: list[tuple[bool, int]]) -> None:
-        stride = len(intervals) + 1
-        for entry, (each, duration) in enumerate(intervals):
-            self.task_rows.append((self.log_size + entry, stride, iterations, each, duration))
-        self.iteration_rows.append((self.log_size + len(intervals), stride, iterations))
-        self.log_size += stride * iterations
+    def lay_out_log(
+        self, logs: list[tuple[IntArray, list[tuple[bool, int]]]], sizes: IntArray, begins: IntArray
+    ) -> None:
+        """Where to read the intervals and iterations of one actor, or of all members."""
+        tasks, iterations = [], []
+        for log_at, intervals in logs:
+            stride = np.full(sizes.size, len(intervals) + 1)
+            for entry, (each, duration) in enumerate(intervals):
+                amount = duration + each * begins
+                tasks.append((log_at + entry, stride, sizes, 0 * sizes + each, amount))
+            iterations.append((log_at + len(intervals), stride, sizes))
+        if tasks:
+            self.task_rows.append(np.array(tasks, np.int64).transpose(2, 0, 1).reshape(-1, 5))
+        self.iteration_rows.append(np.array(iterations, np.int64).transpose(2, 0, 1).reshape(-1, 3))
 
     def move(self, verb: Get | Put) -> tuple[int, ...]:
         each, count = self.amount(verb.count, self.unit[verb.buffer])
@@ -271,19 +384,16 @@ class _Lowering:
             return one, buffer
         return varying if each else many, buffer, count
 
-    def interval(self, number: int, step: int, each: bool, duration: int) -> tuple[int, ...]:
-        actor = self.program.actors[number]
+    def interval(
+        self, actor: Actor, step: int, each: bool, duration: int, client: int
+    ) -> tuple[int, ...]:
         verb = actor.steps[step]
-        if not (isinstance(verb, Use) and self.contended(verb.resource)):
+        if not (isinstance(verb, Use) and self.waits[verb.resource]):
             return k.HOLD_EACH if each else k.HOLD, duration
         r = verb.resource
         self.lookahead[r] = min(self.lookahead[r], self.least_delay(actor, step))
         resource = self.resources_at + k.RESOURCE_WIDTH * r
-        client = bisect_left(self.clients[r], number)
         return k.USE_EACH if each else k.USE, duration, resource, client
-
-    def contended(self, resource: int) -> bool:
-        return len(self.clients[resource]) > self.program.resources[resource].servers
 
     def least_delay(self, actor: Actor, step: int) -> int:
         """Least time between the last verb that may wait and `step` (a Use that may wait)."""
@@ -299,9 +409,7 @@ class _Lowering:
         return min(delay, k.NEVER)
 
     def may_wait(self, verb: Verb) -> bool:
-        return isinstance(verb, (Get, Put)) or (
-            isinstance(verb, Use) and self.contended(verb.resource)
-        )
+        return isinstance(verb, (Get, Put)) or (isinstance(verb, Use) and self.waits[verb.resource])
 
     def amount(self, amount: Count | Duration, unit: int = 1) -> tuple[bool, int]:
         """(False, value) of an amount that is the same in all iterations, or (True, place)."""
@@ -326,18 +434,18 @@ class _Lowering:
         rows[:, k.LOOKAHEAD] = self.lookahead
         contended = 0
         for index, resource in enumerate(self.program.resources):
-            if not self.contended(index):
+            if not self.waits[index]:
                 continue
             contended += 1
-            users = self.clients[index]
+            users = self.actors_at[self.seen.clients(index)]
             row = rows[index]
-            row[k.CLIENTS] = self.add(np.array([self.actors_at[i] for i in users], np.int64))
-            row[k.REQUESTS] = self.reserve(2 * len(users))
+            row[k.CLIENTS] = self.add(users)
+            row[k.REQUESTS] = self.reserve(2 * users.size)
             row[k.SERVERS] = self.reserve(resource.servers)
             row[k.SERVER_COUNT] = resource.servers
             if resource.policy == "round_robin":
-                row[k.CYCLE] = len(users)
-                row[k.CANDIDATES] = self.reserve(2 * len(users))
+                row[k.CYCLE] = users.size
+                row[k.CANDIDATES] = self.reserve(2 * users.size)
         self.parts.append((self.resources_at, rows.ravel()))
         self.parts.append((k.AGENDA, np.array([self.reserve(contended)], np.int64)))
         self.parts.append((k.WATCHED, np.array([k.NOBODY], np.int64)))
@@ -345,9 +453,14 @@ class _Lowering:
     def place_buffers(self) -> None:
         """Buffer rows, and slots: no more of them than tokens that ever come."""
         unit = np.array(self.unit, np.int64)
-        initial = np.array([b.initial for b in self.program.buffers], np.int64) // unit
-        ever = zip(self.program.buffers, self.put_total, strict=True)
-        tokens = [min(buffer.capacity, buffer.initial + put) for buffer, put in ever]
+        initial = self.seen.initial // unit
+        ever = zip(
+            self.seen.capacity.tolist(),
+            self.seen.initial.tolist(),
+            self.seen.put_total,
+            strict=True,
+        )
+        tokens = [min(capacity, first + put) for capacity, first, put in ever]
         slots = np.maximum(np.array(tokens, np.int64) // unit, 1)
         inline = slots <= k.BUFFER_WIDTH - k.INLINE_SLOTS
         outside = np.where(inline, 0, slots)
@@ -360,9 +473,16 @@ class _Lowering:
         rows[:, k.TOKENS] = initial
         rows[:, k.WAKE_GET] = k.NEVER
         rows[:, k.WAKE_PUT] = -1
-        actors_at = np.array([*self.actors_at, 0], np.int64)
-        rows[:, k.ENDS] = actors_at[self.producer] << k.ENDS_SHIFT | actors_at[self.consumer]
+        actors_at = np.append(self.actors_at, 0)
+        rows[:, k.ENDS] = (
+            actors_at[self.seen.producer] << k.ENDS_SHIFT | actors_at[self.seen.consumer]
+        )
         self.parts.append((self.buffers_at, rows.ravel()))
+
+
+def _begins(crew: Crew) -> IntArray:
+    """Where the amounts of each member begin."""
+    return np.asarray(np.cumsum(crew.sizes) - crew.sizes)
 
 
 def _aligned_zeros(size: int) -> IntArray:

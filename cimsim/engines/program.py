@@ -17,12 +17,19 @@ Rules that make the times of a program independent of how an engine orders simul
 * a Get or Put of 0 tokens and a Hold or Use of 0 ps are skipped: no waiting, no queueing.
 
 Times are whole picoseconds. Actors, buffers and resources are named by their index.
+
+Many actors that run the same steps are written as one `Crew`, buffers alike as one `Bank`, and
+moves at all buffers of a bank as one verb. They stand for single ones (`Program.actors`,
+`Program.buffers`), which alone decide what a program means; what runs and reports many actors
+works on `Program.roles` instead, one for each actor of a crew.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import chain, pairwise
 from typing import Literal, TypeAlias, final
 
 import numpy as np
@@ -58,6 +65,20 @@ class Fifo:
 
 
 @dataclass(frozen=True, slots=True)
+class Bank:
+    """FIFOs alike, one behind the other; each has one of `numbers` behind its name."""
+
+    name: str
+    numbers: range
+    capacity: int
+    initial: int = 0
+
+    def fifos(self) -> tuple[Fifo, ...]:
+        """The FIFOs; raises ValueError as `Fifo` does."""
+        return tuple(Fifo(f"{self.name}{n}", self.capacity, self.initial) for n in self.numbers)
+
+
+@dataclass(frozen=True, slots=True)
 class Resource:
     """`servers` equal servers that actors queue for; `policy` says who is next."""
 
@@ -79,7 +100,10 @@ class Resource:
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Get:
-    """Take `count` tokens from `buffer`, one by one as they come."""
+    """Take `count` tokens from `buffer`, one by one as they come.
+
+    A count of two dimensions has a row for `buffer` and each of those behind it, taken in turn.
+    """
 
     buffer: int
     count: Count = 1
@@ -89,7 +113,10 @@ class Get:
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Put:
-    """Append `count` tokens to `buffer`, one by one as slots become free."""
+    """Append `count` tokens to `buffer`, one by one as slots become free.
+
+    A count of two dimensions has a row for `buffer` and each of those behind it, filled in turn.
+    """
 
     buffer: int
     count: Count = 1
@@ -129,6 +156,89 @@ class Actor:
 
 @brief
 @dataclass(frozen=True, eq=False)
+class Crew:
+    """Members that run the same `actors`, each with buffers and amounts of its own.
+
+    Member i has `sizes[i]` iterations, at least 1. Of an actor here, `iterations` is the sum of
+    `sizes`, an array of amounts has those of one member behind those of another, and a buffer is
+    that of member 0: member i has the one i behind it. `elsewhere` has for a resource in the steps
+    that of each member, where they differ. The actors of a member stand one behind the other, each
+    with one of `numbers` behind its name.
+    """
+
+    actors: tuple[Actor, ...]
+    sizes: IntArray
+    numbers: range
+    elsewhere: Mapping[int, IntArray] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        count, total = len(self.numbers), int(self.sizes.sum())
+        name = self.actors[0].name if self.actors else ""
+        if count < 2 or self.sizes.shape != (count,) or int(self.sizes.min()) < 1:
+            raise ValueError(f"crew {name!r}: two members or more, each with iterations, wanted")
+        if any(actor.iterations != total for actor in self.actors):
+            raise ValueError(f"crew {name!r}: an actor's iterations must be the members', {total}")
+        if any(places.shape != (count,) for places in self.elsewhere.values()):
+            raise ValueError(f"crew {name!r}: a resource elsewhere must have one entry a member")
+
+    def members(self, known: dict[tuple[int, int], list[Count]]) -> Iterator[Actor]:
+        """All actors, member by member; `known` are arrays cut before, by their id."""
+        cuts = [0, *np.cumsum(self.sizes).tolist()]
+
+        def cut(amount: Count) -> list[Count]:
+            if not isinstance(amount, np.ndarray):
+                return [amount] * len(self.numbers)
+            key = id(amount), id(self.sizes)
+            if key not in known:
+                known[key] = [amount[a:b] for a, b in pairwise(cuts)]
+            return known[key]
+
+        columns = [
+            [_members_of(verb, cut, self.elsewhere) for verb in actor.steps]
+            for actor in self.actors
+        ]
+        for at, number in enumerate(self.numbers):
+            for actor, steps in zip(self.actors, columns, strict=True):
+                mine = tuple([column[at] for column in steps])
+                yield Actor(f"{actor.name}{number}", cuts[at + 1] - cuts[at], mine)
+
+
+def _members_of(
+    verb: Verb, cut: Callable[[Count], list[Count]], elsewhere: Mapping[int, IntArray]
+) -> list[Verb]:
+    """`verb` for each member of a crew."""
+    if isinstance(verb, Hold):
+        return [Hold(amount) for amount in cut(verb.duration)]
+    if isinstance(verb, Use):
+        amounts, own = cut(verb.duration), elsewhere.get(verb.resource)
+        places = [verb.resource] * len(amounts) if own is None else own.tolist()
+        return [Use(place, amount) for place, amount in zip(places, amounts, strict=True)]
+    return [type(verb)(verb.buffer + at, count) for at, count in enumerate(cut(verb.count))]
+
+
+def rows_of(verb: Verb) -> int:
+    """Single verbs that `verb` of an actor stands for."""
+    if isinstance(verb, Get | Put) and isinstance(verb.count, np.ndarray):
+        return verb.count.shape[0] if verb.count.ndim > 1 else 1
+    return 1
+
+
+def _in_turn(actor: Actor) -> Actor:
+    """`actor` with a verb for each buffer."""
+    if all(rows_of(verb) == 1 for verb in actor.steps):
+        return actor
+    steps: list[Verb] = []
+    for verb in actor.steps:
+        if isinstance(verb, Get | Put) and isinstance(verb.count, np.ndarray):
+            rows = verb.count if verb.count.ndim > 1 else verb.count[np.newaxis]
+            steps += [type(verb)(verb.buffer + at, row) for at, row in enumerate(rows)]
+        else:
+            steps.append(verb)
+    return Actor(actor.name, actor.iterations, tuple(steps))
+
+
+@brief
+@dataclass(frozen=True, eq=False)
 class Program:
     """A closed system of actors; immutable and valid (arrays in it must not be changed).
 
@@ -137,28 +247,87 @@ class Program:
     number of iterations, and any duration or count that is not a whole number >= 0.
     """
 
-    actors: tuple[Actor, ...]
-    buffers: tuple[Fifo, ...]
+    groups: tuple[Actor | Crew, ...]
+    stores: tuple[Fifo | Bank, ...]
     resources: tuple[Resource, ...]
 
     def __post_init__(self) -> None:
         checked: set[int] = set()
-        for actor in self.actors:
-            if actor.iterations < 0:
-                raise ValueError(
-                    f"actor {actor.name!r}: iterations must be >= 0, got {actor.iterations}"
-                )
-            for index, verb in enumerate(actor.steps):
-                if not self._plainly_valid(actor, verb, checked):
-                    self._check_verb(actor, index, verb, checked)
+        for group in self.groups:
+            members = _members(group)
+            if isinstance(group, Crew):
+                self._check_elsewhere(group)
+            for actor in _roles(group):
+                if actor.iterations < 0:
+                    raise ValueError(
+                        f"actor {actor.name!r}: iterations must be >= 0, got {actor.iterations}"
+                    )
+                for index, verb in enumerate(actor.steps):
+                    if members > 1 or not self._plainly_valid(actor, verb, checked):
+                        self._check_verb(actor, index, verb, members, checked)
         self._check_ends(Put, "producing", "puts tokens into")
         self._check_ends(Get, "consuming", "gets tokens from")
 
+    @cached_property
+    def actors(self) -> tuple[Actor, ...]:
+        """All single actors, in the order of their numbers."""
+        known: dict[tuple[int, int], list[Count]] = {}
+        return tuple(
+            chain.from_iterable(
+                group.members(known) if isinstance(group, Crew) else (_in_turn(group),)
+                for group in self.groups
+            )
+        )
+
+    @cached_property
+    def buffers(self) -> tuple[Fifo, ...]:
+        """All single buffers, in the order of their numbers."""
+        return tuple(
+            chain.from_iterable(
+                store.fifos() if isinstance(store, Bank) else (store,) for store in self.stores
+            )
+        )
+
+    @cached_property
+    def roles(self) -> tuple[Actor, ...]:
+        """Actors that stand alone and those of crews, each once for all members."""
+        return tuple(chain.from_iterable(_roles(group) for group in self.groups))
+
+    @cached_property
+    def single(self) -> Program:
+        """The same program of single actors and buffers."""
+        return Program(self.actors, self.buffers, self.resources)
+
+    @cached_property
+    def cast(self) -> tuple[tuple[IntArray, IntArray], ...]:
+        """For each role the numbers of its actors, and how many iterations each of them has."""
+        found, first = [], 0
+        for group in self.groups:
+            if isinstance(group, Crew):
+                width = len(group.actors)
+                numbers = first + width * np.arange(len(group.numbers))
+                found += [(numbers + at, group.sizes) for at in range(width)]
+                first += width * len(group.numbers)
+            else:
+                found.append((np.array([first]), np.array([group.iterations], np.int64)))
+                first += 1
+        return tuple(found)
+
+    @cached_property
+    def actor_count(self) -> int:
+        """How many actors there are."""
+        return sum(_members(group) * len(_roles(group)) for group in self.groups)
+
+    @cached_property
+    def buffer_count(self) -> int:
+        """How many buffers there are."""
+        return sum(len(s.numbers) if isinstance(s, Bank) else 1 for s in self.stores)
+
     def _plainly_valid(self, actor: Actor, verb: Verb, checked: set[int]) -> bool:
-        """Whether a verb is seen at a glance to be valid, as almost all are."""
+        """Whether a verb of an actor that stands alone is seen at a glance to be valid."""
         amount: Duration | Count
         if type(verb) is Get or type(verb) is Put:
-            amount, known = verb.count, 0 <= verb.buffer < len(self.buffers)
+            amount, known = verb.count, 0 <= verb.buffer < self.buffer_count
         elif type(verb) is Use:
             amount, known = verb.duration, 0 <= verb.resource < len(self.resources)
         elif type(verb) is Hold:
@@ -169,10 +338,12 @@ class Program:
             return known and id(amount) in checked and amount.shape == (actor.iterations,)
         return known and type(amount) is int and 0 <= amount <= CLOCK_MAX_PS
 
-    def _check_verb(self, actor: Actor, index: int, verb: Verb, checked: set[int]) -> None:
+    def _check_verb(
+        self, actor: Actor, index: int, verb: Verb, members: int, checked: set[int]
+    ) -> None:
         if isinstance(verb, (Get, Put)):
             amount, what = verb.count, "count"
-            target, bound, kind = verb.buffer, len(self.buffers), "buffer"
+            target, bound, kind = verb.buffer, self.buffer_count, "buffer"
         elif isinstance(verb, Use):
             amount, what = verb.duration, "duration"
             target, bound, kind = verb.resource, len(self.resources), "resource"
@@ -183,28 +354,49 @@ class Program:
                 f"actor {actor.name!r}, step {index}: a step must be a Get, Put, Hold or Use, "
                 f"got {verb!r}"
             )
-        if not 0 <= target < bound:
+        behind = (rows_of(verb) if members == 1 else members) - 1 if kind == "buffer" else 0
+        if not 0 <= target < bound - behind:
+            target += behind * (target >= 0)
             raise ValueError(
                 f"{_where(actor, index)}: {kind} index must be within 0..{bound - 1}, got {target}"
                 if bound
                 else f"{_where(actor, index)}: {kind} {target} asked for, the program has none"
             )
-        fault = _amount_fault(amount, actor.iterations, checked)
+        rows = rows_of(verb) if members == 1 and kind == "buffer" else 0
+        fault = _amount_fault(amount, rows, actor.iterations, checked)
         if fault:
             raise ValueError(f"{_where(actor, index)}: {what} must be {fault}")
 
+    def _check_elsewhere(self, crew: Crew) -> None:
+        for places in crew.elsewhere.values():
+            if places.min() < 0 or places.max() >= len(self.resources):
+                raise ValueError(
+                    f"crew {crew.actors[0].name!r}: resource index must be within "
+                    f"0..{len(self.resources) - 1}, got {places.min()} to {places.max()}"
+                )
+
     def _check_ends(self, verb_type: type[Get] | type[Put], role: str, does: str) -> None:
-        owner = [-1] * len(self.buffers)
-        for number, actor in enumerate(self.actors):
-            for verb in actor.steps:
-                if isinstance(verb, verb_type) and owner[verb.buffer] != number:
-                    if owner[verb.buffer] >= 0:
-                        first = self.actors[owner[verb.buffer]].name
-                        raise ValueError(
-                            f"buffer {self.buffers[verb.buffer].name!r}: one {role} actor allowed, "
-                            f"both {first!r} and {actor.name!r} are; give each its own buffer"
-                        )
-                    owner[verb.buffer] = number
+        owner = [-1] * self.buffer_count
+        first = 0
+        for group in self.groups:
+            members, roles = _members(group), _roles(group)
+            for number, actor in enumerate(roles, first):
+                for verb in actor.steps:
+                    if not isinstance(verb, verb_type):
+                        continue
+                    if members > 1:
+                        mine = list(range(number, number + members * len(roles), len(roles)))
+                    else:
+                        mine = [number] * rows_of(verb)
+                    for at, own in enumerate(mine, verb.buffer):
+                        if owner[at] not in (-1, own):
+                            first_owner, second = (self.actors[n].name for n in (owner[at], own))
+                            raise ValueError(
+                                f"buffer {self.buffers[at].name!r}: one {role} actor allowed, both "
+                                f"{first_owner!r} and {second!r} are; give each its own buffer"
+                            )
+                        owner[at] = own
+            first += members * len(roles)
         if -1 in owner:
             raise ValueError(
                 f"buffer {self.buffers[owner.index(-1)].name!r}: no actor {does} it; "
@@ -213,8 +405,8 @@ class Program:
 
     def _facts(self) -> dict[str, object]:
         return {
-            "actors": len(self.actors),
-            "buffers": len(self.buffers),
+            "actors": self.actor_count,
+            "buffers": self.buffer_count,
             "resources": len(self.resources),
             "verbs": self.verb_count,
         }
@@ -222,13 +414,13 @@ class Program:
     @property
     def verb_count(self) -> int:
         """Verbs that a complete run executes, the skipped ones (of 0 tokens or 0 ps) included."""
-        return sum(actor.iterations * len(actor.steps) for actor in self.actors)
+        return sum(a.iterations * sum(map(rows_of, a.steps)) for a in self.roles)
 
     def describe(self, limit: int = 20) -> str:
         """The program as text, at most `limit` lines each for buffers, resources and actors."""
         head = (
-            f"program: {_plural(len(self.actors), 'actor')}, "
-            f"{_plural(len(self.buffers), 'buffer')}, "
+            f"program: {_plural(self.actor_count, 'actor')}, "
+            f"{_plural(self.buffer_count, 'buffer')}, "
             f"{_plural(len(self.resources), 'resource')}, {_plural(self.verb_count, 'verb')}"
         )
         lines = [head]
@@ -283,14 +475,22 @@ class ProgramBuilder:
     """Collects buffers, resources and actors; each call returns the index to refer to it by."""
 
     def __init__(self) -> None:
-        self._buffers: list[Fifo] = []
+        self._stores: list[Fifo | Bank] = []
         self._resources: list[Resource] = []
-        self._actors: list[Actor] = []
+        self._groups: list[Actor | Crew] = []
+        self._actors = self._buffers = 0
 
     def buffer(self, name: str, capacity: int, initial: int = 0) -> int:
         """Add a buffer; return its index."""
-        self._buffers.append(Fifo(name, capacity, initial))
-        return len(self._buffers) - 1
+        self._stores.append(Fifo(name, capacity, initial))
+        self._buffers += 1
+        return self._buffers - 1
+
+    def bank(self, name: str, numbers: range, capacity: int, initial: int = 0) -> int:
+        """Add a buffer for each of `numbers`; return the index of the first."""
+        self._stores.append(Bank(name, numbers, capacity, initial))
+        self._buffers += len(numbers)
+        return self._buffers - len(numbers)
 
     def resource(self, name: str, servers: int = 1, policy: Policy = "fifo") -> int:
         """Add a resource; return its index."""
@@ -299,12 +499,20 @@ class ProgramBuilder:
 
     def actor(self, name: str, iterations: int, *steps: Verb) -> int:
         """Add an actor; return its index."""
-        self._actors.append(Actor(name, iterations, steps))
-        return len(self._actors) - 1
+        self._groups.append(Actor(name, iterations, steps))
+        self._actors += 1
+        return self._actors - 1
+
+    def crew(self, crew: Crew) -> int:
+        """Add the actors of a crew; return the index of the first."""
+        self._groups.append(crew)
+        first = self._actors
+        self._actors += len(crew.actors) * len(crew.numbers)
+        return first
 
     def build(self) -> Program:
         """Return the valid program; raises ValueError as `Program` does."""
-        return Program(tuple(self._actors), tuple(self._buffers), tuple(self._resources))
+        return Program(tuple(self._groups), tuple(self._stores), tuple(self._resources))
 
 
 def unlimited(program: Program) -> Program:
@@ -313,9 +521,9 @@ def unlimited(program: Program) -> Program:
     It takes no longer than `program`: buffers and actors alone make a Kahn network, in which no
     event comes later when another one comes earlier.
     """
-    servers = max(1, len(program.actors))
+    servers = max(1, program.actor_count)
     resources = tuple(Resource(r.name, servers, r.policy) for r in program.resources)
-    return Program(program.actors, program.buffers, resources)
+    return Program(program.groups, program.stores, resources)
 
 
 def ends_of(program: Program) -> dict[int, tuple[int, int]]:
@@ -340,20 +548,28 @@ def _where(actor: Actor, index: int) -> str:
     return f"actor {actor.name!r}, step {index} ({type(actor.steps[index]).__name__})"
 
 
-def _amount_fault(amount: Duration | Count, iterations: int, checked: set[int]) -> str:
+def _members(group: Actor | Crew) -> int:
+    return len(group.numbers) if isinstance(group, Crew) else 1
+
+
+def _roles(group: Actor | Crew) -> tuple[Actor, ...]:
+    return group.actors if isinstance(group, Crew) else (group,)
+
+
+def _amount_fault(amount: Duration | Count, rows: int, iterations: int, checked: set[int]) -> str:
     """What is wrong with a duration or count, or ""; `checked` holds ids of arrays seen valid."""
     if isinstance(amount, (int, np.integer)):
         return "" if 0 <= amount <= CLOCK_MAX_PS else f"within 0..2**63 - 1, got {amount}"
     if not isinstance(amount, np.ndarray):
         return f"an int or an int64 array, got {amount!r}"
-    if amount.shape != (iterations,):
+    if amount.shape not in ((iterations,), (rows, iterations)):
         return f"one entry an iteration, shape ({iterations},), got shape {amount.shape}"
     if id(amount) in checked:
         return ""
     if amount.dtype != np.int64:
         return f"an int64 array, got dtype {amount.dtype}"
     if iterations and amount.min() < 0:
-        return f">= 0, got {amount.min()} in iteration {amount.argmin()}"
+        return f">= 0, got {amount.min()} in iteration {amount.argmin() % iterations}"
     checked.add(id(amount))
     return ""
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from functools import cached_property
 from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from cimsim.engines.cover import Cover
-from cimsim.engines.program import Duration, IntArray, Program, timed_verbs
+from cimsim.engines.program import Actor, Duration, IntArray, Program, timed_verbs
 from cimsim.errors import SimulationError
 from cimsim.values.display import brief
 
@@ -31,9 +31,24 @@ class Layout:
     @classmethod
     def of(cls, program: Program) -> Layout:
         """The layout of `program`'s records."""
-        timed = (actor.iterations * len(timed_verbs(actor.steps)) for actor in program.actors)
-        iterations = (actor.iterations for actor in program.actors)
-        return cls(tuple(accumulate(timed, initial=0)), tuple(accumulate(iterations, initial=0)))
+        timed = (sizes * len(timed_verbs(role.steps)) for role, sizes in _sized(program))
+        iterations = (sizes for _, sizes in _sized(program))
+        return cls(*(tuple(_through(program, counts)) for counts in (timed, iterations)))
+
+
+def _sized(program: Program) -> Iterator[tuple[Actor, IntArray]]:
+    """Every role, and the iterations of each of its actors."""
+    for role, (_, sizes) in zip(program.roles, program.cast, strict=True):
+        yield role, sizes
+
+
+def _through(program: Program, counts: Iterable[IntArray]) -> list[int]:
+    """Sums of `counts`, given role by role, up to each actor and over all."""
+    each = np.zeros(program.actor_count + 1, np.int64)
+    for (numbers, _), count in zip(program.cast, counts, strict=True):
+        each[numbers + 1] = count
+    found: list[int] = np.cumsum(each).tolist()
+    return found
 
 
 INTERVALS_KEPT_MAX = 2**27
@@ -52,7 +67,8 @@ def check_kept(program: Program) -> None:
 
 
 Marks: TypeAlias = Sequence[IntArray | None]
-"""For each actor the iterations whose ends are kept, in order and with the last one; None: all."""
+"""For each role the iterations whose ends are kept, in order and with the last one of every member;
+None: all."""
 
 
 Part: TypeAlias = tuple[int, Duration | None]
@@ -64,7 +80,7 @@ Part: TypeAlias = tuple[int, Duration | None]
 class Kept:
     """What is wanted of a run: ends of iterations, and the time in which groups are at work.
 
-    `parts` has the parts of every timed verb of every actor, one after another within an interval
+    `parts` has the parts of every timed verb of every role, one after another within an interval
     and with it at their end. `cells` gives the group of each cell, a position in `groups`:
     intervals of a cell are best those that lie close together, as those of one stage do.
     """
@@ -77,25 +93,58 @@ class Kept:
     @classmethod
     def ends(cls, program: Program, marks: Marks) -> Kept:
         """Ends of iterations and nothing else."""
-        nothing = [((),) * len(timed_verbs(actor.steps)) for actor in program.actors]
+        nothing = [((),) * len(timed_verbs(actor.steps)) for actor in program.roles]
         return cls(marks, nothing)
 
 
 def check_marks(program: Program, marks: Marks) -> None:
     """Raise ValueError for marks that are not of `program`, or that lack the end of an actor."""
     ordered: set[int] = set()
-    for actor, kept in zip(program.actors, marks, strict=True):
+    for actor, (_, sizes), kept in zip(program.roles, program.cast, marks, strict=True):
         if kept is None:
             continue
         if id(kept) not in ordered and kept.size and (kept[0] < 0 or (np.diff(kept) < 1).any()):
             raise ValueError(f"actor {actor.name!r}: marks must rise from 0 on, got {kept}")
         ordered.add(id(kept))
+        lasts = np.cumsum(sizes) - 1
         last = int(kept[-1]) if kept.size else -1
-        if last != actor.iterations - 1:
+        if last != lasts[-1] or not np.isin(lasts[:-1], kept).all():
             raise ValueError(
                 f"actor {actor.name!r}: the last mark must be its last iteration, "
                 f"{actor.iterations - 1}, got {last}"
             )
+
+
+def marked(program: Program, marks: Marks) -> list[IntArray]:
+    """For each role how many ends are kept of each of its actors."""
+    found, known = [], dict[tuple[int, int], IntArray]()
+    for (_, sizes), kept in zip(program.cast, marks, strict=True):
+        if kept is None:
+            found.append(sizes)
+        elif sizes.size == 1:
+            found.append(np.array([kept.size]))
+        else:
+            key = id(kept), id(sizes)
+            if key not in known:
+                known[key] = np.diff(np.searchsorted(kept, np.cumsum(sizes)), prepend=0)
+            found.append(known[key])
+    return found
+
+
+def in_order(program: Program, counts: Iterable[IntArray]) -> tuple[list[IntArray], int]:
+    """Where the entries of each actor begin, role by role, and all there are.
+
+    Actors stand in order, each has as many entries as `counts` says for its role.
+    """
+    through = np.array(_through(program, counts), np.int64)
+    return [through[numbers] for numbers, _ in program.cast], int(through[-1])
+
+
+def places(first: IntArray, counts: IntArray) -> IntArray:
+    """`counts` places from each of `first` on."""
+    through = np.cumsum(counts)
+    total = int(through[-1])
+    return np.repeat(first - through + counts, counts) + np.arange(total)
 
 
 class Finished(Protocol):
@@ -105,11 +154,8 @@ class Finished(Protocol):
     def makespan_ps(self) -> int:
         """When the last actor was done (ps)."""
 
-    def finish_ps(self, actor: int) -> IntArray:
-        """When each iteration of `actor` was done (ps)."""
-
-    def end_ps_of(self, actor: int, iteration: int) -> int:
-        """When `iteration` of `actor` was done (ps)."""
+    def ends_ps(self, role: int, iterations: IntArray | None = None) -> IntArray:
+        """When `iterations` of a role were done (ps), or all of them, member after member."""
 
 
 @brief
@@ -117,61 +163,49 @@ class Finished(Protocol):
 class Ends:
     """A complete run of `program` of which only the ends of some iterations were kept.
 
-    `end_ps` has the iterations of `marks`, actor after actor, from `offset[actor]` on; `working_ps`
-    the time in which some interval of each group ran.
+    `end_ps` has the iterations of `marks`, actor after actor; `working_ps` the time in which some
+    interval of each group ran.
     """
 
     program: Program
     marks: Marks
-    offset: tuple[int, ...]
     end_ps: IntArray
     working_ps: dict[str, int]
 
     @classmethod
     def of(cls, program: Program, kept: Kept, end_ps: IntArray, times: Sequence[int]) -> Ends:
         """What was kept: ends as an engine wrote them, times (ps) that groups were at work."""
-        marks = kept.marks
-        sizes = (
-            actor.iterations if kept is None else kept.size
-            for actor, kept in zip(program.actors, marks, strict=True)
-        )
-        return cls(
-            program,
-            marks,
-            tuple(accumulate(sizes, initial=0)),
-            end_ps,
-            dict(zip(kept.groups, times, strict=True)),
-        )
+        return cls(program, kept.marks, end_ps, dict(zip(kept.groups, times, strict=True)))
+
+    @cached_property
+    def _lying(self) -> tuple[list[IntArray], list[IntArray]]:
+        """For each role how many ends of each actor were kept, and where they begin."""
+        counts = marked(self.program, self.marks)
+        return counts, in_order(self.program, counts)[0]
 
     def _facts(self) -> dict[str, object]:
         return {"makespan_ps": self.makespan_ps, "ends": self.end_ps.size}
 
-    def finish_ps(self, actor: int) -> IntArray:
-        """When each iteration of `actor` was done, its PUTs included (ps).
+    def ends_ps(self, role: int, iterations: IntArray | None = None) -> IntArray:
+        """When `iterations` of a role were done, their PUTs included (ps), or all of them.
 
-        Raises ValueError for an actor of which not all were kept.
+        Raises ValueError for some that were not kept.
         """
-        if self.marks[actor] is not None:
-            name = self.program.actors[actor].name
+        marks, name = self.marks[role], self.program.roles[role].name
+        if iterations is None and marks is not None:
             raise ValueError(f"actor {name!r}: only some ends were kept, mark it with None")
-        return self._kept(actor)
-
-    def end_ps_of(self, actor: int, iteration: int) -> int:
-        """When `iteration` of `actor` was done (ps).
-
-        Raises ValueError for one that was not kept.
-        """
-        marks = self.marks[actor]
-        if iteration == self.program.actors[actor].iterations - 1:
-            return int(self.end_ps[self.offset[actor + 1] - 1])
-        at = iteration if marks is None else int(np.searchsorted(marks, iteration))
-        if marks is not None and (at == marks.size or marks[at] != iteration):
-            name = self.program.actors[actor].name
-            raise ValueError(f"actor {name!r}: the end of iteration {iteration} was not kept")
-        return int(self._kept(actor)[at])
-
-    def _kept(self, actor: int) -> IntArray:
-        return self.end_ps[self.offset[actor] : self.offset[actor + 1]]
+        counts, first = (of_role[role] for of_role in self._lying)
+        at = iterations
+        if marks is not None and iterations is not None:
+            at = np.minimum(np.searchsorted(marks, iterations), marks.size - 1)
+            lost = iterations[marks[at] != iterations]
+            if lost.size:
+                raise ValueError(f"actor {name!r}: the end of iteration {lost[0]} was not kept")
+        if first.size == 1:
+            here = self.end_ps[first[0] : first[0] + counts[0]]
+        else:
+            here = self.end_ps[places(first, counts)]
+        return here if at is None else here[at]
 
     @property
     def makespan_ps(self) -> int:
@@ -222,27 +256,42 @@ class Run:
         offset = self.layout.iteration_offset
         return self.iteration_end_ps[offset[actor] : offset[actor + 1]]
 
-    def end_ps_of(self, actor: int, iteration: int) -> int:
-        """When `iteration` of `actor` was done (ps)."""
-        return int(self.finish_ps(actor)[iteration])
+    def ends_ps(self, role: int, iterations: IntArray | None = None) -> IntArray:
+        """When `iterations` of a role were done (ps), or all of them, member after member."""
+        numbers, sizes = self.program.cast[role]
+        if numbers.size == 1:
+            here = self.finish_ps(int(numbers[0]))
+        else:
+            first = np.array(self.layout.iteration_offset, np.int64)[numbers]
+            here = self.iteration_end_ps[places(first, sizes)]
+        return here if iterations is None else here[iterations]
 
     def ends(self, kept: Kept) -> Ends:
         """What `kept` asks for, and no more."""
-        ends = [
-            self.finish_ps(number)[slice(None) if chosen is None else chosen]
-            for number, chosen in enumerate(kept.marks)
-        ]
+        program = self.program
+        counts = marked(program, kept.marks)
+        first, size = in_order(program, counts)
+        found = np.zeros(size, np.int64)
         cover = Cover(len(kept.groups))
-        for number, (actor, verbs) in enumerate(zip(self.program.actors, kept.parts, strict=True)):
+        for role, (actor, verbs) in enumerate(zip(program.roles, kept.parts, strict=True)):
+            found[places(first[role], counts[role])] = self.ends_ps(role, kept.marks[role])
             for step, parts in zip(timed_verbs(actor.steps), verbs, strict=True):
-                start, end = self.intervals(number, step)
+                start, end = self._intervals_of(role, step)
                 for at, (cell, time) in enumerate(parts, 1):
                     over = end if time is None or at == len(parts) else start + time
                     group = np.full(end.size, kept.cells[cell])
                     cover.add(np.stack([group, start, over], axis=1)[over > start])
                     start = over
-        joined_ends = np.concatenate([np.zeros(0, np.int64), *ends])
-        return Ends.of(self.program, kept, joined_ends, cover.time_ps())
+        return Ends.of(program, kept, found, cover.time_ps())
+
+    def _intervals_of(self, role: int, verb: int) -> tuple[IntArray, IntArray]:
+        """As `intervals` for a Hold or Use of a role, member after member."""
+        numbers, _ = self.program.cast[role]
+        at = timed_verbs(self.program.roles[role].steps).index(verb)
+        actors = self.program.actors
+        each = [self.intervals(n, timed_verbs(actors[n].steps)[at]) for n in numbers.tolist()]
+        start, end = (np.concatenate(column) for column in zip(*each, strict=True))
+        return start, end
 
     @property
     def makespan_ps(self) -> int:

@@ -31,9 +31,9 @@ class Stepper:
         self.trace[k.TRACE_USED] = k.NOT_TRACED
         self._words = machine.words
         self._words[k.WATCHED] = k.ANYBODY
-        self._actors = np.array(machine.actors_at, np.int64)
+        self._actors = machine.actors_at
         self._places = (
-            machine.buffers_at, len(program.buffers), machine.resources_at, len(program.resources),
+            machine.buffers_at, program.buffer_count, machine.resources_at, len(program.resources),
         )  # fmt: skip
         self._cells = cells
         self._last: tuple[k.Words, k.Words, k.Words] | None = None

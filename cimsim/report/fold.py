@@ -137,7 +137,7 @@ def spent(
     """
     if counted is not None:
         return [Spent("", b.unit, f"{b.unit}.{b.kind}", b.kind, b.energy_J) for b in counted]
-    kinds, layers = kinds_of(workload), {info.stage: info.layer for info in plan.actors}
+    kinds, layers = kinds_of(workload), {info.stage: info.layer for info in plan.roles}
     found = [
         Spent(
             layers[charge.stage],

@@ -22,8 +22,10 @@ def needed(plan: Plan, kinds: Mapping[str, str]) -> Kept:
     wanted = {edge.buffer for edge in plan.activations}
     last = LastOfPhases()
     marks = [
-        None if _moves_some(actor, wanted) else last.of(info.phase)
-        for actor, info in zip(plan.program.actors, plan.actors, strict=True)
+        None if _moves_some(actor, wanted) else last.of(info.phase, sizes)
+        for actor, (_, sizes), info in zip(
+            plan.program.roles, plan.program.cast, plan.roles, strict=True
+        )
     ]
     cells: dict[tuple[str, str], int] = {}
     wholes: dict[str, tuple[Part, ...]] = {}
@@ -39,15 +41,13 @@ def needed(plan: Plan, kinds: Mapping[str, str]) -> Kept:
             wholes[info.stage] = found
         return found
 
-    parts = [
-        tuple([parts_of(info, at) for at in range(len(info.occupies))]) for info in plan.actors
-    ]
+    parts = [tuple([parts_of(info, at) for at in range(len(info.occupies))]) for info in plan.roles]
     groups = sorted({kind for _, kind in cells})
     return Kept(marks, parts, tuple(groups.index(kind) for _, kind in cells), tuple(groups))
 
 
 def _moves_some(actor: Actor, buffers: set[int]) -> bool:
-    """Whether `actor` gets from or puts into some of `buffers`."""
+    """Whether `actor` gets from or puts into some of `buffers`, at which no crew is."""
     for verb in actor.steps:
         if (type(verb) is Get or type(verb) is Put) and verb.buffer in buffers:
             return True

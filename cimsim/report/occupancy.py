@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from itertools import accumulate
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,9 +13,6 @@ from cimsim.engines.record import Finished
 from cimsim.report.parts import UnitTime
 from cimsim.schedule.plan import Plan
 from cimsim.units import ps_to_seconds
-
-_WINDOWS = 4096
-"""Choice: into so many equal parts a run is cut to find where the buffer is fullest."""
 
 
 def phase_ends_s(plan: Plan, run: Finished) -> list[float]:
@@ -26,10 +24,11 @@ def phase_ends_ps(plan: Plan, run: Finished) -> list[int]:
     """When the last actor finished each phase (ps)."""
     ends = [0] * len(plan.phases)
     last = LastOfPhases()
-    for index, info in enumerate(plan.actors):
-        for iteration in last.of(info.phase).tolist():
-            phase = int(info.phase[iteration])
-            ends[phase] = max(ends[phase], run.end_ps_of(index, iteration))
+    for role, (info, (_, sizes)) in enumerate(zip(plan.roles, plan.program.cast, strict=True)):
+        iterations = last.of(info.phase, sizes)
+        times = run.ends_ps(role, iterations).tolist()
+        for phase, time in zip(info.phase[iterations].tolist(), times, strict=True):
+            ends[phase] = max(ends[phase], time)
     return ends
 
 
@@ -42,27 +41,31 @@ class LastOfPhases:
     """The last iteration of every phase, found once for all actors that go the same way."""
 
     def __init__(self) -> None:
-        self.known: dict[int, IntArray] = {}
+        self.known: dict[tuple[int, int], IntArray] = {}
 
-    def of(self, phase: IntArray) -> IntArray:
-        """Iterations of an actor after which its phase is another one, and its last."""
-        found = self.known.get(id(phase))
-        if found is None:
-            found = np.append(np.flatnonzero(np.diff(phase)), phase.size - 1)
-            self.known[id(phase)] = found = found[found >= 0].astype(np.int64)
-        return found
+    def of(self, phase: IntArray, sizes: IntArray) -> IntArray:
+        """Iterations of a role after which its phase is another one, and the last of each member.
+
+        A member has `sizes` of them.
+        """
+        key = id(phase), id(sizes) if sizes.size > 1 else 0
+        if key not in self.known:
+            changes = np.flatnonzero(np.diff(phase))
+            self.known[key] = np.union1d(changes, np.cumsum(sizes[sizes > 0]) - 1)
+        return self.known[key]
 
 
 def last_of_phases(plan: Plan) -> list[IntArray]:
-    """The iterations of each actor whose ends tell when it finished the phases."""
+    """The iterations of each role whose ends tell when it finished the phases."""
     last = LastOfPhases()
-    return [last.of(info.phase) for info in plan.actors]
+    casts = zip(plan.roles, plan.program.cast, strict=True)
+    return [last.of(info.phase, sizes) for info, (_, sizes) in casts]
 
 
 def unit_times(plan: Plan, run: Finished) -> dict[str, UnitTime]:
     """Busy and idle time by unit kind, mean over the units in use."""
     busy_ps = {unit: 0 for unit, units in sorted(plan.unit_counts.items()) if units}
-    for actor, info in zip(plan.program.actors, plan.actors, strict=True):
+    for actor, info in zip(plan.program.roles, plan.roles, strict=True):
         for total, (unit, units) in zip(_busy_ps(actor), info.occupies, strict=True):
             busy_ps[unit] = busy_ps.get(unit, 0) + total * units
     result: dict[str, UnitTime] = {}
@@ -97,69 +100,38 @@ def buffer_peak_bytes(plan: Plan, run: Finished) -> float:
         born[key] = start
         dies[key] = np.maximum(dies[key], end) if key in dies else end
         size[key] = edge.bytes_per_token
-    held = [_Held(born[k], dies[k], size[k]) for k in born]
-    return _peak(held, run.makespan_ps)
+    return _peak([_Held(born[k], dies[k], size[k]) for k in born])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Held:
-    """Tokens of one size in the buffer: when each of them came and went (ps), in order.
-
-    `before` are there besides, at every moment that is asked for.
-    """
+class _Held(NamedTuple):
+    """Tokens of one size in the buffer: when each of them came and went (ps), in order."""
 
     born: IntArray
     dies: IntArray
     bytes_per_token: float
-    before: int = 0
-
-    def come(self, moments: IntArray) -> IntArray:
-        """Tokens that have come up to each moment, those of the moment with them."""
-        return np.searchsorted(self.born, moments, side="right")
-
-    def gone(self, moments: IntArray) -> IntArray:
-        """Tokens that have gone before each moment."""
-        return np.searchsorted(self.dies, moments, side="left")
-
-    def there(self, moments: IntArray) -> int | IntArray:
-        """Tokens at each moment, those that come or go then with them; one number if always so."""
-        if not (self.born.size or self.dies.size):
-            return self.before
-        return self.come(moments) - self.gone(moments) + self.before
-
-    def within(self, after: int, until: int) -> _Held:
-        """The same for moments after `after` and up to `until` alone."""
-        first, end = np.searchsorted(self.born, (after, until), side="right").tolist()
-        gone = int(np.searchsorted(self.dies, after, side="right"))
-        left = max(gone, int(np.searchsorted(self.dies, until, side="left")))
-        born, dies = self.born[first:end], self.dies[gone:left]
-        return _Held(born, dies, self.bytes_per_token, first - gone)
 
 
-def _peak(held: list[_Held], makespan_ps: int) -> float:
+def _peak(held: list[_Held]) -> float:
     """Most bytes at any moment; what goes at a moment is still there with what comes at it.
 
-    Between two moments there is no more than at the first with all that comes until the second.
-    Only where that could be above what is at some moment are the comings looked at one by one.
+    The moment is found in whole numbers, as many to a byte as a sum over all tokens has room for.
     """
-    edges = np.unique(np.linspace(0, makespan_ps, _WINDOWS + 1).astype(np.int64))
-    there, ahead = np.zeros(edges.size), np.zeros(edges.size)
-    for tokens in held:
-        come = tokens.come(edges)
-        left = (come - tokens.gone(edges)) * tokens.bytes_per_token
-        there += left
-        ahead += left + np.diff(come, append=come[-1]) * tokens.bytes_per_token
-    most = float(there.max(initial=0.0))
-    for window in np.argsort(-ahead, kind="stable").tolist():
-        if ahead[window] <= most:
-            break
-        span = edges[window], edges[min(window + 1, edges.size - 1)]
-        inside = [tokens.within(*span) for tokens in held]
-        moments = np.unique(np.concatenate([tokens.born for tokens in inside]))
-        alive = np.zeros(moments.size)
-        for tokens in inside:
-            alive += tokens.there(moments) * tokens.bytes_per_token
-        most = max(most, float(alive.max(initial=0.0)))
+    held = [entry for entry in held if entry.born.size]
+    tokens = [entry.born.size for entry in held]
+    every = sum(count * entry.bytes_per_token for count, entry in zip(tokens, held, strict=True))
+    if not every:
+        return 0.0
+    # counted: bits of a signed word, less one for rounding and for the largest sum
+    scale = 2.0 ** (61 - math.frexp(every)[1])
+    each = np.array([round(entry.bytes_per_token * scale) for entry in held], np.int64)
+    come, go = (np.concatenate(times) for times in zip(*(h[:2] for h in held), strict=True))
+    moves = np.concatenate([np.repeat(each, tokens), -np.repeat(each, [h.dies.size for h in held])])
+    order = np.argsort(np.concatenate([come, go]), kind="stable")
+    moment = np.append(come, go)[order[np.argmax(np.cumsum(moves[order]))]]
+    most = 0.0
+    for born, dies, size in held:
+        there = np.searchsorted(born, moment, "right") - np.searchsorted(dies, moment, "left")
+        most += float(there) * size
     return most
 
 
@@ -167,11 +139,11 @@ def _moments(plan: Plan, run: Finished, verb_type: type[Get] | type[Put]) -> dic
     """Buffer -> end of the iteration that moved each token, token by token (ps)."""
     wanted = {edge.buffer for edge in plan.activations}
     moments: dict[int, IntArray] = {}
-    for index, actor in enumerate(plan.program.actors):
+    for role, actor in enumerate(plan.program.roles):
         for verb in actor.steps:
             if isinstance(verb, verb_type) and verb.buffer in wanted:
                 counts = _counts(verb.count, actor.iterations)
-                moments[verb.buffer] = np.repeat(run.finish_ps(index), counts)
+                moments[verb.buffer] = np.repeat(run.ends_ps(role), counts)
     return moments
 
 

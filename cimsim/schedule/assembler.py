@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -10,7 +10,18 @@ import numpy as np
 
 from cimsim.blocks import Buffer, Dram
 from cimsim.costs.memory import access_ps, share_ps, ways
-from cimsim.engines.program import CLOCK_MAX_PS, Get, Hold, IntArray, ProgramBuilder, Put, Use, Verb
+from cimsim.engines.program import (
+    CLOCK_MAX_PS,
+    Actor,
+    Crew,
+    Get,
+    Hold,
+    IntArray,
+    ProgramBuilder,
+    Put,
+    Use,
+    Verb,
+)
 from cimsim.errors import SimulationError
 from cimsim.schedule.alike import Alike
 from cimsim.schedule.graph import Graph, Stream, block_classes, plain
@@ -126,6 +137,13 @@ class Assembler:
     ) -> None:
         """Add an actor of `stage` over `stream`; a step that is None is left out."""
         self.reserve(max(1, stream.iterations))
+        verbs = self._tell(stage, part, stream, steps)
+        self.builder.actor(f"{stage.name}:{part}", stream.iterations, *verbs)
+
+    def _tell(
+        self, stage: Stage, part: str, stream: Stream, steps: Iterable[Get | Put | Timed | None]
+    ) -> tuple[Verb, ...]:
+        """Note what an actor, or those of a crew, stand for; return what they do."""
         verbs: list[Verb] = []
         timed: list[Timed] = []
         for step in steps:
@@ -136,12 +154,38 @@ class Assembler:
                     check_clock(step.verb.duration)
             elif step is not None:
                 verbs.append(step)
-        self.builder.actor(f"{stage.name}:{part}", stream.iterations, *verbs)
         occupies = tuple([(s.unit, s.units) for s in timed])
         portions = tuple([s.portions for s in timed])
         self.infos.append(
             ActorInfo(stage.name, stage.layer, part, occupies, stream.phase, portions)
         )
+        return tuple(verbs)
+
+    def bank(self, stage: Stage, role: str, lanes: range, capacity: int, initial: int = 0) -> int:
+        """A new buffer for each of `lanes`; returns the first."""
+        return self.builder.bank(f"{stage.name}:{role}", lanes, capacity, initial)
+
+    def crew(
+        self, stage: Stage, stream: Stream, lanes: range, sizes: IntArray,
+        elsewhere: dict[int, IntArray], parts: dict[str, list[Get | Put | Timed | None]],
+    ) -> None:  # fmt: skip
+        """Add an actor of each of `parts` for every lane, of `sizes` blocks of `stream` a lane.
+
+        A buffer or resource in the steps is that of the first lane (see `Crew`).
+        """
+        if len(lanes) == 1:
+            for part, steps in parts.items():
+                self.actor(stage, f"{part}{lanes[0]}", stream, *steps)
+            return
+        self.reserve(len(parts) * stream.iterations)
+        count = stream.iterations
+        actors = tuple(
+            [
+                Actor(f"{stage.name}:{part}", count, self._tell(stage, part, stream, steps))
+                for part, steps in parts.items()
+            ]
+        )
+        self.builder.crew(Crew(actors, sizes, lanes, elsewhere))
 
     def charge(
         self, stage: Stage, unit: str, component: str, energy_J: list[float], op: str | None = None

@@ -18,8 +18,8 @@ import numpy as np
 from cimsim.ir import Op, output_elements
 from cimsim.schedule.assembler import Assembler
 from cimsim.schedule.cluster_work import (
-    BlockTimes,
     Demand,
+    Team,
     cluster_work,
     stage_likeness,
     weight_bytes,
@@ -100,9 +100,8 @@ class StageCosts:
         )
         lanes = lanes_of(self.assembler, demand)
         work = cluster_work(self.assembler, demand, lanes)
-        sizes = [int(lane.picked.sum()) for lane in lanes.lanes]
         engines = self.stage.clusters[1] if lanes.away else self.stage.near
-        return step_time(work.times, sizes, engines)
+        return step_time(work.teams, engines)
 
     @property
     def _room(self) -> int:
@@ -132,21 +131,25 @@ def cuts(wanted: int) -> list[int]:
     return [wanted >> n for n in range(wanted.bit_length())]
 
 
-def step_time(times: Sequence[BlockTimes], sizes: Sequence[int], dma_engines: int) -> StepTime:
-    """Time of the blocks of one step over their lanes, of `sizes` blocks, all data there.
+def step_time(teams: Sequence[Team], dma_engines: int) -> StepTime:
+    """Time of the blocks of one step over their lanes, all data there.
 
     A block is fetched when the last but one of its lane has left, computed when it is there and
     the one before is done, and drained then; or all transfers shared evenly by `dma_engines`
     take longer.
     """
-    rounds = max(sizes)
+    sizes = np.concatenate([team.sizes for team in teams])
+    rounds = int(sizes.max())
     # counted: fetch, compute and drain
-    fetch, compute, drain = (np.zeros((rounds, len(sizes)), np.int64) for _ in range(3))
-    for lane, (size, time) in enumerate(zip(sizes, times, strict=True)):
-        fetch[:size, lane] = time.fetch.total()
-        compute[:size, lane] = time.early.duration + time.compute.duration
-        drain[:size, lane] = time.drain.total()
-    ready = done = left = last_left = np.zeros(len(sizes), np.int64)
+    fetch, compute, drain = (np.zeros((rounds, sizes.size), np.int64) for _ in range(3))
+    for team in teams:
+        times = team.times
+        lane = np.repeat(np.array(team.lanes), team.sizes)
+        turn = np.arange(lane.size) - np.repeat(np.cumsum(team.sizes) - team.sizes, team.sizes)
+        fetch[turn, lane] = times.fetch.total()
+        compute[turn, lane] = times.early.duration + times.compute.duration
+        drain[turn, lane] = times.drain.total()
+    ready = done = left = last_left = np.zeros(sizes.size, np.int64)
     for n in range(rounds):
         ready = np.maximum(ready, last_left) + fetch[n]
         done = np.maximum(ready, done) + compute[n]

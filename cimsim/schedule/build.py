@@ -119,7 +119,7 @@ class _Scheduler:
         return Plan(
             program=done.builder.build(),
             phases=tuple(phase.name for phase in self.workload.phases),
-            actors=tuple(done.infos),
+            roles=tuple(done.infos),
             charges=tuple(done.charges),
             activations=tuple(self._activations(buffers)),
             unit_counts=done.unit_counts,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +53,7 @@ class Transfers:
         parts = (self.share, self.latency, self.engine)
         return sum((np.asarray(part.duration) for part in parts), np.zeros(1, np.int64))
 
-    def of(self, picked: npt.NDArray[np.bool_]) -> Transfers:
+    def of(self, picked: IntArray) -> Transfers:
         """The transfers of some of the blocks."""
         return Transfers(self.share.of(picked), self.latency.of(picked), self.engine.of(picked))
 
@@ -75,7 +76,7 @@ class BlockTimes:
     compute: Parted
     drain: Transfers
 
-    def of(self, picked: npt.NDArray[np.bool_]) -> BlockTimes:
+    def of(self, picked: IntArray) -> BlockTimes:
         """The times of some of the blocks."""
         return BlockTimes(
             self.fetch.of(picked), self.early.of(picked), self.compute.of(picked),
@@ -92,12 +93,30 @@ class BlockTimes:
 
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
-class ClusterWork:
-    """Times of the blocks of every lane; by op the clusters at work on it in all (ps) and its bytes
-    in and out, of every block. `on_cores` where cores multiply, as faster than an engine there.
+class Team:
+    """Lanes in a row that work in the same way, and the blocks that they have, lane after lane.
+
+    `sizes` are the blocks of each. Where `apart`, none has more than one a step; `early` where
+    there is work before what the tile sends has arrived.
     """
 
-    times: tuple[BlockTimes, ...]
+    lanes: range
+    sizes: IntArray
+    stream: Stream
+    times: BlockTimes
+    apart: bool
+    early: bool
+
+
+@brief
+@dataclass(frozen=True, slots=True, eq=False)
+class ClusterWork:
+    """The lanes with the times of their blocks; by op the clusters at work on it in all (ps) and
+    its bytes in and out, of every block. `on_cores` where cores multiply, as faster than an engine
+    there.
+    """
+
+    teams: tuple[Team, ...]
     busy_ps: Amounts
     bytes_moved: Amounts
     on_cores: bool
@@ -105,7 +124,7 @@ class ClusterWork:
     def named(self, names: Mapping[str, str]) -> ClusterWork:
         """The same work for ops of other names."""
         return ClusterWork(
-            tuple(times.named(names) for times in self.times),
+            tuple(replace(team, times=team.times.named(names)) for team in self.teams),
             {names[op]: amount for op, amount in self.busy_ps.items()},
             {names[op]: amount for op, amount in self.bytes_moved.items()},
             self.on_cores,
@@ -234,13 +253,35 @@ def _cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> Cluster
 
     first, second = compute(early), compute(late, waiting)
     times = BlockTimes(dma(bytes_in, fetches), first, second, dma(bytes_out, drains))
-    single = lanes.count == 1
     return ClusterWork(
-        (times,) if single else tuple(times.of(lane.picked) for lane in lanes.lanes),
+        _teams(lanes, times),
         _busy(stage, lanes, first, second),
         bytes_in | {stage.name: total(bytes_out) + bytes_in.get(stage.name, 0)},
         _on_cores(assembler, demand),
     )
+
+
+def _teams(lanes: Lanes, times: BlockTimes) -> tuple[Team, ...]:
+    """The lanes in as few rows of lanes that work in the same way as there are."""
+    through = np.append(0, np.cumsum(lanes.sizes))
+    early = np.broadcast_to(times.early.duration, lanes.masks.shape[1:])[lanes.blocks]
+    begins = np.maximum.reduceat(early, through[:-1]) > 0
+    changes = (np.diff(lanes.apart) != 0) | (np.diff(begins) != 0)
+    found = []
+    for a, b in pairwise((0, *(np.flatnonzero(changes) + 1).tolist(), lanes.count)):
+        here = slice(int(through[a]), int(through[b]))
+        everything = b - a == lanes.count
+        found.append(
+            Team(
+                range(a, b),
+                lanes.sizes[a:b],
+                lanes.stream if everything else lanes.stream.of(here),
+                times if lanes.count == 1 else times.of(lanes.blocks[here]),
+                bool(lanes.apart[a]),
+                bool(begins[a]),
+            )
+        )
+    return tuple(found)
 
 
 def _loads(assembler: Assembler, demand: Demand, lanes: Lanes) -> npt.NDArray[np.bool_]:

@@ -63,7 +63,7 @@ def step_ps(
             continue
         stream = Stream(*(np.repeat(column, here.size) for column in _columns(block)))
         lanes = whole(stream, parts[here], frozenset({phase} if away else ()))
-        (times,) = cluster_work(assembler, replace(demand, stream=stream), lanes).times
+        times = cluster_work(assembler, replace(demand, stream=stream), lanes).teams[0].times
         moved = times.fetch.total() + times.drain.total()
         compute = times.early.duration + times.compute.duration
         rounds = -(-blocks * parts[here] // used[here])

@@ -149,7 +149,7 @@ class Stream:
         """1 in the iterations of `phases`, 0 in others; one int where all are alike."""
         return plain(np.isin(self.phase, tuple(phases)).astype(np.int64))
 
-    def of(self, picked: npt.NDArray[np.bool_] | slice) -> Stream:
+    def of(self, picked: npt.NDArray[np.bool_] | IntArray | slice) -> Stream:
         """Some of the iterations."""
         return Stream(self.phase[picked], self.step[picked], self.size[picked], self.end[picked])
 

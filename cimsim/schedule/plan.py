@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain, pairwise
 
-from cimsim.engines.program import Duration, IntArray, Program
+import numpy as np
+
+from cimsim.engines.program import Crew, Duration, IntArray, Program
 from cimsim.values.display import brief
 
 
@@ -34,6 +38,8 @@ class Portion:
 class ActorInfo:
     """What an actor stands for.
 
+    `part` is what it does; the actors of a crew have one such value for all members, with their
+    iterations one member behind the other, and the number of each behind `part`.
     `occupies` has one (unit, number of units) for each timed verb of the actor, in order;
     `phase` gives the phase of each iteration. `portions` has for each timed verb the ops that it
     works on, one after another, whose times sum to the verb's; none where the op that names the
@@ -47,6 +53,24 @@ class ActorInfo:
     phase: IntArray
     portions: tuple[tuple[Portion, ...], ...]
 
+    def members(self, crew: Crew) -> list[ActorInfo]:
+        """What each member of a crew stands for."""
+        cuts = [0, *np.cumsum(crew.sizes).tolist()]
+
+        def of(here: slice, portion: Portion) -> Portion:
+            time = portion.duration
+            return Portion(portion.op, time[here] if isinstance(time, np.ndarray) else time)
+
+        return [
+            replace(
+                self,
+                part=f"{self.part}{number}",
+                phase=self.phase[a:b],
+                portions=tuple(tuple(of(slice(a, b), p) for p in each) for each in self.portions),
+            )
+            for number, (a, b) in zip(crew.numbers, pairwise(cuts), strict=True)
+        ]
+
 
 @dataclass(frozen=True, slots=True)
 class Activation:
@@ -58,10 +82,11 @@ class Activation:
 
 
 @brief
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """A scheduled workload: program, meaning and energy.
 
+    `roles` says what each role of the program stands for.
     `unit_counts` says how many units of each kind the mapping uses; `block_tokens` the block that
     each cluster stage was given in prefill, `shapes` what it works on (see `shape_of`);
     `tcdm_bytes` what that block takes; `spill_bytes` what it moves only because it does not fit
@@ -72,7 +97,7 @@ class Plan:
 
     program: Program
     phases: tuple[str, ...]
-    actors: tuple[ActorInfo, ...]
+    roles: tuple[ActorInfo, ...]
     charges: tuple[Charge, ...]
     activations: tuple[Activation, ...]
     unit_counts: dict[str, int]
@@ -82,3 +107,16 @@ class Plan:
     spill_bytes: dict[str, int]
     on_cores: frozenset[str]
     crossed_bits: tuple[float, ...] = ()
+
+    @cached_property
+    def actors(self) -> tuple[ActorInfo, ...]:
+        """What every single actor of the program stands for."""
+        found: list[ActorInfo] = []
+        infos = iter(self.roles)
+        for group in self.program.groups:
+            if isinstance(group, Crew):
+                columns = [next(infos).members(group) for _ in group.actors]
+                found += chain.from_iterable(zip(*columns, strict=True))
+            else:
+                found.append(next(infos))
+        return tuple(found)

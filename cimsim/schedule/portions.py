@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from cimsim.engines.program import Duration, IntArray
 from cimsim.schedule.graph import plain
@@ -26,7 +25,7 @@ class Parted:
     duration: Duration
     portions: tuple[Portion, ...]
 
-    def of(self, picked: npt.NDArray[np.bool_]) -> Parted:
+    def of(self, picked: IntArray) -> Parted:
         """The times of some of the blocks."""
         portions = (Portion(p.op, _picked(p.duration, picked)) for p in self.portions)
         return Parted(_picked(self.duration, picked), tuple(portions))
@@ -38,8 +37,11 @@ class Parted:
         return Parted(self.duration, tuple(Portion(names[p.op], p.duration) for p in self.portions))
 
 
-def _picked(duration: Duration, picked: npt.NDArray[np.bool_]) -> Duration:
-    return plain(duration[picked]) if isinstance(duration, np.ndarray) else duration
+def _picked(duration: Duration, picked: IntArray) -> Duration:
+    if not isinstance(duration, np.ndarray):
+        return duration
+    chosen = duration[picked]
+    return int(chosen[0]) if (chosen == chosen[0]).all() else chosen
 
 
 def parted(time_ps: IntArray, amounts: Amounts, stage: str) -> Parted:

@@ -17,21 +17,21 @@ every block.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
 from cimsim.blocks import PmcaClusters
 from cimsim.costs.memory import access_energy_J, ways
 from cimsim.costs.tile import link_energy_J
-from cimsim.engines.program import Get, Hold, Put, Use
+from cimsim.engines.program import Get, Hold, IntArray, Put, Use
 from cimsim.ir import Embedding, output_elements
 from cimsim.schedule.assembler import Assembler, Timed
 from cimsim.schedule.cluster_work import (
-    BlockTimes,
     ClusterWork,
     Demand,
+    Team,
     Transfers,
     cluster_work,
 )
@@ -64,71 +64,78 @@ def add_cluster_stage(assembler: Assembler, demand: Demand, lanes: Lanes, ports:
     if work.on_cores:
         assembler.on_cores.add(stage.name)
     if lanes.count == 1:
-        _add_lane(assembler, stage, 0, stream, work.times[0], ports)
+        _add_team(assembler, stage, work.teams[0], ports)
     else:
-        _add_lanes(assembler, stage, stream, work, lanes, ports)
+        _add_teams(assembler, stage, stream, work, lanes, ports)
     _book(assembler, stage, stream, work)
 
 
-def _add_lanes(
+def _add_teams(
     assembler: Assembler, stage: Stage, stream: Stream, work: ClusterWork, lanes: Lanes,
     ports: Ports,
 ) -> None:  # fmt: skip
     """Actors that deal inputs and what the tile sends to the lanes, the lanes, and a collector."""
-    dealt: dict[str, list[Put]] = {"deal": [], "arrive": []}
-    exits = []
-    for number, lane in enumerate(lanes.lanes):
+    every = range(lanes.count)
 
-        def fifo(role: str, number: int = number) -> int:
-            return assembler.fifo(f"{stage.name}:{role}{number}", lanes.count)
+    def bank(role: str) -> int:
+        return assembler.bank(stage, role, every, lanes.count)
 
-        entry, done = fifo("deal"), fifo("collect")
-        dealt["deal"].append(Put(entry, lane.mask))
-        exits.append(Get(done, lane.mask))
-        late = []
-        if ports.late:
-            arrived = fifo("arrive")
-            dealt["arrive"].append(Put(arrived, lane.mask))
-            late = [Get(arrived)]
-        mine = Ports([Get(entry)], late, [Put(done)])
-        _add_lane(assembler, stage, number, lane.stream, work.times[number], mine)
-    assembler.actor(stage, "deal", stream, *ports.inputs, *dealt["deal"])
+    entry, done = bank("deal"), bank("collect")
+    arrived = bank("arrive") if ports.late else 0
+    for team in work.teams:
+        first = team.lanes[0]
+        late = [Get(arrived + first)] if ports.late else []
+        mine = Ports([Get(entry + first)], late, [Put(done + first)])
+        _add_team(assembler, stage, team, mine)
+    masks = lanes.masks
+    assembler.actor(stage, "deal", stream, *ports.inputs, Put(entry, masks))
     if ports.late:
-        assembler.actor(stage, "arrive", stream, *ports.late, *dealt["arrive"])
-    assembler.actor(stage, "collect", stream, *exits, *ports.outputs)
+        assembler.actor(stage, "arrive", stream, *ports.late, Put(arrived, masks))
+    assembler.actor(stage, "collect", stream, Get(done, masks), *ports.outputs)
 
 
-def _add_lane(
-    assembler: Assembler, stage: Stage, lane: int, stream: Stream, times: BlockTimes, ports: Ports
-) -> None:
-    """Fetch, compute and drain of one cluster's share, two blocks in flight.
+def _add_team(assembler: Assembler, stage: Stage, team: Team, ports: Ports) -> None:
+    """Fetch, compute and drain of each cluster's share, two blocks in flight.
 
-    A cluster with at most one block a step has nothing to overlap: one actor does it all.
+    Clusters with at most one block a step have nothing to overlap: one actor each does it all.
     """
-    policy = assembler.architecture.cluster_link.arbitration
-    pool, servers = _pool_of_lane(assembler.architecture.pmca, stage, lane)
-    cores = assembler.resource(f"pmca pool {pool}", servers, policy, PMCA.name)
-    dma = assembler.resource(f"dma pool {pool}", servers, policy, "dma")
+    times = team.times
+    cores, dma, elsewhere = _pools(assembler, stage, team.lanes)
 
     def timed(part: Parted, resource: int, unit: str) -> Timed:
         return Timed(Use(resource, part.duration), unit, portions=part.portions)
 
-    early = timed(times.early, cores, PMCA.name) if np.any(times.early.duration) else None
+    early = timed(times.early, cores, PMCA.name) if team.early else None
     compute = timed(times.compute, cores, PMCA.name)
     fetch, drain = (_moved(assembler, dma, part) for part in (times.fetch, times.drain))
-    if not ports.late and _one_a_step(stream):
-        assembler.actor(
-            stage, f"block{lane}", stream, *ports.inputs, *fetch, compute, *drain, *ports.outputs
-        )
-        return
-    name = f"{stage.name}:{lane}"
-    free = assembler.fifo(f"{name}:free", 2, 2)
-    ready, done = (assembler.fifo(f"{name}:{s}", 2) for s in ("ready", "done"))
-    assembler.actor(stage, f"fetch{lane}", stream, Get(free), *ports.inputs, *fetch, Put(ready))
-    assembler.actor(
-        stage, f"compute{lane}", stream, Get(ready), early, *ports.late, compute, Put(done)
-    )
-    assembler.actor(stage, f"drain{lane}", stream, Get(done), *drain, Put(free), *ports.outputs)
+    parts: dict[str, list[Get | Put | Timed | None]]
+    if not ports.late and team.apart:
+        parts = {"block": [*ports.inputs, *fetch, compute, *drain, *ports.outputs]}
+    else:
+        free = assembler.bank(stage, "free", team.lanes, 2, 2)
+        ready, done = (assembler.bank(stage, s, team.lanes, 2) for s in ("ready", "done"))
+        parts = {
+            "fetch": [Get(free), *ports.inputs, *fetch, Put(ready)],
+            "compute": [Get(ready), early, *ports.late, compute, Put(done)],
+            "drain": [Get(done), *drain, Put(free), *ports.outputs],
+        }
+    assembler.crew(stage, team.stream, team.lanes, team.sizes, elsewhere, parts)
+
+
+def _pools(
+    assembler: Assembler, stage: Stage, lanes: range
+) -> tuple[int, int, dict[int, IntArray]]:
+    """Cores and DMA engines of the first lane; for each those of all lanes, where they differ."""
+    policy = assembler.architecture.cluster_link.arbitration
+    made, counts = [], []
+    for number, servers, count in _pools_of_lanes(assembler.architecture.pmca, stage, lanes):
+        cores = assembler.resource(f"pmca pool {number}", servers, policy, PMCA.name)
+        made.append((cores, assembler.resource(f"dma pool {number}", servers, policy, "dma")))
+        counts.append(count)
+    elsewhere = {}
+    if len(made) > 1:
+        elsewhere = {own[0]: np.repeat(np.array(own), counts) for own in zip(*made, strict=True)}
+    return *made[0], elsewhere
 
 
 def _moved(assembler: Assembler, dma: int, times: Transfers) -> tuple[Timed, Timed, Timed]:
@@ -140,13 +147,6 @@ def _moved(assembler: Assembler, dma: int, times: Transfers) -> tuple[Timed, Tim
         Timed(Hold(latency.duration), "dma", 0, latency.portions),
         Timed(Use(dma, engine.duration), "dma", portions=engine.portions),
     )
-
-
-@lru_cache(maxsize=1024)
-def _one_a_step(stream: Stream) -> bool:
-    if stream.iterations == 1:
-        return True
-    return bool(((np.diff(stream.step) != 0) | (np.diff(stream.phase) != 0)).all())
 
 
 def _book(assembler: Assembler, stage: Stage, stream: Stream, work: ClusterWork) -> None:
@@ -164,16 +164,20 @@ def _book(assembler: Assembler, stage: Stage, stream: Stream, work: ClusterWork)
         assembler.charge(stage, "buffer", "access", stored, op)
 
 
-def _pool_of_lane(pmca: PmcaClusters, stage: Stage, lane: int) -> tuple[int, int]:
-    """Number of the group whose clusters work on a lane, and the clusters in it.
+def _pools_of_lanes(
+    pmca: PmcaClusters, stage: Stage, lanes: range
+) -> Iterator[tuple[int, int, int]]:
+    """Number of each group whose clusters work on some of `lanes`, its clusters, and how many.
 
     Lanes fill the group at home, then one group after the other.
     """
+    first = 0
     for number, count in stage.pools:
-        if lane < count:
-            return pool_of(pmca, number * pmca.pool_clusters)
-        lane -= count
-    raise AssertionError(f"{stage.name} has more lanes than clusters")
+        here = min(lanes.stop, first + count) - max(lanes.start, first)
+        if here > 0:
+            yield *pool_of(pmca, number * pmca.pool_clusters), here
+        first += count
+    assert first >= lanes.stop, f"{stage.name} has more lanes than clusters"
 
 
 def add_lookup_stage(

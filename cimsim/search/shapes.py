@@ -35,7 +35,7 @@ def shape_times(plan: Plan) -> ShapeTimes:
     busy: dict[str, float] = defaultdict(float)
     work: dict[str, float] = defaultdict(float)
     blocks: dict[str, int] = defaultdict(int)
-    for actor, info in zip(plan.program.actors, plan.actors, strict=True):
+    for actor, info in zip(plan.program.roles, plan.roles, strict=True):
         if info.stage not in wanted:
             continue
         here = info.phase == 0

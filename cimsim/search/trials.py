@@ -59,8 +59,8 @@ class Trial:
 def costs(plan: Plan) -> list[float]:
     """What a run of `plan` costs, in intervals of work, by phase; laying out is in the first."""
     found = [0.0] * len(plan.phases)
-    found[0] = float(ACTOR_INTERVALS * len(plan.actors))
-    for info in plan.actors:
+    found[0] = float(ACTOR_INTERVALS * plan.program.actor_count)
+    for info in plan.roles:
         for phase, count in enumerate(np.bincount(info.phase, minlength=len(found))):
             found[phase] += float(count)
     return found

@@ -1,0 +1,168 @@
+"""What is to be known of a program before it is encoded: ends of buffers, clients of resources."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import gcd
+from operator import add
+
+import numpy as np
+
+from cimsim.engines import loop as k
+from cimsim.engines.program import Bank, Crew, Get, Hold, IntArray, Program, Put, Use
+
+
+@dataclass(frozen=True, slots=True)
+class _Tokens:
+    """Sum and greatest common divisor of each row of counts of a Get or Put."""
+
+    totals: list[int]
+    divisors: list[int]
+
+
+class Survey:
+    """Who is at the ends of each buffer and at each resource, and how tokens are grouped.
+
+    By buffer: `producer`, `consumer`, `put_total` tokens that ever come, and how many of them only
+    ever move together (`unit`). `waits` are the resources at which an actor may have to wait; all
+    that the members of a crew use in one step are alike in that. `alone` has which of the clients
+    of its resource each actor is that uses one, Use by Use of those that stand alone.
+    """
+
+    def __init__(self, program: Program) -> None:
+        self._program = program
+        self._counts: dict[int, _Tokens] = {}
+        count = program.buffer_count
+        self.producer, self.consumer, self.put_total = ([0] * count for _ in range(3))
+        stores = program.stores
+        sizes = [len(s.numbers) if isinstance(s, Bank) else 1 for s in stores]
+        # counted: no buffer ever holds more tokens than the clock has instants
+        capacity = np.array([min(s.capacity, k.NEVER) for s in stores], np.int64)
+        self.capacity = np.repeat(capacity, sizes)
+        self.initial = np.repeat(np.array([s.initial for s in stores], np.int64), sizes)
+        self.unit: list[int] = self.initial.tolist()
+        self._look()
+
+    def _look(self) -> None:
+        """Who is at the ends of each buffer and at each resource, and how tokens are grouped."""
+        users: list[tuple[IntArray, IntArray]] = []
+        alone: tuple[list[int], list[int]] = ([], [])
+        first = role = 0
+        for group in self._program.groups:
+            if isinstance(group, Crew):
+                for actor in group.actors:
+                    numbers, _ = self._program.cast[role]
+                    for verb in actor.steps:
+                        if isinstance(verb, Use):
+                            users.append((resources_of(group, verb), numbers))
+                        elif not isinstance(verb, Hold):
+                            self._move(verb, numbers.tolist(), group.sizes)
+                    role += 1
+                first += len(group.actors) * len(group.numbers)
+                continue
+            iterations = group.iterations
+            for verb in group.steps:
+                if type(verb) is Use:
+                    alone[0].append(verb.resource)
+                    alone[1].append(first)
+                elif type(verb) is not Hold:
+                    if isinstance(verb.count, np.ndarray):
+                        self._rows(verb, first, iterations)
+                    else:
+                        self._end(
+                            verb, verb.buffer, first,
+                            verb.count if iterations else 0, verb.count * iterations,
+                        )  # fmt: skip
+            first += 1
+            role += 1
+        users.append((np.array(alone[0], np.int64), np.array(alone[1], np.int64)))
+        self._users(users)
+        units = np.array(self.unit, np.int64)
+        self.unit = np.where((units >= 1) & (units <= self.capacity), units, 1).tolist()
+
+    def _end(self, verb: Get | Put, buffer: int, number: int, divisor: int, total: int) -> None:
+        """One end of a buffer: who moves how many tokens in all, in groups of `divisor`."""
+        if divisor != self.unit[buffer]:
+            self.unit[buffer] = gcd(self.unit[buffer], divisor)
+        if type(verb) is Put:
+            self.put_total[buffer] += total
+            self.producer[buffer] = number
+        else:
+            self.consumer[buffer] = number
+
+    def _rows(self, verb: Get | Put, number: int, iterations: int) -> None:
+        """Counts of an actor that stands alone, a row each buffer."""
+        assert isinstance(verb.count, np.ndarray)
+        rows = verb.count if verb.count.ndim > 1 else verb.count[np.newaxis]
+        known = self._known(verb.count, rows)
+        self._ends(verb, [number] * len(rows), known)
+
+    def _move(self, verb: Get | Put, numbers: list[int], sizes: IntArray) -> None:
+        """A Get or Put of every member of a crew, each at a buffer of its own."""
+        if isinstance(verb.count, np.ndarray):
+            known = _tokens(np.split(verb.count, np.cumsum(sizes)[:-1]))
+        else:
+            totals = [verb.count * size for size in sizes.tolist()]
+            known = _Tokens(totals, [verb.count] * len(numbers))
+        self._ends(verb, numbers, known)
+
+    def _ends(self, verb: Get | Put, numbers: list[int], known: _Tokens) -> None:
+        """Ends of buffers one behind the other: who moves how many tokens at each."""
+        here = slice(verb.buffer, verb.buffer + len(numbers))
+        units = self.unit[here]
+        if units != known.divisors:
+            self.unit[here] = map(gcd, units, known.divisors)
+        if type(verb) is Put:
+            self.put_total[here] = map(add, self.put_total[here], known.totals)
+            self.producer[here] = numbers
+        else:
+            self.consumer[here] = numbers
+
+    def _users(self, users: list[tuple[IntArray, IntArray]]) -> None:
+        """The clients of each resource, in order, and which ones may have to wait."""
+        resources = self._program.resources
+        self._stride = max(1, self._program.actor_count)
+        keys = np.unique(np.concatenate([place * self._stride + number for place, number in users]))
+        self._keys = keys
+        self._first_key = np.searchsorted(keys, np.arange(len(resources) + 1) * self._stride)
+        servers = np.array([resource.servers for resource in resources], np.int64)
+        waits = np.diff(self._first_key) > servers
+        crews = [place for place, _ in users[:-1] if place.size > 1]
+        while mixed := [place for place in crews if waits[place].any() and not waits[place].all()]:
+            for place in mixed:
+                waits[place] = True
+        self.waits: list[bool] = waits.tolist()
+        place, number = users[-1]
+        self.alone = iter(self.client(place, number).tolist())
+
+    def client(self, resources: IntArray, numbers: IntArray) -> IntArray:
+        """Which of the clients of its resource each actor is."""
+        place = np.searchsorted(self._keys, resources * self._stride + numbers)
+        return np.asarray(place - self._first_key[resources])
+
+    def _known(self, counts: IntArray, rows: IntArray) -> _Tokens:
+        known = self._counts.get(id(counts))
+        if known is None:
+            known = self._counts[id(counts)] = _tokens(rows)
+        return known
+
+    def clients(self, resource: int) -> IntArray:
+        """The actors that use a resource, in order."""
+        here = slice(self._first_key[resource], self._first_key[resource + 1])
+        return np.asarray(self._keys[here] % self._stride)
+
+
+def resources_of(crew: Crew, verb: Use) -> IntArray:
+    """The resource that each member uses."""
+    own = crew.elsewhere.get(verb.resource)
+    return np.full(len(crew.numbers), verb.resource) if own is None else own
+
+
+def _tokens(rows: Sequence[IntArray] | IntArray) -> _Tokens:
+    largest = max((int(row.max(initial=0)) for row in rows), default=0)
+    fits = largest <= k.NEVER // max(1, *(row.size for row in rows))
+    return _Tokens(
+        [int(row.sum()) if fits else sum(row.tolist()) for row in rows],
+        [int(np.gcd.reduce(row)) for row in rows],
+    )
