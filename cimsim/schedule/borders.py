@@ -15,8 +15,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from cimsim.blocks import DiePackage
 from cimsim.costs.dies import Sent, Shares, die_of, sent, shares_of, wanted
 from cimsim.costs.tile import PJ
@@ -110,7 +108,7 @@ def _shared(
 ) -> Shares:
     """Parts of the work of a phase by die: that of the clusters that its lanes are on."""
     here = stream.phase == phase
-    blocks = [int(np.count_nonzero(lane.picked & here)) for lane in lanes.lanes]
+    blocks = (lanes.masks @ here).tolist()
     found = [0] * dies
     for cluster, done in zip(spread, blocks, strict=False):
         found[die_of(cluster, clusters, dies)] += done
