@@ -93,6 +93,14 @@ class Architecture(Sourced, Changeable):
         description="where LoRA runs unless the user says otherwise, a name that cimsim knows"
     )
     activation_bits: Bits = Field(description="activations in the global buffer")
+    adapters_in: Literal["dram", "buffer"] = Field(
+        default="dram",
+        description="where the adapter of a switch begins; `buffer` where it is kept on the chip",
+    )
+    adapter_loading: Literal["overlapped", "sequential"] = Field(
+        default="overlapped",
+        description="whether DRAM, buffer, link and writing hand on piece by piece in a switch",
+    )
     rram: CrossbarTiles | None = None
     sram: SramUnits | None = None
     pmca: PmcaClusters

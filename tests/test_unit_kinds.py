@@ -62,6 +62,10 @@ class EdramArrays:
         return self.block.unit_count
 
     @property
+    def value_bits(self) -> int:
+        return self.block.weight_bits
+
+    @property
     def shape(self) -> tuple[int, int]:
         return self.block.rows, self.block.columns
 

@@ -157,6 +157,12 @@ def _writes(report: Report) -> Sheet:
             quantity(write.time_s, "s"),
             f"{write.wear:.2g}",
         )
+    switch = written.adapter_switch
+    if switch.loaded_from is not None:
+        table.caption = (
+            f"a switch brings {quantity(switch.loaded_bytes, 'B')} from {switch.loaded_from} "
+            f"(adapters_in), {quantity(switch.load_energy_J, 'J')} of its energy"
+        )
     return table
 
 

@@ -15,7 +15,7 @@ from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, mode
 from cimsim.errors import SpecError
 from cimsim.files import describe_validation, load_json
 from cimsim.unit_kinds import WriteCost
-from cimsim.values.bounds import Number, Whole
+from cimsim.values.bounds import Name, Number, Whole
 from cimsim.values.frozen import Frozen
 
 _Model = TypeVar("_Model", bound=Frozen)
@@ -50,7 +50,9 @@ class UnitTime(Frozen):
 class Reprogramming(Frozen):
     """Cost of one write: the first programming of the model, or a switch of adapter.
 
-    `wear` is the share of the cells' endurance that the write uses up.
+    `wear` is the share of the cells' endurance that the write uses up. `loaded_from` is the memory
+    out of which what is written was brought, `load_energy_J` that part of the energy; None where
+    that is no part of the cost.
     """
 
     cells_written: Whole
@@ -63,9 +65,14 @@ class Reprogramming(Frozen):
         default_factory=dict, description="amounts of other kinds of unit, such as `edram_bits`"
     )
 
+    loaded_from: Name | None = None
+    loaded_bytes: Whole = 0
+    load_energy_J: Number = 0.0
+
     @model_serializer(mode="wrap")
     def _without_nothing(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        return {key: value for key, value in whole(self).items() if value != {}}
+        left_out = set() if self.loaded_from else {"loaded_from", "loaded_bytes", "load_energy_J"}
+        return {k: v for k, v in whole(self).items() if v != {} and k not in left_out}
 
     @classmethod
     def of(cls, costs: Iterable[WriteCost]) -> Reprogramming:

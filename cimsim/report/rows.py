@@ -25,6 +25,7 @@ _HEAD = (
     "buffer_peak_KiB",
 )  # fmt: skip
 _WRITE = ("cells_written", "energy_J", "time_s", "sram_bits_written", "tcdm_bytes_written", "wear")
+_LOADED = ("loaded_from", "loaded_bytes", "load_energy_J")
 _BASELINE = (
     "lora", "like_for_like", "mode", "precision", "batch", "software", "latency_s", "energy_J",
     "latency_ratio", "energy_ratio", "host_s_per_step", "stack",
@@ -61,6 +62,7 @@ def _entries(report: Report) -> Iterator[tuple[str, Scalar]]:
         yield f"utilisation.{unit}", report.utilisation[unit]
     yield from _written("programming", report.reprogramming)
     yield from _written("switch", report.reprogramming.adapter_switch)
+    yield from _fields("switch", report.reprogramming.adapter_switch, _LOADED)
     for name, baseline in report.baselines.items():
         yield from _baseline(f"gpu.{name}", baseline)
     if report.accuracy is not None:

@@ -11,7 +11,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from cimsim.adaptation import programmed, switched
-from cimsim.errors import MappingError
+from cimsim.costs.loading import fetch_energy_J, loaded_s
+from cimsim.errors import CapacityError, MappingError
 from cimsim.ir import Workload
 from cimsim.mapping import IntArray, Mapping, Written, rises
 from cimsim.report import Reprogramming
@@ -21,7 +22,10 @@ from cimsim.spec import Architecture
 def first_programming(
     workload: Workload, architecture: Architecture, mapping: Mapping
 ) -> Reprogramming:
-    """Writing every weight of the mapping once, adapter included."""
+    """Writing every weight of the mapping once, adapter included.
+
+    What is written comes over the link; where the model comes from is no part of the machine.
+    """
     del workload
     return reprogramming(architecture, programmed(mapping))
 
@@ -31,9 +35,50 @@ def adapter_switch(
 ) -> Reprogramming:
     """Putting another adapter of the same shape, with the weights saved with it, in its place.
 
-    `workload` is the one before adaptation; what is written is for its adaptation to say.
+    `workload` is the one before adaptation; what is written is for its adaptation to say. It is
+    brought from where the machine keeps adapters (`adapters_in`). Raises CapacityError where they
+    do not fit there.
     """
-    return reprogramming(architecture, switched(mapping, workload, workload))
+    written = switched(mapping, workload, workload)
+    found = reprogramming(architecture, written)
+    units, bits = architecture.units, 0
+    for part in written:
+        bits += part.count * units[part.unit].value_bits
+    if not bits:
+        return found
+    buffer, dram = architecture.buffer, architecture.dram
+    _fits(architecture, bits)
+    source = None if architecture.adapters_in == "buffer" else dram
+    fetched = fetch_energy_J(buffer, source, bits)
+    overlapped = architecture.adapter_loading == "overlapped"
+    return found.model_copy(
+        update={
+            "energy_J": found.energy_J + fetched,
+            "time_s": loaded_s(buffer, source, bits, found.time_s, overlapped=overlapped),
+            "loaded_from": architecture.adapters_in,
+            "loaded_bytes": -(-bits // 8),
+            "load_energy_J": fetched,
+        }
+    )
+
+
+def _fits(architecture: Architecture, bits: int) -> None:
+    """Refuse an adapter that is larger than the memory that keeps it."""
+    memory = architecture.adapters_in
+    # counted: bytes of a KiB and of a GiB
+    room = (
+        int(architecture.buffer.capacity_KiB * 1024)
+        if memory == "buffer"
+        else int(architecture.dram.capacity_GiB * 1024**3)
+    )
+    if (demand := -(-bits // 8)) > room:
+        field = {"buffer": "buffer.capacity_KiB", "dram": "dram.capacity_GiB"}[memory]
+        raise CapacityError(
+            f"a switch of adapter loads {demand} bytes from {memory} (adapters_in), which holds "
+            f"{room}.",
+            unit="bytes", demand=demand, bound=room,
+            levers=(f"Raise {field}", "choose the other adapters_in"),
+        )  # fmt: skip
 
 
 def reprogramming(architecture: Architecture, written: Iterable[Written]) -> Reprogramming:

@@ -22,6 +22,11 @@ class Clusters:
         """Clusters built."""
         return self.block.cluster_count
 
+    @property
+    def value_bits(self) -> int:
+        """Bits of one value as it comes to be written."""
+        return self.block.value_bits
+
     def area_mm2(self, units: int) -> float:
         """Area (mm2) of `units` clusters."""
         return units * self.block.cluster_area_mm2

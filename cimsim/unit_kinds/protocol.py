@@ -67,6 +67,10 @@ class Units(Protocol):
     def count(self) -> int:
         """Units built."""
 
+    @property
+    def value_bits(self) -> int:
+        """Bits of one value as it comes to be written."""
+
     def area_mm2(self, units: int) -> float:
         """Area (mm2) of `units` units."""
 

@@ -18,6 +18,7 @@ from cimsim.costs.tile import (
     array_mac_J,
     convert_ps,
     integrate_ps,
+    link_energy_J,
     load_ps,
     mvm_energy_J,
     pulses_per_cell,
@@ -40,6 +41,11 @@ class AnalogTiles:
     def count(self) -> int:
         """Tiles built."""
         return self.block.tile_count
+
+    @property
+    def value_bits(self) -> int:
+        """Bits of one value as it comes to be written."""
+        return self.block.weight_bits
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -92,18 +98,23 @@ class AnalogTiles:
         )
 
     def write(self, values: IntArray, link: Link) -> WriteCost:
-        """Cells, tiles in rounds; the fullest tile sets the time of a round."""
+        """Cells, tiles in rounds; the fullest tile sets the time of a round, or the link does."""
         tiles, scheme = self.block, self.block.write
-        cells = int(values.sum()) * tiles.devices_per_weight
-        if not cells:
+        count = int(values.sum())
+        if not count:
             return WriteCost({"cells_written": 0})
+        cells, bits = count * tiles.devices_per_weight, count * self.value_bits
         each = pulses_per_cell(tiles)
         pulses = math.ceil(int(values.max()) * tiles.devices_per_weight / scheme.cells_in_parallel)
         rounds = math.ceil(values.size / scheme.tiles_in_parallel)
         return WriteCost(
             {"cells_written": cells},
-            energy_J=cells * each * (scheme.pulse_energy_pJ + scheme.verify_energy_pJ) * PJ,
-            time_s=rounds * pulses * each * ps_to_seconds(write_pulse_ps(tiles)),
+            energy_J=cells * each * (scheme.pulse_energy_pJ + scheme.verify_energy_pJ) * PJ
+            + link_energy_J(link, bits),
+            time_s=max(
+                rounds * pulses * each * ps_to_seconds(write_pulse_ps(tiles)),
+                bits / 8.0 / (link.bandwidth_GBps * 1e9),
+            ),
             wear=each / scheme.endurance_cycles,
         )
 

@@ -31,6 +31,11 @@ class SramArrays:
         return self.block.unit_count
 
     @property
+    def value_bits(self) -> int:
+        """Bits of one value as it comes to be written."""
+        return self.block.weight_bits
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of weights of one unit."""
         return self.block.rows, self.block.columns
