@@ -1,4 +1,7 @@
-"""ADC of a tile: energy and area of a conversion by bits and node."""
+"""ADC of a tile: energy, area and time of one conversion by architecture, bits, rate and node.
+
+Bits are effective ones: the accuracy path counts with a converter that loses none.
+"""
 
 from __future__ import annotations
 
@@ -7,55 +10,162 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from cimsim.costs.components.component import NODE, Component, Entry
+from cimsim.costs.components.component import NODE, Component, Entry, supply_V
+from cimsim.costs.components.gates import (
+    FLIP_FLOP_fF,
+    FLIP_FLOP_um2,
+    NODE_NM,
+    scaled_um2,
+    switched_pJ,
+)
 from cimsim.values.bounds import Positive
 
-NODE_NM = 28.0
-"""Source: ZigZag IMC cost model: its gate constants and converters are of 28 nm."""
-SUPPLY_V = 0.9
-"""Source: ZigZag IMC cost model: supply of its 28 nm constants."""
+
+class AdcEntry(Entry):
+    """Parameters of a converter: its supply, 0.9 V if left out."""
+
+    supply_V: Positive | None = None
 
 
-class SarEntry(Entry):
-    """Parameters of a SAR converter."""
+class ClockedAdcEntry(AdcEntry):
+    """Parameters of a converter that decides its own time."""
 
-    supply_V: Positive | None = Field(default=None, description="0.9 V if left out")
+    clock_GHz: Positive = Field(description="clock of its counter or comparators")
 
 
-def sar_energy_pJ(bits: float, node_nm: float, supply_V: float) -> float:
-    """Energy (pJ) of one conversion: (100 bits + 0.001 4^bits) fJ at 1 V and 28 nm.
+def schreier_pJ(bits: float, rate_Hz: float) -> float:
+    """Energy (pJ) that noise asks of a conversion: 10^((SNDR - FOM)/10) / 2 J.
 
-    Source: ZigZag IMC cost model. The second term is noise: four times the energy a bit.
-    Capacitance goes with the feature size, to first order.
+    SNDR = 6.02 bits + 1.76 dB; FOM = min(180.14, 302.74 - 6.461 ln(rate/Hz)) dB, the envelope (95 %)
+    of the ADC survey: four times the energy a bit, and rising with the rate above 0.17 GS/s.
+    Source: Schreier's rule; Accelergy ADC plug-in, regression of Murmann's ADC survey.
     """
-    femtojoules = 100.0 * bits + 0.001 * math.pow(4.0, bits)
-    return femtojoules * 1e-3 * supply_V**2 * node_nm / NODE_NM
+    sndr_dB = 6.02 * bits + 1.76
+    merit_dB = min(180.14159, 302.73870 - 6.4607909 * math.log(rate_Hz))
+    return math.pow(10.0, (sndr_dB - merit_dB) / 10.0) / 2.0 * 1e12
 
 
-def sar_area_um2(bits: float, node_nm: float) -> float:
-    """Area (um2): 10^(1.206 - 0.0369 bits) 2^bits at 28 nm, with the square of the node.
+def steps_pJ(bits: float, node_nm: float, volts: float) -> float:
+    """Energy (pJ) of the decisions of a SAR converter: 100 fF a bit.
 
-    Source: ZigZag IMC cost model, a fit to published macros.
+    Source: ZigZag IMC cost model, fitted to 28 nm macros; its noise term is Schreier's here.
     """
-    return math.pow(10.0, 1.206 - 0.0369 * bits) * math.pow(2.0, bits) * (node_nm / NODE_NM) ** 2
+    return switched_pJ(100.0 * bits, node_nm, volts)
+
+
+def array_um2(bits: float, node_nm: float) -> float:
+    """Area (um2) of a converter with 2^bits unit elements: 10^(1.206 - 0.0369 bits) 2^bits at 28 nm.
+
+    Source: ZigZag IMC cost model, fitted to published macros; node squared.
+    """
+    return scaled_um2(math.pow(10.0, 1.206 - 0.0369 * bits) * math.pow(2.0, bits), node_nm)
+
+
+def counting_pJ(bits: float, node_nm: float, volts: float) -> float:
+    """Energy (pJ) of counting 2^bits steps: two flip-flops a step toggle in a binary counter.
+
+    Source: counted, with the gates of the ZigZag IMC cost model; the comparator or oscillator is left
+    out, so that an anchor should give the size.
+    """
+    return switched_pJ(2.0 * FLIP_FLOP_fF * math.pow(2.0, bits), node_nm, volts)
+
+
+def counter_um2(bits: float, node_nm: float) -> float:
+    """Area (um2) of a counter and a result register of `bits`.
+
+    Source: counted, with the gates of the ZigZag IMC cost model.
+    """
+    return scaled_um2(2.0 * FLIP_FLOP_um2 * bits, node_nm)
+
+
+def walden_pJ(bits: float) -> float:
+    """Energy (pJ) of a flash conversion: 2^bits comparators at 39.4 fJ each.
+
+    Source: Walden's rule; 1.26 pJ at 5 bits, tenth percentile of Murmann's ADC survey at 0.2 to 3 GS/s.
+    """
+    return math.pow(2.0, bits) * 39.4e-3
 
 
 def _sar(entry: Entry, at: Mapping[str, float]) -> dict[str, float]:
-    supply = getattr(entry, "supply_V", None) or SUPPLY_V
+    bits, node = at["adc_bits"], at[NODE]
+    noise = schreier_pJ(bits, 1e9 / at["adc_time_ns"])
     return {
-        "adc_energy_pJ": sar_energy_pJ(at["adc_bits"], at[NODE], supply),
-        "adc_area_um2": sar_area_um2(at["adc_bits"], at[NODE]),
+        "adc_energy_pJ": steps_pJ(bits, node, supply_V(entry)) + noise,
+        "adc_area_um2": array_um2(bits, node),
     }
 
 
+def _flash(entry: Entry, at: Mapping[str, float]) -> dict[str, float]:
+    assert isinstance(entry, ClockedAdcEntry)
+    bits, node = at["adc_bits"], at[NODE]
+    return {
+        "adc_energy_pJ": walden_pJ(bits) * node / NODE_NM,
+        "adc_area_um2": array_um2(bits, node),
+        "adc_time_ns": 1.0 / entry.clock_GHz,
+    }
+
+
+def _ramp(entry: Entry, at: Mapping[str, float]) -> dict[str, float]:
+    assert isinstance(entry, ClockedAdcEntry)
+    return _cco(entry, at) | {"adc_time_ns": math.pow(2.0, at["adc_bits"]) / entry.clock_GHz}
+
+
+def _cco(entry: Entry, at: Mapping[str, float]) -> dict[str, float]:
+    bits, node = at["adc_bits"], at[NODE]
+    return {
+        "adc_energy_pJ": counting_pJ(bits, node, supply_V(entry)),
+        "adc_area_um2": counter_um2(bits, node),
+    }
+
+
+COSTS = ("adc_energy_pJ", "adc_area_um2")
+# choice: nodes and bits of the converters that the laws were fitted on
+FITTED = {"adc_bits": (4.0, 12.0), NODE: (14.0, 65.0)}
+# choice: a converter of more bits is no part of a tile
+LIMITS = {"adc_bits": (1.0, 16.0)}
+
 SAR = Component(
     law=_sar,
-    reads=("adc_bits", NODE),
-    gives=("adc_energy_pJ", "adc_area_um2"),
-    source="ZigZag IMC cost model, converters of 28 nm macros",
-    entry=SarEntry,
-    # choice: 4 to 12 bits is what published macros of such converters have
-    fitted={"adc_bits": (4.0, 12.0), NODE: (14.0, 65.0)},
-    limits={"adc_bits": (1.0, 16.0)},
+    reads=("adc_bits", "adc_time_ns", NODE),
+    gives=COSTS,
+    source="steps and area: ZigZag IMC cost model, 28 nm macros; noise: Schreier's rule on the "
+    "envelope of Murmann's ADC survey (Accelergy ADC plug-in)",
+    entry=AdcEntry,
+    fitted=FITTED,
+    # choice: 0.1 MS/s to 10 GS/s, what the survey holds
+    limits=LIMITS | {"adc_time_ns": (0.1, 1e4)},
 )
-"""Successive approximation, in the macro."""
+"""Successive approximation; `adc_time_ns` is the user's, and a faster one costs energy."""
+FLASH = Component(
+    law=_flash,
+    reads=("adc_bits", NODE),
+    gives=(*COSTS, "adc_time_ns"),
+    source="Walden's rule at 39.4 fJ a step (Murmann's ADC survey, 5 bits, tenth percentile); area: "
+    "ZigZag IMC cost model",
+    entry=ClockedAdcEntry,
+    # choice: flash converters of the survey have 3 to 7 bits
+    fitted=FITTED | {"adc_bits": (3.0, 7.0)},
+    limits=LIMITS,
+)
+"""A comparator a level, one clock a conversion."""
+RAMP = Component(
+    law=_ramp,
+    reads=("adc_bits", NODE),
+    gives=(*COSTS, "adc_time_ns"),
+    source="counted: a ramp passes 2^bits levels, one a clock; counter of ZigZag's 28 nm gates",
+    entry=ClockedAdcEntry,
+    fitted=FITTED,
+    limits=LIMITS,
+)
+"""One slope for all columns, a counter stops where the comparator of a column turns."""
+CCO = Component(
+    law=_cco,
+    reads=("adc_bits", NODE),
+    gives=COSTS,
+    source="counted: an oscillator's 2^bits counts while the cells are read; counter of ZigZag's 28 nm "
+    "gates",
+    entry=AdcEntry,
+    fitted=FITTED,
+    limits=LIMITS,
+)
+"""Current-controlled oscillator with a counter; counts within `integration_ns`."""

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cimsim.costs.components.adc import SAR
+from cimsim.costs.components.adc import CCO, FLASH, RAMP, SAR
+from cimsim.costs.components.cell import CELL
 from cimsim.costs.components.component import Component
+from cimsim.costs.components.dac import BINARY, ONE_BIT, PWM
+from cimsim.costs.components.tile_logic import LOGIC
 
 COMPONENTS: Mapping[str, Mapping[str, Mapping[str, Component]]] = {
-    "rram": {"adc": {"sar": SAR}},
+    "rram": {
+        "cell": {"resistive": CELL},
+        "dac": {"binary": BINARY, "one_bit": ONE_BIT, "pwm": PWM},
+        "adc": {"sar": SAR, "flash": FLASH, "ramp": RAMP, "cco": CCO},
+        "logic": {"gates": LOGIC},
+    },
     "sram": {},
     "pmca": {},
     "buffer": {},

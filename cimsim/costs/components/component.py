@@ -9,6 +9,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from cimsim.blocks import ASSUMED, MachineBlock
+from cimsim.costs.components.gates import SUPPLY_V
 from cimsim.values.bounds import Amount, Name, Text
 from cimsim.values.display import brief
 
@@ -62,3 +63,9 @@ class Component:
     entry: type[Entry] = Entry
     fitted: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+def supply_V(entry: Entry) -> float:
+    """The supply (V) that an entry names, else that of the gates."""
+    named = getattr(entry, "supply_V", None)
+    return SUPPLY_V if named is None else float(named)
