@@ -335,16 +335,13 @@ def print_models(models: Sequence[Modelled]) -> None:
     """Component models with what they read, the numbers that they came to, and whence."""
     if not models:
         return
-    columns = ("model", "kind", "reads", "gives", "source")
-    table = Sheet("Component models", columns, texts=(0, 1, 2, 3, 4))
+    columns = ("gives", "value", "model", "reads", "source")
+    table = Sheet("Component models", columns, texts=(0, 2, 3, 4))
     for found in models:
-        table.add(
-            f"{found.block}.{found.component}",
-            found.kind,
-            _named_numbers(found.inputs),
-            _named_numbers(found.outputs),
-            found.source,
-        )
+        reads = ", ".join(f"{name} {value:.5g}" for name, value in found.inputs.items())
+        for name, value in found.outputs.items():
+            model = f"{found.component} ({found.kind})"
+            table.add(f"{found.block}.{name}", f"{value:.5g}", model, reads, found.sources[name])
     show(table)
     show(
         *(
@@ -353,10 +350,6 @@ def print_models(models: Sequence[Modelled]) -> None:
             if found.outside
         )
     )
-
-
-def _named_numbers(numbers: dict[str, float]) -> str:
-    return ", ".join(f"{name} {value:.5g}" for name, value in numbers.items())
 
 
 def print_mapping(mapping: Mapping) -> None:

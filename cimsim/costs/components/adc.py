@@ -12,9 +12,9 @@ from pydantic import Field
 
 from cimsim.costs.components.component import NODE, Component, Entry, supply_V
 from cimsim.costs.components.gates import (
+    NODE_NM,
     FLIP_FLOP_fF,
     FLIP_FLOP_um2,
-    NODE_NM,
     scaled_um2,
     switched_pJ,
 )
@@ -36,8 +36,8 @@ class ClockedAdcEntry(AdcEntry):
 def schreier_pJ(bits: float, rate_Hz: float) -> float:
     """Energy (pJ) that noise asks of a conversion: 10^((SNDR - FOM)/10) / 2 J.
 
-    SNDR = 6.02 bits + 1.76 dB; FOM = min(180.14, 302.74 - 6.461 ln(rate/Hz)) dB, the envelope (95 %)
-    of the ADC survey: four times the energy a bit, and rising with the rate above 0.17 GS/s.
+    SNDR = 6.02 bits + 1.76 dB; FOM = min(180.14, 302.74 - 6.461 ln(rate/Hz)) dB, the envelope
+    (95 %) of the ADC survey: four times the energy a bit, and rising with the rate above 0.17 GS/s.
     Source: Schreier's rule; Accelergy ADC plug-in, regression of Murmann's ADC survey.
     """
     sndr_dB = 6.02 * bits + 1.76
@@ -54,7 +54,7 @@ def steps_pJ(bits: float, node_nm: float, volts: float) -> float:
 
 
 def array_um2(bits: float, node_nm: float) -> float:
-    """Area (um2) of a converter with 2^bits unit elements: 10^(1.206 - 0.0369 bits) 2^bits at 28 nm.
+    """Area (um2) of 2^bits unit elements: 10^(1.206 - 0.0369 bits) 2^bits at 28 nm.
 
     Source: ZigZag IMC cost model, fitted to published macros; node squared.
     """
@@ -64,8 +64,8 @@ def array_um2(bits: float, node_nm: float) -> float:
 def counting_pJ(bits: float, node_nm: float, volts: float) -> float:
     """Energy (pJ) of counting 2^bits steps: two flip-flops a step toggle in a binary counter.
 
-    Source: counted, with the gates of the ZigZag IMC cost model; the comparator or oscillator is left
-    out, so that an anchor should give the size.
+    Source: counted, with the gates of the ZigZag IMC cost model; comparator and oscillator are
+    left out, so that an anchor should give the size.
     """
     return switched_pJ(2.0 * FLIP_FLOP_fF * math.pow(2.0, bits), node_nm, volts)
 
@@ -81,7 +81,8 @@ def counter_um2(bits: float, node_nm: float) -> float:
 def walden_pJ(bits: float) -> float:
     """Energy (pJ) of a flash conversion: 2^bits comparators at 39.4 fJ each.
 
-    Source: Walden's rule; 1.26 pJ at 5 bits, tenth percentile of Murmann's ADC survey at 0.2 to 3 GS/s.
+    Source: Walden's rule; 1.26 pJ at 5 bits and 0.2 to 3 GS/s, tenth percentile of Murmann's ADC
+    survey.
     """
     return math.pow(2.0, bits) * 39.4e-3
 
@@ -140,8 +141,8 @@ FLASH = Component(
     law=_flash,
     reads=("adc_bits", NODE),
     gives=(*COSTS, "adc_time_ns"),
-    source="Walden's rule at 39.4 fJ a step (Murmann's ADC survey, 5 bits, tenth percentile); area: "
-    "ZigZag IMC cost model",
+    source="Walden's rule at 39.4 fJ a step (Murmann's ADC survey, 5 bits, tenth percentile); "
+    "area: ZigZag IMC cost model",
     entry=ClockedAdcEntry,
     # choice: flash converters of the survey have 3 to 7 bits
     fitted=FITTED | {"adc_bits": (3.0, 7.0)},
@@ -162,8 +163,8 @@ CCO = Component(
     law=_cco,
     reads=("adc_bits", NODE),
     gives=COSTS,
-    source="counted: an oscillator's 2^bits counts while the cells are read; counter of ZigZag's 28 nm "
-    "gates",
+    source="counted: an oscillator's 2^bits counts while the cells are read; counter of ZigZag's "
+    "28 nm gates",
     entry=AdcEntry,
     fitted=FITTED,
     limits=LIMITS,

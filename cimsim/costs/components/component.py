@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from cimsim.blocks import ASSUMED, MachineBlock
 from cimsim.costs.components.gates import SUPPLY_V
@@ -28,18 +27,13 @@ class Entry(MachineBlock):
         default=None,
         description="a published point, inputs and outputs: the law gives these outputs there",
     )
-    anchor_source: Text | None = Field(default=None, description="citation, or `assumed: why`")
+    anchor_sources: dict[Name, Text] = Field(
+        default_factory=dict, description="output of the anchor -> citation, or `assumed: why`"
+    )
 
-    @model_validator(mode="after")
-    def _anchor_has_a_source(self) -> Self:
-        if (self.anchor is None) != (not (self.anchor_source or "").strip()):
-            raise ValueError("an anchor needs an anchor_source: a citation, or `assumed: why`")
-        return self
-
-    @property
-    def is_assumed(self) -> bool:
-        """Whether a number that nobody published stands behind it."""
-        return bool(self.assumed()) or (self.anchor_source or "").startswith(ASSUMED)
+    def is_assumed(self, output: str) -> bool:
+        """Whether an output hangs on a number that nobody published."""
+        return bool(self.assumed()) or self.anchor_sources.get(output, "").startswith(ASSUMED)
 
 
 Law = Callable[[Entry, Mapping[str, float]], dict[str, float]]

@@ -103,8 +103,8 @@ BINARY = Component(
     law=_binary,
     reads=READS,
     gives=GIVES,
-    source="ZigZag IMC cost model, 50 fF a bit; area: MNSIM 2.0 DAC choices, doubled a bit; word line "
-    "of 0.2 fF/um, assumed",
+    source="ZigZag IMC cost model, 50 fF a bit; area: MNSIM 2.0 DAC choices, doubled a bit; word "
+    "line of 0.2 fF/um, assumed",
     entry=DacEntry,
     # choice: up to 8 bits, what MNSIM lists
     fitted={"dac_bits": (1.0, 8.0), **NODES},
@@ -114,8 +114,8 @@ ONE_BIT = Component(
     law=_one_bit,
     reads=READS,
     gives=GIVES,
-    source="ZigZag IMC cost model, a flip-flop; area: Shafiee et al., ISAAC, ISCA 2016; word line of "
-    "0.2 fF/um, assumed",
+    source="ZigZag IMC cost model, a flip-flop; area: Shafiee et al., ISAAC, ISCA 2016; word line "
+    "of 0.2 fF/um, assumed",
     entry=DacEntry,
     fitted=NODES,
     limits={"dac_bits": (1.0, 1.0)},
@@ -125,8 +125,8 @@ PWM = Component(
     law=_pulse_width,
     reads=READS,
     gives=GIVES,
-    source="counted: register and comparator of ZigZag's 28 nm gates over 2^bits counts; word line of "
-    "0.2 fF/um, assumed",
+    source="counted: register and comparator of ZigZag's 28 nm gates over 2^bits counts; word line "
+    "of 0.2 fF/um, assumed",
     entry=DacEntry,
     # choice: up to 10 bits, 1,024 counts a pulse
     fitted={"dac_bits": (1.0, 10.0), **NODES},

@@ -28,7 +28,7 @@ class Modelled:
     kind: str
     inputs: dict[str, float]
     outputs: dict[str, float]
-    source: str
+    sources: dict[str, str]
     outside: tuple[str, ...]
 
     @property
@@ -56,10 +56,7 @@ def filled(data: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Modelled, ...
         try:
             found = _modelled(full, block, component, raw)
         except UnreadInputError as error:
-            error.stub = full
-            given = COMPONENTS[block][component][raw["kind"]].gives
-            full[block] = dict.fromkeys(given, 1.0) | full[block]
-            full[block]["sources"] = dict.fromkeys(given, "model") | full[block].get("sources", {})
+            error.stub = _stubbed(full)
             raise
         holder = full[block]
         sources = holder.setdefault("sources", {})
@@ -69,9 +66,22 @@ def filled(data: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Modelled, ...
                     f"{block}.{name} is given, and so is {found.path}, which gives it: leave one "
                     f"out, or set {found.path}.anchor.{name} (null takes the model out)"
                 )
-            holder[name], sources[name] = value, found.source
+            holder[name], sources[name] = value, found.sources[name]
         models.append(found)
     return full, tuple(models)
+
+
+def _stubbed(data: dict[str, Any]) -> dict[str, Any]:
+    """`data` with 1 for every number that a model would give."""
+    for block, component, raw in _entries(data):
+        kinds, kind = COMPONENTS[block][component], raw.get("kind")
+        given = kinds[kind].gives if kind in kinds else ()
+        holder = data[block]
+        sources = holder.setdefault("sources", {})
+        for name in given:
+            holder.setdefault(name, 1.0)
+            sources.setdefault(name, "model")
+    return data
 
 
 def _entries(data: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
@@ -105,9 +115,8 @@ def _modelled(data: Mapping[str, Any], block: str, component: str, raw: Any) -> 
         for name, (low, high) in model.fitted.items()
         if not low <= inputs[name] <= high
     )
-    return Modelled(
-        block, component, entry.kind, inputs, outputs, _source(component, model, entry), outside
-    )
+    sources = {name: _source(component, model, entry, name) for name in outputs}
+    return Modelled(block, component, entry.kind, inputs, outputs, sources, outside)
 
 
 def _read(path: str, kinds: Mapping[str, Component], raw: Any) -> tuple[Component, Entry]:
@@ -150,12 +159,23 @@ def _anchored(
 ) -> dict[str, float]:
     """The law's outputs, scaled so that the anchor's inputs give the anchor's outputs."""
     anchor = entry.anchor or {}
-    if unknown := sorted(anchor.keys() - {*model.reads, *model.gives}):
-        known = ", ".join((*model.reads, *model.gives))
+    parameters = _parameters(model)
+    if unknown := sorted(anchor.keys() - {*model.reads, *model.gives, *parameters}):
+        known = ", ".join((*model.reads, *model.gives, *parameters))
         raise ValueError(f"{path}.anchor names {', '.join(unknown)}; it may name {known}")
+    if unsaid := sorted(name for name, must in parameters.items() if must and name not in anchor):
+        raise ValueError(f"{path}.anchor does not say its {', '.join(unsaid)}")
+    if anchor.keys() & {*model.gives} != entry.anchor_sources.keys():
+        raise ValueError(
+            f"{path}.anchor_sources names {', '.join(entry.anchor_sources) or 'nothing'}: each of "
+            f"{', '.join(model.gives)} that the anchor gives needs a source, a citation or "
+            "`assumed: why`"
+        )
+    defaults = {name: None for name, must in parameters.items() if not must}
+    said = {name: anchor[name] for name in parameters if name in anchor}
     there = {name: anchor.get(name, value) for name, value in inputs.items()}
     _inside_limits(f"{path}.anchor", model, there)
-    at_anchor = model.law(entry, there)
+    at_anchor = model.law(entry.model_copy(update=defaults | said), there)
     scaled = dict(outputs)
     for name in model.gives:
         if name not in anchor:
@@ -167,11 +187,17 @@ def _anchored(
     return scaled
 
 
-def _source(component: str, model: Component, entry: Entry) -> str:
+def _parameters(model: Component) -> dict[str, bool]:
+    """The parameters of a model by name, and whether each must be given."""
+    own = model.entry.model_fields.keys() - Entry.model_fields.keys()
+    return {name: model.entry.model_fields[name].is_required() for name in sorted(own)}
+
+
+def _source(component: str, model: Component, entry: Entry, output: str) -> str:
     told = f"{_mark(component)}({entry.kind}): {model.source}"
-    if entry.anchor_source:
-        told += f"; anchored on {entry.anchor_source.removeprefix(ASSUMED).strip()}"
-    return f"{ASSUMED} {told}" if entry.is_assumed else told
+    if anchored := entry.anchor_sources.get(output):
+        told += f"; anchored on {anchored.removeprefix(ASSUMED).strip()}"
+    return f"{ASSUMED} {told}" if entry.is_assumed(output) else told
 
 
 def _mark(component: str) -> str:

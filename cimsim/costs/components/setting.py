@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from cimsim.costs.components.catalog import COMPONENTS
+from cimsim.costs.components.component import Component
 from cimsim.costs.components.filling import from_model
 from cimsim.errors import SpecError
 from cimsim.values.display import shown
@@ -48,7 +50,7 @@ def put_model_value(data: dict[str, Any], path: str, value: Any, why: str) -> No
             f"{block}.models.{component}.kind first ({', '.join(known[component])})."
         )
     else:
-        _put_parameter(models[component], path, fields, value, why)
+        _put_parameter(models[component], known[component], path, fields, value, why)
 
 
 def _take_out(holder: dict[str, Any], component: str, why: str) -> None:
@@ -59,16 +61,23 @@ def _take_out(holder: dict[str, Any], component: str, why: str) -> None:
 
 
 def _put_parameter(
-    entry: dict[str, Any], path: str, fields: list[str], value: Any, why: str
+    entry: dict[str, Any],
+    kinds: Mapping[str, Component],
+    path: str,
+    fields: list[str],
+    value: Any,
+    why: str,
 ) -> None:
     if fields[0] == "anchor" and len(fields) == 2:
         if "anchor" not in entry:
             raise SpecError(f"{shown(path)} cannot be set: the model has no anchor.")
         entry["anchor"][fields[1]] = value
-        entry["anchor_source"] = why
+        sources = entry.setdefault("anchor_sources", {})
+        given = any(fields[1] in kind.gives for kind in kinds.values())
+        sources.update(dict.fromkeys([fields[1]] if given else sources, why))
     elif fields == ["anchor"] and value is None:
         entry.pop("anchor", None)
-        entry.pop("anchor_source", None)
+        entry.pop("anchor_sources", None)
     elif len(fields) == 1 and value is None:
         entry.pop(fields[0], None)
         entry.get("sources", {}).pop(fields[0], None)
