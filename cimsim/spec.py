@@ -39,6 +39,7 @@ from cimsim.blocks import (
     Sourced,
     SramUnits,
 )
+from cimsim.costs.cluster_energy import least_voltage_V
 from cimsim.costs.components import Modelled, UnreadInputError, filled, names_model, put_model_value
 from cimsim.errors import MappingError, SpecError
 from cimsim.files import describe_validation, load_json
@@ -136,6 +137,29 @@ class Architecture(Sourced, Changeable):
             handler(error.stub)  # says what is wrong with the input itself, if anything is
             raise ValueError(str(error)) from None
         return handler(full)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _power_by_parts(cls, data: Any) -> Any:
+        """Refuse the one power of a cluster that older files have, with what takes its place."""
+        pmca = data.get("pmca") if isinstance(data, Mapping) else None
+        if isinstance(pmca, Mapping) and "active_power_mW" in pmca:
+            raise ValueError(
+                "pmca.active_power_mW is gone: a cluster's parts have an energy each "
+                "(pmca.core_energy_pJ_per_cycle, engine_..., shared_..., tcdm_energy_pJ_per_byte, "
+                "dma_...) at a voltage (pmca.supply); docs/clusters.md"
+            )
+        return data
+
+    @model_validator(mode="after")
+    def _clusters_reach_their_clock(self) -> Self:
+        given, least = self.pmca.voltage_V, least_voltage_V(self.pmca)
+        if given is not None and given < least:
+            raise ValueError(
+                f"pmca.voltage_V is {given:g}, but pmca.clock_MHz {self.pmca.clock_MHz:g} needs "
+                f"{least:.3g} V by pmca.supply: lower the clock, raise the voltage or leave it out"
+            )
+        return self
 
     @model_validator(mode="after")
     def _blocks_present(self) -> Self:

@@ -63,7 +63,14 @@ PMCA: dict[str, Any] = {
     "dma_bytes_per_cycle": 64,
     "dma_setup_cycles": 45, "barrier_cycles": 10, "exp_cycles": 12.0,
     "softmax_other_cycles_per_word": 10.0, "merge_cycles_per_element": 0.25,
-    "active_power_mW": 43.5, "cluster_area_mm2": 0.5, "leakage_mW": 1.0,
+    "core_energy_pJ_per_cycle": 10.0, "engine_energy_pJ_per_cycle": 80.0,
+    "shared_energy_pJ_per_cycle": 4.0, "tcdm_energy_pJ_per_byte": 0.3,
+    "dma_energy_pJ_per_byte": 0.1,
+    "supply": {
+        "energy_voltage_V": 0.65, "reference_clock_MHz": 1000.0, "reference_voltage_V": 0.8,
+        "threshold_voltage_V": 0.3, "lowest_voltage_V": 0.5, "highest_voltage_V": 1.2,
+    },
+    "cluster_area_mm2": 0.5, "leakage_mW": 1.0,
     "core": {
         "stream_cycles_per_word": 1.0, "convert_cycles_per_word": 2.0,
         "select_cycles_per_word": 3.0, "divide_cycles_per_element": 11.0,

@@ -45,11 +45,15 @@ CORE = {
     "stream_setup_cycles": 11, "tcdm_contention_ratio": 1.25, "product_utilisation_ratio": 0.625,
     "least_part_elements": 10,
 }  # fmt: skip
+SUPPLY = {"energy_voltage_V": 0.7, "reference_clock_MHz": 800.0, "reference_voltage_V": 0.7}
+"""At the clock of the machine energies are those of the file."""
 PMCA: dict[str, Any] = {
     "cluster_count": 1, "pool_clusters": 1, "cores": 3, "simd_width": 2, "clock_MHz": 800.0,
     "dma_bytes_per_cycle": 16, "dma_setup_cycles": 30, "barrier_cycles": 7, "exp_cycles": 9.0,
     "softmax_other_cycles_per_word": 4.0, "merge_cycles_per_element": 0.375,
-    "active_power_mW": 40.0, "core": CORE,
+    "core_energy_pJ_per_cycle": 8.0, "engine_energy_pJ_per_cycle": 70.0,
+    "shared_energy_pJ_per_cycle": 5.0, "tcdm_energy_pJ_per_byte": 0.25,
+    "dma_energy_pJ_per_byte": 0.125, "supply": SUPPLY, "core": CORE,
 }  # fmt: skip
 
 
@@ -59,10 +63,10 @@ def clusters(*, ports: dict[str, Any] = SLOW_BUFFER, **changes: Any) -> Architec
 
 @dataclass(frozen=True)
 class Found:
-    """What a simulation says of its clusters: makespan, and energies of cores, link and buffer."""
+    """What a simulation says of its clusters: makespan, and energies of parts, link and buffer."""
 
     makespan_ps: int
-    cores_J: float
+    parts_J: dict[str, float]
     link_J: float
     buffer_J: float
 
@@ -71,19 +75,28 @@ def run(*ops: Op, machine: Architecture, pipeline: str) -> Found:
     phase = Phase(name="prefill", tokens=ops[0].tokens, ops=ops)
     done = simulate(small.workload_of("ops", (phase,), 8), machine, pipeline=pipeline)
     parts = done.report.energy_by_component_J
+    of_clusters = {n.removeprefix("pmca."): e for n, e in parts.items() if n.startswith("pmca.")}
     return Found(
-        done.run.makespan_ps, parts["pmca.cores"], parts["link.cluster_link"],
-        parts["buffer.access"],
-    )  # fmt: skip
+        done.run.makespan_ps, of_clusters, parts["link.cluster_link"], parts["buffer.access"]
+    )
 
 
 def norm(tokens: int, kind: Any = "layer") -> Norm:
     return Norm(name="norm", inputs=(), tokens=tokens, norm=kind, rows=tokens, columns=20)
 
 
-def energies(found: Found, cycles: float, moved_bytes: int, *, other_bits: int = 0) -> None:
-    """Cores at 40 mW, each byte moved through link and buffer once, `other_bits` the buffer's."""
-    assert found.cores_J == close(40e-3 * cycles * 1.25e-9)
+def energies(
+    found: Found, cycles: float, moved_bytes: int, *,
+    cores: int, engine: int = 0, touched: int, other_bits: int = 0,
+) -> None:  # fmt: skip
+    """Clusters on for `cycles` in all at 5 pJ, `cores` cycles of a core at 8 pJ, `engine` cycles at
+    70 pJ; `touched` bytes and those moved pass the TCDM at 0.25 pJ, those moved the DMA at 0.125,
+    and link and buffer once. `other_bits` are the buffer's alone."""
+    parts = {
+        "shared": 5e-12 * cycles, "cores": 8e-12 * cores, "engine": 70e-12 * engine,
+        "tcdm": 0.25e-12 * (touched + moved_bytes), "dma": 0.125e-12 * moved_bytes,
+    }  # fmt: skip
+    assert found.parts_J == {part: close(energy) for part, energy in parts.items() if energy}
     assert found.link_J == close(moved_bytes * 8 * 0.5e-12)
     assert found.buffer_J == close((moved_bytes * 8 + other_bits) * 0.07e-12)
 
@@ -101,29 +114,32 @@ def test_a_norm_shares_a_single_row_between_the_cores() -> None:
     follow each other, the last is drained."""
     found = run(norm(6), machine=clusters(), pipeline="layer:1")
     assert found.makespan_ps == 6 * (11 + 61) * CYCLE_PS + DRAIN_20_PS
-    energies(found, 6 * 72, 120)
+    # 3 * 60.875 and 3 * 11; each of 20 values is touched 6 times: 3 passes, gamma and beta
+    energies(found, 6 * 72, 120, cores=6 * (183 + 33), touched=6 * 20 * 6 * 2)
 
 
 def test_an_rms_norm_reduces_once() -> None:
     """7 * 1.5 * 1.25 = 13.125, 13 a row, a barrier and a fold; 40 would be 20 on one core."""
     found = run(norm(6, "rms"), machine=clusters(), pipeline="layer:1")
     assert found.makespan_ps == 6 * (11 + 40) * CYCLE_PS + DRAIN_20_PS
-    energies(found, 6 * 51, 120)
+    energies(found, 6 * 51, 120, cores=6 * (118 + 33), touched=6 * 20 * 4 * 2)  # 3 * 39.125
 
 
 def test_a_norm_deals_rows_whole_where_there_are_several() -> None:
-    """Two rows on three cores: one row each, 20 * 2.5 * 1.25 + 13 = 75.5."""
+    """Two rows on three cores: one row each, 20 * 2.5 * 1.25 + 13 = 75.5. The third core sleeps."""
     found = run(norm(6), machine=clusters(), pipeline="layer:2")
     assert found.makespan_ps == 3 * (11 + 76) * CYCLE_PS + DRAIN_40_PS
-    energies(found, 3 * 87, 120)
+    energies(found, 3 * 87, 120, cores=3 * (151 + 22), touched=120 * 6 * 2)
 
 
-@pytest.mark.parametrize(("kind", "cycles"), [("layer", 151), ("rms", 101)])
-def test_a_norm_of_all_tokens_at_once(kind: str, cycles: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "cycles", "cores", "touches"), [("layer", 151, 453, 6), ("rms", 101, 303, 4)]
+)
+def test_a_norm_of_all_tokens_at_once(kind: str, cycles: int, cores: int, touches: int) -> None:
     """Two rows a core: 40 * 2.5 * 1.25 + 26 = 151, and 40 * 1.5 * 1.25 + 26 = 101."""
     found = run(norm(6, kind), machine=clusters(), pipeline="layer:6")
     assert found.makespan_ps == (11 + cycles) * CYCLE_PS + DRAIN_120_PS
-    energies(found, 11 + cycles, 120)
+    energies(found, 11 + cycles, 120, cores=cores + 33, touched=120 * touches * 2)
 
 
 def softmax(tokens: int, heads: int) -> Softmax:
@@ -131,18 +147,19 @@ def softmax(tokens: int, heads: int) -> Softmax:
 
 
 @pytest.mark.parametrize(
-    ("block", "cycles", "drain_ps"),
+    ("block", "cycles", "cores", "drain_ps"),
     [
-        (6, 519, DRAIN_120_PS),  # 4 rows a core: 40 * (9 + 2) + 4 * 17 = 508
-        (2, 265, DRAIN_40_PS),  # 4 rows, 2 on the busiest core: 20 * 11 + 34 = 254
-        (1, 138, DRAIN_20_PS),  # 2 rows, 1 on the busiest core: 10 * 11 + 17 = 127
+        (6, 519, 1557, DRAIN_120_PS),  # 4 rows a core: 40 * (9 + 2) + 4 * 17 = 508
+        (2, 265, 541, DRAIN_40_PS),  # 4 rows, 2 on the busiest core: 20 * 11 + 34 = 254
+        (1, 138, 276, DRAIN_20_PS),  # 2 rows, 1 on the busiest core: 10 * 11 + 17 = 127
     ],
 )
-def test_a_softmax(block: int, cycles: int, drain_ps: int) -> None:
-    """Two heads. No contention: computing bounds it."""
+def test_a_softmax(block: int, cycles: int, cores: int, drain_ps: int) -> None:
+    """Two heads. No contention: computing bounds it. A row takes 127 cycles of its core, and each
+    core that has one 11: three cores, but two of them for two rows. Five touches an element."""
     found = run(softmax(6, 2), machine=clusters(), pipeline=f"layer:{block}")
     assert found.makespan_ps == 6 // block * cycles * CYCLE_PS + drain_ps
-    energies(found, 6 // block * cycles, 120)
+    energies(found, 6 // block * cycles, 120, cores=6 // block * cores, touched=120 * 5 * 2)
 
 
 def test_a_token_is_split_over_the_clusters_of_a_pool() -> None:
@@ -152,14 +169,15 @@ def test_a_token_is_split_over_the_clusters_of_a_pool() -> None:
     machine = clusters(cluster_count=2, pool_clusters=2)
     found = run(softmax(1, 4), machine=machine, pipeline="layer:1")
     assert found.makespan_ps == 138 * CYCLE_PS + MEETING_PS + 4 + DRAIN_20_PS
-    energies(found, 2 * (138 + MEETING_PS / CYCLE_PS), 40)
+    on = 2 * (138 + MEETING_PS / CYCLE_PS)
+    energies(found, on, 40, cores=2 * 276, touched=40 * 5 * 2)
 
 
 def test_blocks_go_round_the_clusters_of_a_pool() -> None:
     machine = clusters(cluster_count=2, pool_clusters=2)
     found = run(softmax(6, 2), machine=machine, pipeline="layer:2")
     assert found.makespan_ps == 2 * 265 * CYCLE_PS + DRAIN_40_PS
-    energies(found, 3 * 265, 120)
+    energies(found, 3 * 265, 120, cores=3 * 541, touched=120 * 5 * 2)
 
 
 def test_a_reduction() -> None:
@@ -171,10 +189,10 @@ def test_a_reduction() -> None:
     drain_ps = HEAD_PS + 31 * CYCLE_PS
     found = run(op, machine=clusters(), pipeline="layer:6")
     assert found.makespan_ps == (11 + 37) * CYCLE_PS + drain_ps
-    energies(found, 48, 6)
+    energies(found, 48, 6, cores=75 + 36 + 33, touched=120 * 2)
     found = run(op, machine=clusters(), pipeline="layer:1")
     assert found.makespan_ps == (11 + 19) * CYCLE_PS + 6 * drain_ps
-    energies(found, 6 * 30, 6)
+    energies(found, 6 * 30, 6, cores=6 * 30, touched=120 * 2)
 
 
 # Elementwise -------------------------------------------------------------------------------------
@@ -189,12 +207,14 @@ def pointwise(name: str, *inputs: str, tokens: int = 6, width: int = 20, **times
 @pytest.mark.parametrize(("block", "cycles"), [(6, 1161), (2, 414), (1, 213)])
 def test_an_elementwise_chain(block: int, cycles: int) -> None:
     """2 * 3 / 2 + 10.5 + (9 + 1 / 2) = 23 cycles an element; 40, 14 or 7 on the busiest core:
-    40 * 23 * 1.25 = 1150, 14 * 28.75 = 402.5, 7 * 28.75 = 201.25, and 11 to set up."""
+    40 * 23 * 1.25 = 1150, 14 * 28.75 = 402.5, 7 * 28.75 = 201.25, and 11 to set up. Each of four
+    functions touches two values an element."""
     chain = pointwise("chain", add=2, div=1, silu=1)
     found = run(chain, machine=clusters(), pipeline=f"layer:{block}")
     drain_ps = {6: DRAIN_120_PS, 2: DRAIN_40_PS, 1: DRAIN_20_PS}[block]
     assert found.makespan_ps == 6 // block * cycles * CYCLE_PS + drain_ps
-    energies(found, 6 // block * cycles, 120)
+    cores = 120 * 23 * 125 // 100 + 6 // block * 33
+    energies(found, 6 // block * cycles, 120, cores=cores, touched=120 * 4 * 2 * 2)
 
 
 @pytest.mark.parametrize(
@@ -218,7 +238,7 @@ def test_operations_in_a_row_are_set_up_each_and_drained_once() -> None:
     found = run(*ops, machine=clusters(), pipeline="layer:6")
     cycles = (11 + 75) + (11 + 151) + (11 + 75)
     assert found.makespan_ps == cycles * CYCLE_PS + HEAD_PS + 31 * CYCLE_PS  # 6 bytes of `m`
-    energies(found, cycles, 6)
+    energies(found, cycles, 6, cores=258 + 486 + 258, touched=120 * 2 * (2 + 6 + 2))
 
 
 def test_a_token_is_cut_into_parts_that_are_large_enough() -> None:
@@ -229,7 +249,8 @@ def test_a_token_is_cut_into_parts_that_are_large_enough() -> None:
     found = run(pointwise("op", tokens=1, div=1), machine=machine, pipeline="layer:1")
     computed_ps = (11 + 53) * CYCLE_PS + MEETING_PS
     assert found.makespan_ps == computed_ps + 2 + HEAD_PS + 31 * CYCLE_PS
-    energies(found, 2 * computed_ps / CYCLE_PS, 20)
+    on = 2 * computed_ps / CYCLE_PS
+    energies(found, on, 20, cores=2 * (132 + 33), touched=20 * 2 * 2)  # 10 * 13.125
 
 
 # DMA ---------------------------------------------------------------------------------------------
@@ -256,7 +277,8 @@ def test_a_transfer_moves_at_the_slower_of_link_and_buffer(ports: dict[str, Any]
     cycles = 11 + 750  # 400 elements a core: 400 * 1.5 * 1.25
     transfer_ps = HEAD_PS + 240_000
     assert found.makespan_ps == stored_ps + 2 * transfer_ps + cycles * CYCLE_PS
-    energies(found, cycles, 2 * 1200, other_bits=4 * 300 * 16)
+    used = {"cores": 2250 + 33, "touched": 1200 * 2 * 2}
+    energies(found, cycles, 2 * 1200, **used, other_bits=4 * 300 * 16)
 
 
 @pytest.mark.parametrize(("beat_bytes", "cycles"), [(1, 1230), (3, 430), (7, 202), (4, 330)])
@@ -267,7 +289,7 @@ def test_a_transfer_moves_at_the_beats_of_the_dma_where_those_are_slower(
     machine = clusters(dma_bytes_per_cycle=beat_bytes)
     found = run(pointwise("op", tokens=4, width=300, copy=1), machine=machine, pipeline="layer:4")
     assert found.makespan_ps == 761 * CYCLE_PS + HEAD_PS + cycles * CYCLE_PS
-    energies(found, 761, 1200)
+    energies(found, 761, 1200, cores=2250 + 33, touched=1200 * 2 * 2)
 
 
 # Products ----------------------------------------------------------------------------------------
@@ -304,7 +326,14 @@ def test_a_product(engine: bool) -> None:
     cycles = 1451 + 4 * each
     moved_ps = 2 * (HEAD_PS + 460_800)
     assert found.makespan_ps == sides_ps(96) + cycles * CYCLE_PS + moved_ps
-    energies(found, cycles + 1451, 3 * 2304)
+    touched = 2 * 2304 * 2 * 2
+    if engine:  # of 32 bytes: two words of a row of X for two tiles, W for six, Y and Z
+        touched += 4 * 32 * (24 * 2 * 2 + 24 * 6 + 2 * 24 * 2)
+        used = {"cores": 2 * 4353 + 4 * 60, "engine": 4 * 661, "touched": touched}
+    else:
+        touched += 4 * 24 * 24 * 24 * 2
+        used = {"cores": 2 * 4353 + 4 * 3 * (3687 + 7), "touched": touched}
+    energies(found, cycles + 1451, 3 * 2304, **used)
 
 
 def test_products_that_share_an_operand_are_one_of_more_rows() -> None:
@@ -313,7 +342,9 @@ def test_products_that_share_an_operand_are_one_of_more_rows() -> None:
     cycles = 1451 + 2 * (1237 + 60)
     moved_ps = 2 * HEAD_PS + 230_400 + 460_800
     assert found.makespan_ps == sides_ps(48) + cycles * CYCLE_PS + moved_ps
-    energies(found, cycles + 11 + 720, 1152 + 1152 + 2304)
+    touched = (2304 + 1152) * 2 * 2 + 2 * 32 * (48 * 2 * 2 + 24 * 12 + 2 * 48 * 2)
+    used = {"cores": 4353 + 2193 + 2 * 60, "engine": 2 * 1237, "touched": touched}
+    energies(found, cycles + 11 + 720, 1152 + 1152 + 2304, **used)
 
 
 # LoRA beside a tile ------------------------------------------------------------------------------
@@ -372,6 +403,12 @@ def moved_ps(total_bytes: int) -> int:
     return HEAD_PS + total_bytes * 200
 
 
+MERGED = 3 * 2 * 16 * 512
+"""Bytes of X.W, the branch and their sum."""
+PORT = (16 * 24 + 384 * 2 + 2 * 16) + (16 * 32 + 8 * 64 + 2 * 16 * 32)
+"""Words of X, W, and Y and Z: two tiles for X.A, 64 for (X.A).B."""
+
+
 @pytest.mark.parametrize("split", [False, True])
 @pytest.mark.parametrize("engine", [True, False])
 def test_lora_of_a_block_of_tokens(split: bool, engine: bool) -> None:
@@ -391,7 +428,10 @@ def test_lora_of_a_block_of_tokens(split: bool, engine: bool) -> None:
         ready = max(fetched, there) + first * CYCLE_PS
     assert fetched < there < fetched + first * CYCLE_PS
     assert found.makespan_ps == ready + second * CYCLE_PS + moved_ps(8192)
-    energies(found, first + second, 6144 + 14336 + 8192, other_bits=16 * 384 * 8)
+    used = {"cores": 3 * (first + second), "touched": 2 * 16 * 8 * (384 + 512) + MERGED}
+    if engine:
+        used = {"cores": 120 + 3 * 3079, "engine": 3157 + 2203, "touched": 32 * PORT + MERGED}
+    energies(found, first + second, 6144 + 14336 + 8192, **used, other_bits=16 * 384 * 8)
 
 
 def test_lora_of_two_blocks_fetches_a_and_b_once() -> None:
@@ -400,7 +440,10 @@ def test_lora_of_two_blocks_fetches_a_and_b_once() -> None:
     first = tile_ps(MANY, 16)
     assert tile_ps(MANY, 32) < first + cycles * CYCLE_PS, "the cluster is the slower one"
     assert found.makespan_ps == first + 2 * cycles * CYCLE_PS + moved_ps(8192)
-    energies(found, 2 * cycles, 2 * 6144 + 14336 + 2 * 8192, other_bits=32 * 384 * 8)
+    used = {"cores": 2 * (120 + 3 * 3079), "engine": 2 * (3157 + 2203)}
+    moved = 2 * 6144 + 14336 + 2 * 8192
+    touched = 2 * (32 * PORT + MERGED)
+    energies(found, 2 * cycles, moved, **used, touched=touched, other_bits=32 * 384 * 8)
 
 
 @pytest.mark.parametrize("products_on", ["engine", "faster", "cores"])
@@ -418,7 +461,13 @@ def test_lora_of_one_token_a_block(products_on: str) -> None:
     drained = HEAD_PS + 38 * CYCLE_PS
     before = 26  # 128 bytes of the tile's first vector
     assert found.makespan_ps == before + moved_ps(4224) + 5 * cycles * CYCLE_PS + drained
-    energies(found, 5 * cycles, 5 * 128 + 4096 + 5 * 128, other_bits=5 * 128 * 8)
+    merged = 3 * 2 * 128
+    used = {"cores": 5 * 3 * (products + 48 + 7), "touched": 5 * (2 * 2 * 1024 + merged)}
+    if products_on == "engine":  # all 8 rows of Y and Z; the one tile of X.A fetches Y twice
+        words = (8 + 128 + 3 * 8) + 8 * (1 + 8 + 2 * 8)
+        touched = 5 * (32 * words + merged)
+        used = {"cores": 5 * (120 + 3 * 55), "engine": 5 * 939, "touched": touched}
+    energies(found, 5 * cycles, 5 * 128 + 4096 + 5 * 128, **used, other_bits=5 * 128 * 8)
 
 
 AFTER_THE_BANKS_PS = 77 + 10_650 - HEAD_PS
@@ -434,7 +483,8 @@ def test_what_does_not_fit_the_tcdm_passes_in_tiles() -> None:
     block = 6144 + 14336 + 2 * 16384
     ready = max(AFTER_THE_BANKS_PS + moved_ps(block), tile_ps(MANY, 16))
     assert found.makespan_ps == ready + cycles * CYCLE_PS + moved_ps(8192)
-    energies(found, cycles, block + 8192, other_bits=16 * 384 * 8)
+    used = {"cores": 3 * 60 + 3 * (3072 + 14), "engine": 3157 + 2 * 1147}
+    energies(found, cycles, block + 8192, **used, touched=32 * PORT + MERGED, other_bits=49152)
 
 
 def test_a_and_b_come_with_every_block_that_passes_in_tiles() -> None:
@@ -448,7 +498,10 @@ def test_a_and_b_come_with_every_block_that_passes_in_tiles() -> None:
     assert moved_ps(block) < cycles * CYCLE_PS, "the second block is there in time"
     ready = AFTER_THE_BANKS_PS + moved_ps(block)
     assert found.makespan_ps == ready + 2 * cycles * CYCLE_PS + moved_ps(8192)
-    energies(found, 2 * cycles, 2 * (block + 8192), other_bits=32 * 384 * 8)
+    words = 2 * (16 * 12 + 192 * 2 + 2 * 16) + PORT - (16 * 24 + 384 * 2 + 2 * 16)
+    used = {"cores": 2 * (5 * 60 + 3 * (3072 + 21)), "engine": 2 * (2 * 1621 + 2 * 817 + 751)}
+    touched = 2 * (32 * words + MERGED)
+    energies(found, 2 * cycles, 2 * (block + 8192), **used, touched=touched, other_bits=98304)
 
 
 def test_every_transfer_of_a_block_is_set_up() -> None:
@@ -481,4 +534,5 @@ def test_x_of_another_stage_is_a_transfer_of_its_own() -> None:
     drained = HEAD_PS + (4000 + 512) * CYCLE_PS
     before = 77  # the tile takes its last vector from the banks first
     assert found.makespan_ps == stored + before + fetched + cycles * CYCLE_PS + drained
-    energies(found, cycles, 20480 + 8192, other_bits=16 * 384 * (8 + 16))
+    used = {"cores": 120 + 3 * 3079, "engine": 3157 + 2203, "touched": 32 * PORT + MERGED}
+    energies(found, cycles, 20480 + 8192, **used, other_bits=16 * 384 * (8 + 16))

@@ -15,7 +15,7 @@ from cimsim.costs import (
     cores_beat_engine,
     cores_product_cycles,
     matrix_engine_cycles,
-    product_cycles,
+    product_busy,
 )
 from cimsim.errors import MappingError, SpecError
 from cimsim.ir import Workload
@@ -28,6 +28,10 @@ sizes = st.integers(1, 300)
 
 def clusters(**changes: Any) -> PmcaClusters:
     return small.machine(pmca=changes).pmca
+
+
+def product_cycles(pmca: PmcaClusters, count: int, m: int, n: int, k: int) -> int:
+    return product_busy(pmca, count, m, n, k).cycles
 
 
 def test_a_product_on_the_cores_is_its_closed_form() -> None:

@@ -79,7 +79,9 @@ def test_a_row_of_a_norm_is_shared_where_that_is_faster() -> None:
     meetings = (TRIP_PS + 7 * CYCLE_PS) + 2 * (TRIP_PS + 500 + (7 + 11 + 8) * CYCLE_PS)
     drain = 40 + HEAD_PS + (30 + 13) * CYCLE_PS
     assert found.makespan_ps == (11 + 249) * CYCLE_PS + meetings + drain
-    assert found.cores_J == small.close(2 * 40e-3 * ((11 + 249) * 1.25e-9 + meetings * 1e-12))
+    on_s = 2 * ((11 + 249) * 1.25e-9 + meetings * 1e-12)
+    assert found.parts_J["shared"] == small.close(5e-12 * on_s * 800e6)
+    assert found.parts_J["cores"] == small.close(8e-12 * 2 * (746 + 33))  # 3 * 248.375
 
 
 def test_a_row_stays_whole_where_meetings_take_longer() -> None:

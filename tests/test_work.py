@@ -7,10 +7,10 @@ import small
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cimsim.costs import product_cycles, reduction_cycles, softmax_cycles
+from cimsim.costs import product_busy, reduction_busy, softmax_busy
 from cimsim.ir import Embedding, Linear, Phase, Reduce, Softmax
 from cimsim.schedule.pipelines.copies import adapted
-from cimsim.schedule.work import block_elements, op_cycles
+from cimsim.schedule.work import block_elements, op_busy
 from cimsim.simulation import simulate
 from cimsim.studies.layer import layer_workload
 
@@ -61,10 +61,10 @@ def test_rows_that_grow_are_worked_on() -> None:
     )  # fmt: skip
     for step in range(3):
         rows = 2 + 2 * step
-        assert op_cycles(softmax, pmca, step, 1, 1, None) == softmax_cycles(pmca, 10 * rows, rows)
-        assert op_cycles(linear, pmca, step, 1, 1, None) == product_cycles(pmca, 1, rows, 64, 48)
+        assert op_busy(softmax, pmca, step, 1, 1, None) == softmax_busy(pmca, 10 * rows, rows)
+        assert op_busy(linear, pmca, step, 1, 1, None) == product_busy(pmca, 1, rows, 64, 48)
         many = 3 * (5 + 7 * step)
-        assert op_cycles(wider, pmca, step, 1, 1, None) == reduction_cycles(pmca, many, 3)
+        assert op_busy(wider, pmca, step, 1, 1, None) == reduction_busy(pmca, many, 3)
 
 
 def test_a_look_up_that_grows_moves_what_it_fetches() -> None:

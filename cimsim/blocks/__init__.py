@@ -1,6 +1,6 @@
 """What machines are made of: the blocks of an architecture file; every number has a source."""
 
-from cimsim.blocks.clusters import MatrixEngine, PmcaClusters, PmcaCore
+from cimsim.blocks.clusters import ClusterSupply, MatrixEngine, PmcaClusters, PmcaCore
 from cimsim.blocks.network import Arbitration, Buffer, Dram, Link
 from cimsim.blocks.package import DiePackage
 from cimsim.blocks.paper import PaperAccounting
@@ -12,6 +12,7 @@ __all__ = [
     "ASSUMED",
     "Arbitration",
     "Buffer",
+    "ClusterSupply",
     "CrossbarTiles",
     "DiePackage",
     "Dram",

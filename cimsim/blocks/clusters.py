@@ -78,6 +78,34 @@ class PmcaCore(MachineBlock):
     )
 
 
+class ClusterSupply(MachineBlock):
+    """Supply voltage of a cluster by its clock; see `cimsim.costs.cluster_energy`."""
+
+    energy_voltage_V: Positive = Field(
+        description="voltage at which energies a cycle and a byte hold"
+    )
+    reference_clock_MHz: Clock_MHz = Field(description="a clock whose voltage is known")
+    reference_voltage_V: Positive = Field(description="the voltage of `reference_clock_MHz`")
+    threshold_voltage_V: Amount = Field(description="of the transistors: no clock at or below it")
+    lowest_voltage_V: Positive = Field(description="what memories need however slow the clock")
+    highest_voltage_V: Positive = Field(description="what transistors bear; more is noted")
+
+    @model_validator(mode="after")
+    def _voltages_rise(self) -> Self:
+        if self.threshold_voltage_V >= min(self.reference_voltage_V, self.lowest_voltage_V):
+            raise ValueError(
+                f"threshold_voltage_V {self.threshold_voltage_V:g} is not below "
+                f"reference_voltage_V {self.reference_voltage_V:g} and lowest_voltage_V "
+                f"{self.lowest_voltage_V:g}: nothing switches there"
+            )
+        if self.lowest_voltage_V > self.highest_voltage_V:
+            raise ValueError(
+                f"lowest_voltage_V {self.lowest_voltage_V:g} is above highest_voltage_V "
+                f"{self.highest_voltage_V:g}"
+            )
+        return self
+
+
 class PmcaClusters(ModelledBlock):
     """RISC-V clusters: cores with SIMD units, TCDM, a DMA engine and perhaps a matrix engine."""
 
@@ -104,7 +132,21 @@ class PmcaClusters(ModelledBlock):
     merge_cycles_per_element: Cycles = Field(
         description="adding LoRA to one X.W element, whole cluster, arrival included"
     )
-    active_power_mW: Amount = Field(description="one cluster while it computes")
+    core_energy_pJ_per_cycle: Amount = Field(
+        description="one core at work, without the TCDM; energies are at `energy_voltage_V`"
+    )
+    engine_energy_pJ_per_cycle: Amount = Field(
+        description="the matrix engine while it multiplies, without the TCDM"
+    )
+    shared_energy_pJ_per_cycle: Amount = Field(
+        description="clocks, instruction cache and interconnect while the cluster works or waits"
+    )
+    tcdm_energy_pJ_per_byte: Amount = Field(description="read or written by anyone")
+    dma_energy_pJ_per_byte: Amount = Field(description="moved in or out, without the TCDM")
+    voltage_V: Positive | None = Field(
+        None, description="supply of the clusters; left out, what the clock needs by `supply`"
+    )
+    supply: ClusterSupply
     cluster_area_mm2: Amount
     leakage_mW: Amount = Field(description="one cluster")
     core: PmcaCore

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from cimsim.costs.busy import IDLE, Busy
 from cimsim.costs.cluster import (
     FUNCTIONS,
     dma_cycles,
-    elementwise_cycles,
+    elementwise_busy,
     function_cycles,
     lora_tcdm_bytes,
-    norm_cycles,
-    reduction_cycles,
-    softmax_cycles,
+    norm_busy,
+    reduction_busy,
+    softmax_busy,
 )
 from cimsim.costs.lora import LoraTiles, least_lora_bytes, lora_tiles, tile_step
 from cimsim.costs.matrix_engine import (
@@ -18,26 +19,28 @@ from cimsim.costs.matrix_engine import (
     matrix_engine_accesses,
     matrix_engine_cycles,
 )
-from cimsim.costs.products import cores_beat_engine, cores_product_cycles, product_cycles
+from cimsim.costs.products import cores_beat_engine, cores_product_cycles, product_busy
 
 __all__ = [
     "FORMAT_BYTES",
     "FUNCTIONS",
+    "IDLE",
+    "Busy",
     "LoraTiles",
     "cores_beat_engine",
     "cores_product_cycles",
     "dma_cycles",
-    "elementwise_cycles",
+    "elementwise_busy",
     "function_cycles",
     "least_lora_bytes",
     "lora_tcdm_bytes",
     "lora_tiles",
     "matrix_engine_accesses",
     "matrix_engine_cycles",
-    "norm_cycles",
-    "product_cycles",
-    "reduction_cycles",
-    "softmax_cycles",
+    "norm_busy",
+    "product_busy",
+    "reduction_busy",
+    "softmax_busy",
     "tile_step",
 ]
 

@@ -1,4 +1,4 @@
-"""Cycles of a cluster around its matrix engine: kernels on the cores, DMA transfers, TCDM space.
+"""Work of a cluster around its matrix engine: kernels on the cores, DMA transfers, TCDM space.
 
 Every number is one of the machine's, with its source (`pmca` and `pmca.core`). The equations are
 those of a Snitch cluster: cores with stream registers and hardware loops, a DMA, banked TCDM.
@@ -12,9 +12,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from cimsim.blocks import PmcaClusters
+from cimsim.costs.busy import IDLE, Busy
 from cimsim.errors import MappingError, WorkloadError
 
 _STREAMED = (
@@ -98,51 +100,58 @@ def _part_cycles(pmca: PmcaClusters, part: str) -> float:
     return float(getattr(pmca.core, f"{part}_cycles_per_word")) / pmca.simd_width
 
 
-def elementwise_cycles(pmca: PmcaClusters, elements: int, functions: Mapping[str, int]) -> int:
-    """Cycles of a fused chain of `functions` (name -> times) over `elements`, shared evenly.
+def elementwise_busy(pmca: PmcaClusters, elements: int, functions: Mapping[str, int]) -> Busy:
+    """A fused chain of `functions` (name -> times) over `elements`, shared evenly.
 
-    set-up + ceil(ceil(elements / cores) * cycles an element * contention); 0 for no elements.
+    set-up + ceil(ceil(elements / cores) * cycles an element * contention); a core with fewer
+    elements is at work for less. IDLE for no elements.
     Raises WorkloadError for a negative count, MappingError for an unknown function.
     """
     _check_count("elements", elements)
     each = sum(function_cycles(pmca, name) * count for name, count in functions.items())
     if elements == 0:
-        return 0
+        return IDLE
     share = -(-elements // pmca.cores)
     core = pmca.core
-    return core.stream_setup_cycles + math.ceil(share * each * core.tcdm_contention_ratio)
+    cycles = core.stream_setup_cycles + math.ceil(share * each * core.tcdm_contention_ratio)
+    at_work = math.ceil(elements * each * core.tcdm_contention_ratio)
+    at_work += min(elements, pmca.cores) * core.stream_setup_cycles
+    # counted: a function reads or writes two of its operands, others stay in registers
+    touched = _bytes(pmca, 2 * elements * sum(functions.values()))
+    return Busy(cycles, at_work, tcdm_bytes=touched)
 
 
-def reduction_cycles(pmca: PmcaClusters, elements: int, rows: int) -> int:
-    """Cycles to reduce `rows` rows of together `elements` to one value a row (sum, mean, max).
+def reduction_busy(pmca: PmcaClusters, elements: int, rows: int) -> Busy:
+    """`rows` rows of together `elements` to one value a row (sum, mean, max).
 
     A streamed pass, and for each row the folding of its partial results. Raises WorkloadError
     for a negative count.
     """
     core = pmca.core
     each = core.reduce_cycles_per_word / pmca.simd_width * core.tcdm_contention_ratio
-    kernel = _RowKernel(each, core.reduce_row_cycles, 1)
-    return kernel.cycles(pmca, elements, rows)
+    return _rows_busy(pmca, elements, rows, _RowKernel(each, core.reduce_row_cycles, 1, 1))
 
 
-def norm_cycles(pmca: PmcaClusters, elements: int, rows: int, kind: Literal["layer", "rms"]) -> int:
-    """Cycles to normalise `rows` rows of together `elements`; the mean square is one reduction of
-    a row, mean and variance are two.
+def norm_busy(pmca: PmcaClusters, elements: int, rows: int, kind: Literal["layer", "rms"]) -> Busy:
+    """Normalising `rows` rows of together `elements`; the mean square is one reduction of a row,
+    mean and variance are two.
 
     Raises WorkloadError for a negative count.
     """
     core = pmca.core
-    word, reductions = {
-        "layer": (core.layer_norm_cycles_per_word, 2),
-        "rms": (core.rms_norm_cycles_per_word, 1),
+    word, reductions, touches = {
+        # counted: a pass for the mean, one for the variance, one in and out, gamma and beta
+        "layer": (core.layer_norm_cycles_per_word, 2, 6),
+        # counted: a pass for the mean square, one in and out, gamma
+        "rms": (core.rms_norm_cycles_per_word, 1, 4),
     }[kind]
     each = word / pmca.simd_width * core.tcdm_contention_ratio
-    kernel = _RowKernel(each, core.norm_row_cycles, reductions)
-    return kernel.cycles(pmca, elements, rows)
+    kernel = _RowKernel(each, core.norm_row_cycles, reductions, touches)
+    return _rows_busy(pmca, elements, rows, kernel)
 
 
-def softmax_cycles(pmca: PmcaClusters, elements: int, rows: int) -> int:
-    """Cycles of a softmax over `rows` rows of together `elements`; maximum and sum are reductions.
+def softmax_busy(pmca: PmcaClusters, elements: int, rows: int) -> Busy:
+    """A softmax over `rows` rows of together `elements`; maximum and sum are reductions.
 
     An element takes its exponential, and its share of the rest of a word. The exponential decides:
     a cluster with an instruction for it, and a kernel streamed around it, is 162.7x faster (VEXP,
@@ -150,7 +159,9 @@ def softmax_cycles(pmca: PmcaClusters, elements: int, rows: int) -> int:
     negative count.
     """
     each = pmca.exp_cycles + pmca.softmax_other_cycles_per_word / pmca.simd_width
-    return _RowKernel(each, pmca.core.softmax_row_cycles, 2).cycles(pmca, elements, rows)
+    # counted: a pass for the maximum, one in and out for exponential and sum, one for the scaling
+    kernel = _RowKernel(each, pmca.core.softmax_row_cycles, 2, 5)
+    return _rows_busy(pmca, elements, rows, kernel)
 
 
 def dma_cycles(pmca: PmcaClusters, total_bytes: int, transfers: int) -> int:
@@ -183,38 +194,63 @@ def lora_tcdm_bytes(
 
 @dataclass(frozen=True, slots=True)
 class _RowKernel:
-    """A kernel on rows: cycles an element and a row, and how often a row is reduced to a value."""
+    """A kernel on rows: cycles an element and a row, how often a row is reduced to a value, and how
+    often each element is read or written, or something as wide.
+    """
 
     element_cycles: float
     row_cycles: float
     reductions: int
+    touches: int
 
-    def cycles(self, pmca: PmcaClusters, elements: int, rows: int) -> int:
-        """Cycles with the cores in the teams that are fastest; a team works on a row at a time.
 
-        Teams of one deal whole rows; one team of all cores shares every row. 0 for no elements.
-        """
-        _check_count("elements", elements)
-        _check_count("rows", rows)
-        if elements == 0 or rows == 0:
-            return 0
-        sizes = range(1, pmca.cores + 1)
-        least = min(self._in_teams(pmca, elements, rows, members) for members in sizes)
-        return pmca.core.stream_setup_cycles + math.ceil(least)
+def _rows_busy(pmca: PmcaClusters, elements: int, rows: int, kernel: _RowKernel) -> Busy:
+    """The kernel with the cores in the teams that are fastest; a team works on a row at a time.
 
-    def _in_teams(self, pmca: PmcaClusters, elements: int, rows: int, members: int) -> float:
-        """Cycles of the team with most rows, of as many as there can be with `members` cores each.
+    Teams of one deal whole rows; one team of all cores shares every row. IDLE for no elements.
+    """
+    _check_count("elements", elements)
+    _check_count("rows", rows)
+    if elements == 0 or rows == 0:
+        return IDLE
+    joined = kernel.reductions * (pmca.barrier_cycles + pmca.core.reduce_row_cycles)
+    set_up = pmca.core.stream_setup_cycles
+    cycles, at_work = _in_best_teams(elements, rows, pmca.cores, kernel, joined, set_up)
+    return Busy(cycles, at_work, tcdm_bytes=_bytes(pmca, kernel.touches * elements))
 
-        A core has its share of each row's elements. Where a row is shared every reduction of it
-        takes a barrier and the folding of the cores' partial results.
-        """
-        busiest_rows = -(-rows // (pmca.cores // members))
+
+def _bytes(pmca: PmcaClusters, values: int) -> int:
+    return math.ceil(values * pmca.value_bits / 8)
+
+
+@lru_cache(maxsize=1 << 16)
+def _in_best_teams(
+    elements: int, rows: int, cores: int, kernel: _RowKernel, joined: float, setup: int
+) -> tuple[int, int]:
+    """Cycles of the team with most rows, and of all cores that have some together.
+
+    A core has its share of each row's elements. Where a row is shared its reductions take
+    `joined` cycles: a barrier and the folding of the cores' partial results for each.
+    """
+
+    def of_team(members: int) -> float:
+        busiest_rows = -(-rows // (cores // members))
         if members == 1:
             share = -(-elements * busiest_rows // rows)
-            return share * self.element_cycles + busiest_rows * self.row_cycles
+            return share * kernel.element_cycles + busiest_rows * kernel.row_cycles
+        return busiest_rows * of_row(members)
+
+    def of_row(members: int) -> float:
         share = -(-elements // (rows * members))
-        joined = self.reductions * (pmca.barrier_cycles + pmca.core.reduce_row_cycles)
-        return busiest_rows * (share * self.element_cycles + self.row_cycles + joined)
+        return share * kernel.element_cycles + kernel.row_cycles + joined
+
+    members = min(range(1, cores + 1), key=of_team)
+    at_work = min(rows, cores // members) * members * setup
+    if members == 1:
+        at_work += math.ceil(elements * kernel.element_cycles + rows * kernel.row_cycles)
+    else:
+        at_work += math.ceil(rows * members * of_row(members))
+    return setup + math.ceil(of_team(members)), at_work
 
 
 def _check_count(name: str, value: int) -> None:

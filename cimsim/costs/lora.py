@@ -13,8 +13,12 @@ import math
 from dataclasses import dataclass
 
 from cimsim.blocks import PmcaClusters
+from cimsim.costs.busy import IDLE, Busy
 from cimsim.costs.cluster import lora_tcdm_bytes
-from cimsim.costs.products import cores_beat_engine, product_cycles
+from cimsim.costs.products import cores_beat_engine, product_busy
+
+_Jobs = tuple[tuple[int, tuple[int, int, int]], ...]
+"""How many products, and m, n and k of each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +88,18 @@ class LoraTiles:
         """DMA transfers that take the outputs of a block away."""
         return self.output_tiles
 
-    def cycles(self, pmca: PmcaClusters) -> tuple[int, int]:
-        """Cycles of X . A, then of (X . A) . B and the addition of X.W, over all tiles.
+    def busy(self, pmca: PmcaClusters) -> tuple[Busy, Busy]:
+        """X . A, then (X . A) . B and the addition of X.W, over all tiles.
 
-        A barrier ends the addition of a tile.
+        All cores add, and a barrier ends the addition of a tile.
         """
-        first = sum(n * product_cycles(pmca, 1, *job) for n, job in self._first_jobs())
-        second = sum(n * product_cycles(pmca, 1, *job) for n, job in self._second_jobs())
         merge = math.ceil(self.rows * self.out_features * pmca.merge_cycles_per_element)
-        return first, second + merge + self.output_tiles * pmca.barrier_cycles
+        merge += self.output_tiles * pmca.barrier_cycles
+        first = _one_after_the_other(pmca, self._first_jobs())
+        second = _one_after_the_other(pmca, self._second_jobs())
+        # counted: X.W and the branch are read, the sum is written
+        touched = 3 * self.value_bytes * self.rows * self.out_features
+        return first, second.then(Busy(merge, pmca.cores * merge, tcdm_bytes=touched))
 
     def on_cores(self, pmca: PmcaClusters) -> bool:
         """True where the cores compute a product, faster than the engine that is there."""
@@ -101,11 +108,11 @@ class LoraTiles:
             for n, job in (*self._first_jobs(), *self._second_jobs())
         )
 
-    def _first_jobs(self) -> tuple[tuple[int, tuple[int, int, int]], ...]:
+    def _first_jobs(self) -> _Jobs:
         full, last = _cut(self.in_features, self.inputs)
         return (full, (self.rows, self.inputs, self.rank)), (1, (self.rows, last, self.rank))
 
-    def _second_jobs(self) -> tuple[tuple[int, tuple[int, int, int]], ...]:
+    def _second_jobs(self) -> _Jobs:
         full, last = _cut(self.out_features, self.outputs)
         return (full, (self.rows, self.rank, self.outputs)), (1, (self.rows, self.rank, last))
 
@@ -128,6 +135,13 @@ def lora_tiles(
         return None
     inputs, outputs = (_equal(size, width, step) for size in (in_features, out_features))
     return LoraTiles(*sizes, value_bytes, inputs, outputs, whole=False)
+
+
+def _one_after_the_other(pmca: PmcaClusters, jobs: _Jobs) -> Busy:
+    found = IDLE
+    for count, job in jobs:
+        found = found.then(product_busy(pmca, count, *job))
+    return found
 
 
 def least_lora_bytes(

@@ -1,4 +1,4 @@
-"""Cycles of a matrix product on a cluster: on its matrix engine or on its cores.
+"""Work of a matrix product on a cluster: on its matrix engine or on its cores.
 
 The engine's cycles are those of RTL and of the software around a job; it takes `rows` rows of X at
 the price of one. The cores' are a lower bound: every lane a multiply-add a cycle, at
@@ -12,22 +12,31 @@ import math
 from functools import lru_cache
 
 from cimsim.blocks import MatrixEngine, PmcaClusters
-from cimsim.costs.matrix_engine import matrix_engine_cycles
+from cimsim.costs.busy import Busy
+from cimsim.costs.matrix_engine import (
+    FORMAT_BYTES,
+    matrix_engine_accesses,
+    matrix_engine_cycles,
+)
 
 
-def product_cycles(pmca: PmcaClusters, count: int, m: int, n: int, k: int) -> int:
-    """Cycles of one cluster for `count` products Z[m,k] = X[m,n] . W[n,k], n inner.
+def product_busy(pmca: PmcaClusters, count: int, m: int, n: int, k: int) -> Busy:
+    """One cluster with `count` products Z[m,k] = X[m,n] . W[n,k], n inner.
 
-    On the engine, on the cores (a lower bound, see the module), or on the faster of them.
-    Raises WorkloadError for a size below 1.
+    On the engine, on the cores (a lower bound, see the module), or on the faster of them. One core
+    writes the registers of an engine job. Raises WorkloadError for a size below 1.
     """
     engine = _engine(pmca)
-    if engine is None:
-        return count * cores_product_cycles(pmca, m, n, k)
-    cycles = _engine_cycles(engine, m, n, k)
-    if pmca.products_on == "faster":
-        cycles = min(cycles, cores_product_cycles(pmca, m, n, k))
-    return count * cycles
+    if engine is None or cores_beat_engine(pmca, m, n, k):
+        cycles = cores_product_cycles(pmca, m, n, k)
+        # counted: of the operands of a multiply-add one is read, X or the sum stays in registers
+        operands_bytes = math.ceil(m * n * k * pmca.value_bits / 8)
+        return Busy(cycles, pmca.cores * cycles, tcdm_bytes=operands_bytes).times(count)
+    array, accesses = _cached_engine(m, n, k, *_size(engine))
+    # a word of the port is a row of the array's tile in FP16 (RTL, see `matrix_engine_cycles`)
+    port_bytes = engine.columns * (engine.pipeline + 1) * FORMAT_BYTES["fp16"]
+    cycles = array + engine.job_cycles
+    return Busy(cycles, engine.job_cycles, array, accesses * port_bytes).times(count)
 
 
 def cores_beat_engine(pmca: PmcaClusters, m: int, n: int, k: int) -> bool:
@@ -53,14 +62,21 @@ def _engine(pmca: PmcaClusters) -> MatrixEngine | None:
 
 
 def _engine_cycles(engine: MatrixEngine, m: int, n: int, k: int) -> int:
-    size = (engine.rows, engine.columns, engine.pipeline)
-    return _cached_engine_cycles(m, n, k, *size, engine.format) + engine.job_cycles
+    return _cached_engine(m, n, k, *_size(engine))[0] + engine.job_cycles
+
+
+def _size(engine: MatrixEngine) -> tuple[int, int, int, str]:
+    return engine.rows, engine.columns, engine.pipeline, engine.format
 
 
 @lru_cache(maxsize=1 << 16)
-def _cached_engine_cycles(
+def _cached_engine(
     m: int, n: int, k: int, rows: int, columns: int, pipeline: int, number: str
-) -> int:
-    return matrix_engine_cycles(
+) -> tuple[int, int]:
+    """Cycles of the array and accesses of its port."""
+    cycles = matrix_engine_cycles(
+        m, n, k, rows=rows, columns=columns, pipeline=pipeline, format=number
+    )
+    return cycles, matrix_engine_accesses(
         m, n, k, rows=rows, columns=columns, pipeline=pipeline, format=number
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from cimsim.costs.cluster_energy import supply_voltage_V
 from cimsim.engines import Ends
 from cimsim.ir import Workload
 from cimsim.mapping import Mapping
@@ -182,6 +183,14 @@ def _notes(
         notes.append(
             "choosing the next token from the logits is not counted: the workload's steps do not "
             "end with it; trace the model again (cimsim trace --prefill --decode)"
+        )
+    pmca = architecture.pmca
+    if (volts := supply_voltage_V(pmca)) > pmca.supply.highest_voltage_V:
+        notes.append(
+            f"clusters need {volts:.3g} V for {pmca.clock_MHz:g} MHz, more than the "
+            f"{pmca.supply.highest_voltage_V:g} V of pmca.supply.highest_voltage_V: such a cluster "
+            "would be built otherwise; lower pmca.clock_MHz or describe one whose "
+            "pmca.supply.reference_clock_MHz is higher"
         )
     if plan.spill_bytes:
         worst = max(plan.spill_bytes, key=lambda stage: plan.spill_bytes[stage])

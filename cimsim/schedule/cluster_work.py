@@ -11,9 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cimsim.blocks import PmcaClusters
+from cimsim.costs import Busy
 from cimsim.engines.program import IntArray
 from cimsim.ir import Linear, MatMul, Op, Reduce, is_argmax, output_elements
 from cimsim.schedule.assembler import Assembler, convert, within_64_bits
+from cimsim.schedule.blocks_busy import BusyBlocks, busy_blocks
 from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.graph import Node, Stream, plain
 from cimsim.schedule.lanes import Lanes
@@ -29,7 +31,7 @@ from cimsim.schedule.work import (
     grows,
     meetings_ps,
     on_cores,
-    op_cycles,
+    op_busy,
     size_at,
 )
 from cimsim.units import cycles_to_ps
@@ -111,13 +113,14 @@ class Team:
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
 class ClusterWork:
-    """The lanes with the times of their blocks; by op the clusters at work on it in all (ps) and
-    its bytes in and out, of every block. `on_cores` where cores multiply, as faster than an engine
-    there.
+    """The lanes with the times of their blocks; by op the clusters at work on it in all (ps), what
+    they are busy with, and its bytes in and out, of every block. `on_cores` where cores multiply,
+    as faster than an engine there.
     """
 
     teams: tuple[Team, ...]
     busy_ps: Amounts
+    busy: dict[str, BusyBlocks]
     bytes_moved: Amounts
     on_cores: bool
 
@@ -126,6 +129,7 @@ class ClusterWork:
         return ClusterWork(
             tuple(replace(team, times=team.times.named(names)) for team in self.teams),
             {names[op]: amount for op, amount in self.busy_ps.items()},
+            {names[op]: blocks for op, blocks in self.busy.items()},
             {names[op]: amount for op, amount in self.bytes_moved.items()},
             self.on_cores,
         )
@@ -230,9 +234,12 @@ def stage_likeness(
 
 
 def _cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> ClusterWork:
-    architecture, stage = assembler.architecture, demand.stage
+    architecture, stage, stream = assembler.architecture, demand.stage, demand.stream
     demand = demand.dealt(lanes)
-    early, late = _cycles(assembler, demand, lanes)
+    before, after = _busy(assembler, demand, lanes)
+    none = {stage.name: np.zeros(stream.iterations, np.int64)}
+    early = {op: blocks.cycles for op, blocks in before.items()} or none
+    late = {op: blocks.cycles for op, blocks in after.items()}
     waiting = _meetings_ps(assembler, demand, lanes)
     bytes_in = _bytes_in(assembler, demand, lanes)
     bytes_out = {stage.name: _bytes_out(assembler, demand)}
@@ -255,7 +262,8 @@ def _cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> Cluster
     times = BlockTimes(dma(bytes_in, fetches), first, second, dma(bytes_out, drains))
     return ClusterWork(
         _teams(lanes, times),
-        _busy(stage, lanes, first, second),
+        _busy_ps(stage, lanes, first, second),
+        _in_all(before, after, parts=lanes.parts),
         bytes_in | {stage.name: total(bytes_out) + bytes_in.get(stage.name, 0)},
         _on_cores(assembler, demand),
     )
@@ -331,7 +339,7 @@ def _on_cores(assembler: Assembler, demand: Demand) -> bool:
     return any(of(n) for n in demand.stage.nodes if isinstance(n.any, Linear | MatMul))
 
 
-def _busy(stage: Stage, lanes: Lanes, *computed: Parted) -> Amounts:
+def _busy_ps(stage: Stage, lanes: Lanes, *computed: Parted) -> Amounts:
     """Time (ps) that clusters work on each op in every block, all parts together."""
     found: Amounts = {}
     for times in computed:
@@ -364,28 +372,42 @@ def _varies(demand: Demand) -> bool:
     )
 
 
-def _cycles(assembler: Assembler, demand: Demand, lanes: Lanes) -> tuple[Amounts, Amounts]:
-    """Cycles before and after the tile's data is there, of one part of every block.
+def _busy(
+    assembler: Assembler, demand: Demand, lanes: Lanes
+) -> tuple[dict[str, BusyBlocks], dict[str, BusyBlocks]]:
+    """What one part of every block takes before and after the tile's data is there, by op.
 
     The second product of LoRA has the merge with it.
     """
     stage, stream, pmca = demand.stage, demand.stream, assembler.architecture.pmca
-    full = np.ones(stream.iterations, np.int64)
-    none = {stage.name: 0 * full}
-    if demand.adapter is not None:
-        of_block = demand.adapter.cycles
+    if (adapter := demand.adapter) is not None:
         x_a, x_a_b = (node.name for node in stage.nodes[:2])
-        first = {x_a: _each(stream.size, lambda n: of_block(pmca, n)[0])}
-        second = {x_a_b: _each(stream.size, lambda n: of_block(pmca, n)[1])}
-        return (first, second) if demand.split else (none, first | second)
 
-    def cycles(node: Node) -> IntArray:
-        def of_part(p: int, s: int, n: int, e: int, parts: int) -> int:
-            return op_cycles(node.ops[p], pmca, s, n, e, scores_of(demand, node, p), parts)
+        def part(i: int) -> BusyBlocks:
+            def numbers(number: Callable[[Busy], int]) -> IntArray:
+                return _each(stream.size, lambda n: number(adapter.busy(pmca, n)[i]))
 
-        return _of_parts(assembler, demand, lanes, _varies(demand), of_part)
+            return busy_blocks(numbers)
 
-    return none, {node.name: cycles(node) for node in stage.nodes}
+        first, second = {x_a: part(0)}, {x_a_b: part(1)}
+        return (first, second) if demand.split else ({}, first | second)
+
+    def busy(node: Node) -> BusyBlocks:
+        def numbers(number: Callable[[Busy], int]) -> IntArray:
+            def of_part(p: int, s: int, n: int, e: int, parts: int) -> int:
+                scores = scores_of(demand, node, p)
+                return number(op_busy(node.ops[p], pmca, s, n, e, scores, parts))
+
+            return _of_parts(assembler, demand, lanes, _varies(demand), of_part)
+
+        return busy_blocks(numbers)
+
+    return {}, {node.name: busy(node) for node in stage.nodes}
+
+
+def _in_all(*found: dict[str, BusyBlocks], parts: IntArray) -> dict[str, BusyBlocks]:
+    """What all parts of every block take, by op."""
+    return {op: blocks.times(parts) for some in found for op, blocks in some.items()}
 
 
 def _meetings_ps(assembler: Assembler, demand: Demand, lanes: Lanes) -> IntArray:

@@ -12,7 +12,7 @@ import math
 from dataclasses import dataclass
 
 from cimsim.blocks import PmcaClusters
-from cimsim.costs import LoraTiles, lora_tcdm_bytes, lora_tiles
+from cimsim.costs import Busy, LoraTiles, lora_tcdm_bytes, lora_tiles
 from cimsim.ir import Elementwise, Linear
 from cimsim.mappers.capacity import tcdm_error
 from cimsim.mapping import Grid
@@ -49,9 +49,14 @@ class LoraBranch:
         """Whether a block fits the TCDM, whole or in tiles."""
         return lora_tiles(pmca, *self._sizes(tokens)) is not None
 
+    def busy(self, pmca: PmcaClusters, tokens: int) -> tuple[Busy, Busy]:
+        """One cluster on a block: X.A alone, then (X.A).B and the addition of X.W."""
+        return self.tiles(pmca, tokens).busy(pmca)
+
     def cycles(self, pmca: PmcaClusters, tokens: int) -> tuple[int, int]:
-        """Cycles of one cluster on a block: X.A alone, then (X.A).B and the addition of X.W."""
-        return self.tiles(pmca, tokens).cycles(pmca)
+        """Cycles of both parts of `busy`."""
+        first, second = self.busy(pmca, tokens)
+        return first.cycles, second.cycles
 
     def whole_bytes(self, pmca: PmcaClusters, tokens: int) -> int:
         """TCDM bytes of a block held whole; see `cimsim.costs.lora_tcdm_bytes`."""

@@ -17,12 +17,14 @@ every block.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import starmap
 
 import numpy as np
 
 from cimsim.blocks import PmcaClusters
+from cimsim.costs.cluster_energy import cluster_energy
 from cimsim.costs.memory import access_energy_J, ways
 from cimsim.costs.tile import link_energy_J
 from cimsim.engines.program import Get, Hold, IntArray, Put, Use
@@ -151,13 +153,23 @@ def _moved(assembler: Assembler, dma: int, times: Transfers) -> tuple[Timed, Tim
 
 def _book(assembler: Assembler, stage: Stage, stream: Stream, work: ClusterWork) -> None:
     architecture = assembler.architecture
-    active = architecture.pmca.active_power_mW * 1e-3 * 1e-12
-    for op, busy in work.busy_ps.items():
-        seconds = assembler.phase_sums(stream, busy)
-        assembler.charge(stage, PMCA.name, "cores", [active * t for t in seconds], op)
+    energy = cluster_energy(architecture.pmca)
+
+    def charge(op: str, of_phases: Iterable[dict[str, float]]) -> None:
+        phases = list(of_phases)
+        for part in phases[0]:
+            assembler.charge(stage, PMCA.name, part, [found[part] for found in phases], op)
+
+    for op, busy in work.busy.items():
+        counted = (busy.core_cycles, busy.engine_cycles, busy.tcdm_bytes)
+        sums = [assembler.phase_sums(stream, counts) for counts in counted]
+        charge(op, starmap(energy.computed_J, zip(*sums, strict=True)))
+    for op, at_work in work.busy_ps.items():
+        charge(op, map(energy.on_J, assembler.phase_sums(stream, at_work)))
     link, buffer = architecture.cluster_link, architecture.buffer
     for op, amounts in work.bytes_moved.items():
         moved = assembler.phase_sums(stream, amounts)
+        charge(op, map(energy.moved_J, moved))
         over = [link_energy_J(link, 8 * b) for b in moved]
         assembler.charge(stage, "link", "cluster_link", over, op)
         stored = [access_energy_J(buffer, 8 * b) for b in moved]

@@ -9,13 +9,15 @@ from fractions import Fraction
 
 from cimsim.blocks import PmcaClusters
 from cimsim.costs import (
+    IDLE,
+    Busy,
     cores_beat_engine,
     dma_cycles,
-    elementwise_cycles,
-    norm_cycles,
-    product_cycles,
-    reduction_cycles,
-    softmax_cycles,
+    elementwise_busy,
+    norm_busy,
+    product_busy,
+    reduction_busy,
+    softmax_busy,
 )
 from cimsim.costs.memory import body_ns, share_ps
 from cimsim.errors import MappingError
@@ -167,7 +169,7 @@ def meeting_ps(architecture: Architecture, clusters: int, values: int = 0) -> in
     gathered = math.ceil(clusters * values * pmca.value_bits / 8)
     cycles = pmca.barrier_cycles
     if values:
-        cycles += reduction_cycles(pmca, clusters * values, values)
+        cycles += reduction_busy(pmca, clusters * values, values).cycles
     travel_ns = 2 * side * link.hops * link.hop_ns + gathered / link.bandwidth_GBps
     return ns_to_ps(travel_ns) + cycles_to_ps(cycles, pmca.clock_MHz)
 
@@ -216,7 +218,7 @@ def on_cores(op: Op, pmca: PmcaClusters, step: int, size: int, end: int) -> bool
     return cores_beat_engine(pmca, *products(op, step, size, end)[1:])
 
 
-def op_cycles(
+def op_busy(
     op: Op,
     pmca: PmcaClusters,
     step: int,
@@ -224,25 +226,25 @@ def op_cycles(
     end: int,
     scores: Scores | None,
     parts: int = 1,
-) -> int:
-    """Cycles that one cluster computes on a block of `op`, or on one of `parts` of it."""
+) -> Busy:
+    """What one cluster has to do for a block of `op`, or for one of `parts` of it."""
     if isinstance(op, Linear | MatMul):
-        return product_cycles(pmca, *products(op, step, size, end, parts))
+        return product_busy(pmca, *products(op, step, size, end, parts))
     elements = math.ceil(block_elements(op, step, size, end, scores))
     share = RowShare.of(block_rows(op, step, size), parts)
     of_rows = math.ceil(elements * share.share)
     match op:
         case Softmax():
-            return softmax_cycles(pmca, of_rows, share.rows)
+            return softmax_busy(pmca, of_rows, share.rows)
         case Norm():
-            return norm_cycles(pmca, of_rows, share.rows, "rms" if op.norm == "rms" else "layer")
+            return norm_busy(pmca, of_rows, share.rows, "rms" if op.norm == "rms" else "layer")
         case Elementwise():
-            return elementwise_cycles(pmca, -(-elements // parts), op.functions)
+            return elementwise_busy(pmca, -(-elements // parts), op.functions)
         case Reduce():
             inputs = elements * size_at(op, "inputs_per_output", step)
-            return reduction_cycles(pmca, math.ceil(inputs * share.share), share.rows)
+            return reduction_busy(pmca, math.ceil(inputs * share.share), share.rows)
         case Move():
-            return 0
+            return IDLE
         case _:
             raise MappingError(f"op {op.name!r} of kind {op.kind!r} does not run on a cluster")
 
