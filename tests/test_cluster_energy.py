@@ -55,7 +55,7 @@ def test_the_same_cluster_in_software_takes_its_published_power() -> None:
         core = pmca.core_energy_pJ_per_cycle - lanes * lane + 31.6 / 22 / 8 * lane
         cycle_pJ = 8 * core + pmca.shared_energy_pJ_per_cycle + 16 * pmca.tcdm_energy_pJ_per_byte
         watts = cycle_pJ * 1e-12 * 473.5e6 + pmca.leakage_mW * 1e-3
-        assert watts == pytest.approx(43.5e-3 * 4.65 / 22, rel=0.02)
+        assert watts == pytest.approx(43.5e-3 * 4.65 / 22, rel=0.03)
 
 
 @pytest.mark.parametrize(
