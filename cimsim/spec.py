@@ -43,8 +43,8 @@ from cimsim.costs.cluster_energy import least_voltage_V
 from cimsim.costs.components import Modelled, UnreadInputError, filled, names_model, put_model_value
 from cimsim.errors import MappingError, SpecError
 from cimsim.files import describe_validation, load_json
-from cimsim.unit_kinds import KINDS, Arrays, Units, kind_named, kinds_for, ports
-from cimsim.units import UM2_PER_MM2
+from cimsim.unit_kinds import KINDS, Arrays, Units, kind_named, kinds_for
+from cimsim.unit_kinds.area import DIE_INPUTS, units_mm2
 from cimsim.values.arguments import checked, plain
 from cimsim.values.bounds import Bits, Name, Positive, Text
 from cimsim.values.field_paths import Value, put_value
@@ -132,7 +132,7 @@ class Architecture(Sourced, Changeable):
         if not isinstance(data, Mapping):
             return handler(data)
         try:
-            full = filled(data)[0]
+            full = filled(data, DIE_INPUTS)[0]
         except UnreadInputError as error:
             handler(error.stub)  # says what is wrong with the input itself, if anything is
             raise ValueError(str(error)) from None
@@ -219,12 +219,9 @@ class Architecture(Sourced, Changeable):
         """
         units = self.units
         counts = {name: unit.count for name, unit in units.items()} if used is None else used
-        link_um2 = sum(
-            count * getattr(self, link).port_area_um2 for link, count in ports(counts).items()
-        )
-        kinds = dict.fromkeys(KINDS, 0.0)
-        kinds |= {name: unit.area_mm2(counts.get(name, 0)) for name, unit in units.items()}
-        found = kinds | {"link": link_um2 / UM2_PER_MM2, "buffer": self.buffer.area_mm2}
+        links = {"tile_link": self.tile_link, "cluster_link": self.cluster_link}
+        port_um2 = {name: link.port_area_um2 for name, link in links.items()}
+        found = units_mm2(units, counts, port_um2) | {"buffer": self.buffer.area_mm2}
         if self.package is not None:
             found["die_to_die"] = self.dies * self.package.port_area_mm2
         return found
@@ -236,7 +233,7 @@ class Architecture(Sourced, Changeable):
 
     def modelled(self) -> tuple[Modelled, ...]:
         """What each component model of the machine came to."""
-        return filled(self.model_dump(mode="json", exclude_none=True))[1]
+        return filled(self.model_dump(mode="json", exclude_none=True), DIE_INPUTS)[1]
 
     def _facts(self) -> dict[str, object]:
         units = self.units

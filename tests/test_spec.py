@@ -13,6 +13,7 @@ import pytest
 import small
 from small import close
 
+from cimsim.costs.components.wire import MESH
 from cimsim.errors import SpecError
 from cimsim.spec import Architecture, load_architecture
 
@@ -191,12 +192,14 @@ def test_assumed_lists_every_number_that_nobody_published(name: str) -> None:
     modelled = {path: text for path, text in found.items() if text.startswith("model ")}
     assert found == expected | modelled
     assert expected
+    links = ("tile_link", "cluster_link")
+    wired = [link for link in links if "models" in SHIPPED[name][link]]
     assert modelled.keys() == {
         f"rram.{field}"
         for entry in SHIPPED[name].get("rram", {}).get("models", {}).values()
         for field, text in entry["anchor_sources"].items()
         if "assumed:" in text + " ".join(entry.get("sources", {}).values())
-    }
+    } | {f"{link}.{field}" for link in wired for field in MESH.gives}
 
 
 def test_derived_numbers() -> None:

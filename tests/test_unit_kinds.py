@@ -230,6 +230,10 @@ def test_latency_and_energy(machine: Architecture) -> None:
     leaked = 6 * 3e-6 * report.latency_s
     assert report.energy_by_component_J["leakage.edram"] == close(leaked)
     assert report.area_by_unit_mm2["edram"] == close(300 * 4000e-6)
+    assert report.area_used_by_unit_mm2["edram"] == close(6 * 4000e-6)
+    for built, part in ((report.area_mm2, report.area_by_unit_mm2),
+                        (report.area_used_mm2, report.area_used_by_unit_mm2)):  # fmt: skip
+        assert built == close(sum(part.values()))
     assert "adc" not in report.unit_times
     assert set(report.energy_by_unit_J) >= set(unit_kinds.KINDS)
 

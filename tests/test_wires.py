@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from small import close
 from timed import charged_J, takes_ps
 
+import cimsim
 from cimsim.costs.floorplan import RETICLE_MM2, Floorplan
 from cimsim.costs.wires import (
     WIRE_PJ_PER_BIT_MM,
@@ -24,9 +25,11 @@ from cimsim.costs.wires import (
     tree_route,
     wire_pJ_per_bit_mm,
 )
+from cimsim.errors import SpecError
 from cimsim.ir import Elementwise, Linear, Op, Phase
 from cimsim.schedule.work import meeting_ps
 from cimsim.simulation import Simulation, simulate
+from cimsim.spec import Architecture
 
 
 def test_four_blocks_by_hand() -> None:
@@ -183,3 +186,123 @@ def test_clusters_of_a_group_meet_over_near_hops() -> None:
     far, near = (small.machine(cluster_link=link) for link in ({}, {"near_hops": 1}))
     assert meeting_ps(far, 4) - meeting_ps(near, 4) == 2 * (3 - 1) * 1500
     assert near.cluster_link.near.energy_pJ_per_bit == far.cluster_link.energy_pJ_per_bit
+
+
+# The model of a link -----------------------------------------------------------------------------
+
+
+def with_wires(kind: str, **changes: Any) -> Architecture:
+    """The small machine with its links' wires by a model; without parameters the law's own."""
+    data = small.sourced(small.merged(small.TOP, changes))
+    for link in ("tile_link", "cluster_link"):
+        block = data[link]
+        for name in ("hop_ns", "energy_pJ_per_bit", *(("hops",) if kind != "hops" else ())):
+            del block[name], block["sources"][name]
+        block["models"] = {"wire": {"kind": kind}}
+    return Architecture.model_validate(data)
+
+
+def test_a_mesh_by_hand() -> None:
+    """8 clusters take 3 x 3 blocks, a group of four 2 x 2; the buffer is 1.5 blocks away."""
+    made = with_wires("mesh")
+    assert made.die_area_mm2 == close(small.machine().die_area_mm2)
+    edge = math.sqrt(made.die_area_mm2)
+    router, wire = router_pJ_per_bit(28), 0.1
+    for link in (made.tile_link, made.cluster_link):
+        assert (link.hops, link.near_hops) == (2, 2)
+        assert link.energy_pJ_per_bit == close(2 * router + edge / 2 * wire)
+        assert link.near_energy_pJ_per_bit == close(2 * router + 1.25 * edge / 3 * wire)
+        assert link.hop_ns == close(1 + 0.3 * edge / 4)
+    assert "model wire (mesh): floorplan" in made.tile_link.sources["energy_pJ_per_bit"]
+
+
+def test_a_tree_by_hand() -> None:
+    """3 blocks a side are two levels over the die; a group of 2 x 2 has one root."""
+    made = with_wires("tree").cluster_link
+    edge = math.sqrt(small.machine().die_area_mm2)
+    assert (made.hops, made.near_hops) == (2, 1)
+    assert made.energy_pJ_per_bit == close(2 * router_pJ_per_bit(28) + 0.75 * edge * 0.1)
+    near = router_pJ_per_bit(28) + 2 * (2 / 3 * edge) / 2 * 0.1
+    assert made.near_energy_pJ_per_bit == close(near)
+
+
+@pytest.mark.parametrize("times", [2, 10])
+def test_more_hops_cost_routers_and_wires_in_a_machine(times: int) -> None:
+    one = with_wires("hops")
+    many = one.with_values({"tile_link.hops": 4 * times})
+    assert many.tile_link.energy_pJ_per_bit == close(times * one.tile_link.energy_pJ_per_bit)
+    assert many.tile_link.hop_ns == one.tile_link.hop_ns
+    before, after = (run(m, layer("layer")).report for m in (one, many))
+    joules = [r.energy_by_component_J["link.tile_link"] for r in (before, after)]
+    assert joules[1] == close(times * joules[0])
+    assert after.latency_s > before.latency_s
+
+
+def test_parameters_take_the_place_of_the_law() -> None:
+    made = with_wires("mesh").with_values(
+        {
+            "tile_link.models.wire.router_pJ_per_bit": 0.5,
+            "tile_link.models.wire.wire_pJ_per_bit_mm": 0,
+            "tile_link.models.wire.router_ns": 2,
+            "tile_link.models.wire.wire_ns_per_mm": 0,
+        }
+    )
+    assert made.tile_link.energy_pJ_per_bit == close(1.0)
+    assert made.tile_link.hop_ns == 2.0
+    assert made.cluster_link == with_wires("mesh").cluster_link
+    assert "tile_link.energy_pJ_per_bit" in made.assumed()
+
+
+@pytest.mark.parametrize(
+    ("change", "more"),
+    [
+        ({"rram.tile_count": 40960}, True),
+        ({"buffer.area_mm2": 40.0}, True),
+        ({"technology_nm": 40.0}, True),
+        ({"technology_nm": 14.0}, False),
+        ({"rram.adc_area_um2": 12000.0}, True),
+    ],
+)
+def test_wires_follow_what_is_built(change: dict[str, Any], more: bool) -> None:
+    made = with_wires("mesh")
+    other = made.with_values(change)
+    for link in ("tile_link", "cluster_link"):
+        before, after = (getattr(m, link) for m in (made, other))
+        assert (after.energy_pJ_per_bit > before.energy_pJ_per_bit) is more
+        assert (after.near_energy_pJ_per_bit > before.near_energy_pJ_per_bit) is more
+    if "technology_nm" not in change:
+        assert other.tile_link.hop_ns > made.tile_link.hop_ns
+        assert other.tile_link.hops == made.tile_link.hops
+
+
+def test_smaller_dies_have_shorter_wires() -> None:
+    package = {"dies": 4, "bandwidth_GBps": 8.0, "crossing_ns": 2.0, "energy_pJ_per_bit": 0.5,
+               "port_area_mm2": 0.25}  # fmt: skip
+    one, four = (with_wires("mesh", package={**package, "dies": n}) for n in (1, 4))
+    assert four.cluster_link.energy_pJ_per_bit < one.cluster_link.energy_pJ_per_bit
+    plan = Floorplan(four.die_area_mm2, 2, 4)
+    assert four.cluster_link.hops == mesh_route(plan, plan.to_buffer_mm).hops == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"technology_nm": 5.0}, "tile_link.models.wire holds for technology_nm 7 to 130, not 5"),
+        ({"tile_link.hops": 3}, "tile_link.hops is given, and so is tile_link.models.wire"),
+        ({"tile_link.models.wire.kind": "ring"}, "'ring', not 'mesh' or 'tree' or 'hops'"),
+        ({"buffer.area_mm2": -1.0}, "buffer.area_mm2"),
+        ({"tile_link.models.wire.router_ns": -1}, "tile_link.models.wire.router_ns"),
+    ],
+)
+def test_what_a_model_of_wires_refuses(values: dict[str, Any], told: str) -> None:
+    with pytest.raises(SpecError, match=told.replace(".", r"\.")):
+        with_wires("mesh").with_values(values)
+
+
+def test_shipped_machines_have_wires_of_their_size() -> None:
+    made = cimsim.machine("halora_rram_sram")
+    plan = Floorplan(made.die_area_mm2, made.pmca.cluster_count, made.pmca.pool_clusters)
+    assert (plan.side, made.tile_link.hops, made.tile_link.near_hops) == (23, 12, 3)
+    far = 12 * router_pJ_per_bit(28) + plan.edge_mm / 2 * 0.1
+    assert made.cluster_link.energy_pJ_per_bit == made.tile_link.energy_pJ_per_bit == close(far)
+    assert made.tile_link.hop_ns == close(1 + 0.3 * plan.to_buffer_mm / 12)

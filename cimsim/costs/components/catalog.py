@@ -9,7 +9,9 @@ from cimsim.costs.components.cell import CELL
 from cimsim.costs.components.component import Component
 from cimsim.costs.components.dac import BINARY, ONE_BIT, PWM
 from cimsim.costs.components.tile_logic import LOGIC
+from cimsim.costs.components.wire import HOPS, MESH, TREE
 
+WIRE = {"mesh": MESH, "tree": TREE, "hops": HOPS}
 COMPONENTS: Mapping[str, Mapping[str, Mapping[str, Component]]] = {
     "rram": {
         "cell": {"resistive": CELL},
@@ -21,6 +23,6 @@ COMPONENTS: Mapping[str, Mapping[str, Mapping[str, Component]]] = {
     "pmca": {},
     "buffer": {},
     "dram": {},
-    "tile_link": {},
-    "cluster_link": {},
+    "tile_link": {"wire": WIRE},
+    "cluster_link": {"wire": WIRE},
 }

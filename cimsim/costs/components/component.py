@@ -45,9 +45,10 @@ Law = Callable[[Entry, Mapping[str, float]], dict[str, float]]
 class Component:
     """One kind of model of a component.
 
-    `reads` names fields of the block, fields of other blocks with their block (`rram.rows`), and
-    `technology_nm`; `gives` names fields of the block. `fitted` is the range of an input in which
-    the law is fitted, outside it is an extrapolation; outside `limits` it makes no sense.
+    `reads` names fields of the block, fields of other blocks with their block (`rram.rows`), what
+    follows from several blocks (`die.area_mm2`) and `technology_nm`; `gives` names fields of the
+    block. `fitted` is the range of an input in which the law is fitted, outside it is an
+    extrapolation; outside `limits` it makes no sense.
     """
 
     law: Law

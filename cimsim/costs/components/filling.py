@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,23 +38,30 @@ class Modelled:
 
 
 class UnreadInputError(ValueError):
-    """An input of a model is missing or no number; `stub` is the file as if the model gave 1."""
+    """An input of a model is missing or no number; `stub` is the file as if its readers gave 1."""
 
     def __init__(self, told: str) -> None:
         super().__init__(told)
         self.stub: dict[str, Any] = {}
 
 
-def filled(data: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Modelled, ...]]:
+Derived = Mapping[str, Callable[[Mapping[str, Any]], float]]
+"""Inputs that follow from several blocks, by name, from the content of a machine file."""
+
+
+def filled(
+    data: Mapping[str, Any], derived: Derived
+) -> tuple[dict[str, Any], tuple[Modelled, ...]]:
     """The content of a machine file with the numbers that its models give, and those models.
 
+    Models may read what is `derived` from blocks whose own models stand before theirs.
     A number that stands beside a model that gives it, and does not come from it, is refused.
     Raises ValueError with the path of the model.
     """
     full, models = copy.deepcopy(dict(data)), []
     for block, component, raw in _entries(full):
         try:
-            found = _modelled(full, block, component, raw)
+            found = _modelled(full, block, component, raw, derived)
         except UnreadInputError as error:
             error.stub = _stubbed(full)
             raise
@@ -79,7 +86,7 @@ def _stubbed(data: dict[str, Any]) -> dict[str, Any]:
         holder = data[block]
         sources = holder.setdefault("sources", {})
         for name in given:
-            holder.setdefault(name, 1.0)
+            holder.setdefault(name, 1)
             sources.setdefault(name, "model")
     return data
 
@@ -102,10 +109,12 @@ def _entries(data: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
             yield from ((block, name, models[name]) for name in known if name in models)
 
 
-def _modelled(data: Mapping[str, Any], block: str, component: str, raw: Any) -> Modelled:
+def _modelled(
+    data: Mapping[str, Any], block: str, component: str, raw: Any, derived: Derived
+) -> Modelled:
     path = f"{block}.models.{component}"
     model, entry = _read(path, COMPONENTS[block][component], raw)
-    inputs = {name: _input(data, block, name, path) for name in model.reads}
+    inputs = {name: _input(data, block, name, path, derived) for name in model.reads}
     _inside_limits(path, model, inputs)
     outputs = model.law(entry, inputs)
     if entry.anchor is not None:
@@ -132,7 +141,12 @@ def _read(path: str, kinds: Mapping[str, Component], raw: Any) -> tuple[Componen
         raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
-def _input(data: Mapping[str, Any], block: str, name: str, path: str) -> float:
+def _input(data: Mapping[str, Any], block: str, name: str, path: str, derived: Derived) -> float:
+    if name in derived:
+        try:
+            return derived[name](data)
+        except (ValueError, LookupError, TypeError, ArithmeticError) as error:
+            raise UnreadInputError(f"{path} reads {name}, which cannot be told: {error}") from None
     found: Any = data
     for part in (name if name == NODE or "." in name else f"{block}.{name}").split("."):
         found = found.get(part) if isinstance(found, Mapping) else None
