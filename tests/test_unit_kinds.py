@@ -91,6 +91,10 @@ class EdramArrays:
     def leakage_W(self, units: int) -> float:
         return units * (self.block.leakage_uW + self.block.refresh_uW) * 1e-6
 
+    @property
+    def power_states(self) -> None:
+        return None
+
     def per_cluster(self, pmca: PmcaClusters) -> Fraction:
         return Fraction(-(-self.block.unit_count // pmca.cluster_count))
 

@@ -4,6 +4,7 @@ from cimsim.blocks.clusters import ClusterSupply, MatrixEngine, PmcaClusters, Pm
 from cimsim.blocks.network import Arbitration, Buffer, Dram, Link
 from cimsim.blocks.package import DiePackage
 from cimsim.blocks.paper import PaperAccounting
+from cimsim.blocks.power import PowerStates
 from cimsim.blocks.sourced import ASSUMED, MachineBlock, ModelledBlock, Sourced
 from cimsim.blocks.sram import SramUnits
 from cimsim.blocks.tiles import CrossbarTiles, Numerics, WriteScheme
@@ -24,6 +25,7 @@ __all__ = [
     "PaperAccounting",
     "PmcaClusters",
     "PmcaCore",
+    "PowerStates",
     "Sourced",
     "SramUnits",
     "WriteScheme",

@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from cimsim.blocks.power import PowerStates, check_gated
 from cimsim.blocks.sourced import MachineBlock, ModelledBlock
 from cimsim.values.bounds import (
     Amount,
@@ -148,7 +149,12 @@ class PmcaClusters(ModelledBlock):
     )
     supply: ClusterSupply
     cluster_area_mm2: Amount
-    leakage_mW: Amount = Field(description="one cluster")
+    leakage_mW: Amount = Field(description="one cluster that is on")
+    power_states: PowerStates | None = Field(
+        default=None,
+        description="of one cluster, its cores and engine; TCDM and DMA stay on; always on where "
+        "left out",
+    )
     core: PmcaCore
     matrix_engine: MatrixEngine | None = None
     products_on: Literal["faster", "engine", "cores"] = Field(
@@ -159,6 +165,11 @@ class PmcaClusters(ModelledBlock):
     def tcdm_bytes(self) -> int:
         """Whole bytes of the TCDM of one cluster."""
         return math.floor(self.tcdm_KiB * 1024.0)
+
+    @model_validator(mode="after")
+    def _gated_leaks_less(self) -> Self:
+        check_gated(self.power_states, 1e3 * self.leakage_mW)
+        return self
 
     @model_validator(mode="after")
     def _engine_is_there(self) -> Self:

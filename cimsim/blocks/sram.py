@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
 
+from pydantic import Field, model_validator
+
+from cimsim.blocks.power import PowerStates, check_gated
 from cimsim.blocks.sourced import ModelledBlock
 from cimsim.values.bounds import Amount, Bits, Clock_MHz, Count, CountOrNone, Side
 
@@ -30,7 +33,15 @@ class SramUnits(ModelledBlock):
     write_energy_fJ_per_bit: Amount
     write_bits_per_cycle: Count = Field(description="write port of one unit")
     unit_area_um2: Amount
-    leakage_uW: Amount = Field(description="one unit")
+    leakage_uW: Amount = Field(description="one unit that is on")
+    power_states: PowerStates | None = Field(
+        default=None, description="of one unit; always on where left out"
+    )
+
+    @model_validator(mode="after")
+    def _gated_leaks_less(self) -> Self:
+        check_gated(self.power_states, self.leakage_uW)
+        return self
 
     @property
     def capacity_bits(self) -> int:

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
+from cimsim.blocks.power import PowerStates, check_gated
 from cimsim.blocks.sourced import MachineBlock, ModelledBlock
 from cimsim.errors import SpecError
 from cimsim.values.bounds import (
@@ -144,12 +145,16 @@ class CrossbarTiles(ModelledBlock):
     digital_area_um2: Amount = Field(
         description="shift-and-add, scaling, registers and control of one tile"
     )
-    leakage_uW: Amount = Field(description="one tile")
+    leakage_uW: Amount = Field(description="one tile that is on")
+    power_states: PowerStates | None = Field(
+        default=None, description="of one tile; always on where left out"
+    )
     write: WriteScheme
     accuracy: Numerics | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        check_gated(self.power_states, self.leakage_uW)
         if self.g_max_uS <= self.g_min_uS:
             raise ValueError(f"g_max_uS {self.g_max_uS} must exceed g_min_uS {self.g_min_uS}")
         if self.columns_per_adc > self.columns:

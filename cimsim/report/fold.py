@@ -11,7 +11,7 @@ from cimsim.ir import Workload
 from cimsim.mapping import Mapping
 from cimsim.report.accounting import NOTE, BlockEnergy
 from cimsim.report.kinds import OTHER, kinds_of
-from cimsim.report.leakage import leakage_W
+from cimsim.report.leakage import leaked_J
 from cimsim.report.model import Report
 from cimsim.report.occupancy import (
     buffer_peak_bytes,
@@ -150,9 +150,8 @@ def spent(
         for charge in plan.charges
     ]
     found += [
-        Spent("", "leakage", f"leakage.{unit}", "leakage", tuple(power * t for t in latencies))
-        for unit, power in leakage_W(architecture, plan.unit_counts).items()
-        if power
+        Spent("", "leakage", f"leakage.{unit}", "leakage", energy)
+        for unit, energy in leaked_J(architecture, plan, latencies).items()
     ]
     return found
 

@@ -25,9 +25,10 @@ from cimsim.engines.program import (
 from cimsim.errors import SimulationError
 from cimsim.schedule.alike import Alike
 from cimsim.schedule.graph import Graph, Stream, block_classes, plain
-from cimsim.schedule.plan import ActorInfo, Charge, Portion
+from cimsim.schedule.plan import ActorInfo, Charge, Portion, Woken
 from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
+from cimsim.units import PS_PER_S
 from cimsim.values.display import brief
 
 INTERVALS_MAX = 2**28
@@ -74,6 +75,8 @@ class Assembler:
     spill_bytes: dict[str, int] = field(default_factory=dict)
     on_cores: set[str] = field(default_factory=set)
     crossed_bits: list[list[float]] = field(default_factory=list)
+    on_ps: dict[str, list[float]] = field(default_factory=dict)
+    wakes: dict[str, list[float]] = field(default_factory=dict)
     intervals: int = 0
     alike: Alike = field(default_factory=Alike)
     _resources: dict[str, int] = field(default_factory=dict)
@@ -122,6 +125,24 @@ class Assembler:
     def count(self, unit: str, units: int) -> None:
         """Add `units` to the units of a kind that the workload occupies."""
         self.unit_counts[unit] = self.unit_counts.get(unit, 0) + units
+
+    def wake(self, unit: str, units: int | IntArray, stream: Stream, on_ps: int | IntArray) -> None:
+        """Count a piece of work of `units` units in every iteration that takes time.
+
+        `on_ps` is the time of each, wake-up included: 0 where there is no work.
+        """
+        pieces = units * np.sign(on_ps)
+        for found, amounts in ((self.on_ps, units * np.asarray(on_ps)), (self.wakes, pieces)):
+            sums = self.phase_sums(stream, amounts)
+            before = found.get(unit, [0.0] * len(sums))
+            found[unit] = [a + b for a, b in zip(before, sums, strict=True)]
+
+    def woken(self) -> dict[str, Woken]:
+        """The pieces of work of every kind of unit that is gated."""
+        return {
+            unit: Woken(tuple(time / PS_PER_S for time in on), tuple(self.wakes[unit]))
+            for unit, on in self.on_ps.items()
+        }
 
     def reserve(self, intervals: int) -> None:
         """Count `intervals` more; raises SimulationError beyond what memory holds."""

@@ -129,6 +129,7 @@ class _Scheduler:
             spill_bytes=done.spill_bytes,
             on_cores=frozenset(done.on_cores),
             crossed_bits=tuple(map(sum, zip(*done.crossed_bits, strict=True))) or no_bits,
+            woken=done.woken(),
         )
 
     def _leaving(

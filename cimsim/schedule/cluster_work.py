@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from cimsim.blocks import PmcaClusters
 from cimsim.costs import Busy
-from cimsim.engines.program import IntArray
+from cimsim.engines.program import Duration, IntArray
 from cimsim.ir import Linear, MatMul, Op, Reduce, is_argmax, output_elements
 from cimsim.schedule.assembler import Assembler, convert, within_64_bits
 from cimsim.schedule.blocks_busy import BusyBlocks, busy_blocks
@@ -20,6 +20,7 @@ from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.graph import Node, Stream, plain
 from cimsim.schedule.lanes import Lanes
 from cimsim.schedule.pair import LoraBranch
+from cimsim.schedule.pieces import woken_ps
 from cimsim.schedule.plan import Portion
 from cimsim.schedule.portions import Amounts, Parted, parted, total
 from cimsim.schedule.stages import MaskedScores, Stage
@@ -34,6 +35,7 @@ from cimsim.schedule.work import (
     op_busy,
     size_at,
 )
+from cimsim.unit_kinds import PMCA
 from cimsim.units import cycles_to_ps
 from cimsim.values.display import brief
 
@@ -115,7 +117,8 @@ class Team:
 class ClusterWork:
     """The lanes with the times of their blocks; by op the clusters at work on it in all (ps), what
     they are busy with, and its bytes in and out, of every block. `on_cores` where cores multiply,
-    as faster than an engine there.
+    as faster than an engine there. `pieces` are the times (ps) for which a cluster is woken, one
+    after the other, in every block.
     """
 
     teams: tuple[Team, ...]
@@ -123,6 +126,7 @@ class ClusterWork:
     busy: dict[str, BusyBlocks]
     bytes_moved: Amounts
     on_cores: bool
+    pieces: tuple[Duration, ...]
 
     def named(self, names: Mapping[str, str]) -> ClusterWork:
         """The same work for ops of other names."""
@@ -132,6 +136,7 @@ class ClusterWork:
             {names[op]: blocks for op, blocks in self.busy.items()},
             {names[op]: amount for op, amount in self.bytes_moved.items()},
             self.on_cores,
+            self.pieces,
         )
 
 
@@ -259,13 +264,16 @@ def _cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> Cluster
         return Transfers(*(parted(column, amounts, stage.name) for column in columns))
 
     first, second = compute(early), compute(late, waiting)
-    times = BlockTimes(dma(bytes_in, fetches), first, second, dma(bytes_out, drains))
+    clusters = architecture.units_of(PMCA.name)
+    one, two = (each.behind(woken_ps(clusters, each.duration)) for each in (first, second))
+    times = BlockTimes(dma(bytes_in, fetches), one, two, dma(bytes_out, drains))
     return ClusterWork(
         _teams(lanes, times),
         _busy_ps(stage, lanes, first, second),
         _in_all(before, after, parts=lanes.parts),
         bytes_in | {stage.name: total(bytes_out) + bytes_in.get(stage.name, 0)},
         _on_cores(assembler, demand),
+        (one.duration, two.duration),
     )
 
 

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 
 from cimsim.blocks import PmcaClusters
 from cimsim.costs import Busy, LoraTiles, lora_tcdm_bytes, lora_tiles
+from cimsim.costs.power import wake_ps
 from cimsim.ir import Elementwise, Linear
 from cimsim.mappers.capacity import tcdm_error
 from cimsim.mapping import Grid
+from cimsim.schedule.pieces import gated, piece_ps
 from cimsim.schedule.stages import Stage
 from cimsim.schedule.work import dma_ps
 from cimsim.spec import Architecture
@@ -99,17 +101,21 @@ class Pair:
     replicas: int = 1
 
     def tile_ps(self, tokens: int) -> int:
-        """Time (ps) that one tile integrates a block."""
-        return self._array_ps() * self.adapter.vectors * tokens
+        """Time (ps) that one tile integrates a block; one that is gated is woken and converts."""
+        return self._token_ps() * tokens
 
-    def _array_ps(self) -> int:
+    def _token_ps(self) -> int:
         arrays = self.architecture.arrays(self.architecture.weights_on)
-        return arrays.passage_ps(min(self.adapter.out_features, arrays.shape[1]), 1)[0]
+        columns = min(self.adapter.out_features, arrays.shape[1])
+        if gated(arrays):
+            return piece_ps(arrays, columns, self.adapter.vectors)
+        return arrays.passage_ps(columns, 1)[0] * self.adapter.vectors
 
     def pmca_ps(self, tokens: int) -> int:
-        """Time (ps) that one cluster computes on a block."""
-        cycles = sum(self.adapter.cycles(self.architecture.pmca, tokens))
-        return cycles_to_ps(cycles, self.architecture.pmca.clock_MHz)
+        """Time (ps) that one cluster is woken for and computes on a block."""
+        pmca = self.architecture.pmca
+        cycles = sum(self.adapter.cycles(pmca, tokens))
+        return wake_ps(pmca.power_states) + cycles_to_ps(cycles, pmca.clock_MHz)
 
     def ratio(self, tokens: int) -> float:
         """PMCA time over tile time of a block: 1 is balance."""
@@ -132,7 +138,7 @@ class Pair:
         blocks.
         """
         pmca = self.architecture.pmca
-        head = self._head_ps()
+        head, wake = self._head_ps(), wake_ps(pmca.power_states)
         free, fetched, tile = [0] * self.clusters, [-head] * self.clusters, 0
         for number, start in enumerate(range(0, tokens, block)):
             size = min(block, tokens - start)
@@ -143,9 +149,10 @@ class Pair:
                 cycles_to_ps(c, pmca.clock_MHz) for c in self.adapter.cycles(pmca, size)
             )
             if split:
-                free[lane] = max(max(free[lane], fetched[lane]) + first, tile) + second
+                begun = max(free[lane], fetched[lane]) + wake + first
+                free[lane] = max(begun, tile) + wake + second
             else:
-                free[lane] = max(free[lane], fetched[lane], tile) + first + second
+                free[lane] = max(free[lane], fetched[lane], tile) + wake + first + second
         return head + max(free) + self._tail_ps((tokens - 1) % block + 1)
 
     def _fetch_ps(self, tokens: int, *, first: bool) -> int:

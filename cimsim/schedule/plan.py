@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, pairwise
 
@@ -81,6 +81,18 @@ class Activation:
     bytes_per_token: float
 
 
+@dataclass(frozen=True, slots=True)
+class Woken:
+    """Pieces of work of all units of a kind that is gated, one entry a phase.
+
+    `on_s` is the time (s) in which units wake or work, over all units; no unit has two pieces at a
+    time. `wakes` counts the pieces, each of one unit.
+    """
+
+    on_s: tuple[float, ...]
+    wakes: tuple[float, ...]
+
+
 @brief
 @dataclass(frozen=True, eq=False)
 class Plan:
@@ -92,7 +104,7 @@ class Plan:
     `tcdm_bytes` what that block takes; `spill_bytes` what it moves only because it does not fit
     whole: A and B of LoRA anew, X.W to the buffer and back; `on_cores` the stages of which products
     were given to cores, as faster than the matrix engine beside them; `crossed_bits` what passes
-    die-to-die links by phase, once for every link.
+    die-to-die links by phase, once for every link; `woken` has the kinds of unit that are gated.
     """
 
     program: Program
@@ -107,6 +119,7 @@ class Plan:
     spill_bytes: dict[str, int]
     on_cores: frozenset[str]
     crossed_bits: tuple[float, ...] = ()
+    woken: dict[str, Woken] = field(default_factory=dict)
 
     @cached_property
     def actors(self) -> tuple[ActorInfo, ...]:

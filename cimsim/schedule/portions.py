@@ -30,6 +30,15 @@ class Parted:
         portions = (Portion(p.op, _picked(p.duration, picked)) for p in self.portions)
         return Parted(_picked(self.duration, picked), tuple(portions))
 
+    def behind(self, longer: Duration) -> Parted:
+        """The same in more time: what comes before the work goes to its first op."""
+        if longer is self.duration or not self.portions:
+            return Parted(longer, self.portions)
+        first, *others = self.portions
+        time = first.duration + (longer - self.duration)
+        head = Portion(first.op, plain(time) if isinstance(time, np.ndarray) else time)
+        return Parted(longer, (head, *others))
+
     def named(self, names: Mapping[str, str]) -> Parted:
         """The same times for ops of other names."""
         if not self.portions:

@@ -15,12 +15,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from cimsim.costs.memory import access_energy_J
+from cimsim.costs.power import wake_ps
 from cimsim.costs.tile import link_energy_J
 from cimsim.engines.program import Get, Hold, IntArray, Put, Use
 from cimsim.ir import Linear
 from cimsim.mapping import Placement
 from cimsim.schedule.assembler import Assembler, Timed
 from cimsim.schedule.graph import Stream, plain
+from cimsim.schedule.pieces import gated, piece_ps
 from cimsim.schedule.stages import Stage
 from cimsim.unit_kinds import Arrays, VectorCost
 from cimsim.values.display import brief
@@ -152,6 +154,7 @@ def _add_copy(
     """Actors of one copy of the weight, for its own tokens."""
     assembler, stage, vector = layer.assembler, layer.stage, layer.vector
     lanes = lanes_of(layer.placement, copy, layer.shared, grouped)
+    _wake(layer, lanes, stream)
     ends = [_add_lane(layer, f"{copy}.{n}", lane, stream) for n, lane in enumerate(lanes)]
 
     def port(times: int | IntArray) -> Timed | None:
@@ -175,48 +178,83 @@ def _add_copy(
     )  # fmt: skip
 
 
+def _wake(layer: Layer, lanes: list[UnitGroup], stream: Stream) -> None:
+    """Count the pieces of work of units that are gated: all vectors of a token in one unit."""
+    arrays = layer.arrays
+    if not gated(arrays):
+        return
+    units: Counter[tuple[int, bool]] = Counter()
+    for lane in lanes:
+        units[lane.columns, lane.shared is not None] += lane.units
+    for (columns, shared), count in units.items():
+
+        def on(vectors: int, columns: int = columns, shared: bool = shared) -> int:
+            return piece_ps(arrays, columns, vectors, one_by_one=shared)
+
+        layer.assembler.wake(layer.placement.unit, count, stream, layer.per_token(stream, on))
+
+
 def _add_lane(layer: Layer, number: str, lane: UnitGroup, stream: Stream) -> tuple[int, int]:
     """Actors of one lane; returns its entry and exit buffers.
 
     A converter has the first vector of a token while the array has the next; it starts the last
-    one when the array has ended.
+    one when the array has ended. A unit that is gated takes the next token when its converter is
+    done; one that is shared, too, does one thing at a time.
     """
     assembler, stage, arrays = layer.assembler, layer.stage, layer.arrays
     name = f"{stage.name}:{number}"
     entry, done = assembler.fifo(f"{name}:in"), assembler.fifo(f"{name}:out")
     load, send = (_port(layer, lane, way, stream) for way in ("in", "out"))
+    wake = wake_ps(arrays.power_states)
 
-    def compute(vectors: Callable[[int], int]) -> Timed:
-        return _busy(layer, lane, stream, lambda n: arrays.passage_ps(lane.columns, vectors(n))[0])
+    def compute(vectors: Callable[[int], int], before_ps: int = 0) -> Timed:
+        def array_ps(n: int) -> int:
+            return before_ps + arrays.passage_ps(lane.columns, vectors(n))[0]
+
+        return _busy(layer, lane, layer.per_token(stream, array_ps))
 
     if arrays.converter is None:
-        steps = (Get(entry), load, compute(lambda n: n), send, Put(done))
+        steps = (Get(entry), load, compute(lambda n: n, wake), send, Put(done))
         assembler.actor(stage, f"compute{number}", stream, *steps)
         return entry, done
     held = assembler.fifo(f"{name}:sample")
     one = arrays.passage_ps(lane.columns, 1)[1]
-    computed: list[Timed | Put] = [compute(lambda n: 1), Put(held)]
+    computed: list[Timed | Put] = [compute(lambda n: 1, wake), Put(held)]
     converted: list[Timed | Get] = [Get(held)]
     if max(layer.vectors.values()) > 1:
         ended = assembler.fifo(f"{name}:last")
         computed += [compute(lambda n: n - 1), Put(ended)]
         others = layer.per_token(stream, lambda n: (n - 1) * one)
-        converted += [Timed(Hold(others), arrays.converter, lane.units), Get(ended)]
-    converted.append(Timed(Hold(one), arrays.converter, lane.units))
-    assembler.actor(stage, f"compute{number}", stream, Get(entry), load, *computed)
-    assembler.actor(stage, f"convert{number}", stream, *converted, send, Put(done))
+        converted += [_converts(layer, lane, others), Get(ended)]
+    converted.append(_converts(layer, lane, one))
+    one_by_one = gated(arrays) and lane.shared is None
+    off = [assembler.fifo(f"{name}:off", 1, 1)] if one_by_one else []
+    begun, ended_too = map(Get, off), map(Put, off)
+    assembler.actor(stage, f"compute{number}", stream, Get(entry), load, *begun, *computed)
+    assembler.actor(stage, f"convert{number}", stream, *converted, *ended_too, send, Put(done))
     return entry, done
 
 
-def _busy(
-    layer: Layer, lane: UnitGroup, stream: Stream, amount: Callable[[int], int]
-) -> Timed:  # fmt: skip
-    """A lane's arrays at work for `amount` (ps) of every token."""
-    unit, times = layer.placement.unit, layer.per_token(stream, amount)
+def _busy(layer: Layer, lane: UnitGroup, times: int | IntArray) -> Timed:
+    """A lane's arrays at work for `times` (ps) of every token."""
+    unit = layer.placement.unit
     if lane.shared is None:
         return Timed(Hold(times), unit, lane.units)
-    array = layer.assembler.resource(f"{unit} {lane.shared}", 1, "fifo")
-    return Timed(Use(array, times), unit, lane.units)
+    return Timed(Use(_array(layer, lane), times), unit, lane.units)
+
+
+def _converts(layer: Layer, lane: UnitGroup, times: int | IntArray) -> Timed:
+    """A lane's converters at work; within the time of the array, where a gated unit is shared."""
+    converter = layer.arrays.converter
+    assert converter is not None
+    alone = lane.shared is None or not gated(layer.arrays)
+    verb = Hold(times) if alone else Use(_array(layer, lane), times)
+    return Timed(verb, converter, lane.units)
+
+
+def _array(layer: Layer, lane: UnitGroup) -> int:
+    """The resource of an array that blocks of several weights share."""
+    return layer.assembler.resource(f"{layer.placement.unit} {lane.shared}", 1, "fifo")
 
 
 def _port(layer: Layer, lane: UnitGroup, way: str, stream: Stream) -> Timed | None:

@@ -39,6 +39,7 @@ from cimsim.schedule.cluster_work import (
 )
 from cimsim.schedule.graph import Stream
 from cimsim.schedule.lanes import Lanes
+from cimsim.schedule.pieces import gated
 from cimsim.schedule.portions import Parted
 from cimsim.schedule.stages import Stage, pool_of
 from cimsim.unit_kinds import PMCA
@@ -69,6 +70,9 @@ def add_cluster_stage(assembler: Assembler, demand: Demand, lanes: Lanes, ports:
         _add_team(assembler, stage, work.teams[0], ports)
     else:
         _add_teams(assembler, stage, stream, work, lanes, ports)
+    if gated(assembler.architecture.units_of(PMCA.name)):
+        for on_ps in work.pieces:
+            assembler.wake(PMCA.name, lanes.parts, stream, on_ps)
     _book(assembler, stage, stream, work)
 
 

@@ -7,6 +7,9 @@ token is a row of V, written at once, but a column of K: each of its rows takes 
 
 With a sliding window a head holds the rows of the window and two more: a row is written over the
 one that has left the window, so the writer is at most one row ahead of the queries.
+
+Units that are gated are woken for the queries of each block of tokens, all of a head, and for each
+row that is written; they do one at a time.
 """
 
 from __future__ import annotations
@@ -18,12 +21,13 @@ import numpy as np
 from cimsim.blocks import Link
 from cimsim.costs.memory import access_energy_J
 from cimsim.costs.tile import link_energy_J, transfer_ps
-from cimsim.engines.program import Get, Hold, IntArray, Put
+from cimsim.engines.program import Get, Hold, IntArray, Put, Use
 from cimsim.ir import MatMul
 from cimsim.mapping import KvStore
 from cimsim.schedule.assembler import Assembler, Timed
 from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.graph import Stream, build_stream
+from cimsim.schedule.pieces import gated, woken_ps
 from cimsim.schedule.stages import Stage
 from cimsim.schedule.work import context, is_masked
 from cimsim.unit_kinds import AttentionArrays
@@ -76,6 +80,9 @@ def add_kv_stage(
     compute = assembler.per_block(
         stream, False, lambda p, s, n, e: arrays.passage_ps(columns, n * _vectors(ops[p]))[0]
     )
+    compute = woken_ps(arrays, compute)
+    if gated(arrays):
+        assembler.wake(store.unit, store.units, stream, compute)
     entry, done = (assembler.fifo(f"{stage.name}:{s}") for s in ("in", "out"))
     link, kept = architecture.tile_link, stream.in_phases(buffered)
     assembler.actor(
@@ -84,7 +91,7 @@ def add_kv_stage(
     )  # fmt: skip
     assembler.actor(
         stage, "compute", stream, Get(entry), *written,
-        Timed(Hold(compute), store.unit, store.units), Put(done),
+        _at_work(assembler, stage, store, compute, store.units), Put(done),
     )  # fmt: skip
     assembler.actor(
         stage, "send", stream, Get(done),
@@ -106,6 +113,16 @@ def add_kv_stage(
         ("buffer", "access", access_energy_J(architecture.buffer, 1.0) * np.asarray(stored)),
     ):
         assembler.charge(stage, unit, component, assembler.phase_sums(stream, energy))
+
+
+def _at_work(
+    assembler: Assembler, stage: Stage, store: KvStore, times: int | IntArray, units: int
+) -> Timed:
+    """Units that multiply or are written; those that are gated do one after the other."""
+    if not gated(_arrays(assembler, store)):
+        return Timed(Hold(times), store.unit, units)
+    name = f"{store.unit} of {stage.name}"
+    return Timed(Use(assembler.resource(name, 1, "fifo"), times), store.unit, units)
 
 
 def _arrays(assembler: Assembler, store: KvStore) -> AttentionArrays:
@@ -216,16 +233,19 @@ def _add_writer(
     )  # fmt: skip
     token_ps = arrays.write_ps(per_unit) if axis == "k" else per_unit * arrays.write_ps(1)
     write = assembler.per_block(stream, False, lambda p, s, n, e: rows(p) * token_ps)
+    write = woken_ps(arrays, write)
     port_bits = per_unit * architecture.activation_bits
     port = assembler.per_block(
         stream, False, lambda p, s, n, e: transfer_ps(rows(p) * port_bits, architecture.tile_link)
     )
     units = store.heads * -(-width // across)
+    if gated(arrays):
+        assembler.wake(store.unit, units, stream, write)
     signal = assembler.fifo(f"{stage.name}:written", 1 if ring else edge.capacity)
     assembler.actor(
         stage, "write", stream, Get(buffer, edge.get_counts(stream) if ring else 1),
         *assembler.access("buffer", read),
-        Timed(Hold(port), "link", units), Timed(Hold(write), store.unit, units),
+        Timed(Hold(port), "link", units), _at_work(assembler, stage, store, write, units),
         Put(signal),
     )  # fmt: skip
     counts = assembler.per_block(stream, False, lambda p, s, n, e: rows(p))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from cimsim.blocks import Link, PmcaClusters
+from cimsim.blocks import Link, PmcaClusters, PowerStates
 from cimsim.costs.tile import link_energy_J
 from cimsim.mapping import IntArray
 from cimsim.unit_kinds.protocol import UnitKind, WriteCost
@@ -32,8 +32,13 @@ class Clusters:
         return units * self.block.cluster_area_mm2
 
     def leakage_W(self, units: int) -> float:
-        """Leakage (W) of `units` clusters."""
+        """Leakage (W) of `units` clusters that are on."""
         return units * self.block.leakage_mW * 1e-3
+
+    @property
+    def power_states(self) -> PowerStates | None:
+        """What clusters do while they have no work."""
+        return self.block.power_states
 
     def write(self, values: IntArray, link: Link) -> WriteCost:
         """Bytes of TCDM, all over the link."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 
-from cimsim.blocks import Link, MachineBlock, PmcaClusters
+from cimsim.blocks import Link, MachineBlock, PmcaClusters, PowerStates
 from cimsim.mapping import Grid, IntArray
 from cimsim.values.display import brief
 
@@ -75,7 +75,11 @@ class Units(Protocol):
         """Area (mm2) of `units` units."""
 
     def leakage_W(self, units: int) -> float:
-        """Leakage (W) of `units` units."""
+        """Leakage (W) of `units` units that are on."""
+
+    @property
+    def power_states(self) -> PowerStates | None:
+        """What units do while they have no work; None where they are always on."""
 
     def write(self, values: IntArray, link: Link) -> WriteCost:
         """Writing `values[i]` values into one unit each, or one number where no unit holds them.

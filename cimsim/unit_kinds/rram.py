@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from cimsim.blocks import CrossbarTiles, Link, PmcaClusters
+from cimsim.blocks import CrossbarTiles, Link, PmcaClusters, PowerStates
 from cimsim.costs.tile import (
     PJ,
     adders_ps,
@@ -67,8 +67,13 @@ class AnalogTiles:
         return units * self.block.tile_area_um2 / UM2_PER_MM2
 
     def leakage_W(self, units: int) -> float:
-        """Leakage (W) of `units` tiles."""
+        """Leakage (W) of `units` tiles that are on."""
         return units * self.block.leakage_uW * 1e-6
+
+    @property
+    def power_states(self) -> PowerStates | None:
+        """What tiles do while they have no work."""
+        return self.block.power_states
 
     def per_cluster(self, pmca: PmcaClusters) -> Fraction:
         """As many whole tiles as hold the weights that one cluster serves; several clusters for a

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from cimsim.blocks import Link, PmcaClusters, SramUnits
+from cimsim.blocks import Link, PmcaClusters, PowerStates, SramUnits
 from cimsim.costs.sram import (
     adders_energy_J,
     product_energy_J,
@@ -65,8 +65,13 @@ class SramArrays:
         return units * self.block.unit_area_um2 / UM2_PER_MM2
 
     def leakage_W(self, units: int) -> float:
-        """Leakage (W) of `units` units."""
+        """Leakage (W) of `units` units that are on."""
         return units * self.block.leakage_uW * 1e-6
+
+    @property
+    def power_states(self) -> PowerStates | None:
+        """What units do while they have no work."""
+        return self.block.power_states
 
     def per_cluster(self, pmca: PmcaClusters) -> Fraction:
         """Units are shared evenly."""
