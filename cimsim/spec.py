@@ -41,6 +41,7 @@ from cimsim.blocks import (
 )
 from cimsim.costs.cluster_energy import least_voltage_V
 from cimsim.costs.components import Modelled, UnreadInputError, filled, names_model, put_model_value
+from cimsim.costs.floorplan import Floorplan
 from cimsim.errors import MappingError, SpecError
 from cimsim.files import describe_validation, load_json
 from cimsim.unit_kinds import KINDS, Arrays, Units, kind_named, kinds_for
@@ -230,6 +231,12 @@ class Architecture(Sourced, Changeable):
     def die_area_mm2(self) -> float:
         """Area (mm2) of one die: an equal part of everything that is built."""
         return math.fsum(self.area_mm2().values()) / self.dies
+
+    @property
+    def floorplan(self) -> Floorplan:
+        """Where things lie on a die, the fullest of several."""
+        clusters = -(-self.pmca.cluster_count // self.dies)
+        return Floorplan(self.die_area_mm2, clusters, self.pmca.pool_clusters)
 
     def modelled(self) -> tuple[Modelled, ...]:
         """What each component model of the machine came to."""

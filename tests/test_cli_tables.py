@@ -72,6 +72,27 @@ def test_run(cimsim: Cli, work: Path, monkeypatch: pytest.MonkeyPatch, width: in
     assert not missing
 
 
+def test_check_tells_areas_and_distances(
+    cimsim: Cli, work: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is in use is what a run over the groups of clusters at home takes."""
+    told = json.loads(cimsim("check", AHWA, work, "--json")[1])
+    ran = json.loads(cimsim("run", "--pipeline", "token", AHWA, work, "--json")[1])
+    assert told["area_by_unit_mm2"] == ran["area_by_unit_mm2"]
+    assert told["area_used_by_unit_mm2"] == ran["area_used_by_unit_mm2"]
+    assert told["die_area_mm2"] == pytest.approx(ran["area_mm2"], rel=1e-12)
+    assert told["distances_mm"]["anywhere to the buffer"] == pytest.approx(
+        told["die_area_mm2"] ** 0.5 / 2
+    )
+    assert "area_used_by_unit_mm2" not in json.loads(cimsim("check", AHWA, "--json")[1])
+    monkeypatch.setenv("COLUMNS", "80")
+    text = cimsim("check", AHWA, work)[1]
+    expected = {f"{mm2:.4g} mm2" for by in ("area", "area_used")
+                for mm2 in told[f"{by}_by_unit_mm2"].values()}  # fmt: skip
+    assert expected | {f"{mm:.4g}" for mm in told["distances_mm"].values()} <= set(cells(text))
+    assert "one exposure has room for 858 mm2" in " ".join(text.split())
+
+
 @pytest.mark.parametrize("width", WIDTHS)
 def test_map_pipelines_and_mvm(
     cimsim: Cli, work: Path, monkeypatch: pytest.MonkeyPatch, width: int

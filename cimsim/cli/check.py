@@ -28,13 +28,15 @@ def check(
     settings: SetOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Validate ARCH, list its models and assumed numbers, and see whether WORKLOAD fits."""
+    """Validate ARCH, list areas, distances, models and assumed numbers; see if WORKLOAD fits."""
     machine = machine_of(architecture, settings)
     assumed, models = machine.assumed(), machine.modelled()
     fits: dict[str, int | float] = {}
+    built, plan = machine.area_mm2(), machine.floorplan
+    used: dict[str, float] | None = None
     if workload is not None:
         from cimsim.adaptation import adaptation_for
-        from cimsim.cli.fit import units_told, units_used
+        from cimsim.cli.fit import units_occupied, units_told, units_used
         from cimsim.ir import load_workload
         from cimsim.mappers import build_mapping
 
@@ -46,18 +48,30 @@ def check(
             mapper_of(mapper, None),
         )
         fits, told = units_used(mapping), units_told(mapping)
+        used = machine.area_mm2(units_occupied(mapping, machine.pmca))
     if json:
         import json as encoder
 
         told_models = {found.path: asdict(found) for found in models}
-        data = {"valid": True, "assumed": assumed, "models": told_models, **fits}
+        data = {
+            "valid": True,
+            "area_by_unit_mm2": built,
+            **({} if used is None else {"area_used_by_unit_mm2": used}),
+            "dies": machine.dies,
+            "die_area_mm2": machine.die_area_mm2,
+            "distances_mm": plan.distances_mm,
+            "assumed": assumed,
+            "models": told_models,
+            **fits,
+        }
         emit(encoder.dumps(data, indent=2) + "\n")
         return
-    from cimsim.cli.tables import print_assumed, print_models
+    from cimsim.cli.tables import print_areas, print_assumed, print_models
 
     say(f"{architecture}: valid ({machine.name}, {machine.technology_nm:g} nm)")
     if workload is not None:
         say(f"{workload}: fits, {told}")
+    print_areas(built, used, plan, machine.dies)
     print_models(models)
     print_assumed(assumed)
 

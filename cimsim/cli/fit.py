@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from cimsim.blocks import PmcaClusters
 from cimsim.mapping import Mapping
-from cimsim.unit_kinds import KINDS, kinds_for
+from cimsim.schedule.stages import pool_of
+from cimsim.unit_kinds import KINDS, PMCA, kinds_for
 
 
 def units_used(mapping: Mapping) -> dict[str, int | float]:
@@ -16,3 +18,15 @@ def units_told(mapping: Mapping) -> str:
     """The same in a line: `74 tiles, 0 SRAM units, 98.0% of the tiles' cells in use`."""
     used = [f"{mapping.used(name)} {KINDS[name].noun}" for name in kinds_for("weights")]
     return f"{', '.join(used)}, {mapping.cell_utilisation:.1%} of the tiles' cells in use"
+
+
+def units_occupied(mapping: Mapping, pmca: PmcaClusters) -> dict[str, int]:
+    """Units by kind that a run takes at least: those that hold something, and the groups of
+    clusters that serve them.
+    """
+    groups = {
+        pool_of(pmca, cluster)
+        for first, count in mapping.clusters.values()
+        for cluster in range(first, first + count)
+    }
+    return mapping.units_used | {PMCA.name: sum(clusters for _, clusters in groups)}

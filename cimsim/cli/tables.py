@@ -11,6 +11,7 @@ from cimsim.cli.fit import units_told
 from cimsim.cli.sheet import Sheet, show, styled
 from cimsim.comparison import PAPER_MODE, verdict
 from cimsim.costs.components import Modelled
+from cimsim.costs.floorplan import RETICLE_MM2, Floorplan
 from cimsim.mapping import Mapping
 from cimsim.report import Accuracy, AccuracyReport, Baseline, PairedAccuracy, Report, Search
 from cimsim.report.chosen import Candidate
@@ -329,6 +330,29 @@ def print_assumed(assumed: dict[str, str]) -> None:
     for field, why in assumed.items():
         table.add(field, why)
     show(table)
+
+
+def print_areas(
+    built: dict[str, float], used: dict[str, float] | None, plan: Floorplan, dies: int
+) -> None:
+    """Areas of what is built and, where known, used; the floorplan of a die and its distances."""
+    columns = ("unit", "area built", *(() if used is None else ("area used",)))
+    table = Sheet("Area", columns)
+    found = (built,) if used is None else (built, used)
+    for name in built:
+        table.add(name, *(f"{by[name]:.4g} mm2" for by in found))
+    table.add("total", *(f"{sum(by.values()):.4g} mm2" for by in found), total=True)
+    die = "die" if dies == 1 else "dies"
+    table.caption = (
+        f"{dies} {die} of {plan.area_mm2:.4g} mm2, {plan.edge_mm:.4g} mm a side, "
+        f"{plan.side} x {plan.side} blocks of a cluster each"
+    )
+    if plan.area_mm2 > RETICLE_MM2:
+        table.caption += f"; one exposure has room for {RETICLE_MM2:g} mm2"
+    ways = Sheet("Mean distances on a die (assumed floorplan)", ("from and to", "mm"), texts=(0,))
+    for name, length_mm in plan.distances_mm.items():
+        ways.add(name, f"{length_mm:.4g}")
+    show(table, ways)
 
 
 def print_models(models: Sequence[Modelled]) -> None:

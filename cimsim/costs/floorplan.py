@@ -25,6 +25,17 @@ class Floorplan:
     group_clusters: int
 
     @property
+    def distances_mm(self) -> dict[str, float]:
+        """All distances by what they lie between."""
+        return {
+            "tile to the cluster of its block": self.to_cluster_mm,
+            "tile to a cluster of its group": self.within_group_mm,
+            "cluster to cluster": self.between_clusters_mm,
+            "anywhere to the buffer": self.to_buffer_mm,
+            "buffer to DRAM": self.buffer_to_dram_mm,
+        }
+
+    @property
     def edge_mm(self) -> float:
         """Length of one side of the die."""
         return math.sqrt(self.area_mm2)
