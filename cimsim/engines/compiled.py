@@ -9,10 +9,12 @@ from cimsim.engines.cover import Cover
 from cimsim.engines.encoding import MachineCode, encode
 from cimsim.engines.faults import Blocked, clock_overflow, deadlock
 from cimsim.engines.program import Get, Program, Put
+from cimsim.engines.reading import read_iterations, read_tasks
 from cimsim.engines.record import Ends, Kept, Layout, Part, Run
 from cimsim.engines.stepping import Stepper
 from cimsim.errors import SimulationError
 
+_SOME = (k.GET_SOME, k.PUT_SOME)
 _SPANS = 1 << 18
 """Choice: spans that are written before they are put together, 6 MB."""
 
@@ -89,8 +91,8 @@ def _read(program: Program, machine: MachineCode, log: k.Words) -> Run:
     start = np.empty(layout.interval_offset[-1], np.int64)
     end = np.empty(layout.interval_offset[-1], np.int64)
     iteration_end = np.empty(layout.iteration_offset[-1], np.int64)
-    k.read_tasks(machine.words, machine.task_rows, log, start, end)
-    k.read_iterations(machine.iteration_rows, log, iteration_end)
+    read_tasks(machine.words, machine.task_rows, log, start, end)
+    read_iterations(machine.iteration_rows, log, iteration_end)
     return Run(program, layout, start, end, iteration_end)
 
 
@@ -116,9 +118,12 @@ def _step(machine: MachineCode, number: int) -> int:
     code = place + k.ACTOR_WIDTH
     step = 0
     while code < words[place + k.PC]:
+        step += words[code + 3] if words[code] in _SOME else 1
         code += k.WIDTH[words[code]]
-        step += 1
-    return step
+    if words[code] in _SOME:
+        row = words[words[code + 2] + words[place + k.ITERATION]]
+        step += words[row + 1 + words[row] - words[place + k.LEFT]] // k.BUFFER_WIDTH
+    return int(step)
 
 
 def _missing(program: Program, machine: MachineCode, number: int, step: int) -> int:
@@ -131,7 +136,8 @@ def _missing(program: Program, machine: MachineCode, number: int, step: int) -> 
     assert isinstance(verb, (Get, Put))
     unit = machine.tokens_per_unit[verb.buffer]
     row = machine.words[machine.buffers_at + verb.buffer * k.BUFFER_WIDTH :]
-    left = int(machine.words[machine.actors_at[number] + k.LEFT]) or 1
+    actor = machine.words[machine.actors_at[number] :]
+    left = 1 if machine.words[actor[k.PC]] in _SOME else int(actor[k.LEFT]) or 1
     if isinstance(verb, Get):
         return (left - int(row[k.TOKENS])) * unit
     free = int(row[k.LAST] - row[k.FIRST] - row[k.TOKENS])

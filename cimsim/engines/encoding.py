@@ -41,6 +41,7 @@ from cimsim.engines.survey import Survey, resources_of
 from cimsim.values.display import brief
 
 _MOVES = {Get: (k.GET_ONE, k.GET_MANY, k.GET_EACH), Put: (k.PUT_ONE, k.PUT_MANY, k.PUT_EACH)}
+_SOME = {Get: k.GET_SOME, Put: k.PUT_SOME}
 _SINGLE = {kind: one for kind, (one, _, _) in _MOVES.items()}
 _CACHE_LINE_B = 64
 
@@ -230,12 +231,27 @@ class _Lowering:
                 return np.stack([np.full(rows, one), buffers], axis=1).ravel().tolist()
             counts = over.low // units
             return np.stack([np.full(rows, many), buffers, counts], axis=1).ravel().tolist()
-        if (units == 1).all():
-            place = self.add_once(counts)
-        else:
-            place = self.add(counts // units[:, np.newaxis])
+        if over.high == 1 and (units == 1).all():
+            some = _SOME[type(verb)]
+            return [some, int(buffers[0]), self.some(counts), rows]
+        place = self.add(counts // units[:, np.newaxis])
         lists = place + iterations * np.arange(rows)
         return np.stack([np.full(rows, varying), buffers, lists], axis=1).ravel().tolist()
+
+    def some(self, counts: IntArray) -> int:
+        """Place of the list that has for each iteration the place of the rows with a token."""
+        key = id(counts), 0
+        if key not in self.lists:
+            known: dict[bytes, int] = {}
+            places = []
+            for column in np.ascontiguousarray(counts.T):
+                name = column.tobytes()
+                if name not in known:
+                    behind = k.BUFFER_WIDTH * np.flatnonzero(column)
+                    known[name] = self.add(np.append(behind.size, behind))
+                places.append(known[name])
+            self.lists[key] = self.add(np.array(places, np.int64))
+        return self.lists[key]
 
     def crew(self, crew: Crew, number: int, role: int, begin: int) -> IntArray:
         """Rows and code of the actors of a crew from `begin` on, a row a member."""
@@ -454,14 +470,12 @@ class _Lowering:
         """Buffer rows, and slots: no more of them than tokens that ever come."""
         unit = np.array(self.unit, np.int64)
         initial = self.seen.initial // unit
-        ever = zip(
-            self.seen.capacity.tolist(),
-            self.seen.initial.tolist(),
-            self.seen.put_total,
-            strict=True,
-        )
-        tokens = [min(capacity, first + put) for capacity, first, put in ever]
-        slots = np.maximum(np.array(tokens, np.int64) // unit, 1)
+        room = self.seen.capacity - self.seen.initial
+        total = self.seen.put_total
+        if max(total, default=0) > k.NEVER:
+            total = [min(put, k.NEVER) for put in total]
+        put = np.array(total, np.int64)
+        slots = np.maximum((self.seen.initial + np.minimum(room, put)) // unit, 1)
         inline = slots <= k.BUFFER_WIDTH - k.INLINE_SLOTS
         outside = np.where(inline, 0, slots)
         place = self.reserve(int(outside.sum())) + np.cumsum(outside) - outside

@@ -94,8 +94,10 @@ TRACE_FULL = -2
  GET_MANY, GET_EACH, PUT_MANY, PUT_EACH,  # buffer, count
  USE, USE_EACH,  # duration, resource, client, covers
  NEXT_MARKED,  # as NEXT, and place of the next iteration whose end is kept
- ) = range(12)  # fmt: skip
-WIDTH = (2, 2, 3, 3, 3, 3, 3, 3, 3, 5, 5, 4)
+ GET_SOME, PUT_SOME,  # first buffer, list of places, buffers: a token at some of them, one by one;
+ # at the place for an iteration stand how many and how far each is behind the first
+ ) = range(14)  # fmt: skip
+WIDTH = (2, 2, 3, 3, 3, 3, 3, 3, 3, 5, 5, 4, 4, 4)
 
 
 @njit(cache=True)
@@ -259,6 +261,28 @@ def _advance(
                 ready[u(top)] = a
                 top += 1
                 break
+        elif op in (GET_SOME, PUT_SOME):
+            row = m[u(m[u(pc + 2)] + iteration)]
+            count = m[u(a + LEFT)]
+            if count == 0:
+                count = m[u(row)]
+                _note(trace, COUNTED, a, pc, iteration)
+            while count > 0:
+                b = m[u(pc + 1)] + m[u(row + 1 + m[u(row)] - count)]
+                if op == GET_SOME:
+                    left, t, woken = _take(m, b, 1, t, a, trace)
+                else:
+                    left, t, woken = _append(m, b, 1, t, a, trace)
+                if woken >= 0:
+                    ready[u(top)] = woken
+                    top += 1
+                if left > 0:
+                    break
+                count -= 1
+            m[u(a + LEFT)] = count
+            if count > 0:
+                break
+            pc += 4
         else:
             count = m[u(a + LEFT)]
             if count == 0:
@@ -565,27 +589,3 @@ def _leave_agenda(m: Words, r: int) -> None:
     m[u(AGENDA_SIZE)] -= 1
     if m[u(AGENDA_SIZE)] > 0:
         _agenda_down(m, m[u(m[u(AGENDA)] + m[u(AGENDA_SIZE)])])
-
-
-@njit(cache=True)
-def read_tasks(m: Words, rows: Words, log: Words, start: Words, end: Words) -> None:
-    """Start and end of the intervals of all timed verbs; `rows` as in `encoding.MachineCode`."""
-    n = 0
-    for k in range(rows.shape[0]):
-        at, stride, iterations, each, amount = rows[k]
-        for i in range(iterations):
-            over = log[u(at + i * stride)]
-            end[n] = over
-            start[n] = over - (m[u(amount + i)] if each else amount)
-            n += 1
-
-
-@njit(cache=True)
-def read_iterations(rows: Words, log: Words, iteration_end: Words) -> None:
-    """End of the iterations of all actors; `rows` as in `encoding.MachineCode`."""
-    n = 0
-    for k in range(rows.shape[0]):
-        at, stride, iterations = rows[k]
-        for i in range(iterations):
-            iteration_end[n] = log[u(at + i * stride)]
-            n += 1

@@ -64,9 +64,9 @@ class StepCode(NamedTuple):
     """A step as straight code.
 
     `code` has `found[CODE]` rows, `groups` the group of each cell, `resources` a row each. By place
-    in the words of the run: `number` of an actor, slot, cell or resource; `entries` that an actor
-    logs in a step; the iteration that it was in `before`. `joined` are requests (actor, resource)
-    on their way to a grant by turns.
+    in the words of the run: `number` of an actor, slot, cell or resource, from 1 on; `entries` that
+    an actor logs in a step; the iteration that it was in `before`. `joined` are requests (actor,
+    resource) on their way to a grant by turns.
     """
 
     code: Words
@@ -96,7 +96,7 @@ def lower(
         np.zeros(11, np.int64),
         np.zeros(cells, np.int64),
         np.zeros((resources, 6), np.int64),
-        np.full(m.size, np.int64(-1)),
+        np.zeros(m.size, np.int64),
         np.zeros(m.size, np.int64),
         before,
         np.empty((room, 2), np.int64),
@@ -112,7 +112,7 @@ def lower(
             s.joined[s.found[JOINED], 0], s.joined[s.found[JOINED], 1] = a, x
             s.found[JOINED] += 1
         elif kind == k.COUNTED:
-            if m[x] in (k.GET_EACH, k.PUT_EACH):
+            if m[x] in (k.GET_EACH, k.PUT_EACH, k.GET_SOME, k.PUT_SOME):
                 _limit_to_count(m, s, m[x + 2] + y, m[a + k.ITERATION] - before[a])
         elif kind == k.NEXTED:
             if m[x] == k.NEXT:
@@ -150,10 +150,10 @@ def _covers(m: Words, pc: int) -> int:
 @_inline
 def _number(s: StepCode, kind: int, place: int) -> int:
     """The number of what lies at `place`, among those of its kind."""
-    if s.number[place] < 0:
-        s.number[place] = s.found[kind]
+    if s.number[place] == 0:
+        s.number[place] = s.found[kind] + 1
         s.found[kind] += 1
-    return s.number[place]  # type: ignore[no-any-return]
+    return s.number[place] - 1  # type: ignore[no-any-return]
 
 
 @_inline
@@ -193,7 +193,7 @@ def _limit_to_times(m: Words, s: StepCode, times: int, by: int, decides: bool, z
 @njit(cache=True)
 def _timed(m: Words, s: StepCode, kind: int, a: int, pc: int, iteration: int) -> None:
     """A Hold or a Use, with what it covers and its entry in the log."""
-    i, by = s.number[a], m[a + k.ITERATION] - s.before[a]
+    i, by = s.number[a] - 1, m[a + k.ITERATION] - s.before[a]
     each, time = m[pc] in (k.HOLD_EACH, k.USE_EACH), m[pc + 1]
     if each:
         time += iteration + by
@@ -223,7 +223,7 @@ def _timed(m: Words, s: StepCode, kind: int, a: int, pc: int, iteration: int) ->
     if parts:
         _emit(s, LAST, cell, i, 0)
     if kind == k.GRANTED:
-        _emit(s, SERVE, s.number[m[pc + 2]], i, 0)
+        _emit(s, SERVE, s.number[m[pc + 2]] - 1, i, 0)
     if m[a + k.LOG_STEP]:
         _log(s, i, a)
 
@@ -256,13 +256,13 @@ def _granted_in_turn(s: StepCode, r: int, i: int) -> None:
     else:
         for request in joined:
             if request[1] == row[PLACE]:
-                _emit(s, op, s.number[request[0]], 0, 0)
+                _emit(s, op, s.number[request[0]] - 1, 0, 0)
                 op = ALSO
         _emit(s, FREE, r, 0, 0)
     s.found[JOINED] = 0
     for a, place in joined:
         if place == row[PLACE]:
-            _emit(s, JOIN, r, s.number[a], 0)
+            _emit(s, JOIN, r, s.number[a] - 1, 0)
             row[WAITING] += 1
         else:
             s.joined[s.found[JOINED], 0], s.joined[s.found[JOINED], 1] = a, place
@@ -276,7 +276,7 @@ def _end(m: Words, s: StepCode) -> None:
     """The request that opens the next step comes after all grants of this one; places of logs."""
     anchor = pending(m)
     pc = m[anchor + k.PC]
-    r, i = s.number[m[pc + 2]], s.number[anchor]
+    r, i = s.number[m[pc + 2]] - 1, s.number[anchor] - 1
     s.found[ANCHOR] = i
     if s.resources[r, TURNS]:
         _emit(s, END_TURNS, r, i, 0)

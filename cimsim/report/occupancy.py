@@ -22,14 +22,13 @@ def phase_ends_s(plan: Plan, run: Finished) -> list[float]:
 
 def phase_ends_ps(plan: Plan, run: Finished) -> list[int]:
     """When the last actor finished each phase (ps)."""
-    ends = [0] * len(plan.phases)
+    ends = np.zeros(len(plan.phases), np.int64)
     last = LastOfPhases()
     for role, (info, (_, sizes)) in enumerate(zip(plan.roles, plan.program.cast, strict=True)):
         iterations = last.of(info.phase, sizes)
-        times = run.ends_ps(role, iterations).tolist()
-        for phase, time in zip(info.phase[iterations].tolist(), times, strict=True):
-            ends[phase] = max(ends[phase], time)
-    return ends
+        np.maximum.at(ends, info.phase[iterations], run.ends_ps(role, iterations))
+    found: list[int] = ends.tolist()
+    return found
 
 
 def phase_marks_ps(plan: Plan, run: Finished) -> list[int]:
