@@ -39,8 +39,8 @@ def test_only_printed_figures_that_their_source_contradicts_are_not_judged() -> 
 def test_one_point_of_each_machine_is_fitted_and_the_other_follows() -> None:
     for fitted, free in (
         ("HERMES: 1-phase MVM of 256x256, energy", "HERMES: 4-phase MVM of 256x256, energy"),
-        ("NeuRRAM: 8-bit input, 10-bit output, throughput",
-         "NeuRRAM: 1-bit input, 3-bit output, throughput"),
+        ("NeuRRAM: 8-bit input, 10-bit output, two-phase, throughput",
+         "NeuRRAM: 7-bit input, 9-bit output, two-phase, throughput"),
         ("PUMA: 16-bit MVM of 128x128, time", "PUMA: 16-bit MVM of 128x128, energy"),
     ):  # fmt: skip
         assert ROWS[fitted].fitted
@@ -54,7 +54,9 @@ def test_published_figures_are_those_of_the_sources() -> None:
     assert published["PUMA: 16-bit MVM of 128x128, energy"] == 43.97
     assert published["HERMES: 4-phase throughput a watt"] == 2.48
     assert published["ISAAC-CE: throughput an area"] == 479
-    assert published["NeuRRAM: 1-bit input, 3-bit output, throughput a watt"] == 43.1
+    assert published["NeuRRAM: 1-bit input, 3-bit output, one-phase, throughput a watt"] == 43.08
+    assert published["NeuRRAM: 8-bit input, 10-bit output, two-phase, throughput"] == 0.2639
+    assert published["NeuRRAM: 8-bit input, energy of word lines"] == 32.8
 
 
 def test_isaac_by_hand() -> None:

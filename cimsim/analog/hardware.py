@@ -129,12 +129,15 @@ def _device(name: str, rram: CrossbarTiles) -> Device:
 
 
 def _dac(rram: CrossbarTiles, facts: Numerics) -> Dac:
-    serial = rram.input_pulses > 1
+    if (circuit := rram.integrator) is not None:
+        each, serial = -(-rram.input_bits // circuit.phases), circuit.phases > 1
+    else:
+        each, serial = rram.dac_bits, rram.input_pulses > 1
     return Dac(
         bits=rram.input_bits,
         range=facts.dac_range,
         full_scale=facts.dac_full_scale,
-        pulse_bits=rram.dac_bits if serial else None,
+        pulse_bits=each if serial else None,
     )
 
 

@@ -1,6 +1,7 @@
 """What machines are made of: the blocks of an architecture file; every number has a source."""
 
 from cimsim.blocks.clusters import ClusterSupply, MatrixEngine, PmcaClusters, PmcaCore
+from cimsim.blocks.integrator import Integrator
 from cimsim.blocks.network import Arbitration, Buffer, Dram, Link
 from cimsim.blocks.package import DiePackage
 from cimsim.blocks.paper import PaperAccounting
@@ -17,6 +18,7 @@ __all__ = [
     "CrossbarTiles",
     "DiePackage",
     "Dram",
+    "Integrator",
     "Link",
     "MachineBlock",
     "MatrixEngine",

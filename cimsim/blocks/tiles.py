@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
+from cimsim.blocks.integrator import PULSES_LIMIT, Integrator
 from cimsim.blocks.power import PowerStates, check_gated
 from cimsim.blocks.sourced import MachineBlock, ModelledBlock
 from cimsim.errors import SpecError
@@ -121,6 +122,9 @@ class CrossbarTiles(ModelledBlock):
     g_max_uS: Positive
     input_bits: Bits
     input_pulses: Count = Field(description="read pulses an MVM takes; 1 is pulse width")
+    integrator: Integrator | None = Field(
+        default=None, description="pulses add up on the columns before a conversion; else one each"
+    )
     dac_bits: ConverterBits = Field(description="input bits that one pulse carries")
     integration_ns: Pulse_ns = Field(description="one pulse")
     adc_bits: ConverterBits
@@ -132,7 +136,10 @@ class CrossbarTiles(ModelledBlock):
     affine_ns: Time_ns = Field(description="digital scaling of one output")
     affine_lanes: Count = Field(description="outputs scaled at a time")
     accumulate_ns: Time_ns = Field(description="one level of the partial-sum adder tree")
-    dac_energy_pJ: Amount = Field(description="one row, one pulse")
+    dac_energy_pJ: Amount = Field(
+        description="one row, one pulse: converter, driver and word line, however many of its "
+        "cells hold a weight"
+    )
     cell_read_energy_fJ: Amount = Field(description="one cell, one pulse")
     adc_energy_pJ: Amount = Field(description="one conversion")
     shift_add_energy_pJ: Amount = Field(description="one conversion")
@@ -177,6 +184,18 @@ class CrossbarTiles(ModelledBlock):
             raise ValueError(
                 f"{self.input_pulses} pulses of {self.dac_bits} bits carry fewer than "
                 f"input_bits {self.input_bits}: raise input_pulses or dac_bits"
+            )
+        if self.integrator is not None and self.integrator.phases > self.input_pulses:
+            raise ValueError(
+                f"integrator.phases {self.integrator.phases} exceeds input_pulses "
+                f"{self.input_pulses}: a phase has a pulse at least; lower integrator.phases"
+            )
+        if self.integrator is not None and (
+            (most := max(self.integrator.pulses(self.input_pulses))) > PULSES_LIMIT
+        ):
+            raise ValueError(
+                f"integrator: a phase of {most} pulses takes 2^{most} - 1 cycles, at most "
+                f"{PULSES_LIMIT} pulses are taken; raise integrator.phases"
             )
         return self
 

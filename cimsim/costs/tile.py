@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 
-from cimsim.blocks import CrossbarTiles, Link
+from cimsim.blocks import CrossbarTiles, Integrator, Link
 from cimsim.units import ns_to_ps, seconds_to_ps
 
 PJ = 1e-12
@@ -35,15 +35,33 @@ def conversion_ps(rram: CrossbarTiles, columns: int) -> int:
 def integrate_ps(rram: CrossbarTiles, columns: int) -> int:
     """Time (ps) a vector occupies the crossbar: all pulses, each but the last with conversion.
 
-    integration + (pulses - 1) * max(integration, conversion).
+    integration + (pulses - 1) * max(integration, conversion). With an integrator, which samples,
+    integrates and converts one after the other: phases * start + pulses * integration + cycles *
+    cycle + a conversion of every bit of every phase.
     """
     pulse = ns_to_ps(rram.integration_ns)
+    if (circuit := rram.integrator) is not None:
+        integrating_ns = circuit.cycles(rram.input_pulses) * circuit.cycle_ns
+        start = ns_to_ps(circuit.phases * circuit.start_ns + integrating_ns)
+        return start + rram.input_pulses * pulse + ns_to_ps(_converting_ns(rram, columns))
     return pulse + (rram.input_pulses - 1) * max(pulse, conversion_ps(rram, columns))
 
 
 def convert_ps(rram: CrossbarTiles, columns: int) -> int:
-    """Time (ps) from the end of the last pulse to shifted and added results."""
-    return conversion_ps(rram, columns) + ns_to_ps(rram.shift_add_ns)
+    """Time (ps) from when the crossbar is free to shifted and added results."""
+    last = 0 if rram.integrator is not None else conversion_ps(rram, columns)
+    return last + ns_to_ps(rram.shift_add_ns)
+
+
+def conversions(rram: CrossbarTiles) -> float:
+    """Conversions of a column an MVM, in units of one to all `adc_bits` (a binary search)."""
+    if rram.integrator is None:
+        return rram.input_pulses
+    return rram.integrator.converted_bits(rram.input_pulses, rram.adc_bits) / rram.adc_bits
+
+
+def _converting_ns(rram: CrossbarTiles, columns: int) -> float:
+    return conversions(rram) * min(columns, rram.columns_per_adc) * rram.adc_time_ns
 
 
 def adders_ps(rram: CrossbarTiles, row_blocks: int) -> int:
@@ -67,22 +85,32 @@ def mvm_energy_J(
 ) -> dict[str, float]:
     """Energy (J) by component of one vector through a rows x outputs matrix on its tiles.
 
-    Every column of every row block is converted once a pulse; every row of every column block is
-    driven once a pulse.
+    Every column of every row block is converted once a pulse, or once a phase of an integrator;
+    every row of every column block is driven once a pulse.
     """
     cells = rows * outputs * rram.cells_per_weight
-    conversions = row_blocks * outputs * rram.cells_per_weight * rram.input_pulses
+    columns = row_blocks * outputs * rram.cells_per_weight
+    circuit = rram.integrator
+    sums = columns * (rram.input_pulses if circuit is None else circuit.phases)
     input_bytes = column_blocks * rows * rram.input_bits / 8.0
     output_bytes = row_blocks * outputs * rram.output_bits / 8.0
+    integrated = {} if circuit is None else {"integrator": columns * _integration_J(rram, circuit)}
     return {
         "cells": cells * rram.input_pulses * rram.cell_read_energy_fJ * FJ,
         "dac": column_blocks * rows * rram.input_pulses * rram.dac_energy_pJ * PJ,
-        "adc": conversions * rram.adc_energy_pJ * PJ,
-        "shift_add": conversions * rram.shift_add_energy_pJ * PJ,
+        "adc": columns * conversions(rram) * rram.adc_energy_pJ * PJ,
+        "shift_add": sums * rram.shift_add_energy_pJ * PJ,
         "accumulate": (row_blocks - 1) * outputs * rram.accumulate_energy_pJ * PJ,
         "affine": outputs * rram.affine_energy_pJ * PJ,
         "registers": (input_bytes + output_bytes) * rram.buffer_energy_pJ_per_byte * PJ,
+        **integrated,
     }
+
+
+def _integration_J(rram: CrossbarTiles, circuit: Integrator) -> float:
+    """Energy (J) of a column to start the phases of an MVM and integrate their pulses."""
+    cycles_fJ = circuit.cycles(rram.input_pulses) * circuit.cycle_energy_fJ
+    return (circuit.phases * circuit.start_energy_fJ + cycles_fJ) * FJ
 
 
 def array_mac_J(rram: CrossbarTiles) -> float:

@@ -29,8 +29,11 @@ NEURRAM = "Wan et al., NeuRRAM, Nature 608, 2022, as in CiMLoop's reference valu
 HYPER_TRANSPORT_W, HYPER_TRANSPORT_MM2 = 10.4, 22.88
 """Off-chip links of ISAAC and PUMA (PUMA simulator constants)."""
 
-MVM, CHIP = 0.05, 0.25
-"""Tolerances: one MVM; totals of a chip whose control and vector units are not in the model."""
+MVM, BITS, CHIP = 0.05, 0.12, 0.25
+"""Tolerances: one MVM; one at other input widths than those fitted; totals of a chip whose control
+and vector units are not in the model."""
+
+CONVERTED = ("cells", "dac", "integrator", "adc", "shift_add")
 
 
 @brief
@@ -63,11 +66,13 @@ class Full:
 
     @property
     def mvm_J(self) -> float:
-        """Crossbar, DACs, ADCs and shift-and-add of one MVM (J)."""
-        parts = self._parts()
-        return math.fsum(parts[key] for key in ("cells", "dac", "adc", "shift_add"))
+        """Crossbar, DACs, integrators, ADCs and shift-and-add of one MVM (J)."""
+        parts = self.parts_J
+        return math.fsum(parts.get(key, 0.0) for key in CONVERTED)
 
-    def _parts(self) -> dict[str, float]:
+    @property
+    def parts_J(self) -> dict[str, float]:
+        """Energy (J) of one MVM by part."""
         return mvm_energy_J(self.rram, self.rram.rows, self.rram.weight_columns, 1, 1)
 
     @property
@@ -80,7 +85,7 @@ class Full:
         """Tiles, links and buffers at peak throughput, with their leakage (W)."""
         rram, machine = self.rram, self.machine
         bits = rram.rows * rram.input_bits + rram.weight_columns * rram.output_bits
-        registers = self._parts()["registers"]
+        registers = self.parts_J["registers"]
         moved = link_energy_J(machine.tile_link, bits) + access_energy_J(machine.buffer, bits)
         leakage = leakage_W(machine, {"rram": rram.tile_count})
         idle = leakage["rram"] + leakage["link"] + leakage["buffer"]
@@ -168,26 +173,72 @@ def _hermes() -> list[Row]:
     return [*found, _row("HERMES: area of a core", "mm2", HERMES, 1.392, core_mm2, MVM, True)]
 
 
-def _neurram() -> list[Row]:
-    """8-bit input and 10-bit output is fitted, 1-bit input and 3-bit output follows.
+NEURRAM_RUNS = (
+    (1, 3, 1, 2.122, 43.08), (2, 4, 1, 1.793, 40.33), (3, 5, 1, 1.165, 23.09),
+    (4, 6, 1, 0.7439, 15.95), (5, 7, 1, 0.4516, 11.33), (6, 8, 1, 0.2608, 9.122),
+    (5, 7, 2, 0.5254, 11.03), (6, 8, 2, 0.4177, 8.257), (7, 9, 2, 0.3439, 7.750),
+    (8, 10, 2, 0.2639, 6.437),
+)  # fmt: skip
+"""Input bits, output bits, phases; TOPS of 48 cores, TOPS/W (Extended Data Fig. 12d and e)."""
 
-    A conversion counts through 2^(bits - 1) steps.
+NEURRAM_SHARES = {"word lines": 32.8, "neurons": 49.3, "input pulses": 17.9}
+NEURRAM_CORE = {"neurons": 28.0, "array drivers": 21.0, "RRAMs": 12.0}
+"""Energy of 8-bit input (Extended Data Fig. 12b) and area of a core (11f), in %."""
+
+TIMED = {(1, 1), (6, 1), (8, 2)}
+SPENT = {(1, 1), (8, 2)}
+"""Input bits and phases of the runs that times and energies are calibrated on."""
+
+
+def neurram(bits: int, outputs: int, phases: int) -> Full:
+    """All cores with signed inputs of `bits` in `phases`; a conversion goes with its bits.
+
+    A ternary pulse carries one magnitude bit, so that one-bit inputs take a pulse too.
     """
+    shipped_ = full("neurram").rram
+    share = outputs / shipped_.adc_bits
+    values: dict[str, float] = {
+        "input_bits": bits, "input_pulses": max(1, bits - 1), "integrator.phases": phases,
+        "adc_bits": outputs, "adc_time_ns": share * shipped_.adc_time_ns,
+        "adc_energy_pJ": share * shipped_.adc_energy_pJ,
+    }  # fmt: skip
+    return full("neurram", **values)
+
+
+def _neurram() -> list[Row]:
+    """Ten input widths, of which three are fitted in time and two in energy; shares and areas."""
     found: list[Row] = []
-    adc_ns = full("neurram").rram.adc_time_ns
-    for name, pulses, bits, tera_ops, efficiency in (
-        ("8-bit input, 10-bit output", 7, 10, 0.26, 6.4),
-        ("1-bit input, 3-bit output", 1, 3, 2.12, 43.1),
-    ):
-        chip = full(
-            "neurram", input_bits=pulses + 1, input_pulses=pulses, adc_bits=bits,
-            adc_time_ns=adc_ns * 2.0 ** (bits - 10),
-        )  # fmt: skip
+    for bits, outputs, phases, tera_ops, efficiency in NEURRAM_RUNS:
+        chip = neurram(bits, outputs, phases)
         rate = chip.rram.tile_count * chip.operations / chip.mvm_s * 1e-12
-        per_W, fitted = chip.operations / chip.mvm_J * 1e-12, pulses == 7
+        per_W = chip.operations / chip.mvm_J * 1e-12
+        timed, spent = (bits, phases) in TIMED, (bits, phases) in SPENT
+        name = f"NeuRRAM: {bits}-bit input, {outputs}-bit output, {('one', 'two')[phases - 1]}"
         found += [
-            _row(f"NeuRRAM: {name}, throughput", "TOPS", NEURRAM, tera_ops, rate, MVM, fitted),
-            _row(f"NeuRRAM: {name}, throughput a watt", "TOPS/W", NEURRAM, efficiency, per_W, MVM,
-                 fitted),
+            _row(f"{name}-phase, throughput", "TOPS", NEURRAM, tera_ops, rate,
+                 MVM if timed else BITS, timed),
+            _row(f"{name}-phase, throughput a watt", "TOPS/W", NEURRAM, efficiency, per_W,
+                 MVM if spent else BITS, spent),
         ]  # fmt: skip
-    return found
+    chip = full("neurram")
+    parts = chip.parts_J
+    groups = {
+        "word lines": parts["dac"], "input pulses": parts["cells"],
+        "neurons": parts["adc"] + parts["integrator"] + parts["shift_add"],
+    }  # fmt: skip
+    rram, core = chip.rram, chip.rram.tile_area_um2
+    areas = {
+        "neurons": rram.adc_count * rram.adc_area_um2,
+        "array drivers": rram.rows * rram.dac_area_um2,
+        "RRAMs": rram.rows * rram.columns * rram.cell_area_um2,
+    }  # fmt: skip
+    name = "NeuRRAM: 8-bit input, energy of "
+    found += [
+        _row(name + part, "%", NEURRAM, share, 100 * groups[part] / chip.mvm_J, MVM, True)
+        for part, share in NEURRAM_SHARES.items()
+    ]
+    return found + [
+        _row(f"NeuRRAM: area of a core, {part}", "%", NEURRAM, share, 100 * areas[part] / core,
+             MVM, True)
+        for part, share in NEURRAM_CORE.items()
+    ]  # fmt: skip
