@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from cimsim.costs.components.adc import CCO, FLASH, RAMP, SAR
 from cimsim.costs.components.cell import CELL
+from cimsim.costs.components.cluster import PARTS
 from cimsim.costs.components.component import Component
 from cimsim.costs.components.dac import BINARY, ONE_BIT, PWM
 from cimsim.costs.components.tile_logic import LOGIC
@@ -20,7 +21,7 @@ COMPONENTS: Mapping[str, Mapping[str, Mapping[str, Component]]] = {
         "logic": {"gates": LOGIC},
     },
     "sram": {},
-    "pmca": {},
+    "pmca": {"cluster": {"parts": PARTS}},
     "buffer": {},
     "dram": {},
     "tile_link": {"wire": WIRE},

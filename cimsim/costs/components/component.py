@@ -48,7 +48,8 @@ class Component:
     `reads` names fields of the block, fields of other blocks with their block (`rram.rows`), what
     follows from several blocks (`die.area_mm2`) and `technology_nm`; `gives` names fields of the
     block. `fitted` is the range of an input in which the law is fitted, outside it is an
-    extrapolation; outside `limits` it makes no sense.
+    extrapolation; outside `limits` it makes no sense. `absent` names inputs in groups that a block
+    may lack (`matrix_engine.rows`), and what they are then.
     """
 
     law: Law
@@ -58,6 +59,7 @@ class Component:
     entry: type[Entry] = Entry
     fitted: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    absent: Mapping[str, float] = field(default_factory=dict)
 
 
 def supply_V(entry: Entry) -> float:

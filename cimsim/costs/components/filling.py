@@ -114,7 +114,7 @@ def _modelled(
 ) -> Modelled:
     path = f"{block}.models.{component}"
     model, entry = _read(path, COMPONENTS[block][component], raw)
-    inputs = {name: _input(data, block, name, path, derived) for name in model.reads}
+    inputs = {name: _input(data, block, name, path, model, derived) for name in model.reads}
     _inside_limits(path, model, inputs)
     outputs = model.law(entry, inputs)
     if entry.anchor is not None:
@@ -141,15 +141,22 @@ def _read(path: str, kinds: Mapping[str, Component], raw: Any) -> tuple[Componen
         raise ValueError(f"{where}: {first['msg'].removeprefix('Value error, ')}") from None
 
 
-def _input(data: Mapping[str, Any], block: str, name: str, path: str, derived: Derived) -> float:
+def _input(
+    data: Mapping[str, Any], block: str, name: str, path: str, model: Component, derived: Derived
+) -> float:
     if name in derived:
         try:
             return derived[name](data)
         except (ValueError, LookupError, TypeError, ArithmeticError) as error:
             raise UnreadInputError(f"{path} reads {name}, which cannot be told: {error}") from None
     found: Any = data
-    for part in (name if name == NODE or "." in name else f"{block}.{name}").split("."):
+    outside = name == NODE or name.split(".")[0] in COMPONENTS
+    *groups, last = (name if outside else f"{block}.{name}").split(".")
+    for part in groups:
         found = found.get(part) if isinstance(found, Mapping) else None
+    if found is None and name in model.absent:
+        return model.absent[name]
+    found = found.get(last) if isinstance(found, Mapping) else None
     if isinstance(found, bool) or not isinstance(found, int | float):
         raise UnreadInputError(f"{path} reads {name}, which is missing or no number")
     return float(found)
