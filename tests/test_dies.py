@@ -193,3 +193,34 @@ def test_k_and_v_go_to_every_die_with_clusters_that_read_them() -> None:
 
 def test_bits_of_a_token() -> None:
     assert token_bits(layer("a"), 0, machine()) == 128
+
+
+@pytest.mark.parametrize(
+    ("kind", "rate", "expected"),
+    [
+        ("ucie_standard", 4, (28 * 5, 0.5, 5 * 1.792)),
+        ("ucie_standard", 32, (224 * 5, 0.6, 5 * 1.792)),
+        ("ucie_advanced", 16, (1317 / 2 * 5, 0.25, 5 * 1317 / 1350)),
+        ("ucie_advanced", 32, (1317 * 5, 0.3, 5 * 1317 / 1350)),
+    ],
+)
+def test_links_after_ucie(kind: str, rate: float, expected: tuple[float, ...]) -> None:
+    """5 mm of edge; published figures at the ends of the range of rates."""
+    link = small.sourced({"kind": kind, "rate_GTps": rate, "edge_mm": 5})
+    package = {**small.sourced({"dies": 2}), "models": {"link": link}}
+    data = small.machine().model_dump(mode="json", exclude_none=True) | {"package": package}
+    made = Architecture.model_validate(data).package
+    assert made is not None
+    found = (made.bandwidth_GBps, made.energy_pJ_per_bit, made.port_area_mm2)
+    assert found == close(expected)
+    assert made.crossing_ns == 2.0
+    assert Architecture.model_validate(data).area_mm2()["die_to_die"] == close(2 * expected[2])
+
+
+@pytest.mark.parametrize("rate", [3, 33])
+def test_rates_beyond_ucie_are_refused(rate: float) -> None:
+    link = small.sourced({"kind": "ucie_standard", "rate_GTps": rate, "edge_mm": 5})
+    package = {**small.sourced({"dies": 2}), "models": {"link": link}}
+    data = small.machine().model_dump(mode="json", exclude_none=True) | {"package": package}
+    with pytest.raises(ValueError, match=r"package\.models\.link\.rate_GTps"):
+        Architecture.model_validate(data)

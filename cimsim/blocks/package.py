@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from cimsim.blocks.sourced import MachineBlock
+from cimsim.blocks.sourced import ModelledBlock
 from cimsim.values.bounds import Amount, Count, Rate, Time_ns
 
 
-class DiePackage(MachineBlock):
+class DiePackage(ModelledBlock):
     """Dies in a square, each linked to its neighbours; clusters fill them in order.
 
     Every die has its part of tiles, units, clusters and buffer. DRAM is in reach of each.

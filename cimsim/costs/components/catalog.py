@@ -9,6 +9,7 @@ from cimsim.costs.components.cell import CELL
 from cimsim.costs.components.cluster import PARTS
 from cimsim.costs.components.component import Component
 from cimsim.costs.components.dac import BINARY, ONE_BIT, PWM
+from cimsim.costs.components.die_link import UCIE_ADVANCED, UCIE_STANDARD
 from cimsim.costs.components.tile_logic import LOGIC
 from cimsim.costs.components.wire import HOPS, MESH, TREE
 
@@ -24,6 +25,7 @@ COMPONENTS: Mapping[str, Mapping[str, Mapping[str, Component]]] = {
     "pmca": {"cluster": {"parts": PARTS}},
     "buffer": {},
     "dram": {},
+    "package": {"link": {"ucie_standard": UCIE_STANDARD, "ucie_advanced": UCIE_ADVANCED}},
     "tile_link": {"wire": WIRE},
     "cluster_link": {"wire": WIRE},
 }
