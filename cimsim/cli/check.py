@@ -29,7 +29,11 @@ def check(
     json: JsonOption = False,
 ) -> None:
     """Validate ARCH, list areas, distances, models and assumed numbers; see if WORKLOAD fits."""
+    from cimsim.report.inert import inert_changes
+    from cimsim.report.plausibility import doubts_on_machine
+
     machine = machine_of(architecture, settings)
+    notes = (*doubts_on_machine(machine), *inert_changes(machine))
     assumed, models = machine.assumed(), machine.modelled()
     fits: dict[str, int | float] = {}
     built, plan = machine.area_mm2(), machine.floorplan
@@ -62,11 +66,12 @@ def check(
             "distances_mm": plan.distances_mm,
             "assumed": assumed,
             "models": told_models,
+            "notes": notes,
             **fits,
         }
         emit(encoder.dumps(data, indent=2) + "\n")
         return
-    from cimsim.cli.tables import print_areas, print_assumed, print_models
+    from cimsim.cli.tables import print_areas, print_assumed, print_models, print_notes
 
     say(f"{architecture}: valid ({machine.name}, {machine.technology_nm:g} nm)")
     if workload is not None:
@@ -74,6 +79,7 @@ def check(
     print_areas(built, used, plan, machine.dies)
     print_models(models)
     print_assumed(assumed)
+    print_notes(notes)
 
 
 def schema(

@@ -376,6 +376,11 @@ def print_models(models: Sequence[Modelled]) -> None:
     )
 
 
+def print_notes(notes: Iterable[str]) -> None:
+    """What to look out for, a line each."""
+    show(*(note(text) for text in notes))
+
+
 def print_mapping(mapping: Mapping) -> None:
     """Weights and K/V stores by unit."""
     columns = ("weight", "unit", "shape", "blocks", "copies", "first unit")

@@ -10,6 +10,7 @@ from cimsim.engines import Ends
 from cimsim.ir import Workload
 from cimsim.mapping import Mapping
 from cimsim.report.accounting import NOTE, BlockEnergy
+from cimsim.report.inert import inert_changes
 from cimsim.report.kinds import OTHER, kinds_of
 from cimsim.report.leakage import leaked_J
 from cimsim.report.model import Report
@@ -19,6 +20,7 @@ from cimsim.report.occupancy import (
     unit_times,
 )
 from cimsim.report.parts import ModelWrite, PhaseResult
+from cimsim.report.plausibility import doubts_on_machine, doubts_on_run
 from cimsim.report.work import Key
 from cimsim.report.writes import adapter_switch, first_programming
 from cimsim.schedule import Plan
@@ -76,6 +78,20 @@ def fold(
         **dict(first_programming(workload, architecture, mapping)),
         adapter_switch=adapter_switch(workload, architecture, mapping),
     )
+    energy, area_used = math.fsum(by_unit.values()), math.fsum(used.values())
+    if counted is None:
+        notes = _notes(adapted, architecture, plan, peak)
+        notes += doubts_on_machine(architecture)
+        notes += doubts_on_run(
+            architecture,
+            macs=adapted.macs,
+            energy_J=energy,
+            latency_s=makespan,
+            used_mm2=area_used,
+            used=plan.unit_counts,
+        )
+    else:
+        notes = (NOTE,)
     return Report(
         workload=workload.name,
         architecture=architecture.name,
@@ -84,9 +100,9 @@ def fold(
         mapper=mapping.mapper,
         accounting=workload.accounting,
         latency_s=makespan,
-        energy_J=math.fsum(by_unit.values()),
+        energy_J=energy,
         area_mm2=math.fsum(built.values()),
-        area_used_mm2=math.fsum(used.values()),
+        area_used_mm2=area_used,
         phases={
             phase.name: _phase(phase.tokens * phase.steps, latencies[i], by_phase[i])
             for i, phase in enumerate(workload.phases)
@@ -108,7 +124,7 @@ def fold(
         block_tokens=dict(sorted(plan.block_tokens.items())),
         reprogramming=writes,
         assumed=architecture.assumed(),
-        notes=_notes(adapted, architecture, plan, peak) if counted is None else (NOTE,),
+        notes=(*notes, *inert_changes(architecture)),
         changes=(*architecture.changes, *workload.changes),
         inputs=inputs,
     )

@@ -1,0 +1,96 @@
+"""What an architect would doubt is said, and what is fine is not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import small
+
+import cimsim
+from cimsim.report.inert import costs_of, follows, inert_changes, is_knob
+from cimsim.report.plausibility import doubts_on_machine, doubts_on_run
+from cimsim.spec import Architecture
+
+HYBRID = cimsim.machine("halora_rram_sram")
+FINE: dict[str, Any] = {
+    "macs": 10**9, "energy_J": 1e-3, "latency_s": 1e-3, "used_mm2": 100.0, "used": {},
+}  # fmt: skip
+
+
+def counts(machine: Architecture, share: float) -> dict[str, int]:
+    """So much of every kind of unit."""
+    return {kind: max(1, round(share * unit.count)) for kind, unit in machine.units.items()}
+
+
+def test_a_die_larger_than_a_reticle_is_said() -> None:
+    """26 x 33 = 858 mm2."""
+    tiles = HYBRID.rram
+    assert tiles is not None
+    other = HYBRID.die_area_mm2 - HYBRID.area_mm2()["rram"]
+    (told, *_) = doubts_on_machine(HYBRID)
+    assert "larger than a reticle (858 mm2)" in told
+    assert f"{HYBRID.die_area_mm2:.0f} mm2" in told
+    few = small.machine()
+    assert few.die_area_mm2 < 858
+    assert doubts_on_machine(few) == ()
+    assert other > 0
+
+
+def test_converters_that_cannot_keep_up_are_said() -> None:
+    """64 columns of 0.78125 ns are 50 ns of 100; of 2 ns they are 128."""
+    assert not [d for d in doubts_on_machine(HYBRID) if "pace" in d]
+    slow = HYBRID.with_values({"rram.adc_time_ns": 2.0})
+    assert [d for d in doubts_on_machine(slow) if "take 128 ns a pulse, the cells 100 ns" in d]
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"energy_J": 0.11}, "1.1 W/mm2, above the 1 W/mm2"),
+        ({"macs": 10**11}, "200 TOPS/W in all is beyond any published macro"),
+        ({"used": counts(HYBRID, 0.01)}, "uses 1.0% of rram, 1.0% of sram, 1.0% of pmca"),
+    ],
+)
+def test_a_run_that_nobody_could_build(changed: dict[str, Any], told: str) -> None:
+    """0.11 J in 1 ms on 100 mm2 is 1.1 W/mm2; 2e11 operations in 1 mJ are 200 TOPS/W."""
+    fine = {**FINE, "used": counts(HYBRID, 0.5)}
+    assert doubts_on_run(HYBRID, **fine) == ()
+    (found,) = doubts_on_run(HYBRID, **{**fine, **changed})
+    assert told in found
+
+
+def test_changed_numbers_that_no_cost_follows_are_said_once() -> None:
+    changed = HYBRID.with_values({"rram.adc_bits": 6, "tile_link.bandwidth_GBps": 16.0})
+    (told,) = inert_changes(changed)
+    assert told.startswith("tile_link.bandwidth_GBps was changed and no energy, leakage or area")
+    assert inert_changes(HYBRID) == ()
+    without = HYBRID.with_values({"rram.models.adc": None}).with_values({"rram.adc_bits": 6})
+    assert [line for line in inert_changes(without) if "rram.models.adc can" in line]
+
+
+def test_costs_are_told_from_knobs() -> None:
+    for cost in ("rram.adc_energy_pJ", "pmca.leakage_mW", "rram.cell_area_um2",
+                 "tile_link.energy_pJ_per_bit", "sram.write_energy_fJ_per_bit"):  # fmt: skip
+        assert not is_knob(cost, 1.0), cost
+    for free in ("pmca.exp_cycles", "rram.input_pulses", "pmca.pool_clusters"):
+        assert not is_knob(free, 1), free
+    for knob in ("pmca.cores", "buffer.banks", "rram.adc_bits", "rram.integration_ns"):
+        assert is_knob(knob, 1), knob
+    assert not is_knob("weights_on", "rram")
+    assert follows(HYBRID, "rram.tile_count", 2**19)
+    assert costs_of(HYBRID)["area rram"] == HYBRID.area_mm2()["rram"]
+
+
+def test_check_and_run_say_them(cimsim: Any, tmp_path: Any) -> None:
+    wide = ("--set", "tile_link.bandwidth_GBps=16")
+    code, out, _ = cimsim("check", "halora_rram_sram", *wide, "--json")
+    assert code == 0
+    notes = json.loads(out)["notes"]
+    assert any("reticle" in n for n in notes)
+    assert any("tile_link.bandwidth_GBps" in n for n in notes)
+    code, out, _ = cimsim("run", "halora_rram_sram", "minilm_sentiment_r8_s32", *wide,
+                          "--pipeline", "token", "--json")  # fmt: skip
+    assert code == 0
+    assert set(notes) <= set(json.loads(out)["notes"])
