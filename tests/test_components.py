@@ -138,6 +138,38 @@ def test_more_costs_more(bits: int, node: float, rate: float, more: float) -> No
     assert dac.word_line_pJ(64 * more, 0.04, 0.9) > dac.word_line_pJ(64, 0.04, 0.9)
 
 
+def test_laws_scale_as_they_say() -> None:
+    """Twice the voltage is four times the energy, twice the node twice it and four times the area.
+
+    A counter of a bit more counts twice as long; a read over twice the voltage takes four times.
+    """
+    for energy in (
+        adc.steps_pJ,
+        adc.counting_pJ,
+        dac.binary_pJ,
+        dac.pulse_width_pJ,
+        tile_logic.addition_pJ,
+        tile_logic.multiplication_pJ,
+    ):
+        assert energy(8, 28, 1.8) == pytest.approx(4 * energy(8, 28, 0.9))
+        assert energy(8, 56, 0.9) == pytest.approx(2 * energy(8, 28, 0.9))
+    for area in (
+        adc.array_um2,
+        adc.counter_um2,
+        dac.binary_um2,
+        dac.pulse_width_um2,
+        tile_logic.register_um2,
+        tile_logic.adder_um2,
+        cell.cell_um2,
+    ):
+        assert area(8, 56) == pytest.approx(4 * area(8, 28))
+    for counting in (adc.counting_pJ, dac.pulse_width_pJ):
+        assert counting(9, 28, 0.9) == pytest.approx(2 * counting(8, 28, 0.9))
+    assert dac.one_bit_pJ(56, 1.8) == pytest.approx(8 * dac.one_bit_pJ(28, 0.9))
+    assert dac.word_line_pJ(64, 0.04, 1.8) == pytest.approx(4 * dac.word_line_pJ(64, 0.04, 0.9))
+    assert cell.read_fJ(0.4, 20.5, 100) == pytest.approx(4 * cell.read_fJ(0.2, 20.5, 100))
+
+
 @pytest.mark.parametrize(
     ("path", "value", "moved"),
     [
