@@ -264,7 +264,9 @@ def test_keys_and_values_cost_write_energy_on_sram() -> None:
     cut = small.cut_down(load_workload(small.ROOT / "workloads/llama3.2_1b_r4_p512_d128.json"))
     plain = simulate(cut, HYBRID, pipeline="token").report
     dear = simulate(
-        cut, HYBRID.with_values({"sram.write_energy_fJ_per_bit": 23.8}), pipeline="token"
+        cut,
+        HYBRID.with_values({"sram.models.unit.anchor.write_energy_fJ_per_bit": 23.8}),
+        pipeline="token",
     ).report
     written = plain.energy_by_component_J["sram.kv_write"]
     assert written > 0.0

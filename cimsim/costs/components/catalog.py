@@ -10,6 +10,9 @@ from cimsim.costs.components.cluster import PARTS
 from cimsim.costs.components.component import Component
 from cimsim.costs.components.dac import BINARY, ONE_BIT, PWM
 from cimsim.costs.components.die_link import UCIE_ADVANCED, UCIE_STANDARD
+from cimsim.costs.components.dram import DEVICES
+from cimsim.costs.components.memory import BANKED
+from cimsim.costs.components.sram_unit import UNIT
 from cimsim.costs.components.tile_logic import LOGIC
 from cimsim.costs.components.wire import HOPS, MESH, TREE
 
@@ -21,10 +24,10 @@ COMPONENTS: Mapping[str, Mapping[str, Mapping[str, Component]]] = {
         "adc": {"sar": SAR, "flash": FLASH, "ramp": RAMP, "cco": CCO},
         "logic": {"gates": LOGIC},
     },
-    "sram": {},
+    "sram": {"unit": {"digital": UNIT}},
     "pmca": {"cluster": {"parts": PARTS}},
-    "buffer": {},
-    "dram": {},
+    "buffer": {"memory": {"banked": BANKED}},
+    "dram": {"device": DEVICES},
     "package": {"link": {"ucie_standard": UCIE_STANDARD, "ucie_advanced": UCIE_ADVANCED}},
     "tile_link": {"wire": WIRE},
     "cluster_link": {"wire": WIRE},

@@ -218,7 +218,9 @@ def _source(component: str, model: Component, entry: Entry, output: str) -> str:
     told = f"{_mark(component)}({entry.kind}): {model.source}"
     if anchored := entry.anchor_sources.get(output):
         told += f"; anchored on {anchored.removeprefix(ASSUMED).strip()}"
-    return f"{ASSUMED} {told}" if entry.is_assumed(output) else told
+    sized = output in entry.anchor_sources
+    assumed = entry.is_assumed(output) or (output in model.assumed and not sized)
+    return f"{ASSUMED} {told}" if assumed else told
 
 
 def _mark(component: str) -> str:

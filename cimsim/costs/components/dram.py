@@ -1,0 +1,73 @@
+"""External memory by kind: energy of a bit, background power by channels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cimsim.costs.components.component import Component, Entry, Law
+
+
+@dataclass(frozen=True, slots=True)
+class Channel:
+    """One channel: energy of a bit, power while nothing is moved."""
+
+    energy_pJ_per_bit: float
+    background_mW: float
+
+
+# assumed: 12.5 mW a channel of 128 bits, 100 mW a stack of 8, standby and refresh
+HBM2 = Channel(3.9, 12.5)
+"""Source: O'Connor et al., MICRO 2017: 3.9 pJ a bit."""
+# assumed: as HBM2, to which it is a faster generation
+HBM2E = Channel(3.9, 12.5)
+# assumed: 12.5 mW a chip of one channel, as a channel of HBM2
+GDDR5 = Channel(14.0, 12.5)
+"""Source: O'Connor et al., MICRO 2017: 14 pJ a bit."""
+# assumed: 4 pJ a bit with its interface, 2 mW a channel of 16 bits in self-refresh or standby
+LPDDR5 = Channel(4.0, 2.0)
+
+
+def background_mW(channel: Channel, channels: float) -> float:
+    """Standby and refresh (mW) of all channels.
+
+    Source: definition: every channel has its own banks.
+    """
+    return channel.background_mW * channels
+
+
+def _law(channel: Channel) -> Law:
+    def law(entry: Entry, at: Mapping[str, float]) -> dict[str, float]:
+        return {
+            "energy_pJ_per_bit": channel.energy_pJ_per_bit,
+            "background_mW": background_mW(channel, at["channels"]),
+        }
+
+    return law
+
+
+def _kind(channel: Channel, source: str, *assumed: str) -> Component:
+    gives = ("energy_pJ_per_bit", "background_mW")
+    return Component(_law(channel), ("channels",), gives, source, assumed=frozenset(assumed))
+
+
+_FINE_GRAINED = "O'Connor et al., Fine-Grained DRAM, MICRO 2017"
+DEVICES = {
+    "hbm2": _kind(
+        HBM2, f"{_FINE_GRAINED}: 3.9 pJ a bit; 12.5 mW a channel",
+        "background_mW",
+    ),
+    "hbm2e": _kind(
+        HBM2E, "as HBM2: 3.9 pJ a bit, 12.5 mW a channel",
+        "energy_pJ_per_bit", "background_mW",
+    ),
+    "gddr5": _kind(
+        GDDR5, f"{_FINE_GRAINED}: 14 pJ a bit; 12.5 mW a channel",
+        "background_mW",
+    ),
+    "lpddr5": _kind(
+        LPDDR5, "4 pJ a bit with its interface, 2 mW a channel of 16 bits",
+        "energy_pJ_per_bit", "background_mW",
+    ),
+}  # fmt: skip
+"""Memories by kind, one channel's numbers each."""
