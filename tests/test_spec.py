@@ -196,7 +196,7 @@ def test_assumed_lists_every_number_that_nobody_published(name: str) -> None:
     wired = [link for link in links if "models" in SHIPPED[name][link]]
     anchored = {
         f"{block}.{field}"
-        for block in ("rram", "sram", "buffer")
+        for block in ("rram", "sram", "pmca", "buffer")
         for entry in SHIPPED[name].get(block, {}).get("models", {}).values()
         for field, text in entry["anchor_sources"].items()
         if "assumed:" in text + " ".join(entry.get("sources", {}).values())

@@ -49,8 +49,8 @@ class Component:
     follows from several blocks (`die.area_mm2`) and `technology_nm`; `gives` names fields of the
     block. `fitted` is the range of an input in which the law is fitted, outside it is an
     extrapolation; outside `limits` it makes no sense. `absent` names inputs in groups that a block
-    may lack (`matrix_engine.rows`), and what they are then. What it gives with constants that nobody
-    published is `assumed`, unless an anchor fixes its size.
+    may lack (`matrix_engine.rows`), and what they are then. What it gives with assumed
+    constants is `assumed`, unless an anchor fixes its size.
     """
 
     law: Law
