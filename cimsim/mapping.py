@@ -1,10 +1,11 @@
 """Mapping: which block of which weight sits on which tile or SRAM unit; both paths read it.
 
 A weight of in_features x out_features is cut into row blocks (partial sums, accumulated after
-conversion) and column blocks. Every block goes to one unit; a unit holds one block, or several
-small ones where the mapper packs. `Placement.units[replica, row_block, column_block]` is the unit
-index, `row_offset`/`column_offset` say where in the unit the block starts. `Written` says what of a
-weight is written into which units, whoever asks for it.
+conversion) and column blocks. Every block goes to one array; an array holds one block, or several
+small ones where the mapper packs. A unit is one array, or several stacked ones (tiers) of which one
+works at a time. `Placement.units[replica, row_block, column_block]` is the unit index, `tier` the
+array in it, `row_offset`/`column_offset` say where in the array the block starts. `Written` says
+what of a weight is written into which units, whoever asks for it.
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ class Placement:
     """One weight on its units; arrays have the shape (replicas, row_blocks, column_blocks).
 
     `role` is `base`, or what of an adapter the weight is: `lora_a`, `lora_b` or `saved` with it.
+    `tier` is the array of its unit that has a block, None where a unit is one array.
     """
 
     weight: str
@@ -73,6 +75,7 @@ class Placement:
     units: IntArray
     row_offset: IntArray
     column_offset: IntArray
+    tier: IntArray | None = None
 
     @property
     def replicas(self) -> int:
@@ -208,7 +211,7 @@ class Mapping:
 
     @property
     def cell_utilisation(self) -> float:
-        """Share of the used tiles' weight positions that hold a weight."""
+        """Share of the used tiles' weight positions that hold a weight, in tiers that are used."""
         return self._filled / self._held if self._held else 0.0
 
     @property
@@ -218,7 +221,18 @@ class Mapping:
     @property
     def _held(self) -> int:
         block = next((p.grid for p in self.placements.values() if p.unit == "rram"), None)
-        return 0 if block is None else self.used("rram") * block.block_rows * block.block_columns
+        if block is None:
+            return 0
+        return self._arrays_used("rram") * block.block_rows * block.block_columns
+
+    def _arrays_used(self, unit: str) -> int:
+        """Arrays that hold something: units, or the tiers of theirs that are used."""
+        placed = [(p.units.ravel(), p.tier.ravel()) for p in self.placements.values()
+                  if p.unit == unit and p.tier is not None]  # fmt: skip
+        if not placed:
+            return self.used(unit)
+        units, tiers = (np.concatenate(found) for found in zip(*placed, strict=True))
+        return int(np.unique(tiers * (units.max() + 1) + units).size)
 
     def digest(self) -> str:
         """sha256 over all that `placements`, `kv` and `clusters` say: equal where they are."""
@@ -227,7 +241,8 @@ class Mapping:
             p = self.placements[name]
             served = self.clusters.get(name)
             sha.update(repr((name, p.unit, p.role, p.units.shape, p.grid, served)).encode())
-            for array in (p.units, p.row_offset, p.column_offset):
+            tier = () if p.tier is None else (p.tier,)
+            for array in (p.units, p.row_offset, p.column_offset, *tier):
                 sha.update(array.tobytes())
         for name in sorted(self.kv):
             sha.update(repr(self.kv[name]).encode())

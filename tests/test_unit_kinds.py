@@ -70,6 +70,10 @@ class EdramArrays:
         return self.block.rows, self.block.columns
 
     @property
+    def tiers(self) -> int:
+        return 1
+
+    @property
     def mac_J(self) -> float:
         return self.block.mac_energy_fJ * 1e-15
 

@@ -114,6 +114,11 @@ class CrossbarTiles(ModelledBlock):
     rows: Side
     columns: Side
     tile_count: Count
+    tiers: Count | None = Field(
+        default=None,
+        description="arrays stacked in one tile over the same drivers and converters, of which one "
+        "works at a time; 1 where left out",
+    )
     weight_bits: Bits
     cells_per_weight: Count
     bits_per_cell: Bits

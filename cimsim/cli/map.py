@@ -55,6 +55,8 @@ def map_weights(
                 "replicas": p.replicas,
                 "first_unit": int(p.units.min()) if p.units.size else None,
                 "units": int(p.units.size),
+                "first_tier": None if p.tier is None else int(p.tier.min()),
+                "last_tier": None if p.tier is None else int(p.tier.max()),
             }
             for p in mapping.placements.values()
         ]

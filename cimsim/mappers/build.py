@@ -13,7 +13,7 @@ from cimsim.errors import MappingError
 from cimsim.ir import Linear, MatMul, Workload
 from cimsim.mappers.capacity import Stored, check_capacity, unit_shortage
 from cimsim.mappers.packing import Arrangement, Mapper, mapper_named
-from cimsim.mapping import Grid, KvStore, Mapping, Placement, held_by
+from cimsim.mapping import Grid, IntArray, KvStore, Mapping, Placement, held_by
 from cimsim.spec import Architecture
 from cimsim.unit_kinds import Arrays, kind_named
 from cimsim.values.arguments import checked
@@ -123,17 +123,31 @@ def _place(
         return {}
     grids = [(w.grid, w.copies) for w in stored]
     arrays = architecture.arrays(unit)
-    room = arrays.count - kept
+    units = arrays.count - kept
+    room = units * arrays.tiers
     arranged = mapper.arrange(grids, max(1, int(arrays.per_cluster(architecture.pmca))))
     if _last(arranged) >= room:
         arranged = mapper.arrange(grids, 1)  # the gaps before whole clusters do not fit
-    demand = _last(arranged) + 1 + kept
+    demand = _last(arranged) + 1 + kept * arrays.tiers
     if short := unit_shortage(unit, demand, architecture, mapper, stored, {}):
         raise short
     return {
-        w.name: Placement(w.name, unit, roles[w.name], w.grid, *arrays)
-        for w, arrays in zip(stored, arranged, strict=True)
+        w.name: Placement(w.name, unit, roles[w.name], w.grid, *_over_tiers(found, units, arrays))
+        for w, found in zip(stored, arranged, strict=True)
     }
+
+
+def _over_tiers(
+    arranged: Arrangement, units: int, arrays: Arrays
+) -> tuple[IntArray, IntArray, IntArray, IntArray | None]:
+    """Arrays as units and tiers: a tier of every unit is filled before the next.
+
+    So blocks share a unit only where there are more than units, and further tiers move nothing.
+    """
+    if arrays.tiers == 1:
+        return *arranged, None
+    index, rows, columns = arranged
+    return index % units, rows, columns, index // units
 
 
 def _last(arranged: list[Arrangement]) -> int:

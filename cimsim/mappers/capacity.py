@@ -55,7 +55,8 @@ def check_capacity(
     for unit, weights in stored.items():
         demand = demand_of(mapper, [(w.grid, w.copies) for w in weights])
         stores = {name: store for name, store in kv.items() if store.unit == unit}
-        demand += sum(store.units for store in stores.values())
+        tiers = architecture.arrays(unit).tiers
+        demand += tiers * sum(store.units for store in stores.values())
         total += demand
         if short := unit_shortage(unit, demand, architecture, mapper, weights, stores):
             shortages.append(short)
@@ -78,13 +79,16 @@ def unit_shortage(
     stored: list[Stored],
     kv: dict[str, KvStore],
 ) -> CapacityError | None:
-    """The error for `demand` units where the machine has fewer."""
-    field, bound = kind_named(unit).field, architecture.units_of(unit).count
+    """The error for `demand` units, or arrays where they have tiers, if the machine has fewer."""
+    field, arrays = kind_named(unit).field, architecture.arrays(unit)
+    bound, raised, what = arrays.count * arrays.tiers, field, "units"
+    if arrays.tiers > 1:
+        raised, field, what = f"{field} or {unit}.tiers", f"{field} x {unit}.tiers", "arrays"
     if demand <= bound:
         return None
     parts = Counter({w.name: w.blocks for w in stored})
-    parts.update({f"{name} (K/V)": store.units for name, store in kv.items()})
-    levers = [f"Raise {field} of {architecture.name!r}"]
+    parts.update({f"{name} (K/V)": store.units * arrays.tiers for name, store in kv.items()})
+    levers = [f"Raise {raised} of {architecture.name!r}"]
     dense = DensePacking().demand([(w.grid, w.copies) for w in stored])
     if mapper.name != "dense" and dense < sum(w.blocks for w in stored):
         levers.append("use --mapper dense")
@@ -93,7 +97,7 @@ def unit_shortage(
     if kv:
         levers.append("shorten the context")
     return CapacityError(
-        f"mapping needs {demand} units, {field} is {bound} ({demand - bound} short).",
+        f"mapping needs {demand} {what}, {field} is {bound} ({demand - bound} short).",
         unit=field,
         demand=demand,
         bound=bound,

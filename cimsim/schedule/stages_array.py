@@ -244,12 +244,18 @@ def _busy(layer: Layer, lane: UnitGroup, times: int | IntArray) -> Timed:
 
 
 def _converts(layer: Layer, lane: UnitGroup, times: int | IntArray) -> Timed:
-    """A lane's converters at work; within the time of the array, where a gated unit is shared."""
-    converter = layer.arrays.converter
+    """A lane's converters at work; within the time of the array, where a gated unit is shared.
+
+    Stacked arrays take turns at the converters of their unit.
+    """
+    arrays, converter = layer.arrays, layer.arrays.converter
     assert converter is not None
-    alone = lane.shared is None or not gated(layer.arrays)
-    verb = Hold(times) if alone else Use(_array(layer, lane), times)
-    return Timed(verb, converter, lane.units)
+    if lane.shared is None or not (gated(arrays) or arrays.tiers > 1):
+        return Timed(Hold(times), converter, lane.units)
+    if gated(arrays):
+        return Timed(Use(_array(layer, lane), times), converter, lane.units)
+    name = f"{converter} of {layer.placement.unit} {lane.shared}"
+    return Timed(Use(layer.assembler.resource(name, 1, "fifo"), times), converter, lane.units)
 
 
 def _array(layer: Layer, lane: UnitGroup) -> int:

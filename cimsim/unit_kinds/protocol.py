@@ -94,7 +94,11 @@ class Arrays(Units, Protocol):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows and columns of weights of one unit."""
+        """Rows and columns of weights of one array."""
+
+    @property
+    def tiers(self) -> int:
+        """Arrays of one unit, of which one works at a time."""
 
     @property
     def mac_J(self) -> float:

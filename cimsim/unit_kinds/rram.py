@@ -49,8 +49,13 @@ class AnalogTiles:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Rows of a tile, and weights of one row."""
+        """Rows of an array, and weights of one row."""
         return self.block.rows, self.block.weight_columns
+
+    @property
+    def tiers(self) -> int:
+        """Arrays stacked in a tile, which take turns at its drivers and converters."""
+        return 1 if self.block.tiers is None else self.block.tiers
 
     @property
     def mac_J(self) -> float:
@@ -77,7 +82,7 @@ class AnalogTiles:
 
     def per_cluster(self, pmca: PmcaClusters) -> Fraction:
         """As many whole tiles as hold the weights that one cluster serves; several clusters for a
-        tile that holds more.
+        tile that holds more. Of stacked arrays one counts: no more work at a time.
         """
         held = self.block.rows * self.block.weight_columns
         if held <= pmca.weights_per_cluster:

@@ -41,6 +41,11 @@ class SramArrays:
         return self.block.rows, self.block.columns
 
     @property
+    def tiers(self) -> int:
+        """One array a unit."""
+        return 1
+
+    @property
     def mac_J(self) -> float:
         """Energy (J) of one multiply-accumulate."""
         return product_energy_J(self.block, 1)
