@@ -383,8 +383,9 @@ def print_notes(notes: Iterable[str]) -> None:
 
 def print_mapping(mapping: Mapping) -> None:
     """Weights and K/V stores by unit."""
-    columns = ("weight", "unit", "shape", "blocks", "copies", "first unit", "tiers")
-    table = Sheet("Weights", columns, texts=(0, 1))
+    columns = ("weight", "unit", "shape", "blocks", "copies", "first unit")
+    tiered = any(p.tier is not None for p in mapping.placements.values())
+    table = Sheet("Weights", (*columns, "tiers") if tiered else columns, texts=(0, 1))
     for p in mapping.placements.values():
         placed = p.units.size > 0
         table.add(
@@ -394,13 +395,13 @@ def print_mapping(mapping: Mapping) -> None:
             f"{p.grid.row_blocks} x {p.grid.column_blocks}" if placed else "",
             str(p.replicas) if placed else "",
             str(int(p.units.min())) if placed else "",
-            "" if p.tier is None else f"{p.tier.min()} to {p.tier.max()}",
+            *(("" if p.tier is None else f"{p.tier.min()} to {p.tier.max()}",) if tiered else ()),
         )
     for store in mapping.kv.values():
         table.add(
             f"{store.op} (K/V)", store.unit, f"{store.grid.rows} x {store.grid.columns}",
             f"{store.grid.row_blocks} x {store.grid.column_blocks}", str(store.heads),
-            str(store.first_unit), "",
+            str(store.first_unit), *([""] if tiered else ()),
         )  # fmt: skip
     show(table, units_told(mapping))
 
