@@ -167,3 +167,11 @@ def test_a_voltage_beyond_what_transistors_bear_is_noted() -> None:
     (note,) = (n for n in run(machine).notes if "pmca.clock_MHz" in n)
     assert "clusters need 2.07 V for 2000 MHz" in note
     assert not any("pmca.clock_MHz" in n for n in run(small.machine()).notes)
+
+
+def test_cores_in_teams_that_share_rows() -> None:
+    """Two rows of 600 on four cores: teams of two, 300 * 14.5 and 40 a row and two joins of 20;
+    all four together 2 * (150 * 14.5 + 80). Three share a row at a time: 200 * 14.5 + 80."""
+    busy = softmax_busy(clusters(cores=4), 1200, 2)
+    assert busy.counts[:2] == (20 + 4430, 4 * 20 + 2 * 2 * 4430)
+    assert softmax_busy(clusters(cores=3), 1200, 2).core_cycles == 3 * 20 + 2 * 3 * 2980
