@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from cimsim.simulation import Simulation, simulate
     from cimsim.spec import Architecture, load_architecture
     from cimsim.studies.accuracy import with_accuracy
+    from cimsim.studies.sensitivity import sensitivity
 
 __version__ = VERSION
 
@@ -65,6 +66,7 @@ _HOME = {
     "machine": "shipped",
     "Simulation": "simulation",
     "simulate": "simulation",
+    "sensitivity": "studies.sensitivity",
     "Architecture": "spec",
     "load_architecture": "spec",
     "Workload": "ir",
@@ -102,6 +104,7 @@ __all__ = [
     "machine",
     "parse_pipeline",
     "save_workload",
+    "sensitivity",
     "simulate",
     "with_accuracy",
     "with_baseline",

@@ -47,7 +47,7 @@ from cimsim.files import describe_validation, load_json
 from cimsim.unit_kinds import KINDS, Arrays, Units, kind_named, kinds_for
 from cimsim.unit_kinds.area import DIE_INPUTS, units_mm2
 from cimsim.values.arguments import checked, plain
-from cimsim.values.bounds import Bits, Name, Positive, Text
+from cimsim.values.bounds import Amount, Bits, Name, Positive, Text
 from cimsim.values.field_paths import Value, put_value
 from cimsim.values.history import Change, Changeable, value_at
 
@@ -74,6 +74,9 @@ class _OneOf:
     ) -> dict[str, Any]:
         return {"enum": self.names(), **handler(schema)}
 
+
+Spread = Annotated[tuple[Amount, Amount, Text], Field(strict=False)]
+"""Low, high and source of a plausible range."""
 
 WeightUnits = Annotated[str, _OneOf(lambda: kinds_for("weights"))]
 AttentionUnits = Annotated[str, _OneOf(lambda: kinds_for("attention"))]
@@ -112,6 +115,10 @@ class Architecture(Sourced, Changeable):
     dram: Dram
     package: DiePackage | None = None
     paper_accounting: PaperAccounting | None = None
+    ranges: dict[Name, Spread] = Field(
+        default_factory=dict,
+        description="field path -> [low, high, source]: where the number may plausibly lie",
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -178,6 +185,40 @@ class Architecture(Sourced, Changeable):
                 "every die takes a cluster; lower package.dies"
             )
         return self
+
+    @model_validator(mode="after")
+    def _ranges_hold_their_numbers(self) -> Self:
+        if not self.ranges:
+            return self
+        data = self.model_dump(mode="json", exclude_none=True)
+        made = {f"{m.block}.{name}": m.path for m in self.modelled() for name in m.outputs}
+        for path, (low, high, source) in self.ranges.items():
+            value = value_at(data, path)
+            if path in made:
+                raise ValueError(
+                    f"ranges: {path} comes from {made[path]}: give the range to a number of its "
+                    "anchor or to what it reads"
+                )
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise ValueError(f"ranges: {path} is no number of this machine")
+            if not low < high:
+                raise ValueError(f"ranges: {path} has low {low:g}, not below high {high:g}")
+            if not low <= value <= high:
+                raise ValueError(f"ranges: {path} is {value:g}, outside its {low:g} to {high:g}")
+            if not source.removeprefix(ASSUMED).strip():
+                raise ValueError(f"ranges: the source of {path} is empty")
+        return self
+
+    def without_range(self) -> tuple[str, ...]:
+        """Field paths of assumed numbers that have no range, nor has a model that gives them."""
+        models = {f"{m.block}.{name}": m.path for m in self.modelled() for name in m.outputs}
+        covered = tuple(self.ranges)
+        return tuple(
+            path
+            for path in self.assumed()
+            if path not in self.ranges
+            and not (path in models and any(c.startswith(f"{models[path]}.") for c in covered))
+        )
 
     @property
     def dies(self) -> int:
@@ -282,6 +323,7 @@ class Architecture(Sourced, Changeable):
         A changed number counts as assumed, with `why`; None takes an optional one out. Another
         `kind` of device model, or of a component's model, starts that model anew. Numbers that a
         model gives follow what it reads; `rram.models.adc` None takes the model out, leaving them.
+        The range of a number is that of its value: another value has none.
         `changes` remembers what the values were. Raises SpecError for an unknown path, with the
         names near it, and for a value that is not valid.
         """
@@ -295,6 +337,11 @@ class Architecture(Sourced, Changeable):
                     put_value(type(self), data, path, value, f"{ASSUMED} {why}")
             except SpecError as error:
                 raise SpecError(f"{self.name}: {error}") from None
+        data["ranges"] = {
+            path: spread
+            for path, spread in data["ranges"].items()
+            if value_at(data, path) == value_at(before, path)
+        }
         try:
             made = type(self).model_validate(data)
         except ValidationError as error:

@@ -43,7 +43,7 @@ ROOMS: dict[str, set[str]] = {
     "tasks": {"numpy", "torch", "transformers", "tokenizers", "safetensors"},
     "training": {"numpy", "torch", "transformers", "peft", "safetensors"},
     "accuracy": {"numpy", "scipy", "torch", "transformers"},
-    "studies": {"numpy"},
+    "studies": {"numpy", "scipy"},
     "views": {"matplotlib", "numpy"},
     "validation": set(),
     "cli": {"pydantic", "typer", "rich", "click"},

@@ -20,6 +20,7 @@ from cimsim.cli.map import map_weights
 from cimsim.cli.mvm import mvm
 from cimsim.cli.pipelines import pipelines
 from cimsim.cli.run import run
+from cimsim.cli.sensitivity import sensitivity
 from cimsim.cli.trace import trace
 from cimsim.cli.train import train
 from cimsim.cli.validate import validate
@@ -43,6 +44,7 @@ for name, verb in (
     ("run", run),
     ("accuracy", accuracy),
     ("train", train),
+    ("sensitivity", sensitivity),
     ("check", check),
     ("trace", trace),
     ("map", map_weights),

@@ -11,7 +11,7 @@ from cimsim.errors import SpecError
 from cimsim.values.display import shown
 
 Value = float | int | str | bool | list[Any] | None
-_NOT_VALUES = ("sources", "format")
+_NOT_VALUES = ("sources", "format", "ranges")
 
 
 def put_value(

@@ -1,0 +1,47 @@
+"""The numbers of a machine that have a range, and which of them can move no time."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from cimsim.spec import Architecture
+from cimsim.values.display import brief
+from cimsim.values.history import value_at
+
+_ENERGY = re.compile(r"_(fJ|pJ|mW|uW)(_per_(bit|byte|cycle|mm))*$")
+
+
+@brief
+@dataclass(frozen=True)
+class Ranged:
+    """A number with the ends of its range."""
+
+    path: str
+    value: float
+    low: float
+    high: float
+    source: str
+
+    @property
+    def folds(self) -> bool:
+        """Whether it is an energy or a power, by its unit, and so moves no time."""
+        return bool(_ENERGY.search(self.path))
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Both ends, whole where the value is."""
+        if isinstance(self.value, int):
+            return round(self.low), round(self.high)
+        return self.low, self.high
+
+
+def ranged(machine: Architecture) -> tuple[Ranged, ...]:
+    """The numbers of `machine` that have a range, in the order of their paths."""
+    data = machine.model_dump(mode="json", exclude_none=True)
+    found = []
+    for path, (low, high, source) in sorted(machine.ranges.items()):
+        value = value_at(data, path)
+        assert isinstance(value, int | float)
+        found.append(Ranged(path, value, low, high, source))
+    return tuple(found)

@@ -1,0 +1,202 @@
+"""Bands: energies folded anew are those of simulated machines, effects two runs, ranges checked."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import small
+from conftest import Cli
+from small import close
+
+from cimsim.errors import SpecError
+from cimsim.ir import save_workload
+from cimsim.report.bands import Band, Effect
+from cimsim.simulation import Simulation, simulate
+from cimsim.spec import Architecture
+from cimsim.studies.sensitivity import sensitivity
+from cimsim.studies.sensitivity.costs import Costs
+from cimsim.studies.sensitivity.ends import Ends
+from cimsim.studies.sensitivity.numbers import Ranged, ranged
+from cimsim.studies.sensitivity.surface import Surface
+
+WHY = "assumed: for a test"
+PIPELINE = "layer:block_tokens=1"
+
+
+def machine(**ranges: tuple[float, float]) -> Architecture:
+    """The small machine with ranges; `__` stands for the dots of a path."""
+    told = {key.replace("__", "."): [low, high, WHY] for key, (low, high) in ranges.items()}
+    data = small.machine().model_dump(mode="json", exclude_none=True)
+    return Architecture.model_validate(data | {"ranges": told})
+
+
+def folding() -> Architecture:
+    """The small machine with a range of half to twice for every number that moves no time."""
+    plain = small.machine()
+    data = plain.model_dump(mode="json", exclude_none=True)
+    found: dict[str, Any] = {}
+    for name, block in data.items():
+        for key, value in block.items() if isinstance(block, dict) else ():
+            number = Ranged(f"{name}.{key}", value, 0.0, 0.0, "")
+            if isinstance(value, float) and value and number.folds and name != "paper_accounting":
+                found[f"{name}.{key}"] = [value / 2, value * 2, WHY]
+    return Architecture.model_validate(data | {"ranges": found})
+
+
+def run_on(made: Architecture) -> Simulation:
+    return simulate(small.encoder(), made, pipeline=PIPELINE)
+
+
+@pytest.fixture(scope="module")
+def folded() -> tuple[Simulation, dict[str, Effect]]:
+    simulation = run_on(folding())
+    found = sensitivity(simulation, metrics=["energy_J"], samples=16)
+    return simulation, {effect.path: effect for effect in found.bands[0].effects}
+
+
+def test_folded_energies_are_those_of_simulated_machines(
+    folded: tuple[Simulation, dict[str, Effect]],
+) -> None:
+    simulation, effects = folded
+    made = simulation.job.architecture
+    assert len(made.ranges) > 15
+    assert {"rram.adc_energy_pJ", "rram.leakage_uW", "dram.background_mW"} <= effects.keys()
+    for path, (low, high, _) in made.ranges.items():
+        for value, name in ((low, "at_low"), (high, "at_high")):
+            again = run_on(made.with_values({path: value})).report
+            assert again.latency_s == simulation.report.latency_s, path
+            told = getattr(effects[path], name) if path in effects else simulation.report.energy_J
+            assert told == close(again.energy_J), path
+
+
+def test_an_effect_is_two_runs() -> None:
+    made = machine(pmca__clock_MHz=(500.0, 2000.0), rram__integration_ns=(50.0, 200.0))
+    found = sensitivity(run_on(made), metrics=["latency_s", "energy_J"], samples=16)
+    for band in found.bands:
+        for effect in band.effects:
+            assert effect.by == "run"
+            for value, told in ((effect.low, effect.at_low), (effect.high, effect.at_high)):
+                again = run_on(made.with_values({effect.path: value})).report
+                assert told == close(getattr(again, band.metric))
+
+
+def test_a_part_tells_which_way_time_goes() -> None:
+    made = machine(pmca__clock_MHz=(500.0, 2000.0))
+    found = sensitivity(run_on(made), metrics=["latency_s"], runs=0, samples=16).bands[0]
+    (effect,) = found.effects
+    assert effect.by == "part"
+    assert effect.at_low > found.value > effect.at_high
+
+
+def test_band_of_one_energy_in_closed_form() -> None:
+    made = machine(rram__leakage_uW=(0.25, 400.0))
+    simulation = run_on(made)
+    (band,) = sensitivity(simulation, metrics=["energy_J"], samples=4096).bands
+    tiles, time = simulation.plan.unit_counts["rram"], simulation.report.latency_s
+    rest = simulation.report.energy_J - 0.5e-6 * tiles * time
+    for quantile, told in ((0.05, band.low), (0.95, band.high)):
+        leakage = 0.25 * (400.0 / 0.25) ** quantile
+        assert told == pytest.approx(rest + leakage * 1e-6 * tiles * time, rel=1e-3)
+    assert band.effects[0].share == pytest.approx(1.0, abs=0.05)
+
+
+def test_ranking_asks_for_no_order() -> None:
+    one = machine(rram__adc_energy_pJ=(1.0, 3.0), dram__background_mW=(5.0, 40.0))
+    data = one.model_dump(mode="json", exclude_none=True)
+    turned = Architecture.model_validate(data | {"ranges": dict([*one.ranges.items()][::-1])})
+    assert list(one.ranges) != list(turned.ranges)
+    assert (
+        sensitivity(run_on(one), samples=16).bands == sensitivity(run_on(turned), samples=16).bands
+    )
+
+
+def test_factors_multiply_and_leakages_add() -> None:
+    base = Costs({"a": 2.0, "b": 1.0}, {"u": 3.0}, (1.0,))
+    x = Ranged("x_ns", 1.0, 0.0, 2.0, WHY)
+    slow = Ends(x, replace(base, phases_s=(0.5,)), replace(base, phases_s=(2.0,)), "run")
+    leak = Ends(replace(x, path="y_uW"), base, replace(base, leakage_W={"u": 5.0}), "fold")
+    both = Surface(base, (slow, leak)).at(np.array([[1.0, 0.25], [1.0, 0.75], [0.5, 0.5]]))
+    assert both.latency_s == pytest.approx([2.0, 0.75])
+    assert both.energy_J == pytest.approx([3.0 + 5.0 * 2.0, 3.0 + 4.0 * 0.75])
+
+
+def test_numbers_without_range_are_held_and_named() -> None:
+    made = machine(rram__leakage_uW=(0.25, 400.0))
+    plain = sensitivity(run_on(made), metrics=["energy_J"], samples=16)
+    assert plain.varied == 1
+    assert "rram.leakage_uW" not in plain.without_range
+    assert set(plain.without_range) == made.assumed().keys() - made.ranges.keys()
+
+
+@pytest.mark.parametrize(
+    ("ranges", "says"),
+    [
+        ({"rram.leakage": [0.1, 1.0, "x"]}, "rram.leakage is no number of this machine"),
+        ({"rram.leakage_uW": [1.0, 2.0, "x"]}, "is 0.5, outside its 1 to 2"),
+        ({"rram.leakage_uW": [0.5, 0.5, "x"]}, "has low 0.5, not below high 0.5"),
+        ({"rram.leakage_uW": [0.1, 1.0, "assumed: "]}, "the source of rram.leakage_uW is empty"),
+        ({"rram.device": [0.1, 1.0, "x"]}, "rram.device is no number"),
+    ],
+)
+def test_ranges_are_checked_when_read(ranges: dict[str, Any], says: str) -> None:
+    data = small.machine().model_dump(mode="json", exclude_none=True)
+    with pytest.raises(ValueError, match=says):
+        Architecture.model_validate(data | {"ranges": ranges})
+
+
+def test_another_value_has_no_range() -> None:
+    made = machine(rram__leakage_uW=(0.25, 400.0), dram__background_mW=(5.0, 40.0))
+    assert list(made.with_values({"rram.leakage_uW": 900.0}).ranges) == ["dram.background_mW"]
+    with pytest.raises(SpecError, match="ranges"):
+        made.with_values({"ranges.rram": 1})
+
+
+def test_errors_say_what_to_do() -> None:
+    done = run_on(machine(rram__tile_count=(1, 8192)))
+    with pytest.raises(SpecError, match=r"the range of rram\.tile_count, 1 to 8192"):
+        sensitivity(done, metrics=["energy_J"], samples=16)
+    with pytest.raises(SpecError, match="no metric 'power_W'"):
+        sensitivity(done, metrics=["power_W"])
+    with pytest.raises(SpecError, match="needs a GPU"):
+        sensitivity(done, metrics=["energy_ratio"])
+
+
+@pytest.mark.parametrize("path", small.ARCHITECTURES, ids=lambda path: path.stem)
+def test_shipped_machines_run_at_the_ends_of_their_ranges(path: Any) -> None:
+    from cimsim.spec import load_architecture
+
+    made = load_architecture(path)
+    assert made.ranges
+    for number in ranged(made):
+        for end in number.ends:
+            made.with_values({number.path: end})
+
+
+def test_the_verb(cimsim: Cli, tmp_path: Any) -> None:
+    made = machine(rram__leakage_uW=(0.25, 400.0), dram__background_mW=(5.0, 40.0))
+    (tmp_path / "m.json").write_text(made.model_dump_json(exclude_none=True))
+    save_workload(small.encoder(), tmp_path / "w.json")
+    given = ["sensitivity", str(tmp_path / "m.json"), str(tmp_path / "w.json")]
+    given += ["--pipeline", "token", "--samples", "16"]
+    code, out, _ = cimsim(*given, "-o", str(tmp_path / "out"))
+    assert code == 0
+    assert "rram.leakage_uW" in out
+    assert "have no range and were held" in out
+    assert (tmp_path / "out" / "tornado.png").stat().st_size > 10_000
+    code, out, _ = cimsim(*given, "--json")
+    found = json.loads(out)
+    assert [band["metric"] for band in found["bands"]] == ["energy_J", "latency_s"]
+    assert found == json.loads((tmp_path / "out" / "sensitivity.json").read_text())
+    code, _, err = cimsim(*given, "--metric", "speed")
+    assert code == 2
+    assert "no metric 'speed'" in err
+
+
+def test_a_band_tells_its_name() -> None:
+    band = Band(metric="energy_J", beside=None, value=1.0, low=0.5, high=2.0, effects=())
+    assert band.name == "energy_J"
+    assert band.model_copy(update={"beside": "A100"}).name == "energy_J, A100"
