@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from cimsim.mappers import build_mapping
 from cimsim.report.fold import spent
-from cimsim.report.leakage import leakage_W
+from cimsim.report.leakage import leaked_J
 from cimsim.schedule import Plan, build_plan
 from cimsim.schedule.pipelines import Pipeline
 from cimsim.search import Job
@@ -17,11 +17,17 @@ from cimsim.spec import Architecture
 from cimsim.units import ps_to_seconds
 from cimsim.values.display import brief
 
+ROUNDING = 1e-12
+"""Choice: what rounding leaves of an energy that is no more than power times time."""
+
 
 @brief
 @dataclass(frozen=True)
 class Costs:
-    """Energy (J) by component, leakage (W) by unit while the run lasts, time (s) by phase."""
+    """Energy (J) by component, leakage (W) by unit while the run lasts, time (s) by phase.
+
+    Leakage that does not grow with the latency, as of gated units at work, is among the components.
+    """
 
     dynamic_J: Mapping[str, float]
     leakage_W: Mapping[str, float]
@@ -42,12 +48,37 @@ class Costs:
 def costs_of(plan: Plan, job: Job, machine: Architecture, phases_s: tuple[float, ...]) -> Costs:
     """Costs of a plan on `machine`, whose phases take `phases_s`."""
     found: dict[str, list[float]] = {}
-    idle = [0.0] * len(plan.phases)
-    for entry in spent(plan, job.workload, machine, idle, job.counted):
+    for entry in spent(plan, job.workload, machine, list(phases_s), job.counted):
         if entry.unit != "leakage":
             found.setdefault(entry.component, []).extend(entry.energy_J)
     dynamic = {name: math.fsum(values) for name, values in found.items()}
-    return Costs(dynamic, leakage_W(machine, plan.unit_counts), phases_s)
+    fixed, power = standing(plan, machine, phases_s)
+    return Costs(dynamic | fixed, power, phases_s)
+
+
+def standing(
+    plan: Plan, machine: Architecture, phases_s: tuple[float, ...]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Leakage of a plan: energy (J) that does not depend on how long it waits, and the power (W)
+    of all that waits, by unit and state.
+
+    A unit that is gated leaks more while it is on, for as long as its work takes.
+    """
+    once = _leaked(machine, plan, phases_s)
+    twice = _leaked(machine, plan, tuple(2.0 * t for t in phases_s))
+    time = math.fsum(phases_s)
+    fixed, power = {}, {}
+    for name in {**once, **twice}:
+        first, second = once.get(name, 0.0), twice.get(name, 0.0)
+        rest = 2.0 * first - second
+        steady = not time or abs(rest) < ROUNDING * second
+        fixed[f"leakage.{name}"] = 0.0 if steady else rest
+        power[name] = first / time if steady and time else (second - first) / (time or 1.0)
+    return fixed, power
+
+
+def _leaked(machine: Architecture, plan: Plan, phases_s: tuple[float, ...]) -> dict[str, float]:
+    return {name: math.fsum(v) for name, v in leaked_J(machine, plan, phases_s).items()}
 
 
 def run_costs(job: Job, pipeline: Pipeline) -> Costs:

@@ -17,18 +17,25 @@ from typing import Literal
 import numpy as np
 
 from cimsim.errors import CimsimError, SpecError
-from cimsim.report.leakage import leakage_W
+from cimsim.schedule import Plan
 from cimsim.schedule.pipelines import Pipeline
 from cimsim.search import Job
 from cimsim.search.shorten import samples
-from cimsim.studies.sensitivity.costs import Costs, planned_costs, run_costs
+from cimsim.studies.sensitivity.costs import Costs, planned_costs, run_costs, standing
 from cimsim.studies.sensitivity.numbers import Ranged
 from cimsim.values.display import brief
 
 LAYERS = 3
-"""Choice: layers of the part that times are taken from; fewer tell nothing of streaming."""
+"""Choice: layers of the part that times are taken from; fewer tell nothing of streaming. One is
+enough to see which component follows which number."""
 SAME = 1e-9
 """Choice: two factors are one where they differ by less; rounding is far below."""
+
+
+def is_leakage(component: str) -> bool:
+    """Whether a component is leakage that does not grow with the latency."""
+    return component.startswith("leakage.")
+
 
 By = Literal["fold", "part", "run"]
 
@@ -49,13 +56,13 @@ class Ends:
 class Probe:
     """Tries numbers of the machine of `job` under a fixed strategy.
 
-    `base` are the costs of the whole run, `used` the units that it uses.
+    `base` are the costs of the whole run, laid out in `plan`.
     """
 
     job: Job
     pipeline: Pipeline
     base: Costs
-    used: Mapping[str, int]
+    plan: Plan
 
     def folded(self, numbers: Sequence[Ranged]) -> list[Ends]:
         """Ends of numbers that move no time."""
@@ -70,7 +77,7 @@ class Probe:
         """Ends of numbers that may move time; the `runs` that move it most are run in full."""
         if not numbers:
             return []
-        part = self._part()
+        part = self._part(LAYERS)
         at_part = run_costs(part, self.pipeline)
         found = []
         for place, number in enumerate(numbers, 1):
@@ -83,13 +90,13 @@ class Probe:
 
     def _followers(self, numbers: Sequence[Ranged]) -> tuple[dict[str, str], set[str]]:
         """Component -> the number that it is proportional to; numbers behind all other changes."""
-        part = self._part()
-        idle = (0.0,) * len(part.workload.phases)
-        before = planned_costs(part, self.pipeline, idle).dynamic_J
+        part = self._part(1)
+        times = (1.0,) * len(part.workload.phases)
+        before = self._components(part, times)
         factors = np.random.default_rng(0).uniform(1.01, 1.1, len(numbers))
         by_path = {n.path: float(f) for n, f in zip(numbers, factors, strict=True) if n.value}
         changed = {n.path: n.value * by_path[n.path] for n in numbers if n.value}
-        after = planned_costs(self._with(part, changed), self.pipeline, idle).dynamic_J
+        after = self._components(self._with(part, changed), times)
         follows: dict[str, str] = {}
         mixed = after.keys() != before.keys()
         for component, energy in before.items():
@@ -102,6 +109,11 @@ class Probe:
         zero = {n.path for n in numbers if not n.value}
         left = {n.path for n in numbers} - (set() if mixed else by_path.keys())
         return follows, left | zero
+
+    def _components(self, job: Job, times: tuple[float, ...]) -> dict[str, float]:
+        """Energy (J) of each component that is no leakage."""
+        found = planned_costs(job, self.pipeline, times).dynamic_J
+        return {name: energy for name, energy in found.items() if not is_leakage(name)}
 
     def _fold(self, number: Ranged, follows: Mapping[str, str], open_paths: set[str]) -> Ends:
         if number.path in open_paths:
@@ -117,8 +129,8 @@ class Probe:
                 name: energy * factor if follows.get(name) == number.path else energy
                 for name, energy in self.base.dynamic_J.items()
             }
-            power = leakage_W(machine, dict(self.used))
-            found.append(Costs(dynamic, power, self.base.phases_s))
+            fixed, power = standing(self.plan, machine, self.base.phases_s)
+            found.append(Costs(dynamic | fixed, power, self.base.phases_s))
         return Ends(number, found[0], found[1], by="fold")
 
     def _carried(self, part: Job, at_part: Costs, number: Ranged, value: float) -> Costs:
@@ -137,7 +149,7 @@ class Probe:
             else energy
             for name, energy in self.base.dynamic_J.items()
         }
-        return Costs(dynamic, leakage_W(job.architecture, dict(self.used)), times)
+        return Costs(dynamic, standing(self.plan, job.architecture, times)[1], times)
 
     def _run(self, number: Ranged, tell: Callable[[str], None]) -> Ends:
         found = []
@@ -160,5 +172,5 @@ class Probe:
     def _with(self, job: Job, values: Mapping[str, float]) -> Job:
         return replace(job, architecture=job.architecture.with_values(dict(values)))
 
-    def _part(self) -> Job:
-        return self.job.on(samples(self.job.workload, (LAYERS,))[0].workload)
+    def _part(self, layers: int) -> Job:
+        return self.job.on(samples(self.job.workload, (layers,))[0].workload)

@@ -10,7 +10,6 @@ import numpy as np
 from cimsim.errors import CimsimError, SpecError
 from cimsim.report import Baseline, Report
 from cimsim.report.bands import Band, Effect, Sensitivity
-from cimsim.report.leakage import leakage_W
 from cimsim.simulation import Simulation
 from cimsim.studies.sensitivity.costs import Costs, costs_of
 from cimsim.studies.sensitivity.ends import Ends, Probe
@@ -87,6 +86,7 @@ def sensitivity(
     metrics: Sequence[str] = METRICS,
     runs: int = RUNS,
     hold_times: bool = False,
+    shares: bool = True,
     samples: int = SAMPLES,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
@@ -97,7 +97,8 @@ def sensitivity(
     drawn at once (`samples` points of a Sobol sequence). Numbers without a range are held and
     named. `report` is the simulation's with GPUs beside it, for the ratios. `runs` numbers that
     move latency most are simulated in full, the others on a part of the workload; with
-    `hold_times` numbers that move time are held. Raises SpecError for a metric that is unknown or
+    `hold_times` numbers that move time are held; without `shares` those are left at 0.
+    Raises SpecError for a metric that is unknown or
     has no GPU, for paper accounting, and for a range at whose end the machine does not run;
     CimsimError without scipy.
     """
@@ -111,7 +112,7 @@ def sensitivity(
     machine = simulation.job.architecture
     numbers = ranged(machine)
     base = _base(simulation)
-    probe = Probe(simulation.job, simulation.pipeline, base, simulation.plan.unit_counts)
+    probe = Probe(simulation.job, simulation.pipeline, base, simulation.plan)
     folding = [number for number in numbers if number.folds]
     timing = [] if hold_times else [number for number in numbers if not number.folds]
     tell = progress or (lambda stage: None)
@@ -124,7 +125,7 @@ def sensitivity(
         workload=report.workload,
         architecture=report.architecture,
         pipeline=report.pipeline,
-        bands=tuple(_band(r, surface, points, seed) for r in results),
+        bands=tuple(_band(r, surface, points, seed if shares else None) for r in results),
         varied=len(ends),
         assumed=len(machine.assumed()),
         without_range=machine.without_range(),
@@ -156,11 +157,8 @@ def _require_scipy() -> None:
 
 
 def _base(simulation: Simulation) -> Costs:
-    job = simulation.job
     times = tuple(phase.latency_s for phase in simulation.report.phases.values())
-    found = costs_of(simulation.plan, job, simulation.architecture, times)
-    power = leakage_W(job.architecture, simulation.plan.unit_counts)
-    return Costs(found.dynamic_J, power, times)
+    return costs_of(simulation.plan, simulation.job, simulation.architecture, times)
 
 
 def _sobol(axes: int, samples: int, seed: int) -> F64:
@@ -171,10 +169,10 @@ def _sobol(axes: int, samples: int, seed: int) -> F64:
     return np.asarray(drawn.T)
 
 
-def _band(result: _Result, surface: Surface, points: Points, seed: int) -> Band:
+def _band(result: _Result, surface: Surface, points: Points, seed: int | None) -> Band:
     values = result.at(points)
     low, high = np.quantile(values, [LOW, HIGH])
-    shares = _shares(result, surface, seed)
+    shares = np.zeros(surface.axes) if seed is None else _shares(result, surface, seed)
     effects = [
         _effect(result, ends, float(share))
         for ends, share in zip(surface.ends, shares, strict=False)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cimsim.studies.sensitivity.costs import Costs
-from cimsim.studies.sensitivity.ends import Ends
+from cimsim.studies.sensitivity.ends import Ends, is_leakage
 from cimsim.studies.sensitivity.numbers import Ranged
 from cimsim.values.display import brief
 
@@ -61,7 +61,8 @@ class Surface:
         energy = np.zeros_like(latency)
         for name in self._names():
             base = self.base.dynamic_J.get(name, 0.0)
-            energy += self._product(values, base, _component(name))
+            meet = self._sum if is_leakage(name) else self._product
+            energy += meet(values, base, _component(name))
         for unit, power in self.base.leakage_W.items():
             energy += latency * self._sum(values, power, _leakage(unit))
         return Points(energy, latency, u[-1])
@@ -97,7 +98,7 @@ def _component(name: str) -> Callable[[Costs], float]:
 
 
 def _leakage(unit: str) -> Callable[[Costs], float]:
-    return lambda costs: costs.leakage_W[unit]
+    return lambda costs: costs.leakage_W.get(unit, 0.0)
 
 
 def _between(ends: Ends, value: F64, base: float, of: Callable[[Costs], float]) -> Any:
