@@ -200,3 +200,25 @@ def test_a_band_tells_its_name() -> None:
     band = Band(metric="energy_J", beside=None, value=1.0, low=0.5, high=2.0, effects=())
     assert band.name == "energy_J"
     assert band.model_copy(update={"beside": "A100"}).name == "energy_J, A100"
+
+
+def test_gated_tiles_leak_by_state() -> None:
+    """As a tile wakes and waits: folded energies are those of runs here too."""
+    from cimsim.spec import load_architecture
+
+    made = load_architecture(small.ROOT / "arch_configs" / "halora_rram_sram.json")
+    kept = {
+        path: made.ranges[path]
+        for path in made.ranges
+        if path.startswith("rram.") and "leak" in path
+    }
+    assert len(kept) == 2
+    made = made.model_copy(update={"ranges": kept})
+    simulation = run_on(made)
+    (band,) = sensitivity(simulation, metrics=["energy_J"], samples=16).bands
+    assert band.value == close(simulation.report.energy_J)
+    for effect in band.effects:
+        assert effect.by == "fold"
+        for value, told in ((effect.low, effect.at_low), (effect.high, effect.at_high)):
+            again = run_on(made.with_values({effect.path: value})).report
+            assert told == close(again.energy_J)
