@@ -19,7 +19,7 @@ from cimsim.simulation import Simulation, simulate
 from cimsim.spec import Architecture
 from cimsim.studies.sensitivity import sensitivity
 from cimsim.studies.sensitivity.costs import Costs
-from cimsim.studies.sensitivity.ends import Ends
+from cimsim.studies.sensitivity.ends import BothEnds
 from cimsim.studies.sensitivity.numbers import Ranged, ranged
 from cimsim.studies.sensitivity.surface import Surface
 
@@ -117,8 +117,8 @@ def test_ranking_asks_for_no_order() -> None:
 def test_factors_multiply_and_leakages_add() -> None:
     base = Costs({"a": 2.0, "b": 1.0}, {"u": 3.0}, (1.0,))
     x = Ranged("x_ns", 1.0, 0.0, 2.0, WHY)
-    slow = Ends(x, replace(base, phases_s=(0.5,)), replace(base, phases_s=(2.0,)), "run")
-    leak = Ends(replace(x, path="y_uW"), base, replace(base, leakage_W={"u": 5.0}), "fold")
+    slow = BothEnds(x, replace(base, phases_s=(0.5,)), replace(base, phases_s=(2.0,)), "run")
+    leak = BothEnds(replace(x, path="y_uW"), base, replace(base, leakage_W={"u": 5.0}), "fold")
     both = Surface(base, (slow, leak)).at(np.array([[1.0, 0.25], [1.0, 0.75], [0.5, 0.5]]))
     assert both.latency_s == pytest.approx([2.0, 0.75])
     assert both.energy_J == pytest.approx([3.0 + 5.0 * 2.0, 3.0 + 4.0 * 0.75])
@@ -137,6 +137,7 @@ def test_numbers_without_range_are_held_and_named() -> None:
     [
         ({"rram.leakage": [0.1, 1.0, "x"]}, "rram.leakage is no number of this machine"),
         ({"rram.leakage_uW": [1.0, 2.0, "x"]}, "is 0.5, outside its 1 to 2"),
+        ({"rram.leakage_uW": [0.1, 0.2, "x"]}, "is 0.5, outside its 0.1 to 0.2"),
         ({"rram.leakage_uW": [0.5, 0.5, "x"]}, "has low 0.5, not below high 0.5"),
         ({"rram.leakage_uW": [0.1, 1.0, "assumed: "]}, "the source of rram.leakage_uW is empty"),
         ({"rram.device": [0.1, 1.0, "x"]}, "rram.device is no number"),

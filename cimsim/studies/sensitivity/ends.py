@@ -42,7 +42,7 @@ By = Literal["fold", "part", "run"]
 
 @brief
 @dataclass(frozen=True)
-class Ends:
+class BothEnds:
     """Costs of the whole run with `number` at its low and high end, and how they were found."""
 
     number: Ranged
@@ -64,8 +64,8 @@ class Probe:
     base: Costs
     plan: Plan
 
-    def folded(self, numbers: Sequence[Ranged]) -> list[Ends]:
-        """Ends of numbers that move no time."""
+    def folded(self, numbers: Sequence[Ranged]) -> list[BothEnds]:
+        """BothEnds of numbers that move no time."""
         if not numbers:
             return []
         follows, open_paths = self._followers(numbers)
@@ -73,8 +73,8 @@ class Probe:
 
     def timed(
         self, numbers: Sequence[Ranged], runs: int, tell: Callable[[str], None]
-    ) -> list[Ends]:
-        """Ends of numbers that may move time; the `runs` that move it most are run in full."""
+    ) -> list[BothEnds]:
+        """BothEnds of numbers that may move time; the `runs` that move it most are run in full."""
         if not numbers:
             return []
         part = self._part(LAYERS)
@@ -83,7 +83,7 @@ class Probe:
         for place, number in enumerate(numbers, 1):
             tell(f"{number.path}, {place} of {len(numbers)}")
             ends = [self._carried(part, at_part, number, value) for value in number.ends]
-            found.append(Ends(number, ends[0], ends[1], by="part"))
+            found.append(BothEnds(number, ends[0], ends[1], by="part"))
         reach = {e.number.path: abs(e.high.latency_s - e.low.latency_s) for e in found}
         first = sorted((p for p in reach if reach[p]), key=lambda path: (-reach[path], path))[:runs]
         return [self._run(e.number, tell) if e.number.path in first else e for e in found]
@@ -115,12 +115,12 @@ class Probe:
         found = planned_costs(job, self.pipeline, times).dynamic_J
         return {name: energy for name, energy in found.items() if not is_leakage(name)}
 
-    def _fold(self, number: Ranged, follows: Mapping[str, str], open_paths: set[str]) -> Ends:
+    def _fold(self, number: Ranged, follows: Mapping[str, str], open_paths: set[str]) -> BothEnds:
         if number.path in open_paths:
             times = self.base.phases_s
             jobs = [self._with(self.job, {number.path: value}) for value in number.ends]
             ends = [self._tried(number, job, times) for job in jobs]
-            return Ends(number, ends[0], ends[1], by="fold")
+            return BothEnds(number, ends[0], ends[1], by="fold")
         found = []
         for value in number.ends:
             machine = self.job.architecture.with_values({number.path: value})
@@ -131,7 +131,7 @@ class Probe:
             }
             fixed, power = standing(self.plan, machine, self.base.phases_s)
             found.append(Costs(dynamic | fixed, power, self.base.phases_s))
-        return Ends(number, found[0], found[1], by="fold")
+        return BothEnds(number, found[0], found[1], by="fold")
 
     def _carried(self, part: Job, at_part: Costs, number: Ranged, value: float) -> Costs:
         """Costs of the whole run that move as those of the part do."""
@@ -151,12 +151,12 @@ class Probe:
         }
         return Costs(dynamic, standing(self.plan, job.architecture, times)[1], times)
 
-    def _run(self, number: Ranged, tell: Callable[[str], None]) -> Ends:
+    def _run(self, number: Ranged, tell: Callable[[str], None]) -> BothEnds:
         found = []
         for value in number.ends:
             tell(f"{number.path} {value:g}, in full")
             found.append(self._tried(number, self._with(self.job, {number.path: value}), None))
-        return Ends(number, found[0], found[1], by="run")
+        return BothEnds(number, found[0], found[1], by="run")
 
     def _tried(self, number: Ranged, job: Job, phases_s: tuple[float, ...] | None) -> Costs:
         try:

@@ -12,7 +12,7 @@ from cimsim.report import Baseline, Report
 from cimsim.report.bands import Band, Effect, Sensitivity
 from cimsim.simulation import Simulation
 from cimsim.studies.sensitivity.costs import Costs, costs_of
-from cimsim.studies.sensitivity.ends import Ends, Probe
+from cimsim.studies.sensitivity.ends import BothEnds, Probe
 from cimsim.studies.sensitivity.numbers import ranged
 from cimsim.studies.sensitivity.surface import F64, Points, Surface
 from cimsim.values.arguments import checked
@@ -189,7 +189,7 @@ def _band(result: _Result, surface: Surface, points: Points, seed: int | None) -
     )
 
 
-def _effect(result: _Result, ends: Ends, share: float) -> Effect:
+def _effect(result: _Result, ends: BothEnds, share: float) -> Effect:
     number = ends.number
     return Effect(
         **{name: getattr(number, name) for name in ("path", "value", "low", "high", "source")},

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cimsim.studies.sensitivity.costs import Costs
-from cimsim.studies.sensitivity.ends import Ends, is_leakage
+from cimsim.studies.sensitivity.ends import BothEnds, is_leakage
 from cimsim.studies.sensitivity.numbers import Ranged
 from cimsim.values.display import brief
 
@@ -45,7 +45,7 @@ class Surface:
     """Results over the ranges of `ends`; one more axis is the spread of GPUs."""
 
     base: Costs
-    ends: tuple[Ends, ...]
+    ends: tuple[BothEnds, ...]
 
     @property
     def axes(self) -> int:
@@ -101,7 +101,7 @@ def _leakage(unit: str) -> Callable[[Costs], float]:
     return lambda costs: costs.leakage_W.get(unit, 0.0)
 
 
-def _between(ends: Ends, value: F64, base: float, of: Callable[[Costs], float]) -> Any:
+def _between(ends: BothEnds, value: F64, base: float, of: Callable[[Costs], float]) -> Any:
     low, high = of(ends.low), of(ends.high)
     if low == base == high:
         return base
