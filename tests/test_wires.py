@@ -282,6 +282,9 @@ def test_smaller_dies_have_shorter_wires() -> None:
     assert four.cluster_link.energy_pJ_per_bit < one.cluster_link.energy_pJ_per_bit
     plan = Floorplan(four.die_area_mm2, 2, 4)
     assert four.cluster_link.hops == mesh_route(plan, plan.to_buffer_mm).hops == 1
+    far = router_pJ_per_bit(28) + plan.edge_mm / 2 * 0.1
+    assert four.cluster_link.energy_pJ_per_bit == close(far)
+    assert four.floorplan == plan
 
 
 @pytest.mark.parametrize(
