@@ -12,14 +12,18 @@ import small
 from conftest import Cli
 from small import close
 
-from cimsim.errors import SpecError
+from cimsim import machine as shipped
+from cimsim import workload
+from cimsim.errors import MappingError, SpecError
 from cimsim.ir import save_workload
 from cimsim.report.bands import Band, Effect
+from cimsim.schedule.pipelines import ShapedBlock, Strategy
+from cimsim.search.shorten import samples
 from cimsim.simulation import Simulation, simulate
 from cimsim.spec import Architecture
 from cimsim.studies.sensitivity import sensitivity
-from cimsim.studies.sensitivity.costs import Costs
-from cimsim.studies.sensitivity.ends import BothEnds
+from cimsim.studies.sensitivity.costs import Costs, costs_of, planned
+from cimsim.studies.sensitivity.ends import BothEnds, Probe
 from cimsim.studies.sensitivity.numbers import Ranged, ranged
 from cimsim.studies.sensitivity.surface import Surface
 
@@ -195,6 +199,39 @@ def test_the_verb(cimsim: Cli, tmp_path: Any) -> None:
     code, _, err = cimsim(*given, "--metric", "speed")
     assert code == 2
     assert "no metric 'speed'" in err
+
+
+def test_a_strategy_may_have_blocks_for_shapes_that_the_part_lacks() -> None:
+    """LLaMA's layers shared by all clusters have a chain that one layer alone has not."""
+    made, model = shipped("halora_rram_sram"), workload("llama3.2_1b_r4_p512_d128")
+    done = simulate(model, made, pipeline="layer:share_clusters=512")
+    shapes = sorted(set(done.plan.shapes.values()))
+    assert isinstance(done.pipeline, Strategy)
+    strategy = replace(done.pipeline, blocks=ShapedBlock(tuple((s, 1) for s in shapes)))
+    part = replace(done.job, workload=samples(done.job.workload, (1,))[0].workload)
+    with pytest.raises(MappingError, match="gives a block to"):
+        planned(part, strategy)
+    times = tuple(phase.latency_s for phase in done.report.phases.values())
+    base = costs_of(done.plan, done.job, made, times)
+    number = Ranged("cluster_link.leakage_uW", 1.0, 0.1, 10.0, WHY)
+    (ends,) = Probe(done.job, strategy, base, done.plan).folded([number])
+    ports = done.plan.unit_counts["pmca"]
+    assert ends.high.energy_J - ends.low.energy_J == close(9.9e-6 * ports * sum(times))
+
+
+def test_run_says_its_band(cimsim: Cli) -> None:
+    asked = ["run", "halora_rram_sram", "minilm_sentiment_r8_s32", "--pipeline", "token", "--band"]
+    code, out, _ = cimsim(*asked)
+    assert code == 0
+    assert "energy_J: 0.000" in out
+    assert "times held; most by" in out
+    code, out, _ = cimsim(*asked, "--json")
+    report = json.loads(out)
+    (band,) = report["bands"]["bands"]
+    assert band["value"] == report["energy_J"]
+    assert band["low"] < band["value"] < band["high"]
+    assert report["bands"]["times_held"]
+    assert "bands" not in json.loads(cimsim(*asked[:-1], "--json")[1])
 
 
 def test_a_band_tells_its_name() -> None:

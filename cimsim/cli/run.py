@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from cimsim.engines import Engine
     from cimsim.ir import Workload
     from cimsim.report import Report
+    from cimsim.report.bands import Sensitivity
     from cimsim.search.attempt import Progress
     from cimsim.simulation import Simulation
     from cimsim.spec import Architecture
@@ -108,6 +109,14 @@ def run(
             "layers.csv.",
         ),
     ] = False,
+    band: Annotated[
+        bool,
+        typer.Option(
+            "--band",
+            help="Also say how sure energies are: 5 to 95 % over the ranges of the machine, times "
+            "held (`cimsim sensitivity` varies them too).",
+        ),
+    ] = False,
     levers: Annotated[
         bool,
         typer.Option(
@@ -154,6 +163,9 @@ def run(
             work = simulation.workload
             host_s = host_ms * 1e-3
             report = with_baseline(report, work, card, baseline_mode, batch, host_s, gpu_stack)
+        if band:
+            tell("folding bands")
+            report = report.model_copy(update={"bands": _bands(simulation, report)})
     if prepared is not None:
         from cimsim.studies.accuracy import with_accuracy
 
@@ -185,7 +197,19 @@ def run(
             from cimsim.cli.bounds import print_bounds
 
             print_bounds(report.bounds)
+        if report.bands is not None:
+            from cimsim.cli.sensitivity import print_headline
+
+            print_headline(report.bands)
     finish(outcome, quiet=json)
+
+
+def _bands(simulation: Simulation, report: Report) -> Sensitivity:
+    """Energies, and ratios of energy to every GPU, over the ranges of the machine."""
+    from cimsim.studies.sensitivity import sensitivity
+
+    metrics = ["energy_J", "energy_ratio"] if report.baselines else ["energy_J"]
+    return sensitivity(simulation, report, metrics=metrics, hold_times=True)
 
 
 def _require_effects(

@@ -28,6 +28,8 @@ from cimsim.cli.streams import emit, say
 if TYPE_CHECKING:
     from cimsim.report.bands import Band, Sensitivity
 
+MAKERS = 3
+"""Choice: numbers named beside a headline."""
 SHOWN = 10
 """Choice: numbers in a table; --json has all."""
 
@@ -126,6 +128,21 @@ def print_bands(found: Sensitivity) -> None:
         "and were held (--json names them)")  # fmt: skip
     if found.times_held:
         say("numbers that move time were held: latency has no band here")
+
+
+def print_headline(found: Sensitivity) -> None:
+    """A line for each result: its band and the three numbers that make it."""
+    held = ", times held" if found.times_held else ""
+    for band in found.bands:
+        makers = ", ".join(
+            f"{effect.path} {effect.low:g} to {effect.high:g}" for effect in band.effects[:MAKERS]
+        )
+        say(
+            f"{band.name}: {_told(band.value)}, 5 to 95 % {_told(band.low)} to {_told(band.high)}"
+            f"{held}; most by {makers}"
+        )
+    held_count = len(found.without_range)
+    say(f"over the ranges of {found.varied} numbers; {held_count} assumed ones have none")
 
 
 def _numbers(band: Band) -> Sheet:

@@ -16,6 +16,7 @@ from pydantic import Field, model_validator
 from cimsim.errors import SpecError
 from cimsim.files import write_text
 from cimsim.report.accuracy import Accuracy
+from cimsim.report.bands import Sensitivity
 from cimsim.report.bounds import Bottlenecks
 from cimsim.report.chosen import Search
 from cimsim.report.parts import ModelWrite, PhaseResult, UnitTime, read_value
@@ -117,6 +118,7 @@ class Report(Frozen):
     baselines: dict[str, Baseline] = Field(default_factory=dict)
     accuracy: Accuracy | None = None
     bounds: Bottlenecks | None = None
+    bands: Sensitivity | None = None
     search: Search | None = None
     assumed: dict[str, str]
     notes: tuple[str, ...] = ()
@@ -145,7 +147,7 @@ class Report(Frozen):
 
     def to_json(self) -> str:
         """The report as text; equal reports give equal text."""
-        optional = ("accuracy", "bounds", "search")
+        optional = ("accuracy", "bands", "bounds", "search")
         without = {name for name in optional if getattr(self, name) is None}
         data = self.model_dump(mode="json", exclude=without)
         return json.dumps(data, indent=2, sort_keys=True) + "\n"

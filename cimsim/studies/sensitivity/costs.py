@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from cimsim.mappers import build_mapping
 from cimsim.report.fold import spent
@@ -88,9 +89,22 @@ def run_costs(job: Job, pipeline: Pipeline) -> Costs:
     return costs_of(done.plan, job, done.architecture, times)
 
 
-def planned_costs(job: Job, pipeline: Pipeline, phases_s: tuple[float, ...]) -> Costs:
-    """Costs of `job`, laid out but not run: its phases are known to take `phases_s`."""
+class Planned(NamedTuple):
+    """A machine as a strategy prepared it, and the plan on it."""
+
+    machine: Architecture
+    plan: Plan
+
+
+def planned(job: Job, pipeline: Pipeline) -> Planned:
+    """`job` laid out, not run."""
     machine, mapper = pipeline.prepare(job.workload, job.architecture, job.mapper)
     mapping = build_mapping(job.workload, machine, job.adaptation, mapper)
     plan = build_plan(job.workload, machine, mapping, pipeline, group_tiles=job.group_tiles)
+    return Planned(machine, plan)
+
+
+def planned_costs(job: Job, pipeline: Pipeline, phases_s: tuple[float, ...]) -> Costs:
+    """Costs of `job`, laid out but not run: its phases are known to take `phases_s`."""
+    machine, plan = planned(job, pipeline)
     return costs_of(plan, job, machine, phases_s)

@@ -18,10 +18,11 @@ import numpy as np
 
 from cimsim.errors import CimsimError, SpecError
 from cimsim.schedule import Plan
-from cimsim.schedule.pipelines import Pipeline
+from cimsim.schedule.pipelines import Pipeline, Strategy
 from cimsim.search import Job
 from cimsim.search.shorten import samples
-from cimsim.studies.sensitivity.costs import Costs, planned_costs, run_costs, standing
+from cimsim.search.trials import fitted
+from cimsim.studies.sensitivity.costs import Costs, planned, planned_costs, run_costs, standing
 from cimsim.studies.sensitivity.numbers import Ranged
 from cimsim.values.display import brief
 
@@ -78,7 +79,7 @@ class Probe:
         if not numbers:
             return []
         part = self._part(LAYERS)
-        at_part = run_costs(part, self.pipeline)
+        at_part = run_costs(part.job, part.pipeline)
         found = []
         for place, number in enumerate(numbers, 1):
             tell(f"{number.path}, {place} of {len(numbers)}")
@@ -91,12 +92,12 @@ class Probe:
     def _followers(self, numbers: Sequence[Ranged]) -> tuple[dict[str, str], set[str]]:
         """Component -> the number that it is proportional to; numbers behind all other changes."""
         part = self._part(1)
-        times = (1.0,) * len(part.workload.phases)
-        before = self._components(part, times)
+        times = (1.0,) * len(part.job.workload.phases)
+        before = part._components(part.job, times)
         factors = np.random.default_rng(0).uniform(1.01, 1.1, len(numbers))
         by_path = {n.path: float(f) for n, f in zip(numbers, factors, strict=True) if n.value}
         changed = {n.path: n.value * by_path[n.path] for n in numbers if n.value}
-        after = self._components(self._with(part, changed), times)
+        after = part._components(self._with(part.job, changed), times)
         follows: dict[str, str] = {}
         mixed = after.keys() != before.keys()
         for component, energy in before.items():
@@ -133,10 +134,10 @@ class Probe:
             found.append(Costs(dynamic | fixed, power, self.base.phases_s))
         return BothEnds(number, found[0], found[1], by="fold")
 
-    def _carried(self, part: Job, at_part: Costs, number: Ranged, value: float) -> Costs:
+    def _carried(self, part: Probe, at_part: Costs, number: Ranged, value: float) -> Costs:
         """Costs of the whole run that move as those of the part do."""
-        job = self._with(part, {number.path: value})
-        there = self._tried(number, job, None)
+        job = self._with(part.job, {number.path: value})
+        there = part._tried(number, job, None)
         times = tuple(
             base * new / old if old else base
             for base, new, old in zip(
@@ -172,5 +173,12 @@ class Probe:
     def _with(self, job: Job, values: Mapping[str, float]) -> Job:
         return replace(job, architecture=job.architecture.with_values(dict(values)))
 
-    def _part(self, layers: int) -> Job:
-        return self.job.on(samples(self.job.workload, (layers,))[0].workload)
+    def _part(self, layers: int) -> Probe:
+        """The same on a part of the workload, under the strategy with what the part has of it."""
+        sample = samples(self.job.workload, (layers,))[0]
+        job, pipeline = self.job.on(sample.workload), self.pipeline
+        if isinstance(pipeline, Strategy):
+            bare = fitted(pipeline, sample, frozenset())
+            shapes = planned(job, bare).plan.shapes.values()
+            pipeline = fitted(pipeline, sample, frozenset(shapes))
+        return replace(self, job=job, pipeline=pipeline)
