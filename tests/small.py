@@ -152,9 +152,9 @@ def machine(**changes: Any) -> Architecture:
 
 
 def changed(architecture: Architecture, **changes: Any) -> Architecture:
-    """`architecture` with some numbers changed."""
+    """`architecture` with some numbers changed, and without ranges: they belong to its values."""
     data = architecture.model_dump(mode="json", exclude_none=True)
-    return Architecture.model_validate(merged(data, changes))
+    return Architecture.model_validate(merged(data | {"ranges": {}}, changes))
 
 
 def one_layer(
