@@ -50,8 +50,10 @@ def test_a_switch_writes_b_alone(own: SharedA) -> None:
     written = switch.cells_written, switch.sram_bits_written, switch.tcdm_bytes_written
     assert written == (cells * values, bits * values, tcdm * values)
     assert first.cells_written == BASE + RANK * INPUTS + cells * values
-    link_J = machine.cluster_link.energy_pJ_per_bit * 1e-12
-    each = {"sram": 8 * (12e-15 + link_J), "pmca": 16 * link_J, "rram": 8.5 * 1.01e-12}
+    # a bit out of DRAM, into the buffer and out of it, over the link
+    pJ = machine.dram.energy_pJ_per_bit + 2 * machine.buffer.energy_pJ_per_bit
+    moved = (pJ + machine.cluster_link.energy_pJ_per_bit) * 1e-12
+    each = {"sram": 8 * (12e-15 + moved), "pmca": 16 * moved, "rram": 8.5 * 1.01e-12 + 8 * moved}
     assert switch.energy_J == close(values * each[own.unit])
     assert report.adaptation == own.name
 

@@ -25,7 +25,7 @@ GIVEN = json.loads(MACHINE.model_dump_json(exclude_none=True))
 def content(**models: Any) -> dict[str, Any]:
     """The content of a machine file whose tiles have `models` and none of the numbers they give."""
     data: dict[str, Any] = copy.deepcopy(GIVEN)
-    data["rram"]["models"] = models
+    data["rram"]["models"], data["ranges"] = models, {}
     for name in ("adc_energy_pJ", "adc_area_um2"):
         del data["rram"][name], data["rram"]["sources"][name]
     return data
@@ -299,6 +299,19 @@ def test_what_is_refused(path: str, value: Any, told: str) -> None:
 def test_what_a_file_may_not_say(models: dict[str, Any], told: str) -> None:
     with pytest.raises(ValueError, match=told):
         Architecture.model_validate(content(**models))
+
+
+@pytest.mark.parametrize(
+    ("block", "field"), [("buffer", "banks"), ("buffer", "bandwidth_GBps"), ("dram", "channels")]
+)
+@pytest.mark.parametrize("value", [0, -1, 10**400])
+def test_a_wrong_input_is_named_by_itself(block: str, field: str, value: int) -> None:
+    """Laws see what a file says before it is checked: the field is told, not the law's division."""
+    data = copy.deepcopy(GIVEN)
+    data[block][field] = value
+    with pytest.raises(ValueError, match=rf"{block}\.{field}|{field}") as caught:
+        Architecture.model_validate(data)
+    assert "ZeroDivision" not in str(caught.value)
 
 
 def test_no_two_components_give_the_same_field() -> None:

@@ -233,7 +233,11 @@ def test_placements_differ_in_nothing_but_where_weights_and_lora_are() -> None:
     hybrid = files.pop("halora_rram_sram")
     for other in files.values():
         changed = {key for key in hybrid if hybrid[key] != other.get(key)}
-        assert changed <= {"name", "description", "weights_on", "adaptation", "rram", "sram"}
+        assert changed <= {
+            "name", "description", "weights_on", "adaptation", "ranges", "rram", "sram",
+        }  # fmt: skip
+        known = {path: found for path, found in hybrid["ranges"].items() if path in other["ranges"]}
+        assert other["ranges"] == known
         assert other.get("rram") in (None, hybrid["rram"])
         sram = other["sram"]
         assert {k for k in sram if sram[k] != hybrid["sram"][k]} <= {"unit_count", "sources"}

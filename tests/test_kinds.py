@@ -60,8 +60,11 @@ def looked_up(*names: str, tokens: int = 1) -> Workload:
 
 
 def by_kind_and_unit(done: Simulation) -> dict[tuple[str, str], float]:
+    """Of clusters the cores and engines: transfers and waiting belong to both ends of a chain."""
     kinds, found = kinds_of(done.workload), Counter[tuple[str, str]]()
     for charge in done.plan.charges:
+        if charge.unit == "pmca" and charge.component not in ("cores", "engine"):
+            continue
         found[kinds[charge.op], charge.unit] += math.fsum(charge.energy_J)
     return dict(found)
 

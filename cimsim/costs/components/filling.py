@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,10 @@ class Modelled:
     def path(self) -> str:
         """Where the model stands in the machine file."""
         return f"{self.block}.models.{self.component}"
+
+
+LARGEST = 1e300
+"""Choice: a larger input is no number of hardware; a whole one may not even be a float."""
 
 
 class UnreadInputError(ValueError):
@@ -116,7 +121,7 @@ def _modelled(
     model, entry = _read(path, COMPONENTS[block][component], raw)
     inputs = {name: _input(data, block, name, path, model, derived) for name in model.reads}
     _inside_limits(path, model, inputs)
-    outputs = model.law(entry, inputs)
+    outputs = _worked_out(path, model, entry, inputs)
     if entry.anchor is not None:
         outputs = _anchored(path, model, entry, inputs, outputs)
     outside = tuple(
@@ -157,9 +162,23 @@ def _input(
     if found is None and name in model.absent:
         return model.absent[name]
     found = found.get(last) if isinstance(found, Mapping) else None
-    if isinstance(found, bool) or not isinstance(found, int | float):
+    if isinstance(found, bool) or not isinstance(found, int | float) or abs(found) > LARGEST:
         raise UnreadInputError(f"{path} reads {name}, which is missing or no number")
     return float(found)
+
+
+def _worked_out(
+    path: str, model: Component, entry: Entry, inputs: Mapping[str, float]
+) -> dict[str, float]:
+    """What the law gives; UnreadInputError where it gives no finite number of `inputs`."""
+    try:
+        found = model.law(entry, inputs)
+        finite = all(math.isfinite(value) for value in found.values())
+    except (ArithmeticError, ValueError, TypeError) as error:
+        raise UnreadInputError(f"{path} gives no number: {error}") from None
+    if not finite:
+        raise UnreadInputError(f"{path} gives no finite number")
+    return found
 
 
 def _inside_limits(path: str, model: Component, inputs: Mapping[str, float]) -> None:
@@ -196,7 +215,8 @@ def _anchored(
     said = {name: anchor[name] for name in parameters if name in anchor}
     there = {name: anchor.get(name, value) for name, value in inputs.items()}
     _inside_limits(f"{path}.anchor", model, there)
-    at_anchor = model.law(entry.model_copy(update=defaults | said), there)
+    stated = entry.model_copy(update=defaults | said)
+    at_anchor = _worked_out(f"{path}.anchor", model, stated, there)
     scaled = dict(outputs)
     for name in model.gives:
         if name not in anchor:
