@@ -9,7 +9,7 @@ import pytest
 import small
 
 import cimsim
-from cimsim.report.inert import costs_of, follows, inert_changes, is_knob
+from cimsim.report.inert import costs_of, follows, inert_changes, inert_knobs, is_knob
 from cimsim.report.plausibility import doubts_on_machine, doubts_on_run
 from cimsim.spec import Architecture
 
@@ -81,6 +81,21 @@ def test_costs_are_told_from_knobs() -> None:
     assert not is_knob("weights_on", "rram")
     assert follows(HYBRID, "rram.tile_count", 2**19)
     assert costs_of(HYBRID)["area rram"] == HYBRID.area_mm2()["rram"]
+
+
+def test_every_number_of_hardware_moves_a_cost_or_is_listed(cimsim: Any) -> None:
+    """The list of docs/knobs.md; the clock moves the voltage, and so the energy of all work."""
+    listed = inert_knobs(HYBRID)
+    page = (small.ROOT / "docs" / "knobs.md").read_text()
+    for field in listed:
+        assert f"`{field}`" in page, field
+    for moved in ("pmca.clock_MHz", "pmca.cores", "buffer.banks", "sram.rows", "dram.channels"):
+        assert moved not in listed
+    code, out, _ = cimsim("check", "halora_rram_sram", "--knobs", "--json")
+    assert code == 0
+    assert json.loads(out)["inert"] == listed
+    code, out, _ = cimsim("check", "halora_rram_sram", "--knobs")
+    assert f"{len(listed)} numbers that no cost follows" in out
 
 
 def test_check_and_run_say_them(cimsim: Any, tmp_path: Any) -> None:

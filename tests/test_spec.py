@@ -239,3 +239,18 @@ def test_an_older_count_of_tiles_names_what_takes_its_place(tmp_path: Path) -> N
         "pmca.tiles_per_cluster is gone: give pmca.weights_per_cluster, the weights whose tiles "
         "one cluster serves, here 8388608 (2048 tiles of 64 x 64)"
     )
+
+
+def test_null_takes_an_optional_block_out() -> None:
+    """With the ranges that lead into it; one that must be there is still no single value."""
+    machine = Architecture.model_validate(SHIPPED["halora_rram_sram"])
+    without = machine.with_values({"pmca.matrix_engine": None, "rram.power_states": None})
+    assert without.pmca.matrix_engine is None
+    assert without.rram is not None
+    assert without.rram.power_states is None
+    assert not any("matrix_engine" in path or "power_states" in path for path in without.ranges)
+    assert without.pmca.cluster_area_mm2 < machine.pmca.cluster_area_mm2
+    with pytest.raises(SpecError, match="no single value"):
+        machine.with_values({"pmca": None})
+    with pytest.raises(SpecError, match="`rram` block"):
+        machine.with_values({"rram": None})

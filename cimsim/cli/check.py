@@ -26,10 +26,14 @@ def check(
     adapt: AdaptOption = None,
     mapper: MapperOption = "one-per-tile",
     settings: SetOption = None,
+    knobs: Annotated[
+        bool,
+        typer.Option("--knobs", help="Also list every number of hardware that no cost follows."),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Validate ARCH, list areas, distances, models and assumed numbers; see if WORKLOAD fits."""
-    from cimsim.report.inert import inert_changes
+    from cimsim.report.inert import inert_changes, inert_knobs
     from cimsim.report.plausibility import doubts_on_machine
 
     machine = machine_of(architecture, settings)
@@ -67,11 +71,12 @@ def check(
             "assumed": assumed,
             "models": told_models,
             "notes": notes,
+            **({"inert": inert_knobs(machine)} if knobs else {}),
             **fits,
         }
         emit(encoder.dumps(data, indent=2) + "\n")
         return
-    from cimsim.cli.tables import print_areas, print_assumed, print_models, print_notes
+    from cimsim.cli.tables import print_areas, print_assumed, print_inert, print_models, print_notes
 
     say(f"{architecture}: valid ({machine.name}, {machine.technology_nm:g} nm)")
     if workload is not None:
@@ -79,6 +84,8 @@ def check(
     print_areas(built, used, plan, machine.dies)
     print_models(models)
     print_assumed(assumed)
+    if knobs:
+        print_inert(inert_knobs(machine))
     print_notes(notes)
 
 

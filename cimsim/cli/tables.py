@@ -376,6 +376,14 @@ def print_models(models: Sequence[Modelled]) -> None:
     )
 
 
+def print_inert(inert: dict[str, str]) -> None:
+    """Numbers that no cost follows, with the reason."""
+    table = Sheet(f"{len(inert)} numbers that no cost follows", ("field", "why"), texts=(0, 1))
+    for field, why in inert.items():
+        table.add(field, why)
+    show(table)
+
+
 def print_notes(notes: Iterable[str]) -> None:
     """What to look out for, a line each."""
     show(*(note(text) for text in notes))

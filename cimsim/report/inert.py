@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from cimsim.costs.cluster_energy import supply_voltage_V
 from cimsim.costs.components import COMPONENTS, NODE
 from cimsim.errors import CimsimError
 from cimsim.spec import Architecture
@@ -41,6 +42,32 @@ def inert_changes(machine: Architecture) -> tuple[str, ...]:
         if change.of == "architecture"
         for line in _told(machine, change.field, change.old)
     )
+
+
+def inert_knobs(machine: Architecture) -> dict[str, str]:
+    """Field -> why, for every number of hardware that no cost of the machine follows.
+
+    Each is tried at twice and at half its value; one that the machine refuses at both is left out.
+    """
+    data = machine.model_dump(mode="json", exclude_none=True)
+    found = {}
+    for field, value in _numbers(data, ""):
+        whole = float(value).is_integer()
+        others = [int(2 * value), int(value) // 2] if whole else [2 * value, value / 2]
+        tried = [
+            other for other in others if is_knob(field, other) and _runs(machine, field, other)
+        ]
+        if tried and not any(follows(machine, field, other) for other in tried):
+            found[field] = _why(machine, field)
+    return found
+
+
+def _runs(machine: Architecture, field: str, value: float) -> bool:
+    try:
+        machine.with_values({field: value})
+    except CimsimError:
+        return False
+    return True
 
 
 def _told(machine: Architecture, field: str, old: Any) -> Iterator[str]:
@@ -74,6 +101,7 @@ def costs_of(machine: Architecture) -> dict[str, float]:
     return (
         found
         | {f"area {kind}": area for kind, area in machine.area_mm2().items()}
+        | {"energy of clusters, by the square of V": supply_voltage_V(machine.pmca)}
         | {f"leakage {kind}": unit.leakage_W(unit.count) for kind, unit in units}
     )
 

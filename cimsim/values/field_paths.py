@@ -17,7 +17,8 @@ _NOT_VALUES = ("sources", "format", "ranges")
 def put_value(
     model: type[BaseModel], data: dict[str, Any], path: str, value: Value, why: str
 ) -> None:
-    """Set the field at `path` in `data`, the content of a file of `model`; None takes it out.
+    """Set the field at `path` in `data`, the content of a file of `model`; None takes it out, and
+    an optional block.
 
     A number's source, or that of a device model, becomes `why`. Fields of a device model are free:
     another `kind` starts a model with defaults. Raises SpecError for a path that names no field,
@@ -37,6 +38,9 @@ def put_value(
                 "file."
             )
         block, kind = block[part], inner
+    if value is None and _is_optional_block(kind, field):
+        block.pop(field, None)
+        return
     _check_leaf(kind, field, path, walked)
     block[field] = value
     sources = block.get("sources", {})
@@ -95,6 +99,14 @@ def _check_leaf(kind: type[BaseModel], field: str, path: str, walked: str) -> No
         if blocks
         else f"{shown(path)} cannot be set: it is a note of the file, not a value."
     )
+
+
+def _is_optional_block(kind: type[BaseModel], field: str) -> bool:
+    """Whether `field` holds a block that may be left out."""
+    info = kind.model_fields.get(field)
+    options = get_args(info.annotation) if info is not None else ()
+    blocks = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
+    return bool(blocks) and type(None) in options
 
 
 def _blocks(

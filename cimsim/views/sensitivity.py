@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from matplotlib.ticker import LogLocator
-
 from cimsim.report.bands import Band, Sensitivity
 from cimsim.views.canvas import area_key, label, picture
 from cimsim.views.palette import BLACK, BLUE, ORANGE, PALE
@@ -38,10 +36,9 @@ def _draw(band: Band, axes: Any) -> None:
     axes.set_yticks(range(len(effects)), names, fontsize=7)
     axes.set_xlabel(label(band.name), fontsize=8)
     if min([band.low, *(min(e.at_low, e.at_high) for e in effects)]) > 0.0:
-        axes.set_xscale("log")
+        axes.set_xscale("log", subs=[])
         axes.xaxis.set_major_formatter(lambda value, _: f"{value:.3g}")
-        axes.xaxis.set_minor_formatter(lambda value, _: "")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.xaxis.get_major_locator().set_params(subs=(1.0, 2.0, 5.0))
     keys = [
         area_key("at the low end", facecolor=BLUE),
         area_key("at the high end", facecolor=ORANGE, hatch="///"),
