@@ -54,20 +54,10 @@ def inert_knobs(machine: Architecture) -> dict[str, str]:
     for field, value in _numbers(data, ""):
         whole = float(value).is_integer()
         others = [int(2 * value), int(value) // 2] if whole else [2 * value, value / 2]
-        tried = [
-            other for other in others if is_knob(field, other) and _runs(machine, field, other)
-        ]
-        if tried and not any(follows(machine, field, other) for other in tried):
+        moves = [_moves(machine, field, other) for other in others if is_knob(field, other)]
+        if False in moves and True not in moves:
             found[field] = _why(machine, field)
     return found
-
-
-def _runs(machine: Architecture, field: str, value: float) -> bool:
-    try:
-        machine.with_values({field: value})
-    except CimsimError:
-        return False
-    return True
 
 
 def _told(machine: Architecture, field: str, old: Any) -> Iterator[str]:
@@ -86,10 +76,15 @@ def is_knob(field: str, value: Any) -> bool:
 
 def follows(machine: Architecture, field: str, other: Any) -> bool:
     """Whether a cost of `machine` is another with `other` at `field`; True if that is refused."""
+    return _moves(machine, field, other) is not False
+
+
+def _moves(machine: Architecture, field: str, other: Any) -> bool | None:
+    """Whether a cost is another with `other` at `field`; None where the machine refuses it."""
     try:
         beside = machine.with_values({field: other})
     except CimsimError:
-        return True
+        return None
     return costs_of(machine) != costs_of(beside)
 
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cimsim.costs.floorplan import RETICLE_MM2
 from cimsim.spec import Architecture
 
-RETICLE_mm2 = 858.0
-"""Source: field of a lithography scanner, 26 mm x 33 mm."""
 POWER_DENSITY_W_per_mm2 = 1.0
 """Choice: twice the mean of an A100 (400 W on 826 mm2, NVIDIA Ampere notes)."""
 TERA_OPS_PER_W = 195.7
@@ -43,9 +42,9 @@ def doubts_on_run(
 
 def _die(machine: Architecture) -> Iterator[str]:
     area = machine.die_area_mm2
-    if area > RETICLE_mm2:
+    if area > RETICLE_MM2:
         yield (
-            f"a die of {area:.0f} mm2 is larger than a reticle ({RETICLE_mm2:.0f} mm2): build "
+            f"a die of {area:.0f} mm2 is larger than a reticle ({RETICLE_MM2:.0f} mm2): build "
             "fewer units, or give a `package` of several dies"
         )
 

@@ -38,7 +38,8 @@ def put_value(
                 "file."
             )
         block, kind = block[part], inner
-    if value is None and _is_optional_block(kind, field):
+    optional = type(None) in get_args(getattr(kind.model_fields.get(field), "annotation", None))
+    if value is None and optional and any(_blocks(kind, field, path, walked)):
         block.pop(field, None)
         return
     _check_leaf(kind, field, path, walked)
@@ -99,14 +100,6 @@ def _check_leaf(kind: type[BaseModel], field: str, path: str, walked: str) -> No
         if blocks
         else f"{shown(path)} cannot be set: it is a note of the file, not a value."
     )
-
-
-def _is_optional_block(kind: type[BaseModel], field: str) -> bool:
-    """Whether `field` holds a block that may be left out."""
-    info = kind.model_fields.get(field)
-    options = get_args(info.annotation) if info is not None else ()
-    blocks = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
-    return bool(blocks) and type(None) in options
 
 
 def _blocks(

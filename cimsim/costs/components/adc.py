@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
-from cimsim.costs.components.component import NODE, Component, Entry, supply_V
+from cimsim.costs.components.component import NODE, Component, Entry, SuppliedEntry, supply_V
 from cimsim.costs.components.gates import (
     NODE_NM,
     FLIP_FLOP_fF,
@@ -21,13 +21,7 @@ from cimsim.costs.components.gates import (
 from cimsim.values.bounds import Positive
 
 
-class AdcEntry(Entry):
-    """Parameters of a converter: its supply, 0.9 V if left out."""
-
-    supply_V: Positive | None = None
-
-
-class ClockedAdcEntry(AdcEntry):
+class ClockedAdcEntry(SuppliedEntry):
     """Parameters of a converter that decides its own time."""
 
     clock_GHz: Positive = Field(description="clock of its counter or comparators")
@@ -131,7 +125,7 @@ SAR = Component(
     gives=COSTS,
     source="steps and area: ZigZag IMC cost model, 28 nm macros; noise: Schreier's rule on the "
     "envelope of Murmann's ADC survey (Accelergy ADC plug-in)",
-    entry=AdcEntry,
+    entry=SuppliedEntry,
     fitted=FITTED,
     # choice: 0.1 MS/s to 10 GS/s, what the survey holds
     limits=LIMITS | {"adc_time_ns": (0.1, 1e4)},
@@ -165,7 +159,7 @@ CCO = Component(
     gives=COSTS,
     source="counted: an oscillator's 2^bits counts while the cells are read; counter of ZigZag's "
     "28 nm gates",
-    entry=AdcEntry,
+    entry=SuppliedEntry,
     fitted=FITTED,
     limits=LIMITS,
 )

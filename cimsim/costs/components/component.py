@@ -9,7 +9,7 @@ from pydantic import Field
 
 from cimsim.blocks import ASSUMED, MachineBlock
 from cimsim.costs.components.gates import SUPPLY_V
-from cimsim.values.bounds import Amount, Name, Text
+from cimsim.values.bounds import Amount, Name, Positive, Text
 from cimsim.values.display import brief
 
 NODE = "technology_nm"
@@ -64,7 +64,13 @@ class Component:
     assumed: frozenset[str] = frozenset()
 
 
+class SuppliedEntry(Entry):
+    """Parameters of a circuit: its supply, that of the gates (0.9 V) if left out."""
+
+    supply_V: Positive | None = None
+
+
 def supply_V(entry: Entry) -> float:
     """The supply (V) that an entry names, else that of the gates."""
-    named = getattr(entry, "supply_V", None)
-    return SUPPLY_V if named is None else float(named)
+    assert isinstance(entry, SuppliedEntry)
+    return SUPPLY_V if entry.supply_V is None else entry.supply_V

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from cimsim.costs.components.component import NODE, Component, Entry, supply_V
+from cimsim.costs.components.component import NODE, Component, Entry, SuppliedEntry, supply_V
 from cimsim.costs.components.gates import (
     FLIP_FLOP_fF,
     FLIP_FLOP_um2,
@@ -16,13 +16,6 @@ from cimsim.costs.components.gates import (
     scaled_um2,
     switched_pJ,
 )
-from cimsim.values.bounds import Positive
-
-
-class DacEntry(Entry):
-    """Parameters of a driver: its supply, 0.9 V if left out."""
-
-    supply_V: Positive | None = None
 
 
 def word_line_pJ(columns: float, cell_um2: float, volts: float) -> float:
@@ -105,7 +98,7 @@ BINARY = Component(
     gives=GIVES,
     source="ZigZag IMC cost model, 50 fF a bit; area: MNSIM 2.0 DAC choices, doubled a bit; word "
     "line of 0.2 fF/um, assumed",
-    entry=DacEntry,
+    entry=SuppliedEntry,
     # choice: up to 8 bits, what MNSIM lists
     fitted={"dac_bits": (1.0, 8.0), **NODES},
 )
@@ -116,7 +109,7 @@ ONE_BIT = Component(
     gives=GIVES,
     source="ZigZag IMC cost model, a flip-flop; area: Shafiee et al., ISAAC, ISCA 2016; word line "
     "of 0.2 fF/um, assumed",
-    entry=DacEntry,
+    entry=SuppliedEntry,
     fitted=NODES,
     limits={"dac_bits": (1.0, 1.0)},
 )
@@ -127,7 +120,7 @@ PWM = Component(
     gives=GIVES,
     source="counted: register and comparator of ZigZag's 28 nm gates over 2^bits counts; word line "
     "of 0.2 fF/um, assumed",
-    entry=DacEntry,
+    entry=SuppliedEntry,
     # choice: up to 10 bits, 1,024 counts a pulse
     fitted={"dac_bits": (1.0, 10.0), **NODES},
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from cimsim.costs.components.component import NODE, Component, Entry, supply_V
+from cimsim.costs.components.component import NODE, Component, Entry, SuppliedEntry, supply_V
 from cimsim.costs.components.gates import (
     ADDER_NANDS,
     FLIP_FLOP_fF,
@@ -13,13 +13,6 @@ from cimsim.costs.components.gates import (
     scaled_um2,
     switched_pJ,
 )
-from cimsim.values.bounds import Positive
-
-
-class LogicEntry(Entry):
-    """Parameters of logic: its supply, 0.9 V if left out."""
-
-    supply_V: Positive | None = None
 
 
 def addition_pJ(bits: float, node_nm: float, volts: float) -> float:
@@ -81,7 +74,7 @@ LOGIC = Component(
     ),
     gives=("shift_add_energy_pJ", "accumulate_energy_pJ", "affine_energy_pJ", "digital_area_um2"),
     source="counted: adders and registers of ZigZag's 28 nm gates; register files of ISAAC",
-    entry=LogicEntry,
+    entry=SuppliedEntry,
     # choice: nodes of published digital macros
     fitted={NODE: (3.0, 130.0)},
 )
