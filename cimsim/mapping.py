@@ -22,6 +22,7 @@ from cimsim.errors import MappingError
 from cimsim.values.display import brief
 
 IntArray = npt.NDArray[np.int64]
+FloatArray = npt.NDArray[np.float64]
 WeightUnit = str
 """The name of a kind of unit (see `cimsim.unit_kinds`)."""
 
@@ -100,18 +101,47 @@ class Placement:
 
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
+class LevelChange:
+    """How the cells of what is written differ before and after.
+
+    `share[i, j]` of them hold level i before and level j after, [L, L]; levels stand evenly from
+    the least to the largest conductance. Raises MappingError unless shares are those of a whole.
+    """
+
+    share: FloatArray
+
+    def __post_init__(self) -> None:
+        share = self.share
+        square = share.ndim == 2 and share.shape[0] == share.shape[1] > 0
+        # choice: shares are sums of doubles
+        if not square or not share.min() >= 0.0 or abs(share.sum() - 1.0) > 1e-9:
+            raise MappingError(
+                "the change of levels is a square of shares that sum to 1, a row for each level "
+                f"before, a column for each after; got shape {share.shape}, sum {share.sum():g}."
+            )
+
+    @property
+    def changed(self) -> float:
+        """Share of cells whose level differs."""
+        return float(self.share.sum() - self.share.trace())
+
+
+@brief
+@dataclass(frozen=True, slots=True, eq=False)
 class Written:
     """Values of one weight that are written into units of one kind; what a value is, they say.
 
     `values[i]` values go into the unit of index `units[i]`, for each block of each copy. Where a
-    weight has no units of its own (clusters) `units` is empty and `values` has one entry. Raises
-    MappingError where the two do not agree or less than nothing is written.
+    weight has no units of its own (clusters) `units` is empty and `values` has one entry. `change`
+    says how their cells change, where that is known. Raises MappingError where `units` and
+    `values` do not agree or less than nothing is written.
     """
 
     weight: str
     unit: WeightUnit
     units: IntArray
     values: IntArray
+    change: LevelChange | None = None
 
     def __post_init__(self) -> None:
         if self.values.shape != (self.units.shape if self.units.size else (1,)):
@@ -129,6 +159,25 @@ class Written:
     def count(self) -> int:
         """Values written, in all units together."""
         return int(self.values.sum())
+
+
+@dataclass(frozen=True, slots=True)
+class Registers:
+    """Digital state beside the units of a weight that is written: masks, shifts, scales of a task.
+
+    `bits` in all, over every unit. Raises MappingError for fewer than none.
+    """
+
+    weight: str
+    unit: WeightUnit
+    bits: int
+
+    def __post_init__(self) -> None:
+        if self.bits < 0:
+            raise MappingError(
+                f"{self.bits} register bits of {self.weight!r} are to be written; it takes 0 or "
+                "more."
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,12 @@ from itertools import pairwise
 from pathlib import Path
 
 from cimsim import engines
-from cimsim.adaptation import Adaptation, adaptation_for, adaptation_of
+from cimsim.adaptation import (
+    Adaptation,
+    adaptation_for,
+    adaptation_of,
+    adaptation_text,
+)
 from cimsim.engines import Ends, Engine, Run
 from cimsim.engines.critical import CriticalPath, critical_path
 from cimsim.errors import CimsimError
@@ -136,7 +141,7 @@ def simulate(
         done, how = attempt(job, pipeline, tell), None
     tell("reporting")
     named |= {
-        "adaptation": adaptation.name,
+        "adaptation": adaptation_text(adaptation),
         "mapper": mapper.name,
         "mapping_sha256": done.mapping.digest(),
         "seed": seed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cimsim.adaptation import saved_weights, whole
+from cimsim.adaptation import AdaptedTask, saved_weights, whole
 from cimsim.ir import Linear, Workload
 from cimsim.mapping import Mapping, Written
 
@@ -24,10 +24,12 @@ class SharedA:
             return "rram"
         return self.unit if op.in_adapter else None
 
-    def writes(self, mapping: Mapping, before: Workload, after: Workload) -> tuple[Written, ...]:
-        own = {op.weight for _, op in after.ops()
+    def writes(
+        self, mapping: Mapping, before: AdaptedTask, after: AdaptedTask
+    ) -> tuple[Written, ...]:
+        own = {op.weight for _, op in after.workload.ops()
                if isinstance(op, Linear) and op.role == "lora_b"}  # fmt: skip
-        return whole(mapping, own | saved_weights(before) | saved_weights(after))
+        return whole(mapping, own | saved_weights(before.workload) | saved_weights(after.workload))
 
 
 ON_SRAM = SharedA("b-sram", "sram")

@@ -19,19 +19,21 @@ import cimsim
 from cimsim import simulate
 from cimsim.adaptation import (
     ADAPTATIONS,
+    AdaptedTask,
     LoraBeside,
     MergedLora,
     adaptation_for,
     adaptation_named,
     known_adaptations,
     switched,
+    two_tasks,
     whole,
     without_lora,
 )
 from cimsim.errors import MappingError, SpecError
 from cimsim.ir import Elementwise, Linear, MatMul, Norm, Phase, Workload, load_workload
 from cimsim.mappers import build_mapping
-from cimsim.mapping import Mapping, Written
+from cimsim.mapping import Mapping, Registers, Written
 
 Cli = Callable[..., tuple[int, str, str]]
 OUT = ("none", "merged")
@@ -164,8 +166,10 @@ class Merged:
     def home(self, op: Linear) -> None:
         return None
 
-    def writes(self, mapping: Mapping, before: Workload, after: Workload) -> tuple[Written, ...]:
-        linear = [op for _, op in after.ops() if isinstance(op, Linear)]
+    def writes(
+        self, mapping: Mapping, before: AdaptedTask, after: AdaptedTask
+    ) -> tuple[Written, ...]:
+        linear = [op for _, op in after.workload.ops() if isinstance(op, Linear)]
         targets = {op.adapts for op in linear}
         return whole(mapping, {op.weight for op in linear if op.name in targets})
 
@@ -209,7 +213,13 @@ def without(workload: Workload, *layers: str) -> Workload:
     return workload.model_copy(update={"phases": tuple(phases)})
 
 
-def names(written: tuple[Written, ...]) -> set[str]:
+def exchanged(
+    mapping: Mapping, before: Workload, after: Workload
+) -> tuple[Written | Registers, ...]:
+    return switched(mapping, AdaptedTask("before", before), AdaptedTask("after", after))
+
+
+def names(written: tuple[Written | Registers, ...]) -> set[str]:
     return {part.weight for part in written}
 
 
@@ -218,19 +228,28 @@ def test_a_switch_between_different_adapters_restores_what_the_first_changed() -
     first, second = without(full, ".k", ".v", ".down"), without(full, ".q", ".v", ".down")
     merged = adaptation_named("merged")
     mapping = build_mapping(merged.apply(full), machine, merged)
-    assert names(switched(mapping, first, first)) == {"layers.0.q.weight"}
+    assert names(switched(mapping, *two_tasks(first))) == {"layers.0.q.weight"}
     both = {"layers.0.q.weight", "layers.0.k.weight"}
     assert (
-        names(switched(mapping, first, second)) == both == names(switched(mapping, second, first))
+        names(exchanged(mapping, first, second)) == both == names(exchanged(mapping, second, first))
     )
     beside = adaptation_named("lora-sram")
     mapping = build_mapping(full, machine, beside)
     ab = {"layers.0.k.lora_A.weight", "layers.0.k.lora_B.weight"}
-    assert names(switched(mapping, first, second)) == ab
+    assert names(exchanged(mapping, first, second)) == ab
     head = small.saved(first, "head")
-    assert names(switched(mapping, head, second)) == ab | {"head.weight"}
+    assert names(exchanged(mapping, head, second)) == ab | {"head.weight"}
     alone = build_mapping(merged.apply(full), machine, "none")
-    assert switched(alone, first, second) == ()
+    assert exchanged(alone, first, second) == ()
+
+
+def test_a_switch_to_the_same_task_writes_nothing() -> None:
+    workload, machine = small.decoder(), small.machine()
+    for name in ("lora-sram", "lora-rram", "lora-pmca"):
+        mapping = build_mapping(workload, machine, name)
+        first, second = two_tasks(workload)
+        assert switched(mapping, first, second)
+        assert switched(mapping, first, first) == ()
 
 
 def test_what_has_no_place_cannot_be_written() -> None:
@@ -238,13 +257,13 @@ def test_what_has_no_place_cannot_be_written() -> None:
     q = without(small.decoder(), ".k", ".v", ".down")
     mapping = build_mapping(q, machine, "lora-sram")
     with pytest.raises(MappingError, match=r"'layers.0.down.lora_A.weight' and 11 more is to be"):
-        switched(mapping, q, small.decoder())
+        exchanged(mapping, q, small.decoder())
     wrong = replace(mapping, adaptation=_Says(writes=[3]))
     with pytest.raises(MappingError, match="adaptation 'says' writes 3: `writes` gives values of"):
-        switched(wrong, q, q)
+        switched(wrong, *two_tasks(q))
     nothing = replace(mapping, adaptation=adaptation_named)  # type: ignore[arg-type]
     with pytest.raises(MappingError, match="lacks one of name, apply, home and writes"):
-        switched(nothing, q, q)
+        switched(nothing, *two_tasks(q))
 
 
 class _Says:
@@ -261,7 +280,7 @@ class _Says:
     def home(self, op: Linear) -> object:
         return self._home
 
-    def writes(self, mapping: Mapping, before: Workload, after: Workload) -> object:
+    def writes(self, mapping: Mapping, before: AdaptedTask, after: AdaptedTask) -> object:
         return self._writes
 
 
@@ -281,7 +300,7 @@ def test_a_home_that_no_machine_has_is_refused() -> None:
 
 def test_the_machines_own_is_taken_where_none_is_asked_for() -> None:
     for name, value in known_adaptations().items():
-        assert adaptation_for(small.machine(adaptation=name)) is adaptation_named(name) == value
+        assert adaptation_for(small.machine(adaptation=name)) == adaptation_named(name) == value
     assert adaptation_for(small.machine(), "merged") == MergedLora("merged")
     assert adaptation_for(small.machine(), Merged()) == Merged()
     unknown = small.machine(adaptation="own")
@@ -298,9 +317,10 @@ def test_a_machine_file_with_an_unknown_name_is_told(
     path.write_text(json.dumps(data))
     code, out, err = cimsim(verb, path, *([] if verb == "check" else ["bert_base_r8_s320"]))
     assert (code, out) == (2, "")
+    said = "'qlora', nearest: lora-sram" if name == "qlora" else repr(name.partition(":")[0])
     known = "none, lora-sram, lora-pmca, lora-rram, merged"
     assert err.split() == (
-        f"error: {path}: adaptation: unknown adaptation {name!r}; known: {known}".split()
+        f"error: {path}: adaptation: unknown adaptation {said}; known: {known}".split()
     )
     with pytest.raises(SpecError, match=r"^tiny: adaptation: unknown adaptation"):
         simulate(small.encoder(), small.machine(adaptation=name), pipeline="token")

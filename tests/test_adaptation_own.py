@@ -21,6 +21,7 @@ import cimsim
 from cimsim.accuracy import as_mapped
 from cimsim.adaptation import (
     AdaptedModel,
+    AdaptedTask,
     adaptation_named,
     adapted_weights,
     whole,
@@ -161,8 +162,10 @@ class MergedForTiming:
     def home(self, op: Linear) -> None:
         return None
 
-    def writes(self, mapping: Mapping, before: Workload, after: Workload) -> tuple[Written, ...]:
-        return whole(mapping, adapted_weights(before) | adapted_weights(after))
+    def writes(
+        self, mapping: Mapping, before: AdaptedTask, after: AdaptedTask
+    ) -> tuple[Written, ...]:
+        return whole(mapping, adapted_weights(before.workload) | adapted_weights(after.workload))
 
 
 class Merging(MergedForTiming):

@@ -17,7 +17,7 @@ from cimsim.adaptation import adaptation_named, adapted_weights, saved_weights
 from cimsim.errors import CapacityError, MappingError
 from cimsim.ir import Linear, Workload
 from cimsim.mappers import MAPPERS, build_mapping
-from cimsim.mapping import Mapping, Written
+from cimsim.mapping import LevelChange, Mapping, Registers, Written
 from cimsim.report import Reprogramming
 from cimsim.report.writes import adapter_switch, first_programming, reprogramming
 from cimsim.spec import Architecture
@@ -338,3 +338,28 @@ def test_the_switch_of_the_main_job_by_hand() -> None:
     memory_pJ = machine.dram.energy_pJ_per_bit + 2 * machine.buffer.energy_pJ_per_bit
     assert write.energy_J == close(bits * (cell_pJ + links_pJ + memory_pJ) * 1e-12)
     assert write.load_energy_J == pytest.approx(61.3e-6, rel=1e-3)
+
+
+@pytest.mark.parametrize("unit", ["rram", "sram", "pmca"])
+def test_digital_state_beside_units_is_bits_over_the_link(unit: str) -> None:
+    machine, bits = small.machine(), 1234
+    link = machine.cluster_link
+    cost = reprogramming(machine, [Registers("w", unit, 1000), Registers("v", unit, 234)])
+    stored_pJ = {
+        "rram": bits / 8 * machine.rram.buffer_energy_pJ_per_byte,
+        "sram": bits * 12e-3,
+        "pmca": 0.0,
+    }[unit]
+    assert cost.register_bits_written == bits
+    assert cost.cells_written == cost.sram_bits_written == cost.tcdm_bytes_written == 0
+    assert cost.energy_J == pytest.approx((stored_pJ + bits * link.energy_pJ_per_bit) * 1e-12)
+    assert cost.time_s == pytest.approx(bits / 8 / (link.bandwidth_GBps * 1e9))
+    with pytest.raises(MappingError, match="-1 register bits of 'w'"):
+        Registers("w", unit, -1)
+
+
+def test_a_change_of_levels_is_a_square_of_shares() -> None:
+    assert LevelChange(np.array([[0.5, 0.25], [0.0, 0.25]])).changed == 0.25
+    for wrong in (np.ones((2, 2)), np.array([[1.5, -0.5]]), np.array([[1.5, -0.5], [0, 0]])):
+        with pytest.raises(MappingError, match="square of shares that sum to 1"):
+            LevelChange(wrong)

@@ -138,6 +138,9 @@ class EdramArrays:
             time_s=ps_to_seconds(self.write_ps(int(values.max(initial=0)))),
         )
 
+    def write_registers(self, bits: int, link: Link) -> WriteCost:
+        return WriteCost({"register_bits_written": bits}, energy_J=link_energy_J(link, bits))
+
 
 EDRAM = UnitKind(
     name="edram",

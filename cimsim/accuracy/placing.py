@@ -17,6 +17,7 @@ from cimsim.adaptation import (
     adaptation_for,
     adaptation_of,
     switched,
+    two_tasks,
 )
 from cimsim.errors import MappingError, TaskError
 from cimsim.frontend import trace_model, trace_module
@@ -121,7 +122,7 @@ def check_adapter(workload: Workload, mapping: Mapping, module: nn.Module) -> No
             f"an adapter was given, but workload {workload.name!r} was traced without one: name "
             "the model instead of the workload file, or trace it with the adapter."
         )
-    if not given and workload.adapter is not None and switched(mapping, workload, workload):
+    if not given and workload.adapter is not None and switched(mapping, *two_tasks(workload)):
         raise MappingError(
             f"workload {workload.name!r} has a rank-{workload.adapter.rank} adapter, the model "
             "that is to run it has none: give the adapter's directory, or run the base model "

@@ -6,22 +6,33 @@ from cimsim.adaptation.names import (
     adaptation_codec,
     adaptation_for,
     adaptation_named,
+    adaptation_text,
     known_adaptations,
 )
-from cimsim.adaptation.protocol import Adaptation, AdaptedModel, Functional, adaptation_of
+from cimsim.adaptation.protocol import (
+    BASE_TASK,
+    Adaptation,
+    AdaptedModel,
+    AdaptedTask,
+    Functional,
+    adaptation_of,
+)
 from cimsim.adaptation.writes import (
     adapted_weights,
     lora_weights,
     programmed,
     saved_weights,
     switched,
+    two_tasks,
     whole,
 )
 
 __all__ = [
     "ADAPTATIONS",
+    "BASE_TASK",
     "Adaptation",
     "AdaptedModel",
+    "AdaptedTask",
     "BaseAlone",
     "Functional",
     "LoraBeside",
@@ -30,12 +41,14 @@ __all__ = [
     "adaptation_for",
     "adaptation_named",
     "adaptation_of",
+    "adaptation_text",
     "adapted_weights",
     "known_adaptations",
     "lora_weights",
     "programmed",
     "saved_weights",
     "switched",
+    "two_tasks",
     "whole",
     "without_lora",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cimsim.adaptation.protocol import AdaptedModel
+from cimsim.adaptation.protocol import AdaptedModel, AdaptedTask
 from cimsim.adaptation.writes import adapted_weights, lora_weights, saved_weights, whole
 from cimsim.errors import MappingError
 from cimsim.ir import Elementwise, Linear, Op, Phase, Workload
@@ -37,7 +37,9 @@ class BaseAlone:
         """With the pretrained weights."""
         return None
 
-    def writes(self, mapping: Mapping, before: Workload, after: Workload) -> tuple[Written, ...]:
+    def writes(
+        self, mapping: Mapping, before: AdaptedTask, after: AdaptedTask
+    ) -> tuple[Written, ...]:
         """Nothing."""
         del mapping, before, after
         return ()
@@ -69,10 +71,12 @@ class LoraBeside:
         """`unit` for LoRA and what is saved with it."""
         return self.unit if op.in_adapter else None
 
-    def writes(self, mapping: Mapping, before: Workload, after: Workload) -> tuple[Written, ...]:
+    def writes(
+        self, mapping: Mapping, before: AdaptedTask, after: AdaptedTask
+    ) -> tuple[Written, ...]:
         """The branch of `after`, and what either saves with its adapter."""
-        saved = saved_weights(before) | saved_weights(after)
-        return whole(mapping, lora_weights(after) | saved)
+        saved = saved_weights(before.workload) | saved_weights(after.workload)
+        return whole(mapping, lora_weights(after.workload) | saved)
 
 
 @checked(MappingError)
@@ -94,9 +98,11 @@ class MergedLora:
         """With the pretrained weights."""
         return None
 
-    def writes(self, mapping: Mapping, before: Workload, after: Workload) -> tuple[Written, ...]:
+    def writes(
+        self, mapping: Mapping, before: AdaptedTask, after: AdaptedTask
+    ) -> tuple[Written, ...]:
         """The adapted and saved weights of both, whole."""
-        changed = [adapted_weights(w) | saved_weights(w) for w in (before, after)]
+        changed = [adapted_weights(w) | saved_weights(w) for w in (before.workload, after.workload)]
         return whole(mapping, frozenset().union(*changed))
 
     def functional(self, model: AdaptedModel) -> nn.Module:

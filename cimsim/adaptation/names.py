@@ -13,34 +13,53 @@ from cimsim.spec import Architecture
 from cimsim.unit_kinds import kinds_for
 from cimsim.values.arguments import checked
 from cimsim.values.codec import Codec, member
-from cimsim.values.display import shown
 from cimsim.values.imported import imported, is_address
 
-ADAPTATIONS: dict[str, Adaptation] = {
+ADAPTATIONS: dict[str, Adaptation | type[Adaptation]] = {
     "none": BaseAlone("none"),
     "lora-sram": LoraBeside("lora-sram", "sram"),
     "lora-pmca": LoraBeside("lora-pmca", "pmca"),
     "lora-rram": LoraBeside("lora-rram", "rram"),
     "merged": MergedLora("merged"),
 }
-"""HaLoRA has LoRA on SRAM units, AHWA-LoRA on the cluster beside each tile."""
+"""HaLoRA has LoRA on SRAM units, AHWA-LoRA on the cluster beside each tile.
+
+A type is an adaptation with options, which are its fields; all have defaults.
+"""
 
 
 def known_adaptations() -> dict[str, Adaptation]:
-    """Those of `ADAPTATIONS`, and LoRA on every further kind of unit that takes it, by name."""
+    """Those of `ADAPTATIONS`, and LoRA on every further kind of unit that takes it, by name.
+
+    Those with options have the defaults.
+    """
+    return {name: of() if isinstance(of, type) else of for name, of in _members().items()}
+
+
+def _members() -> dict[str, Adaptation | type[Adaptation]]:
     further = {f"lora-{kind}": kind for kind in kinds_for("lora")}
     beside = {n: LoraBeside(n, kind) for n, kind in further.items() if n not in ADAPTATIONS}
     return ADAPTATIONS | beside
 
 
 def adaptation_codec() -> Codec[Adaptation]:
-    """What reads the known adaptations by name; they have no options."""
-    found = known_adaptations()
+    """What reads the known adaptations by name, with their options."""
     return Codec(
         "adaptation",
         MappingError,
-        {name: member(known, _line(known)) for name, known in found.items()},
+        {
+            name: member(of) if isinstance(of, type) else member(of, _line(of))
+            for name, of in _members().items()
+        },
     )
+
+
+def adaptation_text(adaptation: Adaptation) -> str:
+    """The text of a known adaptation, options and all; the name of a user's own."""
+    try:
+        return adaptation_codec().format(adaptation)
+    except MappingError:
+        return adaptation.name
 
 
 def _line(adaptation: Adaptation) -> str:
@@ -57,7 +76,7 @@ def adaptation_named(adaptation: Adaptation | str) -> Adaptation:
     """
     if not isinstance(adaptation, str):
         return adaptation
-    if (found := known_adaptations().get(adaptation)) is not None:
+    if (found := ADAPTATIONS.get(adaptation)) is not None and not isinstance(found, type):
         return found
     if is_address(adaptation):
         own: Adaptation = imported(adaptation, Adaptation, MappingError)
@@ -79,21 +98,18 @@ def adaptation_for(
     """
     if adaptation is not None:
         return adaptation_named(adaptation)
-    place, name = where or architecture.name, architecture.adaptation
-    own = known_adaptations().get(name)
-    if own is None:
-        raise SpecError(f"{place}: adaptation: {_unknown(name)}")
+    place, text = where or architecture.name, architecture.adaptation
+    try:
+        own = adaptation_codec().parse(text)
+    except MappingError as problem:
+        raise SpecError(f"{place}: adaptation: {problem}") from None
     for unit in filter(None, map(own.home, _BROUGHT)):
         if unit not in architecture.units:
             raise SpecError(
-                f"{place}: adaptation is {name!r}, but the machine has no `{unit}` block: name "
+                f"{place}: adaptation is {text!r}, but the machine has no `{unit}` block: name "
                 "another adaptation, or add the block."
             )
     return own
-
-
-def _unknown(name: str) -> str:
-    return f"unknown adaptation {shown(name)}; known: {', '.join(known_adaptations())}"
 
 
 _BROUGHT = tuple(

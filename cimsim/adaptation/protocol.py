@@ -8,15 +8,32 @@ as it is, which is refused where the mapping has no unit for a LoRA branch that 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from cimsim.errors import MappingError
 from cimsim.ir import Linear, Workload
-from cimsim.mapping import HasName, Mapping, WeightUnit, Written
-from cimsim.values.display import shown
+from cimsim.mapping import HasName, Mapping, Registers, WeightUnit, Written
+from cimsim.values.display import brief, shown
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+@brief
+@dataclass(frozen=True, slots=True)
+class AdaptedTask:
+    """A task that a model is adapted to: its name, and its workload before `Adaptation.apply`.
+
+    Tasks of one name are one task: they have the same values.
+    """
+
+    name: str
+    workload: Workload
+
+
+BASE_TASK = ""
+"""Name of the task of the pretrained model, whose adapter changes nothing."""
 
 
 @runtime_checkable
@@ -33,10 +50,12 @@ class Adaptation(HasName, Protocol):
         answer for LoRA.
         """
 
-    def writes(self, mapping: Mapping, before: Workload, after: Workload) -> Sequence[Written]:
-        """What is written when the adapter of `after` takes the place of that of `before`.
+    def writes(
+        self, mapping: Mapping, before: AdaptedTask, after: AdaptedTask
+    ) -> Sequence[Written | Registers]:
+        """What is written when the task `after`, another one, takes the place of `before`.
 
-        Both are workloads before `apply`, of one model; `mapping` holds the weights of both.
+        Both are of one model; `mapping` holds the weights of both.
         """
 
 

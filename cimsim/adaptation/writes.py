@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from cimsim.adaptation.protocol import adaptation_of
+from cimsim.adaptation.protocol import AdaptedTask, adaptation_of
 from cimsim.errors import MappingError
 from cimsim.ir import Linear, Workload
-from cimsim.mapping import Mapping, Written
+from cimsim.mapping import Mapping, Registers, Written
 from cimsim.values.display import shown
 
 
@@ -19,20 +19,30 @@ def programmed(mapping: Mapping) -> tuple[Written, ...]:
     return tuple(placement.written() for placement in mapping.placements.values())
 
 
-def switched(mapping: Mapping, before: Workload, after: Workload) -> tuple[Written, ...]:
-    """What the mapping's adaptation writes when the adapter of `after` replaces that of `before`.
+def switched(
+    mapping: Mapping, before: AdaptedTask, after: AdaptedTask
+) -> tuple[Written | Registers, ...]:
+    """What the mapping's adaptation writes when the task `after` takes the place of `before`.
 
-    Raises MappingError where the adaptation gives anything but `Written`.
+    Nothing for one and the same task. Raises MappingError where the adaptation gives anything but
+    `Written` and `Registers`.
     """
     adaptation = adaptation_of(mapping)
+    if before.name == after.name:
+        return ()
     found = tuple(adaptation.writes(mapping, before, after))
     for part in found:
-        if not isinstance(part, Written):
+        if not isinstance(part, Written | Registers):
             raise MappingError(
                 f"adaptation {adaptation.name!r} writes {shown(part)}: `writes` gives values of "
-                "cimsim.mapping.Written, such as Placement.written()."
+                "cimsim.mapping.Written, such as Placement.written(), or of Registers."
             )
     return found
+
+
+def two_tasks(workload: Workload) -> tuple[AdaptedTask, AdaptedTask]:
+    """Two tasks whose adapters have the same shape."""
+    return AdaptedTask("1", workload), AdaptedTask("2", workload)
 
 
 def whole(mapping: Mapping, weights: Collection[str]) -> tuple[Written, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from cimsim.adaptation import adaptation_of, adaptation_text
 from cimsim.costs.cluster_energy import supply_voltage_V
 from cimsim.engines import Ends
 from cimsim.ir import Workload
@@ -96,7 +97,7 @@ def fold(
         workload=workload.name,
         architecture=architecture.name,
         pipeline=pipeline,
-        adaptation=mapping.adaptation.name,
+        adaptation=adaptation_text(adaptation_of(mapping)),
         mapper=mapping.mapper,
         accounting=workload.accounting,
         latency_s=makespan,

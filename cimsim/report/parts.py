@@ -50,7 +50,8 @@ class UnitTime(Frozen):
 class Reprogramming(Frozen):
     """Cost of one write: the first programming of the model, or a switch of adapter.
 
-    `wear` is the share of the cells' endurance that the write uses up. `loaded_from` is the memory
+    `wear` is the share of the cells' endurance that the write uses up. `register_bits_written` are
+    digital state beside the units: masks and scales of a task. `loaded_from` is the memory
     out of which what is written was brought, `load_energy_J` that part of the energy; None where
     that is no part of the cost.
     """
@@ -61,6 +62,7 @@ class Reprogramming(Frozen):
     sram_bits_written: Whole
     tcdm_bytes_written: Whole
     wear: Number
+    register_bits_written: Whole = 0
     also_written: dict[str, Whole] = Field(
         default_factory=dict, description="amounts of other kinds of unit, such as `edram_bits`"
     )
@@ -72,6 +74,7 @@ class Reprogramming(Frozen):
     @model_serializer(mode="wrap")
     def _without_nothing(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
         left_out = set() if self.loaded_from else {"loaded_from", "loaded_bytes", "load_energy_J"}
+        left_out |= set() if self.register_bits_written else {"register_bits_written"}
         return {k: v for k, v in whole(self).items() if v != {} and k not in left_out}
 
     @classmethod
@@ -81,7 +84,8 @@ class Reprogramming(Frozen):
         amounts: Counter[str] = Counter()
         for cost in costs:
             amounts.update(cost.amounts)
-        named = ("cells_written", "sram_bits_written", "tcdm_bytes_written")
+        named = ("cells_written", "sram_bits_written", "tcdm_bytes_written",
+                 "register_bits_written")  # fmt: skip
         return cls(
             **{name: amounts.pop(name, 0) for name in named},
             energy_J=sum(cost.energy_J for cost in costs),

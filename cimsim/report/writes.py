@@ -6,15 +6,16 @@ other.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 
 import numpy as np
 
-from cimsim.adaptation import programmed, switched
+from cimsim.adaptation import programmed, switched, two_tasks
 from cimsim.costs.loading import fetch_energy_J, loaded_s
 from cimsim.errors import CapacityError, MappingError
 from cimsim.ir import Workload
-from cimsim.mapping import IntArray, Mapping, Written, rises
+from cimsim.mapping import IntArray, Mapping, Registers, Written, rises
 from cimsim.report import Reprogramming
 from cimsim.spec import Architecture
 
@@ -39,11 +40,13 @@ def adapter_switch(
     brought from where the machine keeps adapters (`adapters_in`). Raises CapacityError where they
     do not fit there.
     """
-    written = switched(mapping, workload, workload)
+    written = switched(mapping, *two_tasks(workload))
     found = reprogramming(architecture, written)
     units, bits = architecture.units, 0
     for part in written:
-        bits += part.count * units[part.unit].value_bits
+        bits += (
+            part.bits if isinstance(part, Registers) else part.count * units[part.unit].value_bits
+        )
     if not bits:
         return found
     buffer, dram = architecture.buffer, architecture.dram
@@ -81,24 +84,33 @@ def _fits(architecture: Architecture, bits: int) -> None:
         )  # fmt: skip
 
 
-def reprogramming(architecture: Architecture, written: Iterable[Written]) -> Reprogramming:
+def reprogramming(
+    architecture: Architecture, written: Iterable[Written | Registers]
+) -> Reprogramming:
     """What it costs to write all of `written`, one after the other where they share a unit.
 
     Raises MappingError for units that the machine lacks.
     """
     units, by_unit = architecture.units, dict[str, list[Written]]()
+    register_bits: Counter[str] = Counter()
     for part in written:
         if part.unit not in units:
             raise MappingError(
                 f"{part.weight!r} is to be written into {part.unit!r} units, which architecture "
                 f"{architecture.name!r} lacks: write what units hold that it has."
             )
-        by_unit.setdefault(part.unit, []).append(part)
-    return Reprogramming.of(
-        unit.write(_values_by_unit(by_unit[name]), architecture.cluster_link)
-        for name, unit in units.items()
-        if name in by_unit
-    )
+        if isinstance(part, Registers):
+            register_bits[part.unit] += part.bits
+        else:
+            by_unit.setdefault(part.unit, []).append(part)
+    link = architecture.cluster_link
+    costs = []
+    for name, unit in units.items():
+        if name in by_unit:
+            costs.append(unit.write(_values_by_unit(by_unit[name]), link))
+        if bits := register_bits[name]:
+            costs.append(unit.write_registers(bits, link))
+    return Reprogramming.of(costs)
 
 
 def _values_by_unit(written: list[Written]) -> IntArray:

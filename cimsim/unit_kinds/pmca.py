@@ -49,6 +49,14 @@ class Clusters:
             time_s=tcdm / (link.bandwidth_GBps * 1e9),
         )
 
+    def write_registers(self, bits: int, link: Link) -> WriteCost:
+        """Bits of TCDM, all over the link."""
+        return WriteCost(
+            {"register_bits_written": bits},
+            energy_J=link_energy_J(link, bits),
+            time_s=bits / 8.0 / (link.bandwidth_GBps * 1e9),
+        )
+
 
 PMCA = UnitKind(
     name="pmca",

@@ -87,6 +87,9 @@ class Units(Protocol):
         They come over the clusters' `link`.
         """
 
+    def write_registers(self, bits: int, link: Link) -> WriteCost:
+        """Writing `bits` bits of digital state beside the units, as masks and scales are."""
+
 
 @runtime_checkable
 class Arrays(Units, Protocol):

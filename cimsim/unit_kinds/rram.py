@@ -128,6 +128,15 @@ class AnalogTiles:
             wear=each / scheme.endurance_cycles,
         )
 
+    def write_registers(self, bits: int, link: Link) -> WriteCost:
+        """Bits over the link into the registers of the tiles; an access of them a byte."""
+        stored_J = bits / 8.0 * self.block.buffer_energy_pJ_per_byte * PJ
+        return WriteCost(
+            {"register_bits_written": bits},
+            energy_J=stored_J + link_energy_J(link, bits),
+            time_s=bits / 8.0 / (link.bandwidth_GBps * 1e9),
+        )
+
 
 RRAM = UnitKind(
     name="rram",

@@ -130,6 +130,14 @@ class SramArrays:
             time_s=max(port, bits / 8.0 / (link.bandwidth_GBps * 1e9)),
         )
 
+    def write_registers(self, bits: int, link: Link) -> WriteCost:
+        """As bits of the array, all over the link."""
+        return WriteCost(
+            {"register_bits_written": bits},
+            energy_J=write_energy_J(self.block, bits) + link_energy_J(link, bits),
+            time_s=bits / 8.0 / (link.bandwidth_GBps * 1e9),
+        )
+
 
 SRAM = UnitKind(
     name="sram",
