@@ -27,7 +27,7 @@ ROOMS: dict[str, set[str]] = {
     "costs": {"pydantic"},
     "unit_kinds": set(),
     "spec": {"pydantic", "pydantic_core"},
-    "adaptation": set(),
+    "adaptation": {"numpy", "torch", "peft"},
     "mappers": {"numpy"},
     "engines": {"numpy", "numba", "simpy"},
     "schedule": {"numpy"},

@@ -1,5 +1,6 @@
 """Adaptations: what a task adds to a model, which unit runs it, and what a switch writes."""
 
+from cimsim.adaptation.fisher import FisherSparse
 from cimsim.adaptation.lora import BaseAlone, LoraBeside, MergedLora, without_lora
 from cimsim.adaptation.names import (
     ADAPTATIONS,
@@ -9,6 +10,7 @@ from cimsim.adaptation.names import (
     adaptation_text,
     known_adaptations,
 )
+from cimsim.adaptation.piggyback import WeightMasks
 from cimsim.adaptation.protocol import (
     BASE_TASK,
     Adaptation,
@@ -23,6 +25,7 @@ from cimsim.adaptation.writes import (
     programmed,
     saved_weights,
     switched,
+    tuned_weights,
     two_tasks,
     whole,
 )
@@ -34,9 +37,11 @@ __all__ = [
     "AdaptedModel",
     "AdaptedTask",
     "BaseAlone",
+    "FisherSparse",
     "Functional",
     "LoraBeside",
     "MergedLora",
+    "WeightMasks",
     "adaptation_codec",
     "adaptation_for",
     "adaptation_named",
@@ -48,6 +53,7 @@ __all__ = [
     "programmed",
     "saved_weights",
     "switched",
+    "tuned_weights",
     "two_tasks",
     "whole",
     "without_lora",

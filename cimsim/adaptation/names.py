@@ -5,7 +5,9 @@ from __future__ import annotations
 from inspect import getdoc
 from pathlib import Path
 
+from cimsim.adaptation.fisher import FisherSparse
 from cimsim.adaptation.lora import BaseAlone, LoraBeside, MergedLora
+from cimsim.adaptation.piggyback import WeightMasks
 from cimsim.adaptation.protocol import Adaptation
 from cimsim.errors import MappingError, SpecError
 from cimsim.ir import Linear
@@ -21,6 +23,8 @@ ADAPTATIONS: dict[str, Adaptation | type[Adaptation]] = {
     "lora-pmca": LoraBeside("lora-pmca", "pmca"),
     "lora-rram": LoraBeside("lora-rram", "rram"),
     "merged": MergedLora("merged"),
+    "piggyback": WeightMasks,
+    "fisher-sparse": FisherSparse,
 }
 """HaLoRA has LoRA on SRAM units, AHWA-LoRA on the cluster beside each tile.
 

@@ -66,6 +66,16 @@ def adapted_weights(workload: Workload) -> frozenset[str]:
     )
 
 
+def tuned_weights(workload: Workload) -> frozenset[str]:
+    """Names of the weights that a task without LoRA acts on.
+
+    Those that the workload's adapter adapts; all linear ones of a workload without adapter.
+    """
+    linear = (op for _, op in workload.ops() if isinstance(op, Linear))
+    every = frozenset(op.weight for op in linear if op.role == "base")
+    return adapted_weights(workload) or every
+
+
 def saved_weights(workload: Workload) -> frozenset[str]:
     """Names of the weights that are trained and exchanged with the workload's adapter."""
     return frozenset(op.weight for _, op in workload.ops() if isinstance(op, Linear) and op.saved)

@@ -1,0 +1,86 @@
+"""Piggyback: a task is a binary mask over the pretrained weights, which stand on the tiles masked.
+
+Source: Mallya et al., ECCV 2018 (arXiv 1801.06519). A mask bit that differs from that of the task
+before is a weight to write: its cells go to zero, or back to the pretrained weight, which is kept
+elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from cimsim.adaptation.lora import without_lora
+from cimsim.adaptation.protocol import BASE_TASK, AdaptedModel, AdaptedTask
+from cimsim.adaptation.writes import saved_weights, tuned_weights, whole
+from cimsim.errors import MappingError
+from cimsim.ir import Linear, Workload
+from cimsim.mapping import Mapping, WeightUnit, Written
+from cimsim.values.arguments import checked
+from cimsim.values.display import brief
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@checked(MappingError)
+@brief
+@dataclass(frozen=True, slots=True)
+class WeightMasks:
+    """Binary masks over weights, which zero a share `zeroed`; a switch rewrites what differs.
+
+    Masks are over the weights that the workload's adapter adapts, or all linear ones of a workload
+    without adapter. Those of two tasks are taken as independent, so that 2 z (1 - z) of their bits
+    differ. `zeroed` is assumed: the share is logged by the published code, not shipped.
+    """
+
+    # assumed: the share is logged by the published code, not shipped
+    zeroed: float = 0.3
+    name: ClassVar[str] = "piggyback"
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.zeroed <= 1.0:
+            raise MappingError(f"zeroed is a share of weights, 0 to 1, got {self.zeroed:g}.")
+
+    def apply(self, workload: Workload) -> Workload:
+        """The workload without its adapter: masked weights run as the pretrained ones do."""
+        return without_lora(workload)
+
+    def home(self, op: Linear) -> WeightUnit | None:
+        """With the pretrained weights."""
+        return None
+
+    def flipped(self, before: AdaptedTask, after: AdaptedTask) -> float:
+        """Share of mask bits that differ between two tasks; the base model masks nothing."""
+        if BASE_TASK in (before.name, after.name):
+            return self.zeroed
+        return 2.0 * self.zeroed * (1.0 - self.zeroed)
+
+    def writes(
+        self, mapping: Mapping, before: AdaptedTask, after: AdaptedTask
+    ) -> tuple[Written, ...]:
+        """Weights whose mask bit differs, rounded for each block; what either saves, whole."""
+        share = self.flipped(before, after)
+        saved = saved_weights(before.workload) | saved_weights(after.workload)
+        masked = tuned_weights(before.workload) | tuned_weights(after.workload)
+        changed = [
+            replace(part, values=np.rint(part.values * share).astype(np.int64))
+            for part in whole(mapping, masked - saved)
+        ]
+        return (*changed, *whole(mapping, saved))
+
+    def functional(self, model: AdaptedModel) -> nn.Module:
+        """A copy whose masked layers are linear ones of the masked weight.
+
+        Raises MappingError for a model with an adapter, or without a masked layer.
+        """
+        from cimsim.adaptation.layers.masked import folded
+
+        if model.adapter is not None:
+            raise MappingError(
+                f"piggyback masks weights, but the model carries the adapter {model.adapter!r}: "
+                "merge it, or choose an adaptation with LoRA."
+            )
+        return folded(model.module)

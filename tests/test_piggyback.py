@@ -1,0 +1,163 @@
+"""Piggyback: what a switch of weight masks writes, and the masked model on tiles."""
+
+from __future__ import annotations
+
+import analog
+import numpy as np
+import pytest
+import small
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+
+from cimsim import simulate
+from cimsim.adaptation import (
+    BASE_TASK,
+    AdaptedTask,
+    WeightMasks,
+    adaptation_named,
+    switched,
+    tuned_weights,
+)
+from cimsim.adaptation.layers.masked import SCORE, THRESHOLD, WeightMaskedLinear, folded
+from cimsim.errors import MappingError
+from cimsim.mappers import build_mapping
+from cimsim.mapping import Mapping, Registers
+
+MODEL = small.decoder(layers=1)
+A, B, BASE = (AdaptedTask(name, MODEL) for name in ("a", "b", BASE_TASK))
+
+
+def mapped(adaptation: WeightMasks) -> Mapping:
+    return build_mapping(adaptation.apply(MODEL), small.machine(), adaptation)
+
+
+def values(mapping: Mapping, before: AdaptedTask, after: AdaptedTask) -> int:
+    parts = switched(mapping, before, after)
+    assert not any(isinstance(part, Registers) for part in parts)
+    return sum(part.count for part in parts if not isinstance(part, Registers))
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0.0, 1.0))
+def test_a_switch_writes_the_weights_whose_mask_bit_differs(zeroed: float) -> None:
+    adaptation = WeightMasks(zeroed)
+    mapping = mapped(adaptation)
+    masked = tuned_weights(MODEL)
+    held = sum(mapping.placements[name].weights for name in masked)
+    blocks = sum(mapping.placements[name].units.size for name in masked)
+    for before, after, share in ((A, B, 2 * zeroed * (1 - zeroed)), (BASE, A, zeroed)):
+        there, back = values(mapping, before, after), values(mapping, after, before)
+        assert there == back
+        assert abs(there - share * held) <= 0.5 * blocks
+    assert values(mapping, A, A) == 0
+    assert {part.weight for part in switched(mapping, A, B)} == masked
+
+
+def test_independent_masks_differ_where_one_of_them_is_zero() -> None:
+    draws = np.random.default_rng(1).random((2, 200_000)) < 0.3
+    differ = float((draws[0] != draws[1]).mean())
+    assert WeightMasks(0.3).flipped(A, B) == pytest.approx(differ, abs=0.005)
+
+
+def test_a_head_that_is_saved_with_the_task_is_written_whole() -> None:
+    head = AdaptedTask("h", small.saved(MODEL, "head"))
+    adaptation = WeightMasks()
+    mapping = build_mapping(adaptation.apply(head.workload), small.machine(), adaptation)
+    written = {part.weight: part for part in switched(mapping, A, head)}
+    whole = written["head.weight"]
+    assert not isinstance(whole, Registers)
+    assert whole.count == mapping.placements["head.weight"].weights
+
+
+def test_masked_weights_run_as_the_pretrained_ones() -> None:
+    machine = small.machine()
+    masks, none = (
+        simulate(MODEL, machine, adaptation=name, pipeline="token").report
+        for name in ("piggyback:zeroed=0.25", "none")
+    )
+    assert (masks.latency_s, masks.energy_J) == (none.latency_s, none.energy_J)
+    assert masks.adaptation == "piggyback:zeroed=0.25"
+    cells = masks.reprogramming.adapter_switch.cells_written
+    adapted = sum(p.weights for n, p in mapped(WeightMasks()).placements.items()
+                  if n in tuned_weights(MODEL))  # fmt: skip
+    assert cells == pytest.approx(2 * 0.25 * 0.75 * adapted, rel=1e-2)
+
+
+@pytest.mark.parametrize("zeroed", [-0.1, 1.1, float("nan")])
+def test_a_share_that_is_none_is_refused(zeroed: float) -> None:
+    with pytest.raises(MappingError, match="zeroed is a share of weights, 0 to 1, got"):
+        WeightMasks(zeroed)
+    with pytest.raises(MappingError, match="zeroed"):
+        adaptation_named("piggyback:zeroed=much")
+
+
+# The torch form ----------------------------------------------------------------------------------
+
+
+def masked_layer() -> tuple[nn.Linear, WeightMaskedLinear]:
+    layer = nn.Linear(5, 3)
+    masked = WeightMaskedLinear(layer)
+    with torch.no_grad():
+        masked.scores.copy_(torch.where(torch.rand(3, 5) < 0.4, 0.0, SCORE))
+    return layer, masked
+
+
+def test_a_mask_lets_weights_through_or_not() -> None:
+    torch.manual_seed(3)
+    layer, masked = masked_layer()
+    x = torch.randn(4, 5)
+    assert torch.equal(WeightMaskedLinear(layer)(x), layer(x))
+    kept = (masked.scores > THRESHOLD).float()
+    wanted = x @ (layer.weight * kept).T + layer.bias
+    assert torch.allclose(masked(x), wanted, atol=1e-6)
+    assert 0 < int(masked.mask.sum()) < 15
+
+
+def test_the_gradient_of_a_score_is_that_of_its_mask_bit() -> None:
+    torch.manual_seed(4)
+    layer, masked = masked_layer()
+    x, weight = torch.randn(4, 5), torch.randn(4, 3)
+    (masked(x) * weight).sum().backward()
+    wanted = (weight.T @ x) * layer.weight.detach()
+    assert masked.scores.grad is not None
+    assert torch.allclose(masked.scores.grad, wanted, atol=1e-6)
+    assert layer.weight.grad is None
+
+
+def test_on_tiles_it_is_the_masked_weight() -> None:
+    torch.manual_seed(5)
+    model = nn.Sequential(nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2))
+    model[0] = WeightMaskedLinear(model[0])
+    with torch.no_grad():
+        model[0].scores[0] = 0.0
+    twin = folded(model)
+    assert type(twin[0]) is nn.Linear
+    assert not twin[0].weight[0].any()
+    x = torch.randn(3, 6)
+    assert torch.equal(twin(x), model(x))
+    assert isinstance(model[0], WeightMaskedLinear)
+
+    class Given:
+        module, adapter = model, None
+
+        def merged(self) -> nn.Module:
+            raise AssertionError
+
+    assert torch.equal(WeightMasks().functional(Given())(x), model(x))
+
+
+def test_a_model_without_masks_is_refused() -> None:
+    with pytest.raises(MappingError, match="Sequential has no layer with a weight mask"):
+        folded(nn.Sequential(nn.Linear(2, 2)))
+    model = analog.llama()
+
+    class Given:
+        module, adapter = model, "default"
+
+        def merged(self) -> nn.Module:
+            raise AssertionError
+
+    with pytest.raises(MappingError, match="the model carries the adapter 'default'"):
+        WeightMasks().functional(Given())
