@@ -15,7 +15,7 @@ export OMP_NUM_THREADS ?= 1
 
 run: $(READY)
 	$(BIN)/cimsim run arch_configs/halora_rram_sram.json workloads/llama3.2_1b_r4_p512_d128.json \
-		--baseline arch_configs/gpu/a100_sxm4_80gb.json --band -o out
+		--baseline arch_configs/gpu/a100_sxm4_80gb.json -o out
 
 test: lint
 	$(BIN)/pytest -n 2

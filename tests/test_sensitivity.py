@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -220,18 +222,35 @@ def test_a_strategy_may_have_blocks_for_shapes_that_the_part_lacks() -> None:
 
 
 def test_run_says_its_band(cimsim: Cli) -> None:
-    asked = ["run", "halora_rram_sram", "minilm_sentiment_r8_s32", "--pipeline", "token", "--band"]
+    asked = ["run", "halora_rram_sram", "minilm_sentiment_r8_s32", "--pipeline", "token"]
     code, out, _ = cimsim(*asked)
     assert code == 0
     assert "energy_J: 0.000" in out
     assert "times held; most by" in out
-    code, out, _ = cimsim(*asked, "--json")
+    assert "times held" not in cimsim(*asked, "--no-band")[1]
+    code, out, _ = cimsim(*asked, "--json", "--band")
     report = json.loads(out)
     (band,) = report["bands"]["bands"]
     assert band["value"] == report["energy_J"]
     assert band["low"] < band["value"] < band["high"]
     assert report["bands"]["times_held"]
-    assert "bands" not in json.loads(cimsim(*asked[:-1], "--json")[1])
+    assert "bands" not in json.loads(cimsim(*asked, "--json")[1])
+
+
+def test_a_run_without_ranges_or_scipy_has_no_band(
+    cimsim: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = shipped("halora_rram_sram").model_dump(mode="json", exclude_none=True)
+    (tmp_path / "m.json").write_text(json.dumps(data | {"ranges": {}}))
+    asked = ["run", tmp_path / "m.json", "minilm_sentiment_r8_s32", "--pipeline", "token"]
+    code, out, err = cimsim(*asked)
+    assert (code, err) == (0, "")
+    assert "times held" not in out
+    monkeypatch.setattr(sys.modules["cimsim.cli.run"], "find_spec", lambda name: None)
+    code, out, err = cimsim("run", "halora_rram_sram", *asked[2:])
+    assert code == 0
+    assert "times held" not in out
+    assert "no bands, which need scipy: pip install '.[sensitivity]'" in err
 
 
 def test_a_band_tells_its_name() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -110,13 +111,15 @@ def run(
         ),
     ] = False,
     band: Annotated[
-        bool,
+        bool | None,
         typer.Option(
-            "--band",
+            "--band/--no-band",
             help="Also say how sure energies are: 5 to 95 % over the ranges of the machine, times "
-            "held (`cimsim sensitivity` varies them too).",
+            "held (`cimsim sensitivity` varies them too). Left out: where the machine has "
+            "ranges, but not with --json.",
+            show_default=False,
         ),
-    ] = False,
+    ] = None,
     levers: Annotated[
         bool,
         typer.Option(
@@ -163,7 +166,7 @@ def run(
             work = simulation.workload
             host_s = host_ms * 1e-3
             report = with_baseline(report, work, card, baseline_mode, batch, host_s, gpu_stack)
-        if band:
+        if _wants_band(band, simulation, json):
             tell("folding bands")
             report = report.model_copy(update={"bands": _bands(simulation, report)})
     if prepared is not None:
@@ -204,12 +207,24 @@ def run(
     finish(outcome, quiet=json)
 
 
+def _wants_band(asked: bool | None, simulation: Simulation, json: bool) -> bool:
+    """Whether bands are asked for, or by default: printed runs of machines that have ranges."""
+    if asked is not None:
+        return asked
+    if json or not simulation.architecture.ranges or simulation.job.counted is not None:
+        return False
+    if find_spec("scipy") is None:
+        complain("no bands, which need scipy: pip install '.[sensitivity]', or say --no-band")
+        return False
+    return True
+
+
 def _bands(simulation: Simulation, report: Report) -> Sensitivity:
     """Energies, and ratios of energy to every GPU, over the ranges of the machine."""
     from cimsim.studies.sensitivity import sensitivity
 
     metrics = ["energy_J", "energy_ratio"] if report.baselines else ["energy_J"]
-    return sensitivity(simulation, report, metrics=metrics, hold_times=True)
+    return sensitivity(simulation, report, metrics=metrics, hold_times=True, shares=False)
 
 
 def _require_effects(
