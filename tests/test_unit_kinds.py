@@ -23,7 +23,7 @@ from cimsim.cli import app
 from cimsim.costs.tile import link_energy_J, transfer_ps
 from cimsim.errors import CapacityError, MappingError, SpecError
 from cimsim.functional import program_chip
-from cimsim.ir import save_workload
+from cimsim.ir import ColumnScale, save_workload
 from cimsim.mappers import build_mapping
 from cimsim.mapping import Grid, IntArray
 from cimsim.report import load_report
@@ -106,7 +106,12 @@ class EdramArrays:
         cycles = self.block.input_bits // self.block.bits_per_cycle + 1
         return cycles_to_ps(vectors * cycles, self.block.clock_MHz), 0
 
-    def vector(self, grid: Grid, link: Link) -> VectorCost:
+    @property
+    def slices(self) -> int:
+        return 1
+
+    def vector(self, grid: Grid, link: Link, columns: ColumnScale | None = None) -> VectorCost:
+        assert columns is None
         rows, outputs = min(grid.rows, grid.block_rows), min(grid.columns, grid.block_columns)
         return VectorCost(
             load_ps=transfer_ps(rows * self.block.input_bits, link),
@@ -114,6 +119,7 @@ class EdramArrays:
             send_once_ps=transfer_ps(0, link),
             send_ps=transfer_ps(outputs * self.block.output_bits, link),
             output_bits=self.block.output_bits,
+            results=grid.row_blocks * grid.columns,
             energy_J={"products": grid.rows * grid.columns * self.mac_J},
         )
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 
 from cimsim.blocks import CrossbarTiles, Integrator, Link
+from cimsim.ir import ColumnScale
 from cimsim.units import ns_to_ps, seconds_to_ps
 
 PJ = 1e-12
@@ -81,30 +82,54 @@ def send_ps(rram: CrossbarTiles, link: Link, outputs: int, row_blocks: int) -> i
 
 
 def mvm_energy_J(
-    rram: CrossbarTiles, rows: int, outputs: int, row_blocks: int, column_blocks: int
-) -> dict[str, float]:
+    rram: CrossbarTiles, rows: int, outputs: int, row_blocks: int, column_blocks: int,
+    scale: ColumnScale | None = None,
+) -> dict[str, float]:  # fmt: skip
     """Energy (J) by component of one vector through a rows x outputs matrix on its tiles.
 
     Every column of every row block is converted once a pulse, or once a phase of an integrator;
-    every row of every column block is driven once a pulse.
+    every row of every column block is driven once a pulse. Columns that `scale` gates are driven
+    and not converted: they have no sum to shift, keep or add.
     """
+    kept = 1.0 if scale is None else scale.kept_share
+    scaled = kept if scale is not None and scale.over == "channels" else 1.0
     cells = rows * outputs * rram.cells_per_weight
-    columns = row_blocks * outputs * rram.cells_per_weight
+    columns = kept * row_blocks * outputs * rram.cells_per_weight
     circuit = rram.integrator
-    sums = columns * (rram.input_pulses if circuit is None else circuit.phases)
+    sums = kept * conversion_results(rram, outputs, row_blocks)
     input_bytes = column_blocks * rows * rram.input_bits / 8.0
-    output_bytes = row_blocks * outputs * rram.output_bits / 8.0
+    output_bytes = kept * row_blocks * outputs * rram.output_bits / 8.0
     integrated = {} if circuit is None else {"integrator": columns * _integration_J(rram, circuit)}
     return {
         "cells": cells * rram.input_pulses * rram.cell_read_energy_fJ * FJ,
         "dac": column_blocks * rows * rram.input_pulses * rram.dac_energy_pJ * PJ,
         "adc": columns * conversions(rram) * rram.adc_energy_pJ * PJ,
         "shift_add": sums * rram.shift_add_energy_pJ * PJ,
-        "accumulate": (row_blocks - 1) * outputs * rram.accumulate_energy_pJ * PJ,
-        "affine": outputs * rram.affine_energy_pJ * PJ,
+        "accumulate": kept * (row_blocks - 1) * outputs * rram.accumulate_energy_pJ * PJ,
+        "affine": scaled * outputs * rram.affine_energy_pJ * PJ,
         "registers": (input_bytes + output_bytes) * rram.buffer_energy_pJ_per_byte * PJ,
         **integrated,
     }
+
+
+def conversion_results(rram: CrossbarTiles, outputs: int, row_blocks: int) -> int:
+    """Results of all columns for one vector: one a pulse, or one a phase of an integrator."""
+    circuit = rram.integrator
+    times = rram.input_pulses if circuit is None else circuit.phases
+    return row_blocks * outputs * rram.cells_per_weight * times
+
+
+def columns_ps(rram: CrossbarTiles, outputs: int, scale: ColumnScale | None) -> int:
+    """Time (ps) of a result through the step that shifts or multiplies it, part of a pipeline.
+
+    A shifter is a step as one level of the adder tree; multipliers are as many and as fast as those
+    that scale outputs. A gate is asked before its conversion and takes none.
+    """
+    if scale is None or scale.kind == "gate" or scale.over == "channels":
+        return 0
+    if scale.kind == "shift":
+        return ns_to_ps(rram.accumulate_ns)
+    return ns_to_ps(math.ceil(outputs / rram.affine_lanes) * rram.affine_ns)
 
 
 def _integration_J(rram: CrossbarTiles, circuit: Integrator) -> float:

@@ -1,6 +1,7 @@
 """Workloads: what is run."""
 
 from cimsim.ir.ops import (
+    ColumnScale,
     Elementwise,
     Embedding,
     Linear,
@@ -29,6 +30,7 @@ from cimsim.ir.workload import (
 
 __all__ = [
     "Adapter",
+    "ColumnScale",
     "Elementwise",
     "Embedding",
     "Linear",

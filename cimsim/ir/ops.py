@@ -28,8 +28,10 @@ from cimsim.files import describe_validation
 from cimsim.ir.rules import check_phase, summed
 from cimsim.values.bounds import (
     ITEMS_MAX,
+    Bits,
     Count,
     Flag,
+    Fraction,
     Growth,
     Name,
     Size,
@@ -90,6 +92,47 @@ class _Op(Frozen):
         return self
 
 
+class ColumnScale(Frozen):
+    """A number for each column of each row block of a weight, applied to its converted result.
+
+    `gate` keeps a column or skips its conversion, `shift` moves the result by a power of two,
+    `scale` multiplies it; partial sums are added after that. Over `channels` one number serves all
+    row blocks of an output. Numbers are of a weight's column, or of every slice of it.
+    """
+
+    kind: Literal["gate", "shift", "scale"]
+    bits: Bits = Field(description="bits that memory keeps for one number")
+    kept_share: Fraction = Field(default=1.0, description="share of the columns not gated")
+    over: Literal["blocks", "channels"] = "blocks"
+    of: Literal["weight", "slice"] = Field(
+        default="weight", description="columns of weights, or of the cells that a weight takes"
+    )
+    packed: Flag = Field(
+        default=False,
+        description="kept channels are neighbours: column blocks behind them have no work",
+    )
+
+    def skips(self, columns: int, block_columns: int) -> int:
+        """Columns of the last column blocks, which hold no kept channel and have no work."""
+        if not self.packed:
+            return 0
+        blocks = max(1, -(-round(self.kept_share * columns) // block_columns))
+        return max(0, columns - blocks * block_columns)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.packed and (self.over != "channels" or self.kind != "gate"):
+            raise ValueError(
+                f"packed is said of a {self.kind} over {self.over}: only gates over channels can "
+                "stand in the order of what they keep"
+            )
+        if self.kind == "gate" and self.bits != 1:
+            raise ValueError(f"a gate of {self.bits} bits: it has 1")
+        if self.kind == "scale" and self.over == "blocks" and self.bits < 2:
+            raise ValueError("a scale of 1 bit is a gate: say so, or give it more bits")
+        return self
+
+
 class Linear(_Op):
     """rows x in_features times a weight; a convolution with stride = kernel is one as well."""
 
@@ -105,6 +148,9 @@ class Linear(_Op):
         default=False,
         description="trained and exchanged with the adapter (PEFT modules_to_save); role is base",
     )
+    columns: ColumnScale | None = Field(
+        default=None, description="numbers on the columns of the weight; role is base"
+    )
 
     @property
     def in_adapter(self) -> bool:
@@ -112,11 +158,16 @@ class Linear(_Op):
         return self.saved or self.role != "base"
 
     @model_validator(mode="after")
-    def _only_base_is_saved(self) -> Self:
+    def _only_base_is_saved_or_scaled(self) -> Self:
         if self.saved and self.role != "base":
             raise ValueError(
                 f"{self.name!r} is saved and of role {self.role}: LoRA is exchanged with its "
                 "adapter anyway, only a base op can be saved with it"
+            )
+        if self.columns is not None and self.role != "base":
+            raise ValueError(
+                f"{self.name!r} has numbers on its columns and is of role {self.role}: base ops "
+                "alone have them"
             )
         return self
 

@@ -287,7 +287,8 @@ def _phases_problems(workload: Workload) -> Iterator[str]:
     first = {op.name: op for op in workload.phases[0].ops}
     for op in (op for phase in workload.phases[1:] for op in phase.ops):
         before = first.get(op.name)
-        for field in _SAME if before is not None else ():
+        same = (*_SAME, "columns") if op.kind == "linear" else _SAME
+        for field in same if before is not None else ():
             values = [getattr(each, field, None) for each in (before, op)]
             if values[0] != values[1]:
                 yield (

@@ -11,6 +11,7 @@ from cimsim.engines import Ends
 from cimsim.ir import Workload
 from cimsim.mapping import Mapping
 from cimsim.report.accounting import NOTE, BlockEnergy
+from cimsim.report.columns import column_memory_mm2
 from cimsim.report.inert import inert_changes
 from cimsim.report.kinds import OTHER, kinds_of
 from cimsim.report.leakage import leaked_J
@@ -73,7 +74,9 @@ def fold(
     energies = spent(plan, adapted, architecture, latencies, counted)
     by_unit, by_component, by_kind, by_phase = _folded(energies, units, len(latencies))
     times = unit_times(plan, run)
-    built, used = architecture.area_mm2(), architecture.area_mm2(plan.unit_counts)
+    more_built, more_used = column_memory_mm2(adapted, architecture, plan)
+    built = architecture.area_mm2() | more_built
+    used = architecture.area_mm2(plan.unit_counts) | more_used
     peak = buffer_peak_bytes(plan, run) / 1024.0
     writes = ModelWrite(
         **dict(first_programming(workload, architecture, mapping)),

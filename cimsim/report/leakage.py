@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from cimsim.costs.columns import memory_W
 from cimsim.costs.power import standing_J
 from cimsim.schedule.plan import Plan, Woken
 from cimsim.spec import Architecture
@@ -30,9 +31,10 @@ def leaked_J(
     """Energy (J) by phase of every unit kind's leakage in phases of `latencies` (s).
 
     Kinds with power states have it by state: `rram` while on, `rram_gated`, `rram_wake_up`,
-    `rram_clock`.
+    `rram_clock`. `columns` is that of the memory of numbers on columns, which is always on.
     """
-    found: dict[str, tuple[float, ...]] = {}
+    kept_W = memory_W(sum(plan.column_bits.values()), architecture.technology_nm)
+    found = {"columns": tuple(kept_W * t for t in latencies)}
     none = (0.0,) * len(latencies)
     units = architecture.units
     for name, power in leakage_W(architecture, plan.unit_counts).items():

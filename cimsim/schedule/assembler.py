@@ -77,6 +77,7 @@ class Assembler:
     crossed_bits: list[list[float]] = field(default_factory=list)
     on_ps: dict[str, list[float]] = field(default_factory=dict)
     wakes: dict[str, list[float]] = field(default_factory=dict)
+    column_bits: dict[str, dict[str, int]] = field(default_factory=dict)
     intervals: int = 0
     alike: Alike = field(default_factory=Alike)
     _resources: dict[str, int] = field(default_factory=dict)

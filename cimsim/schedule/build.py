@@ -130,6 +130,7 @@ class _Scheduler:
             on_cores=frozenset(done.on_cores),
             crossed_bits=tuple(map(sum, zip(*done.crossed_bits, strict=True))) or no_bits,
             woken=done.woken(),
+            column_bits={unit: sum(bits.values()) for unit, bits in done.column_bits.items()},
         )
 
     def _leaving(

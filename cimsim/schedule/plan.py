@@ -104,7 +104,8 @@ class Plan:
     `tcdm_bytes` what that block takes; `spill_bytes` what it moves only because it does not fit
     whole: A and B of LoRA anew, X.W to the buffer and back; `on_cores` the stages of which products
     were given to cores, as faster than the matrix engine beside them; `crossed_bits` what passes
-    die-to-die links by phase, once for every link; `woken` has the kinds of unit that are gated.
+    die-to-die links by phase, once for every link; `woken` has the kinds of unit that are gated;
+    `column_bits` counts bits of numbers on columns, kept beside units of a kind.
     """
 
     program: Program
@@ -120,6 +121,7 @@ class Plan:
     on_cores: frozenset[str]
     crossed_bits: tuple[float, ...] = ()
     woken: dict[str, Woken] = field(default_factory=dict)
+    column_bits: dict[str, int] = field(default_factory=dict)
 
     @cached_property
     def actors(self) -> tuple[ActorInfo, ...]:

@@ -10,15 +10,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cimsim.costs.columns import applied_pJ, number_count
 from cimsim.costs.memory import access_energy_J
 from cimsim.costs.power import wake_ps
-from cimsim.costs.tile import link_energy_J
+from cimsim.costs.tile import PJ, link_energy_J
 from cimsim.engines.program import Get, Hold, IntArray, Put, Use
-from cimsim.ir import Linear
+from cimsim.ir import ColumnScale, Linear
 from cimsim.mapping import Placement
 from cimsim.schedule.assembler import Assembler, Timed
 from cimsim.schedule.graph import Stream, plain
@@ -44,12 +45,13 @@ class Layer:
     a vector costs and how many of them a token has by phase.
 
     Results go to the buffer in the phases `buffered`, in others to clusters beside the arrays: then
-    a vector costs `near`.
+    a vector costs `near`. `columns` are the numbers on those of the units that have work.
     """
 
     assembler: Assembler
     stage: Stage
     placement: Placement
+    columns: ColumnScale | None
     shared: frozenset[int]
     vector: VectorCost
     near: VectorCost
@@ -104,6 +106,25 @@ def lanes_of(
     ]
 
 
+def at_work(
+    placement: Placement, columns: ColumnScale | None
+) -> tuple[Placement, ColumnScale | None]:
+    """The column blocks that have work, with the numbers on theirs.
+
+    Those that hold no kept channel have none, where kept ones are neighbours.
+    """
+    grid = placement.grid
+    skipped = 0 if columns is None else columns.skips(grid.columns, grid.block_columns)
+    if columns is None or not skipped:
+        return placement, columns
+    working = replace(grid, columns=grid.columns - skipped)
+    share = min(1.0, columns.kept_share * grid.columns / working.columns)
+    return (
+        replace(placement, grid=working, units=placement.units[:, :, : working.column_blocks]),
+        columns.model_copy(update={"kept_share": share}),
+    )
+
+
 def _holds(units: IntArray, shared: frozenset[int]) -> bool:
     """Whether one of `units` is shared with others."""
     return bool(shared) and not shared.isdisjoint(units.ravel().tolist())
@@ -126,10 +147,15 @@ def add_array_stage(
     Results go to the buffer in the phases `buffered`, in others to clusters beside the arrays.
     """
     vectors = {p: -(-_linear(node).rows // node.tokens) for p, node in stage.nodes[0].ops.items()}
-    architecture = assembler.architecture
+    architecture, op = assembler.architecture, _linear(stage.nodes[0].any)
     arrays, link = architecture.arrays(placement.unit), architecture.tile_link
-    vector, near = (arrays.vector(placement.grid, way) for way in (link, link.near))
-    layer = Layer(assembler, stage, placement, shared, vector, near, vectors, buffered)
+    if op.columns is not None:
+        numbers = number_count(op.columns, placement.grid, arrays.slices)
+        bits = numbers * op.columns.bits * placement.replicas
+        assembler.column_bits.setdefault(placement.unit, {})[op.weight] = bits
+    placement, columns = at_work(placement, op.columns)
+    vector, near = (arrays.vector(placement.grid, way, columns) for way in (link, link.near))
+    layer = Layer(assembler, stage, placement, columns, shared, vector, near, vectors, buffered)
     copies = placement.replicas
     into: list[Put] = []
     out_of: list[Get] = []
@@ -171,7 +197,8 @@ def _add_copy(
         port(layer.per_token(stream, vector.all_loaded_ps)),
         *(Put(entry) for entry, _ in ends),
     )  # fmt: skip
-    stored = moved(layer.op.out_features * vector.output_bits, stream.in_phases(layer.buffered))
+    sent = layer.placement.grid.columns * vector.output_bits
+    stored = moved(sent, stream.in_phases(layer.buffered))
     assembler.actor(
         stage, f"send{number}", stream, *(Get(done) for _, done in ends),
         port(layer.sent_ps(stream)), *stored, *puts,
@@ -290,6 +317,10 @@ def _book(layer: Layer, stream: Stream) -> None:
     out_bits = placement.grid.columns * vector.output_bits
     for component, energy in vector.energy_J.items():
         assembler.charge(stage, placement.unit, component, [energy * n for n in runs])
+    if (columns := layer.columns) is not None:
+        node, bits = architecture.technology_nm, vector.output_bits
+        each_J = applied_pJ(columns, vector.results, bits, node) * PJ
+        assembler.charge(stage, placement.unit, "columns", [each_J * n for n in runs])
     link, far = architecture.tile_link, layer.buffered
     near = link.near
     moved = []

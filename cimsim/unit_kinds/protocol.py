@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from cimsim.blocks import Link, MachineBlock, PmcaClusters, PowerStates
+from cimsim.ir import ColumnScale
 from cimsim.mapping import Grid, IntArray
 from cimsim.values.display import brief
 
@@ -41,7 +42,7 @@ class VectorCost:
 
     `load_once_ps` and `send_once_ps` are what of these times vectors that follow each other take
     once: the head of a transfer, the depth of an adder tree. `output_bits` are those of one result
-    as sent.
+    as sent, `results` counts those of columns of all row blocks before they are added.
     """
 
     load_ps: int
@@ -49,6 +50,7 @@ class VectorCost:
     send_ps: int
     send_once_ps: int
     output_bits: int
+    results: int
     energy_J: dict[str, float]
 
     def all_loaded_ps(self, vectors: int) -> int:
@@ -100,6 +102,10 @@ class Arrays(Units, Protocol):
         """Rows and columns of weights of one array."""
 
     @property
+    def slices(self) -> int:
+        """Columns that a weight takes, each with a part of its bits."""
+
+    @property
     def tiers(self) -> int:
         """Arrays of one unit, of which one works at a time."""
 
@@ -120,8 +126,12 @@ class Arrays(Units, Protocol):
         The second is that of the last vector, 0 without converter.
         """
 
-    def vector(self, grid: Grid, link: Link) -> VectorCost:
-        """One vector through a matrix cut as `grid`; each unit has a port on `link`."""
+    def vector(self, grid: Grid, link: Link, columns: ColumnScale | None = None) -> VectorCost:
+        """One vector through a matrix cut as `grid`; each unit has a port on `link`.
+
+        Columns that `columns` gates take no energy of their results; the step that shifts or scales
+        the others is part of the time, its energy is not (`cimsim.costs.columns`).
+        """
 
 
 @runtime_checkable

@@ -16,6 +16,8 @@ from cimsim.costs.tile import (
     PJ,
     adders_ps,
     array_mac_J,
+    columns_ps,
+    conversion_results,
     convert_ps,
     integrate_ps,
     link_energy_J,
@@ -26,6 +28,7 @@ from cimsim.costs.tile import (
     transfer_ps,
     write_pulse_ps,
 )
+from cimsim.ir import ColumnScale
 from cimsim.mapping import Grid, IntArray
 from cimsim.unit_kinds.protocol import UnitKind, VectorCost, WriteCost
 from cimsim.units import UM2_PER_MM2, ps_to_seconds
@@ -51,6 +54,11 @@ class AnalogTiles:
     def shape(self) -> tuple[int, int]:
         """Rows of an array, and weights of one row."""
         return self.block.rows, self.block.weight_columns
+
+    @property
+    def slices(self) -> int:
+        """Cells of a weight, each in a column of its own."""
+        return self.block.cells_per_weight
 
     @property
     def tiers(self) -> int:
@@ -94,17 +102,19 @@ class AnalogTiles:
         cells = columns * self.block.cells_per_weight
         return vectors * integrate_ps(self.block, cells), convert_ps(self.block, cells)
 
-    def vector(self, grid: Grid, link: Link) -> VectorCost:
+    def vector(self, grid: Grid, link: Link, columns: ColumnScale | None = None) -> VectorCost:
         """Times of one tile: column blocks work side by side, partial sums meet in a tree."""
         rows, outputs = min(grid.rows, grid.block_rows), min(grid.columns, grid.block_columns)
-        head = transfer_ps(0, link)
+        head, step = transfer_ps(0, link), columns_ps(self.block, outputs, columns)
+        cut = (grid.rows, grid.columns, grid.row_blocks, grid.column_blocks)
         return VectorCost(
             load_ps(self.block, link, rows),
             head,
-            send_ps(self.block, link, outputs, grid.row_blocks),
-            head + adders_ps(self.block, grid.row_blocks),
+            step + send_ps(self.block, link, outputs, grid.row_blocks),
+            step + head + adders_ps(self.block, grid.row_blocks),
             self.block.output_bits,
-            mvm_energy_J(self.block, grid.rows, grid.columns, grid.row_blocks, grid.column_blocks),
+            conversion_results(self.block, grid.columns, grid.row_blocks),
+            mvm_energy_J(self.block, *cut, columns),
         )
 
     def write(self, values: IntArray, link: Link) -> WriteCost:

@@ -14,6 +14,7 @@ from cimsim.costs.sram import (
     write_ps,
 )
 from cimsim.costs.tile import link_energy_J, transfer_ps
+from cimsim.ir import ColumnScale
 from cimsim.mapping import Grid, IntArray
 from cimsim.unit_kinds.protocol import UnitKind, VectorCost, WriteCost
 from cimsim.units import UM2_PER_MM2, cycles_to_ps, ps_to_seconds
@@ -39,6 +40,11 @@ class SramArrays:
     def shape(self) -> tuple[int, int]:
         """Rows and columns of weights of one unit."""
         return self.block.rows, self.block.columns
+
+    @property
+    def slices(self) -> int:
+        """A column holds whole weights."""
+        return 1
 
     @property
     def tiers(self) -> int:
@@ -86,19 +92,26 @@ class SramArrays:
         """All columns at a time; the pipeline's depth is paid once for `vectors` vectors."""
         return product_ps(self.block, vectors), 0
 
-    def vector(self, grid: Grid, link: Link) -> VectorCost:
-        """Times of one unit: column blocks work side by side, partial sums meet in a tree."""
+    def vector(self, grid: Grid, link: Link, columns: ColumnScale | None = None) -> VectorCost:
+        """Times of one unit: column blocks work side by side, partial sums meet in a tree.
+
+        A gated column has neither products nor a sum; a shift or a scale takes a cycle more.
+        """
         rows, outputs = min(grid.rows, grid.block_rows), min(grid.columns, grid.block_columns)
         head, adders = transfer_ps(0, link), self.adders_ps(grid.row_blocks)
-        sums = grid.row_blocks * grid.columns
-        added = self.adders_J(sums, grid.columns) if grid.row_blocks > 1 else {}
+        works = columns is not None and columns.kind != "gate" and columns.over == "blocks"
+        step = cycles_to_ps(1, self.block.clock_MHz) if works else 0
+        results = grid.row_blocks * grid.columns
+        kept = 1.0 if columns is None else columns.kept_share
+        added = self.adders_J(kept * results, kept * grid.columns) if grid.row_blocks > 1 else {}
         return VectorCost(
             transfer_ps(rows * self.block.input_bits, link),
             head,
-            adders + transfer_ps(outputs * self.block.output_bits, link),
-            adders + head,
+            step + adders + transfer_ps(outputs * self.block.output_bits, link),
+            step + adders + head,
             self.block.output_bits,
-            {"products": product_energy_J(self.block, grid.rows * grid.columns)} | added,
+            results,
+            {"products": product_energy_J(self.block, kept * grid.rows * grid.columns)} | added,
         )
 
     def adders_ps(self, row_blocks: int) -> int:
