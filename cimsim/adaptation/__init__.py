@@ -19,6 +19,7 @@ from cimsim.adaptation.protocol import (
     Functional,
     adaptation_of,
 )
+from cimsim.adaptation.stored import StoredTask, task_bits
 from cimsim.adaptation.writes import (
     adapted_weights,
     lora_weights,
@@ -29,6 +30,7 @@ from cimsim.adaptation.writes import (
     two_tasks,
     whole,
 )
+from cimsim.adaptation.xbm import ColumnMask
 
 __all__ = [
     "ADAPTATIONS",
@@ -37,10 +39,12 @@ __all__ = [
     "AdaptedModel",
     "AdaptedTask",
     "BaseAlone",
+    "ColumnMask",
     "FisherSparse",
     "Functional",
     "LoraBeside",
     "MergedLora",
+    "StoredTask",
     "WeightMasks",
     "adaptation_codec",
     "adaptation_for",
@@ -53,6 +57,7 @@ __all__ = [
     "programmed",
     "saved_weights",
     "switched",
+    "task_bits",
     "tuned_weights",
     "two_tasks",
     "whole",

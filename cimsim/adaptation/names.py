@@ -9,6 +9,7 @@ from cimsim.adaptation.fisher import FisherSparse
 from cimsim.adaptation.lora import BaseAlone, LoraBeside, MergedLora
 from cimsim.adaptation.piggyback import WeightMasks
 from cimsim.adaptation.protocol import Adaptation
+from cimsim.adaptation.xbm import ColumnMask
 from cimsim.errors import MappingError, SpecError
 from cimsim.ir import Linear
 from cimsim.spec import Architecture
@@ -25,6 +26,7 @@ ADAPTATIONS: dict[str, Adaptation | type[Adaptation]] = {
     "merged": MergedLora("merged"),
     "piggyback": WeightMasks,
     "fisher-sparse": FisherSparse,
+    "xbm": ColumnMask,
 }
 """HaLoRA has LoRA on SRAM units, AHWA-LoRA on the cluster beside each tile.
 

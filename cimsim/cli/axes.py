@@ -57,7 +57,7 @@ SUMMARIES = {
     "methods": "plain, noise-aware, halora, ahwa, ahwa-full",
     "mappers": "one-per-tile[:replicate], dense[:replicate]",
     "adaptations": "none, lora-sram, lora-pmca, lora-rram, merged, piggyback[:zeroed], "
-    "fisher-sparse",
+    "fisher-sparse, xbm",
 }
 """`Codec.summary` of each axis as help prints it, which loads no axis for that."""
 OPTIONS = {

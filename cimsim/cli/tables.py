@@ -105,7 +105,7 @@ def _phases(report: Report) -> Sheet:
 def _units(report: Report) -> Sheet:
     columns = ("", "in use", "busy", "utilisation", "energy", "share", "area built", "area used")
     table = Sheet("Units", columns)
-    names = dict.fromkeys([*report.energy_by_unit_J, *report.unit_times])
+    names = dict.fromkeys([*report.energy_by_unit_J, *report.unit_times, *report.area_by_unit_mm2])
     for name in names:
         times = report.unit_times.get(name)
         energy = report.energy_by_unit_J.get(name)

@@ -32,10 +32,10 @@ BITS_PER_KiB = 8 * 1024
 """counted: bits of a KiB"""
 
 
-def number_count(columns: ColumnScale, grid: Grid, slices: int) -> int:
-    """Numbers of a weight cut as `grid`, whose columns have `slices` cells each."""
+def number_count(columns: ColumnScale, grid: Grid) -> int:
+    """Numbers of a weight cut as `grid`."""
     blocks = grid.row_blocks if columns.over == "blocks" else 1
-    return blocks * grid.columns * (slices if columns.of == "slice" else 1)
+    return blocks * grid.columns * columns.slices
 
 
 def shift_pJ(word_bits: float, node_nm: float) -> float:

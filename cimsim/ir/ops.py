@@ -97,15 +97,15 @@ class ColumnScale(Frozen):
 
     `gate` keeps a column or skips its conversion, `shift` moves the result by a power of two,
     `scale` multiplies it; partial sums are added after that. Over `channels` one number serves all
-    row blocks of an output. Numbers are of a weight's column, or of every slice of it.
+    row blocks of an output.
     """
 
     kind: Literal["gate", "shift", "scale"]
     bits: Bits = Field(description="bits that memory keeps for one number")
     kept_share: Fraction = Field(default=1.0, description="share of the columns not gated")
     over: Literal["blocks", "channels"] = "blocks"
-    of: Literal["weight", "slice"] = Field(
-        default="weight", description="columns of weights, or of the cells that a weight takes"
+    slices: Count = Field(
+        default=1, description="numbers of a weight's column: 1, or one for each of its cells"
     )
     packed: Flag = Field(
         default=False,
@@ -128,8 +128,12 @@ class ColumnScale(Frozen):
             )
         if self.kind == "gate" and self.bits != 1:
             raise ValueError(f"a gate of {self.bits} bits: it has 1")
-        if self.kind == "scale" and self.over == "blocks" and self.bits < 2:
-            raise ValueError("a scale of 1 bit is a gate: say so, or give it more bits")
+        if self.kind == "shift" and self.over == "channels":
+            raise ValueError(
+                "a shift over channels: results of whole outputs are scaled, say scale"
+            )
+        if self.kind == "scale" and self.bits < 2:
+            raise ValueError("a scale of 1 bit: that is a gate")
         return self
 
 

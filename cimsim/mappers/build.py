@@ -97,8 +97,22 @@ def _weights(
                 f"{adaptation.name!r} needs a `{unit}` block for {op.name!r}, which architecture "
                 f"{architecture.name!r} lacks: choose another --adapt or add the block"
             )
+        _check_columns(op, unit, architecture)
         found[op.weight] = _Weight(op.weight, role, op.in_features, op.out_features, unit)
     return list(found.values())
+
+
+def _check_columns(op: Linear, unit: str, architecture: Architecture) -> None:
+    """Numbers on columns need arrays, and as many slices as their weights have."""
+    if op.columns is None:
+        return
+    slices = architecture.arrays(unit).slices
+    if op.columns.slices not in (1, slices):
+        raise MappingError(
+            f"op {op.name!r} has {op.columns.slices} numbers on each column, but a weight of "
+            f"architecture {architecture.name!r} takes {slices} columns of {unit}: choose 1 or "
+            f"{slices} slices"
+        )
 
 
 def _stored(

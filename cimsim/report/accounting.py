@@ -88,9 +88,15 @@ def block_energies(
     A weight is where `home` says, else on `architecture.weights_on`. The arrays of a unit and the
     periphery of tiles are units of their own; LoRA on tiles shares the columns of the matrix that
     it adapts, and their converters. Raises SpecError where the machine has no `paper_accounting`
-    block or lacks an array.
+    block or lacks an array, and for numbers on columns.
     """
     fitted = _accounting(workload.name, architecture)
+    for _, op in workload.ops():
+        if isinstance(op, Linear) and op.columns is not None:
+            raise SpecError(
+                f"{workload.name}: {op.name!r} has numbers on its columns, which the paper's "
+                "counting does not know: choose a traced workload, or an adaptation without masks."
+            )
     macs = _counts(workload, architecture, home, Linear.macs_over)
     results = _counts(
         workload, architecture, home, lambda op, steps: summed(op, ("rows", "out_features"), steps)

@@ -24,13 +24,10 @@ def column_memory_mm2(
     found = [
         op.columns for _, op in workload.ops() if isinstance(op, Linear) and op.columns is not None
     ]
-    bits = max(columns.bits for columns in found)
-    by_slice = any(columns.of == "slice" for columns in found)
-    built = 0
+    widest, built = max(columns.bits * columns.slices for columns in found), 0
     for unit, used in plan.column_bits.items():
         arrays = architecture.arrays(unit)
-        each = arrays.tiers * arrays.shape[1] * (arrays.slices if by_slice else 1)
-        built += max(used, arrays.count * each * bits)
+        built += max(used, arrays.count * arrays.tiers * arrays.shape[1] * widest)
     node, used = architecture.technology_nm, sum(plan.column_bits.values())
     built_mm2, used_mm2 = (memory_um2(n, node) / UM2_PER_MM2 for n in (built, used))
     return {KEY: built_mm2}, {KEY: used_mm2}

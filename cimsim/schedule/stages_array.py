@@ -150,7 +150,7 @@ def add_array_stage(
     architecture, op = assembler.architecture, _linear(stage.nodes[0].any)
     arrays, link = architecture.arrays(placement.unit), architecture.tile_link
     if op.columns is not None:
-        numbers = number_count(op.columns, placement.grid, arrays.slices)
+        numbers = number_count(op.columns, placement.grid)
         bits = numbers * op.columns.bits * placement.replicas
         assembler.column_bits.setdefault(placement.unit, {})[op.weight] = bits
     placement, columns = at_work(placement, op.columns)

@@ -1,0 +1,68 @@
+"""Numbers on the columns of pretrained weights: which weights have them, and what a switch writes.
+
+A weight that is saved with the task is the task's own: it has no numbers and is written whole.
+"""
+
+from __future__ import annotations
+
+from cimsim.adaptation.lora import without_lora
+from cimsim.adaptation.protocol import AdaptedTask
+from cimsim.adaptation.writes import saved_weights, tuned_weights, whole
+from cimsim.costs.columns import number_count
+from cimsim.errors import MappingError
+from cimsim.ir import ColumnScale, Linear, Op, Workload
+from cimsim.mapping import Mapping, Registers, Written
+
+
+def numbered_weights(workload: Workload) -> frozenset[str]:
+    """Names of the weights that have numbers on their columns."""
+    return tuned_weights(workload) - saved_weights(workload)
+
+
+def with_columns(workload: Workload, columns: ColumnScale, *, lora: bool = False) -> Workload:
+    """The workload with `columns` on the weights that a task acts on; without LoRA unless `lora`.
+
+    Raises MappingError for LoRA that cannot be taken out.
+    """
+    named = numbered_weights(workload)
+    plain = workload if lora else without_lora(workload)
+
+    def put(op: Op) -> Op:
+        if isinstance(op, Linear) and op.role == "base" and op.weight in named:
+            return op.model_copy(update={"columns": columns})
+        return op
+
+    phases = tuple(p.model_copy(update={"ops": tuple(map(put, p.ops))}) for p in plain.phases)
+    return plain.model_copy(update={"phases": phases})
+
+
+def written_columns(
+    mapping: Mapping, columns: ColumnScale, before: AdaptedTask, after: AdaptedTask
+) -> tuple[Written | Registers, ...]:
+    """Registers of every number that either task has, for every copy; what either saves, whole.
+
+    The base task has numbers as well: those that change nothing. Raises MappingError for a weight
+    without a place.
+    """
+    tasks = before.workload, after.workload
+    saved = saved_weights(tasks[0]) | saved_weights(tasks[1])
+    named = (numbered_weights(tasks[0]) | numbered_weights(tasks[1])) - saved
+    whole(mapping, named)  # refuses a weight without a place
+    registers = tuple(
+        Registers(p.weight, p.unit, p.replicas * number_count(columns, p.grid) * columns.bits)
+        for name, p in mapping.placements.items()
+        if name in named
+    )
+    return (*registers, *whole(mapping, saved))
+
+
+def check_kept(kept: float) -> None:
+    """Raise MappingError for what is no share of columns."""
+    if not 0.0 <= kept <= 1.0:
+        raise MappingError(f"kept is a share of columns, 0 to 1, got {kept:g}.")
+
+
+def check_slices(slices: int) -> None:
+    """Raise MappingError for less than one number a column."""
+    if slices < 1:
+        raise MappingError(f"slices is 1, or the cells that a weight takes, got {slices}.")

@@ -1,0 +1,43 @@
+"""What memory keeps of a task: the bits that a machine needs to bring it back at any time."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from cimsim.adaptation.protocol import BASE_TASK, AdaptedTask, adaptation_of
+from cimsim.adaptation.writes import switched
+from cimsim.errors import MappingError
+from cimsim.mapping import Mapping, Registers
+from cimsim.spec import Architecture
+
+
+@runtime_checkable
+class StoredTask(Protocol):
+    """An adaptation that keeps something else of a task than what a switch from the base writes."""
+
+    def task_bits(self, architecture: Architecture, mapping: Mapping, task: AdaptedTask) -> int:
+        """Bits that memory keeps of `task`; of the base task what is needed to return to it."""
+
+
+def task_bits(architecture: Architecture, mapping: Mapping, task: AdaptedTask) -> int:
+    """Bits that memory keeps of `task`: what its adaptation says, by default what is written
+    going to it from the base task, one copy of a weight that the mapping has several times.
+
+    None of the base task itself. Raises MappingError for units that the machine lacks.
+    """
+    adaptation = adaptation_of(mapping)
+    if isinstance(adaptation, StoredTask):
+        return adaptation.task_bits(architecture, mapping, task)
+    bits = 0
+    for part in switched(mapping, AdaptedTask(BASE_TASK, task.workload), task):
+        copies = mapping.placements[part.weight].replicas
+        if isinstance(part, Registers):
+            bits += part.bits // copies
+            continue
+        if part.unit not in architecture.units:
+            raise MappingError(
+                f"{part.weight!r} is written into {part.unit!r} units, which architecture "
+                f"{architecture.name!r} lacks: map for the machine that is to run it."
+            )
+        bits += part.count // copies * architecture.units[part.unit].value_bits
+    return bits
