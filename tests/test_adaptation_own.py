@@ -174,7 +174,7 @@ class Merging(MergedForTiming):
     name = "merging"
 
     def functional(self, model: AdaptedModel) -> nn.Module:
-        assert model.adapter == "default"
+        assert model.adapters == ("default",)
         return model.merged()
 
 

@@ -15,6 +15,7 @@ import toy_task
 import transformers as tf
 from frontend_zoo import ZOO
 from peft.tuners.tuners_utils import BaseTunerLayer
+from peft.utils import ModulesToSaveWrapper
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -22,7 +23,7 @@ import cimsim
 from cimsim.errors import CimsimError, TaskError, WorkloadError
 from cimsim.frontend import trace_model, trace_module
 from cimsim.frontend.adapter_config import check_settings, read_adapter
-from cimsim.frontend.adapters import adapter_in_use, merged_copy
+from cimsim.frontend.adapters import adapters_in_use, merged_copy
 from cimsim.frontend.quiet import quietly
 from cimsim.functional import find_sites
 from cimsim.tasks.directory import load_directory
@@ -74,7 +75,7 @@ OTHERS = {
 def test_other_kinds_are_refused_by_name_alive_and_saved(kind, tmp_path):
     model = with_peft(OTHERS[kind]())
     said = rf"peft_type is '{kind}'; only LORA adapters are supported: what another kind computes"
-    for ask in (traced, find_sites, adapter_in_use, merged_copy):
+    for ask in (traced, find_sites, adapters_in_use, merged_copy):
         with pytest.raises(WorkloadError, match=rf"^adapter 'default': {said}"):
             ask(model)
     with quietly():
@@ -195,12 +196,28 @@ def test_merged_and_unloaded_is_the_bare_model():
     assert traced(with_peft().merge_and_unload()) == traced(bare())
 
 
-def test_two_adapters_in_use_are_refused_also_where_one_is_merged():
+def test_one_adapter_beside_one_that_is_merged_counts_with_it():
     model = with_peft()
     model.add_adapter("other", peft.LoraConfig(r=2, target_modules=["up_proj"]))
+    model.base_model.set_adapter(["default", "other"])
+    both = traced(model)
     model.set_adapter("other")
     model.merge_adapter(["default"])
-    with pytest.raises(WorkloadError, match=r"^2 adapters are active \(default, other\); activate"):
+    assert traced(model) == both
+    assert both.adapter.branches == 2
+
+
+def test_two_adapters_that_save_one_module_are_refused():
+    config = peft.LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["lm_head"])
+    model = with_peft(config)
+    with quietly():
+        model.add_adapter("other", copy.deepcopy(config))
+    for part in model.modules():
+        if isinstance(part, BaseTunerLayer):
+            part.set_adapter(["default", "other"])
+        elif isinstance(part, ModulesToSaveWrapper):
+            part._active_adapter = ["default", "other"]
+    with pytest.raises(WorkloadError, match=r"default, other are active and each saves its own"):
         traced(model)
 
 
@@ -284,11 +301,11 @@ def injected():
 def test_injected_adapters_are_adapters():
     model = injected()
     assert traced(model) == traced(with_peft())
-    assert adapter_in_use(model) == "default"
+    assert adapters_in_use(model) == ("default",)
     for part in model.modules():
         if isinstance(part, BaseTunerLayer):
             part.enable_adapters(False)
-    assert adapter_in_use(model) is None
+    assert adapters_in_use(model) == ()
     assert traced(model) == traced(bare())
 
 
@@ -301,7 +318,7 @@ def test_a_merged_copy_computes_the_same_and_leaves_the_model(wrapped):
         wanted = model(ids).logits
         for _ in range(2):
             plain = merged_copy(model)
-            assert adapter_in_use(plain) is None
+            assert adapters_in_use(plain) == ()
             assert traced(plain) == traced(bare())
             assert float((plain(ids).logits - wanted).norm() / wanted.norm()) < 1e-5
             assert torch.equal(model(ids).logits, wanted)

@@ -21,7 +21,7 @@ from cimsim.adaptation import (
 )
 from cimsim.errors import MappingError, TaskError
 from cimsim.frontend import trace_model, trace_module
-from cimsim.frontend.adapters import adapter_in_use, merged_copy, unwrap
+from cimsim.frontend.adapters import adapters_in_use, merged_copy, unwrap
 from cimsim.ir import Workload
 from cimsim.mappers import Mapper, OneBlockPerTile, build_mapping
 from cimsim.mapping import Mapping
@@ -108,7 +108,7 @@ def mapping_of(
 
 def has_adapter(module: nn.Module) -> bool:
     """Whether a LoRA adapter acts on `module`; raises WorkloadError for one of another kind."""
-    return adapter_in_use(module) is not None
+    return bool(adapters_in_use(module))
 
 
 def check_adapter(workload: Workload, mapping: Mapping, module: nn.Module) -> None:
@@ -137,12 +137,12 @@ class _AsGiven:
     module: nn.Module
 
     @property
-    def adapter(self) -> str | None:
-        """Name of the adapter in use."""
-        return adapter_in_use(self.module)
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the adapters in use."""
+        return adapters_in_use(self.module)
 
     def merged(self) -> nn.Module:
-        """A copy with the adapter added into its weights."""
+        """A copy with the adapters added into its weights."""
         return merged_copy(self.module).requires_grad_(False).eval()
 
 

@@ -46,7 +46,7 @@ class BaseAlone:
 
     def functional(self, model: AdaptedModel) -> nn.Module:
         """The model as it is; raises MappingError for one with an adapter."""
-        if model.adapter is not None:
+        if model.adapters:
             raise MappingError(
                 f"an adapter was given, but adaptation {self.name!r} runs the base model alone: "
                 "choose another adaptation or leave the adapter out."
@@ -107,7 +107,7 @@ class MergedLora:
 
     def functional(self, model: AdaptedModel) -> nn.Module:
         """A copy with the adapter in its weights; without an adapter the model as it is."""
-        return model.module if model.adapter is None else model.merged()
+        return model.merged() if model.adapters else model.module
 
 
 def without_lora(workload: Workload) -> Workload:

@@ -78,9 +78,9 @@ class WeightMasks:
         """
         from cimsim.adaptation.layers.masked import folded
 
-        if model.adapter is not None:
+        if model.adapters:
             raise MappingError(
-                f"piggyback masks weights, but the model carries the adapter {model.adapter!r}: "
+                f"piggyback masks weights, but the model carries {len(model.adapters)} adapter(s): "
                 "merge it, or choose an adaptation with LoRA."
             )
         return folded(model.module)

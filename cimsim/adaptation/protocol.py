@@ -67,11 +67,11 @@ class AdaptedModel(Protocol):
         """The model as the user gave it, which is not to be changed."""
 
     @property
-    def adapter(self) -> str | None:
-        """Name of the LoRA adapter in use; None without one."""
+    def adapters(self) -> tuple[str, ...]:
+        """Names of the LoRA adapters in use, whose branches add up; none without one."""
 
     def merged(self) -> nn.Module:
-        """A copy with the adapter in use added into the weights."""
+        """A copy with the adapters in use added into the weights."""
 
 
 @runtime_checkable

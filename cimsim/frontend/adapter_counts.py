@@ -10,7 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from cimsim.errors import WorkloadError
-from cimsim.frontend.adapters import adapter_in_use, configs_of, lora_layers, names_used, unwrap
+from cimsim.frontend.adapters import adapters_in_use, configs_of, lora_layers, names_used, unwrap
 from cimsim.frontend.builder import lora_role
 from cimsim.frontend.graph import clean
 from cimsim.ir import Adapter
@@ -20,29 +20,33 @@ _COUNTED_APART = {"lora_A", "lora_B", "original_module", "modules_to_save"}
 
 
 def describe_adapter(model: nn.Module) -> Adapter | None:
-    """The LoRA adapter that acts on `model`; raises WorkloadError like `adapter_in_use`.
+    """The LoRA adapter that acts on `model`; raises WorkloadError like `adapters_in_use`.
 
     Values count as PEFT trains and saves them: A and B with a bias of B are the adapter's, modules
     that are trained whole and biases of the model's own are saved with it. Rank and alpha are
-    those of the first layer of the largest rank.
+    those of the first layer of the largest rank. Several adapters that act at once count together.
     """
-    name = adapter_in_use(model)
-    if name is None:
+    names = adapters_in_use(model)
+    if not names:
         _check_bare(model)
         return None
-    layers = {path: part for path, part in lora_layers(model) if name in names_used(part)}
-    if not layers:
-        raise WorkloadError(f"adapter {name!r} acts on no layer of the model.")
-    config = configs_of(model)[name]
-    _check_tie(model, name, config)
-    own = [t for layer in layers.values() for t in _factors(layer, name)]
-    largest = max(layers.values(), key=lambda layer: int(layer.r[name]))
-    saved = _saved_values(model, name, config.bias, layers.values())
+    acts: list[tuple[str, str, Any]] = []
+    saved: list[nn.Parameter] = []
+    for name in names:
+        own = [(path, part) for path, part in lora_layers(model) if name in names_used(part)]
+        if not own:
+            raise WorkloadError(f"adapter {name!r} acts on no layer of the model.")
+        config = configs_of(model)[name]
+        _check_tie(model, name, config)
+        saved += _saved_values(model, name, config.bias, [part for _, part in own])
+        acts += [(name, path, part) for path, part in own]
+    adapter, _, largest = max(acts, key=lambda act: int(act[2].r[act[0]]))
     return Adapter(
-        rank=int(largest.r[name]),
-        alpha=float(largest.lora_alpha[name]),
-        targets=tuple(sorted({path.rpartition(".")[2] for path in layers})),
-        parameter_count=_count(own),
+        rank=int(largest.r[adapter]),
+        alpha=float(largest.lora_alpha[adapter]),
+        branches=len(names),
+        targets=tuple(sorted({path.rpartition(".")[2] for _, path, _ in acts})),
+        parameter_count=_count(t for name, _, part in acts for t in _factors(part, name)),
         saved_parameter_count=_count(saved),
     )
 

@@ -26,7 +26,7 @@ from cimsim.frontend.adapter_config import (
 from cimsim.frontend.quiet import quietly
 
 __all__ = [
-    "adapter_in_use",
+    "adapters_in_use",
     "apply_lora",
     "configs_of",
     "lora_config",
@@ -34,7 +34,8 @@ __all__ = [
     "merged_copy",
     "names_used",
     "read_adapter",
-    "settle_adapter",
+    "settle_adapters",
+    "several_act",
     "tied_targets",
     "unwrap",
 ]
@@ -76,27 +77,23 @@ def unwrap(model: nn.Module) -> nn.Module:
         if isinstance(inner, peft.PeftModel):
             raise WorkloadError(
                 "a PeftModel is wrapped in a PeftModel; put a second adapter on with add_adapter, "
-                "and activate one."
+                "and activate those that are to act."
             )
         return inner
     return model
 
 
-def adapter_in_use(model: nn.Module) -> str | None:
-    """Name of the LoRA adapter that acts on `model`; None without one or if it is disabled.
+def adapters_in_use(model: nn.Module) -> tuple[str, ...]:
+    """Names of the LoRA adapters that act on `model`, whose branches add up, in their order.
 
-    Raises WorkloadError, by name, for whatever else PEFT put on the model: several adapters in
-    use, a kind that is not LoRA, a setting or a layer that is not modelled.
+    None of those that are disabled or not active. Raises WorkloadError, by name, for whatever else
+    PEFT put on the model: a kind that is not LoRA, a setting or a layer that is not modelled,
+    modules of several adapters that take each other's place.
     """
     parts = {path: part for path, part in model.named_modules() if _is_peft(part)}
-    used = {name for part in parts.values() for name in names_used(part)}
+    used = tuple(dict.fromkeys(name for part in parts.values() for name in names_used(part)))
     configs = configs_of(model)
-    if len(used) > 1:
-        raise WorkloadError(
-            f"{len(used)} adapters are active ({', '.join(sorted(used))}); activate one."
-        )
-    name = used.pop() if used else None
-    if name is not None:
+    for name in used:
         if name not in configs:
             raise WorkloadError(
                 f"adapter {name!r} has no peft_config on the model, so what it changes is not "
@@ -104,11 +101,17 @@ def adapter_in_use(model: nn.Module) -> str | None:
             )
         where = f"adapter {name!r}"
         check_settings(configs[name].to_dict(), where, type(configs[name]))
-    idle = {other for other in configs if other != name}
+    idle = {other for other in configs if other not in used}
     for path, part in parts.items():
         if not _is_idle(model, path, idle):
-            _check_part(part, name)
-    return name
+            _check_part(path, part, used)
+    return used
+
+
+def several_act(model: nn.Module) -> bool:
+    """Whether more than one adapter acts on the layers of `model`."""
+    layers = (part for part in model.modules() if isinstance(part, BaseTunerLayer))
+    return len({name for layer in layers for name in names_used(layer)}) > 1
 
 
 def _is_idle(model: nn.Module, path: str, idle: Collection[str]) -> bool:
@@ -149,13 +152,18 @@ def configs_of(model: nn.Module) -> dict[str, Any]:
     return found
 
 
-def _check_part(part: Any, name: str | None) -> None:
+def _check_part(path: str, part: Any, used: tuple[str, ...]) -> None:
     """Raises WorkloadError for a part of PEFT's that is more than x W + x A B."""
     if isinstance(part, BaseTunerLayer):
-        if name is not None and name in names_used(part):
+        for name in names_used(part):
             _check_layer(part, name)
         return
-    tuner = isinstance(part, BaseTuner) and (name is None or type(part) is LoraModel)
+    if isinstance(part, ModulesToSaveWrapper) and len(own := names_used(part)) > 1:
+        raise WorkloadError(
+            f"adapters {', '.join(own)} are active and each saves its own {path}, of which only "
+            "one can be in place. Activate one of them, or adapters that save no modules."
+        )
+    tuner = isinstance(part, BaseTuner) and (not used or type(part) is LoraModel)
     if not (tuner or isinstance(part, peft.PeftModel) or type(part) is ModulesToSaveWrapper):
         raise WorkloadError(
             f"the model carries PEFT's {type(part).__name__}, which cimsim does not model. Use "
@@ -181,8 +189,8 @@ def _check_layer(layer: Any, name: str) -> None:
         )
 
 
-def settle_adapter(model: nn.Module, name: str | None) -> None:
-    """Leave on `model` nothing of PEFT's but the adapter `name`, unmerged, where it acts.
+def settle_adapters(model: nn.Module, names: Collection[str]) -> None:
+    """Leave on `model` nothing of PEFT's but the adapters `names`, unmerged, where they act.
 
     What is merged in place is an adapter still: where its branch runs is the machine's to say.
     Weights are not touched, so this is for models without numbers.
@@ -190,40 +198,41 @@ def settle_adapter(model: nn.Module, name: str | None) -> None:
     for path, part in list(model.named_modules(remove_duplicate=False)):
         if not isinstance(part, BaseTunerLayer | ModulesToSaveWrapper):
             continue
-        if name is None or name not in names_used(part):
+        used = [name for name in names_used(part) if name in names]
+        if not used:
             _replace(model, path, _inside(part))
         elif isinstance(part, ModulesToSaveWrapper):
-            part.modules_to_save = nn.ModuleDict({name: part.modules_to_save[name]})
+            part.modules_to_save = nn.ModuleDict({n: part.modules_to_save[n] for n in used})
         else:
             layer: Any = part
             layer.merged_adapters = []
-            layer.set_adapter([name])
-            for other in layer._get_available_adapters() - {name}:
+            layer.set_adapter(used)
+            for other in layer._get_available_adapters() - set(used):
                 layer.delete_adapter(other)
-    if name is None and "peft_config" in vars(model):
+    if not names and "peft_config" in vars(model):
         del model.peft_config
 
 
 def merged_copy(model: nn.Module) -> nn.Module:
-    """A copy of the model inside `model`, the adapter in use added into its weights.
+    """A copy of the model inside `model`, the adapters in use added into its weights.
 
     An adapted head that is tied to the embedding gets a weight of its own.
     """
-    name = adapter_in_use(model)
+    adapters_in_use(model)
     found = unwrap(copy.deepcopy(model))
     tied = tied_targets(found)
     for path, part in list(found.named_modules(remove_duplicate=False)):
-        used = name is not None and name in names_used(part)
+        used = list(names_used(part))
         if isinstance(part, ModulesToSaveWrapper):
             saved: Any = part.modules_to_save
-            _replace(found, path, saved[name] if used else part.original_module)
+            _replace(found, path, saved[used[0]] if used else part.original_module)
         elif isinstance(part, BaseTunerLayer):
             layer: Any = part
             base = layer.get_base_layer()
             if used and not layer.merged:
                 if path in tied:
                     base.weight = nn.Parameter(base.weight.detach().clone())
-                layer.merge(adapter_names=[name])
+                layer.merge(adapter_names=used)
             _replace(found, path, base)
     return found
 

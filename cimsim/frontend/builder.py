@@ -10,6 +10,7 @@ from typing import Any, Literal
 from torch import nn
 
 from cimsim.errors import WorkloadError
+from cimsim.frontend.adapters import several_act
 from cimsim.frontend.graph import Draft, Fact, ParameterNames, clean, join_sources
 from cimsim.frontend.masks import NO_MASK, Mask
 from cimsim.frontend.parts import Ranges, check_apart, suffix, whole
@@ -34,6 +35,11 @@ class Builder:
         self._recording = recording
         self._names = ParameterNames(model)
         self._shapes = {id(p): tuple(p.shape) for p in model.parameters()}
+
+    @property
+    def several(self) -> bool:
+        """Whether several adapters act on the model at once."""
+        return self._names.several
 
     def path(self, call: Call) -> str:
         """Path of the module that made `call`."""
@@ -167,8 +173,9 @@ def list_parameters(
     """
     first: dict[int, str] = {}
     listed: dict[str, Parameter] = {}
+    several = several_act(model)
     for raw, tensor in model.named_parameters(remove_duplicate=False):
-        name = clean(raw)
+        name = clean(raw, several=several)
         if ".original_module." in f".{raw}" or name in listed:
             continue
         owner = first.setdefault(id(tensor), name)

@@ -9,21 +9,33 @@ from typing import Any
 
 from torch import nn
 
+from cimsim.frontend.adapters import several_act
 from cimsim.frontend.masks import NO_MASK, Mask
 from cimsim.frontend.parts import Part
 from cimsim.frontend.recording import Value
 from cimsim.frontend.streams import Flow, Streaming
 from cimsim.values.display import brief
 
-_WRAPPERS = re.compile(
+_WRAPPERS = (
     r"^base_model\.model\.(?=.)|\.(?:base_layer|original_module)(?=\.|$)|\.modules_to_save\.[^.]+"
-    r"|(?:(?<=\.lora_A)|(?<=\.lora_B))\.(?!weight$|bias$)[^.]+(?=\.weight$|\.bias$|$)"
 )
+_ADAPTER = r"|(?:(?<=\.lora_A)|(?<=\.lora_B))\.(?!weight$|bias$)[^.]+(?=\.weight$|\.bias$|$)"
+_CLEANED = {several: re.compile(_WRAPPERS + ("" if several else _ADAPTER)) for several in (0, 1)}
+_BRANCH = re.compile(r"\.lora_[AB](?:\.(?!weight$|bias$)[^./]+)?(?=[./]|$)")
 
 
-def clean(path: str) -> str:
-    """A module or parameter path without what an adapter library wraps around it."""
-    return _WRAPPERS.sub("", path)
+def clean(path: str, *, several: bool = False) -> str:
+    """A module or parameter path without what an adapter library wraps around it.
+
+    The name of an adapter stays in the paths of its A and B where `several` act at once.
+    """
+    return _CLEANED[several].sub("", path)
+
+
+def adapted_by(path: str) -> str | None:
+    """The cleaned path of the layer, or of its weight, that a path of A or B adapts; else None."""
+    adapted, count = _BRANCH.subn("", path)
+    return adapted if count else None
 
 
 @brief
@@ -91,28 +103,30 @@ class ParameterNames:
 
     def __init__(self, model: nn.Module) -> None:
         self._aliases: dict[int, list[str]] = {}
+        self.several = several_act(model)
         for name, parameter in model.named_parameters(remove_duplicate=False):
             self._aliases.setdefault(id(parameter), []).append(name)
 
     def find(self, identity: int, path: str) -> str:
         """Name of a parameter, that of the module at `path` where it has several."""
         aliases = self._aliases[identity]
-        return clean(next((n for n in aliases if n.rpartition(".")[0] == path), aliases[0]))
+        own = next((n for n in aliases if n.rpartition(".")[0] == path), aliases[0])
+        return clean(own, several=self.several)
 
     def is_saved(self, identity: int) -> bool:
         """Whether a parameter lies in a copy of a module that PEFT saves with an adapter."""
         return any(".modules_to_save." in name for name in self._aliases[identity])
 
 
-def name_nodes(nodes: list[Draft]) -> None:
+def name_nodes(nodes: list[Draft], *, several: bool = False) -> None:
     """Name nodes by module path, with kind and number unless the module is the operation.
 
     Numbers count the operations of one label in one module within one segment, in order, so an
-    operation has the same name in every phase.
+    operation has the same name in every phase. `several` as in `clean`.
     """
     counts: Counter[tuple[int, str, str]] = Counter()
     for node in nodes:
-        module = clean(node.path)
+        module = clean(node.path, several=several)
         number = counts[node.segment, module, node.label]
         counts[node.segment, module, node.label] += 1
         owner = str(node.details.get("weight", "")).rpartition(".")[0]
@@ -121,6 +135,5 @@ def name_nodes(nodes: list[Draft]) -> None:
             node.name = module
         else:
             node.name = f"{module}/{node.label}.{number}" if module else f"{node.label}.{number}"
-        for role in ("lora_A", "lora_B"):
-            if node.details.get("role") == role.lower():
-                node.details["adapts"] = node.name.replace(f".{role}", "")
+        if node.details.get("role") in ("lora_a", "lora_b"):
+            node.details["adapts"] = adapted_by(node.name)

@@ -54,7 +54,7 @@ def lower(model: nn.Module, recording: Recording, axis: TokenAxis) -> Lowered:
             build.produce(call, Fact(join_sources(build.inputs(call))))
     alive = [node for node in build.nodes if node.merged_into is None]
     alive.sort(key=lambda node: node.position)
-    name_nodes(alive)
+    name_nodes(alive, several=build.several)
     count = max((call.segment for call in recording.calls), default=0) + 1
     segments = [[node for node in alive if node.segment == s] for s in range(count)]
     return Lowered(segments, build.roles, build.parts)

@@ -18,9 +18,9 @@ from cimsim.errors import WorkloadError
 from cimsim.frontend.adapter_config import CONFIG_FILE, lora_config, read_adapter
 from cimsim.frontend.adapter_counts import describe_adapter
 from cimsim.frontend.adapters import (
-    adapter_in_use,
+    adapters_in_use,
     apply_lora,
-    settle_adapter,
+    settle_adapters,
     unwrap,
 )
 from cimsim.frontend.builder import list_parameters
@@ -156,10 +156,10 @@ def _load(
 
 
 def _twin(module: nn.Module) -> tuple[nn.Module, dict[int, torch.Tensor]]:
-    """`on_meta` of the model inside `module`, with the adapter that acts on it and no other."""
-    name = adapter_in_use(module)
+    """`on_meta` of the model inside `module`, with the adapters that act on it and no other."""
+    names = adapters_in_use(module)
     twin, buffers = on_meta(unwrap(module))
-    settle_adapter(twin, name)
+    settle_adapters(twin, names)
     return twin, buffers
 
 

@@ -12,8 +12,8 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from cimsim.errors import MappingError, SpecError
-from cimsim.frontend.adapters import adapter_in_use, unwrap
-from cimsim.frontend.graph import clean
+from cimsim.frontend.adapters import adapters_in_use, several_act, unwrap
+from cimsim.frontend.graph import adapted_by, clean
 from cimsim.mapping import Mapping, Placement
 from cimsim.spec import Architecture
 from cimsim.unit_kinds import RRAM, Arrays, kind_named
@@ -21,7 +21,6 @@ from cimsim.values.arguments import checked
 
 Layer = nn.Linear | Conv1D | nn.Conv2d
 SHOWN = 5
-LORA = (".lora_A.", ".lora_B.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +55,11 @@ def inputs_by_outputs(layer: Layer) -> torch.Tensor:
 def find_sites(model: nn.Module) -> dict[str, Site]:
     """Every linear layer of `model` by the name that tracing gives its weight.
 
-    Only the adapter in use counts, and of modules that PEFT saves with an adapter only the copy
-    in use. Raises WorkloadError for whatever else PEFT put on the model (`adapter_in_use`).
+    Only adapters in use count, and of modules that PEFT saves with an adapter only the copy
+    in use. Raises WorkloadError for whatever else PEFT put on the model (`adapters_in_use`).
     """
-    adapter_in_use(model)
+    adapters_in_use(model)
+    several = several_act(model)
     inner = unwrap(model)
     adapters = dict(_active_adapters(inner))
     idle = tuple(_idle_copies(inner))
@@ -71,7 +71,7 @@ def find_sites(model: nn.Module) -> dict[str, Site]:
         wrapper, _, part = owner.rpartition(".")
         if part in ("lora_A", "lora_B") and adapter not in adapters.get(wrapper, (adapter,)):
             continue
-        name = clean(f"{path}.weight")
+        name = clean(f"{path}.weight", several=several)
         found[name] = Site(name, path, module)
     return found
 
@@ -128,12 +128,8 @@ def _check_tiles(mapping: Mapping, architecture: Architecture) -> None:
 
 def _check_adapter(sites: dict[str, Site], mapping: Mapping) -> None:
     """A layer on a unit whose LoRA branch has none would compute without a part of itself."""
-    branch = {name: name.replace(part, ".") for part in LORA for name in sites if part in name}
-    left = [
-        name
-        for name, base in branch.items()
-        if base in mapping.placements and name not in mapping.placements
-    ]
+    placed = mapping.placements
+    left = [name for name in sites if adapted_by(name) in placed and name not in placed]
     if left:
         raise MappingError(
             f"the mapping was made with adaptation {mapping.adaptation.name!r}, but the model "
@@ -161,8 +157,9 @@ def _check_names(sites: dict[str, Site], mapping: Mapping) -> None:
 def list_unmapped(model: nn.Module, sites: dict[str, Site], mapping: Mapping) -> list[Unmapped]:
     """Weights of two or more dimensions that the mapping gives no unit."""
     found = []
+    several = several_act(model)
     for raw, tensor in unwrap(model).named_parameters(remove_duplicate=False):
-        name = clean(raw)
+        name = clean(raw, several=several)
         if tensor.dim() < 2 or name in mapping.placements or ".original_module." in f".{raw}":
             continue
         why = "not in the mapping: stays exact" if name in sites else "no linear layer: digital"

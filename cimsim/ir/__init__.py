@@ -1,5 +1,6 @@
 """Workloads: what is run."""
 
+from cimsim.ir.branches import Branches, branches_of
 from cimsim.ir.ops import (
     ColumnScale,
     Elementwise,
@@ -30,6 +31,7 @@ from cimsim.ir.workload import (
 
 __all__ = [
     "Adapter",
+    "Branches",
     "ColumnScale",
     "Elementwise",
     "Embedding",
@@ -44,6 +46,7 @@ __all__ = [
     "Role",
     "Softmax",
     "Workload",
+    "branches_of",
     "is_argmax",
     "load_workload",
     "make_phase",

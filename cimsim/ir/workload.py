@@ -64,6 +64,7 @@ class Adapter(Frozen):
     kind: Literal["lora"] = "lora"
     rank: Size
     alpha: Number
+    branches: Size = Field(default=1, description="adapters that act at once, counted together")
     targets: tuple[Name, ...] = Field(max_length=ITEMS_MAX)
     parameter_count: Total
     saved_parameter_count: TotalOrNone = 0

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cimsim.adaptation import Adaptation
 from cimsim.blocks import PmcaClusters
 from cimsim.costs import least_lora_bytes, lora_tiles, tile_step
 from cimsim.errors import CapacityError, MappingError
-from cimsim.ir import Embedding, Linear, Workload
+from cimsim.ir import Branches, Embedding, Workload, branches_of
 from cimsim.mappers.packing import DensePacking, Mapper, demand_of
 from cimsim.mapping import Grid, KvStore
 from cimsim.spec import Architecture
@@ -129,30 +129,20 @@ def _dram_shortage(workload: Workload, architecture: Architecture) -> Iterator[C
 def _tcdm_shortage(
     workload: Workload, architecture: Architecture, adaptation: Adaptation
 ) -> Iterator[CapacityError]:
-    """The LoRA branch on clusters that needs most TCDM for a token, where no tile of it fits."""
+    """LoRA of the layer on clusters that needs most TCDM for a token, where no tile of it fits."""
     found = [
         tcdm_error(architecture.pmca, *sizes)
-        for first, second in _branches(workload)
-        if {adaptation.home(first), adaptation.home(second)} == {PMCA.name}
-        and lora_tiles(architecture.pmca, *(sizes := _of_a_token(first, second))) is None
+        for its in branches_of(op for _, op in workload.ops()).values()
+        if {adaptation.home(op) for op in (*its.down, *its.up)} == {PMCA.name}
+        and lora_tiles(architecture.pmca, *(sizes := _of_a_token(its))) is None
     ]
     if found:
         yield max(found, key=lambda short: short.demand)
 
 
-def _of_a_token(first: Linear, second: Linear) -> tuple[int, int, int, int]:
-    """Rows of X that a token brings, inputs, outputs and rank of a branch."""
-    rows = -(-first.rows // first.tokens)
-    return rows, first.in_features, second.out_features, first.out_features
-
-
-def _branches(workload: Workload) -> Iterable[tuple[Linear, Linear]]:
-    """A and B of every LoRA branch."""
-    halves: dict[str, dict[str, Linear]] = {}
-    for _, op in workload.ops():
-        if isinstance(op, Linear) and op.role != "base" and op.adapts is not None:
-            halves.setdefault(op.adapts, {}).setdefault(op.role, op)
-    return [(h["lora_a"], h["lora_b"]) for h in halves.values() if len(h) == 2]
+def _of_a_token(its: Branches) -> tuple[int, int, int, int]:
+    """Rows of X that a token brings, inputs, outputs and rank of all branches of a layer."""
+    return its.vectors, its.down[0].in_features, its.up[0].out_features, its.rank
 
 
 def tcdm_error(

@@ -385,11 +385,12 @@ def _busy(
 ) -> tuple[dict[str, BusyBlocks], dict[str, BusyBlocks]]:
     """What one part of every block takes before and after the tile's data is there, by op.
 
-    The second product of LoRA has the merge with it.
+    The last product of LoRA has the merge with it.
     """
     stage, stream, pmca = demand.stage, demand.stream, assembler.architecture.pmca
     if (adapter := demand.adapter) is not None:
-        x_a, x_a_b = (node.name for node in stage.nodes[:2])
+        linear = [node.name for node in stage.nodes if isinstance(node.any, Linear)]
+        x_a, x_a_b = linear[0], linear[-1]
 
         def part(i: int) -> BusyBlocks:
             def numbers(number: Callable[[Busy], int]) -> IntArray:

@@ -9,12 +9,14 @@ without twice the space: rows of X make room for the next block's as the engine 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 
 from cimsim.blocks import PmcaClusters
 from cimsim.costs import Busy, LoraTiles, lora_tcdm_bytes, lora_tiles
+from cimsim.costs.cluster import elementwise_busy
 from cimsim.costs.power import wake_ps
-from cimsim.ir import Elementwise, Linear
+from cimsim.ir import Elementwise, Linear, branches_of
 from cimsim.mappers.capacity import tcdm_error
 from cimsim.mapping import Grid
 from cimsim.schedule.pieces import gated, piece_ps
@@ -32,13 +34,16 @@ STEP_TOKENS = 8
 class LoraBranch:
     """LoRA of one layer: X.A of in_features x rank, then .B of rank x out_features.
 
-    `vectors` are the rows of X that one token brings.
+    `vectors` are the rows of X that one token brings. Several branches of a layer are one: their A
+    and their B lie side by side, `rank` is that of all. `further` functions are applied to every
+    output after the addition of X.W (magnitudes of DoRA).
     """
 
     in_features: int
     out_features: int
     rank: int
     vectors: int = 1
+    further: tuple[tuple[str, int], ...] = ()
 
     def tiles(self, pmca: PmcaClusters, tokens: int) -> LoraTiles:
         """How a block is cut for the TCDM; raises CapacityError where no tile of it fits."""
@@ -52,8 +57,12 @@ class LoraBranch:
         return lora_tiles(pmca, *self._sizes(tokens)) is not None
 
     def busy(self, pmca: PmcaClusters, tokens: int) -> tuple[Busy, Busy]:
-        """One cluster on a block: X.A alone, then (X.A).B and the addition of X.W."""
-        return self.tiles(pmca, tokens).busy(pmca)
+        """One cluster on a block: X.A alone, then (X.A).B, the addition of X.W and what follows."""
+        first, second = self.tiles(pmca, tokens).busy(pmca)
+        if not self.further:
+            return first, second
+        outputs = tokens * self.vectors * self.out_features
+        return first, second.then(elementwise_busy(pmca, outputs, dict(self.further)))
 
     def cycles(self, pmca: PmcaClusters, tokens: int) -> tuple[int, int]:
         """Cycles of both parts of `busy`."""
@@ -70,21 +79,36 @@ class LoraBranch:
 
 
 def adapter_of(stage: Stage) -> LoraBranch | None:
-    """The adapter that `stage` computes on a cluster, or None for any other stage."""
+    """The adapter that `stage` computes on a cluster, or None for any other stage.
+
+    All branches of one layer together, each (X.A).B with nothing between the two products.
+    """
+    if stage.work != "cluster":
+        return None
     ops = [node.any for node in stage.nodes]
-    if stage.work != "cluster" or len(ops) < 2:
+    last = max((i for i, op in enumerate(ops) if isinstance(op, Linear)), default=-1) + 1
+    products, rest = ops[:last], [op for op in ops[last:] if isinstance(op, Elementwise)]
+    found = branches_of(products)
+    if len(found) != 1 or last + len(rest) != len(ops):
         return None
-    first, second, *rest = ops
-    if not (
-        isinstance(first, Linear)
-        and isinstance(second, Linear)
-        and first.role == "lora_a"
-        and second.role == "lora_b"
-        and all(isinstance(op, Elementwise) for op in rest)
-    ):
+    (branches,) = found.values()
+    made = {op.name for op in branches.down}
+    if len(branches.down) + len(branches.up) != last or len(branches.up) != len(made):
         return None
-    vectors = -(-first.rows // first.tokens)
-    return LoraBranch(first.in_features, second.out_features, first.out_features, vectors)
+    if any(len(op.inputs) != 1 or op.inputs[0] not in made for op in branches.up):
+        return None
+    further = _further(rest, len(branches.up)) if rest else ()
+    first, out_features = branches.down[0], branches.up[0].out_features
+    return LoraBranch(first.in_features, out_features, branches.rank, branches.vectors, further)
+
+
+def _further(merges: list[Elementwise], branches: int) -> tuple[tuple[str, int], ...]:
+    """Functions of `merges` beyond a factor, which B has within it, and an addition a branch."""
+    counts = Counter[str]()
+    for op in merges:
+        counts.update(op.functions)
+    counts.subtract({"mul": branches, "add": branches})
+    return tuple(sorted((+counts).items()))
 
 
 @brief

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from cimsim.ir import Linear, output_elements
+from cimsim.ir import Linear, branches_of, output_elements
 from cimsim.schedule.stages import Stage
 
 
 def shape_of(stage: Stage) -> str:
     """The kinds of the ops and the values a token that the last one yields, `norm-2048`.
 
-    LoRA has the sizes of its layer and its rank instead, `lora-2048x512x4`.
+    LoRA has the sizes of its layer and its rank (of all branches) instead, `lora-2048x512x4`.
     """
     ops = [node.any for node in stage.nodes]
     linear = [op for op in ops if isinstance(op, Linear)]
-    if len(linear) > 1 and linear[0].role == "lora_a":
+    if branches := branches_of(linear):
         first, last = linear[0], linear[-1]
-        return f"lora-{first.in_features}x{last.out_features}x{first.out_features}"
+        rank = next(iter(branches.values())).rank
+        return f"lora-{first.in_features}x{last.out_features}x{rank}"
     kinds = "-".join(op.kind for op in ops)
     return f"{kinds}-{output_elements(ops[-1]) // ops[-1].tokens}"

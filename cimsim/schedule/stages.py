@@ -9,6 +9,7 @@ of its own, and so is a layer that is saved with an adapter.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -126,17 +127,20 @@ def build_stages(
     chains: list[list[str]] = []
     layers = _layers(graph)
     for name in graph.nodes:
-        previous = _only_reader_of(graph, works, name)
-        if (
-            previous is not None
-            and chain_of[previous][-1] == previous
-            and not _parts(graph, layers, chain_of[previous], name)
-        ):
-            chain_of[previous].append(name)
-            chain_of[name] = chain_of[previous]
-        else:
-            chain_of[name] = [name]
-            chains.append(chain_of[name])
+        chain = next(
+            (
+                chain_of[previous]
+                for previous in _read_only_by(graph, works, name)
+                if chain_of[previous][-1] == previous
+                and not _parts(graph, layers, chain_of[previous], name)
+            ),
+            None,
+        ) or _beside(graph, works, layers, chains, name)
+        if chain is None:
+            chain = []
+            chains.append(chain)
+        chain.append(name)
+        chain_of[name] = chain
     homes = _homes(graph, mapping)
     return [
         Stage(
@@ -186,10 +190,10 @@ def pool_of(pmca: PmcaClusters, cluster: int) -> tuple[int, int]:
     return pool, min(pmca.pool_clusters, pmca.cluster_count - pool * pmca.pool_clusters)
 
 
-def _only_reader_of(graph: Graph, works: dict[str, StageWork], name: str) -> str | None:
-    """The op whose result only `name` reads, token by token on the same cluster, if any."""
+def _read_only_by(graph: Graph, works: dict[str, StageWork], name: str) -> Iterator[str]:
+    """The ops whose result only `name` reads, token by token on the same cluster."""
     if works[name] != "cluster":
-        return None
+        return
     node = graph.nodes[name]
     for edge in graph.into(name):
         producer = graph.nodes[edge.producer]
@@ -200,8 +204,30 @@ def _only_reader_of(graph: Graph, works: dict[str, StageWork], name: str) -> str
             and set(producer.ops) == set(node.ops) == set(edge.phases)
             and not any(is_whole(producer.ops[p], node.ops[p], False) for p in edge.phases)
         ):
-            return edge.producer
+            yield edge.producer
+
+
+def _beside(
+    graph: Graph, works: dict[str, StageWork], layers: dict[str, str], chains: list[list[str]],
+    name: str,
+) -> list[str] | None:  # fmt: skip
+    """The chain of the LoRA branches of the same layer before `name`, which is A or B of another.
+
+    Branches of a layer work on one block of X together.
+    """
+    node = graph.nodes[name]
+    if works[name] != "cluster" or not _in_branch(node):
+        return None
+    for chain in reversed(chains):
+        nodes = [graph.nodes[member] for member in chain]
+        if layers[chain[0]] == layers[name] and works[chain[0]] == "cluster":
+            alike = all(_in_branch(other) and set(other.ops) == set(node.ops) for other in nodes)
+            return chain if alike else None
     return None
+
+
+def _in_branch(node: Node) -> bool:
+    return isinstance(node.any, Linear) and node.any.role != "base"
 
 
 def _parts(graph: Graph, layers: dict[str, str], chain: list[str], name: str) -> bool:

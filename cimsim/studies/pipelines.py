@@ -8,7 +8,7 @@ from typing import Any
 
 from cimsim.adaptation import Adaptation, adaptation_for, adaptation_of
 from cimsim.errors import WorkloadError
-from cimsim.ir import Linear, Workload
+from cimsim.ir import Linear, Workload, branches_of
 from cimsim.mappers import Mapper, OneBlockPerTile
 from cimsim.schedule.pair import LoraBranch, Pair
 from cimsim.schedule.pipelines import (
@@ -246,11 +246,10 @@ def adapted_shapes(workload: Workload) -> list[tuple[Shape, int]]:
     """
     ops = {op.name: op for op in workload.phases[0].ops if isinstance(op, Linear)}
     count: dict[Shape, int] = {}
-    for op in ops.values():
-        base = ops.get(op.adapts or "")
-        if op.role == "lora_a" and base is not None:
-            shape = Shape(base.in_features, base.out_features, op.out_features, base.rows)
-            count[shape] = count.get(shape, 0) + 1
+    for adapted, its in branches_of(ops.values()).items():
+        base = ops[adapted]
+        shape = Shape(base.in_features, base.out_features, its.rank, base.rows)
+        count[shape] = count.get(shape, 0) + 1
     if not count:
         raise WorkloadError(
             f"{workload.name} has no LoRA layers to pipeline: trace it with an adapter (--rank)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cimsim.errors import MappingError
-from cimsim.ir import Linear, Workload
+from cimsim.ir import Linear, Workload, branches_of
 from cimsim.mappers import Mapper
 from cimsim.mappers.packing import Arrangement, demand_of
 from cimsim.mapping import Grid
@@ -53,16 +53,14 @@ def adapted(
 
     Stages are compared at the smallest block that fills the engine's rows.
     """
-    base = {op.name: op for _, op in workload.ops() if isinstance(op, Linear)}
+    ops = [op for _, op in workload.ops()]
+    base = {op.name: op for op in ops if isinstance(op, Linear)}
     rows, columns = architecture.arrays(architecture.weights_on).shape
     found: dict[str, tuple[int, int]] = {}
-    for op in base.values():
-        layer = base.get(op.adapts or "")
-        if op.role != "lora_a" or layer is None:
-            continue
-        vectors = -(-op.rows // op.tokens)
-        adapter = LoraBranch(layer.in_features, layer.out_features, op.out_features, vectors)
-        pair = Pair(adapter, architecture)
+    for adapted, its in branches_of(ops).items():
+        layer = base[adapted]
+        sizes = layer.in_features, layer.out_features, its.rank, its.vectors
+        pair = Pair(LoraBranch(*sizes), architecture)
         grid = Grid(layer.in_features, layer.out_features, rows, columns)
         found[layer.weight] = (
             max(pair.tile_ps(RANKED_TOKENS), pair.pmca_ps(RANKED_TOKENS)),
