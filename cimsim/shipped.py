@@ -1,4 +1,4 @@
-"""Machines, workloads and GPUs that come with cimsim, by name."""
+"""Machines, workloads, scenarios and GPUs that come with cimsim, by name."""
 
 from __future__ import annotations
 
@@ -59,6 +59,7 @@ class Shelf:
 
 MACHINES = Shelf("arch_configs", "machine", SpecError)
 WORKLOADS = Shelf("workloads", "workload", WorkloadError)
+SCENARIOS = Shelf("scenarios", "scenario", SpecError)
 GPUS = Shelf("arch_configs/gpu", "GPU", SpecError)
 
 

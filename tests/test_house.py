@@ -37,6 +37,7 @@ ROOMS: dict[str, set[str]] = {
     "baseline": {"numpy", "pydantic"},
     "comparison": set(),
     "shipped": set(),
+    "serving": {"numpy", "pydantic"},
     "analog": {"numpy", "numba", "llvmlite", "scipy"},
     "frontend": {"pydantic", "torch", "transformers", "peft", "safetensors"},
     "functional": {"numpy", "torch", "transformers", "peft"},

@@ -24,7 +24,7 @@ LOCK = [
     for line in (small.ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
     if not line.lstrip().startswith("#")
 ]
-SHELVES = (shipped.MACHINES, shipped.WORKLOADS, shipped.GPUS)
+SHELVES = (shipped.MACHINES, shipped.WORKLOADS, shipped.SCENARIOS, shipped.GPUS)
 
 
 def asked() -> list[Requirement]:

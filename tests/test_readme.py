@@ -46,7 +46,7 @@ def test_python_prints_what_stands_below(code: str, output: str) -> None:
 
 @pytest.mark.parametrize("command", _commands())
 def test_commands_run(command: str, tmp_path: Path) -> None:
-    for folder in ("arch_configs", "workloads"):
+    for folder in ("arch_configs", "scenarios", "workloads"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     main = "import sys; from cimsim.cli import main; sys.argv[0] = 'cimsim'; main()"
     done = subprocess.run(

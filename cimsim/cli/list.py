@@ -14,9 +14,9 @@ from cimsim.cli.axes import AXES
 from cimsim.cli.options import JsonOption
 from cimsim.cli.streams import emit, say, width_of
 from cimsim.errors import CimsimError
-from cimsim.shipped import GPUS, MACHINES, WORKLOADS, Shelf
+from cimsim.shipped import GPUS, MACHINES, SCENARIOS, WORKLOADS, Shelf
 
-SHELVES = {"machines": MACHINES, "workloads": WORKLOADS, "gpus": GPUS}
+SHELVES = {"machines": MACHINES, "workloads": WORKLOADS, "scenarios": SCENARIOS, "gpus": GPUS}
 
 
 def list_shipped(
@@ -29,7 +29,7 @@ def list_shipped(
     ] = None,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Name what comes with cimsim: machines, workloads and GPUs, and what options take by name.
+    """Name what comes with cimsim: machines, workloads, scenarios and GPUs, and what options take by name.
 
     Options of a name stand in brackets with their defaults, NAME:OPTION=VALUE,... sets them.
     """

@@ -1,0 +1,111 @@
+"""What each request of a stream brings: its task's switch, weight by weight, and what that loads."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from cimsim.adaptation import BASE_TASK, AdaptedTask
+from cimsim.serving.memory import hits
+from cimsim.serving.requests import Residency, Stream
+from cimsim.serving.switches import Loading, Switch, Switches
+from cimsim.values.display import brief
+
+ALL = ""
+"""Name of all weights together, where nothing overlaps."""
+
+
+@brief
+@dataclass(frozen=True, slots=True)
+class Write:
+    """What is written of one weight: `bits` over the buffer, `dram_bits` of them out of DRAM.
+
+    It takes `kept_ps` or more where they are in the buffer, `fetched_ps` or more from the first
+    bit out of DRAM on, and `queued_ps` in queues that writes share.
+    """
+
+    bits: int
+    dram_bits: int
+    kept_ps: int
+    fetched_ps: int
+    queued_ps: Mapping[str, int]
+
+
+@brief
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """A request's switch; no `switch` and no `writes` where the task before is its own."""
+
+    task: int
+    switch: Switch | None
+    writes: Mapping[str, Write]
+    dram_bits: int
+
+
+def jobs_of(
+    stream: Stream,
+    tasks: Sequence[AdaptedTask],
+    start: AdaptedTask,
+    switches: Switches,
+    residency: Residency | None,
+    *,
+    overlap: bool,
+) -> list[Job]:
+    """The jobs of a stream of requests for `tasks`, of which the machine holds `start` at first."""
+    loading = Loading(switches.architecture)
+    behind = switches.architecture.adapters_in == "dram"
+    pretrained = AdaptedTask(BASE_TASK, start.workload)
+    order: list[int] = stream.task.tolist()
+    held = [start, *(tasks[task] for task in order[:-1])]
+    switching = [i for i, task in enumerate(order) if tasks[task].name != held[i].name]
+    own = {task: switches.between(pretrained, tasks[task]) for task in sorted(set(order))}
+    sizes = [own[task].bits if task in own else 0 for task in range(len(tasks))]
+    names = [task.name for task in tasks]
+    found = hits(residency, names, sizes, [order[i] for i in switching])
+    kept = dict(zip(switching, found, strict=True))
+    made: dict[tuple[int, int, bool], Job] = {}
+    jobs = []
+    for i, task in enumerate(order):
+        if i not in kept:
+            jobs.append(Job(task, None, {}, 0))
+            continue
+        switch = switches.between(held[i], tasks[task])
+        key = task, id(switch), kept[i]
+        if key not in made:
+            here = own[task] if kept[i] else None
+            writes = _writes(switch, here, loading, behind=behind)
+            dram_bits = sum(write.dram_bits for write in writes.values())
+            if not overlap:
+                writes = {ALL: _together(switch, dram_bits, loading)}
+            made[key] = Job(task, switch, writes, dram_bits)
+        jobs.append(made[key])
+    return jobs
+
+
+def _writes(
+    switch: Switch, kept: Switch | None, loading: Loading, *, behind: bool
+) -> dict[str, Write]:
+    """The writes of a switch; of what `kept` writes the bits are in the buffer."""
+    found = {}
+    for name, weight in switch.weights.items():
+        here = weight.bits if not behind else 0
+        if kept is not None and name in kept.weights:
+            here = min(weight.bits, kept.weights[name].bits)
+        out = weight.bits - here
+        found[name] = Write(
+            weight.bits, out,
+            loading.written_ps(weight.bits, weight.written_s, from_dram=False),
+            loading.written_ps(weight.bits, weight.written_s, from_dram=out > 0),
+            weight.queued_ps,
+        )  # fmt: skip
+    return found
+
+
+def _together(switch: Switch, dram_bits: int, loading: Loading) -> Write:
+    time_s = switch.whole.time_s
+    return Write(
+        switch.bits, dram_bits,
+        loading.written_ps(switch.bits, time_s, from_dram=False),
+        loading.written_ps(switch.bits, time_s, from_dram=dram_bits > 0),
+        {},
+    )  # fmt: skip

@@ -1,0 +1,189 @@
+"""From a finished stream to what a strategy costs."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from cimsim.adaptation import BASE_TASK, AdaptedTask, programmed
+from cimsim.engines.program import IntArray
+from cimsim.errors import MappingError
+from cimsim.report import Reprogramming, Report
+from cimsim.report.writes import reprogramming
+from cimsim.serving.breakeven import Curve
+from cimsim.serving.jobs import Job
+from cimsim.serving.requests import Stream
+from cimsim.serving.result import Latency, Lifetime, Point, StrategyResult
+from cimsim.serving.served import Served
+from cimsim.serving.switches import Loading, Switches
+from cimsim.units import PS_PER_S, ps_to_seconds
+from cimsim.values.display import brief
+
+F64 = npt.NDArray[np.float64]
+SECONDS_PER_YEAR = 365.25 * 86_400.0  # counted: a Julian year
+POINTS = 256
+"""Choice: points of a curve that are kept."""
+
+
+@brief
+@dataclass(frozen=True, slots=True, eq=False)
+class Times:
+    """When requests came, began and ended (ps)."""
+
+    arrival_ps: IntArray
+    begin_ps: IntArray
+    end_ps: IntArray
+
+    @classmethod
+    def of(cls, stream: Stream, end_ps: IntArray) -> Times:
+        """One at a time, in order: each begins once it has come and the one before has ended."""
+        before = np.concatenate([[0], end_ps[:-1]])
+        arrival = before if stream.arrival_ps is None else stream.arrival_ps
+        return cls(arrival, np.maximum(arrival, before), end_ps)
+
+
+def setup_J(switches: Switches, first: AdaptedTask) -> float:
+    """Energy (J) to program what neither the base model has nor the switch to `first` writes."""
+    pretrained = AdaptedTask(BASE_TASK, first.workload)
+    switched = switches.between(pretrained, first).weights
+    placements = switches.mapping.placements
+    parts = [
+        part
+        for part in programmed(switches.mapping)
+        if part.weight not in switched and placements[part.weight].role != "base"
+    ]
+    return reprogramming(switches.architecture, parts).energy_J if parts else 0.0
+
+
+def outcome(
+    served: Served,
+    base: Sequence[Report],
+    switches: Switches,
+    stream: Stream,
+    jobs: Sequence[Job],
+    mode: IntArray,
+    times: Times,
+    setup: float,
+    task_bits: int,
+    endurances: Sequence[float],
+) -> tuple[StrategyResult, Curve]:
+    """What `served` costs over the stream, and its energy request by request."""
+    reports = [simulation.report for simulation in served.simulations]
+    alone = np.array([uses.latency_ps for uses in served.uses])[mode]
+    inference = np.array([report.energy_J for report in reports])[mode]
+    lost_ps = times.end_ps - times.begin_ps - alone
+    idle_ps = times.begin_ps - np.concatenate([[0], times.end_ps[:-1]])
+    loading, idle_W = Loading(switches.architecture), served.idle_W
+    loaded = np.array([_loaded_J(job, loading) for job in jobs])
+    wrote = np.array([job.switch.whole.energy_J if job.switch else 0.0 for job in jobs])
+    leaked, waited = (idle_W * span / PS_PER_S for span in (lost_ps, idle_ps))
+    parts = [math.fsum(each) for each in (inference, wrote + loaded, leaked, waited)]
+    changes = np.cumsum([0, *(job.switch is not None for job in jobs)])
+    energy = setup + np.concatenate([[0.0], np.cumsum(inference + wrote + loaded + leaked + waited)])
+    curve = Curve(served.strategy, energy, changes)
+    wear, pulses = _hottest(switches, jobs)
+    makespan_s = ps_to_seconds(int(times.end_ps[-1]))
+
+    result = StrategyResult(
+        strategy=served.strategy,
+        pipeline=reports[0].pipeline,
+        requests=stream.count,
+        switches=int(changes[-1]),
+        makespan_s=makespan_s,
+        latency=_latency(times.end_ps - times.arrival_ps),
+        inference_s=float(alone.mean()) / PS_PER_S,
+        switching_s=ps_to_seconds(int(lost_ps.sum())),
+        energy_J=math.fsum(parts),
+        inference_energy_J=parts[0],
+        switch_energy_J=parts[1],
+        load_energy_J=math.fsum(loaded),
+        switching_leakage_J=parts[2],
+        idle_leakage_J=parts[3],
+        setup_energy_J=setup,
+        written=_written(jobs),
+        dram_bytes_loaded=sum(-(-job.dram_bits // 8) for job in jobs),
+        hottest_wear=wear,
+        hottest_pulses=pulses,
+        lifetimes=tuple(_lifetime(e, pulses, makespan_s) for e in endurances),
+        task_bits=task_bits,
+        area_used_mm2=(area := max(report.area_used_mm2 for report in reports)),
+        extra_area_mm2=area - max(report.area_used_mm2 for report in base),
+        latency_overhead_ratio=_mean(reports, mode, "latency_s") / _mean(base, mode, "latency_s"),
+        energy_overhead_ratio=_mean(reports, mode, "energy_J") / _mean(base, mode, "energy_J"),
+        curve=_points(curve),
+    )
+    return result, curve
+
+
+def _mean(reports: Sequence[Report], mode: IntArray, field: str) -> float:
+    return float(np.array([getattr(report, field) for report in reports])[mode].mean())
+
+
+def _loaded_J(job: Job, loading: Loading) -> float:
+    return loading.energy_J(job.switch.bits, job.dram_bits) if job.switch else 0.0
+
+
+def _latency(latency_ps: IntArray) -> Latency:
+    p50, p95, p99 = np.quantile(latency_ps, [0.5, 0.95, 0.99], method="inverted_cdf") / PS_PER_S
+    return Latency(
+        mean_s=float(latency_ps.mean()) / PS_PER_S, p50_s=float(p50), p95_s=float(p95),
+        p99_s=float(p99), max_s=ps_to_seconds(int(latency_ps.max())),
+    )  # fmt: skip
+
+
+AMOUNTS = ("cells_written", "sram_bits_written", "tcdm_bytes_written", "register_bits_written")
+
+
+def _written(jobs: Sequence[Job]) -> dict[str, int]:
+    """Amounts of all switches; those of the kinds that cimsim has always, others as they are."""
+    total = Counter(dict.fromkeys(AMOUNTS, 0))
+    for job in jobs:
+        if job.switch is not None:
+            total.update(_amounts(job.switch.whole))
+    return dict(total)
+
+
+def _amounts(whole: Reprogramming) -> dict[str, int]:
+    return {name: getattr(whole, name) for name in AMOUNTS} | whole.also_written
+
+
+def _hottest(switches: Switches, jobs: Sequence[Job]) -> tuple[float, float]:
+    """Wear of the cell that is written most, as a share of its endurance and in pulses.
+
+    The cells of a unit that a switch writes into are taken to be the same ones each time.
+    """
+    total: dict[str, F64] = {}
+    for job in jobs:
+        for unit, wear in job.switch.wear.items() if job.switch else ():
+            total[unit] = total[unit] + wear if unit in total else wear
+    hottest, pulses = 0.0, 0.0
+    for unit, wear in total.items():
+        scheme = getattr(switches.architecture.blocks[unit], "write", None)
+        cycles = getattr(scheme, "endurance_cycles", None)
+        if cycles is None:
+            raise MappingError(
+                f"writes wear {unit!r} units, whose block states no write.endurance_cycles: their "
+                "lifetime cannot be told; give the block one"
+            )
+        hottest = max(hottest, float(wear.max()))
+        pulses = max(pulses, float(wear.max()) * cycles)
+    return hottest, pulses
+
+
+def _lifetime(endurance: float, pulses: float, span_s: float) -> Lifetime:
+    years = endurance / pulses * span_s / SECONDS_PER_YEAR if pulses else None
+    return Lifetime(endurance_cycles=endurance, years=years)
+
+
+def _points(curve: Curve) -> tuple[Point, ...]:
+    last = curve.energy_J.size - 1
+    picked = np.unique(np.linspace(0, last, min(POINTS, last + 1)).round().astype(int))
+    return tuple(
+        Point(requests=i, switches=int(curve.switches[i]), energy_J=float(curve.energy_J[i]))
+        for i in picked.tolist()
+    )

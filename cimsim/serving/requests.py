@@ -1,0 +1,159 @@
+"""Request streams as a scenario file describes them, and drawn: which task, and when it arrives.
+
+One sequence runs at a time; a stream says nothing of that, so that several may run later.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Annotated, Literal, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field, model_validator
+
+from cimsim.units import PS_PER_S, seconds_to_ps
+from cimsim.values.bounds import Amount, Name, Positive, Rate
+from cimsim.values.display import brief
+from cimsim.values.frozen import Frozen
+
+REQUESTS_MAX = 100_000
+"""Choice: most requests of one stream; statistics settle long before."""
+
+Requested = Annotated[int, Field(strict=True, gt=0, le=REQUESTS_MAX)]
+Seeded = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+Instant = Annotated[float, Field(strict=True, ge=0.0, le=1e6, allow_inf_nan=False)]
+Arrival: TypeAlias = Literal["closed"] | Rate
+
+
+@brief
+@dataclass(frozen=True, slots=True, eq=False)
+class Stream:
+    """Requests in order: `task[i]` is an index into the tasks, `arrival_ps[i]` when it comes.
+
+    `arrival_ps` is None for a closed stream, in which a request comes when the last one ends.
+    """
+
+    task: npt.NDArray[np.int64]
+    arrival_ps: npt.NDArray[np.int64] | None
+
+    @property
+    def count(self) -> int:
+        """How many requests there are."""
+        return int(self.task.size)
+
+
+class _Drawn(Frozen):
+    """What streams that are not written out share."""
+
+    count: Requested = Field(description="requests")
+    arrival: Arrival = Field(
+        default="closed",
+        description="`closed`: the next request comes when the last one ends; or requests a "
+        "second, at exponential intervals (Poisson)",
+    )
+    seed: Seeded = Field(default=0, description="of what is drawn: intervals, and tasks of `zipf`")
+
+    def _arrivals(self) -> npt.NDArray[np.int64] | None:
+        if self.arrival == "closed":
+            return None
+        gaps = np.random.default_rng((self.seed, 1)).exponential(1.0 / self.arrival, self.count)
+        return np.rint(np.cumsum(gaps) * PS_PER_S).astype(np.int64)
+
+
+class RoundRobin(_Drawn):
+    """Every task in turn."""
+
+    pattern: Literal["round_robin"]
+
+    def stream(self, tasks: tuple[str, ...]) -> Stream:
+        """The requests."""
+        return Stream(np.arange(self.count) % len(tasks), self._arrivals())
+
+
+class Bursts(_Drawn):
+    """Every task in turn, `length` requests each time."""
+
+    pattern: Literal["bursts"]
+    length: Requested = Field(description="requests of one task in a row")
+
+    def stream(self, tasks: tuple[str, ...]) -> Stream:
+        """The requests."""
+        return Stream(np.arange(self.count) // self.length % len(tasks), self._arrivals())
+
+
+class Zipf(_Drawn):
+    """Tasks drawn at random: task k (from 1, in the order of the file) in proportion to k^-s.
+
+    The popularity of requests in L. Breslau et al., Web Caching and Zipf-like Distributions
+    (INFOCOM 1999).
+    """
+
+    pattern: Literal["zipf"]
+    exponent: Amount = Field(description="s; 0 draws all tasks alike")
+
+    def shares(self, tasks: int) -> npt.NDArray[np.float64]:
+        """How likely each task is."""
+        weights = np.arange(1, tasks + 1, dtype=np.float64) ** -self.exponent
+        return np.asarray(weights / weights.sum())
+
+    def stream(self, tasks: tuple[str, ...]) -> Stream:
+        """The requests."""
+        drawn = np.random.default_rng((self.seed, 0))
+        task = drawn.choice(len(tasks), self.count, p=self.shares(len(tasks)))
+        return Stream(np.asarray(task, np.int64), self._arrivals())
+
+
+class Trace(Frozen):
+    """Requests written out: when each arrives (s), and its task."""
+
+    pattern: Literal["trace"]
+    trace: tuple[tuple[Instant, Name], ...] = Field(
+        min_length=1, max_length=REQUESTS_MAX, description="[time_s, task] in order of time"
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        for number, ((before, _), (after, _)) in enumerate(pairwise(self.trace), 1):
+            if after < before:
+                raise ValueError(
+                    f"trace.{number} arrives at {after:g} s, before trace.{number - 1} at "
+                    f"{before:g} s: write requests in order of time"
+                )
+        return self
+
+    def stream(self, tasks: tuple[str, ...]) -> Stream:
+        """The requests."""
+        index = {name: at for at, name in enumerate(tasks)}
+        times = [seconds_to_ps(time_s) for time_s, _ in self.trace]
+        return Stream(np.array([index[task] for _, task in self.trace]), np.array(times))
+
+
+Requests: TypeAlias = Annotated[
+    RoundRobin | Bursts | Zipf | Trace, Field(discriminator="pattern")
+]
+
+
+class Residency(Frozen):
+    """What of the adapters stays in the buffer, a part of which is set aside for them; DRAM behind.
+
+    A switch to a task that is there loads nothing from DRAM. Pinned tasks stay once they were
+    loaded; with `lru` the rest of the room goes to those used last, with `pinned` to none.
+    """
+
+    policy: Literal["lru", "pinned"] = "lru"
+    size_KiB: Positive = Field(description="of the buffer, set aside for adapters")
+    pinned: tuple[Name, ...] = Field(default=(), description="tasks that stay once loaded")
+    prefetch: bool = Field(
+        default=False,
+        strict=True,
+        description="the adapter of the next request that has come is fetched from DRAM while one "
+        "runs",
+    )
+
+    @model_validator(mode="after")
+    def _pinned_are_named(self) -> Self:
+        if self.policy == "pinned" and not self.pinned:
+            raise ValueError("policy is `pinned` but `pinned` names no task: name some, or take lru")
+        return self

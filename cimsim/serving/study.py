@@ -1,0 +1,183 @@
+"""The one call: a scenario on a machine, its strategies side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cimsim import engines
+from cimsim.adaptation import AdaptedTask, BaseAlone, adaptation_named, known_adaptations
+from cimsim.adaptation.protocol import BASE_TASK, Adaptation
+from cimsim.engines import Engine
+from cimsim.engines.program import IntArray
+from cimsim.errors import CimsimError, MappingError, SpecError
+from cimsim.ir import Workload
+from cimsim.report import Report
+from cimsim.serving.breakeven import Curve, break_evens
+from cimsim.serving.jobs import jobs_of
+from cimsim.serving.memory import check_room
+from cimsim.serving.outcome import Times, outcome, setup_J
+from cimsim.serving.program import lay_out
+from cimsim.serving.requests import Stream
+from cimsim.serving.result import BaseCost, StrategyResult, Switching
+from cimsim.serving.scenario import Scenario, load_scenario
+from cimsim.serving.served import Tell, base_alone, serve
+from cimsim.serving.switches import Loading, Switches
+from cimsim.shipped import MACHINES, SCENARIOS
+from cimsim.spec import Architecture, load_architecture
+from cimsim.values.arguments import checked
+from cimsim.values.history import content_sha256, settings_made
+from cimsim.version import VERSION
+
+
+@checked(CimsimError)
+def switch(
+    architecture: Architecture | str | Path,
+    scenario: Scenario | str | Path,
+    *,
+    strategies: Sequence[str | Adaptation] | None = None,
+    engine: Engine = "compiled",
+    progress: Tell | None = None,
+) -> Switching:
+    """Run the requests of `scenario` on `architecture` under each strategy, side by side.
+
+    Machine and scenario may be paths of their files, or names of shipped ones. `strategies` (or
+    those of the scenario) are adaptations, as `--adapt` takes them; left out, all that the machine
+    can run, and `left_out` says of others why. `progress` is called with a word for each stage.
+    Raises SpecError, WorkloadError, MappingError, CapacityError (adapters that never fit) or
+    SimulationError.
+    """
+    tell = progress or (lambda stage: None)
+    folder = None
+    if not isinstance(scenario, Scenario):
+        path = SCENARIOS.find(scenario)
+        folder, scenario = path.parent, load_scenario(path)
+    if not isinstance(architecture, Architecture):
+        architecture = load_architecture(MACHINES.find(architecture))
+    setting = _Setting.of(scenario, folder, architecture, engine, tell)
+    asked = strategies if strategies is not None else scenario.strategies
+    if asked is not None:
+        if not asked:
+            raise SpecError("strategies: the list is empty: name one, or leave it out for all")
+        names = [adaptation_named(given) for given in asked]
+        found = [setting.run(adaptation) for adaptation in names]
+        return setting.beside(found, {})
+    found, left_out = [], {}
+    for name, adaptation in known_adaptations().items():
+        if isinstance(adaptation, BaseAlone):
+            continue
+        try:
+            found.append(setting.run(adaptation))
+        except MappingError as problem:
+            left_out[name] = str(problem)
+    if not found:
+        told = "\n".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise MappingError(f"{architecture.name!r} runs no strategy of {scenario.name!r}:\n{told}")
+    return setting.beside(found, left_out)
+
+
+@dataclass(frozen=True, eq=False)
+class _Setting:
+    """What is alike for all strategies; `mode` is the workload of each request, by index."""
+
+    scenario: Scenario
+    machine: Architecture
+    engine: Engine
+    tell: Tell
+    workloads: tuple[Workload, ...]
+    tasks: tuple[AdaptedTask, ...]
+    start: AdaptedTask
+    stream: Stream
+    mode: IntArray
+    base: tuple[Report, ...]
+
+    @classmethod
+    def of(
+        cls, scenario: Scenario, folder: Path | None, machine: Architecture, engine: Engine,
+        tell: Tell,
+    ) -> _Setting:  # fmt: skip
+        tell("reading")
+        each = scenario.workloads(folder)
+        if paper := [w.name for w in each if w.accounting == "paper"]:
+            raise SpecError(
+                f"workload {paper[0]!r} has paper accounting, which counts energies alone: take a "
+                "traced one"
+            )
+        distinct = tuple({id(workload): workload for workload in each}.values())
+        of_task = [next(m for m, w in enumerate(distinct) if w is workload) for workload in each]
+        tasks = tuple(map(AdaptedTask, scenario.names, each))
+        stream = scenario.stream()
+        start = next((task for task in tasks if task.name == scenario.start),
+                     AdaptedTask(BASE_TASK, tasks[int(stream.task[0])].workload))  # fmt: skip
+        base = base_alone(distinct, machine, scenario.pipeline, tell)
+        return cls(
+            scenario, machine, engine, tell, distinct, tasks, start, stream,
+            np.array(of_task)[stream.task], tuple(alone.report for alone in base),
+        )  # fmt: skip
+
+    def run(self, adaptation: Adaptation) -> tuple[StrategyResult, Curve]:
+        """One strategy, from its simulations to its result."""
+        scenario = self.scenario
+        served = serve(self.workloads, self.machine, adaptation, scenario.pipeline, self.tell)
+        self.tell(f"{served.strategy}: switching")
+        switches = Switches(served.architecture, served.mapping, served.order)
+        first = self.tasks[int(self.stream.task[0])]
+        sizes = [self._size(switches, task, served.strategy) for task in self.tasks]
+        check_room(served.architecture, scenario.residency, scenario.names, sizes)
+        jobs = jobs_of(
+            self.stream, self.tasks, self.start, switches, scenario.residency,
+            overlap=scenario.overlap,
+        )  # fmt: skip
+        prefetch = scenario.residency is not None and scenario.residency.prefetch
+        laid = lay_out(
+            self.stream, jobs, served.uses, self.mode, Loading(served.architecture),
+            prefetch=prefetch,
+        )  # fmt: skip
+        run = engines.run(laid.program, self.engine)
+        times = Times.of(self.stream, run.finish_ps(laid.server))
+        return outcome(
+            served, self.base, switches, self.stream, jobs, self.mode, times,
+            setup_J(switches, first), max(sizes), scenario.endurances,
+        )  # fmt: skip
+
+    def _size(self, switches: Switches, task: AdaptedTask, strategy: str) -> int:
+        """Bits that a task takes to keep; raises MappingError for one that changes nothing."""
+        bits = switches.between(AdaptedTask(BASE_TASK, task.workload), task).bits
+        if not bits:
+            raise MappingError(
+                f"task {task.name!r} writes nothing under {strategy!r}: its workload "
+                f"{task.workload.name!r} has no adapter that this strategy runs; name a workload "
+                "with LoRA, or another strategy"
+            )
+        return bits
+
+    def beside(
+        self, found: Sequence[tuple[StrategyResult, Curve]], left_out: dict[str, str]
+    ) -> Switching:
+        """All results, and where their energies cross."""
+        base, mode = self.base, self.mode
+        return Switching(
+            scenario=self.scenario.name,
+            architecture=self.machine.name,
+            workloads=tuple(workload.name for workload in self.workloads),
+            tasks=len(self.tasks),
+            base=BaseCost(
+                latency_s=float(np.array([r.latency_s for r in base])[mode].mean()),
+                energy_J=float(np.array([r.energy_J for r in base])[mode].mean()),
+                area_used_mm2=max(r.area_used_mm2 for r in base),
+            ),
+            strategies=tuple(result for result, _ in found),
+            left_out=left_out,
+            break_even=break_evens([curve for _, curve in found]),
+            assumed=self.machine.assumed(),
+            changes=self.machine.changes,
+            inputs={
+                "version": VERSION,
+                "scenario_content_sha256": content_sha256(self.scenario),
+                "architecture_content_sha256": self.machine.digest(),
+                **settings_made(self.machine),
+            },
+        )

@@ -1,0 +1,192 @@
+"""What a switch from one task to another writes and costs, as a whole and weight by weight.
+
+`cimsim.adaptation.switched` says what is written, `cimsim.report.writes` what that costs. The time
+of several weights is not the sum of their times, as drivers write some at once: each queue that
+writes share (drivers of a kind of unit, the link) has for a weight the time by which it makes the
+writes of those before it longer.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+
+import numpy as np
+import numpy.typing as npt
+
+from cimsim.adaptation import AdaptedTask, switched
+from cimsim.costs.loading import fetch_energy_J, loaded_s
+from cimsim.costs.memory import share_ps
+from cimsim.mapping import Registers, Written
+from cimsim.mapping import Mapping as Places
+from cimsim.report import Reprogramming
+from cimsim.report.writes import reprogramming
+from cimsim.spec import Architecture
+from cimsim.units import seconds_to_ps
+from cimsim.values.display import brief
+
+Part = Written | Registers
+LINK = "cluster_link"
+
+
+@brief
+@dataclass(frozen=True, slots=True)
+class WeightWrite:
+    """What of a switch is one weight's: `bits` come to be written, alone in `written_s`.
+
+    `queued_ps` has for each queue the time (ps) that it adds there.
+    """
+
+    bits: int
+    written_s: float
+    queued_ps: Mapping[str, int]
+
+
+@brief
+@dataclass(frozen=True, slots=True, eq=False)
+class Switch:
+    """A switch: `whole` as one write, without loading; `weights` in the order of their queues.
+
+    `wear` has for each kind of unit the wear of every unit that is written.
+    """
+
+    whole: Reprogramming
+    bits: int
+    weights: Mapping[str, WeightWrite]
+    wear: Mapping[str, npt.NDArray[np.float64]]
+
+
+@brief
+@dataclass(eq=False)
+class Switches:
+    """Prices the switches of one mapping, each kind of them once.
+
+    `order` has the weights in the order in which a request is done with them.
+    """
+
+    architecture: Architecture
+    mapping: Places
+    order: Sequence[str]
+    _by_names: dict[tuple[str, str], Switch] = field(default_factory=dict)
+    _by_content: dict[bytes, Switch] = field(default_factory=dict)
+
+    def between(self, before: AdaptedTask, after: AdaptedTask) -> Switch:
+        """The switch from `before` to `after`; raises MappingError as `switched` does."""
+        names = before.name, after.name
+        if names not in self._by_names:
+            parts = switched(self.mapping, before, after)
+            key = _content(parts)
+            if key not in self._by_content:
+                self._by_content[key] = self._priced(parts)
+            self._by_names[names] = self._by_content[key]
+        return self._by_names[names]
+
+    def _priced(self, parts: Sequence[Part]) -> Switch:
+        by_weight: dict[str, list[Part]] = defaultdict(list)
+        for part in parts:
+            by_weight[part.weight].append(part)
+        rank = {name: at for at, name in enumerate(self.order)}
+        names = sorted(by_weight, key=lambda name: (rank.get(name, len(rank)), name))
+        queues = _Queues(self.architecture)
+        weights = {}
+        for name in names:
+            mine = by_weight[name]
+            bits = sum(self._bits(part) for part in mine)
+            written_s = reprogramming(self.architecture, mine).time_s
+            weights[name] = WeightWrite(bits, written_s, queues.add(mine, bits))
+        whole = reprogramming(self.architecture, parts)
+        return Switch(whole, sum(w.bits for w in weights.values()), weights, self._wear(parts))
+
+    def _bits(self, part: Part) -> int:
+        if isinstance(part, Registers):
+            return part.bits
+        return part.count * self.architecture.units[part.unit].value_bits
+
+    def _wear(self, parts: Sequence[Part]) -> dict[str, npt.NDArray[np.float64]]:
+        wear: dict[str, npt.NDArray[np.float64]] = {}
+        for part in parts:
+            if isinstance(part, Registers) or not part.units.size:
+                continue
+            if share := reprogramming(self.architecture, [part]).wear:
+                units = self.architecture.units[part.unit].count
+                here = wear.setdefault(part.unit, np.zeros(units))
+                np.add.at(here, part.units[part.values > 0], share)
+        return wear
+
+
+class _Queues:
+    """Queues that grow write by write."""
+
+    def __init__(self, architecture: Architecture) -> None:
+        self.architecture = architecture
+        self.parts: dict[str, list[Part]] = defaultdict(list)
+        self.through_ps: dict[str, int] = defaultdict(int)
+        self.bits = 0
+
+    def add(self, parts: Sequence[Part], bits: int) -> dict[str, int]:
+        """Time (ps) that further writes of `bits` in all add to each queue that they use."""
+        self.bits += bits
+        link = self.architecture.cluster_link
+        through = {LINK: seconds_to_ps(self.bits / 8.0 / (link.bandwidth_GBps * 1e9))}
+        for unit in dict.fromkeys(part.unit for part in parts):
+            self.parts[unit] += [part for part in parts if part.unit == unit]
+            through[unit] = seconds_to_ps(
+                reprogramming(self.architecture, self.parts[unit]).time_s
+            )
+        added = {}
+        for queue, time_ps in through.items():
+            added[queue] = max(0, time_ps - self.through_ps[queue])
+            self.through_ps[queue] += added[queue]
+        return added
+
+
+def _content(parts: Sequence[Part]) -> bytes:
+    """A digest of what is written: equal where it is."""
+    sha = sha256()
+    for part in parts:
+        if isinstance(part, Registers):
+            sha.update(repr(("registers", part.weight, part.unit, part.bits)).encode())
+            continue
+        sha.update(repr((part.weight, part.unit, part.units.shape)).encode())
+        sha.update(part.units.tobytes() + part.values.tobytes())
+        if part.change is not None:
+            sha.update(repr(part.change.share.shape).encode() + part.change.share.tobytes())
+    return sha.digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Loading:
+    """Where the bits of a switch come from: `dram_bits` out of DRAM, all others out of the buffer.
+
+    With `adapters_in` `dram` both pass the buffer, which those of DRAM are put into first.
+    """
+
+    architecture: Architecture
+
+    def written_ps(self, bits: int, written_s: float, *, from_dram: bool) -> int:
+        """Time (ps) until `bits` are in their units, which alone take `written_s`."""
+        if not bits:
+            return seconds_to_ps(written_s)
+        machine = self.architecture
+        source = machine.dram if from_dram else None
+        overlapped = machine.adapter_loading == "overlapped"
+        return seconds_to_ps(
+            loaded_s(machine.buffer, source, bits, written_s, overlapped=overlapped)
+        )
+
+    def energy_J(self, bits: int, dram_bits: int) -> float:
+        """Energy (J) to bring `bits` to the link, `dram_bits` of them out of DRAM."""
+        machine = self.architecture
+        kept = fetch_energy_J(machine.buffer, None, bits - dram_bits)
+        return kept + fetch_energy_J(machine.buffer, machine.dram, dram_bits)
+
+    def dram_ps(self, bits: int) -> int:
+        """Time (ps) for which `bits` take all of DRAM."""
+        return share_ps(self.architecture.dram, bits)
+
+    def buffer_ps(self, bits: int) -> int:
+        """Time (ps) for which `bits` take all of the buffer, once."""
+        return share_ps(self.architecture.buffer, bits)
+
