@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from cimsim.mapping import Mapping
     from cimsim.report import Report, load_report
     from cimsim.schedule.pipelines import parse_pipeline
+    from cimsim.serving import Scenario, Switching, load_scenario, switch
     from cimsim.shipped import gpu, machine, workload
     from cimsim.simulation import Simulation, simulate
     from cimsim.spec import Architecture, load_architecture
@@ -67,6 +68,10 @@ _HOME = {
     "Simulation": "simulation",
     "simulate": "simulation",
     "sensitivity": "studies.sensitivity",
+    "Scenario": "serving",
+    "Switching": "serving",
+    "load_scenario": "serving",
+    "switch": "serving",
     "Architecture": "spec",
     "load_architecture": "spec",
     "Workload": "ir",
@@ -87,9 +92,11 @@ __all__ = [
     "MappingError",
     "OneBlockPerTile",
     "Report",
+    "Scenario",
     "Simulation",
     "SimulationError",
     "SpecError",
+    "Switching",
     "Workload",
     "WorkloadError",
     "__version__",
@@ -100,12 +107,14 @@ __all__ = [
     "load_architecture",
     "load_gpu",
     "load_report",
+    "load_scenario",
     "load_workload",
     "machine",
     "parse_pipeline",
     "save_workload",
     "sensitivity",
     "simulate",
+    "switch",
     "with_accuracy",
     "with_baseline",
     "workload",

@@ -21,6 +21,7 @@ from cimsim.cli.mvm import mvm
 from cimsim.cli.pipelines import pipelines
 from cimsim.cli.run import run
 from cimsim.cli.sensitivity import sensitivity
+from cimsim.cli.switch import switch
 from cimsim.cli.trace import trace
 from cimsim.cli.train import train
 from cimsim.cli.validate import validate
@@ -45,6 +46,7 @@ for name, verb in (
     ("accuracy", accuracy),
     ("train", train),
     ("sensitivity", sensitivity),
+    ("switch", switch),
     ("check", check),
     ("trace", trace),
     ("map", map_weights),

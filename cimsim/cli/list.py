@@ -29,7 +29,7 @@ def list_shipped(
     ] = None,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
-    """Name what comes with cimsim: machines, workloads, scenarios and GPUs, and what options take by name.
+    """Name what comes with cimsim: machines, workloads, scenarios, GPUs, and what options take.
 
     Options of a name stand in brackets with their defaults, NAME:OPTION=VALUE,... sets them.
     """

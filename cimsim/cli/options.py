@@ -12,7 +12,7 @@ import typer
 
 from cimsim.cli.axes import completing
 from cimsim.errors import CimsimError, MappingError, SpecError
-from cimsim.shipped import GPUS, MACHINES, WORKLOADS, Shelf
+from cimsim.shipped import GPUS, MACHINES, SCENARIOS, WORKLOADS, Shelf
 from cimsim.values.display import shown
 from cimsim.values.parsing import parse_value, parse_whole
 
@@ -42,6 +42,9 @@ ArchitectureArg = Annotated[
 ]
 WorkloadArg = Annotated[
     Path, typer.Argument(**_named(WORKLOADS, "WORKLOAD", "Traced workload (JSON)"))
+]
+ScenarioArg = Annotated[
+    Path, typer.Argument(**_named(SCENARIOS, "SCENARIO", "Scenario file (JSON)"))
 ]
 OptionalWorkloadArg = Annotated[
     Path | None, typer.Argument(**_named(WORKLOADS, "[WORKLOAD]", "Traced workload (JSON)"))

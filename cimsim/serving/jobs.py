@@ -1,4 +1,4 @@
-"""What each request of a stream brings: its task's switch, weight by weight, and what that loads."""
+"""What each request of a stream brings: its switch, weight by weight, and what that loads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cimsim.adaptation import BASE_TASK, AdaptedTask
 from cimsim.serving.memory import hits
-from cimsim.serving.requests import Residency, Stream
+from cimsim.serving.requests import RequestStream, Residency
 from cimsim.serving.switches import Loading, Switch, Switches
 from cimsim.values.display import brief
 
@@ -33,7 +33,7 @@ class Write:
 
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
-class Job:
+class RequestWork:
     """A request's switch; no `switch` and no `writes` where the task before is its own."""
 
     task: int
@@ -43,14 +43,14 @@ class Job:
 
 
 def jobs_of(
-    stream: Stream,
+    stream: RequestStream,
     tasks: Sequence[AdaptedTask],
     start: AdaptedTask,
     switches: Switches,
     residency: Residency | None,
     *,
     overlap: bool,
-) -> list[Job]:
+) -> list[RequestWork]:
     """The jobs of a stream of requests for `tasks`, of which the machine holds `start` at first."""
     loading = Loading(switches.architecture)
     behind = switches.architecture.adapters_in == "dram"
@@ -63,11 +63,11 @@ def jobs_of(
     names = [task.name for task in tasks]
     found = hits(residency, names, sizes, [order[i] for i in switching])
     kept = dict(zip(switching, found, strict=True))
-    made: dict[tuple[int, int, bool], Job] = {}
+    made: dict[tuple[int, int, bool], RequestWork] = {}
     jobs = []
     for i, task in enumerate(order):
         if i not in kept:
-            jobs.append(Job(task, None, {}, 0))
+            jobs.append(RequestWork(task, None, {}, 0))
             continue
         switch = switches.between(held[i], tasks[task])
         key = task, id(switch), kept[i]
@@ -77,7 +77,7 @@ def jobs_of(
             dram_bits = sum(write.dram_bits for write in writes.values())
             if not overlap:
                 writes = {ALL: _together(switch, dram_bits, loading)}
-            made[key] = Job(task, switch, writes, dram_bits)
+            made[key] = RequestWork(task, switch, writes, dram_bits)
         jobs.append(made[key])
     return jobs
 

@@ -13,11 +13,11 @@ import numpy.typing as npt
 from cimsim.adaptation import BASE_TASK, AdaptedTask, programmed
 from cimsim.engines.program import IntArray
 from cimsim.errors import MappingError
-from cimsim.report import Reprogramming, Report
+from cimsim.report import Report, Reprogramming
 from cimsim.report.writes import reprogramming
 from cimsim.serving.breakeven import Curve
-from cimsim.serving.jobs import Job
-from cimsim.serving.requests import Stream
+from cimsim.serving.jobs import RequestWork
+from cimsim.serving.requests import RequestStream
 from cimsim.serving.result import Latency, Lifetime, Point, StrategyResult
 from cimsim.serving.served import Served
 from cimsim.serving.switches import Loading, Switches
@@ -40,7 +40,7 @@ class Times:
     end_ps: IntArray
 
     @classmethod
-    def of(cls, stream: Stream, end_ps: IntArray) -> Times:
+    def of(cls, stream: RequestStream, end_ps: IntArray) -> Times:
         """One at a time, in order: each begins once it has come and the one before has ended."""
         before = np.concatenate([[0], end_ps[:-1]])
         arrival = before if stream.arrival_ps is None else stream.arrival_ps
@@ -64,8 +64,8 @@ def outcome(
     served: Served,
     base: Sequence[Report],
     switches: Switches,
-    stream: Stream,
-    jobs: Sequence[Job],
+    stream: RequestStream,
+    jobs: Sequence[RequestWork],
     mode: IntArray,
     times: Times,
     setup: float,
@@ -82,9 +82,10 @@ def outcome(
     loaded = np.array([_loaded_J(job, loading) for job in jobs])
     wrote = np.array([job.switch.whole.energy_J if job.switch else 0.0 for job in jobs])
     leaked, waited = (idle_W * span / PS_PER_S for span in (lost_ps, idle_ps))
-    parts = [math.fsum(each) for each in (inference, wrote + loaded, leaked, waited)]
+    parts = [math.fsum(part) for part in (inference, wrote + loaded, leaked, waited)]
     changes = np.cumsum([0, *(job.switch is not None for job in jobs)])
-    energy = setup + np.concatenate([[0.0], np.cumsum(inference + wrote + loaded + leaked + waited)])
+    each = inference + wrote + loaded + leaked + waited
+    energy = setup + np.concatenate([[0.0], np.cumsum(each)])
     curve = Curve(served.strategy, energy, changes)
     wear, pulses = _hottest(switches, jobs)
     makespan_s = ps_to_seconds(int(times.end_ps[-1]))
@@ -124,7 +125,7 @@ def _mean(reports: Sequence[Report], mode: IntArray, field: str) -> float:
     return float(np.array([getattr(report, field) for report in reports])[mode].mean())
 
 
-def _loaded_J(job: Job, loading: Loading) -> float:
+def _loaded_J(job: RequestWork, loading: Loading) -> float:
     return loading.energy_J(job.switch.bits, job.dram_bits) if job.switch else 0.0
 
 
@@ -136,12 +137,9 @@ def _latency(latency_ps: IntArray) -> Latency:
     )  # fmt: skip
 
 
-AMOUNTS = ("cells_written", "sram_bits_written", "tcdm_bytes_written", "register_bits_written")
-
-
-def _written(jobs: Sequence[Job]) -> dict[str, int]:
-    """Amounts of all switches; those of the kinds that cimsim has always, others as they are."""
-    total = Counter(dict.fromkeys(AMOUNTS, 0))
+def _written(jobs: Sequence[RequestWork]) -> dict[str, int]:
+    """Amounts of all switches by their name in a write."""
+    total: Counter[str] = Counter()
     for job in jobs:
         if job.switch is not None:
             total.update(_amounts(job.switch.whole))
@@ -149,10 +147,13 @@ def _written(jobs: Sequence[Job]) -> dict[str, int]:
 
 
 def _amounts(whole: Reprogramming) -> dict[str, int]:
-    return {name: getattr(whole, name) for name in AMOUNTS} | whole.also_written
+    """All whole numbers of a write but what it loads."""
+    named = {name: getattr(whole, name) for name in type(whole).model_fields}
+    counts = {n: v for n, v in named.items() if isinstance(v, int) and n != "loaded_bytes"}
+    return counts | whole.also_written
 
 
-def _hottest(switches: Switches, jobs: Sequence[Job]) -> tuple[float, float]:
+def _hottest(switches: Switches, jobs: Sequence[RequestWork]) -> tuple[float, float]:
     """Wear of the cell that is written most, as a share of its endurance and in pulses.
 
     The cells of a unit that a switch writes into are taken to be the same ones each time.

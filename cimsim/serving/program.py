@@ -15,9 +15,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cimsim.engines.program import Get, Hold, IntArray, Program, ProgramBuilder, Put, Use, Verb
-from cimsim.serving.jobs import ALL, Job
-from cimsim.serving.requests import Stream
+from cimsim.engines.program import (
+    Get,
+    Hold,
+    IntArray,
+    Policy,
+    Program,
+    ProgramBuilder,
+    Put,
+    Use,
+    Verb,
+)
+from cimsim.serving.jobs import ALL, RequestWork
+from cimsim.serving.requests import RequestStream
 from cimsim.serving.switches import Loading
 from cimsim.serving.uses import SHARED, Uses
 from cimsim.values.display import brief
@@ -35,8 +45,8 @@ class Laid:
 
 
 def lay_out(
-    stream: Stream,
-    jobs: Sequence[Job],
+    stream: RequestStream,
+    jobs: Sequence[RequestWork],
     uses: Sequence[Uses],
     mode: IntArray,
     loading: Loading,
@@ -49,7 +59,7 @@ def lay_out(
 
 class _Layout:
     def __init__(
-        self, stream: Stream, jobs: Sequence[Job], uses: Sequence[Uses], mode: IntArray,
+        self, stream: RequestStream, jobs: Sequence[RequestWork], uses: Sequence[Uses], mode: IntArray,
         loading: Loading, prefetch: bool,
     ) -> None:  # fmt: skip
         self.stream, self.jobs, self.uses, self.mode = stream, jobs, uses, mode
@@ -69,7 +79,7 @@ class _Layout:
             if queue not in (IN, OUT, DRAM):
                 self.resources[queue] = self.builder.resource(f"writes: {queue}")
 
-    def _policy(self, name: str) -> str:
+    def _policy(self, name: str) -> Policy:
         machine = self.loading.architecture
         return machine.buffer.arbitration if name == "buffer" else machine.dram.arbitration
 
@@ -139,7 +149,7 @@ class _Layout:
         return Laid(build.build(), server)
 
     def _is(self, m: int) -> IntArray:
-        return (self.mode == m).astype(np.int64)
+        return np.asarray(self.mode == m, np.int64)
 
     def _loads(self, name: str) -> IntArray:
         """1 for requests that load something of a weight out of DRAM."""

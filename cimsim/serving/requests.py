@@ -29,7 +29,7 @@ Arrival: TypeAlias = Literal["closed"] | Rate
 
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
-class Stream:
+class RequestStream:
     """Requests in order: `task[i]` is an index into the tasks, `arrival_ps[i]` when it comes.
 
     `arrival_ps` is None for a closed stream, in which a request comes when the last one ends.
@@ -67,9 +67,9 @@ class RoundRobin(_Drawn):
 
     pattern: Literal["round_robin"]
 
-    def stream(self, tasks: tuple[str, ...]) -> Stream:
+    def stream(self, tasks: tuple[str, ...]) -> RequestStream:
         """The requests."""
-        return Stream(np.arange(self.count) % len(tasks), self._arrivals())
+        return RequestStream(np.arange(self.count) % len(tasks), self._arrivals())
 
 
 class Bursts(_Drawn):
@@ -78,9 +78,9 @@ class Bursts(_Drawn):
     pattern: Literal["bursts"]
     length: Requested = Field(description="requests of one task in a row")
 
-    def stream(self, tasks: tuple[str, ...]) -> Stream:
+    def stream(self, tasks: tuple[str, ...]) -> RequestStream:
         """The requests."""
-        return Stream(np.arange(self.count) // self.length % len(tasks), self._arrivals())
+        return RequestStream(np.arange(self.count) // self.length % len(tasks), self._arrivals())
 
 
 class Zipf(_Drawn):
@@ -98,11 +98,11 @@ class Zipf(_Drawn):
         weights = np.arange(1, tasks + 1, dtype=np.float64) ** -self.exponent
         return np.asarray(weights / weights.sum())
 
-    def stream(self, tasks: tuple[str, ...]) -> Stream:
+    def stream(self, tasks: tuple[str, ...]) -> RequestStream:
         """The requests."""
         drawn = np.random.default_rng((self.seed, 0))
         task = drawn.choice(len(tasks), self.count, p=self.shares(len(tasks)))
-        return Stream(np.asarray(task, np.int64), self._arrivals())
+        return RequestStream(np.asarray(task, np.int64), self._arrivals())
 
 
 class Trace(Frozen):
@@ -123,16 +123,14 @@ class Trace(Frozen):
                 )
         return self
 
-    def stream(self, tasks: tuple[str, ...]) -> Stream:
+    def stream(self, tasks: tuple[str, ...]) -> RequestStream:
         """The requests."""
         index = {name: at for at, name in enumerate(tasks)}
         times = [seconds_to_ps(time_s) for time_s, _ in self.trace]
-        return Stream(np.array([index[task] for _, task in self.trace]), np.array(times))
+        return RequestStream(np.array([index[task] for _, task in self.trace]), np.array(times))
 
 
-Requests: TypeAlias = Annotated[
-    RoundRobin | Bursts | Zipf | Trace, Field(discriminator="pattern")
-]
+Requests: TypeAlias = Annotated[RoundRobin | Bursts | Zipf | Trace, Field(discriminator="pattern")]
 
 
 class Residency(Frozen):
@@ -155,5 +153,7 @@ class Residency(Frozen):
     @model_validator(mode="after")
     def _pinned_are_named(self) -> Self:
         if self.policy == "pinned" and not self.pinned:
-            raise ValueError("policy is `pinned` but `pinned` names no task: name some, or take lru")
+            raise ValueError(
+                "policy is `pinned`, but `pinned` names no task: name some, or take lru"
+            )
         return self

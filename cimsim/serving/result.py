@@ -37,7 +37,7 @@ class Latency(Frozen):
 
 
 class Lifetime(Frozen):
-    """Years until the hottest cell has had its pulses, at this rate of requests; None: no writes."""
+    """Years until the hottest cell has had its pulses, at this rate of requests; None: no wear."""
 
     endurance_cycles: Number
     years: Number | None

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from cimsim.errors import SpecError
 from cimsim.files import describe_validation, load_json
 from cimsim.ir import Workload
-from cimsim.serving.requests import Requests, Residency, Stream, Trace
+from cimsim.serving.requests import Requests, RequestStream, Residency, Trace
 from cimsim.shipped import WORKLOADS, workload
 from cimsim.values.arguments import checked
 from cimsim.values.bounds import Endurance, Flag, Name, Size, Text
@@ -22,7 +22,7 @@ TASKS_MAX = 10_000
 """Choice: most tasks; each pair of tasks that follow each other is priced."""
 
 
-class Task(Frozen):
+class ServedTask(Frozen):
     """A task: its name, and its workload where that is not the scenario's."""
 
     name: Name
@@ -41,10 +41,12 @@ class Scenario(Frozen):
     name: Name
     description: Text = ""
     workload: Name = Field(description="path, or name of `cimsim list`")
-    tasks: tuple[Task, ...] = Field(min_length=1, max_length=TASKS_MAX)
+    tasks: tuple[ServedTask, ...] = Field(min_length=1, max_length=TASKS_MAX)
     requests: Requests
     strategies: tuple[Name, ...] | None = Field(
-        default=None, min_length=1, max_length=TASKS_MAX,
+        default=None,
+        min_length=1,
+        max_length=TASKS_MAX,
         description="adaptations, as --adapt takes them; all that the machine can run if left out",
     )
     residency: Residency | None = Field(
@@ -56,11 +58,13 @@ class Scenario(Frozen):
         "else after it has ended, before the next one begins",
     )
     start: Name | None = Field(
-        default=None, description="task that the machine holds at first; the pretrained model if "
-        "left out",
+        default=None,
+        description="task that the machine holds at first; the pretrained model if left out",
     )
     endurances: tuple[Endurance, ...] = Field(
-        default=(1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12), min_length=1, max_length=100,
+        default=(1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12),
+        min_length=1,
+        max_length=100,
         description="write pulses that a cell survives, for the lifetimes",
     )  # choice: the span that memristors are reported with, and beyond
     pipeline: Name = Field(default="auto", description="as --pipeline takes it")
@@ -103,7 +107,7 @@ class Scenario(Frozen):
         """Names of the tasks."""
         return tuple(task.name for task in self.tasks)
 
-    def stream(self) -> Stream:
+    def stream(self) -> RequestStream:
         """The requests, drawn."""
         return self.requests.stream(self.names)
 
@@ -137,5 +141,3 @@ def load_scenario(path: str | Path) -> Scenario:
         return Scenario.model_validate(data)
     except ValidationError as error:
         raise SpecError(describe_validation(path, error)) from None
-
-

@@ -17,14 +17,14 @@ from cimsim.errors import CimsimError, MappingError, SpecError
 from cimsim.ir import Workload
 from cimsim.report import Report
 from cimsim.serving.breakeven import Curve, break_evens
-from cimsim.serving.jobs import jobs_of
+from cimsim.serving.jobs import RequestWork, jobs_of
 from cimsim.serving.memory import check_room
 from cimsim.serving.outcome import Times, outcome, setup_J
 from cimsim.serving.program import lay_out
-from cimsim.serving.requests import Stream
+from cimsim.serving.requests import RequestStream, Residency
 from cimsim.serving.result import BaseCost, StrategyResult, Switching
 from cimsim.serving.scenario import Scenario, load_scenario
-from cimsim.serving.served import Tell, base_alone, serve
+from cimsim.serving.served import Served, Tell, base_alone, serve
 from cimsim.serving.switches import Loading, Switches
 from cimsim.shipped import MACHINES, SCENARIOS
 from cimsim.spec import Architecture, load_architecture
@@ -39,6 +39,7 @@ def switch(
     scenario: Scenario | str | Path,
     *,
     strategies: Sequence[str | Adaptation] | None = None,
+    folder: Path | None = None,
     engine: Engine = "compiled",
     progress: Tell | None = None,
 ) -> Switching:
@@ -46,18 +47,18 @@ def switch(
 
     Machine and scenario may be paths of their files, or names of shipped ones. `strategies` (or
     those of the scenario) are adaptations, as `--adapt` takes them; left out, all that the machine
-    can run, and `left_out` says of others why. `progress` is called with a word for each stage.
+    can run, and `left_out` says of others why. Paths of workloads are those from `folder`, that of
+    the scenario's file if left out. `progress` is called with a word for each stage.
     Raises SpecError, WorkloadError, MappingError, CapacityError (adapters that never fit) or
     SimulationError.
     """
     tell = progress or (lambda stage: None)
-    folder = None
     if not isinstance(scenario, Scenario):
         path = SCENARIOS.find(scenario)
-        folder, scenario = path.parent, load_scenario(path)
+        folder, scenario = folder or path.parent, load_scenario(path)
     if not isinstance(architecture, Architecture):
         architecture = load_architecture(MACHINES.find(architecture))
-    setting = _Setting.of(scenario, folder, architecture, engine, tell)
+    setting = _Comparing.of(scenario, folder, architecture, engine, tell)
     asked = strategies if strategies is not None else scenario.strategies
     if asked is not None:
         if not asked:
@@ -79,8 +80,34 @@ def switch(
     return setting.beside(found, left_out)
 
 
+def timed(
+    served: Served,
+    switches: Switches,
+    tasks: Sequence[AdaptedTask],
+    start: AdaptedTask,
+    stream: RequestStream,
+    mode: IntArray,
+    residency: Residency | None = None,
+    *,
+    overlap: bool = True,
+    engine: Engine = "compiled",
+) -> tuple[list[RequestWork], Times]:
+    """What each request brings and when it begins and ends, from a run on the event engine.
+
+    Request i is one for `tasks[stream.task[i]]`, of workload `mode[i]` of `served`; the machine
+    holds `start` at first.
+    """
+    jobs = jobs_of(stream, tasks, start, switches, residency, overlap=overlap)
+    laid = lay_out(
+        stream, jobs, served.uses, mode, Loading(served.architecture),
+        prefetch=residency is not None and residency.prefetch,
+    )  # fmt: skip
+    run = engines.run(laid.program, engine)
+    return jobs, Times.of(stream, run.finish_ps(laid.server))
+
+
 @dataclass(frozen=True, eq=False)
-class _Setting:
+class _Comparing:
     """What is alike for all strategies; `mode` is the workload of each request, by index."""
 
     scenario: Scenario
@@ -90,7 +117,7 @@ class _Setting:
     workloads: tuple[Workload, ...]
     tasks: tuple[AdaptedTask, ...]
     start: AdaptedTask
-    stream: Stream
+    stream: RequestStream
     mode: IntArray
     base: tuple[Report, ...]
 
@@ -98,7 +125,7 @@ class _Setting:
     def of(
         cls, scenario: Scenario, folder: Path | None, machine: Architecture, engine: Engine,
         tell: Tell,
-    ) -> _Setting:  # fmt: skip
+    ) -> _Comparing:  # fmt: skip
         tell("reading")
         each = scenario.workloads(folder)
         if paper := [w.name for w in each if w.accounting == "paper"]:
@@ -127,17 +154,10 @@ class _Setting:
         first = self.tasks[int(self.stream.task[0])]
         sizes = [self._size(switches, task, served.strategy) for task in self.tasks]
         check_room(served.architecture, scenario.residency, scenario.names, sizes)
-        jobs = jobs_of(
-            self.stream, self.tasks, self.start, switches, scenario.residency,
-            overlap=scenario.overlap,
+        jobs, times = timed(
+            served, switches, self.tasks, self.start, self.stream, self.mode, scenario.residency,
+            overlap=scenario.overlap, engine=self.engine,
         )  # fmt: skip
-        prefetch = scenario.residency is not None and scenario.residency.prefetch
-        laid = lay_out(
-            self.stream, jobs, served.uses, self.mode, Loading(served.architecture),
-            prefetch=prefetch,
-        )  # fmt: skip
-        run = engines.run(laid.program, self.engine)
-        times = Times.of(self.stream, run.finish_ps(laid.server))
         return outcome(
             served, self.base, switches, self.stream, jobs, self.mode, times,
             setup_J(switches, first), max(sizes), scenario.endurances,

@@ -19,8 +19,8 @@ import numpy.typing as npt
 from cimsim.adaptation import AdaptedTask, switched
 from cimsim.costs.loading import fetch_energy_J, loaded_s
 from cimsim.costs.memory import share_ps
-from cimsim.mapping import Registers, Written
 from cimsim.mapping import Mapping as Places
+from cimsim.mapping import Registers, Written
 from cimsim.report import Reprogramming
 from cimsim.report.writes import reprogramming
 from cimsim.spec import Architecture
@@ -132,9 +132,7 @@ class _Queues:
         through = {LINK: seconds_to_ps(self.bits / 8.0 / (link.bandwidth_GBps * 1e9))}
         for unit in dict.fromkeys(part.unit for part in parts):
             self.parts[unit] += [part for part in parts if part.unit == unit]
-            through[unit] = seconds_to_ps(
-                reprogramming(self.architecture, self.parts[unit]).time_s
-            )
+            through[unit] = seconds_to_ps(reprogramming(self.architecture, self.parts[unit]).time_s)
         added = {}
         for queue, time_ps in through.items():
             added[queue] = max(0, time_ps - self.through_ps[queue])
@@ -189,4 +187,3 @@ class Loading:
     def buffer_ps(self, bits: int) -> int:
         """Time (ps) for which `bits` take all of the buffer, once."""
         return share_ps(self.architecture.buffer, bits)
-

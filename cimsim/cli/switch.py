@@ -1,0 +1,190 @@
+"""cimsim switch: many tasks on one machine, and what strategies of switching between them cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cimsim.cli.axes import completing
+from cimsim.cli.options import (
+    ArchitectureArg,
+    JsonOption,
+    ScenarioArg,
+    SetOption,
+    machine_of,
+)
+from cimsim.cli.outputs import Draw, finish, reserve, write
+from cimsim.cli.progress import progress
+from cimsim.cli.sheet import Sheet, show
+from cimsim.cli.streams import emit, say
+from cimsim.units import quantity
+
+if TYPE_CHECKING:
+    from cimsim.cli.outputs import Outcome
+    from cimsim.serving import Switching
+    from cimsim.serving.result import Lifetime
+
+DAYS = 365.25  # counted: of a Julian year
+CROSSINGS = 12
+"""Choice: break-even points printed; --json has all."""
+
+
+def switch(
+    context: typer.Context,
+    architecture: ArchitectureArg,
+    scenario: ScenarioArg,
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--strategy",
+            metavar="NAME[:OPTION=VALUE,...]",
+            help="Adaptation to compare, once for each; those of the scenario if left out, or all "
+            "that the machine can run.",
+            show_default=False,
+            autocompletion=completing("adaptations"),
+        ),
+    ] = None,
+    settings: SetOption = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--output", metavar="DIR",
+            help="Write switch.json, rows.csv and switch.png here.",
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:  # fmt: skip
+    """Run a stream of requests for many tasks on ARCH under each strategy, side by side.
+
+    SCENARIO names the tasks, the requests and where adapters are kept. Inference, writing and
+    loading run on one event engine and wait for each other where they share something.
+    """
+    from cimsim.serving.scenario import load_scenario
+    from cimsim.serving.study import switch as study
+
+    reserve(context, output)
+    with progress() as tell:
+        tell("reading")
+        machine = machine_of(architecture, settings)
+        asked, folder = load_scenario(scenario), scenario.parent
+        found = study(machine, asked, folder=folder, strategies=strategy, progress=tell)
+    outcome = None
+    if output is not None:
+        outcome = _write(output, found)
+    if json:
+        emit(found.to_json())
+    else:
+        print_switching(found)
+    finish(outcome, quiet=json)
+
+
+def _write(output: Path, found: Switching) -> Outcome:
+    from functools import partial
+
+    from cimsim.files import write_text
+    from cimsim.views.switching import save_switching
+
+    pictures: dict[str, Draw] = {
+        "rows.csv": lambda path: write_text(path, found.to_csv()),
+        "switch.png": partial(save_switching, found),
+    }
+    return write(output, "switch.json", found.save, pictures)
+
+
+def print_switching(found: Switching) -> None:
+    """Tables of energy and time, of writes, of lifetimes and of what strategies add."""
+    requests = found.strategies[0].requests
+    say(f"{found.scenario} on {found.architecture}: {found.tasks} tasks, {requests} requests, "
+        f"{', '.join(found.workloads)}")  # fmt: skip
+    show(*(sheet(found) for sheet in (_energy, _time, _writes, _added, _lifetimes)))
+    for crossing in found.break_even[:CROSSINGS]:
+        beyond = ", beyond the stream" if crossing.extrapolated else ""
+        say(f"break-even: {crossing.second} costs less energy than {crossing.first} after "
+            f"{crossing.switches:.4g} switches ({crossing.requests:.4g} requests{beyond}), "
+            f"at {quantity(crossing.energy_J, 'J')}")  # fmt: skip
+    if (more := len(found.break_even) - CROSSINGS) > 0:
+        say(f"{more} further break-even points: --json")
+    for name, reason in found.left_out.items():
+        say(f"left out: {name}: {reason}")
+    for note in found.notes:
+        say(f"note: {note}")
+
+
+def _energy(found: Switching) -> Sheet:
+    columns = ("strategy", "energy", "inference", "switches", "leakage", "setup", "a request")
+    sheet = Sheet("energy of the stream", columns)
+    for r in found.strategies:
+        leaked = r.switching_leakage_J + r.idle_leakage_J
+        energies = (r.energy_J, r.inference_energy_J, r.switch_energy_J, leaked, r.setup_energy_J,
+                    r.energy_J / r.requests)  # fmt: skip
+        sheet.add(r.strategy, *(quantity(energy, "J") for energy in energies))
+    return sheet
+
+
+def _time(found: Switching) -> Sheet:
+    columns = ("strategy", "alone", "p50", "p95", "p99", "lost to switches", "makespan")
+    sheet = Sheet("time of a request", columns)
+    for r in found.strategies:
+        times = (r.inference_s, r.latency.p50_s, r.latency.p95_s, r.latency.p99_s, r.switching_s,
+                 r.makespan_s)  # fmt: skip
+        sheet.add(r.strategy, *(quantity(time, "s") for time in times))
+    return sheet
+
+
+def _writes(found: Switching) -> Sheet:
+    amounts = list(dict.fromkeys(
+        name for r in found.strategies for name, amount in r.written.items() if amount
+    ))  # fmt: skip
+    spoken = (name.removesuffix("_written").replace("_", " ") for name in amounts)
+    sheet = Sheet("switches", ("strategy", "switches", "DRAM loaded", *spoken, "hottest cell"))
+    for r in found.strategies:
+        sheet.add(
+            r.strategy, f"{r.switches}", _bytes(r.dram_bytes_loaded),
+            *(f"{r.written.get(name, 0):.4g}" for name in amounts),
+            f"{r.hottest_pulses:.4g} pulses",
+        )  # fmt: skip
+    return sheet
+
+
+def _added(found: Switching) -> Sheet:
+    sheet = Sheet(
+        "beside the base model", ("strategy", "bits of a task", "area", "time", "energy"),
+        caption=f"base model: {quantity(found.base.latency_s, 's')}, "
+        f"{quantity(found.base.energy_J, 'J')} a request, {found.base.area_used_mm2:.4g} mm2",
+    )  # fmt: skip
+    for r in found.strategies:
+        sheet.add(
+            r.strategy, f"{r.task_bits:,}", f"{r.extra_area_mm2:+.3g} mm2",
+            f"{r.latency_overhead_ratio:.3f} x", f"{r.energy_overhead_ratio:.3f} x",
+        )  # fmt: skip
+    return sheet
+
+
+def _lifetimes(found: Switching) -> Sheet:
+    cycles = [f"{life.endurance_cycles:.3g}" for life in found.strategies[0].lifetimes]
+    sheet = Sheet(
+        "lifetime by endurance (pulses of a cell), at this rate of requests",
+        ("strategy", *cycles),
+    )
+    for r in found.strategies:
+        sheet.add(r.strategy, *map(_span, r.lifetimes))
+    return sheet
+
+
+def _span(life: Lifetime) -> str:
+    """A lifetime in the largest unit of which it has one."""
+    if life.years is None:
+        return "no wear"
+    days = life.years * DAYS
+    spans = ((life.years, "y"), (days, "d"), (24 * days, "h"), (86_400 * days, "s"))
+    value, unit = next((span for span in spans if span[0] >= 1.0), spans[-1])
+    return f"{value:.2g} {unit}"
+
+
+def _bytes(count: int) -> str:
+    for factor, unit in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):  # counted: prefixes
+        if count >= factor:
+            return f"{count / factor:.4g} {unit}"
+    return f"{count} B"

@@ -1,0 +1,327 @@
+"""Laws of many tasks on one machine: streams, switches, memory and overlap."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import pytest
+import small
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cimsim.adaptation import BASE_TASK, AdaptedTask, known_adaptations
+from cimsim.engines import run as run_program
+from cimsim.report.writes import adapter_switch, reprogramming
+from cimsim.serving.jobs import RequestWork, jobs_of
+from cimsim.serving.outcome import Times
+from cimsim.serving.program import lay_out
+from cimsim.serving.requests import Bursts, RequestStream, Residency, RoundRobin, Zipf
+from cimsim.serving.served import Served, serve
+from cimsim.serving.study import timed
+from cimsim.serving.switches import Loading, Switches
+from cimsim.serving.uses import Traffic
+from cimsim.units import seconds_to_ps
+
+MACHINE = small.machine()
+PLAIN = small.decoder()
+WIDE = PLAIN.with_rank(2 * (PLAIN.adapter.rank if PLAIN.adapter else 0))
+TASKS = tuple(AdaptedTask(name, PLAIN) for name in "abcd")
+BASE = AdaptedTask(BASE_TASK, PLAIN)
+STRATEGIES = [name for name in known_adaptations() if name != "none"]
+CLOSED = RoundRobin(pattern="round_robin", count=8).stream(("a", "b", "c", "d"))
+
+
+@cache
+def served(strategy: str, machine: int = 0) -> tuple[Served, Switches]:
+    """A strategy on the small machine, for tasks of two ranks."""
+    adaptation = known_adaptations()[strategy]
+    found = serve([PLAIN, WIDE], MACHINES[machine], adaptation, "token", lambda stage: None)
+    return found, Switches(found.architecture, found.mapping, found.order)
+
+
+MACHINES = (
+    MACHINE,
+    small.machine(dram={"bandwidth_GBps": 0.05}, cluster_link={"bandwidth_GBps": 0.2}),
+    small.machine(rram={"write": {"pulse_ns": 1.0, "verify_ns": 1.0}}),
+)
+"""The small machine, one whose DRAM and link are slow, and one that writes cells quickly."""
+
+
+def run(
+    strategy: str, stream: RequestStream = CLOSED, *, start: AdaptedTask = BASE, machine: int = 0,
+    residency: Residency | None = None, overlap: bool = True, wide: tuple[int, ...] = (),
+) -> tuple[list[RequestWork], Times]:  # fmt: skip
+    """The stream under a strategy; tasks of `wide` have the larger rank."""
+    found, switches = served(strategy, machine)
+    tasks = [AdaptedTask(t.name, WIDE if i in wide else PLAIN) for i, t in enumerate(TASKS)]
+    mode = np.isin(stream.task, wide).astype(np.int64)
+    return timed(found, switches, tasks, start, stream, mode, residency, overlap=overlap)
+
+
+def alone(strategy: str, mode: int = 0, machine: int = 0) -> int:
+    return served(strategy, machine)[0].uses[mode].latency_ps
+
+
+def latencies(times: Times) -> list[int]:
+    return (times.end_ps - times.arrival_ps).tolist()
+
+
+def one_task(count: int) -> RequestStream:
+    return RequestStream(np.zeros(count, np.int64), None)
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_without_writes_a_stream_takes_its_latencies(strategy: str) -> None:
+    jobs, times = run(strategy, one_task(5), start=TASKS[0])
+    assert all(job.switch is None for job in jobs)
+    assert latencies(times) == [alone(strategy)] * 5
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_without_overlap_it_takes_the_sum_of_latencies_and_switches(strategy: str) -> None:
+    jobs, times = run(strategy, overlap=False)
+    _, switches = served(strategy)
+    loading = Loading(MACHINE)
+    held, waits = BASE, []
+    for job in jobs:
+        switch = switches.between(held, TASKS[job.task])
+        waits.append(loading.written_ps(switch.bits, switch.whole.time_s, from_dram=True))
+        held = TASKS[job.task]
+    assert latencies(times) == [alone(strategy) + wait for wait in waits]
+
+
+def test_a_switch_by_hand_is_the_one_of_the_report() -> None:
+    found, switches = served("lora-sram")
+    simulation = found.simulations[0]
+    mine = adapter_switch(PLAIN, MACHINE, simulation.mapping)
+    own = Switches(MACHINE, simulation.mapping, found.order).between(TASKS[0], TASKS[1])
+    loading = Loading(MACHINE)
+    assert mine.loaded_bytes == -(-own.bits // 8)
+    assert own.whole.energy_J + loading.energy_J(own.bits, own.bits) == small.close(mine.energy_J)
+    time_ps = loading.written_ps(own.bits, own.whole.time_s, from_dram=True)
+    assert time_ps == seconds_to_ps(mine.time_s)
+    assert switches.between(TASKS[0], TASKS[0]).weights == {}
+
+
+@pytest.mark.parametrize("machine", range(3))
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_overlap_is_never_slower_and_never_faster_than_inference(
+    strategy: str, machine: int
+) -> None:
+    _, times = run(strategy, machine=machine)
+    _, apart = run(strategy, machine=machine, overlap=False)
+    assert (times.end_ps <= apart.end_ps).all()
+    assert min(latencies(times)) >= alone(strategy, machine=machine)
+
+
+def test_overlap_hides_a_write_behind_inference() -> None:
+    _, times = run("lora-sram", machine=1)
+    _, apart = run("lora-sram", machine=1, overlap=False)
+    assert times.end_ps[-1] < apart.end_ps[-1]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_queues_of_all_weights_take_no_longer_than_the_whole(strategy: str) -> None:
+    """Added up over weights a queue takes what its writes take together, by hand."""
+    found, switches = served(strategy)
+    switch = switches.between(TASKS[0], TASKS[1])
+    link = found.architecture.cluster_link
+    for name in {queue for w in switch.weights.values() for queue in w.queued_ps}:
+        total = sum(w.queued_ps.get(name, 0) for w in switch.weights.values())
+        if name == "cluster_link":
+            assert total == seconds_to_ps(switch.bits / 8.0 / (link.bandwidth_GBps * 1e9))
+        else:
+            assert total <= seconds_to_ps(switch.whole.time_s)
+    assert max(w.written_s for w in switch.weights.values()) <= switch.whole.time_s
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_wear_of_the_hottest_unit_is_at_most_that_of_all_writes(strategy: str) -> None:
+    _, switches = served(strategy)
+    switch = switches.between(BASE, TASKS[0])
+    for wear in switch.wear.values():
+        assert wear.max() > 0.0
+    assert (max((w.max() for w in switch.wear.values()), default=0.0) > 0.0) == (
+        switch.whole.cells_written > 0
+    )
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_engines_end_every_request_at_the_same_picosecond(strategy: str) -> None:
+    found, switches = served(strategy, 1)
+    stream = RoundRobin(pattern="round_robin", count=6, arrival=3e4, seed=3).stream(tuple("abcd"))
+    residency = Residency(size_KiB=512.0, prefetch=True)
+    tasks = [AdaptedTask(t.name, WIDE if i % 2 else PLAIN) for i, t in enumerate(TASKS)]
+    jobs = jobs_of(stream, tasks, BASE, switches, residency, overlap=True)
+    laid = lay_out(
+        stream, jobs, found.uses, stream.task % 2, Loading(found.architecture), prefetch=True
+    )
+    one, other = (run_program(laid.program, engine) for engine in ("simpy", "compiled"))
+    assert one.finish_ps(laid.server).tolist() == other.finish_ps(laid.server).tolist()
+    assert (one.end_ps == other.end_ps).all()
+
+
+def switched_at(stream: RequestStream, start: AdaptedTask = BASE) -> list[int]:
+    jobs, _ = run("lora-sram", stream, start=start)
+    return [i for i, job in enumerate(jobs) if job.switch is not None]
+
+
+def test_round_robin_switches_at_every_request_and_bursts_at_every_bth() -> None:
+    assert switched_at(CLOSED) == list(range(8))
+    assert switched_at(CLOSED, TASKS[0]) == list(range(1, 8))
+    for length in (1, 2, 3):
+        bursts = Bursts(pattern="bursts", count=10, length=length).stream(tuple("abcd"))
+        assert switched_at(bursts) == list(range(0, 10, length))
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    st.lists(st.integers(0, 3), min_size=1, max_size=8),
+    st.sampled_from(["lora-sram", "lora-rram", "merged"]),
+    st.sampled_from([None, 1e3, 1e5]),
+)
+def test_no_request_is_lost_or_overtakes(
+    order: list[int], strategy: str, rate: float | None
+) -> None:
+    arrival = None
+    if rate is not None:
+        arrival = np.rint(np.arange(len(order)) / rate * 1e12).astype(np.int64)
+    stream = RequestStream(np.array(order), arrival)
+    jobs, times = run(strategy, stream, wide=(1, 3))
+    assert [job.task for job in jobs] == order
+    assert (np.diff(times.end_ps) > 0).all()
+    spans = times.end_ps - times.begin_ps
+    assert all(span >= alone(strategy, task % 2) for span, task in zip(spans, order, strict=True))
+    held = [-1, *order[:-1]]
+    assert [job.switch is None for job in jobs] == [
+        a == b for a, b in zip(held, order, strict=True)
+    ]
+
+
+@pytest.mark.parametrize("strategy", ["lora-sram", "lora-rram"])
+def test_an_open_stream_at_a_low_rate_has_the_latencies_of_a_closed_one(strategy: str) -> None:
+    """The machine waits for each request: what cannot be written before it is known is the same."""
+    slow = RequestStream(CLOSED.task, 10**12 * np.arange(1, 9))
+    _, closed = run(strategy, overlap=False)
+    _, opened = run(strategy, slow, overlap=False)
+    assert latencies(opened) == latencies(closed)
+    _, quick = run(strategy, one_task(4), start=TASKS[0])
+    _, rare = run(
+        strategy, RequestStream(np.zeros(4, np.int64), 10**12 * np.arange(4)), start=TASKS[0]
+    )
+    assert latencies(rare) == latencies(quick)
+
+
+def test_a_stream_that_comes_at_once_queues() -> None:
+    """Arrivals at time 0: latency i is the sum of all spans up to it."""
+    stream = RequestStream(CLOSED.task, np.zeros(8, np.int64))
+    _, times = run("lora-rram", stream)
+    assert latencies(times) == np.cumsum(times.end_ps - times.begin_ps).tolist()
+
+
+def size_KiB(strategy: str, tasks: int) -> float:
+    _, switches = served(strategy)
+    return tasks * switches.between(BASE, TASKS[0]).bits / 8 / 1024
+
+
+def loads(jobs: list[RequestWork]) -> list[int]:
+    return [job.task for job in jobs if job.dram_bits]
+
+
+def test_lru_with_room_for_all_loads_each_once() -> None:
+    jobs, _ = run("lora-sram", residency=Residency(size_KiB=size_KiB("lora-sram", 4)))
+    assert loads(jobs) == [0, 1, 2, 3]
+    jobs, _ = run("lora-sram", residency=Residency(size_KiB=size_KiB("lora-sram", 3)))
+    assert loads(jobs) == [0, 1, 2, 3] * 2
+    order = RequestStream(np.array([0, 1, 0, 2, 0, 1]), None)
+    jobs, _ = run("lora-sram", order, residency=Residency(size_KiB=size_KiB("lora-sram", 2)))
+    assert loads(jobs) == [0, 1, 2, 1]
+
+
+def test_pinned_tasks_load_once_and_others_each_time() -> None:
+    pinned = Residency(policy="pinned", size_KiB=size_KiB("lora-sram", 2), pinned=("a", "c"))
+    jobs, _ = run("lora-sram", residency=pinned)
+    assert loads(jobs) == [0, 1, 2, 3, 1, 3]
+
+
+@pytest.mark.parametrize("machine", range(3))
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_prefetch_and_more_room_are_never_slower(strategy: str, machine: int) -> None:
+    before = None
+    for tasks in (1, 2, 4):
+        ends = {}
+        for prefetch in (False, True):
+            residency = Residency(size_KiB=size_KiB(strategy, tasks) + 0.01, prefetch=prefetch)
+            stream = RequestStream(np.array([0, 1, 0, 2, 0, 1, 3, 0]), None)
+            ends[prefetch] = run(strategy, stream, residency=residency, machine=machine)[1].end_ps
+        assert (ends[True] <= ends[False]).all()
+        assert before is None or (ends[False] <= before).all()
+        before = ends[False]
+
+
+def test_prefetch_hides_a_load_that_is_slow() -> None:
+    """Of a load and a write only the write is left: the load was done while a request ran."""
+    residency = Residency(size_KiB=size_KiB("lora-sram", 1) + 0.01, prefetch=True)
+    jobs, early = run("lora-sram", machine=1, residency=residency, overlap=False)
+    _, switches = served("lora-sram", 1)
+    kept = Loading(MACHINES[1]).written_ps(
+        jobs[1].writes[""].bits, switches.between(TASKS[0], TASKS[1]).whole.time_s, from_dram=False
+    )
+    assert latencies(early)[1:] == [alone("lora-sram", machine=1) + kept] * 7
+    _, late = run("lora-sram", machine=1, overlap=False)
+    assert early.end_ps[-1] < late.end_ps[-1]
+
+
+def test_zipf_frequencies_follow_their_law() -> None:
+    zipf = Zipf(pattern="zipf", exponent=1.0, count=20_000, seed=1)
+    names = tuple("abcd")
+    share = np.bincount(zipf.stream(names).task, minlength=4) / zipf.count
+    expected = np.array([1, 1 / 2, 1 / 3, 1 / 4]) / (25 / 12)
+    spread = np.sqrt(expected * (1 - expected) / zipf.count)
+    assert (abs(share - expected) < 5 * spread).all()
+    flat = Zipf(pattern="zipf", exponent=0.0, count=1)
+    assert flat.shares(4).tolist() == [0.25] * 4
+
+
+def test_arrivals_of_poisson_have_their_rate() -> None:
+    made = RoundRobin(pattern="round_robin", count=20_000, arrival=50.0, seed=2).stream(("a",))
+    assert made.arrival_ps is not None
+    gaps = np.diff(made.arrival_ps, prepend=0) / 1e12
+    assert gaps.mean() == pytest.approx(1 / 50, rel=0.04)
+    assert gaps.std() == pytest.approx(1 / 50, rel=0.05)
+    assert (made.arrival_ps >= 0).all()
+
+
+def test_traffic_up_to_a_moment_by_hand() -> None:
+    traffic = Traffic(np.array([10, 20, 40]), np.array([15, 30, 41]))
+    moments = np.array([0, 10, 12, 15, 25, 30, 40, 41, 99])
+    assert traffic.until(moments).tolist() == [0, 0, 2, 5, 10, 15, 15, 16, 16]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_weights_are_used_within_the_request(strategy: str) -> None:
+    found, switches = served(strategy)
+    for uses in found.uses:
+        written = set(switches.between(BASE, TASKS[0]).weights)
+        assert written <= set(uses.first_ps) | set(found.mapping.placements)
+        for name, first in uses.first_ps.items():
+            assert 0 <= first < uses.last_ps[name] <= uses.latency_ps
+
+
+def test_decode_uses_weights_until_its_last_step() -> None:
+    found, _ = served("lora-sram")
+    uses, report = found.uses[0], found.simulations[0].report
+    prefill = report.phases["prefill"].latency_s * 1e12
+    assert min(uses.last_ps.values()) > prefill
+
+
+def test_a_smaller_adapter_fills_the_place_of_the_largest() -> None:
+    _, switches = served("lora-sram")
+    narrow = switches.between(BASE, TASKS[0]).bits
+    wide = switches.between(BASE, AdaptedTask("w", WIDE)).bits
+    assert narrow == wide == 8 * 2 * sum(
+        p.size for p in PLAIN.parameters if p.role in ("lora_a", "lora_b")
+    )  # fmt: skip
+    found, _ = served("lora-sram")
+    assert reprogramming(found.architecture, []).energy_J == 0
