@@ -59,8 +59,8 @@ def lay_out(
 
 class _Layout:
     def __init__(
-        self, stream: RequestStream, jobs: Sequence[RequestWork], uses: Sequence[Uses], mode: IntArray,
-        loading: Loading, prefetch: bool,
+        self, stream: RequestStream, jobs: Sequence[RequestWork], uses: Sequence[Uses],
+        mode: IntArray, loading: Loading, prefetch: bool,
     ) -> None:  # fmt: skip
         self.stream, self.jobs, self.uses, self.mode = stream, jobs, uses, mode
         self.loading, self.prefetch = loading, prefetch
