@@ -18,6 +18,7 @@ from cimsim.adaptation import (
     WeightMasks,
     adaptation_named,
     switched,
+    task_bits,
     tuned_weights,
 )
 from cimsim.adaptation.layers.masked import SCORE, THRESHOLD, WeightMaskedLinear, folded
@@ -69,6 +70,16 @@ def test_a_head_that_is_saved_with_the_task_is_written_whole() -> None:
     whole = written["head.weight"]
     assert not isinstance(whole, Registers)
     assert whole.count == mapping.placements["head.weight"].weights
+
+
+def test_memory_keeps_a_bit_a_weight_and_the_head() -> None:
+    machine, mapping = small.machine(), mapped(WeightMasks())
+    masked = sum(mapping.placements[name].weights for name in tuned_weights(MODEL))
+    assert task_bits(machine, mapping, A) == masked
+    assert task_bits(machine, mapping, BASE) == 0
+    head = AdaptedTask("h", small.saved(MODEL, "head"))
+    weights = mapping.placements["head.weight"].weights
+    assert task_bits(machine, mapping, head) == masked + weights * machine.rram.weight_bits
 
 
 def test_masked_weights_run_as_the_pretrained_ones() -> None:
@@ -140,7 +151,7 @@ def test_on_tiles_it_is_the_masked_weight() -> None:
     assert isinstance(model[0], WeightMaskedLinear)
 
     class Given:
-        module, adapter = model, None
+        module, adapters = model, ()
 
         def merged(self) -> nn.Module:
             raise AssertionError
@@ -154,10 +165,10 @@ def test_a_model_without_masks_is_refused() -> None:
     model = analog.llama()
 
     class Given:
-        module, adapter = model, "default"
+        module, adapters = model, ("default",)
 
         def merged(self) -> nn.Module:
             raise AssertionError
 
-    with pytest.raises(MappingError, match="the model carries the adapter 'default'"):
+    with pytest.raises(MappingError, match="the model carries 1 adapter"):
         WeightMasks().functional(Given())

@@ -122,6 +122,7 @@ def main() -> None:
         return
     for row in rows:
         print(f"{row['case']:40} {row['cpu_s']:7.2f} s CPU {row['wall_s']:7.2f} s wall "
+              f"{row['peak_MB']:7.0f} MB")  # fmt: skip
     print(f"{both[0]} on both engines:", result["engines"])
     print("compiled engine, BERT-base:", result["token_cost"])
 

@@ -18,6 +18,7 @@ from cimsim.adaptation.writes import saved_weights, tuned_weights, whole
 from cimsim.errors import MappingError
 from cimsim.ir import Linear, Workload
 from cimsim.mapping import Mapping, WeightUnit, Written
+from cimsim.spec import Architecture
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 
@@ -70,6 +71,19 @@ class WeightMasks:
             for part in whole(mapping, masked - saved)
         ]
         return (*changed, *whole(mapping, saved))
+
+    def task_bits(self, architecture: Architecture, mapping: Mapping, task: AdaptedTask) -> int:
+        """A bit for each masked weight, and what is saved with the task; none of the base task.
+
+        The pretrained weights, kept once for all tasks, are not counted.
+        """
+        if task.name == BASE_TASK:
+            return 0
+        saved = saved_weights(task.workload)
+        grids = {name: placement.grid for name, placement in mapping.placements.items()}
+        masked = sum(grids[n].rows * grids[n].columns for n in tuned_weights(task.workload) - saved)
+        bits = architecture.units[architecture.weights_on].value_bits
+        return masked + bits * sum(grids[n].rows * grids[n].columns for n in saved)
 
     def functional(self, model: AdaptedModel) -> nn.Module:
         """A copy whose masked layers are linear ones of the masked weight.
