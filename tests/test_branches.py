@@ -15,7 +15,7 @@ from cimsim import simulate
 from cimsim.adaptation import lora_weights, without_lora
 from cimsim.frontend.quiet import quietly
 from cimsim.functional import find_sites
-from cimsim.ir import Branches, Elementwise, Linear, Workload, branches_of
+from cimsim.ir import Branches, Elementwise, Linear, Norm, Phase, Workload, branches_of
 from cimsim.schedule.pipelines.copies import adapted
 from cimsim.schedule.shapes import shape_of
 from cimsim.schedule.stages import build_stages
@@ -155,6 +155,23 @@ def test_on_exact_tiles_the_sum_of_the_branches_is_computed(model: Any, workload
         first.base_model.set_adapter("default")
         assert float((first(analog.IDS).logits - wanted).abs().max()) > 0.01
     assert float((found - wanted).abs().max()) < 2e-5 * float(wanted.abs().max())
+
+
+def test_vector_work_behind_a_merge_joins_no_other_chain() -> None:
+    """An addition of a merge and a norm is a stage of its own: weights stay with their clusters."""
+    from cimsim.schedule.graph import build_graph
+
+    ops = list(small.encoder(layers=1).phases[0].ops[:5])
+    norm = Norm(name="norm", inputs=("embed",), tokens=6, norm="layer", rows=6, columns=24)
+    both = Elementwise(name="both", inputs=(ops[-1].name, "norm"), tokens=6, elements=6 * 24,
+                       functions={"add": 1})  # fmt: skip
+    phase = Phase(name="prefill", tokens=6, ops=(*ops, norm, both))
+    workload = small.workload_of("w", (phase,), 2)
+    machine = small.machine()
+    mapping = analog.mapped(workload, machine, "lora-pmca")
+    stages = build_stages(build_graph(workload), machine, mapping, 1)
+    assert [stage.name for stage in stages if stage.nodes[-1].name == "both"] == ["both"]
+    assert "norm" in {stage.name for stage in stages}
 
 
 def test_the_stage_of_a_layer_is_named_by_all_its_ranks() -> None:

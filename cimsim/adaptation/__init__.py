@@ -2,6 +2,7 @@
 
 from cimsim.adaptation.fisher import FisherSparse
 from cimsim.adaptation.lora import BaseAlone, LoraBeside, MergedLora, without_lora
+from cimsim.adaptation.lora_fusion import LoraFusion
 from cimsim.adaptation.names import (
     ADAPTATIONS,
     adaptation_codec,
@@ -43,6 +44,7 @@ __all__ = [
     "FisherSparse",
     "Functional",
     "LoraBeside",
+    "LoraFusion",
     "MergedLora",
     "StoredTask",
     "WeightMasks",

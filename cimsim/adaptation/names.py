@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cimsim.adaptation.fisher import FisherSparse
 from cimsim.adaptation.lora import BaseAlone, LoraBeside, MergedLora
+from cimsim.adaptation.lora_fusion import LoraFusion
 from cimsim.adaptation.piggyback import WeightMasks
 from cimsim.adaptation.protocol import Adaptation
 from cimsim.adaptation.xbm import ColumnMask
@@ -26,6 +27,7 @@ ADAPTATIONS: dict[str, Adaptation | type[Adaptation]] = {
     "merged": MergedLora("merged"),
     "piggyback": WeightMasks,
     "fisher-sparse": FisherSparse,
+    "lora-fusion": LoraFusion,
     "xbm": ColumnMask,
 }
 """HaLoRA has LoRA on SRAM units, AHWA-LoRA on the cluster beside each tile.

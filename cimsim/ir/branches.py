@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from cimsim.ir.ops import Linear, Op
+from cimsim.values.display import brief
 
 
+@brief
 @dataclass(frozen=True, slots=True)
 class Branches:
     """All branches of one linear op: every A (`down`) and every B (`up`), in the order of the ops.

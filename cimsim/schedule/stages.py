@@ -127,15 +127,11 @@ def build_stages(
     chains: list[list[str]] = []
     layers = _layers(graph)
     for name in graph.nodes:
-        chain = next(
-            (
-                chain_of[previous]
-                for previous in _read_only_by(graph, works, name)
-                if chain_of[previous][-1] == previous
-                and not _parts(graph, layers, chain_of[previous], name)
-            ),
-            None,
-        ) or _beside(graph, works, layers, chains, name)
+        ends = (p for p in _read_only_by(graph, works, name) if chain_of[p][-1] == p)
+        previous = next(ends, None)
+        chain = None if previous is None else chain_of[previous]
+        if chain is None or _parts(graph, layers, chain, name):
+            chain = _beside(graph, works, layers, chains, name)
         if chain is None:
             chain = []
             chains.append(chain)
