@@ -53,7 +53,7 @@ def train(
     ],
     output: Annotated[
         Path,
-        typer.Option("-o", "--output", metavar="DIR", help="Where the adapter goes."),
+        typer.Option("-o", "--output", metavar="DIR", help="Where the adapter, masks or model go."),
     ],
     method: Annotated[
         str,
@@ -90,10 +90,10 @@ def train(
     replicate: ReplicateOption = None,
     settings: SetOption = None,
 ) -> None:
-    """Train an adapter of MODEL for a task, with the noise of the tiles it is mapped to on ARCH.
+    """Train an adapter or masks of MODEL for a task, with the noise of its tiles on ARCH.
 
-    Writes adapter_model.safetensors and adapter_config.json, which PEFT reads, and training.json
-    with method, seed and digests of all that it was made from.
+    Writes adapter_model.safetensors and adapter_config.json, which PEFT reads (masks:
+    masks.safetensors), and training.json with method, seed and digests of what it was made from.
     """
     from cimsim.studies.accuracy import require_torch
 
@@ -145,8 +145,8 @@ def _method(text: str, epochs: float | None, rank: int | None) -> Method:
     if rank is not None:
         if method.lora is None:
             raise TaskError(
-                f"--rank was given, but method {method.name!r} trains all weights without an "
-                "adapter: leave it out, or choose another method."
+                f"--rank was given, but method {method.name!r} trains no adapter: leave it out, or "
+                "choose another method."
             )
         given |= {"rank": rank, "alpha": method.lora.alpha * rank / method.lora.rank}
     return with_options(method, given)

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import peft
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import nn
 
 from cimsim.errors import TaskError, WorkloadError
@@ -23,16 +22,25 @@ from cimsim.files import write_bytes, write_text
 from cimsim.frontend.adapter_config import CONFIG_FILE, read_adapter, task_heads
 from cimsim.frontend.adapter_counts import describe_adapter
 from cimsim.frontend.quiet import quietly
+from cimsim.training.masks import MASKS_FILE, load_masks
 from cimsim.training.parts import LoraShape
-from cimsim.training.record import Record, digest_of_weights, dtype_of, load_record
+from cimsim.training.record import Record
 from cimsim.training.streams import key, own_randomness
+from cimsim.training.tensors import (
+    check_base,
+    check_modules,
+    check_name,
+    check_tensors,
+    on_cpu,
+    read_tensors,
+    twin,
+)
 from cimsim.values.arguments import checked
 
 if TYPE_CHECKING:
     from cimsim.tasks.model import TaskModel
 
 ADAPTER_FILE, MODEL_FILE = "adapter_model.safetensors", "model.safetensors"
-SHOWN = 3
 
 
 @checked(TaskError)
@@ -70,7 +78,7 @@ def save_adapter(model: peft.PeftModel, directory: str | Path, record: Record) -
     config = model.peft_config["default"]
     settings = {name: _plain(value) for name, value in config.to_dict().items()}
     settings |= {"base_model_name_or_path": record.model, "inference_mode": True}
-    write_bytes(path / ADAPTER_FILE, save(_on_cpu(adapter_state(model))))
+    write_bytes(path / ADAPTER_FILE, save(on_cpu(adapter_state(model))))
     text = json.dumps(settings, indent=2, sort_keys=True)
     write_text(path / CONFIG_FILE, text + "\n")
     record.save(path)
@@ -86,8 +94,8 @@ def load_adapter(model: TaskModel, directory: str | Path) -> peft.PeftModel:
     """
     path = Path(directory)
     config = _read_config(path)
-    state = _read_tensors(path / ADAPTER_FILE)
-    _check_base(model, path, tuple(config.modules_to_save or ()))
+    state = read_tensors(path / ADAPTER_FILE)
+    check_base(model, path, tuple(config.modules_to_save or ()))
     _check_ranks(path, config, state)
     try:
         found = _put_on(model, config, 0)
@@ -147,7 +155,7 @@ def _own_memory(model: peft.PeftModel, state: Mapping[str, torch.Tensor]) -> Non
 def save_whole(model: nn.Module, directory: str | Path, record: Record) -> None:
     """Write model.safetensors with every weight, and training.json."""
     path = Path(directory)
-    write_bytes(path / MODEL_FILE, save(_on_cpu(_whole_state(model))))
+    write_bytes(path / MODEL_FILE, save(on_cpu(_whole_state(model))))
     record.save(path)
 
 
@@ -158,8 +166,8 @@ def load_whole(model: TaskModel, directory: str | Path) -> nn.Module:
     Raises TaskError like `load_adapter`.
     """
     path = Path(directory)
-    state = _read_tensors(path / MODEL_FILE)
-    _check_name(model, path)
+    state = read_tensors(path / MODEL_FILE)
+    check_name(model, path)
     found = whole(model)
     own = _whole_state(found)
     check_tensors(f"{path}: made for another model than {model.name!r}", state, own)
@@ -170,18 +178,20 @@ def load_whole(model: TaskModel, directory: str | Path) -> nn.Module:
 
 
 def weights_file(path: Path) -> Path:
-    """The file of weights in a directory: that of an adapter unless there is only a model."""
-    only_model = (path / MODEL_FILE).exists() and not (path / CONFIG_FILE).exists()
-    return path / (MODEL_FILE if only_model else ADAPTER_FILE)
+    """The file of weights in a directory: that of an adapter unless there are only others."""
+    if not (path / CONFIG_FILE).exists():
+        for name in (MASKS_FILE, MODEL_FILE):
+            if (path / name).exists():
+                return path / name
+    return path / ADAPTER_FILE
 
 
 @checked(TaskError)
 def load_trained(model: TaskModel, directory: str | Path) -> nn.Module:
-    """What a training left in `directory`: an adapter on the model, or a whole model."""
+    """What a training left in `directory`: an adapter or masks on the model, or a whole model."""
     path = Path(directory)
-    if weights_file(path).name == MODEL_FILE:
-        return load_whole(model, path)
-    return load_adapter(model, path)
+    loaders = {MODEL_FILE: load_whole, MASKS_FILE: load_masks, ADAPTER_FILE: load_adapter}
+    return loaders[weights_file(path).name](model, path)
 
 
 def adapter_state(model: peft.PeftModel) -> dict[str, torch.Tensor]:
@@ -202,30 +212,18 @@ def _whole_state(model: nn.Module) -> dict[str, torch.Tensor]:
     return {name: tensor.detach() for name, tensor in state.values()}
 
 
-def _on_cpu(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-
-
-def _twin(module: nn.Module) -> nn.Module:
-    """A copy of the module tree around frozen parameters of the same memory."""
-    memory: dict[int, Any] = {id(buffer): buffer for buffer in module.buffers()}
-    for parameter in module.parameters():
-        memory[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
-    return copy.deepcopy(module, memory)
-
-
 def _put_on(model: TaskModel, config: peft.LoraConfig, seed: int) -> peft.PeftModel:
-    _check_modules(model, "targets", config.target_modules)
+    check_modules(model, "targets", config.target_modules)
     heads = task_heads(config)
     needed = [name for name in config.modules_to_save or () if name not in heads]
-    _check_modules(model, "saved modules", needed)
+    check_modules(model, "saved modules", needed)
     # PEFT's wrappers for tasks pass on arguments that not every model takes.
     config.task_type = None
-    twin = _twin(model.module)
-    with own_randomness(twin), quietly():
+    put = twin(model.module)
+    with own_randomness(put), quietly():
         torch.manual_seed(key(seed, "adapter"))
         try:
-            found = peft.get_peft_model(twin, config)
+            found = peft.get_peft_model(put, config)
             describe_adapter(found)
         except WorkloadError as problem:
             raise TaskError(str(problem)) from None
@@ -236,81 +234,11 @@ def _put_on(model: TaskModel, config: peft.LoraConfig, seed: int) -> peft.PeftMo
     return found
 
 
-def _check_modules(model: TaskModel, what: str, names: Any) -> None:
-    if isinstance(names, str):  # a pattern, which PEFT checks
-        return
-    paths = [f".{path}" for path, _ in model.module.named_modules() if path]
-    missing = sorted(n for n in names if not any(path.endswith(f".{n}") for path in paths))
-    if missing:
-        known = ", ".join(model.lora_targets) or "none"
-        raise TaskError(
-            f"{what} {', '.join(missing)}: model {model.name!r} has no such module. It was made "
-            f"for another model, or the names are misspelt (LoRA targets of this one: {known})."
-        )
-
-
 def _read_config(path: Path) -> peft.LoraConfig:
     try:
         return read_adapter(path)
     except WorkloadError as problem:
         raise TaskError(str(problem)) from None
-
-
-def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        found = load(path.read_bytes())
-    except OSError as problem:
-        other = path.with_suffix(".bin")
-        lever = " Save the adapter as safetensors, not as .bin." if other.exists() else ""
-        raise TaskError(f"{path}: cannot read the weights: {problem.strerror}.{lever}") from None
-    except SafetensorError as problem:
-        raise TaskError(
-            f"{path}: the file is damaged: {problem}. Copy or train it again."
-        ) from None
-    for name, tensor in found.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise TaskError(f"{path}: {name} holds values that are not finite. Train it again.")
-    return found
-
-
-def _check_name(model: TaskModel, path: Path) -> Record | None:
-    record = load_record(path)
-    if record is not None and record.model != model.name:
-        raise TaskError(
-            f"{path}: trained for model {record.model!r}, but the model is {model.name!r}: load "
-            f"{record.model!r}, or train for this one."
-        )
-    return record
-
-
-def _check_base(model: TaskModel, path: Path, saved: tuple[str, ...]) -> None:
-    """Raise TaskError where the record names another model, or other weights in the same type."""
-    record = _check_name(model, path)
-    if record is None or record.base_dtype != dtype_of(model.module):
-        return
-    if record.base_sha256 != digest_of_weights(model.module, saved):
-        raise TaskError(
-            f"{path}: trained on other weights of {model.name!r} (their sha256 began with "
-            f"{record.base_sha256[:12]}): use those, or train again."
-        )
-
-
-def check_tensors(
-    where: str, given: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]
-) -> None:
-    """Raise TaskError, beginning with `where`, with the first names or shapes that differ."""
-    wrong = []
-    for tensor in [*wanted, *(name for name in given if name not in wanted)]:
-        here, there = (_shape(state.get(tensor)) for state in (given, wanted))
-        if here != there:
-            wrong.append(f"{tensor} is {here} in the file and {there} in the model")
-    if wrong:
-        more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        raise TaskError(f"{where}: {'; '.join(wrong[:SHOWN])}{more}.")
-
-
-def _shape(tensor: torch.Tensor | None) -> str:
-    return "missing" if tensor is None else "x".join(map(str, tensor.shape)) or "a number"
 
 
 def _tidy(number: float) -> Any:

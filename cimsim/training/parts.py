@@ -26,6 +26,8 @@ RANK_MAX = 65_536
 DROPOUT_MAX = 0.99
 """With 1 nothing of the adapter is left to train."""
 FACTOR_MAX = 1e6
+MOMENTUM_MAX = 0.9999
+"""With 1 no example after the first would count."""
 Norm = Literal["spectral", "frobenius"]
 Reduction = Literal["sum", "mean"]
 
@@ -147,6 +149,46 @@ class Injection:
                 f"ramp lets sigma grow, which {self.noise.name!r} noise has none of: set ramp=0 or "
                 "use gaussian noise."
             )
+
+
+@brief
+@dataclass(frozen=True)
+class Masking:
+    """Binary masks over frozen weights, one bit a weight (Piggyback).
+
+    `targets` (linear layers) and `saved` (modules trained whole, such as a head) are those of the
+    model if None.
+    """
+
+    targets: tuple[str, ...] | None = None
+    saved: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.targets == ():
+            raise TaskError("targets names no layer to mask; leave it out for the model's own.")
+
+
+@dataclass(frozen=True)
+class SparseUpdate:
+    """Only LoRA neurons of large Fisher information learn, easy examples first (FibecFed).
+
+    A neuron is a rank channel of A or an output channel of B; of each matrix the `share` with the
+    largest score learns. Its score is the Fisher diagonal summed over it, a mean over examples
+    with `momentum`. With `curriculum` training begins on the `begin` share of examples that have
+    the least Fisher information, and has all of them after half of its steps.
+
+    Source: Liu et al., EMNLP 2024 (arXiv 2410.00131), whose numbers are not public.
+    """
+
+    share: float = 0.1
+    momentum: float = 0.9
+    curriculum: bool = True
+    begin: float = 0.5
+
+    def __post_init__(self) -> None:
+        check_number("share", self.share, 0.0, 1.0, open_=True)
+        check_number("momentum", self.momentum, 0.0, MOMENTUM_MAX)
+        check_number("begin", self.begin, 0.0, 1.0, open_=True)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import peft
+import torch
 from torch import nn
 
 from cimsim.errors import TaskError
@@ -14,13 +15,14 @@ from cimsim.frontend.adapters import merged_copy, tied_targets
 from cimsim.training.adapters import (
     adapted,
     adapter_state,
-    check_tensors,
     load_trained,
     weights_file,
     whole,
 )
+from cimsim.training.masks import is_masked, mask_state, masked
 from cimsim.training.methods import Method
-from cimsim.training.parts import LoraShape
+from cimsim.training.parts import LoraShape, Masking
+from cimsim.training.tensors import check_tensors
 from cimsim.values.arguments import checked
 
 if TYPE_CHECKING:
@@ -36,6 +38,8 @@ def student(
     A method without an adapter starts from an adapter merged into the weights. Raises TaskError
     for a start of another rank, scale or place than the method asks for.
     """
+    if method.masking is not None:
+        return _masked_from(model, method.name, method.masking, start)
     if method.lora is None:
         return whole(model) if start is None else _whole_from(model, start)
     fresh = adapted(model, method.lora, seed)
@@ -52,6 +56,28 @@ def student(
     check_tensors(f"{start}: differs from what method {method.name!r} adapts",
                   state, adapter_state(fresh))  # fmt: skip
     peft.set_peft_model_state_dict(fresh, state)
+    return fresh
+
+
+def _masked_from(
+    model: TaskModel, name: str, part: Masking, start: str | Path | None
+) -> nn.Module:  # fmt: skip
+    fresh = masked(model, part)
+    if start is None:
+        return fresh
+    before = load_trained(model, start)
+    if not is_masked(before):
+        raise TaskError(
+            f"{start}: holds no masks, but method {name!r} trains them: start from a directory "
+            "that such a method left."
+        )
+    check_tensors(f"{start}: differs from what method {name!r} masks",
+                  mask_state(before), mask_state(fresh))  # fmt: skip
+    with torch.no_grad():
+        own = dict(before.named_parameters())
+        for key, parameter in fresh.named_parameters():
+            if parameter.requires_grad:
+                parameter.copy_(own[key])
     return fresh
 
 

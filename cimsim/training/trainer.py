@@ -22,6 +22,7 @@ from cimsim.tasks.task import Example, Task
 from cimsim.training.adapters import save_adapter, save_whole
 from cimsim.training.checkpoint import State, read_checkpoint, write_checkpoint
 from cimsim.training.losses import check_labels, distilled, task_loss, teacher_scores
+from cimsim.training.masks import is_masked, save_masks
 from cimsim.training.method_json import method_to_json
 from cimsim.training.methods import Method
 from cimsim.training.noisy import NoisyModel, inputs_of
@@ -34,6 +35,7 @@ from cimsim.training.record import (
     dtype_of,
     smoothed,
 )
+from cimsim.training.sparse import chosen, easy_first, fisher
 from cimsim.training.start import start_digest, student
 from cimsim.training.streams import is_clean, key, own_randomness, step_count, walk
 from cimsim.values.arguments import checked
@@ -47,8 +49,8 @@ if TYPE_CHECKING:
 class Step:
     """What the progress callback hears: `done` of `steps`, the loss that the task saw.
 
-    While the teacher of a distillation scores the examples `stage` is "teacher" and both count
-    examples.
+    While the teacher of a distillation scores the examples `stage` is "teacher", while their
+    Fisher information is computed "fisher", and both count examples.
     """
 
     done: int
@@ -65,7 +67,7 @@ Progress = Callable[[Step], None]
 class Trained:
     """The model as trained, digital and in evaluation mode; the loss of every step.
 
-    `model` is a PEFT model, or for methods without an adapter the model itself.
+    `model` is a PEFT model, one with masked layers, or for other methods the model itself.
     """
 
     model: nn.Module
@@ -78,13 +80,15 @@ class Trained:
         return len(self.losses)
 
     def save(self, directory: str | Path, sources: SourceMapping[str, str] | None = None) -> None:
-        """Write the adapter or the model with its training.json.
+        """Write the adapter, the masks or the model with its training.json.
 
         `sources` are names and hashes of what model and data came from, for the record.
         """
         record = replace(self.record, sources=dict(sources or {}))
         if isinstance(self.model, peft.PeftModel):
             save_adapter(self.model, directory, record)
+        elif is_masked(self.model):
+            save_masks(self.model, directory, record)
         else:
             save_whole(self.model, directory, record)
 
@@ -123,7 +127,7 @@ def train(
     execution: Execution | None = None,
     progress: Progress | None = None,
 ) -> Trained:
-    """Train an adapter (or all weights) of `model` for `task` as `method` says.
+    """Train an adapter, masks or all weights of `model` for `task` as `method` says.
 
     `model` is left as it is. `mapping` and `architecture` say on which tiles the noise falls and
     are needed by methods with noise only. `start` is a directory with what an earlier training
@@ -174,9 +178,10 @@ def _is_due(step: int, steps: int, every: int) -> bool:
 
 
 def _saved(model: TaskModel, method: Method) -> tuple[str, ...]:
-    if method.lora is None:
+    part = method.lora or method.masking
+    if part is None:
         return ()
-    return model.saved if method.lora.saved is None else method.lora.saved
+    return model.saved if part.saved is None else part.saved
 
 
 def _identity(record: Record) -> dict[str, str]:
@@ -217,9 +222,12 @@ class _Run:
         self.factors = factors(model) if self.method.penalty is not None else ()
         self.noisy: NoisyModel | None = None
         self.teacher: torch.Tensor | None = None
+        self.learning: dict[str, torch.Tensor] = {}
+        self.order: list[int] | None = None
 
     def prepare(self, mapping: Mapping | None, architecture: Architecture | None) -> None:
-        """Lay out the noisy model, from the weights as they are at the start."""
+        """Choose what learns and lay out the noisy model, from the weights at the start."""
+        self._choose()
         part = self.method.injection
         if part is None or part.clean_share == 1.0:
             return
@@ -241,9 +249,26 @@ class _Run:
             inputs,
         )
 
+    def _choose(self) -> None:
+        """The neurons that learn, and the order of the examples, where the method is sparse."""
+        part = self.method.sparse
+        if part is None:
+            return
+
+        def tell(done: int, count: int) -> None:
+            self.tell(Step(done, count, math.nan, "fisher"))
+
+        found = fisher(self.model, self.task, self.examples, part.momentum, tell)
+        self.learning = {n: chosen(scores, part.share) for n, scores in found.neurons.items()}
+        if part.curriculum:
+            self.order = found.difficulty.argsort(stable=True).tolist()
+
     def _walk(self, first: int) -> Iterator[tuple[int, list[int]]]:
-        batch = self.method.recipe.batch
-        return walk(self.examples, batch, self.seed, first, self.record.steps)
+        batch, steps = self.method.recipe.batch, self.record.steps
+        if self.order is None or self.method.sparse is None:
+            return walk(self.examples, batch, self.seed, first, steps)
+        part = self.method.sparse
+        return easy_first(self.order, self.examples, part, batch, self.seed, first, steps)
 
     def all(self, execution: Execution) -> list[float]:
         """Take every step that is left; returns the loss of each from the first on."""
@@ -287,6 +312,7 @@ class _Run:
         if self.method.penalty is not None:
             whole = loss + regulariser(self.factors, self.method.penalty)
         whole.backward()  # type: ignore[no-untyped-call]
+        self._hold_still()
         limit = math.inf if recipe.clip_norm is None else recipe.clip_norm
         norm = torch.nn.utils.clip_grad_norm_(self.parameters.values(), limit)
         value = float(loss.detach())
@@ -294,6 +320,13 @@ class _Run:
             raise self._diverged(step, f"the loss is {value:g}, its gradient {float(norm):g}")
         self.optimiser.step()
         return value
+
+    def _hold_still(self) -> None:
+        """Without a gradient, and without weight decay, AdamW leaves a neuron as it is."""
+        for name, learns in self.learning.items():
+            slope = self.parameters[name].grad
+            if slope is not None:
+                slope[~learns.to(slope.device)] = 0.0
 
     def _loss(self, step: int, batch: list[int]) -> torch.Tensor:
         examples = [self.examples[i] for i in batch]

@@ -1,0 +1,107 @@
+"""Tensors by name in and out of files, and whether they belong to a model."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load
+from torch import nn
+
+from cimsim.errors import TaskError
+from cimsim.training.record import Record, digest_of_weights, dtype_of, load_record
+
+if TYPE_CHECKING:
+    from cimsim.tasks.model import TaskModel
+
+SHOWN = 3
+
+
+def on_cpu(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The tensors as a file takes them."""
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+
+
+def twin(module: nn.Module) -> nn.Module:
+    """A copy of the module tree around frozen parameters of the same memory."""
+    memory: dict[int, Any] = {id(buffer): buffer for buffer in module.buffers()}
+    for parameter in module.parameters():
+        memory[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
+    return copy.deepcopy(module, memory)
+
+
+def check_modules(model: TaskModel, what: str, names: Any) -> None:
+    """Raise TaskError for names that no module of `model` has; `what` they are for."""
+    if isinstance(names, str):  # a pattern, which PEFT checks
+        return
+    paths = [f".{path}" for path, _ in model.module.named_modules() if path]
+    missing = sorted(n for n in names if not any(path.endswith(f".{n}") for path in paths))
+    if missing:
+        known = ", ".join(model.lora_targets) or "none"
+        raise TaskError(
+            f"{what} {', '.join(missing)}: model {model.name!r} has no such module. It was made "
+            f"for another model, or the names are misspelt (LoRA targets of this one: {known})."
+        )
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Tensors of a safetensors file; TaskError for one that is broken or not finite."""
+    try:
+        found = load(path.read_bytes())
+    except OSError as problem:
+        other = path.with_suffix(".bin")
+        lever = " Save the adapter as safetensors, not as .bin." if other.exists() else ""
+        raise TaskError(f"{path}: cannot read the weights: {problem.strerror}.{lever}") from None
+    except SafetensorError as problem:
+        raise TaskError(
+            f"{path}: the file is damaged: {problem}. Copy or train it again."
+        ) from None
+    for name, tensor in found.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise TaskError(f"{path}: {name} holds values that are not finite. Train it again.")
+    return found
+
+
+def check_name(model: TaskModel, path: Path) -> Record | None:
+    """The record in `path`, if any; TaskError where it names another model."""
+    record = load_record(path)
+    if record is not None and record.model != model.name:
+        raise TaskError(
+            f"{path}: trained for model {record.model!r}, but the model is {model.name!r}: load "
+            f"{record.model!r}, or train for this one."
+        )
+    return record
+
+
+def check_base(model: TaskModel, path: Path, saved: tuple[str, ...]) -> None:
+    """Raise TaskError where the record names another model, or other weights in the same type."""
+    record = check_name(model, path)
+    if record is None or record.base_dtype != dtype_of(model.module):
+        return
+    if record.base_sha256 != digest_of_weights(model.module, saved):
+        raise TaskError(
+            f"{path}: trained on other weights of {model.name!r} (their sha256 began with "
+            f"{record.base_sha256[:12]}): use those, or train again."
+        )
+
+
+def check_tensors(
+    where: str, given: Mapping[str, torch.Tensor], wanted: Mapping[str, torch.Tensor]
+) -> None:
+    """Raise TaskError, beginning with `where`, with the first names or shapes that differ."""
+    wrong = []
+    for tensor in [*wanted, *(name for name in given if name not in wanted)]:
+        here, there = (_shape(state.get(tensor)) for state in (given, wanted))
+        if here != there:
+            wrong.append(f"{tensor} is {here} in the file and {there} in the model")
+    if wrong:
+        more = f"; and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        raise TaskError(f"{where}: {'; '.join(wrong[:SHOWN])}{more}.")
+
+
+def _shape(tensor: torch.Tensor | None) -> str:
+    return "missing" if tensor is None else "x".join(map(str, tensor.shape)) or "a number"

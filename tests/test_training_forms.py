@@ -1,0 +1,231 @@
+"""What a task trains beside LoRA: masks over weights; few neurons of LoRA, easy examples first."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from test_training import QUICK, SHAPE, encoder, same, tensors, toy
+from torch.nn import functional
+
+from cimsim.adaptation.layers.masked import WeightMaskedLinear
+from cimsim.errors import TaskError
+from cimsim.training import (
+    Execution,
+    Injection,
+    LoraShape,
+    Masking,
+    Method,
+    SparseUpdate,
+    adapted,
+    load_trained,
+    parse_method,
+    train,
+)
+from cimsim.training.masks import MASKS_FILE
+from cimsim.training.sparse import chosen, easy_first, fisher, lora_matrices
+
+MASKS = Method("piggyback", replace(QUICK, learning_rate=2e-3), None, masking=Masking())
+SPARSE = Method("fisher-sparse", QUICK, SHAPE, sparse=SparseUpdate(share=0.25))
+FORMS = {"masks": MASKS, "sparse": SPARSE}
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return {name: train(encoder(), toy(), method) for name, method in FORMS.items()}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_the_loss_falls_and_the_base_weights_stay_bit_for_bit(name, trained):
+    before = tensors(encoder().module)
+    rate = 0.01 if name == "masks" else 0.04
+    method = replace(FORMS[name], recipe=replace(QUICK, epochs=12.0, learning_rate=rate))
+    if method.sparse is not None:
+        method = replace(method, sparse=replace(method.sparse, curriculum=False))
+    losses = train(encoder(), toy(), method).losses
+    assert sum(losses[-4:]) < 0.8 * sum(losses[:4])
+    after = tensors(encoder().module)
+    assert all(torch.equal(before[n], after[n]) for n in before)
+    inner = dict(trained[name].model.named_parameters())
+    named = {n.removeprefix("base_model.model.").replace(".base_layer", ""): p
+             for n, p in inner.items()}  # fmt: skip
+    frozen = [n for n in before if n in named and not named[n].requires_grad]
+    assert len(frozen) > 20
+    assert all(torch.equal(before[n], named[n]) for n in frozen)
+
+
+def test_masks_train_scores_and_the_head_alone(trained):
+    names = {n for n, p in trained["masks"].model.named_parameters() if p.requires_grad}
+    assert {n for n in names if not n.endswith(".scores")} == {"head.weight", "head.bias"}
+    layers = [m for m in trained["masks"].model.modules() if isinstance(m, WeightMaskedLinear)]
+    assert len(layers) == len(names) - 2 == 12
+    assert any(bool((layer.mask == 0).any()) for layer in layers)
+    start = train(encoder(), toy(), replace(MASKS, recipe=replace(QUICK, epochs=0.01)))
+    assert not same(start.model, trained["masks"].model)
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_resumed_training_ends_as_an_unbroken_one(name, trained, tmp_path):
+    class StoppedError(Exception):
+        pass
+
+    def stop(step):
+        if step.stage == "training" and step.done == 5:
+            raise StoppedError
+
+    path = tmp_path / "state.safetensors"
+    with pytest.raises(StoppedError):
+        train(encoder(), toy(), FORMS[name], execution=Execution(path, 2), progress=stop)
+    rest = []
+    again = train(
+        encoder(), toy(), FORMS[name], execution=Execution(path, 2, resume=True),
+        progress=lambda step: rest.append(step.done) if step.stage == "training" else None,
+    )  # fmt: skip
+    assert rest[0] == 5
+    assert same(again.model, trained[name].model)
+    assert again.losses == trained[name].losses
+
+
+def test_masks_are_saved_as_bits_and_loaded_again(trained, tmp_path):
+    trained["masks"].save(tmp_path)
+    state = load_file(tmp_path / MASKS_FILE)
+    packed = {n: t for n, t in state.items() if n.startswith("mask ")}
+    layers = {n: m for n, m in trained["masks"].model.named_modules()
+              if isinstance(m, WeightMaskedLinear)}  # fmt: skip
+    assert {n: t.numel() for n, t in packed.items()} == {
+        f"mask {n}.scores": -(-m.weight.numel() // 8) for n, m in layers.items()
+    }
+    found = load_trained(encoder(), tmp_path)
+    assert not found.training
+    masks = [m.mask for m in found.modules() if isinstance(m, WeightMaskedLinear)]
+    assert all(torch.equal(a, m.mask) for a, m in zip(masks, layers.values(), strict=True))
+    examples = toy().test
+    one, other = (toy().scores(m, examples) for m in (found, trained["masks"].model))
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+    onward = train(encoder(), toy(), replace(MASKS, recipe=replace(QUICK, epochs=0.01)),
+                   start=tmp_path)  # fmt: skip
+    assert onward.losses[0] != trained["masks"].losses[0]
+
+
+def test_masks_that_do_not_fit_are_refused(trained, tmp_path):
+    trained["masks"].save(tmp_path)
+    whole = tmp_path / "whole"
+    train(encoder(), toy(), Method("plain", replace(QUICK, epochs=0.01), SHAPE)).save(whole)
+    with pytest.raises(TaskError, match="holds no masks, but method 'piggyback' trains them"):
+        train(encoder(), toy(), MASKS, start=whole)
+    other = replace(encoder(), lora_targets=("query",))
+    (tmp_path / "training.json").write_text(
+        (tmp_path / "training.json").read_text().replace('"targets": null', '"targets": ["query"]')
+    )
+    with pytest.raises(TaskError, match=r"made for another model .* missing in the model"):
+        load_trained(other, tmp_path)
+    with pytest.raises(TaskError, match="targets nowhere: model 'tiny' has no such module"):
+        train(encoder(), toy(), replace(MASKS, masking=Masking(("nowhere",))))
+    (tmp_path / "training.json").unlink()
+    with pytest.raises(TaskError, match="missing or of a training without masks"):
+        load_trained(encoder(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("parts", "text"),
+    [
+        ({"lora": LoraShape(), "masking": Masking()}, "both LoRA and masks"),
+        ({"lora": None, "masking": Masking(), "injection": Injection()}, "on exact weights alone"),
+        ({"lora": None, "sparse": SparseUpdate()}, "no LoRA whose neurons"),
+        ({"recipe": replace(QUICK, weight_decay=0.1), "sparse": SparseUpdate()}, "weight decay"),
+    ],
+)
+def test_parts_that_exclude_each_other(parts, text):
+    with pytest.raises(TaskError, match=text):
+        Method("own", **parts)
+
+
+@pytest.mark.parametrize("field", ["share=0", "share=1.5", "momentum=1", "begin=0"])
+def test_settings_out_of_range(field):
+    with pytest.raises(TaskError, match=field.partition("=")[0]):
+        parse_method(f"fisher-sparse:{field}")
+
+
+# Fisher information
+
+
+def test_fisher_scores_are_squared_gradients_by_hand():
+    model, task = adapted(encoder(), replace(SHAPE, dropout=0.0), 3), toy()
+    with torch.no_grad():
+        for parameter in lora_matrices(model).values():
+            parameter.normal_(std=0.1, generator=torch.Generator().manual_seed(1))
+    examples = task.train[:3]
+    found = fisher(model, task, examples, 0.75)
+    model.eval()
+    squares = []
+    for example in examples:
+        model.zero_grad()
+        label = torch.tensor([example.label])
+        functional.cross_entropy(task.scores(model, [example])[0], label).backward()
+        squares.append({n: p.grad.double() ** 2 for n, p in lora_matrices(model).items()})
+    for name, scores in found.neurons.items():
+        a, b, c = (each[name].sum(1) for each in squares)
+        by_hand = 0.75 * (0.75 * a + 0.25 * b) + 0.25 * c
+        torch.testing.assert_close(scores, by_hand, rtol=1e-5, atol=1e-12)
+    whole = [sum(float(s.sum()) for s in each.values()) for each in squares]
+    np.testing.assert_allclose(found.difficulty, whole, rtol=1e-5)
+
+
+def test_the_chosen_are_those_of_the_largest_scores():
+    scores = torch.tensor([0.1, 3.0, 0.2, 2.0, 0.0])
+    assert chosen(scores, 0.4).tolist() == [False, True, False, True, False]
+    assert int(chosen(scores, 0.01).sum()) == 1
+    assert bool(chosen(scores, 1.0).all())
+
+
+def test_only_chosen_neurons_learn():
+    start = adapted(encoder(), SHAPE, 0)
+    found = fisher(start, toy(), toy().train, SPARSE.sparse.momentum)
+    after = dict(train(encoder(), toy(), SPARSE).model.named_parameters())
+    moved = 0
+    for name, before in lora_matrices(start).items():
+        learns = chosen(found.neurons[name], 0.25)
+        same_rows = (before == after[name]).all(1)
+        assert bool(same_rows[~learns].all()), name
+        moved += int((~same_rows[learns]).sum())
+    assert moved > 12
+    dense = train(encoder(), toy(), replace(SPARSE, sparse=None))
+    assert not same(dense.model, train(encoder(), toy(), SPARSE).model)
+
+
+def test_examples_come_from_easy_to_hard():
+    examples = toy().train
+    order = list(np.random.default_rng(4).permutation(len(examples)))
+    rank = {int(i): place for place, i in enumerate(order)}
+    part, steps = SparseUpdate(begin=0.25), 16
+    walked = dict(easy_first(order, examples, part, 8, 0, 0, steps))
+    hardest = [max(rank[int(i)] for i in batch) for batch in walked.values()]
+    # 32 examples, eight a batch: a pass of one batch, share 1/4; then 11/32, ... until all.
+    assert hardest[0] == 7
+    assert max(hardest[:2]) < 16
+    assert max(hardest[8:]) == 31
+    assert dict(easy_first(order, examples, part, 8, 0, 9, steps)) == {
+        step: walked[step] for step in range(9, steps)
+    }
+
+
+def test_difficulty_orders_the_first_batches():
+    part = replace(SPARSE.sparse, begin=0.25)
+    seen: list[list[int]] = []
+
+    class Watched(type(toy())):
+        def scores(self, model, examples, draws=1):
+            if len(examples) > 1:
+                seen.append([place[id(e)] for e in examples])
+            return super().scores(model, examples, draws)
+
+    task = toy()
+    place = {id(e): i for i, e in enumerate(task.train)}
+    watched = Watched(task.name, task.train, task.test, task.labels)
+    train(encoder(), watched, replace(SPARSE, sparse=part))
+    difficulty = fisher(adapted(encoder(), SHAPE, 0), task, task.train, 0.9).difficulty
+    easy = set(difficulty.argsort(stable=True)[:8].tolist())
+    assert set(seen[0]) == easy
