@@ -2,17 +2,18 @@
 
 A weight of in_features x out_features is cut into row blocks (partial sums, accumulated after
 conversion) and column blocks. Every block goes to one array; an array holds one block, or several
-small ones where the mapper packs. A unit is one array, or several stacked ones (tiers) of which one
-works at a time. `Placement.units[replica, row_block, column_block]` is the unit index, `tier` the
-array in it, `row_offset`/`column_offset` say where in the array the block starts. `Written` says
-what of a weight is written into which units, whoever asks for it.
+small ones where the mapper packs. Of a weight in groups (a grouped convolution) only the groups are
+stored, several on the diagonal of an array where they fit. A unit is one array, or several stacked
+ones (tiers) of which one works at a time. `Placement.units[replica, row_block, column_block]` is
+the unit index, `tier` the array in it, `row_offset`/`column_offset` say where in the array the
+block starts. `Written` says what of a weight is written into which units, whoever asks for it.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
@@ -29,35 +30,115 @@ WeightUnit = str
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """How a rows x columns matrix is cut into blocks of at most block_rows x block_columns."""
+    """How a rows x columns matrix is cut into blocks of at most block_rows x block_columns.
+
+    A matrix of `groups` is as many equal blocks on a diagonal. As many whole groups as fit stand
+    on the diagonal of one array; a group that does not fit is cut like a matrix of its own. Blocks
+    of columns are counted through all groups, blocks of rows within a group: the partial sums of
+    one result.
+    """
 
     rows: int
     columns: int
     block_rows: int
     block_columns: int
+    groups: int = field(default=1, repr=False)
+
+    @property
+    def weights(self) -> int:
+        """Weights of the matrix."""
+        return self.rows * self.columns // self.groups
+
+    @property
+    def group(self) -> tuple[int, int]:
+        """Rows and columns of one group."""
+        return self.rows // self.groups, self.columns // self.groups
+
+    @property
+    def packed(self) -> int:
+        """Groups on the diagonal of one array; 1 where a group fills several."""
+        rows, columns = self.group
+        fitting = min(self.block_rows // rows, self.block_columns // columns)
+        return max(1, min(fitting, self.groups))
+
+    @property
+    def part(self) -> tuple[int, int]:
+        """Rows and columns of the groups that are packed together, cut or not."""
+        rows, columns = self.group
+        return self.packed * rows, self.packed * columns
 
     @property
     def row_blocks(self) -> int:
-        """Blocks along the inputs."""
-        return -(-self.rows // self.block_rows)
+        """Blocks along the inputs of one result."""
+        return -(-self.part[0] // self.block_rows)
+
+    @property
+    def driven(self) -> int:
+        """Blocks that one input is driven into."""
+        return -(-self.part[1] // self.block_columns)
 
     @property
     def column_blocks(self) -> int:
         """Blocks along the outputs."""
-        return -(-self.columns // self.block_columns)
+        return -(-self.groups // self.packed) * self.driven
 
     @property
     def blocks(self) -> int:
         """All blocks."""
         return self.row_blocks * self.column_blocks
 
-    def row_range(self, block: int) -> tuple[int, int]:
-        """First and one past the last input of a row block."""
-        return block * self.block_rows, min(self.rows, (block + 1) * self.block_rows)
+    @property
+    def block(self) -> tuple[int, int]:
+        """Rows and columns of the largest block."""
+        rows, columns = self.part
+        return min(rows, self.block_rows), min(columns, self.block_columns)
+
+    def row_range(self, block: int, column_block: int = 0) -> tuple[int, int]:
+        """First and one past the last input of a row block in the groups of a column block."""
+        rows, part = self.part[0], column_block // self.driven
+        start, stop = part * rows, min(self.rows, (part + 1) * rows)
+        first = start + block * self.block_rows
+        return first, min(stop, first + self.block_rows)
 
     def column_range(self, block: int) -> tuple[int, int]:
         """First and one past the last output of a column block."""
-        return block * self.block_columns, min(self.columns, (block + 1) * self.block_columns)
+        part, number = divmod(block, self.driven)
+        start, stop = part * self.part[1], min(self.columns, (part + 1) * self.part[1])
+        first = start + number * self.block_columns
+        return first, min(stop, first + self.block_columns)
+
+    def sizes(self) -> tuple[IntArray, IntArray]:
+        """Rows and columns of every block, [row_blocks, column_blocks]."""
+        rows, columns = self.part
+        part, number = np.divmod(np.arange(self.column_blocks), self.driven)
+        across = number * self.block_columns
+        left = np.minimum(columns, self.columns - part * columns) - across
+        down = np.arange(self.row_blocks)[:, None] * self.block_rows
+        under = np.minimum(rows, self.rows - part * rows) - down
+        widths = np.broadcast_to(np.minimum(left, self.block_columns), under.shape)
+        return np.minimum(under, self.block_rows), widths
+
+    def kinds(self) -> Iterator[tuple[int, int, int]]:
+        """Rows and columns of equal blocks, and how many there are; without laying them out."""
+        rows, columns = self.group
+        whole, left = divmod(self.groups, self.packed)
+        for groups, count in ((self.packed, whole), (left, 1)):
+            down, high = divmod(groups * rows, self.block_rows)
+            across, wide = divmod(groups * columns, self.block_columns)
+            found = (
+                (self.block_rows, self.block_columns, count * down * across),
+                (self.block_rows, wide, count * down),
+                (high, self.block_columns, count * across),
+                (high, wide, count),
+            )
+            yield from (kind for kind in found if all(kind))
+
+    def held(self) -> IntArray:
+        """Weights in every block, [row_blocks, column_blocks]: those of its groups alone."""
+        heights, widths = self.sizes()
+        if self.packed == 1:
+            return heights * widths
+        return heights * self.group[1]
 
 
 @brief
@@ -86,16 +167,13 @@ class Placement:
     @property
     def weights(self) -> int:
         """Weights stored, replicas included."""
-        return self.replicas * self.grid.rows * self.grid.columns
+        return self.replicas * self.grid.weights
 
     def written(self) -> Written:
         """The whole weight, every copy of it, as it is written once."""
-        grid = self.grid
         if not self.units.size:
             return Written(self.weight, self.unit, self.units.ravel(), np.array([self.weights]))
-        heights = [b - a for a, b in map(grid.row_range, range(grid.row_blocks))]
-        widths = [b - a for a, b in map(grid.column_range, range(grid.column_blocks))]
-        values = np.tile(np.outer(heights, widths).ravel(), self.replicas)
+        values = np.tile(self.grid.held().ravel(), self.replicas)
         return Written(self.weight, self.unit, self.units.ravel(), values)
 
 
@@ -290,6 +368,8 @@ class Mapping:
             p = self.placements[name]
             served = self.clusters.get(name)
             sha.update(repr((name, p.unit, p.role, p.units.shape, p.grid, served)).encode())
+            if p.grid.groups > 1:
+                sha.update(repr(p.grid.groups).encode())
             tier = () if p.tier is None else (p.tier,)
             for array in (p.units, p.row_offset, p.column_offset, *tier):
                 sha.update(array.tobytes())

@@ -10,7 +10,9 @@ products, which read different inputs, stay apart.
 
 With tensor parallelism p, a linear that follows a normalisation is split along its outputs and
 one that follows such a linear without a normalisation between them along its inputs, with an
-all-reduce behind it (Megatron-LM, arXiv 1909.08053); heads are split evenly.
+all-reduce behind it (Megatron-LM, arXiv 1909.08053); heads are split evenly, and so are the groups
+of a convolution. A convolution is a product over its patches, each read from memory as often as it
+holds a value: a bound from above where kernels gather patches on the chip.
 """
 
 from __future__ import annotations
@@ -51,7 +53,7 @@ def shard(graph: PhaseGraph) -> Sharding:
         if name in graph.attention_of:
             split.add(name)
         elif isinstance(op, Linear) and op.role == "base":
-            if any(p in split for p in producers):
+            if op.groups == 1 and any(p in split for p in producers):
                 by_inputs.add(name)
             else:
                 split.add(name)
@@ -88,7 +90,7 @@ def _linear_groups(graph: PhaseGraph) -> list[list[Linear]]:
     groups: dict[tuple[object, ...], list[Linear]] = defaultdict(list)
     for op in graph.ops.values():
         if isinstance(op, Linear):
-            alone = "" if op.inputs else op.name
+            alone = "" if op.inputs and op.groups == 1 else op.name
             groups[op.inputs, op.role, op.rows, op.in_features, alone].append(op)
     return list(groups.values())
 
@@ -99,6 +101,8 @@ def _linear(
     first = members[0]
     rows, k, n = batch * first.rows, first.in_features, sum(op.out_features for op in members)
     op_class: OpClass = "linear" if first.role == "base" else "lora"
+    if (groups := first.groups) > 1:
+        return [GemmKernel(op_class, rows, k // groups, n // groups, _share(groups, parts))]
     adapts_inputs = first.role == "lora_a" and first.adapts in sharding.by_inputs
     if first.name in sharding.by_inputs:
         kernels: list[Kernel] = [GemmKernel(op_class, rows, _share(k, parts), n)]

@@ -50,6 +50,7 @@ def map_weights(
                 "unit": p.unit,
                 "rows": p.grid.rows,
                 "columns": p.grid.columns,
+                "groups": p.grid.groups,
                 "row_blocks": p.grid.row_blocks,
                 "column_blocks": p.grid.column_blocks,
                 "replicas": p.replicas,

@@ -399,7 +399,7 @@ def print_mapping(mapping: Mapping) -> None:
         table.add(
             p.weight,
             p.unit,
-            f"{p.grid.rows} x {p.grid.columns}",
+            f"{p.grid.rows} x {p.grid.columns}" + of_groups(p.grid.groups),
             f"{p.grid.row_blocks} x {p.grid.column_blocks}" if placed else "",
             str(p.replicas) if placed else "",
             str(int(p.units.min())) if placed else "",
@@ -412,6 +412,11 @@ def print_mapping(mapping: Mapping) -> None:
             str(store.first_unit), *([""] if tiered else ()),
         )  # fmt: skip
     show(table, units_told(mapping))
+
+
+def of_groups(groups: int) -> str:
+    """What the shape of a weight in several groups has behind it."""
+    return f" in {groups} groups" if groups > 1 else ""
 
 
 def print_comparison(

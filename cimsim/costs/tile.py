@@ -83,17 +83,19 @@ def send_ps(rram: CrossbarTiles, link: Link, outputs: int, row_blocks: int) -> i
 
 def mvm_energy_J(
     rram: CrossbarTiles, rows: int, outputs: int, row_blocks: int, column_blocks: int,
-    scale: ColumnScale | None = None,
+    scale: ColumnScale | None = None, groups: int = 1,
 ) -> dict[str, float]:  # fmt: skip
     """Energy (J) by component of one vector through a rows x outputs matrix on its tiles.
 
     Every column of every row block is converted once a pulse, or once a phase of an integrator;
     every row of every column block is driven once a pulse. Columns that `scale` gates are driven
-    and not converted: they have no sum to shift, keep or add.
+    and not converted: they have no sum to shift, keep or add. With `groups` these are the blocks
+    that a result and an input of one group have, and the cells those of the groups: what lies
+    beside the diagonal of an array is erased and counted as drawing nothing.
     """
     kept = 1.0 if scale is None else scale.kept_share
     scaled = kept if scale is not None and scale.over == "channels" else 1.0
-    cells = rows * outputs * rram.cells_per_weight
+    cells = rows * outputs // groups * rram.cells_per_weight
     columns = kept * row_blocks * outputs * rram.cells_per_weight
     circuit = rram.integrator
     sums = kept * conversion_results(rram, outputs, row_blocks)

@@ -9,6 +9,8 @@ Category = Literal[
     "elementwise",
     "move",
     "reduce",
+    "pooling",
+    "batch_norm",
     "scatter_add",
     "gemm",
     "convolution",
@@ -30,15 +32,16 @@ _NAMES: dict[Category, str] = {
         "masked_fill log_sigmoid_forward prelu _prelu_kernel threshold floor ceil round trunc "
         "addcmul addcdiv lerp eq ne lt le gt ge logical_not logical_and logical_or bitwise_and "
         "bitwise_or bitwise_not tril triu nan_to_num glu floor_divide remainder fmod atan2 isnan "
-        "isinf native_batch_norm _native_batch_norm_legit_no_training"
+        "isinf"
     ),
     "move": (
         "clone cat stack copy constant_pad_nd pad reflection_pad1d replication_pad1d roll flip "
         "index index_select gather repeat index_put index_copy scatter slice_scatter "
         "select_scatter"
     ),
-    "reduce": "sum mean amax amin max min argmax var topk max_pool2d_with_indices "
-    "avg_pool2d _adaptive_avg_pool2d",
+    "reduce": "sum mean amax amin max min argmax var topk",
+    "pooling": "max_pool2d_with_indices adaptive_max_pool2d avg_pool2d _adaptive_avg_pool2d",
+    "batch_norm": "native_batch_norm _native_batch_norm_legit_no_training",
     "scatter_add": "index_add",
     "gemm": "mm addmm bmm baddbmm",
     "convolution": "convolution _convolution convolution_overrideable",
@@ -54,6 +57,7 @@ CATEGORIES: dict[str, Category] = {
 FUNCTIONS = {"rsub": "sub", "clamp_min": "clamp", "clamp_max": "clamp", "_prelu_kernel": "prelu"}
 REDUCTIONS = {"amax": "max", "amin": "min", "topk": "max"} | {
     "max_pool2d_with_indices": "max",
+    "adaptive_max_pool2d": "max",
     "avg_pool2d": "mean",
     "_adaptive_avg_pool2d": "mean",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from math import prod
@@ -33,6 +34,7 @@ class Builder:
         self.roles: dict[str, ParameterRole] = {}
         self.parts: Parts = {}
         self._recording = recording
+        self._readers = Counter(v for call in recording.calls for v in dict.fromkeys(call.inputs))
         self._names = ParameterNames(model)
         self._shapes = {id(p): tuple(p.shape) for p in model.parameters()}
 
@@ -58,6 +60,10 @@ class Builder:
             part = None if value.parameter is None else whole(value.shape)
             known = self.facts[value] = Fact(parameter=value.parameter, flow=flow, part=part)
         return known
+
+    def readers(self, value: Value) -> int:
+        """How many calls read `value`."""
+        return self._readers[value]
 
     def inputs(self, call: Call) -> list[Fact]:
         """The facts of all values that `call` reads."""

@@ -21,7 +21,8 @@ from cimsim.frontend.graph import Draft, Fact, join_sources, name_nodes
 from cimsim.frontend.masks import Mask
 from cimsim.frontend.movement import lower_embedding, lower_move, lower_view
 from cimsim.frontend.norms import find_rms_norms
-from cimsim.frontend.pointwise import lower_elementwise, lower_scatter_add
+from cimsim.frontend.pointwise import lower_batch_norm, lower_elementwise, lower_scatter_add
+from cimsim.frontend.pooling import lower_pooling
 from cimsim.frontend.products import lower_convolution, lower_gemm
 from cimsim.frontend.recording import Call, Recording, Value
 from cimsim.frontend.streams import TokenAxis
@@ -87,9 +88,6 @@ def _read_for_each(call: Call) -> int:
     before = call.inputs[0].shape
     if call.op == "topk":
         return before[call.args[2] if len(call.args) > 2 else -1]
-    if call.op in ("max_pool2d_with_indices", "avg_pool2d"):
-        sides = call.args[1] if len(call.args[1]) > 1 else [call.args[1][0]] * 2
-        return prod(sides)
     return prod(before) // max(prod(call.outputs[0].shape), 1)
 
 
@@ -148,6 +146,8 @@ _RULES: dict[str, Callable[[Builder, Call], None]] = {
     "elementwise": lower_elementwise,
     "move": lower_move,
     "reduce": lower_reduce,
+    "pooling": lower_pooling,
+    "batch_norm": lower_batch_norm,
     "scatter_add": lower_scatter_add,
     "gemm": lower_gemm,
     "convolution": lower_convolution,

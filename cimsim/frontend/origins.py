@@ -266,7 +266,7 @@ _RULES: dict[str, _Rule] = {
         "detach _to_copy lift_fresh clone slice narrow split split_with_sizes chunk "
         "_softmax _log_softmax _safe_softmax native_layer_norm native_group_norm _fused_rms_norm "
         "constant_pad_nd pad roll flip gather index_select topk sort cumsum "
-        "max_pool2d_with_indices avg_pool2d _adaptive_avg_pool2d",
+        "max_pool2d_with_indices adaptive_max_pool2d avg_pool2d _adaptive_avg_pool2d",
         _same,
     ),
     **_ops("mm addmm bmm baddbmm", _product),

@@ -8,7 +8,7 @@ from cimsim.frontend.aten import function_name
 from cimsim.frontend.builder import Builder
 from cimsim.frontend.graph import Draft, Fact, join_sources
 from cimsim.frontend.masks import join_masks, read_mask
-from cimsim.frontend.recording import Call
+from cimsim.frontend.recording import Call, Value
 from cimsim.frontend.streams import Streaming
 
 
@@ -32,6 +32,35 @@ def lower_elementwise(build: Builder, call: Call) -> None:
     build.produce(
         call, Fact((node,), repeats=_repeats(call, inputs), flow=placement.flow, mask=mask)
     )
+
+
+def lower_batch_norm(build: Builder, call: Call) -> None:
+    """A scale and an offset of each channel, as in evaluation.
+
+    Behind a product that nothing else reads they are the scale and the offset that a tile applies
+    to the converted sum of each column, whose time and energy every product has already: no
+    operation. The weight stays as it is stored. Elsewhere it is an elementwise operation.
+    """
+    x = call.args[0]
+    product = _product_before(build, x)
+    for value in call.inputs:
+        if build.fact(value).parameter is not None:
+            build.parameter(call, value, "norm")
+    if product is None:
+        lower_elementwise(build, call)
+    else:
+        product.details["bias"] = True
+        build.produce(call, build.fact(x))
+
+
+def _product_before(build: Builder, x: Value) -> Draft | None:
+    """The base product that makes `x`, with its outputs on axis 1, for this reader alone."""
+    sources = build.fact(x).sources
+    if len(sources) != 1 or build.readers(x) != 1:
+        return None
+    (made,) = sources
+    plain = made.kind == "linear" and made.output is x and made.details["role"] == "base"
+    return made if plain and x.shape[1] == made.sizes["out_features"] else None
 
 
 def lower_scatter_add(build: Builder, call: Call) -> None:

@@ -9,6 +9,7 @@ from cimsim.errors import WorkloadError
 from cimsim.frontend.builder import Builder, lora_role
 from cimsim.frontend.graph import join_sources
 from cimsim.frontend.recording import Call, Value
+from cimsim.frontend.streams import windows_overlap
 from cimsim.ir import Role
 
 
@@ -36,20 +37,23 @@ def lower_gemm(build: Builder, call: Call) -> None:
 
 
 def lower_convolution(build: Builder, call: Call) -> None:
-    """A convolution as the linear layer over its patches."""
-    x, weight, bias, stride = call.args[:4]
-    transposed, groups = call.args[6], call.args[8]
-    if transposed or groups != 1 or build.fact(weight).parameter is None:
+    """A convolution as the linear layer over its patches; its groups are blocks of a diagonal."""
+    x, weight, bias, stride, padding, dilation, transposed = call.args[:7]
+    if transposed:
         raise WorkloadError(
-            f"{build.where(call)}: only a convolution with one group and a weight of its own is "
-            f"a linear operation; this one has {groups} groups, is transposed or computes its "
-            "weight (as in ConvNeXt, MobileNet and Mamba). Trace a transformer, or a network whose "
-            "convolutions have one group."
+            f"{build.where(call)}: a transposed convolution is no linear layer over patches. Use "
+            "an upsampling and a convolution in its place, or trace the network without it."
         )
+    if build.fact(weight).parameter is None:
+        raise WorkloadError(
+            f"{build.where(call)}: a convolution whose weight is computed. A weight is mapped as "
+            "it is stored: fold the arithmetic into the parameter."
+        )
+    groups = call.args[8]
     out = call.outputs[0].shape
-    sizes = (prod(out) // out[1], prod(weight.shape[1:]), weight.shape[0])
-    patches_overlap = any(k > s for k, s in zip(weight.shape[2:], stride, strict=False))
-    _add_linear(build, call, x, weight, sizes, bias, columns=1, mixes=patches_overlap)
+    sizes = (prod(out) // out[1], groups * prod(weight.shape[1:]), weight.shape[0])
+    mixes = windows_overlap(weight.shape[2:], stride, padding, dilation)
+    _add_linear(build, call, x, weight, sizes, bias, columns=1, mixes=mixes, groups=groups)
 
 
 def _check_operands(build: Builder, call: Call, left: Value, right: Value) -> None:
@@ -88,8 +92,12 @@ def _add_linear(
     *,
     columns: int | None = None,
     mixes: bool = False,
+    groups: int = 1,
 ) -> None:
-    """Add a linear node of `sizes` rows, inputs, outputs; `columns` is the axis of the outputs."""
+    """Add a linear node of `sizes` rows, inputs, outputs; `columns` is the axis of the outputs.
+
+    With `mixes` it reads values of several tokens for one.
+    """
     fact = build.fact(x)
     name = build.weight(call, weight, "base")
     role: Role = lora_role(name) or "base"
@@ -109,6 +117,7 @@ def _add_linear(
         bias=bias is not None,
         role=role,
         saved=build.is_saved(weight),
+        groups=groups,
     )
 
 

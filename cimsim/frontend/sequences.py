@@ -15,18 +15,34 @@ from cimsim.frontend.streams import TokenAxis
 def token_axis(recording: Recording, nodes: Sequence[Draft]) -> TokenAxis:
     """Tells the token axes of `recording`, which was lowered to `nodes` without them.
 
-    Tokens are the rows that most linear operations see, and what those descend from. Raises
-    WorkloadError for a batch of sequences.
+    Tokens are the rows that most linear operations see, or a multiple of them, and what those
+    descend from: in a network that halves its image a token is one place of the smallest image
+    that all others are a multiple of. Raises WorkloadError for a batch of sequences.
     """
     axes = follow_axes(recording)
     inputs = {v.source: v for call in recording.calls for v in call.inputs if v.source is not None}
     _check_batch(nodes, axes, inputs)
-    streams = Counter(
-        (node.sizes["rows"], _origins(axes[node.output])) for node in nodes if node.kind == "linear"
+    tokens, origins = _most_shared(
+        [(n.sizes["rows"], _origins(axes[n.output])) for n in nodes if n.kind == "linear"]
     )
-    (tokens, origins), _ = streams.most_common(1)[0] if streams else ((1, NOTHING), 0)
     rows = frozenset(_row_origins(inputs)) | origins
     return TokenAxis(tokens, _marked(axes, origins), _marked(axes, rows))
+
+
+_Rows = tuple[int, frozenset[Origin]]
+
+
+def _most_shared(seen: list[_Rows]) -> _Rows:
+    """Rows of which most of `seen` have a multiple; of equals those seen most often, then more."""
+    counts = Counter(seen)
+    several = [rows for rows in counts if rows[0] > 1]
+
+    def worth(rows: _Rows) -> tuple[int, int, int]:
+        count, origins = rows
+        multiples = sum(o == origins and n % count == 0 for n, o in seen)
+        return multiples, counts[rows], count
+
+    return max(several, key=worth, default=(1, NOTHING))
 
 
 def _origins(axes: Axes) -> frozenset[Origin]:

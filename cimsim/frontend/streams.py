@@ -118,6 +118,17 @@ def _swaps_tokens(axis: TokenAxis, call: Call, source: Value) -> bool:
     return [d for d in axis_order(call) if d in tokens] != tokens
 
 
+def windows_overlap(
+    window: Sequence[int], stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
+) -> bool:
+    """Whether windows of a convolution or a pooling share inputs, or begin beside the image.
+
+    Each argument has a number for every axis, or one for all.
+    """
+    sides = [list(given) * (len(window) // len(given)) for given in (stride, padding, dilation)]
+    return any(d * (k - 1) + 1 > s or p for k, s, p, d in zip(window, *sides, strict=True))
+
+
 def mixes_tokens(axis: TokenAxis, call: Call) -> bool:
     """Whether a data movement takes values from one token to another."""
     source, result = call.inputs[0], call.outputs[0]

@@ -21,7 +21,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeGuard
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from cimsim.errors import WorkloadError
 from cimsim.files import describe_validation
@@ -138,13 +144,20 @@ class ColumnScale(Frozen):
 
 
 class Linear(_Op):
-    """rows x in_features times a weight; a convolution with stride = kernel is one as well."""
+    """rows x in_features times a weight; a convolution is one over its patches (im2col).
+
+    With `groups` the weight is that many blocks of in_features / groups x out_features / groups
+    on a diagonal: a grouped convolution, depthwise where there are as many as channels.
+    """
 
     kind: Literal["linear"] = "linear"
     weight: Name = Field(description="parameter name")
     rows: Size
     in_features: Size
     out_features: Size
+    groups: Size = Field(
+        default=1, description="blocks on the diagonal; the features are those of all together"
+    )
     bias: Flag = False
     role: Role = "base"
     adapts: Name | None = Field(default=None, description="base op that a lora_a/lora_b belongs to")
@@ -161,6 +174,29 @@ class Linear(_Op):
         """Whether a switch of adapter exchanges the weight: LoRA, or saved with it."""
         return self.saved or self.role != "base"
 
+    @model_serializer(mode="wrap")
+    def _without_one_group(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Written only where there are several: other workloads keep their digests."""
+        data: dict[str, Any] = dumped(self)
+        if self.groups == 1:
+            data.pop("groups", None)
+        return data
+
+    @model_validator(mode="after")
+    def _groups_are_even(self) -> Self:
+        for field in ("in_features", "out_features") if self.groups > 1 else ():
+            if getattr(self, field) % self.groups:
+                raise ValueError(
+                    f"{self.name!r} has groups {self.groups} and {field} {getattr(self, field)}: "
+                    "all groups have equally many features"
+                )
+        if self.groups > 1 and self.role != "base":
+            raise ValueError(
+                f"{self.name!r} of role {self.role} has groups {self.groups}: LoRA of a grouped "
+                "convolution is not supported, take it out of the targets"
+            )
+        return self
+
     @model_validator(mode="after")
     def _only_base_is_saved_or_scaled(self) -> Self:
         if self.saved and self.role != "base":
@@ -176,13 +212,18 @@ class Linear(_Op):
         return self
 
     @property
+    def weights(self) -> int:
+        """Values of the weight."""
+        return self.in_features * self.out_features // self.groups
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates of one step."""
-        return self.rows * self.in_features * self.out_features
+        return self.rows * self.weights
 
     def macs_over(self, steps: int) -> int:
         """Multiply-accumulates of the first `steps` steps together."""
-        return summed(self, ("rows", "in_features", "out_features"), steps)
+        return summed(self, ("rows",), steps) * self.weights
 
 
 def visible_pairs(tokens: int, keys: int, *, causal: bool, window: int | None) -> int:

@@ -24,8 +24,8 @@ _FIXED = {
     "matmul": ("batch", "stationary_batch"),
 }
 """Sizes that the model's weights and heads give: they do not grow with the context."""
-_SAME = ("kind", "weight", "in_features", "out_features", "role", "adapts", "saved", "batch",
-         "stationary_token_axis", "stationary_batch")  # fmt: skip
+_SAME = ("kind", "weight", "in_features", "out_features", "groups", "role", "adapts", "saved",
+         "batch", "stationary_token_axis", "stationary_batch")  # fmt: skip
 """Fields of an op that are equal in every phase: one weight, one tile."""
 
 
@@ -306,11 +306,12 @@ def _weight_problem(op: Op, parameter: Parameter) -> str | None:
             return None
         return f"has columns {op.columns}, {shape}: columns is its last extent"
     assert op.kind == "linear"
-    values = op.in_features * op.out_features
-    if values != parameter.size or op.in_features not in _products(parameter.shape):
+    inputs = op.in_features // op.groups
+    if op.weights != parameter.size or inputs not in _products(parameter.shape):
+        groups = f" in {op.groups} groups" if op.groups > 1 else ""
         return (
-            f"has in_features {op.in_features} and out_features {op.out_features}, {shape}: the "
-            "features must be its extents, in either order or several multiplied"
+            f"has in_features {op.in_features} and out_features {op.out_features}{groups}, {shape}"
+            ": the features must be its extents, in either order or several multiplied"
         )
     lora = ("lora_a", "lora_b")
     if op.role != parameter.role and (op.role in lora or parameter.role in lora):

@@ -51,7 +51,7 @@ def build_mapping(
     for weight in weights:
         if weight.unit not in arrays:
             nothing = np.zeros((1, 0, 0), np.int64)
-            grid = Grid(weight.rows, weight.columns, weight.rows, weight.columns)
+            grid = weight.cut(weight.rows, weight.columns)
             placements[weight.name] = Placement(
                 weight.name, weight.unit, weight.role, grid, nothing, nothing, nothing
             )
@@ -74,7 +74,11 @@ class _Weight:
     role: str
     rows: int
     columns: int
+    groups: int
     unit: str
+
+    def cut(self, block_rows: int, block_columns: int) -> Grid:
+        return Grid(self.rows, self.columns, block_rows, block_columns, self.groups)
 
 
 def _weights(
@@ -98,7 +102,8 @@ def _weights(
                 f"{architecture.name!r} lacks: choose another --adapt or add the block"
             )
         _check_columns(op, unit, architecture)
-        found[op.weight] = _Weight(op.weight, role, op.in_features, op.out_features, unit)
+        sizes = op.in_features, op.out_features, op.groups
+        found[op.weight] = _Weight(op.weight, role, *sizes, unit)
     return list(found.values())
 
 
@@ -118,11 +123,7 @@ def _check_columns(op: Linear, unit: str, architecture: Architecture) -> None:
 def _stored(
     unit: str, weights: list[_Weight], shape: tuple[int, int], mapper: Mapper
 ) -> list[Stored]:
-    return [
-        Stored(w.name, Grid(w.rows, w.columns, *shape), mapper.copies(w.name))
-        for w in weights
-        if w.unit == unit
-    ]
+    return [Stored(w.name, w.cut(*shape), mapper.copies(w.name)) for w in weights if w.unit == unit]
 
 
 def _place(

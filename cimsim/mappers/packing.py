@@ -51,7 +51,7 @@ def demand_of(mapper: Mapper, grids: list[tuple[Grid, int]]) -> int:
     """Units that `mapper` takes, or at least takes where it does not count: what weights fill."""
     if isinstance(mapper, Counting):
         return mapper.demand(grids)
-    weights = sum(copies * grid.rows * grid.columns for grid, copies in grids)
+    weights = sum(copies * grid.weights for grid, copies in grids)
     unit = max((grid.block_rows * grid.block_columns for grid, _ in grids), default=1)
     return -(-weights // unit)
 
@@ -128,17 +128,14 @@ class DensePacking:
             shape = (copies, grid.row_blocks, grid.column_blocks)
             units = np.full(shape, -1, np.int64)
             arrangements.append((units, np.zeros(shape, np.int64), np.zeros(shape, np.int64)))
-            heights = [b - a for a, b in map(grid.row_range, range(grid.row_blocks))]
-            widths = [b - a for a, b in map(grid.column_range, range(grid.column_blocks))]
-            whole = np.outer(
-                np.equal(heights, grid.block_rows), np.equal(widths, grid.block_columns)
-            )
+            heights, widths = grid.sizes()
+            whole = (heights == grid.block_rows) & (widths == grid.block_columns)
             for copy in range(copies):
                 count = int(whole.sum())
                 units[copy][whole] = np.arange(position, position + count)
                 position += count
                 partial += [
-                    (heights[r], widths[c], index, (copy, int(r), int(c)))
+                    (int(heights[r, c]), int(widths[r, c]), index, (copy, int(r), int(c)))
                     for r, c in np.argwhere(~whole)
                 ]
         if partial:
@@ -149,19 +146,17 @@ class DensePacking:
         """Whole blocks, and the units that shelves of equal partial blocks fill, class by class."""
         whole, partial = 0, Counter[tuple[int, int]]()
         for grid, copies in grids:
-            rows, high = divmod(grid.rows, grid.block_rows)
-            columns, wide = divmod(grid.columns, grid.block_columns)
-            whole += copies * rows * columns
-            partial[grid.block_rows, wide] += copies * rows
-            partial[high, grid.block_columns] += copies * columns
-            partial[high, wide] += copies
+            for height, width, count in grid.kinds():
+                if (height, width) == (grid.block_rows, grid.block_columns):
+                    whole += copies * count
+                else:
+                    partial[height, width] += copies * count
         shelves: list[Bins] = []
         units: list[Bins] = []
         for (height, width), count in sorted(partial.items(), reverse=True):
-            if height and width and count:
-                unit = grids[0][0]
-                shelves, opened = first_fit(shelves, width, count, unit.block_columns)
-                units, _ = first_fit(units, height, opened, unit.block_rows)
+            unit = grids[0][0]
+            shelves, opened = first_fit(shelves, width, count, unit.block_columns)
+            units, _ = first_fit(units, height, opened, unit.block_rows)
         return whole + sum(number for _, number in units)
 
     @staticmethod

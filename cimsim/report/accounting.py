@@ -153,7 +153,7 @@ def transistors(workload: Workload, architecture: Architecture, home: Home) -> d
     fitted = _accounting(workload.name, architecture)
     each = {"rram": fitted.rram_transistors, "sram": fitted.sram_transistors}
     weights = {
-        op.weight: (home(op) or architecture.weights_on, op.in_features * op.out_features)
+        op.weight: (home(op) or architecture.weights_on, op.weights)
         for _, op in workload.ops()
         if isinstance(op, Linear)
     }

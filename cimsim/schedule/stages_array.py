@@ -94,7 +94,7 @@ def lanes_of(
 ) -> list[UnitGroup]:
     """Lock-step groups of the blocks of one replica: equal width, nothing shared."""
     grid = placement.grid
-    widths = [b - a for a, b in map(grid.column_range, range(grid.column_blocks))]
+    widths: list[int] = grid.sizes()[1][0].tolist()
     units = placement.units[replica]
     if grouped and not _holds(units, shared):
         counts = Counter(widths)

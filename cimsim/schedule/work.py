@@ -197,10 +197,10 @@ def products(
     """How many products, and their m, n and k (n inner), one of `parts` of a block of `op` is."""
     if isinstance(op, Linear):
         return (
-            1,
+            op.groups,
             math.ceil(size_at(op, "rows", step) * size / op.tokens),
-            op.in_features,
-            op.out_features,
+            op.in_features // op.groups,
+            op.out_features // op.groups,
         )
     stacked = op.batch // op.stationary_batch * math.ceil(size_at(op, "m", step) * size / op.tokens)
     k, n = size_at(op, "k", step), size_at(op, "n", step)

@@ -104,9 +104,9 @@ class AnalogTiles:
 
     def vector(self, grid: Grid, link: Link, columns: ColumnScale | None = None) -> VectorCost:
         """Times of one tile: column blocks work side by side, partial sums meet in a tree."""
-        rows, outputs = min(grid.rows, grid.block_rows), min(grid.columns, grid.block_columns)
+        rows, outputs = grid.block
         head, step = transfer_ps(0, link), columns_ps(self.block, outputs, columns)
-        cut = (grid.rows, grid.columns, grid.row_blocks, grid.column_blocks)
+        cut = (grid.rows, grid.columns, grid.row_blocks, grid.driven)
         return VectorCost(
             load_ps(self.block, link, rows),
             head,
@@ -114,7 +114,7 @@ class AnalogTiles:
             step + head + adders_ps(self.block, grid.row_blocks),
             self.block.output_bits,
             conversion_results(self.block, grid.columns, grid.row_blocks),
-            mvm_energy_J(self.block, *cut, columns),
+            mvm_energy_J(self.block, *cut, columns, grid.groups),
         )
 
     def write(self, values: IntArray, link: Link) -> WriteCost:

@@ -97,7 +97,7 @@ class SramArrays:
 
         A gated column has neither products nor a sum; a shift or a scale takes a cycle more.
         """
-        rows, outputs = min(grid.rows, grid.block_rows), min(grid.columns, grid.block_columns)
+        rows, outputs = grid.block
         head, adders = transfer_ps(0, link), self.adders_ps(grid.row_blocks)
         works = columns is not None and columns.kind != "gate" and columns.over == "blocks"
         step = cycles_to_ps(1, self.block.clock_MHz) if works else 0
@@ -111,7 +111,7 @@ class SramArrays:
             step + adders + head,
             self.block.output_bits,
             results,
-            {"products": product_energy_J(self.block, kept * grid.rows * grid.columns)} | added,
+            {"products": product_energy_J(self.block, kept * grid.weights)} | added,
         )
 
     def adders_ps(self, row_blocks: int) -> int:
