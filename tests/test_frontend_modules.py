@@ -71,8 +71,7 @@ def test_the_module_is_left_as_it_is():
     x = torch.randn(3, 4)
     state = {key: value.clone() for key, value in model.state_dict().items()}
     ops = ops_of(model, x)
-    assert [op.kind for op in ops] == ["linear", "elementwise"]
-    assert ops[1].functions == {"mul": 1, "add": 1}
+    assert [op.kind for op in ops] == ["linear"]
     assert model.training
     assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())
     assert not any(module._forward_hooks for module in model.modules())
@@ -89,11 +88,6 @@ def test_convolution_is_a_linear_layer_over_patches(stride, gathers):
     assert not conv.gathers, "its input is no token stream"
     stacked = nn.Sequential(nn.Conv1d(3, 4, 1), nn.Conv1d(4, 4, 3, padding=1))
     assert [op.gathers for op in ops_of(stacked, x)] == [False, True]
-
-
-def test_grouped_convolution_is_refused():
-    with pytest.raises(WorkloadError, match=r"^module '0': only a convolution with one group"):
-        ops_of(nn.Sequential(nn.Conv1d(4, 4, 3, groups=4)), torch.zeros(1, 4, 8))
 
 
 def test_an_unknown_operation_is_named_with_its_module():

@@ -91,8 +91,9 @@ def test_a_convolutional_network_is_linear_layers_over_patches():
     )
     with pytest.raises(WorkloadError, match=r"ResNetModel reads images, but its configur"):
         trace_model(config)
+    workload = trace_model(config, image_size=32)
     config.image_size = 32
-    workload = trace_model(config)
+    assert workload.origin["config_sha256"] == trace_model(config).origin["config_sha256"]
     model = build_model(config)
     assert [workload.macs] == counted_macs(model, None, 0)
     assert workload.parameter_count == sum(p.numel() for p in model.parameters())
@@ -103,19 +104,29 @@ def test_a_convolutional_network_is_linear_layers_over_patches():
     assert {op.gathers for op in convolutions} == {True, False}
 
 
-@pytest.mark.parametrize(("config", "options"), [
-    (tf.ConvNextConfig(hidden_sizes=[8, 16], depths=[1, 1], image_size=32, num_stages=2,
-                       architectures=["ConvNextModel"]), {}),
-    (tf.MambaConfig(hidden_size=16, num_hidden_layers=1, vocab_size=50,
-                    architectures=["MambaForCausalLM"]), {"prefill": 8}),
-], ids=["convnext", "mamba"])  # fmt: skip
-def test_grouped_convolutions_are_refused(config, options):
-    with pytest.raises(
-        WorkloadError,
-        match=r"only a convolution with one group and a weight of it"
-        r"s own is a linear operation; this one has \d+ group",
-    ):
-        trace_model(config, **options)
+@pytest.mark.parametrize("config", [
+    tf.ConvNextConfig(hidden_sizes=[8, 16], depths=[1, 1], image_size=32, num_stages=2,
+                      architectures=["ConvNextModel"]),
+    tf.MobileNetV2Config(image_size=32, depth_multiplier=0.25,
+                         architectures=["MobileNetV2Model"]),
+    tf.RegNetConfig(embedding_size=8, hidden_sizes=[16, 32], depths=[1, 1], groups_width=8,
+                    architectures=["RegNetModel"]),
+], ids=["convnext", "mobilenet", "regnet"])  # fmt: skip
+def test_grouped_convolutions_are_blocks_of_a_diagonal(config):
+    workload = trace_model(config, image_size=32)
+    model = build_model(config)
+    config.image_size = 32
+    assert [workload.macs] == counted_macs(build_model(config), None, 0)
+    assert workload.parameter_count == sum(p.numel() for p in model.parameters())
+    assert max(op.groups for _, op in workload.ops() if isinstance(op, Linear)) > 1
+
+
+def test_mamba_has_a_depthwise_convolution():
+    config = tf.MambaConfig(hidden_size=16, num_hidden_layers=1, vocab_size=50,
+                            architectures=["MambaForCausalLM"])  # fmt: skip
+    workload = trace_model(config, prefill=8)
+    (found,) = (op for _, op in workload.ops() if isinstance(op, Linear) and op.groups > 1)
+    assert (found.groups, found.in_features, found.out_features) == (32, 4 * 32, 32)
 
 
 def test_deberta_counts_its_relative_positions():

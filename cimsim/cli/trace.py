@@ -55,6 +55,13 @@ def trace(
         str | None,
         typer.Option(help="Head, e.g. question-answering; the config's class if left out."),
     ] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Pixels a side of an image, where the configuration gives none or another.",
+            show_default=False,
+        ),
+    ] = None,
     name: Annotated[
         str | None, typer.Option(help="Name of the workload; the file's stem if left out.")
     ] = None,
@@ -78,6 +85,8 @@ def trace(
         if str(model) in SHIPPED:
             if task is not None:
                 raise WorkloadError(f"--task {task} was given, but {model} has its head already.")
+            if image_size is not None:
+                raise WorkloadError(f"--image-size {image_size} was given, but {model} reads text.")
             workload = _shipped(
                 str(model), name or output.stem, prefill, decode, lora_rank, lora_alpha, targets,
                 adapter,
@@ -93,6 +102,7 @@ def trace(
                 prefill=prefill,
                 decode=decode,
                 task=task,
+                image_size=image_size,
             )
             workload = workload.remade(origin={**workload.origin, "model": str(model)})
         save_workload(workload, output)

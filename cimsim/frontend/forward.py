@@ -185,7 +185,7 @@ def _image(model: PreTrainedModel) -> torch.Tensor:
     if not size:
         raise WorkloadError(
             f"{type(model).__name__} reads images, but its configuration says not how large they "
-            'are. Add image_size to config.json, such as "image_size": 224.'
+            "are. Set image_size, such as 224 (--image-size 224)."
         )
     height, width = (size, size) if isinstance(size, int) else size
     return torch.zeros((1, config.num_channels, height, width), device="meta")

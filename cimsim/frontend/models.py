@@ -89,6 +89,25 @@ def _require_countable(path: Path, data: dict[str, Any]) -> None:
                 raise WorkloadError(f"{path}: {key} is {value:.9g}, at most {limit}: lower it.")
 
 
+def sized(config: PreTrainedConfig, image_size: int | None) -> PreTrainedConfig:
+    """`config` for images of `image_size` pixels a side; as it is for None.
+
+    Raises WorkloadError for a size below 1 and for a model that reads no image.
+    """
+    if image_size is None:
+        return config
+    if image_size < 1:
+        raise WorkloadError(f"image_size {image_size} was asked; it takes at least 1 pixel.")
+    if not hasattr(config, "num_channels"):
+        raise WorkloadError(
+            f"image_size {image_size} was given, but a {config.model_type} model reads no images. "
+            "Leave it out."
+        )
+    config = copy.deepcopy(config)
+    config.image_size = image_size
+    return config
+
+
 def build_model(
     config: PreTrainedConfig, task: str | None = None, *, untied: bool = False
 ) -> PreTrainedModel:

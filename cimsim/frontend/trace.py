@@ -26,7 +26,7 @@ from cimsim.frontend.adapters import (
 from cimsim.frontend.builder import list_parameters
 from cimsim.frontend.experts import check_all_used, has_experts
 from cimsim.frontend.forward import check_lengths, check_one_input, has_decoder, is_fixed
-from cimsim.frontend.models import build_model, on_meta, read_config
+from cimsim.frontend.models import build_model, on_meta, read_config, sized
 from cimsim.frontend.tracing import Traced, trace_features, trace_fixed, trace_text
 from cimsim.ir import Adapter, Workload, make_workload
 from cimsim.values.arguments import checked
@@ -45,6 +45,7 @@ def trace_model(
     modules_to_save: Sequence[str] = (),
     adapter: str | Path | None = None,
     name: str | None = None,
+    image_size: int | None = None,
 ) -> Workload:
     """Trace a model of the transformers library into a workload, without its weights.
 
@@ -54,12 +55,14 @@ def trace_model(
     `prefill` + s tokens in the cache before it. With decode steps each step of either ends with
     the choice of the next token, the largest logit of the last (greedy). With an encoder-decoder
     model the prompt goes to the encoder and the cache of the decoder begins with its start token.
-    For images leave `prefill` out: the image fixes it.
+    For images leave `prefill` out: the image fixes it, of the configuration's size or of
+    `image_size` pixels a side.
 
     Raises WorkloadError for a source, an adapter or a length that does not fit, and for an
     operation that cimsim does not know.
     """
-    loaded = _load(source, task, adapted=adapter is not None or lora_rank is not None)
+    loaded = _load(source, task, adapted=adapter is not None or lora_rank is not None,
+                   image_size=image_size)  # fmt: skip
     model = loaded.model
     _adapt(model, lora_rank, lora_targets, lora_alpha, modules_to_save, adapter)
     lora = describe_adapter(model)
@@ -133,11 +136,17 @@ class _Loaded:
 
 
 def _load(
-    source: str | Path | PreTrainedConfig | nn.Module, task: str | None, *, adapted: bool
-) -> _Loaded:
+    source: str | Path | PreTrainedConfig | nn.Module, task: str | None, *, adapted: bool,
+    image_size: int | None,
+) -> _Loaded:  # fmt: skip
     if isinstance(source, nn.Module):
         if task is not None:
             raise WorkloadError(f"task {task!r} was given, but a model has its head already.")
+        if image_size is not None:
+            raise WorkloadError(
+                f"image_size {image_size} was given, but a model is built for its own: give its "
+                "configuration, or use trace_module with inputs of that size."
+            )
         twin, buffers = _twin(source)
         if not isinstance(twin, PreTrainedModel):
             raise WorkloadError(
@@ -145,14 +154,15 @@ def _load(
             )
         return _Loaded(twin, type(twin).__name__, buffers)
     if isinstance(source, PreTrainedConfig):
-        return _Loaded(build_model(source, task), source.model_type, {})
+        return _Loaded(build_model(sized(source, image_size), task), source.model_type, {})
     if not adapted and (Path(source) / CONFIG_FILE).is_file():
         raise WorkloadError(
             f"{source}: an adapter lies beside the model ({CONFIG_FILE}), and the model alone was "
             "asked for. Name the directory as the adapter too, or take the file out of it."
         )
     config, untied = read_config(source)
-    return _Loaded(build_model(config, task, untied=untied), Path(source).resolve().name, {})
+    model = build_model(sized(config, image_size), task, untied=untied)
+    return _Loaded(model, Path(source).resolve().name, {})
 
 
 def _twin(module: nn.Module) -> tuple[nn.Module, dict[int, torch.Tensor]]:

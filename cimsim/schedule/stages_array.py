@@ -111,11 +111,14 @@ def at_work(
 ) -> tuple[Placement, ColumnScale | None]:
     """The column blocks that have work, with the numbers on theirs.
 
-    Those that hold no kept channel have none, where kept ones are neighbours.
+    Those that hold no kept channel have none, where kept ones are neighbours; channels of a weight
+    in groups belong to their inputs and do not move.
     """
     grid = placement.grid
-    skipped = 0 if columns is None else columns.skips(grid.columns, grid.block_columns)
-    if columns is None or not skipped:
+    if columns is None or grid.groups > 1:
+        return placement, columns
+    skipped = columns.skips(grid.columns, grid.block_columns)
+    if not skipped:
         return placement, columns
     working = replace(grid, columns=grid.columns - skipped)
     share = min(1.0, columns.kept_share * grid.columns / working.columns)
