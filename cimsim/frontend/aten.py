@@ -35,7 +35,8 @@ _NAMES: dict[Category, str] = {
         "isinf"
     ),
     "move": (
-        "clone cat stack copy constant_pad_nd pad reflection_pad1d replication_pad1d roll flip "
+        "clone cat stack copy constant_pad_nd pad reflection_pad1d reflection_pad2d "
+        "replication_pad1d replication_pad2d roll flip "
         "index index_select gather repeat index_put index_copy scatter slice_scatter "
         "select_scatter"
     ),

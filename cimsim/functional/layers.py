@@ -297,30 +297,42 @@ class _Patches:
 
     window: tuple[int, ...]
     stride: tuple[int, ...]
-    padding: tuple[int, ...]
     dilation: tuple[int, ...]
+    sides: tuple[int, ...]
+    mode: str
 
     @staticmethod
     def of(layer: Layer) -> _Patches | None:
         if not isinstance(layer, nn.Conv2d):
             return None
-        padding = layer.padding
-        if layer.groups != 1 or isinstance(padding, str) or layer.padding_mode != "zeros":
-            raise SpecError(
-                "a convolution on tiles has one group and zero padding given as numbers; this one "
-                f"is {layer}."
-            )
-        return _Patches(layer.kernel_size, layer.stride, padding, layer.dilation)
+        mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+        return _Patches(layer.kernel_size, layer.stride, layer.dilation, _sides(layer), mode)
+
+    def _padded(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.pad(x, self.sides, self.mode) if any(self.sides) else x
 
     def rows(self, x: torch.Tensor) -> torch.Tensor:
-        return functional.unfold(
-            x, self.window, self.dilation, self.padding, self.stride
-        ).transpose(1, 2)  # fmt: skip
+        padded = self._padded(x)
+        return functional.unfold(padded, self.window, self.dilation, 0, self.stride).transpose(1, 2)
 
     def image(self, out: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        sizes = zip(x.shape[2:], self.window, self.stride, self.padding, self.dilation, strict=True)
-        shape = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in sizes]
+        left, right, top, bottom = self.sides
+        whole = (x.shape[2] + top + bottom, x.shape[3] + left + right)
+        sizes = zip(whole, self.window, self.stride, self.dilation, strict=True)
+        shape = [(n - d * (k - 1) - 1) // s + 1 for n, k, s, d in sizes]
         return out.transpose(1, 2).reshape(len(x), -1, *shape)
+
+
+def _sides(layer: nn.Conv2d) -> tuple[int, ...]:
+    """Padding left, right, at the top and at the bottom; `same` puts an odd one behind."""
+    found: list[int] = []
+    for axis in (1, 0):
+        if layer.padding == "same":
+            whole = layer.dilation[axis] * (layer.kernel_size[axis] - 1)
+            found += [whole // 2, whole - whole // 2]
+        else:
+            found += [0 if isinstance(layer.padding, str) else int(layer.padding[axis])] * 2
+    return tuple(found)
 
 
 class HalfLayer(nn.Module):

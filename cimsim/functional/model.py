@@ -14,6 +14,7 @@ from cimsim.analog.crossbar import Cuts
 from cimsim.analog.hardware import Hardware, hardware_of
 from cimsim.errors import MappingError, SpecError
 from cimsim.frontend.adapters import unwrap
+from cimsim.functional.groups import GroupedLayer, require_converters
 from cimsim.functional.layers import PATHS, AnalogLayer, HalfLayer, Path
 from cimsim.functional.mode import in_evaluation
 from cimsim.functional.operands import Deployment
@@ -165,12 +166,8 @@ class Chip:
                 _put(inner, site.path, HalfLayer(name, site.layer))
                 continue
             recipe = Deployment(self.hardware, _grid(placement), t_s, compensate)
-            given = name, site.layer, recipe, self.seeds, placement.replicas
-            layer = (
-                AnalogLayer(*given, path, redraw or Redraw())
-                if converters
-                else WeightLayer(*given, redraw or Redraw())
-            )
+            layer = self._layer(name, site, placement, recipe, path if converters else None,
+                                redraw or Redraw())  # fmt: skip
             _put(inner, site.path, layer)
             layers[name] = layer
         result = AnalogModel(self, twin, layers, t_s)
@@ -180,6 +177,20 @@ class Chip:
         if samples is not None and converters:
             _calibrate(self.model, layers, samples)
         return result
+
+    def _layer(
+        self, name: str, site: Site, placement: Placement, recipe: Deployment, path: Path | None,
+        redraw: Redraw,
+    ) -> AnalogLayer:  # fmt: skip
+        """What computes one weight; without a path it has no converters."""
+        given = name, site.layer, recipe
+        copies = self.seeds, placement.replicas
+        if path is None:
+            require_converters(name, site.layer)
+            return WeightLayer(*given, *copies, redraw)
+        if placement.grid.groups > 1:
+            return GroupedLayer(*given, placement.grid, *copies, path, redraw)
+        return AnalogLayer(*given, *copies, path, redraw)
 
 
 @checked(SpecError)

@@ -33,8 +33,14 @@ class Site:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Inputs and outputs of the crossbar that holds the weight."""
-        return inputs_by_outputs(self.layer).shape  # type: ignore[return-value]
+        """Inputs and outputs of the weight, those of all groups together."""
+        inputs, outputs = inputs_by_outputs(self.layer).shape
+        return self.groups * inputs, outputs
+
+    @property
+    def groups(self) -> int:
+        """Groups of a convolution; 1 of all else."""
+        return self.layer.groups if isinstance(self.layer, nn.Conv2d) else 1
 
 
 @dataclass(frozen=True)
@@ -46,7 +52,7 @@ class Unmapped:
 
 
 def inputs_by_outputs(layer: Layer) -> torch.Tensor:
-    """The weight as crossbars hold it, [inputs, outputs], a view."""
+    """The weight as crossbars hold it, [inputs of a group, outputs], a view."""
     weight = layer.weight.detach()
     return weight if isinstance(layer, Conv1D) else weight.flatten(1).T
 
@@ -146,12 +152,17 @@ def _check_names(sites: dict[str, Site], mapping: Mapping) -> None:
             "linear layer for: it was made for another model, adapter or adaptation."
         )
     for name, p in mapping.placements.items():
-        if sites[name].shape != (p.grid.rows, p.grid.columns):
-            rows, columns = sites[name].shape
+        here, there = sites[name], p.grid
+        if (*here.shape, here.groups) != (there.rows, there.columns, there.groups):
             raise MappingError(
-                f"{name!r} is {rows}x{columns} in the model and {p.grid.rows}x{p.grid.columns} in "
-                f"the mapping of {mapping.workload!r}: it was made for another model."
+                f"{name!r} is {_size(*here.shape, here.groups)} in the model and "
+                f"{_size(there.rows, there.columns, there.groups)} in the mapping of "
+                f"{mapping.workload!r}: it was made for another model."
             )
+
+
+def _size(rows: int, columns: int, groups: int) -> str:
+    return f"{rows}x{columns}" + (f" in {groups} groups" if groups > 1 else "")
 
 
 def list_unmapped(model: nn.Module, sites: dict[str, Site], mapping: Mapping) -> list[Unmapped]:
