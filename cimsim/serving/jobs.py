@@ -59,7 +59,7 @@ def jobs_of(
     held = [start, *(tasks[task] for task in order[:-1])]
     switching = [i for i, task in enumerate(order) if tasks[task].name != held[i].name]
     own = {task: switches.between(pretrained, tasks[task]) for task in sorted(set(order))}
-    sizes = [own[task].bits if task in own else 0 for task in range(len(tasks))]
+    sizes = [switches.kept_bits(task) for task in tasks]
     names = [task.name for task in tasks]
     found = hits(residency, names, sizes, [order[i] for i in switching])
     kept = dict(zip(switching, found, strict=True))
@@ -72,7 +72,7 @@ def jobs_of(
         switch = switches.between(held[i], tasks[task])
         key = task, id(switch), kept[i]
         if key not in made:
-            here = own[task] if kept[i] else None
+            here = _kept(own[task], sizes[task]) if kept[i] else {}
             writes = _writes(switch, here, loading, behind=behind)
             dram_bits = sum(write.dram_bits for write in writes.values())
             if not overlap:
@@ -82,15 +82,23 @@ def jobs_of(
     return jobs
 
 
+def _kept(own: Switch, bits: int) -> dict[str, int]:
+    """Bits of each weight that are in the buffer with a task, of which memory keeps `bits`.
+
+    `own` writes the task in place of the base. What it writes beyond them is made of base weights,
+    which come out of DRAM.
+    """
+    return {name: weight.bits * min(bits, own.bits) // max(1, own.bits)
+            for name, weight in own.weights.items()}  # fmt: skip
+
+
 def _writes(
-    switch: Switch, kept: Switch | None, loading: Loading, *, behind: bool
+    switch: Switch, kept: Mapping[str, int], loading: Loading, *, behind: bool
 ) -> dict[str, Write]:
-    """The writes of a switch; of what `kept` writes the bits are in the buffer."""
+    """The writes of a switch, of which `kept` bits are in the buffer."""
     found = {}
     for name, weight in switch.weights.items():
-        here = weight.bits if not behind else 0
-        if kept is not None and name in kept.weights:
-            here = min(weight.bits, kept.weights[name].bits)
+        here = min(weight.bits, kept.get(name, 0)) if behind else weight.bits
         out = weight.bits - here
         found[name] = Write(
             weight.bits, out,

@@ -164,7 +164,7 @@ class _Comparing:
         )  # fmt: skip
 
     def _size(self, switches: Switches, task: AdaptedTask, strategy: str) -> int:
-        """Bits that a task takes to keep; raises MappingError for one that changes nothing."""
+        """Bits that memory keeps of a task; raises MappingError for one that changes nothing."""
         bits = switches.between(AdaptedTask(BASE_TASK, task.workload), task).bits
         if not bits:
             raise MappingError(
@@ -172,7 +172,7 @@ class _Comparing:
                 f"{task.workload.name!r} has no adapter that this strategy runs; name a workload "
                 "with LoRA, or another strategy"
             )
-        return bits
+        return switches.kept_bits(task)
 
     def beside(
         self, found: Sequence[tuple[StrategyResult, Curve]], left_out: dict[str, str]

@@ -16,7 +16,7 @@ from hashlib import sha256
 import numpy as np
 import numpy.typing as npt
 
-from cimsim.adaptation import AdaptedTask, switched
+from cimsim.adaptation import AdaptedTask, switched, task_bits
 from cimsim.costs.loading import fetch_energy_J, loaded_s
 from cimsim.costs.memory import share_ps
 from cimsim.mapping import Mapping as Places
@@ -82,6 +82,10 @@ class Switches:
                 self._by_content[key] = self._priced(parts)
             self._by_names[names] = self._by_content[key]
         return self._by_names[names]
+
+    def kept_bits(self, task: AdaptedTask) -> int:
+        """Bits that memory keeps of a task; raises MappingError as `task_bits` does."""
+        return task_bits(self.architecture, self.mapping, task)
 
     def _priced(self, parts: Sequence[Part]) -> Switch:
         by_weight: dict[str, list[Part]] = defaultdict(list)
