@@ -136,7 +136,7 @@ def test_compare_gives_ratios_against_the_first(cimsim: Cli, small: Path, tmp_pa
     assert cimsim("compare", tmp_path / "a", tmp_path / "b")[0] == 0
 
 
-@pytest.mark.parametrize("what", ["architecture", "workload", "report", "gpu"])
+@pytest.mark.parametrize("what", ["architecture", "workload", "scenario", "report", "gpu"])
 def test_schema_is_json(cimsim: Cli, what: str) -> None:
     code, out, _ = cimsim("schema", what)
     assert code == 0

@@ -113,22 +113,22 @@ def print_switching(found: Switching) -> None:
 
 
 def _energy(found: Switching) -> Sheet:
-    columns = ("strategy", "energy", "inference", "switches", "leakage", "setup", "a request")
+    columns = ("strategy", "energy", "a request", "inference", "switches", "leakage")
     sheet = Sheet("energy of the stream", columns)
     for r in found.strategies:
         leaked = r.switching_leakage_J + r.idle_leakage_J
-        energies = (r.energy_J, r.inference_energy_J, r.switch_energy_J, leaked, r.setup_energy_J,
-                    r.energy_J / r.requests)  # fmt: skip
+        energies = (r.energy_J, r.energy_J / r.requests, r.inference_energy_J, r.switch_energy_J,
+                    leaked)  # fmt: skip
         sheet.add(r.strategy, *(quantity(energy, "J") for energy in energies))
     return sheet
 
 
 def _time(found: Switching) -> Sheet:
-    columns = ("strategy", "alone", "p50", "p95", "p99", "lost to switches", "makespan")
-    sheet = Sheet("time of a request", columns)
+    columns = ("strategy", "alone", "p50", "p95", "p99", "all lost")
+    sheet = Sheet("time of a request, and lost to all switches", columns)
     for r in found.strategies:
-        times = (r.inference_s, r.latency.p50_s, r.latency.p95_s, r.latency.p99_s, r.switching_s,
-                 r.makespan_s)  # fmt: skip
+        late = r.latency
+        times = (r.inference_s, late.p50_s, late.p95_s, late.p99_s, r.switching_s)
         sheet.add(r.strategy, *(quantity(time, "s") for time in times))
     return sheet
 
@@ -138,26 +138,29 @@ def _writes(found: Switching) -> Sheet:
         name for r in found.strategies for name, amount in r.written.items() if amount
     ))  # fmt: skip
     spoken = (name.removesuffix("_written").replace("_", " ") for name in amounts)
-    sheet = Sheet("switches", ("strategy", "switches", "DRAM loaded", *spoken, "hottest cell"))
+    sheet = Sheet(
+        "switches", ("strategy", "switches", "DRAM loaded", *spoken, "pulses of the hottest cell")
+    )
     for r in found.strategies:
         sheet.add(
             r.strategy, f"{r.switches}", _bytes(r.dram_bytes_loaded),
             *(f"{r.written.get(name, 0):.4g}" for name in amounts),
-            f"{r.hottest_pulses:.4g} pulses",
+            f"{r.hottest_pulses:.4g}",
         )  # fmt: skip
     return sheet
 
 
 def _added(found: Switching) -> Sheet:
     sheet = Sheet(
-        "beside the base model", ("strategy", "bits of a task", "area", "time", "energy"),
+        "beside the base model", ("strategy", "bits of a task", "area", "setup", "time", "energy"),
         caption=f"base model: {quantity(found.base.latency_s, 's')}, "
         f"{quantity(found.base.energy_J, 'J')} a request, {found.base.area_used_mm2:.4g} mm2",
     )  # fmt: skip
     for r in found.strategies:
         sheet.add(
             r.strategy, f"{r.task_bits:,}", f"{r.extra_area_mm2:+.3g} mm2",
-            f"{r.latency_overhead_ratio:.3f} x", f"{r.energy_overhead_ratio:.3f} x",
+            quantity(r.setup_energy_J, "J"), f"{r.latency_overhead_ratio:.3f} x",
+            f"{r.energy_overhead_ratio:.3f} x",
         )  # fmt: skip
     return sheet
 
@@ -178,9 +181,10 @@ def _span(life: Lifetime) -> str:
     if life.years is None:
         return "no wear"
     days = life.years * DAYS
-    spans = ((life.years, "y"), (days, "d"), (24 * days, "h"), (86_400 * days, "s"))
+    seconds = 86_400 * days  # counted: of a day
+    spans = ((life.years, "y"), (days, "d"), (seconds / 3600, "h"), (seconds, "s"))
     value, unit = next((span for span in spans if span[0] >= 1.0), spans[-1])
-    return f"{value:.2g} {unit}"
+    return f"{value:.3g} {unit}"
 
 
 def _bytes(count: int) -> str:
