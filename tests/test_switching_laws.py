@@ -169,6 +169,32 @@ def test_engines_end_every_request_at_the_same_picosecond(strategy: str) -> None
     assert (one.end_ps == other.end_ps).all()
 
 
+@pytest.mark.parametrize("strategy", FEW)
+def test_overlap_by_hand(strategy: str) -> None:
+    """The second of two requests: each weight is free after its last use in the first, queues go
+    on in order, and what is not written at its first use holds up all that follows.
+    """
+    found, _ = served(strategy)
+    uses, loading = found.uses[0], Loading(MACHINE)
+    jobs, times = run(strategy, RequestStream(np.array([0, 1]), None), start=TASKS[0])
+    writes = jobs[1].writes
+    through: dict[str, int] = {}
+    ready = {}
+    for name, write in writes.items():
+        free = uses.last_ps[name]
+        queued = dict(write.queued_ps) | {
+            "dram": loading.dram_ps(write.dram_bits), "in": loading.buffer_ps(write.dram_bits),
+            "out": loading.buffer_ps(write.bits),
+        }  # fmt: skip
+        for queue, time_ps in queued.items():
+            through[queue] = max(through.get(queue, 0), free) + time_ps
+        ready[name] = max([free + write.fetched_ps, *(through[queue] for queue in queued)])
+    begin = uses.latency_ps
+    late = max(0, *(ready[name] - begin - uses.first_ps[name] for name in writes))
+    assert times.end_ps.tolist() == [begin, 2 * begin + late]
+    assert max(uses.last_ps[name] for name in writes) < begin
+
+
 def switched_at(stream: RequestStream, start: AdaptedTask = BASE) -> list[int]:
     jobs, _ = run("lora-sram", stream, start=start)
     return [i for i, job in enumerate(jobs) if job.switch is not None]
