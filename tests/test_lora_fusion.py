@@ -21,7 +21,7 @@ from cimsim.adaptation import (
     switched,
     task_bits,
 )
-from cimsim.adaptation.lora_fusion import block_of
+from cimsim.adaptation.pool import block_of
 from cimsim.costs.cluster import elementwise_busy
 from cimsim.errors import MappingError, SpecError
 from cimsim.ir import Elementwise, Linear, Norm, Phase, Workload

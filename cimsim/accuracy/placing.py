@@ -19,6 +19,7 @@ from cimsim.adaptation import (
     switched,
     two_tasks,
 )
+from cimsim.adaptation.layers.pooled import pooled_layers
 from cimsim.errors import MappingError, TaskError
 from cimsim.frontend import trace_model, trace_module
 from cimsim.frontend.adapters import adapters_in_use, merged_copy, unwrap
@@ -107,8 +108,10 @@ def mapping_of(
 
 
 def has_adapter(module: nn.Module) -> bool:
-    """Whether a LoRA adapter acts on `module`; raises WorkloadError for one of another kind."""
-    return bool(adapters_in_use(module))
+    """Whether a LoRA adapter or a pool of them acts on `module`; raises WorkloadError for one of
+    another kind.
+    """
+    return bool(adapters_in_use(module) or pooled_layers(module))
 
 
 def check_adapter(workload: Workload, mapping: Mapping, module: nn.Module) -> None:

@@ -8,12 +8,11 @@ this reading: clusters, on converted values.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from cimsim.adaptation.pool import Form, pooled
-from cimsim.adaptation.protocol import AdaptedTask
+from cimsim.adaptation.pool import Form, block_of, pooled
+from cimsim.adaptation.protocol import AdaptedModel, AdaptedTask
 from cimsim.adaptation.writes import saved_weights, whole
 from cimsim.errors import MappingError
 from cimsim.ir import Branches, Linear, Parameter, Workload, branches_of
@@ -21,17 +20,13 @@ from cimsim.mapping import Mapping, Registers, WeightUnit, Written
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 
+if TYPE_CHECKING:
+    from torch import nn
+
 WIDEST = 64
 """choice: bits of a value that anybody keeps"""
 LARGEST_POOL = 4096
 """choice: adapters; a form with arrays for each has so many ops a layer"""
-_BLOCK = re.compile(r"^(?:.*?\.)?\d+(?=[./]|$)")
-
-
-def block_of(name: str) -> str:
-    """The block that a layer belongs to: its path up to the first number; "" without one."""
-    found = _BLOCK.search(name)
-    return found[0] if found else ""
 
 
 @checked(MappingError)
@@ -195,3 +190,10 @@ class LoraFusion:
                         f"{op.weight!r} of the pool is {wanted[0]}x{wanted[1]}; the mapping has "
                         f"{pool}: adapters of a pool have one shape, map with theirs."
                     )
+
+    def functional(self, model: AdaptedModel) -> nn.Module:
+        """The model as it is, with pooled layers; MappingError for one without, or of others."""
+        from cimsim.adaptation.layers.pooled import check_pooled
+
+        check_pooled(model, self)
+        return model.module

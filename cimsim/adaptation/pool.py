@@ -10,11 +10,20 @@ which has the cross terms c_i c_j B_i A_j. Without them u_i goes to B_i scaled b
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cimsim.errors import MappingError
 from cimsim.ir import Branches, Elementwise, Linear, Op, Phase
+
+_BLOCK = re.compile(r"^(?:.*?\.)?\d+(?=[./]|$)")
+
+
+def block_of(name: str) -> str:
+    """The block that a layer belongs to: its path up to the first number; "" without one."""
+    found = _BLOCK.search(name)
+    return found[0] if found else ""
 
 
 @dataclass(frozen=True, slots=True)
