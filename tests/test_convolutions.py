@@ -125,6 +125,20 @@ def test_a_mapping_counts_and_writes_the_cells_of_the_groups_alone() -> None:
     assert len({mapping.digest(), one.digest()}) == 2
 
 
+@pytest.mark.parametrize(("rows", "columns"), [
+    (32, 732_992), (64, 366_528), (72, 339_968), (128, 183_936), (256, 93_888)
+])  # fmt: skip
+def test_row_tiles_times_columns_of_resnet_50(rows: int, columns: int) -> None:
+    work = cimsim.workload("resnet50_224")
+    machine = small.machine(
+        adaptation="none", rram={"rows": rows, "columns": 64, "tile_count": 1 << 20}
+    )
+    placed = build_mapping(work, machine, "none").placements
+    convolutions = [p for name, p in placed.items() if "classifier" not in name]
+    assert sum(p.grid.row_blocks * p.grid.columns for p in convolutions) == columns
+    assert sum(p.weights for p in convolutions) == 23_454_912
+
+
 # -- costs
 
 

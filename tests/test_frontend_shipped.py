@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from frontend_zoo import counted_macs
 
-from cimsim.frontend import trace_model
+from cimsim.errors import WorkloadError
+from cimsim.frontend import trace_model, trace_network
 from cimsim.frontend.adapters import apply_lora, lora_config
 from cimsim.frontend.models import build_model, read_config
 from cimsim.ir import Linear, MatMul, Workload, load_workload
@@ -26,6 +27,14 @@ PUBLISHED = {
     "bert_base_r8_s320": (108_893_186, 1_327_104),
     "bert_large_r8_s320": (334_094_338, 3_538_944),
     "flan_t5_large_r16_s256_d32": (783_150_080, 4_718_592),
+}
+
+# Parameters and multiply-accumulates at 224 x 224: He et al. and Simonyan and Zisserman print the
+# millions and billions (torchvision the digits), arXiv 2201.03545 29 M and 4.5 G for ConvNeXt-T.
+IMAGES = {
+    "resnet50_224": (25_557_032, 4_089_184_256),
+    "vgg16_224": (138_357_544, 15_470_264_320),
+    "convnext_tiny_224": (28_589_128, 4_455_531_264),
 }
 
 
@@ -50,7 +59,8 @@ def lora_of(name: str):
 def test_the_folder_holds_what_is_published():
     written = {"halora_accounting_1b"}  # not traced, see test_halora
     of_tasks = {"minilm_sentiment_r8_s32"}  # a model of cimsim.tasks, see test_cli_accuracy
-    assert {path.stem for path in FOLDER.glob("*.json")} == set(PUBLISHED) | written | of_tasks
+    known = set(PUBLISHED) | written | of_tasks | set(IMAGES)
+    assert {path.stem for path in FOLDER.glob("*.json")} == known
     for path in FOLDER.glob("*.json"):
         assert path.stat().st_size < 1_500_000
 
@@ -140,6 +150,35 @@ def test_the_file_is_what_tracing_gives(name):
     assert again.phases == work.phases
     assert again.parameters == work.parameters
     assert again.adapter == work.adapter
+
+
+@pytest.mark.parametrize("name", IMAGES)
+def test_image_networks_are_the_published_ones(name):
+    work = shipped(name)
+    assert (work.parameter_count, work.macs) == IMAGES[name]
+    assert work.tokens_fixed
+    line = next(
+        text for text in (FOLDER / "README.md").read_text().splitlines()
+        if text.startswith(f"| `{name}.json`")
+    )  # fmt: skip
+    assert f"{work.parameter_count:,}" in line
+    assert f"{work.macs:,}" in line
+    assert f"{len(work.phases[0].ops):,}" in line
+
+
+@pytest.mark.parametrize(("name", "weights"), [
+    ("resnet50_224", 23_454_912), ("vgg16_224", 14_710_464)
+])  # fmt: skip
+def test_weights_of_convolutions_are_the_published_ones(name, weights):
+    work = shipped(name)
+    found = {op.weight: op.weights for _, op in work.ops() if isinstance(op, Linear)}
+    assert sum(n for weight, n in found.items() if "classifier" not in weight) == weights
+
+
+def test_vgg_is_what_tracing_gives():
+    assert trace_network("vgg16", None, "vgg16_224").phases == shipped("vgg16_224").phases
+    with pytest.raises(WorkloadError, match="image_size 16 was asked, but vgg16 halves an image"):
+        trace_network("vgg16", 16, "small")
 
 
 def test_the_readme_names_every_file_with_its_command():

@@ -113,7 +113,7 @@ def test_alpha_stays_unless_it_is_twice_the_rank() -> None:
 def test_the_shipped_workloads_take_other_lengths() -> None:
     for path in sorted(LLAMA.parent.glob("*.json")):
         work = load_workload(path)
-        if "prefill" in work.origin:
+        if "prefill" in work.origin and not work.tokens_fixed:
             steps = work.phases[-1].steps if len(work.phases) > 1 else 0
             half = work.with_tokens(work.phases[0].tokens // 2, steps // 2)
             assert half.macs < work.macs

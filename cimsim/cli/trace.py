@@ -22,7 +22,7 @@ def trace(
         Path,
         typer.Argument(
             metavar="MODEL",
-            help="Directory with config.json; or minilm or smollm2, models that tasks come with.",
+            help="Directory with config.json; minilm or smollm2 (tasks come with them); vgg16.",
             show_default=False,
         ),
     ],
@@ -66,12 +66,12 @@ def trace(
         str | None, typer.Option(help="Name of the workload; the file's stem if left out.")
     ] = None,
 ) -> None:
-    """Trace a Hugging Face transformer on the meta device: no weights, no network.
+    """Trace a Hugging Face model or VGG-16 on the meta device: no weights, no network.
 
     minilm and smollm2 are read from the cache of the packages that ship them.
     """
     try:
-        from cimsim.frontend import trace_model
+        from cimsim.frontend import NETWORKS, trace_model, trace_network
     except ImportError as problem:
         raise WorkloadError(
             f"tracing needs torch, transformers and peft ({problem.name} is missing): "
@@ -91,6 +91,13 @@ def trace(
                 str(model), name or output.stem, prefill, decode, lora_rank, lora_alpha, targets,
                 adapter,
             )  # fmt: skip
+        elif str(model) in NETWORKS:
+            given = [prefill, decode or None, lora_rank, lora_alpha, adapter, task, targets or None]
+            if given != [None] * len(given):
+                raise WorkloadError(
+                    f"{model} takes --image-size and --name alone, no other option."
+                )
+            workload = trace_network(str(model), image_size, name or output.stem)
         else:
             workload = trace_model(
                 model,

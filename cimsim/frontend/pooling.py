@@ -17,6 +17,9 @@ def lower_pooling(build: Builder, call: Call) -> None:
     shape = call.outputs[0].shape
     function = REDUCTIONS[call.op]
     count, mixes = _adaptive(call) if "adaptive" in call.op else _windows(call)
+    if count == 1 and not mixes:  # as many results as values: nothing is pooled
+        build.produce(call, inputs[0])
+        return
     placement = build.place(call.outputs[0], inputs, by_rows=False)
     if mixes and inputs[0].flow == "stream":
         placement = replace(placement, gathers=placement.streams)

@@ -36,7 +36,7 @@ class _Part(AnalogLayer):
     def weight_KN(self) -> torch.Tensor:
         """The groups on a diagonal; gradients reach the groups alone."""
         blocks = self.weight.flatten(1).unflatten(0, (self._groups, -1))[self._first : self._last]
-        return torch.block_diag(*(block.T for block in blocks))
+        return _diagonal([block.T for block in blocks])
 
 
 class GroupedLayer(AnalogLayer):
@@ -67,7 +67,7 @@ class GroupedLayer(AnalogLayer):
 
     def weight_KN(self) -> torch.Tensor:
         """The groups on a diagonal, inputs x outputs."""
-        return torch.block_diag(*(part.weight_KN() for _, part in self._arrays))
+        return _diagonal([part.weight_KN() for _, part in self._arrays])
 
     def train(self, mode: bool = True) -> GroupedLayer:
         """As of any module, for the products of all groups."""
@@ -129,6 +129,11 @@ class GroupedLayer(AnalogLayer):
         """Shape, arrays and copies for `print(model)`."""
         products = f"{len(self._arrays)} products of groups"
         return f"{self.in_features} x {self.out_features}, {products}, {len(self._seeds)} chips"
+
+
+def _diagonal(blocks: list[torch.Tensor]) -> torch.Tensor:
+    found: torch.Tensor = torch.block_diag(*blocks)  # type: ignore[no-untyped-call]
+    return found
 
 
 def require_converters(name: str, layer: nn.Module) -> None:

@@ -1,0 +1,58 @@
+"""Published networks that transformers does not have, built without weights."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from cimsim.errors import WorkloadError
+from cimsim.frontend.trace import trace_module
+from cimsim.ir import Workload
+
+SMALLEST = 32
+"""counted: pixels a side that five halvings leave one of"""
+
+
+class Vgg16(nn.Sequential):
+    """VGG-16 for 1000 classes: Simonyan and Zisserman, ICLR 2015, configuration D of table 1.
+
+    Its classifier reads 7 x 7 places, to which images of other sizes than 224 are pooled.
+    """
+
+    def __init__(self) -> None:
+        layers: list[nn.Module] = []
+        channels = 3
+        for count, width in ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512)):
+            for _ in range(count):
+                layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+                channels = width
+            layers.append(nn.MaxPool2d(2))
+        head = (
+            nn.AdaptiveAvgPool2d(7), nn.Flatten(), nn.Linear(49 * 512, 4096), nn.ReLU(),
+            nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 1000),
+        )  # fmt: skip
+        parts = OrderedDict(features=nn.Sequential(*layers), classifier=nn.Sequential(*head))
+        super().__init__(parts)
+
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {"vgg16": Vgg16}
+
+
+def trace_network(network: str, image_size: int | None, name: str) -> Workload:
+    """Trace one of `NETWORKS` for an image of `image_size` pixels a side, 224 for None.
+
+    Raises WorkloadError for an image that is too small.
+    """
+    # choice: the size that the network was published for
+    size = 224 if image_size is None else image_size
+    if size < SMALLEST:
+        raise WorkloadError(
+            f"image_size {size} was asked, but {network} halves an image five times: give at least "
+            f"{SMALLEST} pixels a side."
+        )
+    with torch.device("meta"):
+        model, image = NETWORKS[network](), torch.zeros(1, 3, size, size)
+    return trace_module(model.eval(), (image,), name=name)
