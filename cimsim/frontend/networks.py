@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
 
 import torch
@@ -34,8 +33,9 @@ class Vgg16(nn.Sequential):
             nn.AdaptiveAvgPool2d(7), nn.Flatten(), nn.Linear(49 * 512, 4096), nn.ReLU(),
             nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 1000),
         )  # fmt: skip
-        parts = OrderedDict(features=nn.Sequential(*layers), classifier=nn.Sequential(*head))
-        super().__init__(parts)
+        super().__init__()
+        self.add_module("features", nn.Sequential(*layers))
+        self.add_module("classifier", nn.Sequential(*head))
 
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {"vgg16": Vgg16}

@@ -35,7 +35,7 @@ class _Part(AnalogLayer):
 
     def weight_KN(self) -> torch.Tensor:
         """The groups on a diagonal; gradients reach the groups alone."""
-        blocks = self.weight.flatten(1).unflatten(0, (self._groups, -1))[self._first : self._last]
+        blocks = self.weight.flatten(1).chunk(self._groups)[self._first : self._last]
         return _diagonal([block.T for block in blocks])
 
 
