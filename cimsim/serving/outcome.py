@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -137,19 +137,23 @@ def _latency(latency_ps: IntArray) -> Latency:
     )  # fmt: skip
 
 
-def _written(jobs: Sequence[RequestWork]) -> dict[str, int]:
+NO_AMOUNTS = {"energy_J", "time_s", "wear", "hottest_pulses", "loaded_bytes", "load_energy_J"}
+"""Numbers of a write that do not add up over switches, or that stand elsewhere in a result."""
+
+
+def _written(jobs: Sequence[RequestWork]) -> dict[str, float]:
     """Amounts of all switches by their name in a write."""
-    total: Counter[str] = Counter()
+    total: defaultdict[str, float] = defaultdict(float)
     for job in jobs:
         if job.switch is not None:
-            total.update(_amounts(job.switch.whole))
+            for name, amount in _amounts(job.switch.whole).items():
+                total[name] += amount
     return dict(total)
 
 
-def _amounts(whole: Reprogramming) -> dict[str, int]:
-    """All whole numbers of a write but what it loads."""
-    named = {name: getattr(whole, name) for name in type(whole).model_fields}
-    counts = {n: v for n, v in named.items() if isinstance(v, int) and n != "loaded_bytes"}
+def _amounts(whole: Reprogramming) -> dict[str, float]:
+    named = {n: getattr(whole, n) for n in type(whole).model_fields if n not in NO_AMOUNTS}
+    counts = {name: value for name, value in named.items() if isinstance(value, int | float)}
     return counts | whole.also_written
 
 

@@ -77,8 +77,9 @@ class StrategyResult(Frozen):
     switching_leakage_J: Number
     idle_leakage_J: Number
     setup_energy_J: Number
-    written: dict[str, Whole] = Field(
-        description="cells, SRAM bits, TCDM bytes and register bits of all switches"
+    written: dict[str, Number] = Field(
+        description="cells, SRAM bits, TCDM bytes and register bits of all switches, whatever else "
+        "a write counts"
     )
     dram_bytes_loaded: Whole
     hottest_wear: Number
