@@ -70,6 +70,8 @@ def test_bad_scenarios_name_the_field_and_the_lever(folder: Path) -> None:
     bad("requests", "zipf", requests={"pattern": "uniform", "count": 3})
     bad("requests.round_robin.arrival",
         requests={"pattern": "round_robin", "count": 3, "arrival": 0.0})  # fmt: skip
+    rare = {"pattern": "round_robin", "count": 100, "arrival": 1e-6}
+    refused(folder, SpecError, "requests.arrival: 100 requests", "lower count", requests=rare)
     bad("endurances.1", "greater than or equal to 1", endurances=[1e4, 0.0])
     bad("tasks: 'a' stands twice", tasks=["a", "a"])
     bad("tasks: 1 to 10000 tasks, got 0", tasks=0)
@@ -97,6 +99,16 @@ def test_adapters_that_never_fit_are_refused(folder: Path) -> None:
     tiny = small.machine(adapters_in="buffer", buffer={"capacity_KiB": 2.0})
     with pytest.raises(CapacityError, match="3 tasks take 2880 bytes"):
         switch(tiny, scenario(), folder=folder, strategies=["lora-sram"])
+
+
+def test_a_crowded_buffer_is_said(folder: Path) -> None:
+    def notes(size_KiB: float) -> tuple[str, ...]:
+        asked = scenario(residency={"size_KiB": size_KiB}, strategies=["lora-sram"])
+        return switch(small.machine(), asked, folder=folder).notes
+
+    assert notes(512.0) == ()
+    assert len(full := notes(1024.0)) == 1
+    assert "lower residency.size_KiB" in full[0]
 
 
 def test_strategies_that_cannot_serve(folder: Path) -> None:

@@ -97,7 +97,7 @@ def print_switching(found: Switching) -> None:
     """Tables of energy and time, of writes, of lifetimes and of what strategies add."""
     requests = found.strategies[0].requests
     say(f"{found.scenario} on {found.architecture}: {found.tasks} tasks, {requests} requests, "
-        f"{', '.join(found.workloads)}")  # fmt: skip
+        f"{', '.join(dict.fromkeys(found.workloads))}")  # fmt: skip
     show(*(sheet(found) for sheet in (_energy, _time, _writes, _added, _lifetimes)))
     for crossing in found.break_even[:CROSSINGS]:
         beyond = ", beyond the stream" if crossing.extrapolated else ""

@@ -13,13 +13,15 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import Field, model_validator
 
+from cimsim.engines.program import CLOCK_MAX_PS
+from cimsim.errors import SpecError
 from cimsim.units import PS_PER_S, seconds_to_ps
 from cimsim.values.bounds import Amount, Name, Positive, Rate
 from cimsim.values.display import brief
 from cimsim.values.frozen import Frozen
 
-REQUESTS_MAX = 100_000
-"""Choice: most requests of one stream; statistics settle long before."""
+REQUESTS_MAX = 20_000
+"""Choice: most requests of one stream, which take 1 GB; statistics settle long before."""
 
 Requested = Annotated[int, Field(strict=True, gt=0, le=REQUESTS_MAX)]
 Seeded = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
@@ -59,7 +61,14 @@ class _Drawn(Frozen):
         if self.arrival == "closed":
             return None
         gaps = np.random.default_rng((self.seed, 1)).exponential(1.0 / self.arrival, self.count)
-        return np.rint(np.cumsum(gaps) * PS_PER_S).astype(np.int64)
+        arrival = np.rint(np.cumsum(gaps) * PS_PER_S)
+        if arrival[-1] > CLOCK_MAX_PS / 2:  # choice: half of the clock is left for the last request
+            raise SpecError(
+                f"requests.arrival: {self.count} requests at {self.arrival:g} a second come over "
+                f"{arrival[-1] / PS_PER_S:.3g} s, the event clock ends at "
+                f"{CLOCK_MAX_PS / PS_PER_S:.3g} s: raise arrival or lower count"
+            )
+        return np.asarray(arrival.astype(np.int64))
 
 
 class RoundRobin(_Drawn):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -106,6 +107,14 @@ def timed(
     return jobs, Times.of(stream, run.finish_ps(laid.server))
 
 
+class _Found(NamedTuple):
+    """A strategy's result, its energy request by request, and what is to be said of it."""
+
+    result: StrategyResult
+    curve: Curve
+    notes: tuple[str, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class _Comparing:
     """What is alike for all strategies; `mode` is the workload of each request, by index."""
@@ -145,7 +154,7 @@ class _Comparing:
             np.array(of_task)[stream.task], tuple(alone.report for alone in base),
         )  # fmt: skip
 
-    def run(self, adaptation: Adaptation) -> tuple[StrategyResult, Curve]:
+    def run(self, adaptation: Adaptation) -> _Found:
         """One strategy, from its simulations to its result."""
         scenario = self.scenario
         served = serve(self.workloads, self.machine, adaptation, scenario.pipeline, self.tell)
@@ -158,10 +167,23 @@ class _Comparing:
             served, switches, self.tasks, self.start, self.stream, self.mode, scenario.residency,
             overlap=scenario.overlap, engine=self.engine,
         )  # fmt: skip
-        return outcome(
+        result, curve = outcome(
             served, self.base, switches, self.stream, jobs, self.mode, times,
             setup_J(switches, first), max(sizes), scenario.endurances,
         )  # fmt: skip
+        return _Found(result, curve, self._crowded(served))
+
+    def _crowded(self, served: Served) -> tuple[str, ...]:
+        """A note where activations and the adapters kept want more than the buffer has."""
+        residency, room = self.scenario.residency, served.architecture.buffer.capacity_KiB
+        peak = max(s.report.buffer_peak_KiB for s in served.simulations)
+        if residency is None or peak + residency.size_KiB <= room:
+            return ()
+        return (
+            f"{served.strategy}: activations need {peak:.0f} KiB of buffer at the peak beside "
+            f"residency.size_KiB {residency.size_KiB:g}, the machine has {room:g} KiB: spilling is "
+            "not modelled; lower residency.size_KiB or raise buffer.capacity_KiB",
+        )
 
     def _size(self, switches: Switches, task: AdaptedTask, strategy: str) -> int:
         """Bits that memory keeps of a task; raises MappingError for one that changes nothing."""
@@ -174,9 +196,7 @@ class _Comparing:
             )
         return switches.kept_bits(task)
 
-    def beside(
-        self, found: Sequence[tuple[StrategyResult, Curve]], left_out: dict[str, str]
-    ) -> Switching:
+    def beside(self, found: Sequence[_Found], left_out: dict[str, str]) -> Switching:
         """All results, and where their energies cross."""
         base, mode = self.base, self.mode
         return Switching(
@@ -189,10 +209,11 @@ class _Comparing:
                 energy_J=float(np.array([r.energy_J for r in base])[mode].mean()),
                 area_used_mm2=max(r.area_used_mm2 for r in base),
             ),
-            strategies=tuple(result for result, _ in found),
+            strategies=tuple(each.result for each in found),
             left_out=left_out,
-            break_even=break_evens([curve for _, curve in found]),
+            break_even=break_evens([each.curve for each in found]),
             assumed=self.machine.assumed(),
+            notes=tuple(note for each in found for note in each.notes),
             changes=self.machine.changes,
             inputs={
                 "version": VERSION,
