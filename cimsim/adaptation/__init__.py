@@ -1,6 +1,7 @@
 """Adaptations: what a task adds to a model, which unit runs it, and what a switch writes."""
 
 from cimsim.adaptation.fisher import FisherSparse
+from cimsim.adaptation.full import FullTuning
 from cimsim.adaptation.lora import BaseAlone, LoraBeside, MergedLora, without_lora
 from cimsim.adaptation.lora_fusion import LoraFusion
 from cimsim.adaptation.names import (
@@ -42,6 +43,7 @@ __all__ = [
     "BaseAlone",
     "ColumnMask",
     "FisherSparse",
+    "FullTuning",
     "Functional",
     "LoraBeside",
     "LoraFusion",

@@ -6,6 +6,7 @@ from inspect import getdoc
 from pathlib import Path
 
 from cimsim.adaptation.fisher import FisherSparse
+from cimsim.adaptation.full import FullTuning
 from cimsim.adaptation.lora import BaseAlone, LoraBeside, MergedLora
 from cimsim.adaptation.lora_fusion import LoraFusion
 from cimsim.adaptation.piggyback import WeightMasks
@@ -25,6 +26,7 @@ ADAPTATIONS: dict[str, Adaptation | type[Adaptation]] = {
     "lora-pmca": LoraBeside("lora-pmca", "pmca"),
     "lora-rram": LoraBeside("lora-rram", "rram"),
     "merged": MergedLora("merged"),
+    "full": FullTuning,
     "piggyback": WeightMasks,
     "fisher-sparse": FisherSparse,
     "lora-fusion": LoraFusion,

@@ -66,14 +66,18 @@ def adapted_weights(workload: Workload) -> frozenset[str]:
     )
 
 
+def linear_weights(workload: Workload) -> frozenset[str]:
+    """Names of the weights of every linear op of the model itself."""
+    linear = (op for _, op in workload.ops() if isinstance(op, Linear))
+    return frozenset(op.weight for op in linear if op.role == "base")
+
+
 def tuned_weights(workload: Workload) -> frozenset[str]:
     """Names of the weights that a task without LoRA acts on.
 
     Those that the workload's adapter adapts; all linear ones of a workload without adapter.
     """
-    linear = (op for _, op in workload.ops() if isinstance(op, Linear))
-    every = frozenset(op.weight for op in linear if op.role == "base")
-    return adapted_weights(workload) or every
+    return adapted_weights(workload) or linear_weights(workload)
 
 
 def saved_weights(workload: Workload) -> frozenset[str]:

@@ -56,8 +56,8 @@ SUMMARIES = {
     "neurram[:scale], cmo_hfox[:window_percent], table, write_verify",
     "methods": "plain, noise-aware, halora, ahwa, ahwa-full",
     "mappers": "one-per-tile[:replicate], dense[:replicate]",
-    "adaptations": "none, lora-sram, lora-pmca, lora-rram, merged, piggyback[:zeroed], "
-    "fisher-sparse, xbm",
+    "adaptations": "none, lora-sram, lora-pmca, lora-rram, merged, full, piggyback[:zeroed], "
+    "fisher-sparse, lora-fusion, xbm",
 }
 """`Codec.summary` of each axis as help prints it, which loads no axis for that."""
 OPTIONS = {

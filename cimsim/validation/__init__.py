@@ -14,6 +14,7 @@ GROUPS: dict[str, str] = {
     "matrix-engine": "cimsim.validation.matrix_engine",
     "halora": "cimsim.validation.halora",
     "machines": "cimsim.validation.machines",
+    "tasks": "cimsim.validation.tasks",
     "a100": "cimsim.validation.baseline",
 }
 """Group name -> module with `rows()`; loaded on demand."""

@@ -12,7 +12,7 @@ def output_scales(
 
     The norm is a constant to the gradient, as in PEFT.
     """
-    norm = torch.linalg.norm(weight.detach() + change.detach(), dim=1)
+    norm: torch.Tensor = torch.linalg.norm(weight.detach() + change.detach(), dim=1)
     return magnitude / norm.to(magnitude.dtype)
 
 
