@@ -1,0 +1,49 @@
+"""Rows of `cimsim validate tasks`."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+
+from cimsim import shipped
+from cimsim.ir import Linear
+from cimsim.validation import tasks
+
+
+@pytest.fixture(scope="module")
+def rows() -> dict[str, tasks.Row]:
+    return {row.quantity: row for row in tasks.rows()}
+
+
+def test_every_row_is_met(rows: dict[str, tasks.Row]) -> None:
+    assert len(rows) == 18
+    assert [row.quantity for row in rows.values() if not row.passed] == []
+    assert {row.group for row in rows.values()} == {"tasks"}
+
+
+def test_counts_are_those_of_the_layers_by_hand(rows: dict[str, tasks.Row]) -> None:
+    # FLAN-T5-large: 144 modules of 1024 x 1024, rank 16; 48 blocks, 20 adapters
+    lora = 144 * 2 * 16 * 1024
+    assert rows["LoRA, values of a task"].simulated == lora
+    assert rows["LoRAFusion, values of a task"].simulated == 144 * 1024 + 20 * 48
+    assert rows["pool of 20, values"].simulated == 20 * lora
+    # VGG-16: 3x3 kernels over these channels
+    channels = (3, 64, 64, 128, 128, 256, 256, 256, 512, 512, 512, 512, 512, 512)
+    weights = sum(9 * a * b for a, b in pairwise(channels))
+    assert rows["VGG-16, weights of convolutions"].simulated == weights
+
+
+def test_what_cannot_be_checked_is_shown_and_not_judged(rows: dict[str, tasks.Row]) -> None:
+    row = rows["xbm: energy of a switch saved over piggyback"]
+    assert row.tolerance is None
+    assert "not checkable" in row.source
+    assert 0.0 < row.simulated < 1.0
+
+
+@pytest.mark.parametrize("name", shipped.SCENARIOS.names())
+def test_shipped_scenarios_name_shipped_workloads(name: str) -> None:
+    from cimsim.serving import load_scenario
+
+    scenario = load_scenario(shipped.SCENARIOS.find(name))
+    assert any(isinstance(op, Linear) for _, op in shipped.workload(scenario.workload).ops())
