@@ -1,0 +1,115 @@
+"""What the same strategies cost: `cimsim switch` of the same model with the same adapted layers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from base import SHARED, TARGETS, TASKS, TOKENS, WORK, pretrained
+from recipe import ALPHA, RANK, SPARSE
+
+import cimsim
+from cimsim.accuracy.placing import trace_task_model
+from cimsim.adaptation import AdaptedTask, adaptation_named
+from cimsim.adaptation.lora import without_lora
+from cimsim.adaptation.writes import saved_weights, whole
+from cimsim.errors import CimsimError
+from cimsim.ir import Linear, Workload
+from cimsim.mapping import Mapping, Written
+from cimsim.serving.scenario import Scenario
+from cimsim.serving.study import switch
+from cimsim.training import LoraShape, adapted
+
+MACHINE = "halora_rram_sram"
+ENDURANCE = 1e6
+"""Pulses that a cell survives: of most RRAM macros of 16 to 40 nm in NVMExplorer's table."""
+DAYS_S = 86_400.0
+SCENARIO = {
+    "name": "benchmark_tasks",
+    "tasks": list(TASKS),
+    "requests": {"pattern": "round_robin", "count": 64},
+    "pipeline": "layer:block_tokens=1",
+}
+"""Every request is for another task than the last."""
+
+
+@dataclass(frozen=True)
+class HeadAlone:
+    """The base model with a head for each task."""
+
+    name: str = "frozen"
+
+    def apply(self, workload: Workload) -> Workload:
+        """Without LoRA."""
+        return without_lora(workload)
+
+    def home(self, op: Linear) -> None:
+        """With the pretrained weights."""
+
+    def writes(
+        self, mapping: Mapping, before: AdaptedTask, after: AdaptedTask
+    ) -> tuple[Written, ...]:
+        """The head."""
+        saved = saved_weights(before.workload) | saved_weights(after.workload)
+        return whole(mapping, saved)
+
+
+def adaptations(kept: dict[str, float]) -> dict[str, Any]:
+    """The adaptation of each strategy, with the shares that training left."""
+    return {
+        "frozen": HeadAlone(),
+        "merged": "merged",
+        "lora-sram": "lora-sram",
+        "lora-rram": "lora-rram",
+        "dora": "dora",
+        "lora-fusion": "lora-fusion:adapters=5",
+        "xbm": f"xbm:kept={kept['xbm']:.3f}",
+        "xma": "xma:bits=2",
+        "xma2": "xma2",
+        "piggyback": f"piggyback:zeroed={1.0 - kept['piggyback']:.3f}",
+        "pruned-lora": f"pruned-lora:kept={kept['pruned-lora']:.3f}",
+        "fisher-sparse": f"fisher-sparse:share={SPARSE.share:g}",
+        "delta": "delta",
+    }
+
+
+def traced() -> str:
+    """Path of the workload: MiniLM with an adapter on the blocks that tasks adapt."""
+    blocks = range(SHARED, len(pretrained().module.encoder.encoder.layer))
+    targets = tuple(f"encoder.layer.{block}.{part}" for block in blocks for part in TARGETS)
+    model = adapted(pretrained(), LoraShape(RANK, ALPHA, targets=targets)).eval()
+    path = WORK / "workload.json"
+    workload = trace_task_model(pretrained(), model, tokens=TOKENS, name="minilm_upper")
+    path.write_text(workload.model_dump_json())
+    return str(path)
+
+
+def costs(kept: dict[str, float]) -> dict[str, dict[str, Any]]:
+    """A row for each strategy; one with `missing` where cimsim has no such adaptation."""
+    scenario = Scenario.model_validate({**SCENARIO, "workload": traced()})
+    machine, rows = cimsim.machine(MACHINE), {}
+    for strategy, asked in adaptations(kept).items():
+        try:
+            named = adaptation_named(asked)
+            found = switch(machine, scenario, strategies=[named])
+        except CimsimError as problem:
+            rows[strategy] = {"missing": str(problem)}
+            continue
+        result = found.strategies[0]
+        energy = result.switch_energy_J + result.switching_leakage_J
+        pulses = result.hottest_pulses / result.switches
+        rows[strategy] = {
+            "adaptation": result.strategy,
+            "switch_energy_J": energy / result.switches,
+            "written_energy_J": result.switch_energy_J / result.switches,
+            "switch_s": result.switching_s / result.switches,
+            "task_bits": result.task_bits,
+            "extra_area_mm2": result.extra_area_mm2,
+            "latency_overhead_ratio": result.latency_overhead_ratio,
+            "energy_overhead_ratio": result.energy_overhead_ratio,
+            "cells_written": result.written["cells_written"] / result.switches,
+            "lifetime_days": ENDURANCE / pulses / DAYS_S if pulses else None,
+            "base_energy_J": found.base.energy_J,
+            "base_latency_s": found.base.latency_s,
+        }
+    return rows
