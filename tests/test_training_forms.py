@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_training import QUICK, SHAPE, encoder, same, tensors, toy
+from test_training import QUICK, SHAPE, encoder, machine, mapping, same, tensors, toy
 from torch.nn import functional
 
-from cimsim.adaptation.layers.masked import WeightMaskedLinear
-from cimsim.errors import TaskError
+from cimsim.adaptation.layers.masked import WeightMaskedLinear, folded
+from cimsim.errors import MappingError, TaskError
+from cimsim.functional import program_chip
+from cimsim.noise import Gaussian
 from cimsim.training import (
     Execution,
     Injection,
@@ -108,6 +110,16 @@ def test_masks_are_saved_as_bits_and_loaded_again(trained, tmp_path):
     onward = train(encoder(), toy(), replace(MASKS, recipe=replace(QUICK, epochs=0.01)),
                    start=tmp_path)  # fmt: skip
     assert onward.losses[0] != trained["masks"].losses[0]
+
+
+def test_tiles_take_masks_by_piggyback_alone(trained):
+    model, placed = trained["masks"].model, mapping(None)
+    with pytest.raises(MappingError, match=r"a mask over its weights, .* adaptation `piggyback`"):
+        program_chip(model, placed, machine(), Gaussian(0.0))
+    chip = program_chip(folded(model), placed, machine(), Gaussian(0.0)).at(converters=False)
+    examples = toy().test
+    one, other = (toy().scores(m, examples) for m in (chip, model))
+    torch.testing.assert_close(one, other)
 
 
 def test_masks_that_do_not_fit_are_refused(trained, tmp_path):

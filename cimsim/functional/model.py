@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cimsim.adaptation.layers.masked import WeightMaskedLinear
 from cimsim.analog.crossbar import Cuts
 from cimsim.analog.hardware import Hardware, hardware_of
 from cimsim.errors import MappingError, SpecError
@@ -218,6 +219,7 @@ def program_chip(
     check_fit(sites, mapping, architecture)
     for name in analog(mapping):
         _require_finite(name, sites[name])
+        _require_own_weight(name, sites[name])
     seeds = (seed,) if isinstance(seed, int) else tuple(seed)
     if not seeds or any(s < 0 for s in seeds) or len(set(seeds)) != len(seeds):
         raise SpecError(f"seeds are different whole numbers of at least 0, got {seeds}.")
@@ -255,6 +257,14 @@ def _put(model: nn.Module, path: str, module: nn.Module) -> None:
 def _grid(placement: Placement) -> Cuts:
     grid = placement.grid
     return Cuts.of((grid.rows, grid.columns), (grid.block_rows, grid.block_columns))
+
+
+def _require_own_weight(name: str, site: Site) -> None:
+    if isinstance(site.layer, WeightMaskedLinear):
+        raise MappingError(
+            f"{name} has a mask over its weights, which tiles would not see: take adaptation "
+            "`piggyback`, which writes the masked weights."
+        )
 
 
 def _require_finite(name: str, site: Site) -> None:
