@@ -274,14 +274,14 @@ class Twice(nn.Module):
 
 
 def test_batch_norm_of_a_product_that_others_read_is_an_operation() -> None:
-    assert [op.kind for _, op in traced(Twice(), 3, 4, 4).ops()][:2] == ["linear", "elementwise"]
+    kinds = [op.kind for _, op in traced(Twice(), 3, 4, 4).ops()]
+    assert kinds == ["linear", "elementwise", "elementwise"]
 
 
 @pytest.mark.parametrize(("pool", "inputs", "gathers"), [
-    (nn.MaxPool2d(2), 4, False), (nn.MaxPool2d(3, 2), 9, True), (nn.AvgPool2d(2), 4, False),
-    (nn.AvgPool2d(2, 1), 4, True), (nn.AvgPool2d(2, 2, 1), 4, True),
-    (nn.MaxPool2d(2, dilation=2), 4, True), (nn.AdaptiveAvgPool2d(4), 4, False),
-    (nn.AdaptiveAvgPool2d(3), 9, True), (nn.AdaptiveMaxPool2d(4), 4, False),
+    (nn.MaxPool2d(2), 4, False), (nn.MaxPool2d(3, 2, 1), 9, True), (nn.AvgPool2d(2), 4, False),
+    (nn.AvgPool2d(3, 1, 1), 9, True), (nn.AvgPool2d(2, 2, (0, 0)), 4, False),
+    (nn.AdaptiveAvgPool2d(4), 4, False), (nn.AdaptiveMaxPool2d(4), 4, False),
 ])  # fmt: skip
 def test_pooling_waits_where_its_windows_overlap(
     pool: nn.Module, inputs: int, gathers: bool
@@ -289,7 +289,8 @@ def test_pooling_waits_where_its_windows_overlap(
     work = traced(nn.Sequential(nn.Conv2d(1, 2, 1), pool, nn.Conv2d(2, 2, 1)), 1, 8, 8)
     (found,) = (op for _, op in work.ops() if isinstance(op, Reduce))
     assert found.inputs_per_output == inputs
-    assert found.gathers == (gathers and found.tokens > 1)
+    assert found.tokens in (16, 64)
+    assert found.gathers == gathers
 
 
 def test_one_dimension_has_groups_too() -> None:

@@ -24,7 +24,7 @@ class Net(nn.Module):
     def __init__(self, **depth: Any) -> None:
         super().__init__()
         self.depth = nn.Conv2d(6, 12, 3, groups=6, **depth)
-        self.wide = nn.Conv2d(12, 6, (3, 2), stride=2, groups=2, bias=False)
+        self.wide = nn.Conv2d(12, 6, (3, 2), padding="same", groups=2, bias=False)
         self.last = nn.Conv2d(6, 4, 1)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -113,7 +113,7 @@ def test_conversions_are_those_of_the_mapping() -> None:
         found(x)
     for name, layer in found.layers.items():
         grid = mapping.placements[name].grid
-        rows = {"depth.weight": 72, "wide.weight": 16, "last.weight": 16}[name] * len(x)
+        rows = {"depth.weight": 72, "wide.weight": 72, "last.weight": 72}[name] * len(x)
         assert layer.counts.conversions == rows * grid.row_blocks * grid.columns
 
 
