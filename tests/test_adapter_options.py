@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from cimsim.errors import CimsimError, TaskError, WorkloadError
 from cimsim.frontend import trace_model
 from cimsim.frontend.adapters import merged_copy, tied_targets
+from cimsim.frontend.dora import fold_dora
 from cimsim.frontend.quiet import quietly
 from cimsim.tasks.model import TaskModel, lora_targets
 from cimsim.training import Method, Schedule, load_trained
@@ -232,6 +233,7 @@ def check_counts(model, workload):
     adapter = workload.adapter
     assert adapter.parameter_count + adapter.saved_parameter_count == trained
     bare = copy.deepcopy(model.get_base_model()).to("meta")
+    fold_dora(bare)
     assert [phase.macs() for phase in workload.phases] == counted_macs(bare, 12, 0)
 
 

@@ -240,7 +240,7 @@ def test_an_adapter_directory_is_read(tmp_path):
     ({"layers_to_transform": "1"}, r"layers_to_transform is '1'; it must be a layer number or"),
     ({"task_type": "SING"}, r"json: PEFT refuses the configuration: "),
     ({"target_modules": []}, r"target_modules names no module\.$"),
-    ({"use_dora": True}, r"use_dora is True, which cimsim does not model: DoRA scales"),
+    ({"use_qalora": True}, r"use_qalora is True, which cimsim does not model: QA-LoRA pools"),
     ({"target_modules": ["query", "q_proj"]},
      r"^the adapter targets query, of which LlamaForCausalLM has no module: it was made for "
      r"another model, or the names are misspelt\.$"),
@@ -315,8 +315,9 @@ def test_a_second_adapter_is_asked_for_once():
     assert (both.rank, both.branches, both.parameter_count) == (4, 2, (2 + 4) * 128)
 
 
-def test_dora_is_refused():
-    config = peft.LoraConfig(r=2, target_modules=["0"], use_dora=True)
+def test_qalora_is_refused():
+    config = peft.LoraConfig(r=2, target_modules=["0"])
     model = peft.get_peft_model(nn.Sequential(nn.Linear(4, 4)), config)
-    with pytest.raises(WorkloadError, match=r"^adapter 'default': use_dora is True, which cim"):
+    model.peft_config["default"].use_qalora = True
+    with pytest.raises(WorkloadError, match=r"^adapter 'default': use_qalora is True, which cim"):
         trace_module(model, (torch.zeros(3, 4),), name="x")

@@ -14,10 +14,10 @@ from typing import ClassVar
 import numpy as np
 
 from cimsim.adaptation.protocol import BASE_TASK, AdaptedTask
-from cimsim.adaptation.writes import lora_weights, saved_weights, whole
+from cimsim.adaptation.writes import lora_weights, magnitudes, saved_weights, whole
 from cimsim.errors import MappingError
 from cimsim.ir import Linear, Workload
-from cimsim.mapping import IntArray, Mapping, Placement, WeightUnit, Written
+from cimsim.mapping import IntArray, Mapping, Placement, Registers, WeightUnit, Written
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 
@@ -63,8 +63,8 @@ class FisherSparse:
 
     def writes(
         self, mapping: Mapping, before: AdaptedTask, after: AdaptedTask
-    ) -> tuple[Written, ...]:
-        """Columns of neurons that either task changed; what either saves, whole."""
+    ) -> tuple[Written | Registers, ...]:
+        """Columns of neurons that either task changed; magnitudes and what either saves, whole."""
         lora = lora_weights(before.workload) | lora_weights(after.workload)
         saved = saved_weights(before.workload) | saved_weights(after.workload)
         whole(mapping, lora)  # refuses a weight without a place
@@ -74,7 +74,7 @@ class FisherSparse:
             for name, placement in mapping.placements.items()
             if name in lora
         ]
-        return (*found, *whole(mapping, saved))
+        return (*found, *whole(mapping, saved), *magnitudes(mapping, before, after))
 
     def _columns(self, placement: Placement, tasks: tuple[str, str]) -> Written:
         grid = placement.grid

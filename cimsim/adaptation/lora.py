@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cimsim.adaptation.protocol import AdaptedModel, AdaptedTask
-from cimsim.adaptation.writes import adapted_weights, lora_weights, saved_weights, whole
+from cimsim.adaptation.writes import adapted_weights, lora_weights, magnitudes, saved_weights, whole
 from cimsim.errors import MappingError
 from cimsim.ir import Elementwise, Linear, Op, Phase, Workload
-from cimsim.mapping import Mapping, WeightUnit, Written
+from cimsim.mapping import Mapping, Registers, WeightUnit, Written
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 
@@ -73,10 +73,11 @@ class LoraBeside:
 
     def writes(
         self, mapping: Mapping, before: AdaptedTask, after: AdaptedTask
-    ) -> tuple[Written, ...]:
-        """The branch of `after`, and what either saves with its adapter."""
+    ) -> tuple[Written | Registers, ...]:
+        """The branch of `after`, magnitudes, and what either saves with its adapter."""
         saved = saved_weights(before.workload) | saved_weights(after.workload)
-        return whole(mapping, lora_weights(after.workload) | saved)
+        written = whole(mapping, lora_weights(after.workload) | saved)
+        return (*written, *magnitudes(mapping, before, after))
 
 
 @checked(MappingError)

@@ -147,6 +147,11 @@ class LoraFusion:
                 f"lora-fusion pools LoRA adapters, and workload {workload.name!r} has none: trace "
                 "it with LoRA (--lora-rank, --adapter), whose shape each of the pool has."
             )
+        if any(p.role == "magnitude" for p in workload.parameters):
+            raise MappingError(
+                f"the adapter of workload {workload.name!r} is DoRA: a pool is made of plain LoRA, "
+                "and brings its own magnitudes."
+            )
         for name, its in found.items():
             if len(its.down) != 1 or len(its.up) != 1:
                 raise MappingError(

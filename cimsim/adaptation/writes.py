@@ -85,6 +85,26 @@ def saved_weights(workload: Workload) -> frozenset[str]:
     return frozenset(op.weight for _, op in workload.ops() if isinstance(op, Linear) and op.saved)
 
 
+MAGNITUDE_BITS = 16
+"""assumed: half precision, as clusters compute"""
+
+
+def magnitudes(mapping: Mapping, *tasks: AdaptedTask) -> tuple[Registers, ...]:
+    """Magnitudes of DoRA that any of the tasks has, in the clusters that multiply with them."""
+    found = {
+        parameter.name.replace(".lora_magnitude_vector", ""): parameter.size
+        for task in tasks
+        for parameter in task.workload.parameters
+        if parameter.role == "magnitude"
+    }
+    placed = mapping.placements
+    return tuple(
+        Registers(name, "pmca", MAGNITUDE_BITS * size * placed[name].replicas)
+        for name, size in found.items()
+        if name in placed
+    )
+
+
 def lora_weights(workload: Workload) -> frozenset[str]:
     """Names of A and B of every LoRA branch of the workload."""
     linear = (op for _, op in workload.ops() if isinstance(op, Linear))

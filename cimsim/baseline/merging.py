@@ -46,5 +46,5 @@ def as_run(workload: Workload, asked: AskedLora) -> tuple[Workload, Lora]:
 
 def merged(workload: Workload) -> Workload:
     """`workload` with its adapter in the weights: the branches' ops and values are gone."""
-    kept = tuple(p for p in workload.parameters if p.role not in ("lora_a", "lora_b"))
+    kept = tuple(p for p in workload.parameters if p.role not in ("lora_a", "lora_b", "magnitude"))
     return without_lora(workload).model_copy(update={"parameters": kept, "adapter": None})

@@ -66,6 +66,7 @@ UNDERSTOOD: dict[str, tuple[Callable[[Any], bool], str]] = {
     "bias": (lambda value: value in ("none", "all", "lora_only"), "none, all or lora_only"),
     "lora_bias": (_switch, _FLAG),
     "use_rslora": (_switch, _FLAG),
+    "use_dora": (_switch, _FLAG),
     "fan_in_fan_out": (_switch, _FLAG),
     "ensure_weight_tying": (_switch, _FLAG),
     "layers_to_transform": (_either(_whole, _listed(_whole)), "a layer number or a list of them"),
@@ -100,7 +101,6 @@ HARMLESS = frozenset(
 """Fields that change neither what is computed nor what is loaded."""
 
 REFUSED = {
-    "use_dora": "DoRA scales every output by a trained magnitude",
     "alora_invocation_tokens": "the adapter acts only on tokens after its invocation",
     "target_parameters": "it adapts parameters that are no linear layer's weight",
     "trainable_token_indices": "it trains single rows of an embedding",
@@ -113,7 +113,7 @@ REFUSED = {
     "monteclora_config": "MonteCLoRA draws its weights anew in every pass",
     "velora_config": "VeLoRA has a projection of its own",
 }
-"""Fields that, where set, make more of the adapter than x W + (alpha / r) x A B, and why."""
+"""Fields that, where set, make more of the adapter than LoRA or DoRA, and why."""
 
 HEADS = {
     "SEQ_CLS": ("classifier", "score"),

@@ -22,9 +22,10 @@ _COUNTED_APART = {"lora_A", "lora_B", "original_module", "modules_to_save"}
 def describe_adapter(model: nn.Module) -> Adapter | None:
     """The LoRA adapter that acts on `model`; raises WorkloadError like `adapters_in_use`.
 
-    Values count as PEFT trains and saves them: A and B with a bias of B are the adapter's, modules
-    that are trained whole and biases of the model's own are saved with it. Rank and alpha are
-    those of the first layer of the largest rank. Several adapters that act at once count together.
+    Values count as PEFT trains and saves them: A and B with a bias of B, and magnitudes,
+    are the adapter's, modules that are trained whole and biases of the model's own are saved with
+    it. Rank and alpha are those of the first layer of the largest rank. Several adapters that act
+    at once count together.
     """
     names = adapters_in_use(model)
     if not names:
@@ -45,6 +46,7 @@ def describe_adapter(model: nn.Module) -> Adapter | None:
         rank=int(largest.r[adapter]),
         alpha=float(largest.lora_alpha[adapter]),
         branches=len(names),
+        kind="dora" if configs_of(model)[names[0]].use_dora else "lora",
         targets=tuple(sorted({path.rpartition(".")[2] for _, path, _ in acts})),
         parameter_count=_count(t for name, _, part in acts for t in _factors(part, name)),
         saved_parameter_count=_count(saved),
@@ -80,6 +82,8 @@ def _check_tie(model: nn.Module, name: str, config: Any) -> None:
 def _factors(layer: Any, name: str) -> Iterator[nn.Parameter]:
     yield from layer.lora_A[name].parameters()
     yield from layer.lora_B[name].parameters()
+    if name in layer.lora_magnitude_vector:
+        yield from layer.lora_magnitude_vector[name].parameters()
 
 
 def _saved_values(

@@ -10,7 +10,9 @@ from typing import Any
 
 import peft
 from peft.tuners.lora import LoraModel
+from peft.tuners.lora.dora import DoraLinearLayer
 from peft.tuners.lora.layer import Linear as LoraLinear
+from peft.tuners.lora.variants import DoraLinearVariant
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
 from peft.utils import ModulesToSaveWrapper
 from torch import nn
@@ -23,6 +25,7 @@ from cimsim.frontend.adapter_config import (
     read_adapter,
     task_heads,
 )
+from cimsim.frontend.dora import fold_dora
 from cimsim.frontend.quiet import quietly
 
 __all__ = [
@@ -55,6 +58,7 @@ def apply_lora(model: nn.Module, config: peft.LoraConfig) -> None:
             peft.inject_adapter_in_model(config, model, low_cpu_mem_usage=True)
     except Exception as problem:
         raise WorkloadError(f"the adapter does not fit {type(model).__name__}: {problem}") from None
+    fold_dora(model)
     model.eval()
 
 
@@ -101,6 +105,11 @@ def adapters_in_use(model: nn.Module) -> tuple[str, ...]:
             )
         where = f"adapter {name!r}"
         check_settings(configs[name].to_dict(), where, type(configs[name]))
+        if len(used) > 1 and configs[name].use_dora:
+            raise WorkloadError(
+                f"adapters {', '.join(used)} are active and {name!r} is DoRA, whose magnitudes "
+                "belong to one adapter alone. Activate it without the others."
+            )
     idle = {other for other in configs if other not in used}
     for path, part in parts.items():
         if not _is_idle(model, path, idle):
@@ -164,7 +173,8 @@ def _check_part(path: str, part: Any, used: tuple[str, ...]) -> None:
             "one can be in place. Activate one of them, or adapters that save no modules."
         )
     tuner = isinstance(part, BaseTuner) and (not used or type(part) is LoraModel)
-    if not (tuner or isinstance(part, peft.PeftModel) or type(part) is ModulesToSaveWrapper):
+    known = type(part) in (ModulesToSaveWrapper, DoraLinearLayer)
+    if not (tuner or isinstance(part, peft.PeftModel) or known):
         raise WorkloadError(
             f"the model carries PEFT's {type(part).__name__}, which cimsim does not model. Use "
             "LoRA, or the model without the adapter."
@@ -178,14 +188,16 @@ def _check_layer(layer: Any, name: str) -> None:
             f"the adapter is on a {type(base).__name__}; only linear layers are supported. Take "
             "it off the target modules."
         )
-    more = [n for n in layer.adapter_layer_names
-            if n not in ("lora_A", "lora_B") and name in attrgetter(n)(layer)]  # fmt: skip
     variant = getattr(layer, "lora_variant", {}).get(name)
-    if type(layer) is not LoraLinear or more or variant is not None:
+    dora = isinstance(variant, DoraLinearVariant)
+    parts = ("lora_A", "lora_B", *(("lora_magnitude_vector",) if dora else ()))
+    more = [n for n in layer.adapter_layer_names
+            if n not in parts and name in attrgetter(n)(layer)]  # fmt: skip
+    if type(layer) is not LoraLinear or more or not (variant is None or dora):
         kind = type(layer if variant is None else variant).__name__
         raise WorkloadError(
             f"the adapter has layers of kind {', '.join([kind, *more])}, which cimsim does not "
-            "model. Use plain LoRA."
+            "model. Use plain LoRA or DoRA."
         )
 
 
@@ -209,6 +221,7 @@ def settle_adapters(model: nn.Module, names: Collection[str]) -> None:
             layer.set_adapter(used)
             for other in layer._get_available_adapters() - set(used):
                 layer.delete_adapter(other)
+    fold_dora(model)
     if not names and "peft_config" in vars(model):
         del model.peft_config
 

@@ -19,7 +19,9 @@ from cimsim.frontend.recording import Call, Recording, Value
 from cimsim.frontend.streams import Streaming, TokenAxis, place
 from cimsim.ir import Parameter, workload_errors
 
-ParameterRole = Literal["base", "lora_a", "lora_b", "embedding", "bias", "norm", "other"]
+ParameterRole = Literal[
+    "base", "lora_a", "lora_b", "magnitude", "embedding", "bias", "norm", "other"
+]
 Parts = dict[str, set[Ranges]]
 """Parameter -> the ranges of it that are multiplied with."""
 
@@ -185,7 +187,7 @@ def list_parameters(
         if ".original_module." in f".{raw}" or name in listed:
             continue
         owner = first.setdefault(id(tensor), name)
-        role = lora_role(name) or roles.get(name, "other")
+        role = lora_role(name) or _magnitude(name) or roles.get(name, "other")
         tied = None if owner == name else owner
         with workload_errors(name):
             for entry in _in_parts(name, tuple(tensor.shape), role, parts.get(name, set()), tied):
@@ -227,3 +229,8 @@ def lora_role(parameter: str) -> Literal["lora_a", "lora_b"] | None:
     if ".lora_A." in f".{parameter}":
         return "lora_a"
     return "lora_b" if ".lora_B." in f".{parameter}" else None
+
+
+def _magnitude(parameter: str) -> Literal["magnitude"] | None:
+    """Whether PEFT's name is that of magnitudes of DoRA."""
+    return "magnitude" if ".lora_magnitude_vector." in f".{parameter}" else None

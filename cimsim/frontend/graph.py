@@ -19,7 +19,10 @@ from cimsim.values.display import brief
 _WRAPPERS = (
     r"^base_model\.model\.(?=.)|\.(?:base_layer|original_module)(?=\.|$)|\.modules_to_save\.[^.]+"
 )
-_ADAPTER = r"|(?:(?<=\.lora_A)|(?<=\.lora_B))\.(?!weight$|bias$)[^.]+(?=\.weight$|\.bias$|$)"
+_ADAPTER = (
+    r"|(?:(?<=\.lora_A)|(?<=\.lora_B)|(?<=\.lora_magnitude_vector))"
+    r"\.(?!weight$|bias$)[^.]+(?=\.weight$|\.bias$|$)"
+)
 _CLEANED = {several: re.compile(_WRAPPERS + ("" if several else _ADAPTER)) for several in (0, 1)}
 _BRANCH = re.compile(r"\.lora_[AB](?:\.(?!weight$|bias$)[^./]+)?(?=[./]|$)")
 

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from cimsim.errors import SpecError
+from cimsim.frontend.dora import with_folded_dora
 from cimsim.functional.layers import AnalogLayer
 from cimsim.functional.mode import in_evaluation
 from cimsim.functional.model import AnalogModel, Samples
@@ -77,6 +78,7 @@ def diagnose(model: nn.Module, converted: AnalogModel, inputs: Samples) -> tuple
             f"diagnosis looks at one chip, the model has {converted.draws} side by side; convert "
             "with one seed."
         )
+    model = with_folded_dora(model)
     seen = {name: _Seen() for name in converted.layers}
     args, kwargs = ((), inputs) if isinstance(inputs, Mapping) else (inputs, {})
     padding = Padding.of(model, args, kwargs)

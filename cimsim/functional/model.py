@@ -15,6 +15,7 @@ from cimsim.analog.crossbar import Cuts
 from cimsim.analog.hardware import Hardware, hardware_of
 from cimsim.errors import MappingError, SpecError
 from cimsim.frontend.adapters import unwrap
+from cimsim.frontend.dora import with_folded_dora
 from cimsim.functional.groups import GroupedLayer, require_converters
 from cimsim.functional.layers import PATHS, AnalogLayer, HalfLayer, Path
 from cimsim.functional.mode import in_evaluation
@@ -215,6 +216,7 @@ def program_chip(
     weights that are not finite and for settings that make no sense.
     """
     tiles = hardware_of(architecture, hardware)
+    model = with_folded_dora(model)
     sites = find_sites(model)
     check_fit(sites, mapping, architecture)
     for name in analog(mapping):

@@ -21,11 +21,10 @@ _AXIS = {"lora_a": 0, "lora_b": 1}
 def with_rank(workload: Workload, rank: int, alpha: float | None = None) -> Workload:
     """`workload` with an adapter of another rank; see `Workload.with_rank`."""
     adapter = workload.adapter
-    if adapter is None or adapter.kind != "lora":
-        has = "no adapter" if adapter is None else f"an adapter of kind {adapter.kind}"
+    if adapter is None:
         raise WorkloadError(
-            f"{workload.name}: rank {rank} was asked, but it has {has}. Trace the model with LoRA "
-            "(cimsim trace --lora-rank)."
+            f"{workload.name}: rank {rank} was asked, but it has no adapter. Trace the model "
+            "with LoRA (cimsim trace --lora-rank)."
         )
     if rank < 1:
         raise WorkloadError(f"{workload.name}: rank {rank} was asked; a rank is at least 1.")

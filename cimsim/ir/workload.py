@@ -39,7 +39,9 @@ class Parameter(Frozen):
 
     name: Name
     shape: tuple[SizeOrNone, ...] = Field(max_length=8)
-    role: Literal["base", "lora_a", "lora_b", "embedding", "bias", "norm", "other"] = "base"
+    role: Literal["base", "lora_a", "lora_b", "magnitude", "embedding", "bias", "norm", "other"] = (
+        "base"
+    )
     tied_to: Name | None = None
 
     @property
@@ -54,14 +56,15 @@ class Parameter(Frozen):
 class Adapter(Frozen):
     """The LoRA adapter that the workload was traced with.
 
-    `parameter_count` counts A and B alone, as papers print it; `saved_parameter_count` the values
-    of whole modules that are trained and exchanged with them (PEFT modules_to_save), biases,
-    norms and embeddings included. Both are part of the file that a switch of adapter loads; what
-    the hardware rewrites are the weights of the linear ops among them. Saved values replace some
-    of the model's own, so that `Workload.parameter_count` counts them as well.
+    `parameter_count` counts A and B (and magnitudes of DoRA) alone, as papers print it;
+    `saved_parameter_count` the values of whole modules that are trained and exchanged with them
+    (PEFT modules_to_save), biases, norms and embeddings included. Both are part of the file that a
+    switch of adapter loads; what the hardware rewrites are the weights of the linear ops among
+    them. Saved values replace some of the model's own, so that `Workload.parameter_count` counts
+    them as well.
     """
 
-    kind: Literal["lora"] = "lora"
+    kind: Literal["lora", "dora"] = "lora"
     rank: Size
     alpha: Number
     branches: Size = Field(default=1, description="adapters that act at once, counted together")
@@ -163,7 +166,7 @@ class Workload(Frozen, Changeable):
         return sum(
             p.size
             for p in self.parameters
-            if p.tied_to is None and p.role not in ("lora_a", "lora_b")
+            if p.tied_to is None and p.role not in ("lora_a", "lora_b", "magnitude")
         )
 
 
