@@ -102,6 +102,8 @@ def test_accumulate_equals_the_loop(whole, noisy, top, spread):
         noisy,
         np.array([11, 0, 5], np.uint32),
         7,
+        np.empty(0, F),
+        F(0),
     )
     want, saturated = reference_accumulate(
         sums, variance, sigma, inverse, gain, weight, step, top, (11, noisy, 5)

@@ -138,6 +138,7 @@ class _AsGiven:
     """A torch model as `Functional.functional` takes it."""
 
     module: nn.Module
+    mapping: Mapping
 
     @property
     def adapters(self) -> tuple[str, ...]:
@@ -157,4 +158,8 @@ def as_mapped(module: nn.Module, mapping: Mapping) -> nn.Module:
     the adaptation refuses the model.
     """
     adaptation = adaptation_of(mapping)
-    return adaptation.functional(_AsGiven(module)) if isinstance(adaptation, Functional) else module
+    return (
+        adaptation.functional(_AsGiven(module, mapping))
+        if isinstance(adaptation, Functional)
+        else module
+    )

@@ -33,6 +33,7 @@ from cimsim.adaptation.writes import (
     whole,
 )
 from cimsim.adaptation.xbm import ColumnMask
+from cimsim.adaptation.xma import ColumnShift
 
 __all__ = [
     "ADAPTATIONS",
@@ -42,6 +43,7 @@ __all__ = [
     "AdaptedTask",
     "BaseAlone",
     "ColumnMask",
+    "ColumnShift",
     "FisherSparse",
     "FullTuning",
     "Functional",

@@ -5,13 +5,18 @@ A weight that is saved with the task is the task's own: it has no numbers and is
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from cimsim.adaptation.lora import without_lora
-from cimsim.adaptation.protocol import AdaptedTask
+from cimsim.adaptation.protocol import AdaptedModel, AdaptedTask
 from cimsim.adaptation.writes import saved_weights, tuned_weights, whole
 from cimsim.costs.columns import number_count
 from cimsim.errors import MappingError
 from cimsim.ir import ColumnScale, Linear, Op, Workload
 from cimsim.mapping import Mapping, Registers, Written
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 def numbered_weights(workload: Workload) -> frozenset[str]:
@@ -66,3 +71,35 @@ def check_slices(slices: int) -> None:
     """Raise MappingError for less than one number a column."""
     if slices < 1:
         raise MappingError(f"slices is 1, or the cells that a weight takes, got {slices}.")
+
+
+def carrying(model: AdaptedModel, strategy: str, columns: ColumnScale) -> nn.Module:
+    """The model, which carries numbers as `columns` says for the arrays of its mapping.
+
+    Raises MappingError for a model without them, with others or with those of another array size,
+    and for several numbers a column, which a model of whole weights has no place for.
+    """
+    from cimsim.adaptation.layers.columns import check_numbers
+
+    if columns.slices > 1:
+        raise MappingError(
+            f"{strategy} has {columns.slices} numbers a column, one for each cell of a weight: a "
+            "torch model has weights alone; use slices=1 for accuracy."
+        )
+    rows = {p.grid.block_rows for p in model.mapping.placements.values() if p.role == "base"}
+    if len(rows) != 1:
+        raise MappingError(
+            f"the mapping of {model.mapping.workload!r} has base weights in blocks of "
+            f"{sorted(rows)} rows: masks are those of one array size."
+        )
+    check_numbers(model.module, strategy, columns.kind, columns.bits, rows.pop())
+    return model.module
+
+
+def check_bare(model: AdaptedModel, strategy: str) -> None:
+    """Raise MappingError for a model with an adapter, which numbers take the place of."""
+    if model.adapters:
+        raise MappingError(
+            f"{strategy} has numbers on columns in the place of LoRA, but the model carries "
+            f"{len(model.adapters)} adapter(s): merge, or choose an adaptation with LoRA."
+        )

@@ -12,6 +12,7 @@ from cimsim.adaptation.lora_fusion import LoraFusion
 from cimsim.adaptation.piggyback import WeightMasks
 from cimsim.adaptation.protocol import Adaptation
 from cimsim.adaptation.xbm import ColumnMask
+from cimsim.adaptation.xma import ColumnShift
 from cimsim.errors import MappingError, SpecError
 from cimsim.ir import Linear
 from cimsim.spec import Architecture
@@ -31,6 +32,7 @@ ADAPTATIONS: dict[str, Adaptation | type[Adaptation]] = {
     "fisher-sparse": FisherSparse,
     "lora-fusion": LoraFusion,
     "xbm": ColumnMask,
+    "xma": ColumnShift,
 }
 """HaLoRA has LoRA on SRAM units, AHWA-LoRA on the cluster beside each tile.
 

@@ -67,6 +67,10 @@ class AdaptedModel(Protocol):
         """The model as the user gave it, which is not to be changed."""
 
     @property
+    def mapping(self) -> Mapping:
+        """Where its weights are."""
+
+    @property
     def adapters(self) -> tuple[str, ...]:
         """Names of the LoRA adapters in use, whose branches add up; none without one."""
 

@@ -9,7 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from cimsim.adaptation.columns import check_kept, check_slices, with_columns, written_columns
+from cimsim.adaptation.columns import (
+    carrying,
+    check_bare,
+    check_kept,
+    check_slices,
+    with_columns,
+    written_columns,
+)
 from cimsim.adaptation.protocol import AdaptedModel, AdaptedTask
 from cimsim.errors import MappingError
 from cimsim.ir import ColumnScale, Linear, Workload
@@ -61,8 +68,9 @@ class ColumnMask:
         return written_columns(mapping, self.columns, before, after)
 
     def functional(self, model: AdaptedModel) -> nn.Module:
-        """Refuses every model: masks have no torch form."""
-        raise MappingError(
-            f"xbm is known to timing and costs alone: {type(model.module).__name__} cannot run "
-            "with masks on its columns; choose another adaptation for accuracy."
-        )
+        """The model, whose layers carry masks (`with_numbers`) for arrays of this size.
+
+        Raises MappingError for any other, and for one with an adapter.
+        """
+        check_bare(model, "xbm")
+        return carrying(model, "xbm", self.columns)

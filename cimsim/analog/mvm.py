@@ -57,6 +57,45 @@ class _Converter:
     gain_SN: F32
 
 
+WORD_BITS = (2, 24)
+"""Choice: widths of a shifted word, of which a float32 holds every value."""
+
+
+@brief
+@dataclass(frozen=True, eq=False)
+class ColumnNumbers:
+    """Numbers on the columns of each row of tiles, applied to codes before they are accumulated.
+
+    `numbers_TN` are 0 where a column is not converted. With `word_bits` they are powers of two: a
+    code is shifted, dropping low bits (towards minus infinity) and saturating at the ends of a word
+    in two's complement; without an ADC, and without `word_bits`, it is multiplied.
+    """
+
+    numbers_TN: F32
+    word_bits: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.word_bits is not None and not WORD_BITS[0] <= self.word_bits <= WORD_BITS[1]:
+            raise SpecError(
+                f"a shifted word has {WORD_BITS[0]} to {WORD_BITS[1]} bits, got {self.word_bits}."
+            )
+
+    def on(self, converter: _Converter, t: int, ideal: bool) -> tuple[_Converter, F32, np.float32]:
+        """The converter of row of tiles `t` with them; factors of codes and the least word."""
+        width = converter.gain_SN.shape[1]
+        numbers = np.zeros(width, np.float32)
+        numbers[: self.numbers_TN.shape[1]] = self.numbers_TN[t]
+        inverse = converter.inverse_lsb_SN * (numbers != 0.0)
+        if ideal or self.word_bits is None:
+            made = _Converter(converter.sigma_SN, inverse, converter.gain_SN * numbers)
+            return made, NO_FACTOR, np.float32(0.0)
+        made = _Converter(converter.sigma_SN, inverse, converter.gain_SN)
+        return made, numbers, np.float32(-(2.0 ** (self.word_bits - 1)))
+
+
+NO_FACTOR: F32 = np.empty(0, np.float32)
+
+
 @brief
 @dataclass(frozen=True, eq=False)
 class Mvm:
@@ -94,15 +133,18 @@ class Mvm:
         first_vector: int = 0,
         threads: int = 1,
         per_cell: bool = False,
+        numbers: ColumnNumbers | None = None,
     ) -> MvmResult:
         """Outputs x W as the hardware computes it, for finite float32 inputs [B, K].
+
+        `numbers` are those on its columns.
 
         Row b is vector number `first_vector` + b, which together with `seed` decides its noise.
         `threads` blocks of vectors are worked on at a time. Raises SpecError for inputs of
         another shape or that are not finite.
         """
         x = self.inputs(x_BK)
-        batch = _Batch(self, x, seed, first_vector, per_cell)
+        batch = _Batch(self, x, seed, first_vector, per_cell, numbers)
         out = np.zeros((len(x), padded(self.columns)), np.float32)
         limit = BLOCK if self.dac.pulses == 1 else SERIAL_BLOCK
         size = min(limit, max(1, -(-len(x) // max(1, threads))))
@@ -112,7 +154,10 @@ class Mvm:
                 counts = list(pool.map(lambda start: batch.run(out, start, size), starts))
         else:
             counts = [batch.run(out, start, size) for start in starts]
-        conversions = len(x) * self.columns * self.dac.pulses * self.slices * len(self.tiles)
+        kept = self.columns * len(self.tiles)
+        if numbers is not None:
+            kept = int(np.count_nonzero(numbers.numbers_TN))
+        conversions = len(x) * kept * self.dac.pulses * self.slices
         return MvmResult(
             out[:, : self.columns],
             conversions if self.adc.bits is not None else 0,
@@ -154,6 +199,7 @@ class _Batch:
     seed: int
     first_vector: int
     per_cell: bool
+    numbers: ColumnNumbers | None
 
     def run(self, out_BN: F32, start: int, size: int) -> tuple[int, int]:
         """Fill rows from `start` on; returns how many conversions saturated, inputs clipped."""
@@ -161,7 +207,12 @@ class _Batch:
         x, out = self.x_BK[start : start + size], out_BN[start : start + size]
         code, step, clipped = _to_codes(mvm.dac, x)
         saturated = 0
+        ideal = mvm.adc.bits is None
         for t, (tile, adc) in enumerate(zip(mvm.tiles, mvm.converters, strict=True)):
+            factor, least, offset = NO_FACTOR, np.float32(0.0), mvm.readout.offset_TN[t]
+            if self.numbers is not None:
+                adc, factor, least = self.numbers.on(adc, t, ideal)
+                offset = offset * self.numbers.numbers_TN[t]
             sums, variance = tile.sums(code, mvm.dac), NO_VARIANCE
             if self.per_cell:
                 sums = self._with_cell_noise(sums, t, start, code)
@@ -180,8 +231,10 @@ class _Batch:
                 mvm.adc.noise_ratio > 0.0 or len(variance) > 0,
                 np.array([*seed_words(self.seed), t], np.uint32),
                 self.first_vector + start,
+                factor,
+                least,
             )
-            _subtract_offset(out, mvm.readout.offset_TN[t], code[: len(x), tile.rows], step)
+            _subtract_offset(out, offset, code[: len(x), tile.rows], step)
         return saturated, clipped
 
     def _with_cell_noise(self, sums: Sums, t: int, start: int, code_BK: F32) -> F32:

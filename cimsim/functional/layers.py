@@ -11,7 +11,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from cimsim.analog.mvm import Mvm, not_computable
+from cimsim.adaptation.layers.columns import ColumnLayer
+from cimsim.analog.mvm import ColumnNumbers, Mvm, not_computable
 from cimsim.errors import SpecError
 from cimsim.functional.operands import (
     F32,
@@ -64,7 +65,7 @@ class AnalogLayer(nn.Module):
     axis is cut into as many equal parts as chips are evaluated side by side. Vectors are dealt
     to the replicas of a chip in turn and numbered from the last `restart`, so that the noise of a
     vector does not depend on how a batch was split. Vectors that are `padding` get no number and
-    do not reach the tiles.
+    do not reach the tiles. Numbers on columns (`columns`) act on codes behind the ADC.
     """
 
     def __init__(
@@ -74,6 +75,7 @@ class AnalogLayer(nn.Module):
         super().__init__()
         self.name, self.recipe, self.path, self.redraw = name, recipe, path, redraw
         self.weight, self.bias = layer.weight, layer.bias
+        self.columns = layer.columns if isinstance(layer, ColumnLayer) else None
         self.in_features, self.out_features = recipe.grid.shape
         self.training = layer.training
         self.counts = Counts()
@@ -219,10 +221,17 @@ class AnalogLayer(nn.Module):
         trained = self.weight.requires_grad and torch.is_grad_enabled()
         weight = self.weight_KN().to(torch.float32) if trained else None
         normals = self._normals(copy, operands, x_BK, first)
-        return multiply(x_BK, weight, operands, normals, self.counts)
+        if self.columns is None:
+            return multiply(x_BK, weight, operands, normals, self.counts)
+        numbers = self.columns.numbers().to(torch.float32)
+        word_bits = self.columns.word_bits
+        return multiply(x_BK, weight, operands, normals, self.counts, numbers, word_bits)
 
     def _path(self, x: torch.Tensor) -> str:
-        grad = torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
+        trained = self.weight.requires_grad or (
+            self.columns is not None and self.columns.scores.requires_grad
+        )
+        grad = torch.is_grad_enabled() and (x.requires_grad or trained)
         needs_torch = grad or self.training or x.device.type != "cpu"
         if self.path == "auto":
             return "torch" if needs_torch else "kernel"
@@ -245,8 +254,13 @@ class AnalogLayer(nn.Module):
             mvm = kernel_operands(readout, self.recipe.hardware, copy.ranges)
             copy.operands, copy.key = mvm, key
         threads = torch.get_num_threads()
+        numbers = None
+        if self.columns is not None:
+            values = self.columns.numbers().detach().to(torch.float32).numpy()
+            numbers = ColumnNumbers(values, self.columns.word_bits)
         result = mvm(
-            x_BK.detach().numpy(), seed=copy.seed, first_vector=first, threads=threads
+            x_BK.detach().numpy(), seed=copy.seed, first_vector=first, threads=threads,
+            numbers=numbers,
         )  # fmt: skip
         self.counts.conversions += result.conversion_count
         self.counts.saturated += result.saturated_count

@@ -35,29 +35,47 @@ def multiply(
     operands: TorchOperands,
     normals: Normals | None,
     counts: Counts,
+    numbers_TN: torch.Tensor | None = None,
+    word_bits: int | None = None,
 ) -> torch.Tensor:
-    """Outputs [B, N] of float32 inputs; `weight_KN` receives a gradient if given."""
+    """Outputs [B, N] of float32 inputs; `weight_KN` receives a gradient if given.
+
+    So do the numbers on columns, which act on codes as in `cimsim.analog.mvm.ColumnNumbers`: the
+    sum over vectors of the output's gradient times the partial sum, as if nothing were rounded.
+    """
     # Codes and column sums are exact in float32 only.
     with torch.autocast(x_BK.device.type, enabled=False):
-        out: torch.Tensor = _Product.apply(x_BK, weight_KN, operands, normals, counts)  # type: ignore[no-untyped-call]
+        out: torch.Tensor = _Product.apply(  # type: ignore[no-untyped-call]
+            x_BK, weight_KN, numbers_TN, operands, normals, counts, word_bits
+        )
     return out
 
 
 class _Product(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: torch.Tensor, weight: torch.Tensor | None, operands: TorchOperands,
-        normals: Normals | None, counts: Counts,
+        ctx: Any, x: torch.Tensor, weight: torch.Tensor | None, numbers: torch.Tensor | None,
+        operands: TorchOperands, normals: Normals | None, counts: Counts, word_bits: int | None,
     ) -> torch.Tensor:  # fmt: skip
         code, step, inside = to_codes(x, operands.dac, counts)
         keep = x.requires_grad and len(operands.significance_S) == operands.dac.pulses == 1
-        out, masks = _convert_all(code, operands, normals, counts, keep)
+        shape = len(operands.rows), len(code), operands.gain_TN.shape[1]
+        trained = numbers is not None and numbers.requires_grad
+        partial = torch.zeros(shape, device=code.device) if trained else None
+        columns = None if numbers is None else _Columns(numbers.detach(), word_bits, partial)
+        out, masks = _convert_all(code, operands, normals, counts, keep, columns)
         out *= step[:, None]
+        if partial is not None:
+            partial *= step[:, None]
         if operands.has_offset:
             for t, rows in enumerate(operands.rows):
                 total = code[:, rows].sum(1) * step
-                out -= total[:, None] * operands.offset_TN[t]
+                offset = operands.offset_TN[t]
+                out -= total[:, None] * (offset if columns is None else offset * columns.numbers[t])
+                if partial is not None:
+                    partial[t] -= total[:, None] * offset
         ctx.operands, ctx.inside, ctx.masks = operands, inside, masks
+        ctx.numbers, ctx.partial = None if columns is None else columns.numbers, partial
         # Only a trained weight needs the inputs again.
         ctx.quantised = code * step[:, None] if weight is not None else None
         return out
@@ -66,16 +84,37 @@ class _Product(torch.autograd.Function):
     def backward(ctx: Any, *grads: torch.Tensor) -> Any:
         (grad,) = grads
         operands: TorchOperands = ctx.operands
-        grad_x = grad_w = None
+        numbers: torch.Tensor | None = ctx.numbers
+        grad_x = grad_w = grad_a = None
+        behind = [grad if numbers is None else grad * numbers[t] for t in range(len(operands.rows))]
         if ctx.needs_input_grad[0]:
             grad_x = torch.cat(
-                [_back(grad, operands, t, ctx.masks) for t in range(len(operands.rows))], dim=1
+                [_back(part, operands, t, ctx.masks) for t, part in enumerate(behind)], dim=1
             )
             if ctx.inside is not None:
                 grad_x = grad_x * ctx.inside
         if ctx.needs_input_grad[1]:
-            grad_w = ctx.quantised.T @ grad
-        return grad_x, grad_w, None, None, None
+            if numbers is None:
+                grad_w = ctx.quantised.T @ grad
+            else:
+                grad_w = torch.cat(
+                    [
+                        ctx.quantised[:, rows].T @ part
+                        for rows, part in zip(operands.rows, behind, strict=True)
+                    ]
+                )
+        if ctx.needs_input_grad[2]:
+            grad_a = torch.einsum("bn,tbn->tn", grad, ctx.partial)
+        return grad_x, grad_w, grad_a, None, None, None, None
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Numbers on columns [T, N]; `partial` [T, B, N] collects what they act on, where wanted."""
+
+    numbers: torch.Tensor
+    word_bits: int | None
+    partial: torch.Tensor | None
 
 
 def _back(
@@ -135,8 +174,9 @@ def _pulse_weights(dac: Dac, device: torch.device) -> torch.Tensor:
 
 
 def _convert_all(
-    code: torch.Tensor, operands: TorchOperands, normals: Normals | None, counts: Counts, keep: bool
-) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:
+    code: torch.Tensor, operands: TorchOperands, normals: Normals | None, counts: Counts,
+    keep: bool, numbers: _Columns | None,
+) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:  # fmt: skip
     vectors, columns = len(code), operands.gain_TN.shape[1]
     slices, dac = len(operands.significance_S), operands.dac
     out = torch.zeros((vectors, columns), device=code.device)
@@ -148,11 +188,14 @@ def _convert_all(
             part = slice(start, start + size)
             drive = pulses_of(code[part, rows], dac)
             noise = None if z is None else z[part]
-            over = _accumulate(out[part], drive, operands, t, noise, counts)
+            over = _accumulate(out, part, drive, operands, t, noise, counts, numbers)
             if keep and over is not None and vectors <= size:
                 masks[t] = over
     if operands.hardware.adc.bits is not None:
-        counts.conversions += vectors * columns * slices * dac.pulses * len(operands.rows)
+        kept = columns * len(operands.rows)
+        if numbers is not None:
+            kept = int(torch.count_nonzero(numbers.numbers))
+        counts.conversions += vectors * kept * slices * dac.pulses
     return out, masks
 
 
@@ -165,16 +208,19 @@ def _streams(normals: Normals, t: int, pulses: int, slices: int) -> torch.Tensor
 
 
 def _accumulate(
-    out: torch.Tensor, drive: torch.Tensor, operands: TorchOperands, t: int,
-    noise: torch.Tensor | None, counts: Counts,
+    whole: torch.Tensor, part: slice, drive: torch.Tensor, operands: TorchOperands, t: int,
+    noise: torch.Tensor | None, counts: Counts, columns: _Columns | None,
 ) -> torch.Tensor | None:  # fmt: skip
-    """Add one row of tiles, in codes of the DAC; returns where the ADCs saturated, if at all."""
+    """Add one row of tiles to `part` of `whole`, in codes of the DAC.
+
+    Returns where the ADCs saturated, if at all.
+    """
     adc, rows = operands.hardware.adc, operands.rows[t]
     vectors, pulses, depth = drive.shape
     flat = drive.reshape(-1, depth)
     cells = operands.steps_KSN[rows]
-    slices, columns = cells.shape[1:]
-    sums = (flat @ cells.reshape(depth, -1)).view(vectors, pulses, slices, columns)
+    slices, width = cells.shape[1:]
+    sums = (flat @ cells.reshape(depth, -1)).view(vectors, pulses, slices, width)
     if noise is not None:
         sums += noise * _sigma(flat, operands, t, sums.shape)
     gain = operands.significance_S[:, None] * operands.gain_TN[t]
@@ -183,14 +229,31 @@ def _accumulate(
         limit = code_max(adc.bits)
         lsb = operands.full_scale_TS[t] / limit
         sums *= (1.0 / lsb)[:, None]
+        if columns is not None:
+            sums *= columns.numbers[t] != 0
         over = _saturated(sums, limit, counts)
         sums.clamp_(-limit, limit).round_()
         gain = gain * lsb[:, None]
-    if pulses == slices == 1:
+    if columns is not None:
+        if columns.partial is not None:
+            _add(columns.partial[t, part], sums, gain, operands)
+        if columns.word_bits is not None and adc.bits is not None:
+            least = -(2.0 ** (columns.word_bits - 1))
+            sums = (sums * columns.numbers[t]).floor_().clamp_(least, -least - 1.0)
+        else:
+            gain = gain * columns.numbers[t]
+    _add(whole[part], sums, gain, operands)
+    return None if over is None else over[:, 0, 0]
+
+
+def _add(
+    out: torch.Tensor, sums: torch.Tensor, gain: torch.Tensor, operands: TorchOperands
+) -> None:
+    """Add codes [B, P, S, N], each worth its `gain` [S, N] and its pulse."""
+    if sums.shape[1] == sums.shape[2] == 1:
         out.addcmul_(sums[:, 0, 0], gain[0])
     else:
         out += torch.einsum("bpsn,p,sn->bn", sums, _pulse_weights(operands.dac, out.device), gain)
-    return None if over is None else over[:, 0, 0]
 
 
 def _saturated(sums: torch.Tensor, limit: int, counts: Counts) -> torch.Tensor | None:

@@ -11,6 +11,7 @@ from peft.utils import ModulesToSaveWrapper
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from cimsim.adaptation.layers.columns import ColumnLayer
 from cimsim.errors import MappingError, SpecError
 from cimsim.frontend.adapters import adapters_in_use, several_act, unwrap
 from cimsim.frontend.graph import adapted_by, clean
@@ -111,6 +112,20 @@ def check_fit(sites: dict[str, Site], mapping: Mapping, architecture: Architectu
     _check_tiles(mapping, architecture)
     _check_adapter(sites, mapping)
     _check_names(sites, mapping)
+    _check_columns(sites, mapping)
+
+
+def _check_columns(sites: dict[str, Site], mapping: Mapping) -> None:
+    """Numbers on columns are those of one array size."""
+    for name, placement in mapping.placements.items():
+        layer = sites[name].layer
+        if not isinstance(layer, ColumnLayer) or layer.columns.rows == placement.grid.block_rows:
+            continue
+        raise MappingError(
+            f"{name!r} has masks for arrays of {layer.columns.rows} rows, the mapping cuts it for "
+            f"{placement.grid.block_rows}: masks are those of one array size; train them for this "
+            "one."
+        )
 
 
 def _check_tiles(mapping: Mapping, architecture: Architecture) -> None:

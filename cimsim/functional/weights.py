@@ -70,7 +70,10 @@ class WeightLayer(AnalogLayer):
 
     def _copy(self, copy: Copy, x_BK: torch.Tensor, first: int) -> torch.Tensor:
         weight = self._weight(copy)
-        return x_BK @ (weight if self._transposed else weight.flatten(1).T)
+        weight_KN = weight if self._transposed else weight.flatten(1).T
+        if self.columns is not None:
+            weight_KN = weight_KN * self.columns.spread(len(weight_KN)).T
+        return x_BK @ weight_KN
 
     def _weight(self, copy: Copy) -> torch.Tensor:
         """The weight that a copy holds now, in the layout of the layer."""

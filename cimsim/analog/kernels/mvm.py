@@ -116,6 +116,16 @@ def _add_codes(out_N: Any, value_N: Any, gain_N: Any, weight: Any, limit: Any) -
 
 
 @njit(nogil=True, error_model="numpy")
+def _add_shifted(
+    out_N: Any, value_N: Any, gain_N: Any, weight: Any, limit: Any, factor_N: Any, word_min: Any
+) -> None:
+    for n in range(value_N.size):
+        code = (min(max(value_N[n], -limit), limit) + _ROUND) - _ROUND
+        word = min(max(np.floor(code * factor_N[n]), word_min), -word_min - _ONE)
+        out_N[n] += word * (gain_N[n] * weight)
+
+
+@njit(nogil=True, error_model="numpy")
 def _add_values(out_N: Any, value_N: Any, gain_N: Any, weight: Any) -> None:
     for n in range(value_N.size):
         out_N[n] += value_N[n] * (gain_N[n] * weight)
@@ -135,6 +145,8 @@ def accumulate(
     noisy: Any,
     key: Any,
     first_vector: Any,
+    factor_N: Any,
+    word_min: Any,
 ) -> int:
     """Add noise to column sums, convert, scale and accumulate; returns the saturated conversions.
 
@@ -142,7 +154,8 @@ def accumulate(
     out[b, n] += round(clip(v inverse_lsb)) gain pulse_weight[p] step[b]. With `code_max` 0 (an
     ideal ADC) v takes the place of the code. z is the normal of (seed, tile, stream p S + s,
     vector, column); `key` is (seed low, seed high, tile) as uint32. A `variance` without blocks
-    is zero. Rows of `sums` beyond the vectors of `out_BN` are not looked at.
+    is zero. Rows of `sums` beyond the vectors of `out_BN` are not looked at. Where `factor_N` has
+    values a code becomes floor(code factor_N), clipped to word_min .. -word_min - 1.
     """
     pulses, slices, columns = pulse_weight_P.size, gain_SN.shape[0], gain_SN.shape[1]
     limit = np.float32(code_max)
@@ -169,5 +182,8 @@ def accumulate(
                     _add_values(out, value, gain_SN[s], weight)
                 else:
                     saturated += _scale_and_count(value, inverse_lsb_SN[s], limit + _HALF)
-                    _add_codes(out, value, gain_SN[s], weight, limit)
+                    if factor_N.size > 0:
+                        _add_shifted(out, value, gain_SN[s], weight, limit, factor_N, word_min)
+                    else:
+                        _add_codes(out, value, gain_SN[s], weight, limit)
     return saturated

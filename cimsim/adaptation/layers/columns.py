@@ -1,0 +1,227 @@
+"""Linear layers and convolutions with a trained number on each column of each row block.
+
+y[o] = sum over row blocks t of a[t, o] p[t, o] + b[o], p the partial sum of `rows` inputs. So that
+dL/da[t, o] is the sum of dL/dy[o] p[t, o]: training needs partial sums alone, no weight changes.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Collection
+from typing import Any, Literal
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from cimsim.errors import MappingError
+
+Kind = Literal["gate", "shift", "scale"]
+SCORE = 1e-2
+"""Score of a kept column at the start, as of a weight in Piggyback (Mallya et al., ECCV 2018)."""
+THRESHOLD = 5e-3
+"""Scores above it keep their column. Source: Mallya et al., ECCV 2018, of weights."""
+
+
+class _Hard(torch.autograd.Function):
+    """A value in the forward pass; the gradient passes straight through to the soft one."""
+
+    @staticmethod
+    def forward(ctx: Any, soft: torch.Tensor, hard: torch.Tensor) -> torch.Tensor:
+        return hard.to(soft.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return grads[0], None
+
+
+def hardened(soft: torch.Tensor, hard: torch.Tensor) -> torch.Tensor:
+    """`hard` with the gradient of `soft`."""
+    found: torch.Tensor = _Hard.apply(soft, hard)  # type: ignore[no-untyped-call]
+    return found
+
+
+class Columns(nn.Module):
+    """The numbers of one weight, [blocks, outputs], from `scores`, which are trained.
+
+    `rows` inputs a row block. `gate`: 1 for scores above a threshold, else 0. `shift`: 2 to the
+    power of the score rounded to a signed number of `bits`; the least of them may stand for `zero`.
+    `scale`: the score rounded to `bits` of fixed point, 0 to below 2. All begin at 1. A shifted
+    result has `word_bits`: on tiles a shift to the left saturates, one to the right drops low bits.
+    """
+
+    def __init__(
+        self, kind: Kind, bits: int, rows: int, shape: tuple[int, int], *,
+        zero: bool = False, word_bits: int = 16,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.kind, self.bits, self.rows, self.zero = kind, bits, rows, zero
+        self.word_bits = word_bits if kind == "shift" else None
+        start = {"gate": SCORE, "shift": 0.0, "scale": 1.0}[kind]
+        self.scores = nn.Parameter(torch.full(shape, start))
+
+    def numbers(self) -> torch.Tensor:
+        """The numbers as the machine has them; a gradient passes straight through rounding."""
+        scores = self.scores
+        if self.kind == "gate":
+            return hardened(scores, scores > THRESHOLD)
+        if self.kind == "shift":
+            low, high = -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1
+            power = hardened(scores, scores.round().clamp(low, high))
+            found = torch.exp2(power)
+            return found * (power > low) if self.zero else found
+        one = 2.0 ** (self.bits - 1)
+        return hardened(scores, (scores * one).round().clamp(0, 2 * one - 1) / one)
+
+    @property
+    def kept_share(self) -> float:
+        """Share of columns that are not 0."""
+        return float((self.numbers() != 0).double().mean())
+
+    def blocks(self, inputs: int) -> list[slice]:
+        """The inputs of each row block."""
+        return [slice(a, min(inputs, a + self.rows)) for a in range(0, inputs, self.rows)]
+
+    def spread(self, inputs: int) -> torch.Tensor:
+        """The number of every weight, [outputs, inputs]."""
+        return self.numbers().T.repeat_interleave(self.rows, 1)[:, :inputs]
+
+    def extra_repr(self) -> str:
+        """What they are, for `print(model)`."""
+        return f"{self.kind} of {self.bits} bits, {self.rows} rows a block"
+
+
+class ColumnLinear(nn.Linear):
+    """A linear layer with `columns`; weight and bias are those of `layer`, frozen."""
+
+    def __init__(self, layer: nn.Linear, columns: Columns) -> None:
+        super().__init__(layer.in_features, layer.out_features, layer.bias is not None, "meta")
+        _take(self, layer, columns)
+        self.columns = columns
+
+    def partial_sums(self, x: torch.Tensor) -> torch.Tensor:
+        """[..., blocks, out] of inputs [..., in]."""
+        parts = [
+            functional.linear(x[..., rows], self.weight[:, rows])
+            for rows in self.columns.blocks(self.in_features)
+        ]
+        return torch.stack(parts, -2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """X [..., in] to [..., out]."""
+        out = (self.partial_sums(x) * self.columns.numbers().to(x.dtype)).sum(-2)
+        return out if self.bias is None else out + self.bias
+
+
+class ColumnConv2d(nn.Conv2d):
+    """A convolution of one group with `columns`; rows are inputs by kernel place, as im2col has.
+
+    The number is multiplied into the kernel, which is the same sum.
+    """
+
+    def __init__(self, layer: nn.Conv2d, columns: Columns) -> None:
+        if layer.groups != 1:
+            raise MappingError(
+                f"numbers on columns of a convolution in {layer.groups} groups: each has rows of "
+                "its own; leave it out."
+            )
+        super().__init__(
+            layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride,  # type: ignore[arg-type]
+            layer.padding, layer.dilation, bias=layer.bias is not None,  # type: ignore[arg-type]
+            padding_mode=layer.padding_mode, device="meta",
+        )  # fmt: skip
+        _take(self, layer, columns)
+        self.columns = columns
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """An image to an image."""
+        numbers = self.columns.spread(self.weight[0].numel()).reshape(self.weight.shape)
+        kernel = self.weight * numbers.to(self.weight.dtype)
+        out: torch.Tensor = self._conv_forward(input, kernel, self.bias)
+        return out
+
+
+ColumnLayer = ColumnLinear | ColumnConv2d
+
+
+def _take(mine: nn.Linear | nn.Conv2d, layer: nn.Linear | nn.Conv2d, columns: Columns) -> None:
+    """Share the parameters of `layer`, frozen; raises MappingError for numbers of another shape."""
+    wanted = shape_of(layer, columns.rows)
+    if tuple(columns.scores.shape) != wanted:
+        raise MappingError(
+            f"a weight of {layer.weight[0].numel()} inputs and {layer.weight.shape[0]} outputs has "
+            f"{wanted[0]} x {wanted[1]} columns in blocks of {columns.rows} rows, the numbers are "
+            f"{tuple(columns.scores.shape)}."
+        )
+    mine.weight, mine.bias = layer.weight, layer.bias
+    mine.train(layer.training)
+    for parameter in (mine.weight, mine.bias):
+        if parameter is not None:
+            parameter.requires_grad_(False)
+    columns.to(layer.weight.device)
+
+
+def shape_of(layer: nn.Linear | nn.Conv2d, rows: int) -> tuple[int, int]:
+    """Row blocks and outputs of a layer on arrays of `rows` rows."""
+    return math.ceil(layer.weight[0].numel() / rows), layer.weight.shape[0]
+
+
+def with_numbers(
+    model: nn.Module, kind: Kind, bits: int, rows: int, names: Collection[str] | None = None,
+    *, zero: bool = False, word_bits: int = 16,
+) -> nn.Module:  # fmt: skip
+    """A copy of `model` with numbers, all 1, on its linear layers and convolutions, those `names`.
+
+    `rows` is that of an array (`rram.rows`). Raises MappingError for a name that is none of them,
+    and where there is none.
+    """
+    twin = copy.deepcopy(model)
+    found = {n: m for n, m in twin.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
+    chosen = list(found) if names is None else list(names)
+    if unknown := [name for name in chosen if name not in found]:
+        raise MappingError(
+            f"{unknown[0]!r} is no linear layer or convolution of {type(model).__name__}."
+        )
+    if not chosen:
+        raise MappingError(f"{type(model).__name__} has no linear layer to put numbers on.")
+    for name in chosen:
+        layer = found[name]
+        columns = Columns(kind, bits, rows, shape_of(layer, rows), zero=zero, word_bits=word_bits)
+        made = (
+            ColumnLinear(layer, columns)
+            if isinstance(layer, nn.Linear)
+            else ColumnConv2d(layer, columns)
+        )
+        owner, _, attribute = name.rpartition(".")
+        if not name:
+            return made
+        setattr(twin.get_submodule(owner), attribute, made)
+    return twin
+
+
+def column_layers(model: nn.Module) -> dict[str, ColumnLayer]:
+    """The layers of `model` that have numbers on their columns, by path."""
+    return {n: m for n, m in model.named_modules() if isinstance(m, ColumnLayer)}
+
+
+def check_numbers(model: nn.Module, strategy: str, kind: Kind, bits: int, rows: int) -> None:
+    """Raise MappingError unless `model` has numbers of this kind, for arrays of `rows` rows."""
+    layers = column_layers(model)
+    if not layers:
+        raise MappingError(
+            f"{strategy} needs numbers on columns, but {type(model).__name__} has none: put them "
+            "there with cimsim.adaptation.layers.columns.with_numbers, and train them."
+        )
+    for name, layer in layers.items():
+        columns = layer.columns
+        if (columns.kind, columns.bits) != (kind, bits):
+            raise MappingError(
+                f"{name} has a {columns.kind} of {columns.bits} bits on its columns, {strategy} "
+                f"has a {kind} of {bits}: choose the adaptation that it was trained for."
+            )
+        if columns.rows != rows:
+            raise MappingError(
+                f"{name} has masks for arrays of {columns.rows} rows, the machine's have {rows}: "
+                "masks are those of one array size; train them for this one."
+            )
