@@ -34,6 +34,7 @@ from cimsim.adaptation.writes import (
 )
 from cimsim.adaptation.xbm import ColumnMask
 from cimsim.adaptation.xma import ColumnShift
+from cimsim.adaptation.xma2 import ArraysAndScales
 
 __all__ = [
     "ADAPTATIONS",
@@ -41,6 +42,7 @@ __all__ = [
     "Adaptation",
     "AdaptedModel",
     "AdaptedTask",
+    "ArraysAndScales",
     "BaseAlone",
     "ColumnMask",
     "ColumnShift",

@@ -13,6 +13,7 @@ from cimsim.adaptation.piggyback import WeightMasks
 from cimsim.adaptation.protocol import Adaptation
 from cimsim.adaptation.xbm import ColumnMask
 from cimsim.adaptation.xma import ColumnShift
+from cimsim.adaptation.xma2 import ArraysAndScales
 from cimsim.errors import MappingError, SpecError
 from cimsim.ir import Linear
 from cimsim.spec import Architecture
@@ -33,6 +34,7 @@ ADAPTATIONS: dict[str, Adaptation | type[Adaptation]] = {
     "lora-fusion": LoraFusion,
     "xbm": ColumnMask,
     "xma": ColumnShift,
+    "xma2": ArraysAndScales,
 }
 """HaLoRA has LoRA on SRAM units, AHWA-LoRA on the cluster beside each tile.
 
