@@ -169,12 +169,18 @@ class Placement:
         """Weights stored, replicas included."""
         return self.replicas * self.grid.weights
 
-    def written(self) -> Written:
-        """The whole weight, every copy of it, as it is written once."""
-        if not self.units.size:
-            return Written(self.weight, self.unit, self.units.ravel(), np.array([self.weights]))
-        values = np.tile(self.grid.held().ravel(), self.replicas)
-        return Written(self.weight, self.unit, self.units.ravel(), values)
+    def written(self, *, erased: bool = False) -> Written:
+        """The whole weight, every copy of it, as it is written once; `erased` as in Written."""
+        grid, units = self.grid, self.units.ravel()
+        if not units.size:
+            return Written(self.weight, self.unit, units, np.array([self.weights]), erased=erased)
+        values = np.tile(grid.held().ravel(), self.replicas)
+        rows = None
+        if grid.groups == 1:
+            starts = np.arange(grid.row_blocks) * grid.block_rows
+            heights = np.minimum(grid.block_rows, grid.rows - starts)
+            rows = np.tile(np.repeat(heights, grid.column_blocks), self.replicas)
+        return Written(self.weight, self.unit, units, values, rows=rows, erased=erased)
 
 
 @brief
@@ -210,9 +216,12 @@ class Written:
     """Values of one weight that are written into units of one kind; what a value is, they say.
 
     `values[i]` values go into the unit of index `units[i]`, for each block of each copy. Where a
-    weight has no units of its own (clusters) `units` is empty and `values` has one entry. `change`
-    says how their cells change, where that is known. Raises MappingError where `units` and
-    `values` do not agree or less than nothing is written.
+    weight has no units of its own (clusters) `units` is empty and `values` has one entry.
+
+    `change` says how their cells change, where that is known; else they held nothing (`erased`), or
+    a weight that has nothing to do with the new one. `rows[i]` rows of a unit are written; None:
+    as few as hold the values. Raises MappingError where these do not agree or less than nothing is
+    written.
     """
 
     weight: str
@@ -220,6 +229,8 @@ class Written:
     units: IntArray
     values: IntArray
     change: LevelChange | None = None
+    rows: IntArray | None = None
+    erased: bool = False
 
     def __post_init__(self) -> None:
         if self.values.shape != (self.units.shape if self.units.size else (1,)):
@@ -231,6 +242,16 @@ class Written:
             raise MappingError(
                 f"{self.values.min()} values of {self.weight!r} are to be written; it takes 0 or "
                 "more."
+            )
+        rows = self.rows
+        if rows is not None and (rows.shape != self.values.shape or (rows < 1).any()):
+            raise MappingError(
+                f"the values of {self.weight!r} are written into some rows of each of "
+                f"{self.values.size} blocks: give a whole number above 0 for each block."
+            )
+        if self.erased and self.change is not None:
+            raise MappingError(
+                f"cells of {self.weight!r} were erased, and changed levels: say one of the two."
             )
 
     @property
@@ -275,6 +296,24 @@ class KvStore:
     def units(self) -> int:
         """Units reserved, at the longest context."""
         return self.heads * self.grid.blocks
+
+
+def values_by_unit(written: Iterable[Written]) -> IntArray:
+    """Values to write into each unit that has any; packed blocks add up.
+
+    One number where the values have no unit of their own.
+    """
+    parts = list(written)
+    values = np.concatenate([part.values for part in parts])
+    units = np.concatenate([part.units for part in parts])
+    if not units.size:
+        return np.array([values.sum()], np.int64)
+    if not values.all():
+        values, units = values[values > 0], units[values > 0]
+    if rises(units):
+        return values
+    _, position = np.unique(units, return_inverse=True)
+    return np.bincount(position, values).astype(np.int64)
 
 
 def held_by(placements: Iterable[Placement], unit: str) -> tuple[IntArray, IntArray]:

@@ -11,7 +11,6 @@ from analog import analogize, programmed
 
 from cimsim.analog.converters import Adc, Dac
 from cimsim.analog.crossbar import Cuts
-from cimsim.costs.tile import pulses_per_cell
 from cimsim.errors import SpecError
 from cimsim.functional import hardware_of, without_errors
 from cimsim.functional.diagnosis import EDGES, diagnose
@@ -195,7 +194,7 @@ def test_one_write_verify_model_gives_pulses_and_noise():
         )
         hardware = hardware_of(machine)
         assert hardware.device == WriteVerify(tolerance_uS=window)
-        pulses.append(pulses_per_cell(machine.rram))
+        pulses.append(hardware.device.mean_pulses(machine.rram.g_max_uS))
         mapping = analog.of_module(model, machine, x)
         workload = analog.trace_module(model, (x,), name="net")
         energies.append(first_programming(workload, machine, mapping).energy_J)

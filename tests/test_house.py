@@ -24,7 +24,7 @@ ROOMS: dict[str, set[str]] = {
     "noise": {"numpy", "scipy"},
     "blocks": {"pydantic"},
     "mapping": {"numpy"},
-    "costs": {"pydantic"},
+    "costs": {"numpy", "pydantic"},
     "unit_kinds": set(),
     "spec": {"pydantic", "pydantic_core"},
     "adaptation": {"numpy", "torch", "peft"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -25,7 +26,7 @@ from cimsim.errors import CapacityError, MappingError, SpecError
 from cimsim.functional import program_chip
 from cimsim.ir import ColumnScale, save_workload
 from cimsim.mappers import build_mapping
-from cimsim.mapping import Grid, IntArray
+from cimsim.mapping import Grid, Written, values_by_unit
 from cimsim.report import load_report
 from cimsim.report.leakage import leakage_W
 from cimsim.simulation import simulate
@@ -136,16 +137,17 @@ class EdramArrays:
     def write_J(self, values: float) -> float:
         return values * self.block.weight_bits * self.block.write_energy_fJ_per_bit * 1e-15
 
-    def write(self, values: IntArray, link: Link) -> WriteCost:
+    def write(self, written: Sequence[Written], link: Link) -> WriteCost:
+        values = values_by_unit(written)
         bits = int(values.sum()) * self.block.weight_bits
         return WriteCost(
             {"edram_bits": bits},
-            energy_J=self.write_J(int(values.sum())) + link_energy_J(link, bits),
-            time_s=ps_to_seconds(self.write_ps(int(values.max(initial=0)))),
+            {"bits": self.write_J(int(values.sum())), "moving": link_energy_J(link, bits)},
+            ps_to_seconds(self.write_ps(int(values.max(initial=0)))),
         )
 
     def write_registers(self, bits: int, link: Link) -> WriteCost:
-        return WriteCost({"register_bits_written": bits}, energy_J=link_energy_J(link, bits))
+        return WriteCost({"register_bits_written": bits}, {"moving": link_energy_J(link, bits)})
 
 
 EDRAM = UnitKind(
@@ -352,6 +354,10 @@ def test_noise_is_known_of_one_block_alone(monkeypatch: pytest.MonkeyPatch) -> N
         program_chip(net, replace(mapping, placements=placements), machine, "gaussian:0.5")
 
 
+def some(unit: str, *values: int) -> Written:
+    return Written("w", unit, np.arange(len(values)), np.array(values))
+
+
 @pytest.mark.parametrize("name", ["rram", "sram", "pmca", "edram"])
 def test_a_kind_does_what_it_says(name: str, machine: Architecture) -> None:
     kind, units = unit_kinds.KINDS[name], machine.units[name]
@@ -364,10 +370,10 @@ def test_a_kind_does_what_it_says(name: str, machine: Architecture) -> None:
     assert units.area_mm2(6) == close(2 * units.area_mm2(3))
     assert units.leakage_W(6) == close(2 * units.leakage_W(3))
     link = machine.cluster_link
-    one, two = (units.write(np.array(v, np.int64), link) for v in ([5], [5, 5]))
+    one, two = (units.write([some(name, *values)], link) for values in ([5], [5, 5]))
     assert two.energy_J == pytest.approx(2 * one.energy_J)
     assert two.time_s >= one.time_s
     assert {n: 2 * amount for n, amount in one.amounts.items()} == two.amounts
-    nothing = units.write(np.array([0], np.int64), link)
+    nothing = units.write([some(name, 0)], link)
     assert (nothing.energy_J, nothing.time_s, nothing.wear) == (0.0, 0.0, 0.0)
     assert not any(nothing.amounts.values())

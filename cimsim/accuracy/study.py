@@ -17,7 +17,7 @@ from cimsim.errors import TaskError
 from cimsim.ir import Workload
 from cimsim.mapping import Mapping
 from cimsim.report import Accuracy
-from cimsim.report.writes import adapter_switch, first_programming
+from cimsim.report.writes import adapter_switch, whole_reload
 from cimsim.spec import Architecture
 from cimsim.tasks import Task, TaskModel, label_count, load_model, load_task
 from cimsim.tasks.load import TaskSource
@@ -130,8 +130,12 @@ def measure(
         subject.base.name, subject.base.note, subject.name, inputs,
         trials.converters, trials.dac_bits, trials.adc_bits,
     )  # fmt: skip
-    write = first_programming if subject.whole else adapter_switch
-    return section(found, named, write(workload, machine, mapping))
+    reload = (
+        whole_reload(machine, mapping)
+        if subject.whole
+        else adapter_switch(workload, machine, mapping)
+    )
+    return section(found, named, reload)
 
 
 def names_of(directories: Sequence[Path]) -> list[str]:

@@ -15,8 +15,8 @@ from cimsim.values.display import shown
 
 
 def programmed(mapping: Mapping) -> tuple[Written, ...]:
-    """Every weight of the mapping, adapter included: what the first programming writes."""
-    return tuple(placement.written() for placement in mapping.placements.values())
+    """Every weight of the mapping, adapter included, into cells that were erased."""
+    return tuple(placement.written(erased=True) for placement in mapping.placements.values())
 
 
 def switched(

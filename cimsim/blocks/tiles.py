@@ -20,6 +20,7 @@ from cimsim.values.bounds import (
     Name,
     Positive,
     Pulse_ns,
+    Pulses,
     Side,
     Text,
     Time_ns,
@@ -29,20 +30,41 @@ from cimsim.values.bounds import (
 class WriteScheme(MachineBlock):
     """Program-and-verify of analog cells: pulses of one size until the cell is in its window."""
 
-    pulses_per_cell: Positive | None = Field(
-        default=None, description="mean number of write pulses a cell; or give window_uS"
+    pulses_per_cell: Pulses | None = Field(
+        default=None,
+        description="mean number of write pulses of a cell that changes; or give window_uS",
     )
     window_uS: Positive | None = Field(
         default=None,
         description="a cell is written once within +- this of its target; the write-verify model "
         "turns it into the mean number of pulses and into programming noise",
     )
-    pulse_energy_pJ: Amount
+    pulse_energy_pJ: Amount | None = Field(
+        default=None, description="one pulse, lines included; or give pulse_voltage_V"
+    )
+    pulse_voltage_V: Positive | None = Field(
+        default=None,
+        description="a pulse takes V^2 G t of the mean of the old and the new conductance",
+    )
+    line_capacitance_fF: Amount | None = Field(
+        default=None, description="lines that a pulse of pulse_voltage_V charges, C V^2"
+    )
     pulse_ns: Pulse_ns
     verify_energy_pJ: Amount = Field(description="one read of one cell")
     verify_ns: Time_ns
     cells_in_parallel: Count = Field(description="cells of one tile written at a time")
     tiles_in_parallel: Count = Field(description="tiles written at a time")
+    cell_current_uA: Positive | None = Field(
+        default=None, description="what a cell takes while it is written"
+    )
+    current_limit_mA: Positive | None = Field(
+        default=None, description="what all cells written at a time may take; with cell_current_uA"
+    )
+    largest_weight_sigmas: Positive | None = Field(
+        default=None,
+        description="largest weight of a column in standard deviations of its weights, where what "
+        "is written is unknown; left out: that of as many normal numbers as a tile has rows",
+    )
     endurance_cycles: Endurance = Field(description="write pulses that a cell survives")
 
     @model_validator(mode="after")
@@ -53,6 +75,35 @@ class WriteScheme(MachineBlock):
                 "(null takes one out)"
             )
         return self
+
+    @model_validator(mode="after")
+    def _one_origin_of_energy(self) -> Self:
+        if (self.pulse_energy_pJ is None) == (self.pulse_voltage_V is None):
+            raise ValueError(
+                "give either pulse_energy_pJ or pulse_voltage_V, from which it is computed "
+                "(null takes one out)"
+            )
+        if self.line_capacitance_fF is not None and self.pulse_voltage_V is None:
+            raise ValueError("line_capacitance_fF is charged to pulse_voltage_V: give that too")
+        return self
+
+    @model_validator(mode="after")
+    def _current(self) -> Self:
+        if (self.cell_current_uA is None) != (self.current_limit_mA is None):
+            raise ValueError("give cell_current_uA and current_limit_mA together, or neither")
+        if self.cells_at_a_time == 0:
+            raise ValueError(
+                f"current_limit_mA {self.current_limit_mA} is less than the {self.cell_current_uA} "
+                "uA of one cell (cell_current_uA): no cell could be written; raise it"
+            )
+        return self
+
+    @property
+    def cells_at_a_time(self) -> int | None:
+        """Cells of the machine that the current suffices for; None without a limit."""
+        if self.cell_current_uA is None or self.current_limit_mA is None:
+            return None
+        return int(self.current_limit_mA * 1e3 / self.cell_current_uA)
 
 
 class Numerics(MachineBlock):

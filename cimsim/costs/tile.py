@@ -150,21 +150,6 @@ def link_energy_J(link: Link, bits: float) -> float:
     return bits * link.energy_pJ_per_bit * PJ
 
 
-def pulses_per_cell(rram: CrossbarTiles) -> float:
-    """Mean write pulses a cell: as given, or what `noise.WriteVerify` needs for the window.
-
-    Targets are taken as spread evenly over the cells' range. The accuracy path programs with the
-    same model, so that a wider window is cheaper here and noisier there.
-    """
-    scheme = rram.write
-    if scheme.pulses_per_cell is not None:
-        return scheme.pulses_per_cell
-    from cimsim.noise.verify import WriteVerify
-
-    assert scheme.window_uS is not None
-    return WriteVerify(tolerance_uS=scheme.window_uS).mean_pulses(rram.g_max_uS)
-
-
 def write_pulse_ps(rram: CrossbarTiles) -> int:
     """Time (ps) of one write pulse with the verify read after it."""
     return seconds_to_ps((rram.write.pulse_ns + rram.write.verify_ns) * 1e-9)

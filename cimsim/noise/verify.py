@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -107,30 +106,61 @@ class WriteVerify:
         """As the inner model."""
         return self.inner.read(cells.inside(), t_s)
 
-    def mean_pulse_count(self, g_uS: F32 | F64) -> F64:
-        """Expected pulses for each target (uS), from the chain's transition density.
+    def survival(self, error_uS: F32 | F64) -> F64:
+        """Share of cells that are outside the window after 0 .. `max_pulses` pulses, [..., K + 1].
 
-        Mean = sum over k of the probability that a cell is still outside after k pulses, on a
-        grid of errors; no draws, so the cost path needs no generator.
+        `error_uS` is the start of each cell less its target. From the chain's transition density
+        on a grid of errors; no draws, so the cost path needs no generator. The last is the share
+        that never converges. Raises SpecError where the grid would be too large.
         """
-        start = self.start_uS - np.asarray(g_uS, np.float64)
-        spread = self.step_sigma_uS / math.sqrt(1.0 - (1.0 - self.gain_ratio) ** 2)
-        # choice: six standard deviations leave out two cells in a billion
-        reach = float(np.abs(start).max(initial=0.0)) + 6.0 * spread + self.tolerance_uS
-        error, expected = _expected_pulses(
-            self.tolerance_uS, self.gain_ratio, self.step_sigma_uS, self.max_pulses, reach
+        start = np.asarray(error_uS, np.float64)
+        error, cell = self._grid(float(np.abs(start).max(initial=0.0)))
+        first, step = (
+            _step_density(error, e, cell, self.gain_ratio, self.step_sigma_uS)
+            for e in (start.ravel(), error)
         )
-        first = self._first_step(start, error, expected)
-        return np.asarray(np.where(np.abs(start) > self.tolerance_uS, first, 0.0))
+        outside = np.ones((start.size, self.max_pulses + 1))
+        alive = np.ones_like(error)
+        for pulse in range(1, self.max_pulses + 1):
+            outside[:, pulse] = first @ alive
+            alive = step @ alive
+        outside = np.minimum(outside, 1.0) * (np.abs(start.ravel()) > self.tolerance_uS)[:, None]
+        return outside.reshape(*start.shape, -1)
+
+    def mean_pulse_count(self, g_uS: F32 | F64, start_uS: F32 | F64 | None = None) -> F64:
+        """Expected pulses for each target (uS) from each start, `self.start_uS` where left out.
+
+        Mean = sum over k of the probability that a cell is still outside after k pulses.
+        """
+        start = np.float64(self.start_uS) if start_uS is None else start_uS
+        error = np.asarray(start, np.float64) - np.asarray(g_uS, np.float64)
+        return np.asarray(self.survival(error)[..., :-1].sum(axis=-1))
 
     def mean_pulses(self, g_max_uS: float, levels: int = _LEVELS) -> float:
         """Expected pulses a cell for targets spread evenly over 0 .. `g_max_uS`."""
         return float(self.mean_pulse_count(np.linspace(0.0, g_max_uS, levels)).mean())
 
-    def _first_step(self, start: F64, error: F64, expected: F64) -> F64:
-        cell = float(error[-1] - error[-2])
-        density = _step_density(error, start.ravel(), cell, self.gain_ratio, self.step_sigma_uS)
-        return np.asarray(1.0 + density @ expected).reshape(start.shape)
+    def _grid(self, largest_uS: float) -> tuple[F64, float]:
+        """Errors outside the window, and the width of a grid cell, for starts up to +-`largest_uS`.
+
+        Raises SpecError where the grid would be too large.
+        """
+        tolerance, sigma = self.tolerance_uS, self.step_sigma_uS
+        spread = sigma / math.sqrt(1.0 - (1.0 - self.gain_ratio) ** 2)
+        # choice: six standard deviations leave out two cells in a billion
+        reach = largest_uS + 6.0 * spread + tolerance
+        # An odd number of grid cells would fill the window: its edges are edges of grid cells.
+        inside = 2 * round(GRID_CELLS_PER_SIGMA * tolerance / sigma) + 1
+        cell = 2.0 * tolerance / inside if inside > 1 else sigma / GRID_CELLS_PER_SIGMA
+        count = math.ceil((reach - tolerance) / cell)
+        if 2 * count > GRID_CELLS_MAX:
+            raise SpecError(
+                f"write_verify: pulses that spread by {sigma:g} uS and errors of up to {reach:g} "
+                f"uS need a grid of {2 * count} cells, at most {GRID_CELLS_MAX} are computed: "
+                "raise step_sigma_uS, lower g_max_uS, or give the pulses as write.pulses_per_cell."
+            )
+        side = tolerance + (2.0 * np.arange(count, dtype=np.float64) + 1.0) / 2.0 * cell
+        return np.concatenate([-side[::-1], side]), cell
 
 
 def _step_density(to: F64, start: F64, cell: float, gain: float, sigma: float) -> F64:
@@ -138,36 +168,3 @@ def _step_density(to: F64, start: F64, cell: float, gain: float, sigma: float) -
     z = (to[None, :] - start[:, None] * (1.0 - gain)) / sigma
     area = cell / (sigma * math.sqrt(2.0 * math.pi))
     return np.asarray(area * np.exp(-z * z / 2.0))
-
-
-@lru_cache(maxsize=32)
-def _expected_pulses(
-    tolerance: float, gain: float, sigma: float, limit: int, reach: float
-) -> tuple[F64, F64]:
-    """Errors outside the window, up to +-`reach`, and expected further pulses from each.
-
-    Those are at most `limit` - 1. Raises SpecError where the grid would be too large.
-    """
-    # An odd number of grid cells would fill the window: its edges are edges of grid cells.
-    inside = 2 * round(GRID_CELLS_PER_SIGMA * tolerance / sigma) + 1
-    cell = 2.0 * tolerance / inside if inside > 1 else sigma / GRID_CELLS_PER_SIGMA
-    count = math.ceil((reach - tolerance) / cell)
-    if 2 * count > GRID_CELLS_MAX:
-        raise SpecError(
-            f"write_verify: pulses that spread by {sigma:g} uS and errors of up to {reach:g} uS "
-            f"need a grid of {2 * count} cells, at most {GRID_CELLS_MAX} are computed: raise "
-            "step_sigma_uS, lower g_max_uS, or give the pulses as write.pulses_per_cell."
-        )
-    side = tolerance + (2.0 * np.arange(count, dtype=np.float64) + 1.0) / 2.0 * cell
-    error = np.concatenate([-side[::-1], side])
-    return error, _sum_survival(error, cell, gain, sigma, limit)
-
-
-def _sum_survival(error: F64, cell: float, gain: float, sigma: float, limit: int) -> F64:
-    step = _step_density(error, error, cell, gain, sigma)
-    alive = np.ones_like(error)
-    expected = np.zeros_like(error)
-    for _ in range(limit - 1):
-        expected += alive
-        alive = step @ alive
-    return expected

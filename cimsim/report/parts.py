@@ -50,7 +50,10 @@ class UnitTime(Frozen):
 class Reprogramming(Frozen):
     """Cost of one write: the first programming of the model, or a switch of adapter.
 
-    `wear` is the share of the cells' endurance that the write uses up. `register_bits_written` are
+    `cells_written` are those that hold what is written, `cells_changed` those of them whose level
+    differs, which alone take `pulses` (both expected); `hottest_pulses` are those of the cell that
+    takes most, `wear` the share of the endurance that the write uses up, mean over all
+    `cells_written`. `register_bits_written` are
     digital state beside the units: masks and scales of a task. `loaded_from` is the memory
     out of which what is written was brought, `load_energy_J` that part of the energy; None where
     that is no part of the cost.
@@ -62,6 +65,9 @@ class Reprogramming(Frozen):
     sram_bits_written: Whole
     tcdm_bytes_written: Whole
     wear: Number
+    cells_changed: Number = 0.0
+    pulses: Number = 0.0
+    hottest_pulses: Number = 0.0
     register_bits_written: Whole = 0
     also_written: dict[str, Whole] = Field(
         default_factory=dict, description="amounts of other kinds of unit, such as `edram_bits`"
@@ -75,6 +81,7 @@ class Reprogramming(Frozen):
     def _without_nothing(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
         left_out = set() if self.loaded_from else {"loaded_from", "loaded_bytes", "load_energy_J"}
         left_out |= set() if self.register_bits_written else {"register_bits_written"}
+        left_out |= set() if self.cells_written else {"cells_changed", "pulses", "hottest_pulses"}
         return {k: v for k, v in whole(self).items() if v != {} and k not in left_out}
 
     @classmethod
@@ -84,6 +91,7 @@ class Reprogramming(Frozen):
         amounts: Counter[str] = Counter()
         for cost in costs:
             amounts.update(cost.amounts)
+        pulsed = [cost.cells for cost in costs if cost.cells is not None]
         named = ("cells_written", "sram_bits_written", "tcdm_bytes_written",
                  "register_bits_written")  # fmt: skip
         return cls(
@@ -91,6 +99,9 @@ class Reprogramming(Frozen):
             energy_J=sum(cost.energy_J for cost in costs),
             time_s=sum(cost.time_s for cost in costs),
             wear=max((cost.wear for cost in costs), default=0.0),
+            cells_changed=sum(cells.changed for cells in pulsed),
+            pulses=sum(cells.pulses for cells in pulsed),
+            hottest_pulses=max((c.counts.hottest(c.cells) for c in pulsed), default=0.0),
             also_written=dict(amounts),
         )
 

@@ -24,7 +24,10 @@ _HEAD = (
     "energy_J", "area_mm2", "area_used_mm2", "tiles_used", "sram_units_used", "cell_utilisation",
     "buffer_peak_KiB",
 )  # fmt: skip
-_WRITE = ("cells_written", "energy_J", "time_s", "sram_bits_written", "tcdm_bytes_written", "wear")
+_WRITE = (
+    "cells_written", "cells_changed", "pulses", "hottest_pulses", "energy_J", "time_s",
+    "sram_bits_written", "tcdm_bytes_written", "wear",
+)  # fmt: skip
 _LOADED = ("loaded_from", "loaded_bytes", "load_energy_J")
 _BASELINE = (
     "lora", "like_for_like", "mode", "precision", "batch", "software", "latency_s", "energy_J",

@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-import numpy as np
-
-from cimsim.adaptation import programmed, switched, two_tasks
+from cimsim.adaptation import programmed, switched, two_tasks, whole
 from cimsim.costs.loading import fetch_energy_J, loaded_s
 from cimsim.errors import CapacityError, MappingError
 from cimsim.ir import Workload
-from cimsim.mapping import IntArray, Mapping, Registers, Written, rises
+from cimsim.mapping import Mapping, Registers, Written
 from cimsim.report import Reprogramming
 from cimsim.spec import Architecture
+from cimsim.unit_kinds import WriteCost
 
 
 def first_programming(
@@ -29,6 +28,11 @@ def first_programming(
     """
     del workload
     return reprogramming(architecture, programmed(mapping))
+
+
+def whole_reload(architecture: Architecture, mapping: Mapping) -> Reprogramming:
+    """Writing every weight of the mapping over others that have nothing to do with it."""
+    return reprogramming(architecture, whole(mapping, mapping.placements))
 
 
 def adapter_switch(
@@ -91,6 +95,15 @@ def reprogramming(
 
     Raises MappingError for units that the machine lacks.
     """
+    return Reprogramming.of(
+        [cost for costs in write_costs(architecture, written).values() for cost in costs]
+    )
+
+
+def write_costs(
+    architecture: Architecture, written: Iterable[Written | Registers]
+) -> dict[str, list[WriteCost]]:
+    """The same by kind of unit: its arrays, then its registers, where either is written."""
     units, by_unit = architecture.units, dict[str, list[Written]]()
     register_bits: Counter[str] = Counter()
     for part in written:
@@ -104,27 +117,10 @@ def reprogramming(
         else:
             by_unit.setdefault(part.unit, []).append(part)
     link = architecture.cluster_link
-    costs = []
+    costs: dict[str, list[WriteCost]] = {}
     for name, unit in units.items():
         if name in by_unit:
-            costs.append(unit.write(_values_by_unit(by_unit[name]), link))
+            costs.setdefault(name, []).append(unit.write(by_unit[name], link))
         if bits := register_bits[name]:
-            costs.append(unit.write_registers(bits, link))
-    return Reprogramming.of(costs)
-
-
-def _values_by_unit(written: list[Written]) -> IntArray:
-    """Values to write into each unit that has any; packed blocks add up.
-
-    One number where the values have no unit of their own.
-    """
-    values = np.concatenate([part.values for part in written])
-    units = np.concatenate([part.units for part in written])
-    if not units.size:
-        return np.array([values.sum()], np.int64)
-    if not values.all():
-        values, units = values[values > 0], units[values > 0]
-    if rises(units):
-        return values
-    _, position = np.unique(units, return_inverse=True)
-    return np.bincount(position, values).astype(np.int64)
+            costs.setdefault(name, []).append(unit.write_registers(bits, link))
+    return costs

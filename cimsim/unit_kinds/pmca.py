@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cimsim.blocks import Link, PmcaClusters, PowerStates
 from cimsim.costs.tile import link_energy_J
-from cimsim.mapping import IntArray
+from cimsim.mapping import Written
 from cimsim.unit_kinds.protocol import UnitKind, WriteCost
 
 
@@ -40,21 +41,23 @@ class Clusters:
         """What clusters do while they have no work."""
         return self.block.power_states
 
-    def write(self, values: IntArray, link: Link) -> WriteCost:
+    def write(self, written: Sequence[Written], link: Link) -> WriteCost:
         """Bytes of TCDM, all over the link."""
-        tcdm = math.ceil(int(values.sum()) * self.block.value_bits / 8)
+        tcdm = math.ceil(sum(part.count for part in written) * self.block.value_bits / 8)
         return WriteCost(
             {"tcdm_bytes_written": tcdm},
-            energy_J=link_energy_J(link, 8 * tcdm),
-            time_s=tcdm / (link.bandwidth_GBps * 1e9),
+            {"moving": link_energy_J(link, 8 * tcdm)},
+            tcdm / (link.bandwidth_GBps * 1e9),
+            "link" if tcdm else "",
         )
 
     def write_registers(self, bits: int, link: Link) -> WriteCost:
         """Bits of TCDM, all over the link."""
         return WriteCost(
             {"register_bits_written": bits},
-            energy_J=link_energy_J(link, bits),
-            time_s=bits / 8.0 / (link.bandwidth_GBps * 1e9),
+            {"moving": link_energy_J(link, bits)},
+            bits / 8.0 / (link.bandwidth_GBps * 1e9),
+            "link",
         )
 
 

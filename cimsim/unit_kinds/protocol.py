@@ -7,14 +7,16 @@ an attention product, written anew with every token, are `AttentionArrays`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from cimsim.blocks import Link, MachineBlock, PmcaClusters, PowerStates
+from cimsim.costs.programming import CellWrite, Limit
 from cimsim.ir import ColumnScale
-from cimsim.mapping import Grid, IntArray
+from cimsim.mapping import Grid, Written
 from cimsim.values.display import brief
 
 Work = Literal["weights", "attention", "lora"]
@@ -27,12 +29,28 @@ BlockT = TypeVar("BlockT", bound=MachineBlock)
 @brief
 @dataclass(frozen=True, slots=True)
 class WriteCost:
-    """What a write takes: `amounts` by their name in a report, J, s, share of the endurance."""
+    """What a write takes: `amounts` by their name in a report, energy (J) by part, time (s).
+
+    `limit` is what sets the time. Where cells wear out `cells` says which pulses they take, of the
+    `endurance_pulses` that each survives.
+    """
 
     amounts: dict[str, int]
-    energy_J: float = 0.0
+    energy_by_part_J: dict[str, float] = field(default_factory=dict)
     time_s: float = 0.0
-    wear: float = 0.0
+    limit: Limit = ""
+    cells: CellWrite | None = None
+    endurance_pulses: float = math.inf
+
+    @property
+    def energy_J(self) -> float:
+        """All parts together."""
+        return sum(self.energy_by_part_J.values())
+
+    @property
+    def wear(self) -> float:
+        """Share of the endurance of a cell that the write uses up, mean over all its cells."""
+        return 0.0 if self.cells is None else self.cells.counts.mean / self.endurance_pulses
 
 
 @brief
@@ -83,11 +101,8 @@ class Units(Protocol):
     def power_states(self) -> PowerStates | None:
         """What units do while they have no work; None where they are always on."""
 
-    def write(self, values: IntArray, link: Link) -> WriteCost:
-        """Writing `values[i]` values into one unit each, or one number where no unit holds them.
-
-        They come over the clusters' `link`.
-        """
+    def write(self, written: Sequence[Written], link: Link) -> WriteCost:
+        """Writing all of `written`, which comes over the clusters' `link`."""
 
     def write_registers(self, bits: int, link: Link) -> WriteCost:
         """Writing `bits` bits of digital state beside the units, as masks and scales are."""

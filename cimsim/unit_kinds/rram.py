@@ -1,17 +1,18 @@
 """`rram`: analog crossbar tiles of RRAM or PCM cells, programmed with the errors of the device.
 
-Cells are written by program-and-verify: pulses of one size, each followed by a read, on
-`cells_in_parallel` cells of a tile and `tiles_in_parallel` tiles at a time. Not modelled: line
-charging, and cells that never converge.
+Cells whose level changes are written by program-and-verify: pulses of one size, each followed by a
+read, on `cells_in_parallel` cells of a row and `tiles_in_parallel` tiles at a time
+(`cimsim.costs.programming`).
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 from cimsim.blocks import CrossbarTiles, Link, PmcaClusters, PowerStates
+from cimsim.costs.programming import cell_write, cells_time_s, change_of
 from cimsim.costs.tile import (
     PJ,
     adders_ps,
@@ -23,15 +24,13 @@ from cimsim.costs.tile import (
     link_energy_J,
     load_ps,
     mvm_energy_J,
-    pulses_per_cell,
     send_ps,
     transfer_ps,
-    write_pulse_ps,
 )
 from cimsim.ir import ColumnScale
-from cimsim.mapping import Grid, IntArray
+from cimsim.mapping import Grid, Written
 from cimsim.unit_kinds.protocol import UnitKind, VectorCost, WriteCost
-from cimsim.units import UM2_PER_MM2, ps_to_seconds
+from cimsim.units import UM2_PER_MM2
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,25 +116,24 @@ class AnalogTiles:
             mvm_energy_J(self.block, *cut, columns, grid.groups),
         )
 
-    def write(self, values: IntArray, link: Link) -> WriteCost:
-        """Cells, tiles in rounds; the fullest tile sets the time of a round, or the link does."""
-        tiles, scheme = self.block, self.block.write
-        count = int(values.sum())
+    def write(self, written: Sequence[Written], link: Link) -> WriteCost:
+        """Cells: rows of a tile in series, tiles in rounds; or the link, where it takes longer."""
+        tiles = self.block
+        count = sum(part.count for part in written)
         if not count:
             return WriteCost({"cells_written": 0})
-        cells, bits = count * tiles.devices_per_weight, count * self.value_bits
-        each = pulses_per_cell(tiles)
-        pulses = math.ceil(int(values.max()) * tiles.devices_per_weight / scheme.cells_in_parallel)
-        rounds = math.ceil(values.size / scheme.tiles_in_parallel)
+        changes = [change_of(tiles, part) for part in written]
+        time_s, limit, units = cells_time_s(tiles, written, [c.counts for c in changes])
+        cells = cell_write(tiles, written, changes, units)
+        bits = count * self.value_bits
+        moving_s = bits / 8.0 / (link.bandwidth_GBps * 1e9)
         return WriteCost(
-            {"cells_written": cells},
-            energy_J=cells * each * (scheme.pulse_energy_pJ + scheme.verify_energy_pJ) * PJ
-            + link_energy_J(link, bits),
-            time_s=max(
-                rounds * pulses * each * ps_to_seconds(write_pulse_ps(tiles)),
-                bits / 8.0 / (link.bandwidth_GBps * 1e9),
-            ),
-            wear=each / scheme.endurance_cycles,
+            {"cells_written": cells.cells},
+            cells.energy_J | {"moving": link_energy_J(link, bits)},
+            max(time_s, moving_s),
+            "link" if moving_s > time_s else limit,
+            cells,
+            tiles.write.endurance_cycles,
         )
 
     def write_registers(self, bits: int, link: Link) -> WriteCost:
@@ -143,8 +141,9 @@ class AnalogTiles:
         stored_J = bits / 8.0 * self.block.buffer_energy_pJ_per_byte * PJ
         return WriteCost(
             {"register_bits_written": bits},
-            energy_J=stored_J + link_energy_J(link, bits),
-            time_s=bits / 8.0 / (link.bandwidth_GBps * 1e9),
+            {"registers": stored_J, "moving": link_energy_J(link, bits)},
+            bits / 8.0 / (link.bandwidth_GBps * 1e9),
+            "link",
         )
 
 

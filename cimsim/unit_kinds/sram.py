@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -15,7 +16,7 @@ from cimsim.costs.sram import (
 )
 from cimsim.costs.tile import link_energy_J, transfer_ps
 from cimsim.ir import ColumnScale
-from cimsim.mapping import Grid, IntArray
+from cimsim.mapping import Grid, Written, values_by_unit
 from cimsim.unit_kinds.protocol import UnitKind, VectorCost, WriteCost
 from cimsim.units import UM2_PER_MM2, cycles_to_ps, ps_to_seconds
 
@@ -130,25 +131,29 @@ class SramArrays:
         """Energy (J) of the cells that hold `values` values."""
         return write_energy_J(self.block, values * self.block.weight_bits)
 
-    def write(self, values: IntArray, link: Link) -> WriteCost:
+    def write(self, written: Sequence[Written], link: Link) -> WriteCost:
         """Bits; the fullest unit's port or the link, whichever takes longer."""
+        values = values_by_unit(written)
         count = int(values.sum())
         if not count:
             return WriteCost({"sram_bits_written": 0})
         bits = count * self.block.weight_bits
-        port = ps_to_seconds(self.write_ps(int(values.max())))
+        port_s = ps_to_seconds(self.write_ps(int(values.max())))
+        moving_s = bits / 8.0 / (link.bandwidth_GBps * 1e9)
         return WriteCost(
             {"sram_bits_written": bits},
-            energy_J=self.write_J(count) + link_energy_J(link, bits),
-            time_s=max(port, bits / 8.0 / (link.bandwidth_GBps * 1e9)),
+            {"bits": self.write_J(count), "moving": link_energy_J(link, bits)},
+            max(port_s, moving_s),
+            "link" if moving_s > port_s else "port",
         )
 
     def write_registers(self, bits: int, link: Link) -> WriteCost:
         """As bits of the array, all over the link."""
         return WriteCost(
             {"register_bits_written": bits},
-            energy_J=write_energy_J(self.block, bits) + link_energy_J(link, bits),
-            time_s=bits / 8.0 / (link.bandwidth_GBps * 1e9),
+            {"registers": write_energy_J(self.block, bits), "moving": link_energy_J(link, bits)},
+            bits / 8.0 / (link.bandwidth_GBps * 1e9),
+            "link",
         )
 
 

@@ -74,6 +74,8 @@ Time_ns = Annotated[float, Field(strict=True, ge=0.0, le=1e9, allow_inf_nan=Fals
 """A time of at most a second."""
 Pulse_ns = Annotated[float, Field(strict=True, ge=1e-3, le=1e9, allow_inf_nan=False), _NUMPY]
 """A time of at least a picosecond, the step of the event clock, and at most a second."""
+Pulses = Annotated[float, Field(strict=True, ge=1e-9, le=1e3, allow_inf_nan=False), _NUMPY]
+"""Write pulses of a cell; published arrays give up after tens to hundreds."""
 Clock_MHz = Annotated[float, Field(strict=True, ge=1e-3, le=1e6, allow_inf_nan=False), _NUMPY]
 Rate = Annotated[float, Field(strict=True, ge=1e-6, le=1e9, allow_inf_nan=False), _NUMPY]
 """A bandwidth or a peak rate."""
