@@ -14,7 +14,6 @@ import pytest
 import small
 
 import cimsim
-from cimsim.costs.programming import changed_levels
 from cimsim.errors import CapacityError, CimsimError, MappingError, SpecError
 from cimsim.ir import save_workload
 from cimsim.report.leakage import leakage_W
