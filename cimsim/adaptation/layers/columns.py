@@ -20,6 +20,8 @@ from cimsim.errors import MappingError
 Kind = Literal["gate", "shift", "scale"]
 SCORE = 1e-2
 """Score of a kept column at the start, as of a weight in Piggyback (Mallya et al., ECCV 2018)."""
+WORD_BITS = 16
+"""Choice: the width of a result word on most of the shipped machines."""
 THRESHOLD = 5e-3
 """Scores above it keep their column. Source: Mallya et al., ECCV 2018, of weights."""
 
@@ -53,7 +55,7 @@ class Columns(nn.Module):
 
     def __init__(
         self, kind: Kind, bits: int, rows: int, shape: tuple[int, int], *,
-        zero: bool = False, word_bits: int = 16,
+        zero: bool = False, word_bits: int = WORD_BITS,
     ) -> None:  # fmt: skip
         super().__init__()
         self.kind, self.bits, self.rows, self.zero = kind, bits, rows, zero
@@ -169,7 +171,7 @@ def shape_of(layer: nn.Linear | nn.Conv2d, rows: int) -> tuple[int, int]:
 
 def with_numbers(
     model: nn.Module, kind: Kind, bits: int, rows: int, names: Collection[str] | None = None,
-    *, zero: bool = False, word_bits: int = 16,
+    *, zero: bool = False, word_bits: int = WORD_BITS,
 ) -> nn.Module:  # fmt: skip
     """A copy of `model` with numbers, all 1, on its linear layers and convolutions, those `names`.
 
