@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from cimsim.simulation import Simulation, simulate
     from cimsim.spec import Architecture, load_architecture
     from cimsim.studies.accuracy import with_accuracy
+    from cimsim.studies.programming import program
     from cimsim.studies.sensitivity import sensitivity
 
 __version__ = VERSION
@@ -67,6 +68,7 @@ _HOME = {
     "machine": "shipped",
     "Simulation": "simulation",
     "simulate": "simulation",
+    "program": "studies.programming",
     "sensitivity": "studies.sensitivity",
     "Scenario": "serving",
     "Switching": "serving",
@@ -111,6 +113,7 @@ __all__ = [
     "load_workload",
     "machine",
     "parse_pipeline",
+    "program",
     "save_workload",
     "sensitivity",
     "simulate",

@@ -1,221 +1,113 @@
-"""A Program is valid once made, and can be read."""
+"""First-time programming in detail."""
 
 from __future__ import annotations
 
-import dataclasses
-import re
-import subprocess
-import sys
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
 
-import numpy as np
 import pytest
-from hypothesis import given, settings
-from programs import programs
+import small
+from small import close
 
-from cimsim.engines.program import (
-    Actor,
-    Fifo,
-    Get,
-    Hold,
-    Program,
-    ProgramBuilder,
-    Put,
-    Resource,
-    Use,
-    Verb,
-    timed_verbs,
-)
+import cimsim
+from cimsim import simulate
+from cimsim.errors import CapacityError, MappingError
+from cimsim.ir import save_workload
+from cimsim.studies.programming import Programming, UnitProgramming, program
+
+Cli = Callable[..., tuple[int, str, str]]
+MODEL = small.decoder(layers=1)
 
 
-def whole(text: str) -> str:
-    return "^" + re.escape(text) + "$"
+def unit(found: Programming, name: str) -> UnitProgramming:
+    (only,) = (each for each in found.units if each.unit == name)
+    return only
 
 
-def pair(put: Verb, get: Verb, iterations: int = 3) -> Program:
-    return Program(
-        (Actor("p", iterations, (put,)), Actor("c", iterations, (get,))), (Fifo("b", 2),), ()
-    )
+@pytest.mark.parametrize("adaptation", ["lora-rram", "lora-sram", "lora-pmca", "merged"])
+def test_it_is_the_reports_first_programming_in_parts(adaptation: str) -> None:
+    machine = small.machine()
+    found = program(MODEL, machine, adaptation=adaptation)
+    assert machine.rram is not None
+    told = simulate(MODEL, machine, adaptation=adaptation, pipeline="token").report.reprogramming
+    assert (found.energy_J, found.time_s) == (close(told.energy_J), close(told.time_s))
+    tiles = unit(found, "rram")
+    assert tiles.cells is not None
+    assert tiles.cells.cells == told.cells_written == tiles.amounts["cells_written"]
+    assert tiles.cells.pulses == close(told.pulses)
+    assert tiles.cells.hottest == close(told.hottest_pulses)
+    # energies and pulses of weights add up; times do not, weights are written side by side
+    assert sum(w.energy_J for w in found.weights) == close(found.energy_J)
+    assert sum(w.pulses for w in found.weights) == close(tiles.cells.pulses)
+    assert max(w.time_s for w in found.weights) <= found.time_s
+    values = sum(p.values for p in found.weights if p.unit == "rram")
+    assert tiles.cells.cells == values * machine.rram.devices_per_weight
 
 
-def test_builder_returns_indices_in_order() -> None:
-    builder = ProgramBuilder()
-    assert [builder.buffer("x", 2), builder.buffer("y", 3, initial=1)] == [0, 1]
-    assert [builder.resource("adc"), builder.resource("link", 2, "round_robin")] == [0, 1]
-    assert builder.actor("a", 2, Get(0), Put(1), Use(0, 5)) == 0
-    assert builder.actor("b", 2, Get(1), Put(0)) == 1
-    program = builder.build()
-    assert program.buffers == (Fifo("x", 2), Fifo("y", 3, 1))
-    assert program.resources == (Resource("adc"), Resource("link", 2, "round_robin"))
-    assert [actor.name for actor in program.actors] == ["a", "b"]
-    assert program.verb_count == 2 * 3 + 2 * 2
+def test_pulses_by_hand() -> None:
+    """8.5 pulses a cell, each the last with probability 1 / 8.5, of the cells that change."""
+    machine = small.machine()
+    assert machine.rram is not None
+    scheme = machine.rram.write
+    assert scheme.pulses_per_cell == 8.5
+    found = program(MODEL, machine, adaptation="merged")
+    cells = unit(found, "rram").cells
+    assert cells is not None
+    share = cells.changed / cells.cells
+    assert cells.mean == close(8.5 * share)
+    survives = 1.0 - 1.0 / 8.5
+    assert share * survives**cells.most <= 0.01 < share * survives ** (cells.most - 1)
+    brute = sum(1.0 - (1.0 - share * survives**k) ** cells.cells for k in range(800))
+    assert cells.hottest == pytest.approx(brute, rel=1e-6)
+    assert cells.writes_left == close(scheme.endurance_cycles / cells.hottest)
+    parts = unit(found, "rram").energy_by_part_J
+    assert parts["verify"] == close(cells.pulses * scheme.verify_energy_pJ * 1e-12)
 
 
-def test_program_is_frozen() -> None:
-    program = pair(Put(0), Get(0))
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        program.actors = ()  # type: ignore[misc]
+def test_twice_the_endurance_is_twice_the_writes() -> None:
+    machine = small.machine()
+    more = machine.with_values({"rram.write.endurance_cycles": 2e6})
+    less = machine.with_values({"rram.write.endurance_cycles": 1e6})
+    left = []
+    for each in (less, more):
+        cells = unit(program(MODEL, each, adaptation="merged"), "rram").cells
+        assert cells is not None
+        assert cells.writes_left is not None
+        left.append(cells.writes_left)
+    assert left[1] == close(2.0 * left[0])
+    assert math.isfinite(left[1])
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: Fifo("b", 0), "buffer 'b': capacity must be >= 1, got 0"),
-        (
-            lambda: Fifo("b", 2, 3),
-            "buffer 'b': initial must be within 0..2 (its capacity), got 3",
-        ),
-        (
-            lambda: Fifo("b", 2, -1),
-            "buffer 'b': initial must be within 0..2 (its capacity), got -1",
-        ),
-        (lambda: Resource("r", 0), "resource 'r': servers must be >= 1, got 0"),
-        (
-            lambda: Resource("r", 1, "lifo"),  # type: ignore[arg-type]
-            "resource 'r': policy must be 'fifo' or 'round_robin', got 'lifo'",
-        ),
-    ],
-)
-def test_buffer_and_resource_refuse(make: object, message: str) -> None:
-    assert callable(make)
-    with pytest.raises(ValueError, match=whole(message)):
-        make()
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(CapacityError, match=r"rram\.tile_count is 2"):
+        program(MODEL, small.machine().with_values({"rram.tile_count": 2}))
+    with pytest.raises(MappingError, match="unknown adaptation 'glue'"):
+        program(MODEL, small.machine(), adaptation="glue")
 
 
-@pytest.mark.parametrize(
-    ("put", "message"),
-    [
-        (Put(1), "actor 'p', step 0 (Put): buffer index must be within 0..0, got 1"),
-        (Put(-1), "actor 'p', step 0 (Put): buffer index must be within 0..0, got -1"),
-        (Use(0, 1), "actor 'p', step 0 (Use): resource 0 asked for, the program has none"),
-        (Put(0, -2), "actor 'p', step 0 (Put): count must be within 0..2**63 - 1, got -2"),
-        (Hold(-1), "actor 'p', step 0 (Hold): duration must be within 0..2**63 - 1, got -1"),
-        (
-            Hold(2**63),
-            "actor 'p', step 0 (Hold): duration must be within 0..2**63 - 1, "
-            "got 9223372036854775808",
-        ),
-        (
-            Hold(1.5),  # type: ignore[arg-type]
-            "actor 'p', step 0 (Hold): duration must be an int or an int64 array, got 1.5",
-        ),
-        (
-            Hold(np.zeros(3)),  # type: ignore[arg-type]
-            "actor 'p', step 0 (Hold): duration must be an int64 array, got dtype float64",
-        ),
-        (
-            Put(0, np.array([1, 1])),
-            "actor 'p', step 0 (Put): count must be one entry an iteration, shape (3,), "
-            "got shape (2,)",
-        ),
-        (
-            Hold(np.array([1, -4, 1])),
-            "actor 'p', step 0 (Hold): duration must be >= 0, got -4 in iteration 1",
-        ),
-        (
-            "put",
-            "actor 'p', step 0: a step must be a Get, Put, Hold or Use, got 'put'",
-        ),
-    ],
-)
-def test_program_refuses_a_verb(put: Verb, message: str) -> None:
-    with pytest.raises(ValueError, match=whole(message)):
-        pair(put, Get(0))
-
-
-def test_program_refuses_negative_iterations() -> None:
-    with pytest.raises(ValueError, match=whole("actor 'a': iterations must be >= 0, got -1")):
-        Program((Actor("a", -1, ()),), (), ())
-
-
-def test_a_shared_array_is_checked_against_each_actor() -> None:
-    shared = np.array([1, 2, 3])
-    message = (
-        "actor 'b', step 0 (Hold): duration must be one entry an iteration, shape (2,), "
-        "got shape (3,)"
-    )
-    with pytest.raises(ValueError, match=whole(message)):
-        Program((Actor("a", 3, (Hold(shared),)), Actor("b", 2, (Hold(shared),))), (), ())
-
-
-@pytest.mark.parametrize(
-    ("actors", "message"),
-    [
-        (
-            (Actor("p", 1, (Put(0),)), Actor("q", 1, (Put(0), Get(0)))),
-            "buffer 'b': one producing actor allowed, both 'p' and 'q' are; "
-            "give each its own buffer",
-        ),
-        (
-            (Actor("p", 1, (Put(0), Get(0))), Actor("q", 1, (Get(0),))),
-            "buffer 'b': one consuming actor allowed, both 'p' and 'q' are; "
-            "give each its own buffer",
-        ),
-        (
-            (Actor("p", 1, (Put(0),)),),
-            "buffer 'b': no actor gets tokens from it; add one or drop the buffer",
-        ),
-        (
-            (Actor("p", 1, (Get(0),)),),
-            "buffer 'b': no actor puts tokens into it; add one or drop the buffer",
-        ),
-    ],
-)
-def test_a_buffer_has_one_producer_and_one_consumer(
-    actors: tuple[Actor, ...], message: str
+def test_the_command_line_prints_it(
+    cimsim: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ValueError, match=whole(message)):
-        Program(actors, (Fifo("b", 1),), ())
-
-
-def test_an_actor_may_use_its_end_of_a_buffer_at_several_steps() -> None:
-    actors = (Actor("p", 1, (Put(0), Hold(1), Put(0))), Actor("c", 1, (Get(0), Get(0))))
-    assert Program(actors, (Fifo("b", 1),), ()).verb_count == 5
-
-
-def test_describe() -> None:
-    builder = ProgramBuilder()
-    x = builder.buffer("x", 4, initial=1)
-    adc = builder.resource("adc", 2)
-    builder.actor("source", 3, Hold(np.array([1, 5, 2])), Put(x, np.array([2, 2, 2])))
-    builder.actor("sink", 6, Get(x), Use(adc, 7))
-    builder.actor("idle", 0, Hold(np.zeros(0, np.int64)))
-    builder.actor("empty", 1)
-    assert builder.build().describe() == (
-        "program: 4 actors, 1 buffer, 1 resource, 18 verbs\n"
-        "  buffer x: source -> sink, capacity 4, 1 at time 0\n"
-        "  resource adc: 2 servers, fifo, shared by 1 actor\n"
-        "  actor source x 3: hold 1..5 ps; put 2 x\n"
-        "  actor sink x 6: get 1 x; use adc 7 ps\n"
-        "  actor idle x 0: hold none ps\n"
-        "  actor empty x 1: nothing"
+    machine = small.machine().model_dump(mode="json", exclude_none=True)
+    (tmp_path / "m.json").write_text(json.dumps(machine))
+    save_workload(MODEL, tmp_path / "w.json")
+    files = tmp_path / "m.json", tmp_path / "w.json"
+    code, out, err = cimsim("program", *files, "--adapt", "lora-sram", "--json")
+    assert (code, err) == (0, "")
+    assert Programming.model_validate_json(out) == program(
+        MODEL, small.machine(), adaptation="lora-sram"
     )
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = cimsim("program", *files, "--adapt", "lora-sram", "--weights", 2)
+    assert code == 0
+    assert max(map(len, out.splitlines())) <= 80
+    for said in ("pulses of a cell", "sram bits written", "total", "14 more (--weights"):
+        assert said in out
+    assert cimsim("program", *files, "--weights", -1)[0] == 2
+    assert cimsim("program", *files, "--set", "rram.tile_count=1")[0] == 1
 
 
-def test_describe_is_cut_off() -> None:
-    builder = ProgramBuilder()
-    for number in range(5):
-        builder.actor(f"a{number}", 1, Hold(1))
-    assert builder.build().describe(limit=2) == (
-        "program: 5 actors, 0 buffers, 0 resources, 5 verbs\n"
-        "  actor a0 x 1: hold 1 ps\n"
-        "  actor a1 x 1: hold 1 ps\n"
-        "  ... 3 lines more"
-    )
-
-
-def test_timed_verbs() -> None:
-    assert timed_verbs((Get(0), Hold(1), Put(0), Use(0, 2))) == (1, 3)
-
-
-@settings(max_examples=50, deadline=None)
-@given(programs())
-def test_a_random_program_describes_every_object(program: Program) -> None:
-    lines = program.describe(limit=1000).splitlines()
-    objects = len(program.actors) + len(program.buffers) + len(program.resources)
-    assert len(lines) == 1 + objects
-
-
-def test_import_is_light() -> None:
-    code = "import sys, cimsim.engines.program; print({'numba', 'simpy'} & {*sys.modules})"
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert result.stdout.strip() == "set()", result.stderr
+def test_it_is_part_of_the_public_calls() -> None:
+    assert cimsim.program is program

@@ -225,8 +225,9 @@ def test_run_says_its_band(cimsim: Cli) -> None:
     asked = ["run", "halora_rram_sram", "minilm_sentiment_r8_s32", "--pipeline", "token"]
     code, out, _ = cimsim(*asked)
     assert code == 0
-    assert "energy_J: 0.000" in out
-    assert "times held; most by" in out
+    assert "energy_J" in out
+    assert "numbers, times held" in out
+    assert "most by" in out
     assert "times held" not in cimsim(*asked, "--no-band")[1]
     code, out, _ = cimsim(*asked, "--json", "--band")
     report = json.loads(out)

@@ -19,6 +19,7 @@ from cimsim.cli.list import list_shipped
 from cimsim.cli.map import map_weights
 from cimsim.cli.mvm import mvm
 from cimsim.cli.pipelines import pipelines
+from cimsim.cli.program import program
 from cimsim.cli.run import run
 from cimsim.cli.sensitivity import sensitivity
 from cimsim.cli.switch import switch
@@ -50,6 +51,7 @@ for name, verb in (
     ("check", check),
     ("trace", trace),
     ("map", map_weights),
+    ("program", program),
     ("compare", compare),
     ("mvm", mvm),
     ("pipelines", pipelines),

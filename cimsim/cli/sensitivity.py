@@ -24,6 +24,7 @@ from cimsim.cli.outputs import finish, reserve, write
 from cimsim.cli.progress import progress
 from cimsim.cli.sheet import Sheet, show
 from cimsim.cli.streams import emit, say
+from cimsim.units import quantity
 
 if TYPE_CHECKING:
     from cimsim.report.bands import Band, Sensitivity
@@ -121,7 +122,7 @@ def print_bands(found: Sensitivity) -> None:
     say(f"{found.architecture}, {found.workload}, {found.pipeline} throughout")
     sheet = Sheet("bands", ("result", "value", "5 %", "95 %"))
     for band in found.bands:
-        sheet.add(band.name, *(_told(x) for x in (band.value, band.low, band.high)))
+        sheet.add(band.name, *(_result(band, x) for x in (band.value, band.low, band.high)))
     show(sheet, *(_numbers(band) for band in found.bands))
     held = len(found.without_range)
     say(f"varied {found.varied} numbers; {held} of {found.assumed} assumed numbers have no range "
@@ -131,18 +132,21 @@ def print_bands(found: Sensitivity) -> None:
 
 
 def print_headline(found: Sensitivity) -> None:
-    """A line for each result: its band and the three numbers that make it."""
-    held = ", times held" if found.times_held else ""
+    """A table of bands, each with the numbers that make it."""
+    held = len(found.without_range)
+    sheet = Sheet(
+        f"how sure: over the ranges of {found.varied} numbers{', times held' * found.times_held}",
+        ("result", "value", "5 %", "95 %", "most by"),
+        texts=(0, 4),
+        caption=f"{held} of {found.assumed} assumed numbers have no range and were held",
+    )
     for band in found.bands:
-        makers = ", ".join(
-            f"{effect.path} {effect.low:g} to {effect.high:g}" for effect in band.effects[:MAKERS]
-        )
-        say(
-            f"{band.name}: {_told(band.value)}, 5 to 95 % {_told(band.low)} to {_told(band.high)}"
-            f"{held}; most by {makers}"
-        )
-    held_count = len(found.without_range)
-    say(f"over the ranges of {found.varied} numbers; {held_count} assumed ones have none")
+        told = [band.name, *(_result(band, x) for x in (band.value, band.low, band.high))]
+        makers = [f"{e.path} {e.low:g} to {e.high:g}" for e in band.effects[:MAKERS]]
+        for maker in makers or [""]:
+            sheet.add(*told, maker)
+            told = [""] * len(told)
+    show(sheet)
 
 
 def _numbers(band: Band) -> Sheet:
@@ -153,6 +157,13 @@ def _numbers(band: Band) -> Sheet:
         cells = [_told(value) for value in values]
         sheet.add(effect.path, *cells, f"{effect.share:.1%}", effect.by)
     return sheet
+
+
+def _result(band: Band, value: float) -> str:
+    for unit in ("J", "s"):
+        if band.metric.endswith(f"_{unit}"):
+            return quantity(value, unit)
+    return _told(value)
 
 
 def _told(value: float) -> str:
