@@ -14,9 +14,9 @@ from small import close
 
 from cimsim.analog.coding import Coding
 from cimsim.blocks import CrossbarTiles
-from cimsim.costs.programming import PulseCounts, change_of, changed_levels, mixed
+from cimsim.costs.programming import PulseCounts, change_of, changed_levels, mixed, summed
 from cimsim.costs.programming.levels import largest_of_normals, level_shares
-from cimsim.costs.programming.pulses import chain, geometric
+from cimsim.costs.programming.pulses import NO_PULSES, chain, geometric
 from cimsim.costs.programming.timing import row_pulses
 from cimsim.errors import MappingError, SpecError
 from cimsim.mapping import LevelChange, Written
@@ -345,3 +345,24 @@ def test_chains_of_several_starts_are_found_once() -> None:
     one, two = chain(1.0, (5.0, 9.0)), chain(1.0, (5.0, 9.0))
     assert one is two
     assert one[0].mean < one[1].mean
+
+
+def test_pulses_of_cells_written_again_are_the_convolution() -> None:
+    one, other = geometric(3.0), PulseCounts(np.array([0.5, 0.25, 0.25]))
+    by_hand = np.convolve(np.convolve(one.shares, one.shares), other.shares)
+    found = summed([(one, 2), (other, 1), (NO_PULSES, 5)])
+    size = found.shares.size
+    assert np.allclose(found.shares, by_hand[:size], atol=1e-12)
+    assert found.mean == pytest.approx(2 * one.mean + other.mean, rel=1e-9)
+    assert found.variance == pytest.approx(2 * one.variance + other.variance, rel=1e-6)
+    assert summed([]).mean == summed([(one, 0)]).mean == 0.0
+
+
+def test_the_hottest_of_many_cells_after_many_writes_is_that_of_draws() -> None:
+    one = geometric(4.0)
+    rng = np.random.default_rng(2)
+    draws = rng.geometric(0.25, (40, 400, 30)).sum(axis=2).max(axis=1)
+    found = summed([(one, 30)]).hottest(400)
+    # the mean of forty maxima has a standard error of about 1.5 pulses
+    assert found == pytest.approx(float(draws.mean()), abs=6.0)
+    assert 30 * one.mean < found < 30 * one.hottest(400)

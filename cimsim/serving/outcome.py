@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from cimsim.adaptation import BASE_TASK, AdaptedTask, programmed
+from cimsim.costs.programming import PulseCounts, summed
 from cimsim.engines.program import IntArray
-from cimsim.errors import MappingError
 from cimsim.report import Report, Reprogramming
 from cimsim.report.writes import reprogramming
 from cimsim.serving.breakeven import Curve
@@ -20,7 +20,7 @@ from cimsim.serving.jobs import RequestWork
 from cimsim.serving.requests import RequestStream
 from cimsim.serving.result import Latency, Lifetime, Point, StrategyResult
 from cimsim.serving.served import Served
-from cimsim.serving.switches import Loading, Switches
+from cimsim.serving.switches import Loading, PulsedUnits, Switch, Switches
 from cimsim.units import PS_PER_S, ps_to_seconds
 from cimsim.values.display import brief
 
@@ -158,26 +158,44 @@ def _amounts(whole: Reprogramming) -> dict[str, float]:
 
 
 def _hottest(switches: Switches, jobs: Sequence[RequestWork]) -> tuple[float, float]:
-    """Wear of the cell that is written most, as a share of its endurance and in pulses.
+    """Wear of the cell that is pulsed most, as a share of its endurance and in pulses, expected.
 
-    The cells of a unit that a switch writes into are taken to be the same ones each time.
+    Switches that write into a unit are taken to write the same cells of it, each time with as many
+    pulses as comes by chance: of all cells of the units that are written most, the one with most
+    pulses counts.
     """
-    total: dict[str, F64] = {}
-    for job in jobs:
-        for unit, wear in job.switch.wear.items() if job.switch else ():
-            total[unit] = total[unit] + wear if unit in total else wear
-    hottest, pulses = 0.0, 0.0
-    for unit, wear in total.items():
-        scheme = getattr(switches.architecture.blocks[unit], "write", None)
-        cycles = getattr(scheme, "endurance_cycles", None)
-        if cycles is None:
-            raise MappingError(
-                f"writes wear {unit!r} units, whose block states no write.endurance_cycles: their "
-                "lifetime cannot be told; give the block one"
-            )
-        hottest = max(hottest, float(wear.max()))
-        pulses = max(pulses, float(wear.max()) * cycles)
-    return hottest, pulses
+    times = Counter(job.switch for job in jobs if job.switch)
+    hottest, most = 0.0, 0.0
+    for kind in sorted({write.unit for switch in times for write in switch.pulsed}):
+        count = switches.architecture.units[kind].count
+        mean, cells = np.zeros(count), np.zeros(count)
+        for switch, often in times.items():
+            here = np.zeros(count)
+            for write in _into(switch, kind):
+                np.maximum.at(here, write.units, write.counts.mean)
+                np.maximum.at(cells, write.units, write.cells)
+            mean += often * here
+        unit = int(mean.argmax())
+        # choice: sums of doubles that are equal but for their order
+        alike = float(cells[mean >= mean[unit] * (1.0 - 1e-9)].sum())
+        parts = []
+        for switch, often in times.items():
+            mine = [write for write in _into(switch, kind) if (write.units == unit).any()]
+            if mine:
+                parts.append((max((write.counts for write in mine), key=_mean_of), often))
+                endurance = mine[0].endurance_pulses
+        pulses = summed(parts).hottest(alike)
+        if pulses / endurance > hottest:
+            hottest, most = pulses / endurance, pulses
+    return hottest, most
+
+
+def _into(switch: Switch, kind: str) -> list[PulsedUnits]:
+    return [write for write in switch.pulsed if write.unit == kind]
+
+
+def _mean_of(counts: PulseCounts) -> float:
+    return counts.mean
 
 
 def _lifetime(endurance: float, pulses: float, span_s: float) -> Lifetime:

@@ -19,10 +19,11 @@ import numpy.typing as npt
 from cimsim.adaptation import AdaptedTask, switched, task_bits
 from cimsim.costs.loading import fetch_energy_J, loaded_s
 from cimsim.costs.memory import share_ps
+from cimsim.costs.programming import PulseCounts
+from cimsim.mapping import IntArray, Registers, Written
 from cimsim.mapping import Mapping as Places
-from cimsim.mapping import Registers, Written
 from cimsim.report import Reprogramming
-from cimsim.report.writes import reprogramming
+from cimsim.report.writes import reprogramming, write_costs
 from cimsim.spec import Architecture
 from cimsim.units import seconds_to_ps
 from cimsim.values.display import brief
@@ -46,16 +47,30 @@ class WeightWrite:
 
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
+class PulsedUnits:
+    """Units of one kind in which cells of one weight are written: `cells` in each, and `counts`,
+    the pulses of a cell, of the `endurance_pulses` that it survives.
+    """
+
+    unit: str
+    units: IntArray
+    cells: npt.NDArray[np.float64]
+    counts: PulseCounts
+    endurance_pulses: float
+
+
+@brief
+@dataclass(frozen=True, slots=True, eq=False)
 class Switch:
     """A switch: `whole` as one write, without loading; `weights` in the order of their queues.
 
-    `wear` has for each kind of unit the wear of every unit that is written.
+    `pulsed` are the writes into cells that wear out.
     """
 
     whole: Reprogramming
     bits: int
     weights: Mapping[str, WeightWrite]
-    wear: Mapping[str, npt.NDArray[np.float64]]
+    pulsed: tuple[PulsedUnits, ...]
 
 
 @brief
@@ -101,23 +116,29 @@ class Switches:
             written_s = reprogramming(self.architecture, mine).time_s
             weights[name] = WeightWrite(bits, written_s, queues.add(mine, bits))
         whole = reprogramming(self.architecture, parts)
-        return Switch(whole, sum(w.bits for w in weights.values()), weights, self._wear(parts))
+        return Switch(whole, sum(w.bits for w in weights.values()), weights, self._pulsed(parts))
 
     def _bits(self, part: Part) -> int:
         if isinstance(part, Registers):
             return part.bits
         return part.count * self.architecture.units[part.unit].value_bits
 
-    def _wear(self, parts: Sequence[Part]) -> dict[str, npt.NDArray[np.float64]]:
-        wear: dict[str, npt.NDArray[np.float64]] = {}
+    def _pulsed(self, parts: Sequence[Part]) -> tuple[PulsedUnits, ...]:
+        found = []
         for part in parts:
             if isinstance(part, Registers) or not part.units.size:
                 continue
-            if share := reprogramming(self.architecture, [part]).wear:
-                units = self.architecture.units[part.unit].count
-                here = wear.setdefault(part.unit, np.zeros(units))
-                np.add.at(here, part.units[part.values > 0], share)
-        return wear
+            (cost,) = write_costs(self.architecture, [part])[part.unit]
+            if cost.cells is None or not cost.cells.counts.mean:
+                continue
+            here = part.values > 0
+            cells = part.values[here].astype(np.float64) * (cost.cells.cells / part.count)
+            found.append(
+                PulsedUnits(
+                    part.unit, part.units[here], cells, cost.cells.counts, cost.endurance_pulses
+                )
+            )
+        return tuple(found)
 
 
 class _Queues:

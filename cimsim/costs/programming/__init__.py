@@ -7,7 +7,7 @@ from cimsim.costs.programming.cells import (
     change_of,
     changed_levels,
 )
-from cimsim.costs.programming.pulses import PulseCounts, mixed
+from cimsim.costs.programming.pulses import PulseCounts, mixed, summed
 from cimsim.costs.programming.timing import Limit, cells_time_s
 
 __all__ = [
@@ -20,4 +20,5 @@ __all__ = [
     "change_of",
     "changed_levels",
     "mixed",
+    "summed",
 ]

@@ -9,6 +9,7 @@ near its target).
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,6 +18,8 @@ import numpy as np
 from cimsim.mapping import FloatArray
 from cimsim.values.display import brief
 
+ROUNDING_SHARE = 1e-15
+"""Choice: shares below it are rounding of a Fourier transform; machines have fewer cells."""
 TAIL_SHARE = 1e-18
 """Choice: a share of cells below this takes no more pulses; no machine has so many cells."""
 
@@ -84,6 +87,30 @@ def mixed(parts: list[PulseCounts], weights: list[float]) -> PulseCounts:
         beyond[: part.beyond.size] += part.beyond * (weight / total)
     lost = sum(p.unconverged * w for p, w in zip(parts, weights, strict=True)) / total
     return PulseCounts(beyond, lost)
+
+
+def summed(parts: Sequence[tuple[PulseCounts, int]]) -> PulseCounts:
+    """Pulses of cells that are written again and again: `parts` has each write and how often.
+
+    Writes are independent: the distribution of the sum, by Fourier transform, exact but for
+    `ROUNDING_SHARE`.
+    """
+    some = [(part, times) for part, times in parts if times and part.beyond.size]
+    if not some:
+        return NO_PULSES
+    longest = sum(times * part.beyond.size for part, times in some)
+    mean = sum(times * part.mean for part, times in some)
+    sigma = math.sqrt(sum(times * part.variance for part, times in some))
+    # choice: no machine has a cell that is twenty standard deviations and a whole write beyond
+    reach = mean + 20.0 * sigma + max(part.beyond.size for part, _ in some)
+    length = 1 << math.ceil(math.log2(min(longest, reach) + 2.0))
+    product = np.ones(length // 2 + 1, np.complex128)
+    for part, times in some:
+        product *= np.fft.rfft(part.shares, length) ** times
+    shares = np.fft.irfft(product, length)
+    shares[shares < ROUNDING_SHARE] = 0.0
+    beyond = np.cumsum(shares[::-1])[::-1][1:]
+    return PulseCounts(np.minimum(beyond[: np.count_nonzero(beyond)], 1.0))
 
 
 @lru_cache(maxsize=16)
