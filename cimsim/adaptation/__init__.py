@@ -21,6 +21,7 @@ from cimsim.adaptation.protocol import (
     Functional,
     adaptation_of,
 )
+from cimsim.adaptation.pruned_lora import PrunedLora
 from cimsim.adaptation.stored import StoredTask, task_bits
 from cimsim.adaptation.writes import (
     adapted_weights,
@@ -52,6 +53,7 @@ __all__ = [
     "LoraBeside",
     "LoraFusion",
     "MergedLora",
+    "PrunedLora",
     "StoredTask",
     "WeightMasks",
     "adaptation_codec",

@@ -11,6 +11,7 @@ from cimsim.adaptation.lora import BaseAlone, LoraBeside, MergedLora
 from cimsim.adaptation.lora_fusion import LoraFusion
 from cimsim.adaptation.piggyback import WeightMasks
 from cimsim.adaptation.protocol import Adaptation
+from cimsim.adaptation.pruned_lora import PrunedLora
 from cimsim.adaptation.xbm import ColumnMask
 from cimsim.adaptation.xma import ColumnShift
 from cimsim.adaptation.xma2 import ArraysAndScales
@@ -30,6 +31,7 @@ ADAPTATIONS: dict[str, Adaptation | type[Adaptation]] = {
     "merged": MergedLora("merged"),
     "full": FullTuning,
     "piggyback": WeightMasks,
+    "pruned-lora": PrunedLora,
     "fisher-sparse": FisherSparse,
     "lora-fusion": LoraFusion,
     "xbm": ColumnMask,

@@ -227,3 +227,14 @@ def check_numbers(model: nn.Module, strategy: str, kind: Kind, bits: int, rows: 
                 f"{name} has masks for arrays of {columns.rows} rows, the machine's have {rows}: "
                 "masks are those of one array size; train them for this one."
             )
+
+
+def check_channels(model: nn.Module) -> None:
+    """Raise MappingError where a gate of `model` is not that of a whole channel."""
+    for name, layer in column_layers(model).items():
+        numbers = layer.columns.numbers().detach()
+        if not bool((numbers == numbers[:1]).all()):
+            raise MappingError(
+                f"{name} has gates that differ between the row blocks of a channel: a channel is "
+                "kept or gated as a whole."
+            )
