@@ -54,8 +54,12 @@ def test_a_switch_writes_b_alone(own: SharedA) -> None:
     # a bit out of DRAM, into the buffer and out of it, over the link
     pJ = machine.dram.energy_pJ_per_bit + 2 * machine.buffer.energy_pJ_per_bit
     moved = (pJ + machine.cluster_link.energy_pJ_per_bit) * 1e-12
-    each = {"sram": 8 * (12e-15 + moved), "pmca": 16 * moved, "rram": 8.5 * 1.01e-12 + 8 * moved}
-    assert switch.energy_J == close(values * each[own.unit])
+    each = {"sram": 8 * (12e-15 + moved), "pmca": 16 * moved, "rram": 8 * moved}
+    # 8.5 pulses and reads of a cell whose level changes
+    assert switch.pulses == close(8.5 * switch.cells_changed)
+    assert 0.9 * cells * values <= switch.cells_changed <= cells * values
+    pulsed = 1.01e-12 * switch.pulses
+    assert switch.energy_J == close(values * each[own.unit] + pulsed)
     assert report.adaptation == own.name
 
 

@@ -41,9 +41,10 @@ LAYERS = {
     "halora_accounting_1b": [15], "llama3.2_1b_r4_p512_d128": [16],
     "llama3.2_3b_r4_p512_d128": [28], "minilm_sentiment_r8_s32": [6],
     "mobilebert_squad_r8_s320": [24], "qwen2.5_0.5b_r4_p512_d128": [24],
+    "resnet50_224": [5, 3], "vgg16_224": [3], "convnext_tiny_224": [9, 3, 3, 3],
 }  # fmt: skip
-"""Equal layers of each shipped model, counted in its configuration; those of T5 and of the paper's
-model less the first, which is not like the others."""
+"""Equal layers of each shipped model, counted in its configuration; those of T5, of the paper's
+model and of ResNet's stages less the first, which is not like the others."""
 
 
 @pytest.mark.parametrize("name", SHIPPED)
@@ -51,9 +52,11 @@ def test_layers_are_found_by_their_structure(name: str) -> None:
     workload = cimsim.load_workload(SHIPPED[name])
     found = repeats(workload)
     assert [len(run.layers) for run in found] == LAYERS[name]
-    for sample, kept in zip(samples(workload, (1, 3)), (1, 3), strict=True):
+    cut = [run for run in found if len(run.layers) > 3]
+    numbers = (1, 3) if cut else (0,)  # a model without so many equal layers is one whole sample
+    for sample, kept in zip(samples(workload, (1, 3)), numbers, strict=True):
         left = {op.name for _, op in sample.workload.ops()}
-        gone = {name for run in found for layer in run.layers[kept:] for name in layer}
+        gone = {name for run in cut for layer in run.layers[kept:] for name in layer}
         assert left == {op.name for _, op in workload.ops()} - gone
         sample.workload.remade()
 

@@ -452,7 +452,7 @@ def test_a_task_that_does_not_fit_the_model(file):
         load_task("piqa", ENCODER)
     assert str(problem.value) == (
         "task 'piqa' is for causal models, 'tiny-bert' is an encoder. Choose another model, or "
-        "one of sentiment, boolq."
+        "one of sentiment, editorials, tweets, products, news, spam, boolq."
     )
     with pytest.raises(TaskError, match=r"^task 'mine.jsonl' is for encoder models, 'tiny-llama'"):
         load_task(file(GOOD), CAUSAL)
@@ -461,7 +461,7 @@ def test_a_task_that_does_not_fit_the_model(file):
     with pytest.raises(TaskError) as problem:
         load_task("squad", ENCODER)
     assert str(problem.value) == (
-        "squad: no such task. Name one of sentiment, boolq, piqa, brown, or a JSON Lines file."
+        "squad: no such task. Name one of sentiment, editorials, tweets, products, news, spam, boolq, piqa, brown, or a JSON Lines file."
     )
 
 

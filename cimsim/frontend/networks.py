@@ -10,6 +10,7 @@ from torch import nn
 from cimsim.errors import WorkloadError
 from cimsim.frontend.trace import trace_module
 from cimsim.ir import Workload
+from cimsim.values.arguments import checked
 
 SMALLEST = 32
 """counted: pixels a side that five halvings leave one of"""
@@ -41,11 +42,14 @@ class Vgg16(nn.Sequential):
 NETWORKS: dict[str, Callable[[], nn.Module]] = {"vgg16": Vgg16}
 
 
+@checked(WorkloadError)
 def trace_network(network: str, image_size: int | None, name: str) -> Workload:
     """Trace one of `NETWORKS` for an image of `image_size` pixels a side, 224 for None.
 
-    Raises WorkloadError for an image that is too small.
+    Raises WorkloadError for another network, and for an image that is too small.
     """
+    if network not in NETWORKS:
+        raise WorkloadError(f"unknown network {network!r}; known: {', '.join(NETWORKS)}")
     # choice: the size that the network was published for
     size = 224 if image_size is None else image_size
     if size < SMALLEST:
