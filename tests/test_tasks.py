@@ -461,7 +461,8 @@ def test_a_task_that_does_not_fit_the_model(file):
     with pytest.raises(TaskError) as problem:
         load_task("squad", ENCODER)
     assert str(problem.value) == (
-        "squad: no such task. Name one of sentiment, editorials, tweets, products, news, spam, boolq, piqa, brown, or a JSON Lines file."
+        "squad: no such task. Name one of sentiment, editorials, tweets, products, news, spam, "
+        "boolq, piqa, brown, or a JSON Lines file."
     )
 
 
