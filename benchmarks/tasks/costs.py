@@ -67,7 +67,7 @@ def adaptations(kept: dict[str, float]) -> dict[str, Any]:
         "xma": "xma:bits=2",
         "xma2": "xma2",
         "piggyback": f"piggyback:zeroed={1.0 - kept['piggyback']:.3f}",
-        "pruned-lora": f"pruned-lora:kept={kept['pruned-lora']:.3f}",
+        "pruned-lora": f"pruned-lora:sparsity={1.0 - kept['pruned-lora']:.3f}",
         "fisher-sparse": f"fisher-sparse:share={SPARSE.share:g}",
         "delta": "delta",
     }

@@ -88,7 +88,10 @@ def draw(results: dict[str, Any], path: Path) -> None:
         energy = cost["switch_energy_J"] * 1e6
         spread = stdev(found) if len(found) > 1 else 0.0
         axes.errorbar(energy, mean(found), yerr=spread, fmt="o", capsize=3)
-        axes.annotate(strategy, (energy, mean(found)), xytext=(6, 4), textcoords="offset points")
+        place, side = ((-6, -10), "right") if strategy == "xma2" else ((6, 4), "left")
+        axes.annotate(
+            strategy, (energy, mean(found)), xytext=place, textcoords="offset points", ha=side
+        )
     axes.set_xscale("log")
     axes.margins(x=0.12)
     axes.set_xlabel("energy of a switch (uJ), leakage while it is waited for included")
