@@ -177,9 +177,8 @@ class Placement:
         values = np.tile(grid.held().ravel(), self.replicas)
         rows = None
         if grid.groups == 1:
-            starts = np.arange(grid.row_blocks) * grid.block_rows
-            heights = np.minimum(grid.block_rows, grid.rows - starts)
-            rows = np.tile(np.repeat(heights, grid.column_blocks), self.replicas)
+            heights, _ = grid.sizes()
+            rows = np.tile(heights.ravel(), self.replicas)
         return Written(self.weight, self.unit, units, values, rows=rows, erased=erased)
 
 

@@ -50,8 +50,7 @@ class HeadAlone:
         self, mapping: Mapping, before: AdaptedTask, after: AdaptedTask
     ) -> tuple[Written, ...]:
         """The head."""
-        saved = saved_weights(before.workload) | saved_weights(after.workload)
-        return whole(mapping, saved)
+        return whole(mapping, saved_weights(before.workload, after.workload))
 
 
 def adaptations(kept: dict[str, float]) -> dict[str, Any]:

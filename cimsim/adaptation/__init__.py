@@ -26,6 +26,7 @@ from cimsim.adaptation.stored import StoredTask, task_bits
 from cimsim.adaptation.writes import (
     adapted_weights,
     lora_weights,
+    moved_bits,
     programmed,
     saved_weights,
     switched,
@@ -64,6 +65,7 @@ __all__ = [
     "adapted_weights",
     "known_adaptations",
     "lora_weights",
+    "moved_bits",
     "programmed",
     "saved_weights",
     "switched",

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-def numbered_weights(workload: Workload) -> frozenset[str]:
-    """Names of the weights that have numbers on their columns."""
-    return tuned_weights(workload) - saved_weights(workload)
+def numbered_weights(*workloads: Workload) -> frozenset[str]:
+    """Names of the weights that have numbers on their columns: none that any task saves."""
+    return tuned_weights(*workloads) - saved_weights(*workloads)
 
 
 def with_columns(workload: Workload, columns: ColumnScale, *, lora: bool = False) -> Workload:
@@ -50,15 +50,14 @@ def written_columns(
     without a place.
     """
     tasks = before.workload, after.workload
-    saved = saved_weights(tasks[0]) | saved_weights(tasks[1])
-    named = (numbered_weights(tasks[0]) | numbered_weights(tasks[1])) - saved
+    named = numbered_weights(*tasks)
     whole(mapping, named)  # refuses a weight without a place
     registers = tuple(
         Registers(p.weight, p.unit, p.replicas * number_count(columns, p.grid) * columns.bits)
         for name, p in mapping.placements.items()
         if name in named
     )
-    return (*registers, *whole(mapping, saved))
+    return (*registers, *whole(mapping, saved_weights(*tasks)))
 
 
 def check_kept(kept: float) -> None:

@@ -39,4 +39,4 @@ class FullTuning:
         self, mapping: Mapping, before: AdaptedTask, after: AdaptedTask
     ) -> tuple[Written, ...]:
         """Every linear weight but LoRA, whole."""
-        return whole(mapping, linear_weights(before.workload) | linear_weights(after.workload))
+        return whole(mapping, linear_weights(before.workload, after.workload))

@@ -75,7 +75,7 @@ class LoraBeside:
         self, mapping: Mapping, before: AdaptedTask, after: AdaptedTask
     ) -> tuple[Written | Registers, ...]:
         """The branch of `after`, magnitudes, and what either saves with its adapter."""
-        saved = saved_weights(before.workload) | saved_weights(after.workload)
+        saved = saved_weights(before.workload, after.workload)
         written = whole(mapping, lora_weights(after.workload) | saved)
         return (*written, *magnitudes(mapping, before, after))
 
@@ -103,8 +103,8 @@ class MergedLora:
         self, mapping: Mapping, before: AdaptedTask, after: AdaptedTask
     ) -> tuple[Written, ...]:
         """The adapted and saved weights of both, whole."""
-        changed = [adapted_weights(w) | saved_weights(w) for w in (before.workload, after.workload)]
-        return whole(mapping, frozenset().union(*changed))
+        tasks = before.workload, after.workload
+        return whole(mapping, adapted_weights(*tasks) | saved_weights(*tasks))
 
     def functional(self, model: AdaptedModel) -> nn.Module:
         """A copy with the adapter in its weights; without an adapter the model as it is."""

@@ -117,7 +117,7 @@ class LoraFusion:
         tasks = [task.workload for task in (before, after) if task.workload.adapter is not None]
         for workload in tasks:
             self._check_pool(mapping, workload)
-        saved = frozenset().union(*map(saved_weights, tasks))
+        saved = saved_weights(*tasks)
         values = self.values_by_weight(tasks[-1]) if tasks else {}
         registers = tuple(
             Registers(weight, "pmca", bits * mapping.placements[weight].replicas)

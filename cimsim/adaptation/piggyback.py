@@ -64,8 +64,8 @@ class WeightMasks:
     ) -> tuple[Written, ...]:
         """Weights whose mask bit differs, rounded for each block; what either saves, whole."""
         share = self.flipped(before, after)
-        saved = saved_weights(before.workload) | saved_weights(after.workload)
-        masked = tuned_weights(before.workload) | tuned_weights(after.workload)
+        tasks = before.workload, after.workload
+        saved, masked = saved_weights(*tasks), tuned_weights(*tasks)
         changed = [
             replace(part, values=np.rint(part.values * share).astype(np.int64))
             for part in whole(mapping, masked - saved)

@@ -11,10 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from cimsim.adaptation.columns import carrying, numbered_weights, with_columns
+from cimsim.adaptation.columns import carrying, with_columns, written_columns
 from cimsim.adaptation.protocol import AdaptedModel, AdaptedTask
-from cimsim.adaptation.writes import lora_weights, magnitudes, saved_weights, whole
-from cimsim.costs.columns import number_count
+from cimsim.adaptation.writes import lora_weights, magnitudes, whole
 from cimsim.errors import MappingError
 from cimsim.ir import ColumnScale, Linear, Workload
 from cimsim.mapping import Mapping, Registers, WeightUnit, Written
@@ -76,14 +75,8 @@ class PrunedLora:
         self, mapping: Mapping, before: AdaptedTask, after: AdaptedTask
     ) -> tuple[Written | Registers, ...]:
         """The branch of `after`, all gates, magnitudes, and what either saves."""
-        tasks = before.workload, after.workload
-        saved = saved_weights(tasks[0]) | saved_weights(tasks[1])
-        gated = numbered_weights(tasks[0]) | numbered_weights(tasks[1])
-        gates = tuple(
-            Registers(p.weight, p.unit, p.replicas * number_count(self.columns, p.grid))
-            for p in (mapping.placements[name] for name in sorted(gated))
-        )
-        branch = whole(mapping, lora_weights(after.workload) | saved)
+        gates = written_columns(mapping, self.columns, before, after)
+        branch = whole(mapping, lora_weights(after.workload))
         return (*branch, *gates, *magnitudes(mapping, before, after))
 
     def functional(self, model: AdaptedModel) -> nn.Module:

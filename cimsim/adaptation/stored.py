@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Protocol, runtime_checkable
 
 from cimsim.adaptation.protocol import BASE_TASK, AdaptedTask, adaptation_of
-from cimsim.adaptation.writes import switched
-from cimsim.errors import MappingError
-from cimsim.mapping import Mapping, Registers
+from cimsim.adaptation.writes import moved_bits, switched
+from cimsim.mapping import Mapping
 from cimsim.spec import Architecture
 
 
@@ -28,16 +27,7 @@ def task_bits(architecture: Architecture, mapping: Mapping, task: AdaptedTask) -
     adaptation = adaptation_of(mapping)
     if isinstance(adaptation, StoredTask):
         return adaptation.task_bits(architecture, mapping, task)
-    bits = 0
-    for part in switched(mapping, AdaptedTask(BASE_TASK, task.workload), task):
-        copies = mapping.placements[part.weight].replicas
-        if isinstance(part, Registers):
-            bits += part.bits // copies
-            continue
-        if part.unit not in architecture.units:
-            raise MappingError(
-                f"{part.weight!r} is written into {part.unit!r} units, which architecture "
-                f"{architecture.name!r} lacks: map for the machine that is to run it."
-            )
-        bits += part.count // copies * architecture.units[part.unit].value_bits
-    return bits
+    return sum(
+        moved_bits(architecture, part) // mapping.placements[part.weight].replicas
+        for part in switched(mapping, AdaptedTask(BASE_TASK, task.workload), task)
+    )

@@ -5,12 +5,16 @@ Each is a fold over the placements of a mapping. What writing costs is `cimsim.r
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import hashlib
+from collections.abc import Collection, Iterator
+
+import numpy as np
 
 from cimsim.adaptation.protocol import AdaptedTask, adaptation_of
 from cimsim.errors import MappingError
 from cimsim.ir import Linear, Workload
-from cimsim.mapping import Mapping, Registers, Written
+from cimsim.mapping import IntArray, Mapping, Registers, Written
+from cimsim.spec import Architecture
 from cimsim.values.display import shown
 
 
@@ -56,33 +60,33 @@ def whole(mapping: Mapping, weights: Collection[str]) -> tuple[Written, ...]:
     return tuple(p.written() for name, p in mapping.placements.items() if name in weights)
 
 
-def adapted_weights(workload: Workload) -> frozenset[str]:
-    """Names of the base weights that the workload's adapter adapts."""
-    by_op = {op.name: op for _, op in workload.ops() if isinstance(op, Linear)}
-    return frozenset(
-        base.weight
-        for op in by_op.values()
-        if op.adapts is not None and (base := by_op.get(op.adapts)) is not None
-    )
+def adapted_weights(*workloads: Workload) -> frozenset[str]:
+    """Names of the base weights that the adapter of any of the workloads adapts."""
+    found: set[str] = set()
+    for workload in workloads:
+        by_op = {op.name: op for op in _linear(workload)}
+        adapted = (by_op.get(op.adapts) for op in by_op.values() if op.adapts is not None)
+        found.update(base.weight for base in adapted if base is not None)
+    return frozenset(found)
 
 
-def linear_weights(workload: Workload) -> frozenset[str]:
+def linear_weights(*workloads: Workload) -> frozenset[str]:
     """Names of the weights of every linear op of the model itself."""
-    linear = (op for _, op in workload.ops() if isinstance(op, Linear))
-    return frozenset(op.weight for op in linear if op.role == "base")
+    return frozenset(op.weight for op in _linear(*workloads) if op.role == "base")
 
 
-def tuned_weights(workload: Workload) -> frozenset[str]:
-    """Names of the weights that a task without LoRA acts on.
+def tuned_weights(*workloads: Workload) -> frozenset[str]:
+    """Names of the weights that tasks without LoRA act on.
 
-    Those that the workload's adapter adapts; all linear ones of a workload without adapter.
+    Those that a workload's adapter adapts; all linear ones of a workload without adapter.
     """
-    return adapted_weights(workload) or linear_weights(workload)
+    each = (adapted_weights(workload) or linear_weights(workload) for workload in workloads)
+    return frozenset().union(*each)
 
 
-def saved_weights(workload: Workload) -> frozenset[str]:
-    """Names of the weights that are trained and exchanged with the workload's adapter."""
-    return frozenset(op.weight for _, op in workload.ops() if isinstance(op, Linear) and op.saved)
+def saved_weights(*workloads: Workload) -> frozenset[str]:
+    """Names of the weights that are trained and exchanged with an adapter of the workloads."""
+    return frozenset(op.weight for op in _linear(*workloads) if op.saved)
 
 
 MAGNITUDE_BITS = 16
@@ -105,7 +109,32 @@ def magnitudes(mapping: Mapping, *tasks: AdaptedTask) -> tuple[Registers, ...]:
     )
 
 
-def lora_weights(workload: Workload) -> frozenset[str]:
-    """Names of A and B of every LoRA branch of the workload."""
-    linear = (op for _, op in workload.ops() if isinstance(op, Linear))
-    return frozenset(op.weight for op in linear if op.role != "base")
+def lora_weights(*workloads: Workload) -> frozenset[str]:
+    """Names of A and B of every LoRA branch of the workloads."""
+    return frozenset(op.weight for op in _linear(*workloads) if op.role != "base")
+
+
+def _linear(*workloads: Workload) -> Iterator[Linear]:
+    ops = (op for workload in workloads for _, op in workload.ops())
+    return (op for op in ops if isinstance(op, Linear))
+
+
+def moved_bits(architecture: Architecture, part: Written | Registers) -> int:
+    """Bits of `part` as it comes to be written; MappingError for a unit that the machine lacks."""
+    if isinstance(part, Registers):
+        return part.bits
+    if part.unit not in architecture.units:
+        raise MappingError(
+            f"{part.weight!r} is written into {part.unit!r} units, which architecture "
+            f"{architecture.name!r} lacks: map for the machine that is to run it."
+        )
+    return part.count * architecture.units[part.unit].value_bits
+
+
+def drawn_order(task: str, weight: str, count: int) -> IntArray:
+    """0 .. `count` - 1 in an order of a task's own, for what it chooses of a weight.
+
+    Drawn by both names: a task that comes back has chosen the same.
+    """
+    text = hashlib.sha256(f"{task}\0{weight}".encode()).digest()
+    return np.random.default_rng(int.from_bytes(text[:8], "little")).permutation(count)

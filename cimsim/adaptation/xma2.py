@@ -7,7 +7,6 @@ scaled. Neither the share nor the bits of a scale are published.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
@@ -15,7 +14,7 @@ import numpy as np
 
 from cimsim.adaptation.columns import carrying, check_bare, numbered_weights, with_columns
 from cimsim.adaptation.protocol import BASE_TASK, AdaptedModel, AdaptedTask
-from cimsim.adaptation.writes import saved_weights, whole
+from cimsim.adaptation.writes import drawn_order, saved_weights, whole
 from cimsim.errors import MappingError
 from cimsim.ir import ColumnScale, Linear, Workload
 from cimsim.mapping import IntArray, Mapping, Placement, Registers, WeightUnit, Written
@@ -70,9 +69,8 @@ class ArraysAndScales:
         grid = placement.grid
         found = np.zeros(grid.blocks, np.int64)
         if task != BASE_TASK:
-            text = hashlib.sha256(f"{task}\0{placement.weight}".encode()).digest()
-            order = np.random.default_rng(int.from_bytes(text[:8], "little"))
-            found[order.permutation(grid.blocks)[: round(self.share * grid.blocks)]] = 1
+            order = drawn_order(task, placement.weight, grid.blocks)
+            found[order[: round(self.share * grid.blocks)]] = 1
         return found.reshape(grid.row_blocks, grid.column_blocks)
 
     def writes(
@@ -80,10 +78,8 @@ class ArraysAndScales:
     ) -> tuple[Written | Registers, ...]:
         """Arrays that either task chose, scales of the others and a bit an array; what is saved."""
         tasks = before.workload, after.workload
-        saved = saved_weights(tasks[0]) | saved_weights(tasks[1])
-        named = (numbered_weights(tasks[0]) | numbered_weights(tasks[1])) - saved
-        found: list[Written | Registers] = list(whole(mapping, saved))
-        for every in whole(mapping, named):
+        found: list[Written | Registers] = list(whole(mapping, saved_weights(*tasks)))
+        for every in whole(mapping, numbered_weights(*tasks)):
             placement = mapping.placements[every.weight]
             own, former = self.chosen(after.name, placement), self.chosen(before.name, placement)
             changed = np.tile((own | former).ravel(), placement.replicas)
@@ -93,10 +89,9 @@ class ArraysAndScales:
         return tuple(found)
 
     def _register_bits(self, placement: Placement, own: IntArray) -> int:
-        grid = placement.grid
-        widths = [b - a for a, b in map(grid.column_range, range(grid.column_blocks))]
-        kept = int(((1 - own) * np.array(widths)).sum())
-        return kept * self.bits + grid.blocks
+        _, widths = placement.grid.sizes()
+        kept = int(((1 - own) * widths).sum())
+        return kept * self.bits + placement.grid.blocks
 
     def functional(self, model: AdaptedModel) -> nn.Module:
         """The model, whose layers carry scales and the weights that the task has rewritten.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from cimsim.adaptation import programmed, switched, two_tasks, whole
+from cimsim.adaptation import moved_bits, programmed, switched, two_tasks, whole
 from cimsim.costs.loading import fetch_energy_J, loaded_s
 from cimsim.errors import CapacityError, MappingError
 from cimsim.ir import Workload
@@ -46,11 +46,7 @@ def adapter_switch(
     """
     written = switched(mapping, *two_tasks(workload))
     found = reprogramming(architecture, written)
-    units, bits = architecture.units, 0
-    for part in written:
-        bits += (
-            part.bits if isinstance(part, Registers) else part.count * units[part.unit].value_bits
-        )
+    bits = sum(moved_bits(architecture, part) for part in written)
     if not bits:
         return found
     buffer, dram = architecture.buffer, architecture.dram

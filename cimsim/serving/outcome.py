@@ -6,12 +6,13 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
 
 from cimsim.adaptation import BASE_TASK, AdaptedTask, programmed
-from cimsim.costs.programming import PulseCounts, summed
+from cimsim.costs.programming import summed
 from cimsim.engines.program import IntArray
 from cimsim.report import Report, Reprogramming
 from cimsim.report.writes import reprogramming
@@ -90,6 +91,9 @@ def outcome(
     wear, pulses = _hottest(switches, jobs)
     makespan_s = ps_to_seconds(int(times.end_ps[-1]))
 
+    def overhead(field: str) -> float:
+        return a_request(reports, mode, field) / a_request(base, mode, field)
+
     result = StrategyResult(
         strategy=served.strategy,
         pipeline=reports[0].pipeline,
@@ -114,14 +118,15 @@ def outcome(
         task_bits=task_bits,
         area_used_mm2=(area := max(report.area_used_mm2 for report in reports)),
         extra_area_mm2=area - max(report.area_used_mm2 for report in base),
-        latency_overhead_ratio=_mean(reports, mode, "latency_s") / _mean(base, mode, "latency_s"),
-        energy_overhead_ratio=_mean(reports, mode, "energy_J") / _mean(base, mode, "energy_J"),
+        latency_overhead_ratio=overhead("latency_s"),
+        energy_overhead_ratio=overhead("energy_J"),
         curve=_points(curve),
     )
     return result, curve
 
 
-def _mean(reports: Sequence[Report], mode: IntArray, field: str) -> float:
+def a_request(reports: Sequence[Report], mode: IntArray, field: str) -> float:
+    """A result of a request in the mean: request i is as `reports[mode[i]]` says."""
     return float(np.array([getattr(report, field) for report in reports])[mode].mean())
 
 
@@ -182,7 +187,7 @@ def _hottest(switches: Switches, jobs: Sequence[RequestWork]) -> tuple[float, fl
         for switch, often in times.items():
             mine = [write for write in _into(switch, kind) if (write.units == unit).any()]
             if mine:
-                parts.append((max((write.counts for write in mine), key=_mean_of), often))
+                parts.append((max((write.counts for write in mine), key=attrgetter("mean")), often))
                 endurance = mine[0].endurance_pulses
         pulses = summed(parts).hottest(alike)
         if pulses / endurance > hottest:
@@ -192,10 +197,6 @@ def _hottest(switches: Switches, jobs: Sequence[RequestWork]) -> tuple[float, fl
 
 def _into(switch: Switch, kind: str) -> list[PulsedUnits]:
     return [write for write in switch.pulsed if write.unit == kind]
-
-
-def _mean_of(counts: PulseCounts) -> float:
-    return counts.mean
 
 
 def _lifetime(endurance: float, pulses: float, span_s: float) -> Lifetime:

@@ -20,7 +20,7 @@ from cimsim.report import Report
 from cimsim.serving.breakeven import Curve, break_evens
 from cimsim.serving.jobs import RequestWork, jobs_of
 from cimsim.serving.memory import check_room
-from cimsim.serving.outcome import Times, outcome, setup_J
+from cimsim.serving.outcome import Times, a_request, outcome, setup_J
 from cimsim.serving.program import lay_out
 from cimsim.serving.requests import RequestStream, Residency
 from cimsim.serving.result import BaseCost, StrategyResult, Switching
@@ -205,8 +205,8 @@ class _Comparing:
             workloads=tuple(workload.name for workload in self.workloads),
             tasks=len(self.tasks),
             base=BaseCost(
-                latency_s=float(np.array([r.latency_s for r in base])[mode].mean()),
-                energy_J=float(np.array([r.energy_J for r in base])[mode].mean()),
+                latency_s=a_request(base, mode, "latency_s"),
+                energy_J=a_request(base, mode, "energy_J"),
                 area_used_mm2=max(r.area_used_mm2 for r in base),
             ),
             strategies=tuple(each.result for each in found),

@@ -16,7 +16,7 @@ from hashlib import sha256
 import numpy as np
 import numpy.typing as npt
 
-from cimsim.adaptation import AdaptedTask, switched, task_bits
+from cimsim.adaptation import AdaptedTask, moved_bits, switched, task_bits
 from cimsim.costs.loading import fetch_energy_J, loaded_s
 from cimsim.costs.memory import share_ps
 from cimsim.costs.programming import PulseCounts
@@ -112,16 +112,11 @@ class Switches:
         weights = {}
         for name in names:
             mine = by_weight[name]
-            bits = sum(self._bits(part) for part in mine)
+            bits = sum(moved_bits(self.architecture, part) for part in mine)
             written_s = reprogramming(self.architecture, mine).time_s
             weights[name] = WeightWrite(bits, written_s, queues.add(mine, bits))
         whole = reprogramming(self.architecture, parts)
         return Switch(whole, sum(w.bits for w in weights.values()), weights, self._pulsed(parts))
-
-    def _bits(self, part: Part) -> int:
-        if isinstance(part, Registers):
-            return part.bits
-        return part.count * self.architecture.units[part.unit].value_bits
 
     def _pulsed(self, parts: Sequence[Part]) -> tuple[PulsedUnits, ...]:
         found = []

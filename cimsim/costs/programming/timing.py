@@ -31,18 +31,22 @@ current of the machine, the link or a port; nothing is written in no time."""
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
 class _Rows:
-    """Rows that are written: how many, of how many cells, with which pulses, of which tile."""
+    """Rows that are written: how many, of how many cells, with which pulses, of which tile.
+
+    `kind` is the place in `counts`, which has no two that are one.
+    """
 
     rows: FloatArray
     width: FloatArray
     kind: IntArray
+    counts: tuple[PulseCounts, ...]
     tile: IntArray
     tiles: int
 
-    def pulses(self, counts: Sequence[PulseCounts], group: int) -> FloatArray:
+    def pulses(self, group: int) -> FloatArray:
         """Pulses until all rows of each tile are done, [tiles], the fullest tile first."""
         each = np.empty(self.width.size)
-        for kind, of in enumerate(counts):
+        for kind, of in enumerate(self.counts):
             here = self.kind == kind
             widths, which = np.unique(self.width[here], return_inverse=True)
             each[here] = row_pulses(of, widths, group)[which]
@@ -65,16 +69,16 @@ def cells_time_s(
 
     `counts[i]` are the pulses of the cells that `written[i]` goes into.
     """
-    rows = _rows(tiles, written)
+    rows = _rows(tiles, written, counts)
     if not rows.tiles:
         return 0.0, "", 0
     scheme = tiles.write
     most = min(scheme.tiles_in_parallel, rows.tiles)
-    free = _rounds(rows.pulses(counts, scheme.cells_in_parallel), most)
+    free = _rounds(rows.pulses(scheme.cells_in_parallel), most)
     found, limit = free, _free_limit(most, rows.tiles)
     if (cells := scheme.cells_at_a_time) is not None:
         found = min(
-            _rounds(rows.pulses(counts, group), min(most, cells // group))
+            _rounds(rows.pulses(group), min(most, cells // group))
             for group in _groups(cells, scheme.cells_in_parallel, most)
         )
         limit = "current" if found > free else limit
@@ -97,8 +101,9 @@ def _groups(cells: int, most_cells: int, most_tiles: int) -> list[int]:
     return found
 
 
-def _rows(tiles: CrossbarTiles, written: Sequence[Written]) -> _Rows:
-    kind = np.repeat(np.arange(len(written)), [part.values.size for part in written])
+def _rows(tiles: CrossbarTiles, written: Sequence[Written], counts: Sequence[PulseCounts]) -> _Rows:
+    distinct = {of: place for place, of in enumerate(dict.fromkeys(counts))}
+    kind = np.repeat([distinct[of] for of in counts], [part.values.size for part in written])
     values = np.concatenate([part.values for part in written])
     homes = np.concatenate(
         [part.units if part.units.size else np.full(1, -1, np.int64) for part in written]
@@ -111,4 +116,4 @@ def _rows(tiles: CrossbarTiles, written: Sequence[Written]) -> _Rows:
     _, tile = np.unique(homes, return_inverse=True)
     width = values * tiles.devices_per_weight / rows
     count = int(tile.max()) + 1 if tile.size else 0
-    return _Rows(rows.astype(np.float64), width, kind, tile, count)
+    return _Rows(rows.astype(np.float64), width, kind, tuple(distinct), tile, count)
