@@ -59,6 +59,18 @@ def test_whole_columns_of_the_chosen_are_written(share: float, unit: str) -> Non
     assert written(mapping, A, A) == {}
 
 
+def test_a_neuron_is_a_cell_of_every_row() -> None:
+    """Its column crosses all rows of a block: none is left out where many are written at a time."""
+    machine = small.machine().with_values({"rram.write.cells_in_parallel": 16})
+    adaptation = FisherSparse(0.25)
+    mapping = build_mapping(adaptation.apply(MODEL), machine, adaptation)
+    for name, part in written(mapping, A, B).items():
+        grid = mapping.placements[name].grid
+        heights, _ = grid.sizes()
+        assert part.rows is not None
+        assert part.rows.tolist() == heights.ravel().tolist()
+
+
 def test_tasks_choose_by_name_as_many_as_the_share() -> None:
     adaptation = FisherSparse(0.25)
     first = adaptation.chosen("a", "w", 1000)

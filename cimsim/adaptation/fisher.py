@@ -7,14 +7,13 @@ task starts from. The paper has no crossbars: that whole columns stay unwritten 
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 
 from cimsim.adaptation.protocol import BASE_TASK, AdaptedTask
-from cimsim.adaptation.writes import lora_weights, magnitudes, saved_weights, whole
+from cimsim.adaptation.writes import drawn_order, lora_weights, magnitudes, saved_weights, whole
 from cimsim.errors import MappingError
 from cimsim.ir import Linear, Workload
 from cimsim.mapping import IntArray, Mapping, Placement, Registers, WeightUnit, Written
@@ -57,16 +56,15 @@ class FisherSparse:
         """Numbers of the neurons of `weight` that `task` changes, in order; none of the base."""
         if task == BASE_TASK:
             return np.zeros(0, np.int64)
-        text = hashlib.sha256(f"{task}\0{weight}".encode()).digest()
-        order = np.random.default_rng(int.from_bytes(text[:8], "little")).permutation(neurons)
+        order = drawn_order(task, weight, neurons)
         return np.sort(order[: max(1, round(self.share * neurons))])
 
     def writes(
         self, mapping: Mapping, before: AdaptedTask, after: AdaptedTask
     ) -> tuple[Written | Registers, ...]:
         """Columns of neurons that either task changed; magnitudes and what either saves, whole."""
-        lora = lora_weights(before.workload) | lora_weights(after.workload)
-        saved = saved_weights(before.workload) | saved_weights(after.workload)
+        workloads = before.workload, after.workload
+        lora, saved = lora_weights(*workloads), saved_weights(*workloads)
         whole(mapping, lora)  # refuses a weight without a place
         tasks = before.name, after.name
         found = [
@@ -82,11 +80,8 @@ class FisherSparse:
         every = placement.written()
         if not placement.units.size:
             values = np.array([placement.replicas * grid.rows * neurons.size])
-            return Written(every.weight, every.unit, every.units, values)
-        heights = [b - a for a, b in map(grid.row_range, range(grid.row_blocks))]
-        widths = [
-            int(((a <= neurons) & (neurons < b)).sum())
-            for a, b in map(grid.column_range, range(grid.column_blocks))
-        ]
-        values = np.tile(np.outer(heights, widths).ravel(), placement.replicas)
-        return Written(every.weight, every.unit, every.units, values)
+        else:
+            heights, _ = grid.sizes()
+            widths = np.bincount(neurons // grid.block_columns, minlength=grid.column_blocks)
+            values = np.tile((heights * widths).ravel(), placement.replicas)
+        return replace(every, values=values)
