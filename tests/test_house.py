@@ -45,6 +45,7 @@ ROOMS: dict[str, set[str]] = {
     "training": {"numpy", "torch", "transformers", "peft", "safetensors"},
     "accuracy": {"numpy", "scipy", "torch", "transformers"},
     "studies": {"numpy", "scipy"},
+    "exploration": {"numpy", "scipy", "pydantic"},
     "views": {"matplotlib", "numpy"},
     "validation": set(),
     "cli": {"pydantic", "typer", "rich", "click"},

@@ -1,0 +1,1 @@
+"""Design-space exploration: spaces of settings, their points, and rows that are never lost."""
