@@ -26,7 +26,7 @@ from cimsim.spec import Architecture
 from cimsim.studies.sensitivity import sensitivity
 from cimsim.studies.sensitivity.costs import Costs, costs_of, planned
 from cimsim.studies.sensitivity.ends import BothEnds, Probe
-from cimsim.studies.sensitivity.numbers import Ranged, ranged
+from cimsim.studies.sensitivity.numbers import Ranged, doubled, ranged
 from cimsim.studies.sensitivity.surface import Surface
 
 WHY = "assumed: for a test"
@@ -162,6 +162,55 @@ def test_another_value_has_no_range() -> None:
         made.with_values({"ranges.rram": 1})
 
 
+SCREENED = ("rram.adc_energy_pJ", "rram.integration_ns", "pmca.cores", "rram.dac_bits")
+
+
+def test_halving_and_doubling_is_two_runs() -> None:
+    """A model of few layers is its own part; None where the machine does not run."""
+    made = small.machine()
+    done = run_on(made)
+    times = tuple(phase.latency_s for phase in done.report.phases.values())
+    probe = Probe(done.job, done.pipeline, costs_of(done.plan, done.job, made, times), done.plan)
+    numbers = [number for number in doubled(made) if number.path in SCREENED]
+    found = probe.halved_and_doubled(numbers, lambda stage: None)
+    assert sorted(number.path for number, _, _ in found) == sorted(SCREENED)
+    for number, *ends in found:
+        assert number.ends == (number.value / 2, number.value * 2)
+        for value, costs in zip(number.ends, ends, strict=True):
+            if number.path == "rram.dac_bits" and value < number.value:
+                assert costs is None
+                continue
+            again = run_on(made.with_values({number.path: value})).report
+            assert costs is not None
+            assert costs.latency_s == close(again.latency_s), number.path
+            assert costs.energy_J == close(again.energy_J), number.path
+
+
+def test_a_screen_ranks_what_has_no_range() -> None:
+    made = machine(rram__leakage_uW=(0.25, 400.0))
+    done = run_on(made)
+    ask = {"metrics": ["energy_J"], "samples": 16, "shares": False, "hold_times": True}
+    assert not sensitivity(done, **ask).screens
+    found = sensitivity(done, screen=True, **ask)
+    (screen,) = found.screens
+    assert screen.value == close(done.report.energy_J)
+    paths = [number.path for number in screen.numbers]
+    assert "rram.leakage_uW" not in paths
+    assert set(paths) <= set(found.without_range)
+    reaches = [number.reach(screen.value) for number in screen.numbers]
+    assert reaches == sorted(reaches, reverse=True)
+    assert 0 < len(screen.moving) < len(reaches)
+    most = screen.numbers[0]
+    again = run_on(made.with_values({most.path: 2 * most.value})).report
+    assert most.at_double == close(again.energy_J)
+
+
+def test_whole_numbers_move_by_one_at_least() -> None:
+    number = {n.path: n for n in doubled(small.machine())}["rram.input_pulses"]
+    assert number.value == 1
+    assert number.ends == (0, 2)
+
+
 def test_errors_say_what_to_do() -> None:
     done = run_on(machine(rram__tile_count=(1, 8192)))
     with pytest.raises(SpecError, match=r"the range of rram\.tile_count, 1 to 8192"):
@@ -198,6 +247,10 @@ def test_the_verb(cimsim: Cli, tmp_path: Any) -> None:
     found = json.loads(out)
     assert [band["metric"] for band in found["bands"]] == ["energy_J", "latency_s"]
     assert found == json.loads((tmp_path / "out" / "sensitivity.json").read_text())
+    code, out, _ = cimsim(*given, "--screen", "--hold-times")
+    assert code == 0
+    assert "halving and doubling" in out
+    assert "move it; 0 do not run" in out
     code, _, err = cimsim(*given, "--metric", "speed")
     assert code == 2
     assert "no metric 'speed'" in err

@@ -27,7 +27,7 @@ from cimsim.cli.streams import emit, say
 from cimsim.units import quantity
 
 if TYPE_CHECKING:
-    from cimsim.report.bands import Band, Sensitivity
+    from cimsim.report.bands import Band, Screen, Sensitivity
 
 MAKERS = 3
 """Choice: numbers named beside a headline."""
@@ -67,6 +67,12 @@ def sensitivity(
     hold_times: Annotated[
         bool, typer.Option("--hold-times", help="Vary no number that moves time: seconds.")
     ] = False,
+    screen: Annotated[
+        bool,
+        typer.Option(
+            "--screen", help="Halve and double every assumed number without a range, one by one."
+        ),
+    ] = False,
     seed: Annotated[int, typer.Option(help="Seed of the points.", min=0)] = 0,
     output: Annotated[
         Path | None,
@@ -100,7 +106,7 @@ def sensitivity(
             report = with_baseline(report, work, card)
         found = study(
             simulation, report, metrics=[name.strip() for name in metric.split(",")], runs=runs,
-            hold_times=hold_times, samples=samples, seed=seed, progress=tell,
+            hold_times=hold_times, screen=screen, samples=samples, seed=seed, progress=tell,
         )  # fmt: skip
     outcome = None
     if output is not None:
@@ -123,10 +129,14 @@ def print_bands(found: Sensitivity) -> None:
     sheet = Sheet("bands", ("result", "value", "5 %", "95 %"))
     for band in found.bands:
         sheet.add(band.name, *(_result(band, x) for x in (band.value, band.low, band.high)))
-    show(sheet, *(_numbers(band) for band in found.bands))
+    show(
+        sheet,
+        *(_numbers(band) for band in found.bands),
+        *(_screened(screen) for screen in found.screens),
+    )
     held = len(found.without_range)
     say(f"varied {found.varied} numbers; {held} of {found.assumed} assumed numbers have no range "
-        "and were held (--json names them)")  # fmt: skip
+        "and were held (--json names them, --screen halves and doubles them)")  # fmt: skip
     if found.times_held:
         say("numbers that move time were held: latency has no band here")
 
@@ -156,6 +166,20 @@ def _numbers(band: Band) -> Sheet:
         values = (effect.value, effect.low, effect.high, effect.at_low, effect.at_high)
         cells = [_told(value) for value in values]
         sheet.add(effect.path, *cells, f"{effect.share:.1%}", effect.by)
+    return sheet
+
+
+def _screened(screen: Screen) -> Sheet:
+    stuck = sum(n.at_half is None or n.at_double is None for n in screen.numbers)
+    sheet = Sheet(
+        f"no range: what halving and doubling does to {screen.name}",
+        ("number", "value", "at half", "at double"),
+        caption=f"{len(screen.moving)} of {len(screen.numbers)} move it; {stuck} do not run at "
+        "one of the two",
+    )
+    for number in screen.moving[:SHOWN]:
+        cells = ["-" if x is None else _told(x) for x in (number.at_half, number.at_double)]
+        sheet.add(number.path, _told(number.value), *cells)
     return sheet
 
 

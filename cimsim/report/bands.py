@@ -38,15 +38,12 @@ class Effect(Frozen):
         return abs(self.at_high - self.at_low)
 
 
-class Band(Frozen):
-    """A result with its 5th and 95th percentile; effects are those that move it, most first."""
+class Result(Frozen):
+    """A result of a run, by the name of its metric."""
 
     metric: str
     beside: str | None = Field(description="the GPU of a ratio, and what became of LoRA")
     value: Number
-    low: Number
-    high: Number
-    effects: tuple[Effect, ...]
 
     @property
     def name(self) -> str:
@@ -54,11 +51,48 @@ class Band(Frozen):
         return self.metric if self.beside is None else f"{self.metric}, {self.beside}"
 
 
+class Band(Result):
+    """A result with its 5th and 95th percentile; effects are those that move it, most first."""
+
+    low: Number
+    high: Number
+    effects: tuple[Effect, ...]
+
+
+class Screened(Frozen):
+    """An assumed number without a range, and a result with it halved and doubled.
+
+    None where the machine does not run there; whole numbers are rounded, away from their value.
+    """
+
+    path: str
+    value: Number
+    at_half: Number | None
+    at_double: Number | None
+
+    def reach(self, value: float) -> float:
+        """How far the result moves from `value`, at most."""
+        found = [abs(x - value) for x in (self.at_half, self.at_double) if x is not None]
+        return max(found, default=0.0)
+
+
+class Screen(Result):
+    """A result, and what the numbers without a range would do to it; most first."""
+
+    numbers: tuple[Screened, ...]
+
+    @property
+    def moving(self) -> tuple[Screened, ...]:
+        """Those that move it at all."""
+        return tuple(n for n in self.numbers if n.reach(self.value))
+
+
 class Sensitivity(Frozen):
     """Bands of the results of one run under a fixed strategy.
 
     `without_range` are assumed numbers that no range was given for, which were held, and
-    `assumed` counts those of the machine. `times_held` says that latency was not varied.
+    `assumed` counts those of the machine; `screens` say what halving and doubling each of them
+    would do, none where that was not asked. `times_held` says that latency was not varied.
     """
 
     workload: str
@@ -68,6 +102,7 @@ class Sensitivity(Frozen):
     varied: Whole
     assumed: Whole
     without_range: tuple[str, ...]
+    screens: tuple[Screen, ...] = ()
     samples: Whole
     seed: Whole
     times_held: bool

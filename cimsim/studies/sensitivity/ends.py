@@ -38,6 +38,10 @@ def is_leakage(component: str) -> bool:
     return component.startswith("leakage.")
 
 
+def _each(number: Ranged) -> list[dict[str, float]]:
+    return [{number.path: value} for value in number.ends]
+
+
 By = Literal["fold", "part", "run"]
 
 
@@ -88,6 +92,43 @@ class Probe:
         reach = {e.number.path: abs(e.high.latency_s - e.low.latency_s) for e in found}
         first = sorted((p for p in reach if reach[p]), key=lambda path: (-reach[path], path))[:runs]
         return [self._run(e.number, tell) if e.number.path in first else e for e in found]
+
+    def halved_and_doubled(
+        self, numbers: Sequence[Ranged], tell: Callable[[str], None]
+    ) -> list[tuple[Ranged, Costs | None, Costs | None]]:
+        """Costs of the whole run with each number at its low and high end, alone.
+
+        None where the machine does not run. Energies and powers are folded anew, exactly; times are
+        of a part of the workload.
+        """
+        part = self._part(LAYERS)
+        at_part = run_costs(part.job, part.pipeline)
+        folding = [n for n in numbers if n.folds and all(map(self._stands, _each(n)))]
+        ends = {e.number.path: (e.low, e.high) for e in self.folded(folding)}
+        found = []
+        for place, number in enumerate(numbers, 1):
+            if number.path in ends:
+                found.append((number, *ends[number.path]))
+                continue
+            tell(f"{number.path}, {place} of {len(numbers)} without a range")
+            tried = [self._carried_or_none(part, at_part, number, v) for v in number.ends]
+            found.append((number, tried[0], tried[1]))
+        return found
+
+    def _stands(self, values: Mapping[str, float]) -> bool:
+        try:
+            self._with(self.job, values)
+        except CimsimError:
+            return False
+        return True
+
+    def _carried_or_none(
+        self, part: Probe, at_part: Costs, number: Ranged, value: float
+    ) -> Costs | None:
+        try:
+            return self._carried(part, at_part, number, value)
+        except CimsimError:
+            return None
 
     def _followers(self, numbers: Sequence[Ranged]) -> tuple[dict[str, str], set[str]]:
         """Component -> the number that it is proportional to; numbers behind all other changes."""

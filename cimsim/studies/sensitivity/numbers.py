@@ -36,6 +36,25 @@ class Ranged:
         return self.low, self.high
 
 
+def doubled(machine: Architecture) -> tuple[Ranged, ...]:
+    """Assumed numbers of `machine` that have no range, from half to twice their value.
+
+    Whole ones are rounded, and move by one at least. Numbers that are 0 have neither, and are left
+    out.
+    """
+    data = machine.model_dump(mode="json", exclude_none=True)
+    why, found = machine.assumed(), []
+    for path in machine.without_range():
+        value = value_at(data, path)
+        assert isinstance(value, int | float)
+        low, high = value / 2, value * 2
+        if isinstance(value, int):
+            low, high = min(round(low), value - 1), max(round(high), value + 1)
+        if value:
+            found.append(Ranged(path, value, low, high, why[path]))
+    return tuple(found)
+
+
 def ranged(machine: Architecture) -> tuple[Ranged, ...]:
     """The numbers of `machine` that have a range, in the order of their paths."""
     data = machine.model_dump(mode="json", exclude_none=True)

@@ -9,11 +9,11 @@ import numpy as np
 
 from cimsim.errors import CimsimError, SpecError
 from cimsim.report import Baseline, Report
-from cimsim.report.bands import Band, Effect, Sensitivity
+from cimsim.report.bands import Band, Effect, Screen, Screened, Sensitivity
 from cimsim.simulation import Simulation
 from cimsim.studies.sensitivity.costs import Costs, costs_of
 from cimsim.studies.sensitivity.ends import BothEnds, Probe
-from cimsim.studies.sensitivity.numbers import ranged
+from cimsim.studies.sensitivity.numbers import Ranged, doubled, ranged
 from cimsim.studies.sensitivity.surface import F64, Points, Surface
 from cimsim.values.arguments import checked
 
@@ -87,6 +87,7 @@ def sensitivity(
     runs: int = RUNS,
     hold_times: bool = False,
     shares: bool = True,
+    screen: bool = False,
     samples: int = SAMPLES,
     seed: int = 0,
     progress: Callable[[str], None] | None = None,
@@ -95,9 +96,10 @@ def sensitivity(
 
     Every number with a range (`Architecture.ranges`) is tried at both ends, alone; then all are
     drawn at once (`samples` points of a Sobol sequence). Numbers without a range are held and
-    named. `report` is the simulation's with GPUs beside it, for the ratios. `runs` numbers that
-    move latency most are simulated in full, the others on a part of the workload; with
-    `hold_times` numbers that move time are held; without `shares` those are left at 0.
+    named; with `screen` each of those is halved and doubled, alone. `report` is the simulation's
+    with GPUs beside it, for the ratios. `runs` numbers that move latency most are simulated in
+    full, the others on a part of the workload; with `hold_times` numbers that move time are held;
+    without `shares` those are left at 0.
     Raises SpecError for a metric that is unknown or
     has no GPU, for paper accounting, and for a range at whose end the machine does not run;
     CimsimError without scipy.
@@ -119,6 +121,8 @@ def sensitivity(
     tell("folding energies")
     ends = [*probe.folded(folding), *probe.timed(timing, runs, tell)]
     ends.sort(key=lambda found: found.number.path)
+    doubles = [n for n in doubled(machine) if n.folds or not hold_times] if screen else []
+    screened = probe.halved_and_doubled(doubles, tell) if doubles else []
     surface = Surface(base, tuple(ends))
     points = surface.at(_sobol(surface.axes, samples, seed))
     return Sensitivity(
@@ -129,6 +133,7 @@ def sensitivity(
         varied=len(ends),
         assumed=len(machine.assumed()),
         without_range=machine.without_range(),
+        screens=tuple(_screen(r, base, screened) for r in results) if screened else (),
         samples=samples,
         seed=seed,
         times_held=hold_times,
@@ -187,6 +192,21 @@ def _band(result: _Result, surface: Surface, points: Points, seed: int | None) -
         high=float(high),
         effects=tuple(moving),
     )
+
+
+def _screen(
+    result: _Result, base: Costs, screened: Sequence[tuple[Ranged, Costs | None, Costs | None]]
+) -> Screen:
+    value = result.of(base)
+    numbers = []
+    for number, low, high in screened:
+        half, double = (None if costs is None else result.of(costs) for costs in (low, high))
+        numbers.append(
+            Screened(path=number.path, value=number.value, at_half=half, at_double=double)
+        )
+    numbers.sort(key=lambda n: (-n.reach(value), n.path))
+    beside = None if result.gpu is None else result.gpu.key
+    return Screen(metric=result.metric, beside=beside, value=value, numbers=tuple(numbers))
 
 
 def _effect(result: _Result, ends: BothEnds, share: float) -> Effect:
