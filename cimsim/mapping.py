@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cimsim.errors import MappingError
+from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 
 IntArray = npt.NDArray[np.int64]
@@ -209,6 +210,40 @@ class LevelChange:
         return float(self.share.sum() - self.share.trace())
 
 
+@checked(MappingError)
+@brief
+@dataclass(frozen=True, slots=True)
+class Correlated:
+    """Weights before and after, normal as unknown ones are, with a correlation between the two.
+
+    0: foreign to each other, 1: the same. Raises MappingError for any other number.
+    """
+
+    correlation: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.correlation <= 1.0:
+            raise MappingError(
+                f"the correlation of weights before and after is 0 to 1, got {self.correlation:g}."
+            )
+
+
+@checked(MappingError)
+@brief
+@dataclass(frozen=True, slots=True)
+class Masked:
+    """Weights of which a share `zeroed` goes to zero; the others come back from there.
+
+    Raises MappingError for what is no share.
+    """
+
+    zeroed: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.zeroed <= 1.0:
+            raise MappingError(f"zeroed is a share of weights, 0 to 1, got {self.zeroed:g}.")
+
+
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Written:
@@ -217,17 +252,17 @@ class Written:
     `values[i]` values go into the unit of index `units[i]`, for each block of each copy. Where a
     weight has no units of its own (clusters) `units` is empty and `values` has one entry.
 
-    `change` says how their cells change, where that is known; else they held nothing (`erased`), or
-    a weight that has nothing to do with the new one. `rows[i]` rows of a unit are written; None:
-    as few as hold the values. Raises MappingError where these do not agree or less than nothing is
-    written.
+    `change` says how their cells or weights change, where that is known; else they held nothing
+    (`erased`), or a weight that has nothing to do with the new one. `rows[i]` rows of a unit are
+    written; None: as few as hold the values. Raises MappingError where these do not agree or less
+    than nothing is written.
     """
 
     weight: str
     unit: WeightUnit
     units: IntArray
     values: IntArray
-    change: LevelChange | None = None
+    change: LevelChange | Correlated | Masked | None = None
     rows: IntArray | None = None
     erased: bool = False
 

@@ -15,11 +15,11 @@ from small import close
 from cimsim import shipped
 from cimsim.adaptation import adaptation_named, adapted_weights, saved_weights
 from cimsim.blocks import CrossbarTiles
-from cimsim.costs.programming import changed_levels
+from cimsim.costs.programming import changed_levels, level_change
 from cimsim.errors import CapacityError, MappingError
 from cimsim.ir import Linear, Workload
 from cimsim.mappers import MAPPERS, build_mapping
-from cimsim.mapping import LevelChange, Mapping, Registers, Written
+from cimsim.mapping import Correlated, LevelChange, Mapping, Registers, Written
 from cimsim.report import Reprogramming
 from cimsim.report.writes import adapter_switch, first_programming, reprogramming
 from cimsim.spec import Architecture
@@ -122,8 +122,10 @@ def test_a_switch_of_merged_lora_writes_the_adapted_weights_only() -> None:
     cells = 2 * (32 * 32 + 2 * 32 * 16 + 48 * 32)
     assert adapted_weights(small.decoder()) == ADAPTED
     assert write.cells_written == cells < BASE_WEIGHTS
-    tiles = 2 * (4 + 2 + 2 + 6)
-    assert write.time_s == close(LATENCY_s + tiles / 4 * 256 * CHANGED * 8.5 * 150e-9)
+    count = 2 * (4 + 2 + 2 + 6)
+    share = level_change(tiles(), Correlated(1.0 / (1.0 + 0.055**2))).changed
+    assert share < CHANGED
+    assert write.time_s == close(LATENCY_s + count / 4 * 256 * share * 8.5 * 150e-9)
 
 
 def test_without_an_adapter_nothing_is_switched() -> None:

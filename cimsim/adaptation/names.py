@@ -28,7 +28,7 @@ ADAPTATIONS: dict[str, Adaptation | type[Adaptation]] = {
     "lora-sram": LoraBeside("lora-sram", "sram"),
     "lora-pmca": LoraBeside("lora-pmca", "pmca"),
     "lora-rram": LoraBeside("lora-rram", "rram"),
-    "merged": MergedLora("merged"),
+    "merged": MergedLora,
     "full": FullTuning,
     "piggyback": WeightMasks,
     "pruned-lora": PrunedLora,

@@ -17,7 +17,7 @@ from cimsim.adaptation.protocol import BASE_TASK, AdaptedModel, AdaptedTask
 from cimsim.adaptation.writes import saved_weights, tuned_weights, whole
 from cimsim.errors import MappingError
 from cimsim.ir import Linear, Workload
-from cimsim.mapping import Mapping, WeightUnit, Written
+from cimsim.mapping import Mapping, Masked, WeightUnit, Written
 from cimsim.spec import Architecture
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
@@ -62,12 +62,17 @@ class WeightMasks:
     def writes(
         self, mapping: Mapping, before: AdaptedTask, after: AdaptedTask
     ) -> tuple[Written, ...]:
-        """Weights whose mask bit differs, rounded for each block; what either saves, whole."""
+        """Weights whose mask bit differs, rounded for each block; what either saves, whole.
+
+        Between two tasks as many go to zero as come back; to the base model all come back.
+        """
         share = self.flipped(before, after)
+        masks = [task.name != BASE_TASK for task in (before, after)]
+        change = Masked(masks[1] / max(1, sum(masks)))
         tasks = before.workload, after.workload
         saved, masked = saved_weights(*tasks), tuned_weights(*tasks)
         changed = [
-            replace(part, values=np.rint(part.values * share).astype(np.int64))
+            replace(part, values=np.rint(part.values * share).astype(np.int64), change=change)
             for part in whole(mapping, masked - saved)
         ]
         return (*changed, *whole(mapping, saved))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from hashlib import sha256
 
 import numpy as np
@@ -20,7 +20,7 @@ from cimsim.adaptation import AdaptedTask, moved_bits, switched, task_bits
 from cimsim.costs.loading import fetch_energy_J, loaded_s
 from cimsim.costs.memory import share_ps
 from cimsim.costs.programming import PulseCounts
-from cimsim.mapping import IntArray, Registers, Written
+from cimsim.mapping import IntArray, LevelChange, Registers, Written
 from cimsim.mapping import Mapping as Places
 from cimsim.report import Reprogramming
 from cimsim.report.writes import reprogramming, write_costs
@@ -169,8 +169,10 @@ def _content(parts: Sequence[Part]) -> bytes:
             continue
         sha.update(repr((part.weight, part.unit, part.units.shape)).encode())
         sha.update(part.units.tobytes() + part.values.tobytes())
-        if part.change is not None:
+        if isinstance(part.change, LevelChange):
             sha.update(repr(part.change.share.shape).encode() + part.change.share.tobytes())
+        elif part.change is not None:
+            sha.update(repr((type(part.change).__name__, *astuple(part.change))).encode())
     return sha.digest()
 
 

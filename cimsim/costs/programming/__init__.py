@@ -7,6 +7,7 @@ from cimsim.costs.programming.cells import (
     change_of,
     changed_levels,
 )
+from cimsim.costs.programming.joint import level_change
 from cimsim.costs.programming.pulses import PulseCounts, mixed, summed
 from cimsim.costs.programming.timing import Limit, cells_time_s
 
@@ -19,6 +20,7 @@ __all__ = [
     "cells_time_s",
     "change_of",
     "changed_levels",
+    "level_change",
     "mixed",
     "summed",
 ]

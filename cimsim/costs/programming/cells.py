@@ -15,6 +15,7 @@ from functools import lru_cache
 import numpy as np
 
 from cimsim.blocks import CrossbarTiles
+from cimsim.costs.programming.joint import level_change
 from cimsim.costs.programming.levels import level_shares, unrelated
 from cimsim.costs.programming.pulses import PulseCounts, chain, erased_uS, geometric, mixed
 from cimsim.costs.tile import PJ
@@ -50,8 +51,11 @@ def change_of(tiles: CrossbarTiles, written: Written) -> CellChange:
     """What becomes of the cells that `written` goes into: as it says, or by default (`levels`)."""
     scheme = tiles.write
     how = _Pulsed(scheme.pulses_per_cell, scheme.window_uS, tiles.g_min_uS, tiles.g_max_uS)
-    if written.change is not None:
-        return _known(how, written.change)
+    change = written.change
+    if isinstance(change, LevelChange):
+        return _known(how, change)
+    if change is not None:
+        return _known(how, level_change(tiles, change))
     shares = level_shares(tiles)
     return _unknown(how, written.erased, shares.shape, shares.tobytes())
 

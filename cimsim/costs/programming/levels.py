@@ -26,10 +26,15 @@ WEIGHT_BITS = 16
 
 def level_shares(tiles: CrossbarTiles) -> FloatArray:
     """Share of cells at each level for each of the cells of a weight, [slices, levels]."""
-    given = tiles.write.largest_weight_sigmas
-    sigmas = largest_of_normals(tiles.rows) if given is None else given
     bits = min(tiles.bits_per_cell, LEVEL_BITS)
-    return _level_shares(tiles.coding == "offset", tiles.cells_per_weight, bits, sigmas)
+    offset = tiles.coding == "offset"
+    return _level_shares(offset, tiles.cells_per_weight, bits, column_sigmas(tiles))
+
+
+def column_sigmas(tiles: CrossbarTiles) -> float:
+    """The largest weight of a column of a tile, in standard deviations of all."""
+    given = tiles.write.largest_weight_sigmas
+    return largest_of_normals(tiles.rows) if given is None else given
 
 
 def unrelated(shares: FloatArray) -> FloatArray:
