@@ -15,8 +15,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cimsim.errors import OutputError
+from cimsim.errors import CimsimError, OutputError
 from cimsim.files import write_bytes
+from cimsim.values.display import shown
 from cimsim.values.plaintext import literal, shortened
 
 if TYPE_CHECKING:
@@ -25,6 +26,17 @@ if TYPE_CHECKING:
 DPI = 130
 LARGEST_INCH = 300.0
 """Largest side of a picture; matplotlib ends at 65,536 pixels."""
+FORMATS: dict[str, dict[str, None]] = {
+    ".png": {"Software": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    ".svg": {"Date": None, "Creator": None},
+}
+"""Endings of pictures, each with what of its metadata would differ from time to time."""
+_STYLE = {
+    "text.parse_math": False,
+    "pdf.fonttype": 42,  # counted: TrueType, which stays text and which publishers take
+    "svg.hashsalt": "cimsim",
+}
 _BACKEND = "MPLBACKEND"
 
 
@@ -39,12 +51,15 @@ class NoMatplotlibError(OutputError):
 def picture(
     path: Path, width: float, height: float, panels: int | tuple[int, int] = 1
 ) -> Iterator[tuple[Figure, Any]]:
-    """A figure (inches) and its axes to draw on, then written as PNG: the same bytes each time.
+    """A figure (inches) and its axes to draw on, then written: the same bytes each time.
 
-    `panels` are the columns of one row, or rows and columns.
+    The ending of `path` is the format, one of FORMATS. `panels` are the columns of one row, or
+    rows and columns; 0 of them leave the figure to whoever draws.
 
-    Raises NoMatplotlibError without it and OutputError where `path` cannot be written.
+    Raises CimsimError for another ending, NoMatplotlibError without matplotlib and OutputError
+    where `path` cannot be written.
     """
+    ending = ending_of(path)
     require_matplotlib()
     from matplotlib import style
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -52,15 +67,25 @@ def picture(
 
     shape = panels if isinstance(panels, tuple) else (1, panels)
     size = min(width, LARGEST_INCH), min(height, LARGEST_INCH)
-    with style.context(["default", {"text.parse_math": False}]), warnings.catch_warnings():
+    with style.context(["default", _STYLE]), warnings.catch_warnings():
         for unsightly in (r"Glyph \d+ .* missing from", "constrained_layout not applied"):
             warnings.filterwarnings("ignore", message=unsightly)
         figure = NewFigure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
-        yield figure, figure.subplots(*shape)
+        yield figure, figure.subplots(*shape) if panels else None
         stream = io.BytesIO()
-        figure.savefig(stream, format="png", dpi=DPI, metadata={"Software": None})
+        figure.savefig(stream, format=ending[1:], dpi=DPI, metadata=FORMATS[ending])
     write_bytes(path, stream.getvalue())
+
+
+def ending_of(path: Path) -> str:
+    """The ending of a picture in small letters; raises CimsimError for one that is not drawn."""
+    ending = path.suffix.lower()
+    if ending not in FORMATS:
+        raise CimsimError(
+            f"{path}: a picture ends in {', '.join(FORMATS)}, not in {shown(path.suffix)}."
+        )
+    return ending
 
 
 def area_key(text: str, **look: Any) -> Any:
