@@ -46,7 +46,7 @@ ROOMS: dict[str, set[str]] = {
     "accuracy": {"numpy", "scipy", "torch", "transformers"},
     "studies": {"numpy", "scipy"},
     "exploration": {"numpy", "scipy", "pydantic"},
-    "views": {"matplotlib", "numpy"},
+    "views": {"matplotlib", "numpy", "plotly"},
     "validation": set(),
     "cli": {"pydantic", "typer", "rich", "click"},
     "__main__": set(),
@@ -55,7 +55,7 @@ ROOMS: dict[str, set[str]] = {
 """Every module and folder of the package, in order, with the packages that it may use.
 
 A room imports itself and the rooms above it in this list."""
-HEAVY = ("torch", "numba", "matplotlib")
+HEAVY = ("torch", "numba", "matplotlib", "plotly")
 CAP_LINES = 600
 
 

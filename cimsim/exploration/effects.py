@@ -17,8 +17,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from cimsim.exploration.pareto import F64
 
+from cimsim.exploration.pareto import F64
 from cimsim.values.display import brief
 
 Ints: TypeAlias = npt.NDArray[np.int64]

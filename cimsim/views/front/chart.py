@@ -47,7 +47,7 @@ def _pair(scene: Scene, across: Column, up: Column) -> Json:
             "showlegend": False,
             "line": {"color": GREY, "width": 1.5, "shape": "vh" if across.maximise else "hv"},
         })  # fmt: skip
-    for why in scene.reasons or [""]:
+    for why in scene.reasons:
         colour, symbol = looks_of(scene)[why]
         points = [i for i, given in zip(scene.front, scene.why, strict=True) if given == why]
         name = f"front, bound by {short(why)}" if why else "front"

@@ -18,8 +18,8 @@ from cimsim.values.plaintext import literal, shortened
 F64 = npt.NDArray[np.float64]
 PLAIN = ("s", "J", "W")
 """Unprefixed units of results, drawn with the prefix that fits."""
-PRINTED = ("mm2", "um2", "ps", "ns", "us", "ms", "fJ", "pJ", "nJ", "uJ", "mJ", "nW", "uW", "mW", "V",
-           "uA", "fF", "nm", "MHz", "GHz", "KiB", "MiB", "GiB")  # fmt: skip
+PRINTED = ("mm2", "um2", "ps", "ns", "us", "ms", "fJ", "pJ", "nJ", "uJ", "mJ", "nW", "uW", "mW",
+           "V", "uA", "fF", "nm", "MHz", "GHz", "KiB", "MiB", "GiB")  # fmt: skip
 """Units at the end of the keys of objectives that are drawn as they are."""
 FEW = 7
 """Choice: distinct numbers of an axis that are all named beside it."""
@@ -64,12 +64,12 @@ class Column:
         """Heights to name and what stands there."""
         if self.categories:
             step = -(-len(self.categories) // MOST_CATEGORIES)
-            at = np.arange(0, len(self.categories), step)
-            names = [self.categories[i] for i in at.tolist()]
+            chosen = range(0, len(self.categories), step)
+            at, names = np.array(chosen, np.float64), [self.categories[i] for i in chosen]
         else:
             at = _marks(self.numbers, self.log)
             names = [f"{value:.4g}" for value in at.tolist()]
-        return list(zip(self.height_of(at.astype(np.float64)).tolist(), names, strict=True))
+        return list(zip(self.height_of(at).tolist(), names, strict=True))
 
 
 def objective(key: str, values: Sequence[float], *, maximise: bool) -> Column:

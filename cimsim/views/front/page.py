@@ -158,7 +158,7 @@ def _share(share: float | None) -> str:
 
 
 def _front(scene: Scene) -> str:
-    reasons = bool(scene.reasons)
+    reasons = any(scene.why)
     heads = ["", *(_text(c.label) for c in scene.objectives), *["bound by"] * reasons]
     heads += [_text(column.label) for column in scene.axes]
     rows = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -25,7 +26,8 @@ def save_front(scene: Scene, path: Path) -> None:
     heights = [0.5 + 3.8 * rows, 4.0, 1.1 + (0.2 + 0.17 * len(scene.objectives)) * bars]
     with picture(path, WIDTH, sum(heights) + 0.5, 0) as (figure, _):
         figure.suptitle(f"{label(scene.title, 110)}\n{label(scene.note, 150)}", fontsize=9)
-        top, middle, bottom = figure.subfigures(3, 1, height_ratios=heights)
+        parts: Any = figure.subfigures(3, 1, height_ratios=heights)
+        top, middle, bottom = parts
         panels = np.atleast_1d(top.subplots(rows, columns)).ravel()
         for axes, pair in zip(panels, pairs, strict=False):
             draw_pair(scene, axes, *pair)

@@ -32,10 +32,9 @@ RING: dict[str, Any] = {
 
 
 def looks_of(scene: Scene) -> dict[str, tuple[str, str]]:
-    """Colour and marker of each reason of the front; of an unknown one that of the first."""
-    reasons = scene.reasons
+    """Colour and marker of each reason of the front."""
     last = len(LOOKS) - 1
-    return {"": LOOKS[0], **{why: LOOKS[min(i, last)] for i, why in enumerate(reasons)}}
+    return {why: LOOKS[min(i, last)] for i, why in enumerate(scene.reasons)}
 
 
 def draw_pair(scene: Scene, axes: Any, across: Column, up: Column) -> None:
@@ -69,7 +68,7 @@ def keys_of(scene: Scene) -> list[Any]:
     if scene.dominated:
         keys.append(line_key("dominated", **FAINT))
     looks = looks_of(scene)
-    for why in scene.reasons or [""]:
+    for why in scene.reasons:
         colour, marker = looks[why]
         text = f"front, bound by {short(why)}" if why else "front"
         keys.append(line_key(text, linestyle="", marker=marker, color=colour,

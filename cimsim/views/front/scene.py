@@ -62,9 +62,8 @@ class Scene:
 
     @property
     def reasons(self) -> list[str]:
-        """What binds points of the front, the most frequent first; empty if that is not known."""
-        known = [why for why in self.why if why]
-        return sorted(dict.fromkeys(known), key=lambda why: -known.count(why))
+        """What binds points of the front, the most frequent first, then "" if some is unknown."""
+        return sorted(dict.fromkeys(self.why), key=lambda why: (not why, -self.why.count(why)))
 
 
 def scene(
