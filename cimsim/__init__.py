@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         SpecError,
         WorkloadError,
     )
+    from cimsim.exploration.sweep import sweep
     from cimsim.ir import Workload, load_workload, save_workload
     from cimsim.mappers import DensePacking, OneBlockPerTile, build_mapping
     from cimsim.mapping import Mapping
@@ -74,6 +75,7 @@ _HOME = {
     "Switching": "serving",
     "load_scenario": "serving",
     "switch": "serving",
+    "sweep": "exploration.sweep",
     "Architecture": "spec",
     "load_architecture": "spec",
     "Workload": "ir",
@@ -117,6 +119,7 @@ __all__ = [
     "save_workload",
     "sensitivity",
     "simulate",
+    "sweep",
     "switch",
     "with_accuracy",
     "with_baseline",

@@ -1,0 +1,113 @@
+"""What is kept of a report: dotted keys of its JSON, and what is worked out beside it."""
+
+from __future__ import annotations
+
+import difflib
+import types
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from cimsim.errors import SpecError
+from cimsim.exploration.rows import Scalar
+from cimsim.report import Report
+from cimsim.simulation import Simulation
+from cimsim.values.display import shown
+
+OUTPUTS = ("latency_s", "energy_J", "area_used_mm2")
+"""Choice: what is kept where nothing was asked for."""
+BOUND = "bound"
+BESIDE = {BOUND: "the longest phase, the unit on its critical path, and what that waits for"}
+"""Keys that are no field of a report."""
+
+
+def check_outputs(keys: Sequence[str]) -> None:
+    """Raise SpecError for a key that no report has, with the names near it, or that stands twice.
+
+    Names that differ from machine to machine (`energy_by_unit_J.rram`) are not known beforehand.
+    """
+    if not keys:
+        raise SpecError("no output was asked for: give one or more (--output latency_s).")
+    for place, key in enumerate(keys):
+        if key in keys[:place]:
+            raise SpecError(f"the output {shown(key)} is asked for twice.")
+        if key not in BESIDE:
+            _check(key, Report, key, "a report")
+
+
+def values_of(simulation: Simulation, report: Report, keys: Sequence[str]) -> dict[str, Scalar]:
+    """The value of each key; None where the report of this design has no such name."""
+    return {
+        key: bound_of(simulation) if key == BOUND else _scalar(_value(report, key)) for key in keys
+    }
+
+
+def bound_of(simulation: Simulation) -> str:
+    """What binds a run, such as `decode: sram, waits for data`; the program is run once more."""
+    phases = simulation.bottlenecks().phases
+    name, phase = max(phases.items(), key=lambda item: item[1].latency_s)
+    unit = max(phase.by_unit_s, key=lambda unit: phase.by_unit_s[unit])
+    waits = phase.waits_by_unit_s.get(unit, {})
+    wait = max(waits, key=lambda wait: waits[wait], default="")
+    return f"{name}: {unit}" + (f", waits for {wait}" if wait else "")
+
+
+def _value(here: Any, rest: str) -> Any:
+    """What stands at `rest` below `here`; None where nothing does. A name may have dots in it."""
+    if not rest:
+        return here
+    if isinstance(here, Mapping):
+        names = [name for name in here if rest == name or rest.startswith(f"{name}.")]
+        name = max(names, key=len, default=None)
+        return None if name is None else _value(here[name], rest[len(name) + 1 :])
+    name, _, further = rest.partition(".")
+    return _value(getattr(here, name, None), further)
+
+
+def _scalar(value: Any) -> Scalar:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value if isinstance(value, int | float | str) else None
+
+
+def _check(key: str, kind: Any, rest: str, where: str) -> None:
+    """Raise SpecError unless `rest` leads from `kind`, the type of `where`, to a single value."""
+    options = _options(kind)
+    model = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+    named = next((get_args(o)[1] for o in options if get_origin(o) is dict), None)
+    if model is not None:
+        name, _, further = rest.partition(".")
+        if name not in model.model_fields:
+            names = list(model.model_fields)
+            near = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names
+            listed = ", ".join([*near, *(BESIDE if kind is Report else ())])
+            raise SpecError(f"there is no output {shown(key)}: {where} has {listed}.")
+        _check(key, model.model_fields[name].annotation, further, f"`{name}`")
+    elif named is not None and rest:
+        _check_named(key, named, rest, where)
+    elif named is not None or any(get_origin(o) is tuple for o in options):
+        raise SpecError(f"output {shown(key)}: {where} is no single value: name one of its parts.")
+    elif rest:
+        raise SpecError(f"output {shown(key)}: {where} is a value without parts.")
+
+
+def _check_named(key: str, kind: Any, rest: str, where: str) -> None:
+    """As `_check`, below a name that may have dots in it and is free."""
+    parts = rest.split(".")
+    problems = []
+    for cut in range(1, len(parts) + 1):
+        try:
+            return _check(key, kind, ".".join(parts[cut:]), f"an entry of {where}")
+        except SpecError as problem:
+            problems.append(problem)
+    raise problems[0]
+
+
+def _options(kind: Any) -> list[Any]:
+    """The types that a value may have."""
+    if get_origin(kind) is Annotated:
+        return _options(get_args(kind)[0])
+    if get_origin(kind) in (Union, types.UnionType):
+        return [found for option in get_args(kind) for found in _options(option)]
+    return [kind]

@@ -1,0 +1,230 @@
+"""Points: a base, and what settings make of it.
+
+An axis is a field path of the machine, as `--set` takes it, or one of `RESERVED`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from cimsim.adaptation import Adaptation, adaptation_for, adaptation_named, adaptation_text
+from cimsim.baseline import Gpu
+from cimsim.errors import SpecError
+from cimsim.exploration.space import Settings
+from cimsim.ir import Workload, load_workload
+from cimsim.mappers import MAPPER_CODEC, Mapper, mapper_named
+from cimsim.schedule.pipelines import Auto, Pipeline, format_pipeline, pipeline_named
+from cimsim.shipped import MACHINES, WORKLOADS
+from cimsim.spec import Architecture, load_architecture
+from cimsim.values.display import brief, shown
+from cimsim.values.field_paths import Value
+from cimsim.values.history import value_at
+from cimsim.version import VERSION
+
+RESERVED = {
+    "architecture": "a machine: a file, or a name of `cimsim list`",
+    "workload": "a workload: a file, or a name of `cimsim list`",
+    "rank": "rank of the LoRA adapter",
+    "tokens": "tokens of the prompt",
+    "decode_tokens": "tokens that are generated",
+    "adaptation": "where LoRA runs, as --adapt takes it",
+    "pipeline": "strategy, as --pipeline takes it",
+    "mapper": "how weights are laid onto units, as --mapper takes it",
+}
+"""Axes that are no field of the machine, and what they take."""
+_LENGTHS = ("workload", "rank", "tokens", "decode_tokens")
+VARIED = "varied in the exploration"
+WORKLOADS_KEPT = 32
+"""Choice: those used last, so that memory does not grow with the points; one takes megabytes."""
+
+
+@brief
+@dataclass(frozen=True, eq=False)
+class Base:
+    """What every point starts from; a workload or an architecture that is varied may be None.
+
+    Paths that an axis names are those from `folder` where they are there, else from the current
+    one. A base reads a file once.
+    """
+
+    workload: Workload | None
+    architecture: Architecture | None
+    adaptation: Adaptation | str | None = None
+    pipeline: Pipeline | Auto | str | None = None
+    mapper: Mapper | str | None = None
+    baselines: tuple[Gpu, ...] = ()
+    folder: Path | None = None
+    _read: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Base, (
+            self.workload, self.architecture, self.adaptation, self.pipeline, self.mapper,
+            self.baselines, self.folder,
+        )  # fmt: skip
+
+    @cached_property
+    def facts(self) -> dict[str, str]:
+        """What is fixed, as text: what a store must share with a study to go on with it."""
+        named = {"workload": self.workload, "architecture": self.architecture}
+        found = {
+            name: "varied" if value is None else f"{value.name}, sha256 {value.digest()}"
+            for name, value in named.items()
+        }
+        adaptation = None if self.adaptation is None else adaptation_named(self.adaptation)
+        return found | {
+            "adaptation": "the machine's" if adaptation is None else adaptation_text(adaptation),
+            "pipeline": format_pipeline(pipeline_named(self.pipeline)),
+            "mapper": MAPPER_CODEC.label(mapper_named(self.mapper)),
+            "baselines": "; ".join(f"{g.name}, sha256 {_sha256(repr(g))}" for g in self.baselines),
+        }
+
+    def machine(self, name: str | None) -> Architecture:
+        """The machine called `name`, or the base's for None."""
+        if name is None:
+            if self.architecture is None:
+                raise SpecError("no architecture was given, and none is varied.")
+            return self.architecture
+        if ("machine", name) not in self._read:
+            self._read["machine", name] = load_architecture(MACHINES.find(self._path(name)))
+        found: Architecture = self._read["machine", name]
+        return found
+
+    def content(self, name: str | None) -> dict[str, Any]:
+        """What stands in the file of a machine, by name as in `machine`."""
+        if ("content", name) not in self._read:
+            made = self.machine(name).model_dump(mode="json", exclude_none=True)
+            self._read["content", name] = made
+        found: dict[str, Any] = self._read["content", name]
+        return found
+
+    def traced(self, asked: Traced) -> Workload:
+        """The workload that is asked for, with its lengths and rank; raises WorkloadError."""
+        kept: dict[Traced, Workload] = self._read.setdefault("workloads", {})
+        found = kept.pop(asked, None)
+        if found is None:
+            found = self._traced(asked)
+        kept[asked] = found
+        while len(kept) > WORKLOADS_KEPT:
+            kept.pop(next(iter(kept)))
+        return found
+
+    def digest(self, asked: Traced) -> str:
+        """The digest of a workload."""
+        if ("digest", asked) not in self._read:
+            self._read["digest", asked] = self.traced(asked).digest()
+        found: str = self._read["digest", asked]
+        return found
+
+    def _traced(self, asked: Traced) -> Workload:
+        plain = Traced(asked.workload)
+        if asked == plain:
+            if asked.workload is not None:
+                return load_workload(WORKLOADS.find(self._path(asked.workload)))
+            if self.workload is None:
+                raise SpecError("no workload was given, and none is varied.")
+            return self.workload
+        made = self.traced(plain)
+        if asked.rank is not None:
+            made = made.with_rank(asked.rank)
+        if asked.tokens is not None or asked.decode_tokens is not None:
+            prompt = made.phases[0].tokens if asked.tokens is None else asked.tokens
+            made = made.with_tokens(prompt, asked.decode_tokens)
+        return made
+
+    def _path(self, name: str) -> str | Path:
+        beside = None if self.folder is None else self.folder / name
+        return beside if beside is not None and beside.is_file() else name
+
+
+@brief
+@dataclass(frozen=True)
+class Traced:
+    """Which workload a point runs: the base's, or one by name, with another rank or length."""
+
+    workload: str | None = None
+    rank: int | None = None
+    tokens: int | None = None
+    decode_tokens: int | None = None
+
+
+@brief
+@dataclass(frozen=True, eq=False)
+class Point:
+    """Settings, resolved: what `simulate` takes, the workload by what it is made of.
+
+    `digest` is the sha256 of all that decides what the point comes to; two settings that make the
+    same design have one.
+    """
+
+    digest: str
+    settings: Settings
+    architecture: Architecture
+    traced: Traced
+    adaptation: Adaptation
+    pipeline: Pipeline | Auto
+    mapper: Mapper
+
+
+def resolve(base: Base, settings: Settings) -> Point:
+    """The point that `settings` make of `base`.
+
+    A value that is the machine's own changes nothing. Raises SpecError for a path that the machine
+    lacks, with the names near it, and for a value that it does not take; WorkloadError for a rank
+    or length; MappingError for a pipeline, mapper or adaptation that is not known.
+    """
+    name = _text(settings, "architecture")
+    machine = base.machine(name)
+    fields = {path: value for path, value in settings.items() if path not in RESERVED}
+    changed = {p: v for p, v in fields.items() if not _is_own(value_at(base.content(name), p), v)}
+    if changed:
+        machine = machine.with_values(changed, VARIED)
+    lengths = {key: _whole(settings, key) for key in _LENGTHS[1:]}
+    traced = Traced(_text(settings, "workload"), **lengths)
+    asked = _text(settings, "adaptation")
+    adaptation = adaptation_for(machine, base.adaptation if asked is None else asked)
+    pipeline = pipeline_named(_text(settings, "pipeline") or base.pipeline)
+    mapper = mapper_named(_text(settings, "mapper") or base.mapper)
+    made_of = {
+        "version": VERSION,
+        "architecture": machine.digest(),
+        "workload": base.digest(traced),
+        "adaptation": adaptation_text(adaptation),
+        "pipeline": format_pipeline(pipeline),
+        "mapper": MAPPER_CODEC.label(mapper),
+        "baselines": base.facts["baselines"],
+    }
+    digest = _sha256(json.dumps(made_of, sort_keys=True))
+    return Point(digest, dict(settings), machine, traced, adaptation, pipeline, mapper)
+
+
+def refused(settings: Settings, base: Base) -> str:
+    """A digest for settings that make no design."""
+    content = {"version": VERSION, "settings": dict(settings), "base": base.facts}
+    return _sha256(json.dumps(content, sort_keys=True))
+
+
+def _is_own(there: object, value: Value) -> bool:
+    return there == value and isinstance(there, bool) == isinstance(value, bool)
+
+
+def _text(settings: Settings, key: str) -> str | None:
+    value = settings.get(key)
+    if value is None or isinstance(value, str):
+        return value
+    raise SpecError(f"{key} takes {RESERVED[key]}, got {shown(value)}.")
+
+
+def _whole(settings: Settings, key: str) -> int | None:
+    value = settings.get(key)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise SpecError(f"{key} takes {RESERVED[key]}, a whole number, got {shown(value)}.")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,37 @@
+"""A row: what one point came to, or why it does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from cimsim.exploration.space import Settings
+from cimsim.values.display import brief
+
+Scalar = float | str | None
+
+
+@brief
+@dataclass(frozen=True)
+class Row:
+    """What a point came to: `values` by output key, or the `shortage` of one that does not fit.
+
+    `digest` is the point's; `seconds` is the time that evaluating it took.
+    """
+
+    digest: str
+    settings: Settings
+    status: Literal["done", "infeasible"]
+    values: Mapping[str, Scalar]
+    shortage: str
+    seconds: float
+
+    def flat(self) -> dict[str, object]:
+        """Settings, status and values beside each other, for a table; an output called like an
+        axis has `output.` before it.
+        """
+        twice = {key: f"output.{key}" for key in self.values if key in self.settings}
+        values = {twice.get(key, key): value for key, value in self.values.items()}
+        head = {"status": self.status, "shortage": self.shortage, "seconds": self.seconds}
+        return {**self.settings, **values, **head, "digest": self.digest}

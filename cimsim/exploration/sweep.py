@@ -1,0 +1,206 @@
+"""sweep(): the rows of many points, evaluated once each and stored as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cimsim.adaptation import Adaptation
+from cimsim.baseline import Gpu
+from cimsim.errors import CimsimError, SpecError
+from cimsim.exploration.checks import check_points, check_space
+from cimsim.exploration.evaluate import Evaluator
+from cimsim.exploration.executors import Executor, OneProcess
+from cimsim.exploration.outputs import OUTPUTS
+from cimsim.exploration.points import Base, Point, refused, resolve
+from cimsim.exploration.rows import Row
+from cimsim.exploration.samplers import Sample, parse_sample
+from cimsim.exploration.space import Axis, Choice, Settings, Space
+from cimsim.exploration.store import Store, open_store
+from cimsim.ir import Workload
+from cimsim.mappers import Mapper
+from cimsim.schedule.pipelines import Auto, Pipeline
+from cimsim.shipped import gpu, machine
+from cimsim.shipped import workload as workload_named
+from cimsim.spec import Architecture
+from cimsim.values.arguments import checked, plain
+from cimsim.values.display import brief
+
+
+@brief
+@dataclass
+class Reached:
+    """How far a sweep is: points of `total`, of which `found` were stored before, `infeasible` do
+    not fit, and `same` are designs that other settings make too.
+    """
+
+    total: int
+    found: int = 0
+    done: int = 0
+    infeasible: int = 0
+    same: int = 0
+
+    @property
+    def points(self) -> int:
+        """Those that are through."""
+        return self.found + self.done + self.infeasible + self.same
+
+
+Tell = Callable[[Reached], None]
+
+
+@brief
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """A finished sweep: its rows, in the store that holds them."""
+
+    store: Store = field(repr=False)
+    space: Space
+    outputs: tuple[str, ...]
+    reached: Reached
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of this sweep's points, in their order, one a design."""
+        return list(self.each())
+
+    def each(self) -> Iterator[Row]:
+        """As `rows`, one at a time."""
+        return self.store.asked()
+
+
+@checked(CimsimError)
+def sweep(
+    workload: Workload | str | Path | None,
+    architecture: Architecture | str | Path | None,
+    vary: Mapping[str, object] | None = None,
+    *,
+    points: Sequence[Mapping[str, object]] | None = None,
+    sample: Sample | str = "grid",
+    seed: int = 0,
+    outputs: Sequence[str] = OUTPUTS,
+    adaptation: Adaptation | str | None = None,
+    pipeline: Pipeline | Auto | str | None = None,
+    mapper: Mapper | str | None = None,
+    baselines: Sequence[Gpu | str | Path] = (),
+    store: str | Path | None = None,
+    executor: Callable[[Evaluator], Executor] = OneProcess,
+    progress: Tell | None = None,
+) -> Sweep:
+    """Evaluate the points of a space, each once, and keep a row of every one.
+
+    `vary` maps axes to their values: an `Axis`, a list, or one value. An axis is a field path of
+    the machine or a name of `cimsim.exploration.points.RESERVED`; a workload or architecture that
+    is varied is given as None. `points` are settings one by one, instead. `sample` is `grid`,
+    `list`, `random:N`, `lhs:N` or `sobol:N` (see `Sample`). `outputs` are dotted keys of a report's
+    JSON, and `bound`. Rows go into the SQLite file `store` as they come; what is there by the
+    digest of the resolved point is not evaluated again. `progress` is called after every point.
+
+    Points that do not fit are rows with their shortage. Raises, before anything runs, SpecError
+    for axes that collide, for a path or an output that is unknown, for a value that no point can
+    have, and for a store of something else; OutputError where the store cannot be written: what
+    was stored stays.
+    """
+    base = Base(
+        None if workload is None else _workload(workload),
+        None if architecture is None else _machine(architecture),
+        adaptation, pipeline, mapper, tuple(map(_gpu, baselines)),
+    )  # fmt: skip
+    evaluate = Evaluator(base, outputs)
+    chosen = parse_sample(sample, seed) if isinstance(sample, str) else sample
+    space, settings, total = _asked(base, vary, points, chosen)
+    reached = Reached(total)
+    kept = open_store(store, {**base.facts, "outputs": ", ".join(outputs)})
+    try:
+        _run(base, settings, executor(evaluate), kept, reached, progress or (lambda _: None))
+    except BaseException:
+        kept.close()
+        raise
+    return Sweep(kept, space, evaluate.outputs, reached)
+
+
+def axis_of(name: str, given: object) -> Axis:
+    """An axis as it is, a list of values, or a single one; raises SpecError, which names it."""
+    if isinstance(given, Axis):
+        return given
+    found = plain(given.tolist() if hasattr(given, "tolist") else given)
+    listed = found if isinstance(found, list | tuple | range) else [found]
+    try:
+        return Choice(tuple(listed))
+    except SpecError as problem:
+        raise SpecError(f"{name}: {problem}") from None
+
+
+def _asked(
+    base: Base,
+    vary: Mapping[str, object] | None,
+    points: Sequence[Mapping[str, object]] | None,
+    sample: Sample,
+) -> tuple[Space, Iterator[Settings], int]:
+    """The space, its points and their number, all checked."""
+    if points is not None:
+        if vary is not None:
+            raise CimsimError("axes and points were given: leave one of them out.")
+        listed: list[Settings] = [plain(dict(settings)) for settings in points]
+        return check_points(base, listed), iter(listed), len(listed)
+    space = Space({name: axis_of(name, given) for name, given in (vary or {}).items()})
+    total = sample.size(space)
+    check_space(base, space)
+    return space, sample.settings(space), total
+
+
+def _run(
+    base: Base,
+    settings: Iterator[Settings],
+    executor: Executor,
+    store: Store,
+    reached: Reached,
+    tell: Tell,
+) -> None:
+    def pending() -> Iterator[Point]:
+        for each in settings:
+            point = _point(base, each)
+            if not store.ask(point.digest, each):
+                reached.same += 1
+            elif store.has(point.digest):
+                reached.found += 1
+            elif isinstance(point, Row):
+                _keep(point, store, reached)
+            else:
+                yield point
+                continue
+            tell(reached)
+
+    tell(reached)
+    for row in executor.rows(pending()):
+        _keep(row, store, reached)
+        tell(reached)
+
+
+def _point(base: Base, settings: Settings) -> Point | Row:
+    """The point that settings make; where they make none, the row that says so."""
+    try:
+        return resolve(base, settings)
+    except CimsimError as problem:
+        return Row(refused(settings, base), settings, "infeasible", {}, str(problem), 0.0)
+
+
+def _keep(row: Row, store: Store, reached: Reached) -> None:
+    store.add(row)
+    if row.status == "done":
+        reached.done += 1
+    else:
+        reached.infeasible += 1
+
+
+def _workload(given: Workload | str | Path) -> Workload:
+    return given if isinstance(given, Workload) else workload_named(given)
+
+
+def _machine(given: Architecture | str | Path) -> Architecture:
+    return given if isinstance(given, Architecture) else machine(given)
+
+
+def _gpu(given: Gpu | str | Path) -> Gpu:
+    return given if isinstance(given, Gpu) else gpu(given)
