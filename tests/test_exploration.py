@@ -17,7 +17,7 @@ from cimsim.exploration.executors import Executor, OneProcess
 from cimsim.exploration.outputs import check_outputs
 from cimsim.exploration.points import Base, Point, resolve
 from cimsim.exploration.rows import Row
-from cimsim.exploration.samplers import Sample
+from cimsim.exploration.samplers import Sampling
 from cimsim.exploration.space import Choice, Range, Space
 from cimsim.exploration.store import open_store
 from cimsim.exploration.sweep import Sweep
@@ -73,7 +73,7 @@ def test_samples_lie_in_the_space_and_follow_from_their_seed(method: str) -> Non
         "a": Range(0.5, 400.0, log=True), "b": Range(-1.0, 1.0), "c": Choice(("x", "y")),
         "d": Range(3, 9, whole=True),
     })  # fmt: skip
-    drawn = [list(Sample(method, 70, seed).settings(space)) for seed in (0, 0, 1)]  # type: ignore[arg-type]
+    drawn = [list(Sampling(method, 70, seed).settings(space)) for seed in (0, 0, 1)]  # type: ignore[arg-type]
     assert drawn[0] == drawn[1] != drawn[2]
     assert len(drawn[0]) == 70
     for point in drawn[0]:
@@ -85,16 +85,16 @@ def test_samples_lie_in_the_space_and_follow_from_their_seed(method: str) -> Non
 
 def test_a_latin_hypercube_has_one_point_a_row_and_column() -> None:
     space = Space({"a": Range(0.0, 1.0), "b": Range(0, 9, whole=True)})
-    found = list(Sample("lhs", 10).settings(space))
+    found = list(Sampling("lhs", 10).settings(space))
     assert sorted(int(point["a"] * 10) for point in found) == list(range(10))  # type: ignore[operator]
     assert sorted(point["b"] for point in found) == list(range(10))  # type: ignore[type-var]
 
 
 def test_a_list_takes_values_side_by_side() -> None:
     space = Space({"a": Choice((1, 2)), "b": Choice(("x", "y"))})
-    assert list(Sample("list").settings(space)) == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
+    assert list(Sampling("list").settings(space)) == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]
     with pytest.raises(SpecError, match="different numbers of them: a 2, b 1"):
-        Sample("list").size(Space({"a": Choice((1, 2)), "b": Choice((1,))}))
+        Sampling("list").size(Space({"a": Choice((1, 2)), "b": Choice((1,))}))
 
 
 @pytest.mark.parametrize(
@@ -108,10 +108,10 @@ def test_a_list_takes_values_side_by_side() -> None:
         (lambda: Range(0.5, 3, whole=True), "whole ends"),
         (lambda: Space({}), "nothing is varied"),
         (lambda: list(Space({"a": Range(0, 1)}).grid()), "without end"),
-        (lambda: Sample("sobol"), "how many points"),
-        (lambda: Sample("lhs", 0), "1 to"),
-        (lambda: Sample("grid", 5), "no effect"),
-        (lambda: Sample("sobel", 5), "'sobol'"),  # type: ignore[arg-type]
+        (lambda: Sampling("sobol"), "how many points"),
+        (lambda: Sampling("lhs", 0), "1 to"),
+        (lambda: Sampling("grid", 5), "no effect"),
+        (lambda: Sampling("sobel", 5), "'sobol'"),  # type: ignore[arg-type]
     ],
 )
 def test_spaces_that_make_no_sense(made: object, told: str) -> None:

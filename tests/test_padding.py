@@ -20,7 +20,7 @@ from cimsim.functional import model as functional_model
 from cimsim.functional.diagnosis import diagnose
 from cimsim.functional.padding import Padding
 from cimsim.noise import Gaussian, Ideal
-from cimsim.tasks import Choice, Classification, Example, LanguageModelling
+from cimsim.tasks import Classification, Example, LanguageModelling, MultipleChoice
 from cimsim.training import Injection, LoraShape, Method, Schedule, train
 
 pytestmark = pytest.mark.filterwarnings("ignore::cimsim.functional.SaturationWarning")
@@ -38,7 +38,7 @@ def windows(*lengths, seed=0):
 
 TASKS = {
     "encoder": (Classification("t", tiny.labelled(9), tiny.labelled(12, seed=1), 2), ENCODER),
-    "choices": (Choice("t", tiny.questions(6), tiny.questions(8, seed=1)), CAUSAL),
+    "choices": (MultipleChoice("t", tiny.questions(6), tiny.questions(8, seed=1)), CAUSAL),
     "perplexity": (LanguageModelling("t", windows(5, 30, 11), windows(9, 20, 9, seed=1)), CAUSAL),
 }
 each_task = pytest.mark.parametrize("name", TASKS)

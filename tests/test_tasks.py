@@ -23,10 +23,10 @@ from cimsim.errors import TaskError
 from cimsim.frontend import trace_module
 from cimsim.noise import Gaussian, Ideal
 from cimsim.tasks import (
-    Choice,
     Classification,
     Example,
     LanguageModelling,
+    MultipleChoice,
     batches,
     label_count,
     load_task,
@@ -43,7 +43,7 @@ pytestmark = pytest.mark.filterwarnings(
 )
 ENCODER, CAUSAL = tiny.encoder(), tiny.causal()
 SENTENCES = Classification("sentences", (), tiny.labelled(9), 2)
-QUESTIONS = Choice("questions", (), tiny.questions(7))
+QUESTIONS = MultipleChoice("questions", (), tiny.questions(7))
 WINDOWS = LanguageModelling(
     "windows", (), tuple(replace(e, starts=(1,)) for e in tiny.labelled(6, seed=4))
 )

@@ -25,7 +25,7 @@ from cimsim.functional import program_chip
 from cimsim.noise import PCM, Gaussian, StuckAt
 from cimsim.tasks.classification import Classification
 from cimsim.tasks.classifier import SentenceClassifier
-from cimsim.tasks.continuation import Choice, LanguageModelling
+from cimsim.tasks.continuation import LanguageModelling, MultipleChoice
 from cimsim.tasks.model import TaskModel
 from cimsim.tasks.task import Example
 from cimsim.training import (
@@ -115,7 +115,7 @@ def windows() -> LanguageModelling:
 
 
 @cache
-def questions() -> Choice:
+def questions() -> MultipleChoice:
     rng = np.random.default_rng(3)
 
     def question(choices: int) -> Example:
@@ -124,7 +124,7 @@ def questions() -> Choice:
         return Example(tuple(ends), 1, (4,) * choices)
 
     made = tuple(question(2 + i % 2) for i in range(8))
-    return Choice("questions", made, made[:2])
+    return MultipleChoice("questions", made, made[:2])
 
 
 @cache

@@ -102,9 +102,9 @@ class Base:
         found: dict[str, Any] = self._read["content", name]
         return found
 
-    def traced(self, asked: Traced) -> Workload:
+    def traced(self, asked: Variant) -> Workload:
         """The workload that is asked for, with its lengths and rank; raises WorkloadError."""
-        kept: dict[Traced, Workload] = self._read.setdefault("workloads", {})
+        kept: dict[Variant, Workload] = self._read.setdefault("workloads", {})
         found = kept.pop(asked, None)
         if found is None:
             found = self._traced(asked)
@@ -113,15 +113,15 @@ class Base:
             kept.pop(next(iter(kept)))
         return found
 
-    def digest(self, asked: Traced) -> str:
+    def digest(self, asked: Variant) -> str:
         """The digest of a workload."""
         if ("digest", asked) not in self._read:
             self._read["digest", asked] = self.traced(asked).digest()
         found: str = self._read["digest", asked]
         return found
 
-    def _traced(self, asked: Traced) -> Workload:
-        plain = Traced(asked.workload)
+    def _traced(self, asked: Variant) -> Workload:
+        plain = Variant(asked.workload)
         if asked == plain:
             if asked.workload is not None:
                 return load_workload(WORKLOADS.find(self._path(asked.workload)))
@@ -143,7 +143,7 @@ class Base:
 
 @brief
 @dataclass(frozen=True)
-class Traced:
+class Variant:
     """Which workload a point runs: the base's, or one by name, with another rank or length."""
 
     workload: str | None = None
@@ -164,7 +164,7 @@ class Point:
     digest: str
     settings: Settings
     architecture: Architecture
-    traced: Traced
+    traced: Variant
     adaptation: Adaptation
     pipeline: Pipeline | Auto
     mapper: Mapper
@@ -184,7 +184,7 @@ def resolve(base: Base, settings: Settings) -> Point:
     if changed:
         machine = machine.with_values(changed, VARIED)
     lengths = {key: _whole(settings, key) for key in _LENGTHS[1:]}
-    traced = Traced(_text(settings, "workload"), **lengths)
+    traced = Variant(_text(settings, "workload"), **lengths)
     asked = _text(settings, "adaptation")
     adaptation = adaptation_for(machine, base.adaptation if asked is None else asked)
     pipeline = pipeline_named(_text(settings, "pipeline") or base.pipeline)

@@ -26,7 +26,7 @@ DRAWN_MAX = 10_000_000
 @checked(SpecError)
 @brief
 @dataclass(frozen=True)
-class Sample:
+class Sampling:
     """How points are taken: `grid` all of them, `list` the first values of all axes, then the
     second, and so on; `random`, `lhs` (Latin hypercube) and `sobol` draw `points` from `seed`.
 
@@ -72,7 +72,7 @@ class Sample:
         return space.grid()
 
 
-def parse_sample(text: str, seed: int = 0) -> Sample:
+def parse_sample(text: str, seed: int = 0) -> Sampling:
     """The sample that METHOD or METHOD:POINTS names; raises SpecError."""
     methods = get_args(Method)
     codec = Codec(
@@ -82,7 +82,7 @@ def parse_sample(text: str, seed: int = 0) -> Sample:
         | {name: member(_All, "") for name in methods if name not in _DRAWN},
     )
     method, given = codec.read(text)
-    return Sample(method, given.get("points"), seed)  # type: ignore[arg-type]
+    return Sampling(method, given.get("points"), seed)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

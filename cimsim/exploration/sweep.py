@@ -15,7 +15,7 @@ from cimsim.exploration.executors import Executor, OneProcess
 from cimsim.exploration.outputs import OUTPUTS
 from cimsim.exploration.points import Base, Point, refused, resolve
 from cimsim.exploration.rows import Row
-from cimsim.exploration.samplers import Sample, parse_sample
+from cimsim.exploration.samplers import Sampling, parse_sample
 from cimsim.exploration.space import Axis, Choice, Settings, Space
 from cimsim.exploration.store import Store, open_store
 from cimsim.ir import Workload
@@ -77,7 +77,7 @@ def sweep(
     vary: Mapping[str, object] | None = None,
     *,
     points: Sequence[Mapping[str, object]] | None = None,
-    sample: Sample | str = "grid",
+    sample: Sampling | str = "grid",
     seed: int = 0,
     outputs: Sequence[str] = OUTPUTS,
     adaptation: Adaptation | str | None = None,
@@ -93,8 +93,8 @@ def sweep(
     `vary` maps axes to their values: an `Axis`, a list, or one value. An axis is a field path of
     the machine or a name of `cimsim.exploration.points.RESERVED`; a workload or architecture that
     is varied is given as None. `points` are settings one by one, instead. `sample` is `grid`,
-    `list`, `random:N`, `lhs:N` or `sobol:N` (see `Sample`). `outputs` are dotted keys of a report's
-    JSON, and `bound`. Rows go into the SQLite file `store` as they come; what is there by the
+    `list`, `random:N`, `lhs:N` or `sobol:N` (see `Sampling`). `outputs` are dotted keys of the JSON
+    of a report, and `bound`. Rows go into the SQLite file `store` as they come; what is there by the
     digest of the resolved point is not evaluated again. `progress` is called after every point.
 
     Points that do not fit are rows with their shortage. Raises, before anything runs, SpecError
@@ -136,7 +136,7 @@ def _asked(
     base: Base,
     vary: Mapping[str, object] | None,
     points: Sequence[Mapping[str, object]] | None,
-    sample: Sample,
+    sample: Sampling,
 ) -> tuple[Space, Iterator[Settings], int]:
     """The space, its points and their number, all checked."""
     if points is not None:

@@ -19,7 +19,7 @@ from cimsim.report.writes import reprogramming
 from cimsim.serving.breakeven import Curve
 from cimsim.serving.jobs import RequestWork
 from cimsim.serving.requests import RequestStream
-from cimsim.serving.result import Latency, Lifetime, Point, StrategyResult
+from cimsim.serving.result import CurvePoint, Latency, Lifetime, StrategyResult
 from cimsim.serving.served import Served
 from cimsim.serving.switches import Loading, PulsedUnits, Switch, Switches
 from cimsim.units import PS_PER_S, ps_to_seconds
@@ -204,10 +204,10 @@ def _lifetime(endurance: float, pulses: float, span_s: float) -> Lifetime:
     return Lifetime(endurance_cycles=endurance, years=years)
 
 
-def _points(curve: Curve) -> tuple[Point, ...]:
+def _points(curve: Curve) -> tuple[CurvePoint, ...]:
     last = curve.energy_J.size - 1
     picked = np.unique(np.linspace(0, last, min(POINTS, last + 1)).round().astype(int))
     return tuple(
-        Point(requests=i, switches=int(curve.switches[i]), energy_J=float(curve.energy_J[i]))
+        CurvePoint(requests=i, switches=int(curve.switches[i]), energy_J=float(curve.energy_J[i]))
         for i in picked.tolist()
     )

@@ -43,7 +43,7 @@ class Lifetime(Frozen):
     years: Number | None
 
 
-class Point(Frozen):
+class CurvePoint(Frozen):
     """Where a stream stands after so many requests; energy from before the first one on."""
 
     requests: Whole
@@ -90,7 +90,9 @@ class StrategyResult(Frozen):
     extra_area_mm2: Number
     latency_overhead_ratio: Number
     energy_overhead_ratio: Number
-    curve: tuple[Point, ...] = Field(description="256 points at most; the last request with them")
+    curve: tuple[CurvePoint, ...] = Field(
+        description="256 points at most; the last request with them"
+    )
 
     @model_validator(mode="after")
     def _sum_holds(self) -> Self:

@@ -7,7 +7,7 @@ task = load_task("sentiment", model)
 from cimsim.tasks.batching import batches
 from cimsim.tasks.classification import Classification
 from cimsim.tasks.classifier import SentenceClassifier
-from cimsim.tasks.continuation import Choice, LanguageModelling
+from cimsim.tasks.continuation import LanguageModelling, MultipleChoice
 from cimsim.tasks.load import TASKS, label_count, load_task
 from cimsim.tasks.model import TaskModel
 from cimsim.tasks.models import load_model
@@ -17,11 +17,11 @@ from cimsim.tasks.task import Example, Metric, Task
 __all__ = [
     "PACKAGES",
     "TASKS",
-    "Choice",
     "Classification",
     "Example",
     "LanguageModelling",
     "Metric",
+    "MultipleChoice",
     "Package",
     "SentenceClassifier",
     "Task",

@@ -31,7 +31,7 @@ Tokens = tuple[int, ...]
 
 @brief
 @dataclass(frozen=True)
-class Choice:
+class MultipleChoice:
     """One sequence a choice: the prompt with that answer; accuracy in percent.
 
     A score is the plain log-likelihood of the answer, its sum over tokens (what evaluation

@@ -9,7 +9,7 @@ from typing import Any
 
 from cimsim.errors import TaskError
 from cimsim.tasks.classification import Classification
-from cimsim.tasks.continuation import Choice, LanguageModelling
+from cimsim.tasks.continuation import LanguageModelling, MultipleChoice
 from cimsim.tasks.corpora import (
     Labelled,
     Question,
@@ -143,9 +143,9 @@ def _classification(name: str, split: TrainTest[Labelled], model: TaskModel) -> 
     return Classification(name, train, test, model.labels, model.pad, second)
 
 
-def _choice(name: str, split: TrainTest[Question], model: TaskModel) -> Choice:
+def _choice(name: str, split: TrainTest[Question], model: TaskModel) -> MultipleChoice:
     train, test = (encode_questions(side, model, PROMPT_TOKENS) for side in _sides(split))
-    return Choice(name, train, test, model.pad)
+    return MultipleChoice(name, train, test, model.pad)
 
 
 def _tone(item: Labelled) -> Question:

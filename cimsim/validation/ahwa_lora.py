@@ -11,7 +11,7 @@ from cimsim.schedule.pipelines import PIPELINES
 from cimsim.spec import Architecture
 from cimsim.studies.layer import with_integration
 from cimsim.studies.pipelines import Shape, Study
-from cimsim.validation.row import Row
+from cimsim.validation.figure import Figure
 
 AHWA = "Li et al., AHWA-LoRA, arXiv 2411.17367"
 ENGINE = "with all products on the matrix engine (engine-only), as there"
@@ -24,7 +24,7 @@ TCDM_KIB = ((128, 8, 8.2), (128, 128, 70.0), (512, 8, 21.0), (512, 128, 172.0))
 """Fig. 4b: inputs of a layer with 128 outputs, block (tokens), KiB."""
 
 
-def rows() -> list[Row]:
+def rows() -> list[Figure]:
     """Balance, total latency and TCDM need of single layers; MobileBERT on tiles."""
     machine = shipped.machine("ahwa_pcm_pmca")
     return _layers(machine) + _mobilebert(machine)
@@ -33,11 +33,11 @@ def rows() -> list[Row]:
 def _row(
     quantity: str, unit: str, source: str, published: float, simulated: float, tolerance: float,
     fitted: bool = False,
-) -> Row:  # fmt: skip
-    return Row("ahwa-lora", quantity, unit, published, simulated, tolerance, fitted, source)
+) -> Figure:  # fmt: skip
+    return Figure("ahwa-lora", quantity, unit, published, simulated, tolerance, fitted, source)
 
 
-def _layers(given: Architecture) -> list[Row]:
+def _layers(given: Architecture) -> list[Figure]:
     machine = given.with_values({"pmca.products_on": "engine"}, why="as published")
     small = LoraBranch(128, 128, RANK)
     balance = [
@@ -83,7 +83,7 @@ def _least(machine: Architecture) -> float:
     )
 
 
-def _mobilebert(machine: Architecture) -> list[Row]:
+def _mobilebert(machine: Architecture) -> list[Figure]:
     """Layers, weights, adapter parameters, and the tiles that they take."""
     workload = shipped.workload("mobilebert_squad_r8_s320")
     layers = [op for _, op in workload.ops() if isinstance(op, Linear) and op.role == "base"]

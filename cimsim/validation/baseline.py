@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cimsim import shipped
 from cimsim.baseline import ValidationRow, validate
-from cimsim.validation.row import Row
+from cimsim.validation.figure import Figure
 
 CARDS = ("a100_sxm4_80gb", "a100_sxm4_40gb")
 _UNITS = {
@@ -12,18 +12,18 @@ _UNITS = {
 }  # fmt: skip
 
 
-def rows() -> list[Row]:
+def rows() -> list[Figure]:
     """Every published figure of both shipped cards."""
-    found: list[Row] = []
+    found: list[Figure] = []
     for card in CARDS:
         gpu = shipped.gpu(card)
         found += [_row(gpu.name, row) for row in validate(gpu)]
     return found
 
 
-def _row(card: str, row: ValidationRow) -> Row:
+def _row(card: str, row: ValidationRow) -> Figure:
     what = row.quantity.rpartition("_")[0].replace("_", " ")
-    return Row(
+    return Figure(
         group="a100",
         quantity=f"{card.removeprefix('NVIDIA ')}, {row.case}: {what}",
         unit=_UNITS[row.quantity],
