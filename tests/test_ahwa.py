@@ -21,7 +21,7 @@ from cimsim.simulation import simulate
 from cimsim.spec import Architecture, load_architecture
 from cimsim.studies.layer import layer_workload, with_integration
 from cimsim.studies.pipelines import Shape, Study
-from cimsim.validation import GROUPS, Figure, rows
+from cimsim.validation import GROUPS, Judged, rows
 
 AHWA = load_architecture(ROOT / "arch_configs" / "ahwa_pcm_pmca.json").with_values(
     {"pmca.products_on": "engine"}, why="as published"
@@ -167,7 +167,7 @@ def test_validate_prints_rows_and_fails_when_one_is_out(monkeypatch: pytest.Monk
     listed = json.loads(found.stdout)
     assert all(row["passed"] for row in listed)
     assert {row["fitted"] for row in listed} == {True, False}
-    bad = Figure("ahwa-lora", "a quantity", "", 1.0, 1.2, 0.1, False, "nobody")
+    bad = Judged("ahwa-lora", "a quantity", "", 1.0, 1.2, 0.1, False, "nobody")
     monkeypatch.setattr("cimsim.validation.ahwa_lora.rows", lambda: [bad])
     found = CliRunner().invoke(command, ["ahwa-lora"])
     assert found.exit_code == 1

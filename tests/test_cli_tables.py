@@ -16,7 +16,7 @@ from rich.cells import cell_len
 from cimsim import validation
 from cimsim.cli.sheet import Sheet, show
 from cimsim.units import quantity
-from cimsim.validation.figure import Figure
+from cimsim.validation.judged import Judged
 
 ROOT = Path(__file__).parent.parent
 AHWA = ROOT / "arch_configs" / "ahwa_pcm_pmca.json"
@@ -127,8 +127,8 @@ def test_compare_and_validate(
     for name in ("a", "b"):
         assert cimsim("run", "--pipeline", "token", AHWA, work, "-o", tmp_path / name)[0] == 0
     compared = json.loads(cimsim("compare", tmp_path / "a", tmp_path / "b", "--json")[1])
-    rows = (Figure("a100", "energy of an [op]", "mJ", 1.25, 1.2512345, 0.1, False, "a [paper]"),
-            Figure("a100", "time", "s", 3.0e-9, 3.1e-9, 0.01, True, "another"))  # fmt: skip
+    rows = (Judged("a100", "energy of an [op]", "mJ", 1.25, 1.2512345, 0.1, False, "a [paper]"),
+            Judged("a100", "time", "s", 3.0e-9, 3.1e-9, 0.01, True, "another"))  # fmt: skip
     monkeypatch.setattr(validation, "rows", lambda groups: rows)
     checked = json.loads(cimsim("validate", "a100", "--json")[1])
     for width in (40, 80):

@@ -12,17 +12,17 @@ from cimsim.validation import tasks
 
 
 @pytest.fixture(scope="module")
-def rows() -> dict[str, tasks.Figure]:
+def rows() -> dict[str, tasks.Judged]:
     return {row.quantity: row for row in tasks.rows()}
 
 
-def test_every_row_is_met(rows: dict[str, tasks.Figure]) -> None:
+def test_every_row_is_met(rows: dict[str, tasks.Judged]) -> None:
     assert len(rows) == 21
     assert [row.quantity for row in rows.values() if not row.passed] == []
     assert {row.group for row in rows.values()} == {"tasks"}
 
 
-def test_counts_are_those_of_the_layers_by_hand(rows: dict[str, tasks.Figure]) -> None:
+def test_counts_are_those_of_the_layers_by_hand(rows: dict[str, tasks.Judged]) -> None:
     # FLAN-T5-large: 144 modules of 1024 x 1024, rank 16; 48 blocks, 20 adapters
     lora = 144 * 2 * 16 * 1024
     assert rows["LoRA, values of a task"].simulated == lora
@@ -34,7 +34,7 @@ def test_counts_are_those_of_the_layers_by_hand(rows: dict[str, tasks.Figure]) -
     assert rows["VGG-16, weights of convolutions"].simulated == weights
 
 
-def test_what_cannot_be_checked_is_shown_and_not_judged(rows: dict[str, tasks.Figure]) -> None:
+def test_what_cannot_be_checked_is_shown_and_not_judged(rows: dict[str, tasks.Judged]) -> None:
     for name in ("xbm", "xma"):
         row = rows[f"{name}: energy of a switch saved over piggyback"]
         assert row.tolerance is None

@@ -94,8 +94,8 @@ def sweep(
     the machine or a name of `cimsim.exploration.points.RESERVED`; a workload or architecture that
     is varied is given as None. `points` are settings one by one, instead. `sample` is `grid`,
     `list`, `random:N`, `lhs:N` or `sobol:N` (see `Sampling`). `outputs` are dotted keys of the JSON
-    of a report, and `bound`. Rows go into the SQLite file `store` as they come; what is there by the
-    digest of the resolved point is not evaluated again. `progress` is called after every point.
+    of a report, and `bound`. Rows go into the SQLite file `store` as they come; what is there by
+    the digest of the resolved point is not evaluated again. `progress` is called after every point.
 
     Points that do not fit are rows with their shortage. Raises, before anything runs, SpecError
     for axes that collide, for a path or an output that is unknown, for a value that no point can

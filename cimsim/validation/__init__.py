@@ -1,13 +1,13 @@
 """Validation: published figures beside simulated ones, one module a paper or machine.
 
-A module offers `rows() -> list[Figure]`; adding one is a module and a line in `GROUPS`.
+A module offers `rows() -> list[Judged]`; adding one is a module and a line in `GROUPS`.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
 
-from cimsim.validation.figure import Figure
+from cimsim.validation.judged import Judged
 
 GROUPS: dict[str, str] = {
     "ahwa-lora": "cimsim.validation.ahwa_lora",
@@ -19,10 +19,10 @@ GROUPS: dict[str, str] = {
 }
 """Group name -> module with `rows()`; loaded on demand."""
 
-__all__ = ["GROUPS", "Figure", "rows"]
+__all__ = ["GROUPS", "Judged", "rows"]
 
 
-def rows(groups: tuple[str, ...] = ()) -> list[Figure]:
+def rows(groups: tuple[str, ...] = ()) -> list[Judged]:
     """Rows of the groups named, or of all; raises KeyError for an unknown group."""
     return [row for name in (groups or tuple(GROUPS)) for row in import_module(GROUPS[name]).rows()]
 

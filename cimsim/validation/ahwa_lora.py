@@ -11,7 +11,7 @@ from cimsim.schedule.pipelines import PIPELINES
 from cimsim.spec import Architecture
 from cimsim.studies.layer import with_integration
 from cimsim.studies.pipelines import Shape, Study
-from cimsim.validation.figure import Figure
+from cimsim.validation.judged import Judged
 
 AHWA = "Li et al., AHWA-LoRA, arXiv 2411.17367"
 ENGINE = "with all products on the matrix engine (engine-only), as there"
@@ -24,7 +24,7 @@ TCDM_KIB = ((128, 8, 8.2), (128, 128, 70.0), (512, 8, 21.0), (512, 128, 172.0))
 """Fig. 4b: inputs of a layer with 128 outputs, block (tokens), KiB."""
 
 
-def rows() -> list[Figure]:
+def rows() -> list[Judged]:
     """Balance, total latency and TCDM need of single layers; MobileBERT on tiles."""
     machine = shipped.machine("ahwa_pcm_pmca")
     return _layers(machine) + _mobilebert(machine)
@@ -33,11 +33,11 @@ def rows() -> list[Figure]:
 def _row(
     quantity: str, unit: str, source: str, published: float, simulated: float, tolerance: float,
     fitted: bool = False,
-) -> Figure:  # fmt: skip
-    return Figure("ahwa-lora", quantity, unit, published, simulated, tolerance, fitted, source)
+) -> Judged:  # fmt: skip
+    return Judged("ahwa-lora", quantity, unit, published, simulated, tolerance, fitted, source)
 
 
-def _layers(given: Architecture) -> list[Figure]:
+def _layers(given: Architecture) -> list[Judged]:
     machine = given.with_values({"pmca.products_on": "engine"}, why="as published")
     small = LoraBranch(128, 128, RANK)
     balance = [
@@ -83,7 +83,7 @@ def _least(machine: Architecture) -> float:
     )
 
 
-def _mobilebert(machine: Architecture) -> list[Figure]:
+def _mobilebert(machine: Architecture) -> list[Judged]:
     """Layers, weights, adapter parameters, and the tiles that they take."""
     workload = shipped.workload("mobilebert_squad_r8_s320")
     layers = [op for _, op in workload.ops() if isinstance(op, Linear) and op.role == "base"]

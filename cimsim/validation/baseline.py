@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cimsim import shipped
 from cimsim.baseline import ValidationRow, validate
-from cimsim.validation.figure import Figure
+from cimsim.validation.judged import Judged
 
 CARDS = ("a100_sxm4_80gb", "a100_sxm4_40gb")
 _UNITS = {
@@ -12,18 +12,18 @@ _UNITS = {
 }  # fmt: skip
 
 
-def rows() -> list[Figure]:
+def rows() -> list[Judged]:
     """Every published figure of both shipped cards."""
-    found: list[Figure] = []
+    found: list[Judged] = []
     for card in CARDS:
         gpu = shipped.gpu(card)
         found += [_row(gpu.name, row) for row in validate(gpu)]
     return found
 
 
-def _row(card: str, row: ValidationRow) -> Figure:
+def _row(card: str, row: ValidationRow) -> Judged:
     what = row.quantity.rpartition("_")[0].replace("_", " ")
-    return Figure(
+    return Judged(
         group="a100",
         quantity=f"{card.removeprefix('NVIDIA ')}, {row.case}: {what}",
         unit=_UNITS[row.quantity],

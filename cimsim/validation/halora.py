@@ -14,7 +14,7 @@ from cimsim import shipped
 from cimsim.adaptation import adaptation_for
 from cimsim.ir import Workload
 from cimsim.report.accounting import block_energies, halora_accounting, transistors
-from cimsim.validation.figure import Figure
+from cimsim.validation.judged import Judged
 
 TABLE = "Wu et al., HaLoRA, ACM TODAES 2026, DOI 10.1145/3801559, Table 6"
 FIGURE = "Wu et al., HaLoRA, ACM TODAES 2026, DOI 10.1145/3801559, Fig. 7"
@@ -45,7 +45,7 @@ FITTED = "LLaMA-3.2-1B"
 SLICES = {"rram": "RRAM arrays", "periphery": "ADCs and other periphery", "sram": "LoRA"}
 
 
-def rows() -> list[Figure]:
+def rows() -> list[Judged]:
     """Energy, its slices and the area of both models."""
     return [row for model in SIZES for row in (*_energy(model), *_area(model))]
 
@@ -71,11 +71,11 @@ def energies_J(model: str, placement: str) -> dict[str, float]:
 def _row(
     quantity: str, unit: str, source: str, published: float, simulated: float, fitted: bool,
     tolerance: float | None = 0.02,
-) -> Figure:  # fmt: skip
-    return Figure("halora", quantity, unit, published, simulated, tolerance, fitted, source)
+) -> Judged:  # fmt: skip
+    return Judged("halora", quantity, unit, published, simulated, tolerance, fitted, source)
 
 
-def _energy(model: str) -> list[Figure]:
+def _energy(model: str) -> list[Judged]:
     a100 = shipped.gpu("a100_sxm4_80gb").estimate(counted(model), mode="peak-int8").energy_J
     found = {placement: energies_J(model, placement) for placement in PLACEMENTS}
     total = {placement: math.fsum(parts.values()) for placement, parts in found.items()}
@@ -126,7 +126,7 @@ def area_ratios(model: str) -> dict[str, float]:
     return {placement: count / found["RRAM-only"] for placement, count in found.items()}
 
 
-def _area(model: str) -> list[Figure]:
+def _area(model: str) -> list[Judged]:
     ratio = area_ratios(model)
     name, hybrid = f"{model}, transistors of cells, RRAM-only = 1: ", AREA[model]
     return [

@@ -19,7 +19,7 @@ from cimsim.costs.tile import convert_ps, integrate_ps, link_energy_J, mvm_energ
 from cimsim.report.leakage import leakage_W
 from cimsim.spec import Architecture
 from cimsim.units import ps_to_seconds
-from cimsim.validation.figure import Figure
+from cimsim.validation.judged import Judged
 from cimsim.values.display import brief
 
 ISAAC = "Shafiee et al., ISAAC, ISCA 2016"
@@ -97,7 +97,7 @@ class Full:
         return math.fsum(self.machine.area_mm2({"rram": self.rram.tile_count}).values())
 
 
-def rows() -> list[Figure]:
+def rows() -> list[Judged]:
     """ISAAC-CE, PUMA, HERMES and NeuRRAM."""
     return _isaac() + _puma() + _hermes() + _neurram()
 
@@ -111,11 +111,11 @@ def full(name: str, **values: float) -> Full:
 def _row(
     quantity: str, unit: str, source: str, published: float, simulated: float,
     tolerance: float | None, fitted: bool = False,
-) -> Figure:  # fmt: skip
-    return Figure("machines", quantity, unit, published, simulated, tolerance, fitted, source)
+) -> Judged:  # fmt: skip
+    return Judged("machines", quantity, unit, published, simulated, tolerance, fitted, source)
 
 
-def _isaac() -> list[Figure]:
+def _isaac() -> list[Judged]:
     chip = full("isaac_rram")
     peak = 479e-3 * 85.4
     power = chip.power_W + HYPER_TRANSPORT_W
@@ -135,7 +135,7 @@ def _isaac() -> list[Figure]:
     ]  # fmt: skip
 
 
-def _puma() -> list[Figure]:
+def _puma() -> list[Judged]:
     node = full("puma")
     implied = node.rram.tile_count * node.operations / 2304e-9 * 1e-12
     note = f"{PUMA}; its own 2304 ns an MVM on 69 MB of weights are {implied:.1f} TOPS"
@@ -153,8 +153,8 @@ def _puma() -> list[Figure]:
     ]  # fmt: skip
 
 
-def _hermes() -> list[Figure]:
-    found: list[Figure] = []
+def _hermes() -> list[Judged]:
+    found: list[Judged] = []
     figures = ((1, 133.0, 13.4, 63.1, 9.76), (4, 520.0, 52.8, 16.1, 2.48))
     for phases, time_ns, energy_nJ, tera_ops, efficiency in figures:
         chip = full("hermes_pcm", input_pulses=phases)
@@ -205,9 +205,9 @@ def neurram(bits: int, outputs: int, phases: int) -> Full:
     return full("neurram", **values)
 
 
-def _neurram() -> list[Figure]:
+def _neurram() -> list[Judged]:
     """Ten input widths, of which three are fitted in time and two in energy; shares and areas."""
-    found: list[Figure] = []
+    found: list[Judged] = []
     for bits, outputs, phases, tera_ops, efficiency in NEURRAM_RUNS:
         chip = neurram(bits, outputs, phases)
         rate = chip.rram.tile_count * chip.operations / chip.mvm_s * 1e-12

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cimsim.costs import matrix_engine_cycles
-from cimsim.validation.figure import Figure
+from cimsim.validation.judged import Judged
 
 RTL = "RedMulE RTL 51cd064 in Verilator"
 
@@ -14,10 +14,10 @@ ENGINE_JOBS = (
 """m, n, k and measured cycles of Z[m,k] += X[m,n].W[n,k] on 8 x 4 units with 3 registers."""
 
 
-def rows() -> list[Figure]:
+def rows() -> list[Judged]:
     """Jobs of both LoRA stages."""
     return [
-        Figure(
+        Judged(
             "matrix-engine", f"matrix engine, {m}x{n}x{k}", "cycles", cycles,
             matrix_engine_cycles(m, n, k), 0.005, True, RTL,
         )

@@ -18,7 +18,7 @@ from cimsim.mappers import build_mapping
 from cimsim.mapping import Grid, Registers
 from cimsim.report.writes import reprogramming
 from cimsim.spec import Architecture
-from cimsim.validation.figure import Figure
+from cimsim.validation.judged import Judged
 
 FUSION = "Guo et al., LoRAFusion, GLSVLSI 2025, DOI 10.1145/3716368.3735213 (abstract, public code)"
 XBM = "Zhang et al., XBM, ASP-DAC 2022 (abstract)"
@@ -37,7 +37,7 @@ FREE = ("xbm", "xma", "pruned-lora", "lora-fusion")
 """Strategies that leave all cells as they are."""
 
 
-def rows() -> list[Figure]:
+def rows() -> list[Judged]:
     """Rows of this group."""
     return [*_fusion(), *_masks(), *_writes()]
 
@@ -45,11 +45,11 @@ def rows() -> list[Figure]:
 def _row(
     quantity: str, unit: str, published: float, simulated: float, tolerance: float | None,
     source: str,
-) -> Figure:  # fmt: skip
-    return Figure("tasks", quantity, unit, published, simulated, tolerance, False, source)
+) -> Judged:  # fmt: skip
+    return Judged("tasks", quantity, unit, published, simulated, tolerance, False, source)
 
 
-def _fusion() -> list[Figure]:
+def _fusion() -> list[Judged]:
     """Values of FLAN-T5-large with rank 16 on q and v; the pool of the public code's default."""
     workload, fusion = shipped.workload("flan_t5_large_r16_s256_d32"), LoraFusion()
     lora = fusion.pool_values(workload) / fusion.adapters
@@ -64,7 +64,7 @@ def _fusion() -> list[Figure]:
     ]
 
 
-def _masks() -> list[Figure]:
+def _masks() -> list[Judged]:
     resnet, vgg = _convolutions("resnet50_224"), _convolutions("vgg16_224")
     weights = _weights(resnet)
     # counted: from the shapes of all layers by hand
@@ -109,7 +109,7 @@ def _columns(layers: list[Linear], height: int) -> int:
     )
 
 
-def _writes() -> list[Figure]:
+def _writes() -> list[Judged]:
     machine = shipped.machine("halora_rram_sram")
     workload = shipped.workload("bert_base_r8_s320")
     masks = _switch_J(machine, workload, adaptation_named("piggyback"))

@@ -10,7 +10,7 @@ from cimsim.values.display import brief
 
 @brief
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Judged:
     """`published` and `simulated` in `unit`; `fitted` says whether a constant behind the simulated
     value was fitted on this very row.
 
