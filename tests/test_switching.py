@@ -28,7 +28,7 @@ GIVEN: dict[str, Any] = {
     "name": "few", "workload": "w.json", "tasks": 3, "pipeline": "token",
     "requests": {"pattern": "round_robin", "count": 6},
 }  # fmt: skip
-LORA = ("lora-sram", "lora-rram", "merged")
+LORA = ("lora-sram", "lora-rram", "full")
 
 
 def scenario(**changes: Any) -> Scenario:
