@@ -23,7 +23,7 @@ from cimsim.units import quantity
 
 if TYPE_CHECKING:
     from cimsim.cli.outputs import Outcome
-    from cimsim.serving import Switching
+    from cimsim.serving import Scenario, Switching
     from cimsim.serving.result import Lifetime
 
 DAYS = 365.25  # counted: of a Julian year
@@ -45,6 +45,19 @@ def switch(
             show_default=False,
             autocompletion=completing("adaptations"),
         ),
+    ] = None,
+    level_every: Annotated[
+        int | None,
+        typer.Option(
+            min=1, show_default=False,
+            help="Wear levelling: after so many switches they write into other units, in turn; in "
+            "place of the scenario's `levelling`.",
+        ),
+    ] = None,
+    level_places: Annotated[
+        int | None,
+        typer.Option(min=1, show_default=False, help="Sets of units that take turns; 2 if left "
+                     "out. Takes --level-every or the scenario's `levelling`."),
     ] = None,
     settings: SetOption = None,
     output: Annotated[
@@ -69,6 +82,7 @@ def switch(
         tell("reading")
         machine = machine_of(architecture, settings)
         asked, folder = load_scenario(scenario), scenario.parent
+        asked = _levelled(asked, level_every, level_places)
         found = study(machine, asked, folder=folder, strategies=strategy, progress=tell)
     outcome = None
     if output is not None:
@@ -78,6 +92,26 @@ def switch(
     else:
         print_switching(found)
     finish(outcome, quiet=json)
+
+
+def _levelled(asked: Scenario, every: int | None, places: int | None) -> Scenario:
+    """The scenario with the levelling that was asked for; SpecError for places without it."""
+    from cimsim.errors import SpecError
+    from cimsim.serving.requests import PLACES_MAX, Levelling
+
+    given = {"every": every, "places": places}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not given:
+        return asked
+    if places is not None and places > PLACES_MAX:
+        raise SpecError(f"--level-places {places}: at most {PLACES_MAX} sets of units take turns")
+    own = asked.levelling.model_dump() if asked.levelling is not None else {}
+    if "every" not in own | given:
+        raise SpecError(
+            f"--level-places {places} says how many sets of units take turns, but nothing after "
+            "how many switches: add --level-every"
+        )
+    return asked.model_copy(update={"levelling": Levelling.model_validate(own | given)})
 
 
 def _write(output: Path, found: Switching) -> Outcome:
@@ -106,6 +140,10 @@ def print_switching(found: Switching) -> None:
             f"at {quantity(crossing.energy_J, 'J')}")  # fmt: skip
     if (more := len(found.break_even) - CROSSINGS) > 0:
         say(f"{more} further break-even points: --json")
+    for r in found.strategies:
+        if r.moves:
+            say(f"levelling: {r.strategy}: {r.moves} of {r.switches} switches wrote into other "
+                f"units, {r.places} places in turn")  # fmt: skip
     for name, reason in found.left_out.items():
         say(f"left out: {name}: {reason}")
     for note in found.notes:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cimsim.adaptation import BASE_TASK, AdaptedTask
+from cimsim.serving.levelling import STILL, Rotation, rotation
 from cimsim.serving.memory import hits
-from cimsim.serving.requests import RequestStream, Residency
+from cimsim.serving.requests import Levelling, RequestStream, Residency
 from cimsim.serving.switches import Loading, Switch, Switches
 from cimsim.values.display import brief
 
@@ -34,12 +35,17 @@ class Write:
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
 class RequestWork:
-    """A request's switch; no `switch` and no `writes` where the task before is its own."""
+    """A request's switch; no `switch` and no `writes` where the task before is its own.
+
+    `place` is that of the units that a switch writes into, `moved`: they were others before.
+    """
 
     task: int
     switch: Switch | None
     writes: Mapping[str, Write]
     dram_bits: int
+    place: int = 0
+    moved: bool = False
 
 
 def jobs_of(
@@ -50,8 +56,12 @@ def jobs_of(
     residency: Residency | None,
     *,
     overlap: bool,
+    levelling: Levelling | None = None,
 ) -> list[RequestWork]:
-    """The jobs of a stream of requests for `tasks`, of which the machine holds `start` at first."""
+    """The jobs of a stream of requests for `tasks`, of which the machine holds `start` at first.
+
+    Raises CapacityError where `levelling` takes more units than there are.
+    """
     loading = Loading(switches.architecture)
     behind = switches.architecture.adapters_in == "dram"
     pretrained = AdaptedTask(BASE_TASK, start.workload)
@@ -63,23 +73,40 @@ def jobs_of(
     names = [task.name for task in tasks]
     found = hits(residency, names, sizes, [order[i] for i in switching])
     kept = dict(zip(switching, found, strict=True))
-    made: dict[tuple[int, int, bool], RequestWork] = {}
-    jobs = []
+    turns = rotation_of(switches, levelling, [(held[i], tasks[order[i]]) for i in switching])
+    made: dict[tuple[int, int, bool, int, bool], RequestWork] = {}
+    jobs: list[RequestWork] = []
+    number = -1
     for i, task in enumerate(order):
         if i not in kept:
             jobs.append(RequestWork(task, None, {}, 0))
             continue
-        switch = switches.between(held[i], tasks[task])
-        key = task, id(switch), kept[i]
+        number += 1
+        place, moved = turns.place(number), turns.moves(number)
+        switch = switches.between(held[i], tasks[task], turns.weights if moved else frozenset())
+        key = task, id(switch), kept[i], place, moved
         if key not in made:
             here = _kept(own[task], sizes[task]) if kept[i] else {}
             writes = _writes(switch, here, loading, behind=behind)
             dram_bits = sum(write.dram_bits for write in writes.values())
             if not overlap:
                 writes = {ALL: _together(switch, dram_bits, loading)}
-            made[key] = RequestWork(task, switch, writes, dram_bits)
+            made[key] = RequestWork(task, switch, writes, dram_bits, place, moved)
         jobs.append(made[key])
     return jobs
+
+
+def rotation_of(
+    switches: Switches,
+    levelling: Levelling | None,
+    pairs: Sequence[tuple[AdaptedTask, AdaptedTask]],
+) -> Rotation:
+    """Where the switches of a stream write, which goes from task to task as `pairs` say."""
+    if levelling is None:
+        return STILL
+    distinct = {(before.name, after.name): (before, after) for before, after in pairs}
+    found = [switches.between(before, after) for before, after in distinct.values()]
+    return rotation(levelling, switches.architecture, switches.mapping, found)
 
 
 def _kept(own: Switch, bits: int) -> dict[str, int]:

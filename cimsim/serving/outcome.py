@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
 
 from cimsim.adaptation import BASE_TASK, AdaptedTask, programmed
-from cimsim.costs.programming import summed
 from cimsim.engines.program import IntArray
 from cimsim.report import Report, Reprogramming
 from cimsim.report.writes import reprogramming
 from cimsim.serving.breakeven import Curve
 from cimsim.serving.jobs import RequestWork
-from cimsim.serving.requests import RequestStream
+from cimsim.serving.levelling import further_mm2, rotation
+from cimsim.serving.requests import Levelling, RequestStream
 from cimsim.serving.result import CurvePoint, Latency, Lifetime, StrategyResult
 from cimsim.serving.served import Served
-from cimsim.serving.switches import Loading, PulsedUnits, Switch, Switches
+from cimsim.serving.switches import Loading, Switches
+from cimsim.serving.wear import hottest
 from cimsim.units import PS_PER_S, ps_to_seconds
 from cimsim.values.display import brief
 
@@ -72,6 +72,7 @@ def outcome(
     setup: float,
     task_bits: int,
     endurances: Sequence[float],
+    levelling: Levelling | None = None,
 ) -> tuple[StrategyResult, Curve]:
     """What `served` costs over the stream, and its energy request by request."""
     reports = [simulation.report for simulation in served.simulations]
@@ -88,7 +89,11 @@ def outcome(
     each = inference + wrote + loaded + leaked + waited
     energy = setup + np.concatenate([[0.0], np.cumsum(each)])
     curve = Curve(served.strategy, energy, changes)
-    wear, pulses = _hottest(switches, jobs)
+    wear, pulses = hottest(switches, jobs)
+    further = max(job.place for job in jobs)
+    written = {job.switch for job in jobs if job.switch is not None}
+    turns = rotation(levelling, switches.architecture, switches.mapping, written)
+    more_mm2 = further_mm2(turns, switches.architecture, further)
     makespan_s = ps_to_seconds(int(times.end_ps[-1]))
 
     def overhead(field: str) -> float:
@@ -116,10 +121,12 @@ def outcome(
         hottest_pulses=pulses,
         lifetimes=tuple(_lifetime(e, pulses, makespan_s) for e in endurances),
         task_bits=task_bits,
-        area_used_mm2=(area := max(report.area_used_mm2 for report in reports)),
+        area_used_mm2=(area := max(report.area_used_mm2 for report in reports) + more_mm2),
         extra_area_mm2=area - max(report.area_used_mm2 for report in base),
         latency_overhead_ratio=overhead("latency_s"),
         energy_overhead_ratio=overhead("energy_J"),
+        moves=sum(job.moved for job in jobs),
+        places=1 + further,
         curve=_points(curve),
     )
     return result, curve
@@ -160,43 +167,6 @@ def _amounts(whole: Reprogramming) -> dict[str, float]:
     named = {n: getattr(whole, n) for n in type(whole).model_fields if n not in NO_AMOUNTS}
     counts = {name: value for name, value in named.items() if isinstance(value, int | float)}
     return counts | whole.also_written
-
-
-def _hottest(switches: Switches, jobs: Sequence[RequestWork]) -> tuple[float, float]:
-    """Wear of the cell that is pulsed most, as a share of its endurance and in pulses, expected.
-
-    Switches that write into a unit are taken to write the same cells of it, each time with as many
-    pulses as comes by chance: of all cells of the units that are written most, the one with most
-    pulses counts.
-    """
-    times = Counter(job.switch for job in jobs if job.switch)
-    hottest, most = 0.0, 0.0
-    for kind in sorted({write.unit for switch in times for write in switch.pulsed}):
-        count = switches.architecture.units[kind].count
-        mean, cells = np.zeros(count), np.zeros(count)
-        for switch, often in times.items():
-            here = np.zeros(count)
-            for write in _into(switch, kind):
-                np.maximum.at(here, write.units, write.counts.mean)
-                np.maximum.at(cells, write.units, write.cells)
-            mean += often * here
-        unit = int(mean.argmax())
-        # choice: sums of doubles that are equal but for their order
-        alike = float(cells[mean >= mean[unit] * (1.0 - 1e-9)].sum())
-        parts = []
-        for switch, often in times.items():
-            mine = [write for write in _into(switch, kind) if (write.units == unit).any()]
-            if mine:
-                parts.append((max((write.counts for write in mine), key=attrgetter("mean")), often))
-                endurance = mine[0].endurance_pulses
-        pulses = summed(parts).hottest(alike)
-        if pulses / endurance > hottest:
-            hottest, most = pulses / endurance, pulses
-    return hottest, most
-
-
-def _into(switch: Switch, kind: str) -> list[PulsedUnits]:
-    return [write for write in switch.pulsed if write.unit == kind]
 
 
 def _lifetime(endurance: float, pulses: float, span_s: float) -> Lifetime:

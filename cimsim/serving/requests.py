@@ -16,10 +16,12 @@ from pydantic import Field, model_validator
 from cimsim.engines.program import CLOCK_MAX_PS
 from cimsim.errors import SpecError
 from cimsim.units import PS_PER_S, seconds_to_ps
-from cimsim.values.bounds import Amount, Name, Positive, Rate
+from cimsim.values.bounds import Amount, Name, Positive, Rate, Size
 from cimsim.values.display import brief
 from cimsim.values.frozen import Frozen
 
+PLACES_MAX = 1_024
+"""Choice: most sets of units that take turns; the wear of each is found."""
 REQUESTS_MAX = 20_000
 """Choice: most requests of one stream, which take 1 GB; statistics settle long before."""
 
@@ -166,3 +168,15 @@ class Residency(Frozen):
                 "policy is `pinned`, but `pinned` names no task: name some, or take lru"
             )
         return self
+
+
+class Levelling(Frozen):
+    """Wear levelling: what switches write goes to other units every so many switches, in turn.
+
+    The move is a switch that writes the weights whole, in their next place (`serving.levelling`).
+    """
+
+    every: Size = Field(description="switches that write into one place before the next")
+    places: Annotated[Size, Field(le=PLACES_MAX)] = Field(
+        default=2, description="sets of units that take turns, with the one of the mapping"
+    )  # choice: the fewest that level anything

@@ -90,6 +90,8 @@ class StrategyResult(Frozen):
     extra_area_mm2: Number
     latency_overhead_ratio: Number
     energy_overhead_ratio: Number
+    moves: Whole = Field(default=0, description="switches that wrote into other units (levelling)")
+    places: Whole = Field(default=1, description="sets of units that took turns; area counts them")
     curve: tuple[CurvePoint, ...] = Field(
         description="256 points at most; the last request with them"
     )

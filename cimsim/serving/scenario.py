@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 from cimsim.errors import SpecError
 from cimsim.files import describe_validation, load_json
 from cimsim.ir import Workload
-from cimsim.serving.requests import Requests, RequestStream, Residency, Trace
+from cimsim.serving.requests import Levelling, Requests, RequestStream, Residency, Trace
 from cimsim.shipped import WORKLOADS, workload
 from cimsim.values.arguments import checked
 from cimsim.values.bounds import Endurance, Flag, Name, Size, Text
@@ -51,6 +51,9 @@ class Scenario(Frozen):
     )
     residency: Residency | None = Field(
         default=None, description="adapters kept in the buffer; every switch loads if left out"
+    )
+    levelling: Levelling | None = Field(
+        default=None, description="moves of what switches write to other units; none if left out"
     )
     overlap: Flag = Field(
         default=True,

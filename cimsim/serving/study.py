@@ -22,7 +22,7 @@ from cimsim.serving.jobs import RequestWork, jobs_of
 from cimsim.serving.memory import check_room
 from cimsim.serving.outcome import Times, a_request, outcome, setup_J
 from cimsim.serving.program import lay_out
-from cimsim.serving.requests import RequestStream, Residency
+from cimsim.serving.requests import Levelling, RequestStream, Residency
 from cimsim.serving.result import BaseCost, StrategyResult, Switching
 from cimsim.serving.scenario import Scenario, load_scenario
 from cimsim.serving.served import Served, Tell, base_alone, serve
@@ -91,6 +91,7 @@ def timed(
     residency: Residency | None = None,
     *,
     overlap: bool = True,
+    levelling: Levelling | None = None,
     engine: Engine = "compiled",
 ) -> tuple[list[RequestWork], Times]:
     """What each request brings and when it begins and ends, from a run on the event engine.
@@ -98,7 +99,7 @@ def timed(
     Request i is one for `tasks[stream.task[i]]`, of workload `mode[i]` of `served`; the machine
     holds `start` at first.
     """
-    jobs = jobs_of(stream, tasks, start, switches, residency, overlap=overlap)
+    jobs = jobs_of(stream, tasks, start, switches, residency, overlap=overlap, levelling=levelling)
     laid = lay_out(
         stream, jobs, served.uses, mode, Loading(served.architecture),
         prefetch=residency is not None and residency.prefetch,
@@ -165,11 +166,11 @@ class _Comparing:
         check_room(served.architecture, scenario.residency, scenario.names, sizes)
         jobs, times = timed(
             served, switches, self.tasks, self.start, self.stream, self.mode, scenario.residency,
-            overlap=scenario.overlap, engine=self.engine,
+            overlap=scenario.overlap, levelling=scenario.levelling, engine=self.engine,
         )  # fmt: skip
         result, curve = outcome(
             served, self.base, switches, self.stream, jobs, self.mode, times,
-            setup_J(switches, first), max(sizes), scenario.endurances,
+            setup_J(switches, first), max(sizes), scenario.endurances, scenario.levelling,
         )  # fmt: skip
         return _Found(result, curve, self._crowded(served))
 

@@ -16,7 +16,7 @@ from hashlib import sha256
 import numpy as np
 import numpy.typing as npt
 
-from cimsim.adaptation import AdaptedTask, moved_bits, switched, task_bits
+from cimsim.adaptation import AdaptedTask, moved_bits, switched, task_bits, whole
 from cimsim.costs.loading import fetch_energy_J, loaded_s
 from cimsim.costs.memory import share_ps
 from cimsim.costs.programming import PulseCounts
@@ -84,19 +84,33 @@ class Switches:
     architecture: Architecture
     mapping: Places
     order: Sequence[str]
-    _by_names: dict[tuple[str, str], Switch] = field(default_factory=dict)
+    _by_names: dict[tuple[str, str, frozenset[str]], Switch] = field(default_factory=dict)
     _by_content: dict[bytes, Switch] = field(default_factory=dict)
 
-    def between(self, before: AdaptedTask, after: AdaptedTask) -> Switch:
-        """The switch from `before` to `after`; raises MappingError as `switched` does."""
-        names = before.name, after.name
+    def between(
+        self, before: AdaptedTask, after: AdaptedTask, moved: frozenset[str] = frozenset()
+    ) -> Switch:
+        """The switch from `before` to `after`, which writes the weights `moved` whole.
+
+        Raises MappingError as `switched` does.
+        """
+        names = before.name, after.name, moved
         if names not in self._by_names:
-            parts = switched(self.mapping, before, after)
+            parts = self._parts(before, after, moved)
             key = _content(parts)
             if key not in self._by_content:
                 self._by_content[key] = self._priced(parts)
             self._by_names[names] = self._by_content[key]
         return self._by_names[names]
+
+    def _parts(
+        self, before: AdaptedTask, after: AdaptedTask, moved: frozenset[str]
+    ) -> tuple[Part, ...]:
+        parts = switched(self.mapping, before, after)
+        if not moved:
+            return parts
+        stay = (p for p in parts if isinstance(p, Registers) or p.weight not in moved)
+        return (*stay, *whole(self.mapping, moved))
 
     def kept_bits(self, task: AdaptedTask) -> int:
         """Bits that memory keeps of a task; raises MappingError as `task_bits` does."""
@@ -115,8 +129,8 @@ class Switches:
             bits = sum(moved_bits(self.architecture, part) for part in mine)
             written_s = reprogramming(self.architecture, mine).time_s
             weights[name] = WeightWrite(bits, written_s, queues.add(mine, bits))
-        whole = reprogramming(self.architecture, parts)
-        return Switch(whole, sum(w.bits for w in weights.values()), weights, self._pulsed(parts))
+        together = reprogramming(self.architecture, parts)
+        return Switch(together, sum(w.bits for w in weights.values()), weights, self._pulsed(parts))
 
     def _pulsed(self, parts: Sequence[Part]) -> tuple[PulsedUnits, ...]:
         found = []
