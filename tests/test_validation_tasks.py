@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
+from statistics import fmean
 
 import pytest
+import small
 
 from cimsim import shipped
 from cimsim.ir import Linear
@@ -17,7 +20,7 @@ def rows() -> dict[str, tasks.Judged]:
 
 
 def test_every_row_is_met(rows: dict[str, tasks.Judged]) -> None:
-    assert len(rows) == 21
+    assert len(rows) == 24
     assert [row.quantity for row in rows.values() if not row.passed] == []
     assert {row.group for row in rows.values()} == {"tasks"}
 
@@ -40,6 +43,21 @@ def test_what_cannot_be_checked_is_shown_and_not_judged(rows: dict[str, tasks.Ju
         assert row.tolerance is None
         assert "not checkable" in row.source
         assert 0.0 < row.simulated < 1.0
+
+
+def test_accuracies_beside_claims_are_those_of_the_benchmark(rows: dict[str, tasks.Judged]) -> None:
+    path = small.ROOT / "benchmarks" / "tasks" / "results.json"
+    digital: dict[str, dict[str, float]] = json.loads(path.read_text())["digital"]
+    for name, percent in tasks.MEASURED_percent.items():
+        own = {"lora": "lora-sram"}.get(name, name)
+        found = [v["percent"] for key, v in digital.items() if key.split("/")[0] == own]
+        assert len(found) == 12, "four tasks, three seeds"
+        assert fmean(found) == pytest.approx(percent)
+    for what in ("xma over piggyback", "lora-fusion over lora", "delta over full"):
+        row = rows[f"accuracy, {what}"]
+        assert row.tolerance is None
+        assert "not checkable" in row.source
+    assert rows["accuracy, xma over piggyback"].simulated == pytest.approx(0.708, abs=1e-3)
 
 
 @pytest.mark.parametrize("name", shipped.SCENARIOS.names())
