@@ -15,6 +15,7 @@ from cimsim.cli.accuracy import accuracy
 from cimsim.cli.accuracy_options import Grouped
 from cimsim.cli.check import check, schema
 from cimsim.cli.compare import compare
+from cimsim.cli.front import front
 from cimsim.cli.list import list_shipped
 from cimsim.cli.map import map_weights
 from cimsim.cli.mvm import mvm
@@ -48,6 +49,7 @@ for name, verb in (
     ("train", train),
     ("sensitivity", sensitivity),
     ("switch", switch),
+    ("front", front),
     ("check", check),
     ("trace", trace),
     ("map", map_weights),

@@ -71,7 +71,13 @@ def mvm(
     seed: Annotated[int, typer.Option("--seed", help="Of weights, inputs and noise.", min=0)] = 0,
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", metavar="PNG", help="Also draw it.", show_default=False),
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Also draw it (.png, .pdf, .svg).",
+            show_default=False,
+        ),
     ] = None,
     settings: SetOption = None,
     json: JsonOption = False,

@@ -12,6 +12,8 @@ from cimsim.errors import CimsimError, SpecError
 from cimsim.exploration.checks import check_points, check_space
 from cimsim.exploration.evaluate import Evaluator
 from cimsim.exploration.executors import Executor, OneProcess
+from cimsim.exploration.front import Front, front_of
+from cimsim.exploration.objectives import Constraint, Objective
 from cimsim.exploration.outputs import OUTPUTS
 from cimsim.exploration.points import Base, Point, refused, resolve
 from cimsim.exploration.rows import Row
@@ -64,6 +66,12 @@ class Sweep:
     def rows(self) -> list[Row]:
         """The rows of this sweep's points, in their order, one a design."""
         return list(self.each())
+
+    def front(
+        self, objectives: Sequence[Objective] | str, require: Sequence[Constraint | str] = ()
+    ) -> Front:
+        """What no other row of this sweep beats; see `front_of`."""
+        return front_of(self.each(), objectives, require)
 
     def each(self) -> Iterator[Row]:
         """As `rows`, one at a time."""

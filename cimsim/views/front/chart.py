@@ -13,7 +13,7 @@ import numpy as np
 
 from cimsim.values.plaintext import literal
 from cimsim.views.front.columns import Column, decades, short
-from cimsim.views.front.parallel import folded
+from cimsim.views.front.parallel import folded, room
 from cimsim.views.front.scatter import heading, looks_of
 from cimsim.views.front.scene import Scene
 from cimsim.views.palette import BLACK, GREY, VERMILION
@@ -125,7 +125,7 @@ def _parallel(scene: Scene) -> Json:
 
 
 def _uprights(scene: Scene) -> Json:
-    columns = scene.columns
+    columns, line = scene.columns, room(len(scene.columns))
     notes: list[Json] = []
     shapes: list[Json] = [{
         "type": "rect", "x0": len(scene.axes) - 0.5, "x1": len(columns) - 0.5, "y0": -0.05,
@@ -134,7 +134,7 @@ def _uprights(scene: Scene) -> Json:
     for place, column in enumerate(columns):
         shapes.append({"type": "line", "x0": place, "x1": place, "y0": 0, "y1": 1,
                        "line": {"width": 1, "color": GREY}})  # fmt: skip
-        lines = [escaped(line) for line in folded(column.label).split("\n")]
+        lines = [escaped(one) for one in folded(column.label, line).split("\n")]
         notes.append({
             "x": place, "y": 1.06, "yanchor": "bottom", "showarrow": False,
             "text": "<br>".join(lines), "font": {"size": 11},
@@ -142,7 +142,7 @@ def _uprights(scene: Scene) -> Json:
         notes += [
             {
                 "x": place, "y": height, "xanchor": "left", "xshift": 4, "showarrow": False,
-                "text": escaped(short(name, 16)), "font": {"size": 11},
+                "text": escaped(short(name, line)), "font": {"size": 11},
             }
             for height, name in column.ticks()
         ]  # fmt: skip

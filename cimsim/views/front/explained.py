@@ -34,7 +34,7 @@ def draw_explained(scene: Scene, bars: Any, words: Any) -> None:
         if effect.chance:
             bars.plot([effect.chance] * 2, [row - 0.42, row + 0.42], color="black", linewidth=0.8,
                       linestyle=":")  # fmt: skip
-        words.text(0.0, row, label(_taken(effect), 110), fontsize=6.5, va="center", wrap=True)
+        words.text(0.0, row, label(taken(effect), 110), fontsize=6.5, va="center", wrap=True)
     names = [folded(effect.axis) for effect in found.axes]
     bars.set_yticks(range(len(names)), names, fontsize=7)
     bars.set_ylim(len(names) - 0.45, -0.55)
@@ -58,13 +58,14 @@ def about(found: Effects, chance: str = "dotted") -> str:
 def taken_and_never(effect: AxisEffect) -> tuple[list[str], list[str]]:
     """Values with points of the front, the most frequent first, and those without."""
     ranked = sorted(effect.taken, key=lambda one: -one[1])
-    taken = [f"{short(name)} ({front} of {of})" for name, front, of in ranked if front]
-    return taken, [short(name) for name, front, _ in effect.taken if not front]
+    on = [f"{short(name)} ({front} of {of})" for name, front, of in ranked if front]
+    return on, [short(name) for name, front, _ in effect.taken if not front]
 
 
-def _taken(effect: AxisEffect) -> str:
-    taken, never = (_some(names) for names in taken_and_never(effect))
-    return f"{taken}{f'; never {never}' if never else ''}"
+def taken(effect: AxisEffect) -> str:
+    """Some of both, in words."""
+    on, never = (_some(names) for names in taken_and_never(effect))
+    return f"{on}{f'; never {never}' if never else ''}"
 
 
 def _some(names: list[str]) -> str:

@@ -12,8 +12,10 @@ from cimsim.views.front.scatter import looks_of
 from cimsim.views.front.scene import Scene
 from cimsim.views.palette import BLACK, GREY, PALE, VERMILION
 
-LINE = 18
-"""Choice: characters of a line of a heading."""
+LINE = 24
+"""Choice: characters of a line of a heading, at most."""
+ACROSS = 160
+"""Choice: characters that all headings have room for beside each other."""
 
 
 def draw_parallel(scene: Scene, axes: Any) -> None:
@@ -22,7 +24,7 @@ def draw_parallel(scene: Scene, axes: Any) -> None:
     Objectives stand on grey ground; an upright line goes from its lowest value to its highest.
     """
     columns = scene.columns
-    across = np.arange(len(columns))
+    across, line = np.arange(len(columns)), room(len(columns))
     heights = np.array([column.heights for column in columns])
     axes.axvspan(len(scene.axes) - 0.5, len(columns) - 0.5, color=PALE, alpha=0.45, zorder=0)
     others = scene.dominated
@@ -36,8 +38,8 @@ def draw_parallel(scene: Scene, axes: Any) -> None:
                   linewidth=1.0, zorder=2)  # fmt: skip
     axes.plot(across, heights[:, scene.knee], color=VERMILION, linewidth=2.4, zorder=3)
     for place, column in enumerate(columns):
-        _upright(axes, place, column)
-    axes.set_xticks(across, [folded(column.label) for column in columns], fontsize=7)
+        _upright(axes, place, column, line)
+    axes.set_xticks(across, [folded(column.label, line) for column in columns], fontsize=7)
     axes.xaxis.tick_top()
     axes.tick_params(axis="x", length=0)
     axes.set_yticks([])
@@ -47,23 +49,28 @@ def draw_parallel(scene: Scene, axes: Any) -> None:
         spine.set_visible(False)
 
 
-def _upright(axes: Any, place: int, column: Column) -> None:
+def _upright(axes: Any, place: int, column: Column, line: int) -> None:
     axes.plot([place, place], [0.0, 1.0], color=BLACK, linewidth=0.8, zorder=4)
     ground = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
     for height, name in column.ticks():
         axes.plot([place, place + 0.03], [height, height], color=BLACK, linewidth=0.8, zorder=4)
-        axes.text(place + 0.045, height, label(short(name, 16)), fontsize=6.5, va="center",
+        axes.text(place + 0.045, height, label(short(name, line)), fontsize=6.5, va="center",
                   bbox=ground, zorder=5)  # fmt: skip
 
 
-def folded(text: str) -> str:
+def room(columns: int) -> int:
+    """Characters that a heading has room for where so many stand beside each other."""
+    return max(10, min(LINE, ACROSS // columns))  # choice: what is still read
+
+
+def folded(text: str, line: int = LINE) -> str:
     """A long name on up to three lines, broken behind dots, underscores and blanks."""
     lines = [""]
-    for part in _parts(label(short(text, 3 * LINE))):
-        if lines[-1] and len(lines[-1]) + len(part) > LINE and len(lines) < 3:
+    for part in _parts(label(short(text, 3 * line))):
+        if lines[-1] and len(lines[-1]) + len(part) > line and len(lines) < 3:
             lines.append("")
         lines[-1] += part
-    return "\n".join(line.strip() for line in lines)
+    return "\n".join(one.strip() for one in lines)
 
 
 def _parts(text: str) -> list[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cimsim.exploration.effects import Effects, effects, told
+from cimsim.exploration.front import Front
 from cimsim.values.display import brief
 from cimsim.views.front.columns import Column, axis, objective
 
@@ -64,6 +65,21 @@ class Scene:
     def reasons(self) -> list[str]:
         """What binds points of the front, the most frequent first, then "" if some is unknown."""
         return sorted(dict.fromkeys(self.why), key=lambda why: (not why, -self.why.count(why)))
+
+
+def scene_of(front: Front, study: Mapping[str, str]) -> Scene:
+    """The scene of a front, with what is fixed in its study."""
+    rows = (*front.rows, *front.dominated)
+    told = []
+    for key in ("architecture", "workload"):
+        name = study.get(key, "").partition(", sha256")[0]
+        told.append(f"{key} varied" if name == "varied" else name)
+    return scene(
+        [row.settings for row in rows], [row.values for row in rows],
+        {objective.key: objective.maximise for objective in front.objectives},
+        range(len(front.rows)), front.knee, why=front.why,
+        title=", ".join(filter(None, told)), note=front.note, inputs=study,
+    )  # fmt: skip
 
 
 def scene(
