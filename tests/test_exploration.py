@@ -264,9 +264,9 @@ def test_a_store_of_something_else_is_refused_and_stays(tmp_path: Path) -> None:
     swept({"rram.adc_bits": [6]}, store=store).store.close()
     kept = store.read_bytes()
     for other in ({"outputs": ["area_mm2"]}, {"pipeline": "sequential"}, {"mapper": "dense"}):
-        with pytest.raises(SpecError, match=f"another {next(iter(other))}"):
+        with pytest.raises(SpecError, match=f"another study, its {next(iter(other))}"):
             swept({"rram.adc_bits": [6]}, store=store, **other)
-    with pytest.raises(SpecError, match="another workload"):
+    with pytest.raises(SpecError, match="another study, its workload"):
         cimsim.sweep(small.one_layer(32), MACHINE, {"rram.adc_bits": [6]}, store=store,
                      pipeline="token")  # fmt: skip
     assert store.read_bytes() == kept

@@ -170,6 +170,7 @@ OTHER_MARKS = {
     "cli/options.py": "--set FIELD=VALUE and --replicate WEIGHT=COPIES",
     "cli/parts.py": "--window START:END",
     "values/imported.py": "MODULE:NAME",
+    "exploration/text.py": "--vary AXIS=VALUES, and ranges of numbers LOW:HIGH",
 }
 """Modules that cut text at : or = by another grammar than that of `cimsim.values.codec`."""
 

@@ -23,6 +23,7 @@ from cimsim.cli.pipelines import pipelines
 from cimsim.cli.program import program
 from cimsim.cli.run import run
 from cimsim.cli.sensitivity import sensitivity
+from cimsim.cli.sweep import sweep
 from cimsim.cli.switch import switch
 from cimsim.cli.trace import trace
 from cimsim.cli.train import train
@@ -48,6 +49,7 @@ for name, verb in (
     ("accuracy", accuracy),
     ("train", train),
     ("sensitivity", sensitivity),
+    ("sweep", sweep),
     ("switch", switch),
     ("front", front),
     ("check", check),

@@ -91,7 +91,7 @@ def check(
 
 def schema(
     what: Annotated[
-        str, typer.Argument(help="architecture, workload, scenario, report or gpu.")
+        str, typer.Argument(help="architecture, workload, scenario, sweep, report or gpu.")
     ] = "architecture",
 ) -> None:
     """Print the JSON schema of a file, for editors that complete and check it."""
@@ -108,12 +108,14 @@ def schema(
         from cimsim.ir import Workload as model  # noqa: N813
     elif what == "scenario":
         from cimsim.serving import Scenario as model  # noqa: N813
+    elif what == "sweep":
+        from cimsim.exploration.plan import SweepPlan as model  # noqa: N813
     elif what == "report":
         from cimsim.report import Report as model  # noqa: N813
     elif what == "gpu":
         from cimsim.baseline import Gpu as model  # noqa: N813
     else:
         raise CimsimError(
-            f"schema of architecture, workload, scenario, report or gpu, not {what!r}"
+            f"schema of architecture, workload, scenario, sweep, report or gpu, not {what!r}"
         )
     emit(encoder.dumps(model.model_json_schema(), indent=2) + "\n")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from cimsim.values.plaintext import literal
@@ -12,6 +14,7 @@ from cimsim.values.plaintext import literal
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
+    from cimsim.exploration.sweep import Reached
     from cimsim.search.attempt import Progress as Tell
 
 
@@ -40,6 +43,36 @@ def bar(*columns: ProgressColumn) -> Iterator[Progress]:
 
     with Progress(*columns, console=Terminal(error=True), transient=True) as made:
         yield made
+
+
+@contextmanager
+def points_told() -> Iterator[Callable[[Reached], None]]:
+    """A bar of points, with the rate of those that were simulated and the time left."""
+    if not sys.stderr.isatty():
+        yield lambda reached: None
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+
+    text = TextColumn("{task.description}", markup=False)
+    rate = TextColumn("{task.fields[rate]}", markup=False)
+    begun = time.monotonic()
+    with bar(text, BarColumn(), MofNCompleteColumn(), rate) as made:
+        shown = made.add_task("points", total=None, rate="")
+
+        def tell(reached: Reached) -> None:
+            told = _rate(reached, time.monotonic() - begun)
+            made.update(shown, completed=reached.points, total=reached.total, rate=told)
+
+        yield tell
+
+
+def _rate(reached: Reached, passed_s: float) -> str:
+    """Points a second, and the time that those left take at this rate."""
+    run = reached.done + reached.infeasible
+    if not run or passed_s <= 0.0:
+        return ""
+    left = (reached.total - reached.points) * passed_s / run
+    return f"{run / passed_s:.3g} points/s, {timedelta(seconds=round(left))} left"
 
 
 @contextmanager

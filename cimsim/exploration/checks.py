@@ -53,6 +53,9 @@ def _check_names(base: Base, axes: Mapping[str, Axis]) -> None:
             raise SpecError(
                 f"{name} and {inside[0]} are varied, and one is part of the other: vary one."
             )
+    devices = [name for name in axes if name.startswith("rram.accuracy.device")]
+    if "noise" in axes and devices:
+        raise SpecError(f"noise takes the place of {devices[0]}: vary one of them.")
     for what in ("architecture", "workload"):
         if getattr(base, what) is not None and what in axes:
             raise SpecError(f"{what} is given and varied: leave the given one out.")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from cimsim.comparison import with_baseline
 from cimsim.errors import MappingError, SimulationError, SpecError
-from cimsim.exploration.outputs import OUTPUTS, check_outputs, values_of
+from cimsim.exploration.outputs import OUTPUTS, check_outputs, needs_accuracy, values_of
 from cimsim.exploration.points import Base, Point
 from cimsim.exploration.rows import Row, Scalar
+from cimsim.exploration.scoring import Scores
 from cimsim.simulation import simulate
 
 
@@ -21,7 +23,17 @@ class Evaluator:
 
     def __init__(self, base: Base, outputs: Sequence[str] = OUTPUTS) -> None:
         check_outputs(outputs)
+        if needs_accuracy(outputs) != (base.scoring is not None):
+            raise SpecError(
+                "an accuracy is asked for, and no output has it: add accuracy to the outputs."
+                if base.scoring is not None
+                else "the output accuracy needs a task that is measured (--accuracy sentiment)."
+            )
         self.base, self.outputs = base, tuple(outputs)
+        self._scores = Scores(base.folder)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Evaluator, (self.base, self.outputs)
 
     def __call__(self, point: Point) -> Row:
         """The row of `point`; of one that does not fit or cannot run the row that says why."""
@@ -50,4 +62,7 @@ class Evaluator:
         report = done.report
         for gpu in self.base.baselines:
             report = with_baseline(report, workload, gpu)
+        if point.scoring is not None:
+            accuracy = self._scores.of(done, point.scoring)
+            report = report.model_copy(update={"accuracy": accuracy})
         return values_of(done, report, self.outputs)

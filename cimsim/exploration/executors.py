@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from cimsim.exploration.points import Point
 from cimsim.exploration.rows import Row
+from cimsim.runtime.workers import require_guard, streamed
 
 Evaluate = Callable[[Point], Row]
 """An `Evaluator`, or what does as it does."""
@@ -19,7 +21,8 @@ class Executor(Protocol):
     def rows(self, points: Iterable[Point]) -> Iterator[Row]:
         """A row of every point, in any order, as they are done.
 
-        Points are taken as they are needed: no more are held than are in flight.
+        Points are taken as they are needed, in the thread that takes the rows: no more are held
+        than are in flight.
         """
 
 
@@ -32,3 +35,31 @@ class OneProcess:
     def rows(self, points: Iterable[Point]) -> Iterator[Row]:
         """The rows in the order of the points."""
         return map(self.evaluate, points)
+
+
+@dataclass(frozen=True)
+class ManyProcesses:
+    """`workers` processes, each with an evaluator of its own and so with its own caches.
+
+    Raises TaskError where the main program cannot be started twice, WorkerError for a process that
+    died.
+    """
+
+    evaluate: Evaluate
+    workers: int
+
+    def rows(self, points: Iterable[Point]) -> Iterator[Row]:
+        """The rows as they are done."""
+        require_guard()
+        return streamed(_evaluated, self.evaluate, points, self.workers)
+
+
+def _evaluated(evaluate: Evaluate, point: Point) -> Row:
+    return evaluate(point)
+
+
+def cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

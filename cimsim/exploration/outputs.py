@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -17,9 +17,14 @@ from cimsim.values.display import shown
 
 OUTPUTS = ("latency_s", "energy_J", "area_used_mm2")
 """Choice: what is kept where nothing was asked for."""
-BOUND = "bound"
-BESIDE = {BOUND: "the longest phase, the unit on its critical path, and what that waits for"}
+BOUND, ACCURACY = "bound", "accuracy"
+BESIDE = {
+    BOUND: "the longest phase, the unit on its critical path, and what that waits for",
+    ACCURACY: "the mean of a task over chips, where it is asked for",
+}
 """Keys that are no field of a report."""
+_OF_THE_MACHINE = ("accuracy.lora_reload", "accuracy.inputs")
+"""Parts of an accuracy that points which score alike do not share."""
 
 
 def check_outputs(keys: Sequence[str]) -> None:
@@ -32,15 +37,27 @@ def check_outputs(keys: Sequence[str]) -> None:
     for place, key in enumerate(keys):
         if key in keys[:place]:
             raise SpecError(f"the output {shown(key)} is asked for twice.")
+        if key.startswith(_OF_THE_MACHINE):
+            raise SpecError(
+                f"output {shown(key)} is not kept: take reprogramming.adapter_switch, which is the "
+                "cost of loading an adapter."
+            )
         if key not in BESIDE:
             _check(key, Report, key, "a report")
 
 
 def values_of(simulation: Simulation, report: Report, keys: Sequence[str]) -> dict[str, Scalar]:
     """The value of each key; None where the report of this design has no such name."""
-    return {
-        key: bound_of(simulation) if key == BOUND else _scalar(_value(report, key)) for key in keys
+    made: dict[str, Callable[[], Scalar]] = {
+        BOUND: lambda: bound_of(simulation),
+        ACCURACY: lambda: None if report.accuracy is None else report.accuracy.noisy_mean,
     }
+    return {key: made[key]() if key in made else _scalar(_value(report, key)) for key in keys}
+
+
+def needs_accuracy(keys: Sequence[str]) -> bool:
+    """Whether one of the keys is of the accuracy."""
+    return any(key.partition(".")[0] == ACCURACY for key in keys)
 
 
 def bound_of(simulation: Simulation) -> str:

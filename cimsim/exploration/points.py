@@ -15,9 +15,11 @@ from typing import Any
 from cimsim.adaptation import Adaptation, adaptation_for, adaptation_named, adaptation_text
 from cimsim.baseline import Gpu
 from cimsim.errors import SpecError
+from cimsim.exploration.scoring import Scoring
 from cimsim.exploration.space import Settings
 from cimsim.ir import Workload, load_workload
 from cimsim.mappers import MAPPER_CODEC, Mapper, mapper_named
+from cimsim.noise import device_of
 from cimsim.schedule.pipelines import Auto, Pipeline, format_pipeline, pipeline_named
 from cimsim.shipped import MACHINES, WORKLOADS
 from cimsim.spec import Architecture, load_architecture
@@ -35,6 +37,8 @@ RESERVED = {
     "adaptation": "where LoRA runs, as --adapt takes it",
     "pipeline": "strategy, as --pipeline takes it",
     "mapper": "how weights are laid onto units, as --mapper takes it",
+    "noise": "device model of the accuracy, as --noise takes it",
+    "seed": "seed of the first chip of the accuracy",
 }
 """Axes that are no field of the machine, and what they take."""
 _LENGTHS = ("workload", "rank", "tokens", "decode_tokens")
@@ -59,12 +63,13 @@ class Base:
     mapper: Mapper | str | None = None
     baselines: tuple[Gpu, ...] = ()
     folder: Path | None = None
+    scoring: Scoring | None = None
     _read: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Base, (
             self.workload, self.architecture, self.adaptation, self.pipeline, self.mapper,
-            self.baselines, self.folder,
+            self.baselines, self.folder, self.scoring,
         )  # fmt: skip
 
     @cached_property
@@ -80,6 +85,7 @@ class Base:
             "adaptation": "the machine's" if adaptation is None else adaptation_text(adaptation),
             "pipeline": format_pipeline(pipeline_named(self.pipeline)),
             "mapper": MAPPER_CODEC.label(mapper_named(self.mapper)),
+            "accuracy": "none" if self.scoring is None else self.scoring.told(),
             "baselines": "; ".join(f"{g.name}, sha256 {_sha256(repr(g))}" for g in self.baselines),
         }
 
@@ -168,6 +174,7 @@ class Point:
     adaptation: Adaptation
     pipeline: Pipeline | Auto
     mapper: Mapper
+    scoring: Scoring | None = None
 
 
 def resolve(base: Base, settings: Settings) -> Point:
@@ -189,6 +196,7 @@ def resolve(base: Base, settings: Settings) -> Point:
     adaptation = adaptation_for(machine, base.adaptation if asked is None else asked)
     pipeline = pipeline_named(_text(settings, "pipeline") or base.pipeline)
     mapper = mapper_named(_text(settings, "mapper") or base.mapper)
+    scoring = _scoring(base, settings)
     made_of = {
         "version": VERSION,
         "architecture": machine.digest(),
@@ -197,15 +205,34 @@ def resolve(base: Base, settings: Settings) -> Point:
         "pipeline": format_pipeline(pipeline),
         "mapper": MAPPER_CODEC.label(mapper),
         "baselines": base.facts["baselines"],
+        "accuracy": None if scoring is None else scoring.model_dump(mode="json"),
     }
     digest = _sha256(json.dumps(made_of, sort_keys=True))
-    return Point(digest, dict(settings), machine, traced, adaptation, pipeline, mapper)
+    return Point(digest, dict(settings), machine, traced, adaptation, pipeline, mapper, scoring)
 
 
 def refused(settings: Settings, base: Base) -> str:
     """A digest for settings that make no design."""
     content = {"version": VERSION, "settings": dict(settings), "base": base.facts}
     return _sha256(json.dumps(content, sort_keys=True))
+
+
+def _scoring(base: Base, settings: Settings) -> Scoring | None:
+    """What is measured at a point; raises SpecError for axes of the accuracy without one."""
+    given = {"noise": _text(settings, "noise"), "seed": _whole(settings, "seed")}
+    changed = {key: value for key, value in given.items() if value is not None}
+    if not changed:
+        return base.scoring
+    if base.scoring is None:
+        raise SpecError(
+            f"{' and '.join(changed)} move the accuracy alone, and none is asked for: name a task "
+            "(--accuracy sentiment)."
+        )
+    if changed.get("noise") is not None:
+        device_of(str(changed["noise"]))
+    if int(changed.get("seed") or 0) < 0:
+        raise SpecError(f"seed takes {RESERVED['seed']}, of at least 0, got {changed['seed']}.")
+    return base.scoring.model_copy(update=changed)
 
 
 def _is_own(there: object, value: Value) -> bool:

@@ -211,8 +211,8 @@ def _compare(store: Store, study: Mapping[str, str]) -> None:
     for name, asked in study.items():
         if (there := found.get(name)) != asked:
             raise SpecError(
-                f"{store.path}: its rows are of another {name}: {there}; asked for is {asked}. "
-                "They stay as they are: name another store (--store)."
+                f"{store.path}: another study, its {name}: {there}; asked for: {asked}. Its rows "
+                "stay as they are: name another store (--store)."
             )
 
 

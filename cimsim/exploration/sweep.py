@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cimsim.adaptation import Adaptation
 from cimsim.baseline import Gpu
 from cimsim.errors import CimsimError, SpecError
 from cimsim.exploration.checks import check_points, check_space
 from cimsim.exploration.evaluate import Evaluator
-from cimsim.exploration.executors import Executor, OneProcess
+from cimsim.exploration.executors import Executor, ManyProcesses, OneProcess, cores
 from cimsim.exploration.front import Front, front_of
 from cimsim.exploration.objectives import Constraint, Objective
-from cimsim.exploration.outputs import OUTPUTS
+from cimsim.exploration.outputs import ACCURACY, OUTPUTS, needs_accuracy
 from cimsim.exploration.points import Base, Point, refused, resolve
 from cimsim.exploration.rows import Row
 from cimsim.exploration.samplers import Sampling, parse_sample
+from cimsim.exploration.scoring import Scoring, check_scoring, scoring_of
 from cimsim.exploration.space import Axis, Choice, Settings, Space
 from cimsim.exploration.store import Store, open_store
+from cimsim.exploration.tables import to_pandas, write_rows
 from cimsim.ir import Workload
 from cimsim.mappers import Mapper
 from cimsim.schedule.pipelines import Auto, Pipeline
@@ -28,6 +32,9 @@ from cimsim.shipped import workload as workload_named
 from cimsim.spec import Architecture
 from cimsim.values.arguments import checked, plain
 from cimsim.values.display import brief
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 
 @brief
@@ -77,6 +84,23 @@ class Sweep:
         """As `rows`, one at a time."""
         return self.store.asked()
 
+    def to_pandas(self) -> DataFrame:
+        """The rows as a data frame; raises CimsimError without pandas."""
+        return to_pandas(self.rows)
+
+    def to_json(self) -> str:
+        """Counts of points, and the rows."""
+        rows = [row.flat() for row in self.each()]
+        return json.dumps({"points": asdict(self.reached), "rows": rows}, indent=2) + "\n"
+
+    def save(self, path: str | Path) -> None:
+        """Write the rows as the ending of the name says: .csv, .parquet or .json.
+
+        Completely or not at all; raises OutputError, SpecError for another ending, CimsimError
+        without the packages that Parquet takes.
+        """
+        write_rows(self.rows, path)
+
 
 @checked(CimsimError)
 def sweep(
@@ -92,8 +116,11 @@ def sweep(
     pipeline: Pipeline | Auto | str | None = None,
     mapper: Mapper | str | None = None,
     baselines: Sequence[Gpu | str | Path] = (),
+    accuracy: Scoring | Mapping[str, object] | str | None = None,
+    folder: Path | None = None,
     store: str | Path | None = None,
-    executor: Callable[[Evaluator], Executor] = OneProcess,
+    workers: int | None = 1,
+    executor: Callable[[Evaluator], Executor] | None = None,
     progress: Tell | None = None,
 ) -> Sweep:
     """Evaluate the points of a space, each once, and keep a row of every one.
@@ -102,8 +129,13 @@ def sweep(
     the machine or a name of `cimsim.exploration.points.RESERVED`; a workload or architecture that
     is varied is given as None. `points` are settings one by one, instead. `sample` is `grid`,
     `list`, `random:N`, `lhs:N` or `sobol:N` (see `Sampling`). `outputs` are dotted keys of the JSON
-    of a report, and `bound`. Rows go into the SQLite file `store` as they come; what is there by
-    the digest of the resolved point is not evaluated again. `progress` is called after every point.
+    of a report, and `bound`. `accuracy` is a task that is measured on every design (`Scoring`, its
+    fields, or a name); its mean over chips is the output `accuracy`. `folder` is where files that
+    axes name are looked for first.
+
+    Rows go into the SQLite file `store` as they come; what is there by the digest of the resolved
+    point is not evaluated again. `progress` is called after every point. `workers` processes share
+    the points (None: one a core); `executor` makes something else that does.
 
     Points that do not fit are rows with their shortage. Raises, before anything runs, SpecError
     for axes that collide, for a path or an output that is unknown, for a value that no point can
@@ -114,14 +146,19 @@ def sweep(
         None if workload is None else _workload(workload),
         None if architecture is None else _machine(architecture),
         adaptation, pipeline, mapper, tuple(map(_gpu, baselines)),
+        folder, scoring_of(accuracy),
     )  # fmt: skip
+    if base.scoring is not None:
+        check_scoring(base.scoring, folder)
+        outputs = outputs if needs_accuracy(outputs) else (*outputs, ACCURACY)
     evaluate = Evaluator(base, outputs)
     chosen = parse_sample(sample, seed) if isinstance(sample, str) else sample
     space, settings, total = _asked(base, vary, points, chosen)
     reached = Reached(total)
     kept = open_store(store, {**base.facts, "outputs": ", ".join(outputs)})
     try:
-        _run(base, settings, executor(evaluate), kept, reached, progress or (lambda _: None))
+        run = _executor(evaluate, workers) if executor is None else executor(evaluate)
+        _run(base, settings, run, kept, reached, progress or (lambda _: None))
     except BaseException:
         kept.close()
         raise
@@ -138,6 +175,13 @@ def axis_of(name: str, given: object) -> Axis:
         return Choice(tuple(listed))
     except SpecError as problem:
         raise SpecError(f"{name}: {problem}") from None
+
+
+def _executor(evaluate: Evaluator, workers: int | None) -> Executor:
+    count = cores() if workers is None else workers
+    if count < 1:
+        raise CimsimError(f"{count} workers were asked for; at least 1 is needed.")
+    return OneProcess(evaluate) if count == 1 else ManyProcesses(evaluate, count)
 
 
 def _asked(

@@ -9,10 +9,12 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import wait as first_of
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, suppress
+from itertools import islice
 from multiprocessing import process, reduction, spawn
 from multiprocessing.connection import Connection, wait
 from types import FrameType
@@ -20,9 +22,12 @@ from typing import IO, Any, TypeVar
 
 from cimsim.errors import TaskError, WorkerError
 
+Given = TypeVar("Given")
 Piece = TypeVar("Piece")
 Result = TypeVar("Result")
 
+IN_FLIGHT = 2
+"""Choice: pieces of a stream that a process has, one at work and one that it can go on with."""
 WATCH_S = 1.0
 """How often a process looks whether its parent is another one, beside watching the connection."""
 ENDING = ("SIGTERM", "SIGHUP")
@@ -48,18 +53,56 @@ def in_processes(
 
     Raises what `run` raises, WorkerError for a process that died, and TaskError where none started.
     """
+    with _pool(workers, Inherited(file.fileno())) as pool:
+        with _without_interrupts():
+            futures = [pool.submit(run, piece) for piece in pieces]
+        for done, future in enumerate(as_completed(futures), 1):
+            future.result()
+            tell(done, len(pieces))
+        return [future.result() for future in futures]
+
+
+def streamed(
+    run: Callable[[Given, Piece], Result], given: Given, pieces: Iterable[Piece], workers: int
+) -> Iterator[Result]:
+    """`run(given, piece)` for every piece, as they are done, by `workers` processes.
+
+    Pieces are taken in the thread that takes results, and only as they are needed: at most
+    `IN_FLIGHT` a process are out at once, however many there are. `run` is a function of a module;
+    `given` goes to every process once. Processes end with this one, and when the iterator is
+    closed. Raises as `in_processes` does.
+    """
+    ahead, left = workers * IN_FLIGHT, iter(pieces)
+    out: set[Future[Result]] = set()
+    with _pool(workers, given) as pool:
+        while True:
+            with _without_interrupts():
+                for piece in islice(left, ahead - len(out)):
+                    out.add(pool.submit(_on_given, run, piece))
+            if not out:
+                return
+            done, out = first_of(out, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
+
+
+def _on_given(run: Callable[[Any, Piece], Result], piece: Piece) -> Result:
+    (given,) = inherited
+    return run(given, piece)
+
+
+@contextmanager
+def _pool(workers: int, given: object) -> Iterator[ProcessPoolExecutor]:
+    """Processes that have `given` in `inherited`, and end with this one; raises as
+    `in_processes` does.
+    """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    given = (Inherited(file.fileno()), theirs, os.getpid())
+    initial = (given, theirs, os.getpid())
     with _ending_on_signals():
-        pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=given)
+        pool = ProcessPoolExecutor(workers, context, initializer=_start, initargs=initial)
         try:
-            with _without_interrupts():
-                futures = [pool.submit(run, piece) for piece in pieces]
-            for done, future in enumerate(as_completed(futures), 1):
-                future.result()
-                tell(done, len(pieces))
-            return [future.result() for future in futures]
+            yield pool
         except BrokenProcessPool:
             if not ours.poll():
                 raise TaskError(f"none of {workers} processes could start: {GUARD}") from None
@@ -108,14 +151,14 @@ def _received(duplicate: Any) -> Inherited:
     return Inherited(duplicate.detach())
 
 
-inherited: list[Inherited] = []
-"""In a process of a pool: the file that it was started with."""
+inherited: list[Any] = []
+"""In a process of a pool: what it was started with."""
 
 
-def _start(file: Inherited, parent: Connection, number: int) -> None:
+def _start(given: object, parent: Connection, number: int) -> None:
     """Begin in a process of a pool; its parent has the process number and holds the connection."""
     threading.Thread(target=_watch, args=(parent, number), daemon=True).start()
-    inherited[:] = [file]
+    inherited[:] = [given]
     with suppress(OSError):  # all may be done by then
         parent.send_bytes(b"started")
 

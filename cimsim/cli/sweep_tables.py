@@ -1,0 +1,82 @@
+"""What cimsim sweep prints and writes of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from cimsim.cli.sheet import Sheet, show
+from cimsim.cli.streams import emit
+from cimsim.errors import SpecError
+from cimsim.exploration.rows import Row
+from cimsim.exploration.sweep import Sweep
+from cimsim.exploration.tables import Kind, as_csv, as_json, kind_of, write_rows
+from cimsim.values.display import shown
+
+SHOWN = 40
+"""Choice: rows printed; --json and -o have all."""
+
+
+def check_table(to: str | None, output: Path | None, *, json: bool) -> None:
+    """Raise SpecError, before anything runs, for a table that cannot be written."""
+    if to is not None and to not in get_args(Kind):
+        raise SpecError(f"--to takes csv, parquet or json, not {shown(to)}.")
+    if to == "parquet" and output is None:
+        raise SpecError("a Parquet table is no text: name its file with -o.")
+    if output is not None and to is None:
+        kind_of(output)
+    if json and (to is not None or output is not None):
+        raise SpecError("--json prints the rows, --to and -o write them: give one of them.")
+
+
+def write_table(rows: Sequence[Row], to: str | None, output: Path | None) -> None:
+    """Write rows to a file, or as text on standard output."""
+    if output is None:
+        emit(as_csv(rows) if to == "csv" else as_json(rows))
+    else:
+        write_rows(rows, output, to)  # type: ignore[arg-type]
+
+
+def print_sweep(done: Sweep) -> None:
+    """A table of rows, and how many points came to what."""
+    rows = done.rows
+    axes = list(done.space.axes)
+    short = any(row.shortage for row in rows)
+    columns = (*axes, *done.outputs, *(("shortage",) if short else ()))
+    texts = tuple(i for i in range(len(columns)) if not _numbers(rows, columns[i]))
+    sheet = Sheet(_title(done), columns, texts=texts, keys=len(axes))
+    for row in rows[:SHOWN]:
+        cells = [_cell(row.settings.get(name)) for name in axes]
+        cells += [_cell(row.values.get(key)) for key in done.outputs]
+        sheet.add(*cells, *((_first(row.shortage),) if short else ()))
+    if len(rows) > SHOWN:
+        sheet.caption = f"the first {SHOWN} of {len(rows)}; -o rows.csv or --json has all"
+    show(sheet)
+
+
+def _first(shortage: str) -> str:
+    """The first sentence of what is missing; the whole of it is in the rows."""
+    return shortage.partition("\n")[0].partition(". ")[0]
+
+
+def _title(done: Sweep) -> str:
+    now = done.reached
+    parts = [f"{now.total} points", f"{now.done} simulated"]
+    parts += [f"{now.found} stored before"] if now.found else []
+    parts += [f"{now.infeasible} do not fit"] if now.infeasible else []
+    parts += [f"{now.same} make a design that others make too"] if now.same else []
+    return ", ".join(parts)
+
+
+def _numbers(rows: Sequence[Row], column: str) -> bool:
+    """Whether a column holds numbers alone."""
+    found = [row.settings.get(column, row.values.get(column)) for row in rows]
+    given = [value for value in found if value is not None]
+    return bool(given) and all(isinstance(v, int | float) for v in given)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
