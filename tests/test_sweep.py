@@ -177,7 +177,10 @@ def test_bad_input_is_told_before_anything_runs(
     assert not store.exists()
 
 
-def test_a_design_that_fits_nowhere_ends_in_1(cimsim: Cli, files: tuple[Path, Path]) -> None:
+def test_a_design_that_fits_nowhere_ends_in_1(
+    cimsim: Cli, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     verb = ("sweep", *files, "--vary", "rram.tile_count=1", "--set", "rram.rows=4", "--set",
             "rram.columns_per_adc=16", "--pipeline", "token", "--workers", 1)  # fmt: skip
     code, out, err = cimsim(*verb)
