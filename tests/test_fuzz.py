@@ -16,7 +16,8 @@ import small
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cimsim import cli
+from cimsim import cli, shipped
+from cimsim.ir import load_workload
 
 FUZZ = small.ROOT / "benchmarks" / "fuzz"
 sys.path.insert(0, str(FUZZ))
@@ -198,6 +199,17 @@ def test_the_unmutated_inputs_are_valid(base: Path, cimsim: Any) -> None:
             "check", base / "halora_rram_sram.arch.json", base / f"{name}.work.json"
         )
         assert (code, err) == (0, "")
+
+
+def test_a_shortened_base_is_the_workload_cut_down(base: Path) -> None:
+    name = "qwen2.5_0.5b_r4_p512_d128"
+    wanted = small.cut_down(shipped.workload(name), tokens=bases.TOKENS, steps=bases.STEPS)
+    found = load_workload(base / f"{name}.work.json")
+    for expected, phase in zip(wanted.phases, found.phases, strict=True):
+        assert phase.steps == expected.steps
+        pairs = zip(expected.ops, phase.ops, strict=True)
+        assert {op.kind for one, op in pairs if one != op} == {"reduce"}
+    assert phase.ops[-1].inputs_per_output == bases.WORDS_KEPT
 
 
 @pytest.mark.parametrize("kind", cases.LIGHT)

@@ -16,6 +16,8 @@ WORKLOADS = (
     "halora_accounting_1b",
 )  # fmt: skip
 _LAYER = re.compile(r"\b(layers?|block)\.(\d+)\b")
+TOKENS, STEPS, WORDS_KEPT = 32, 8, 512
+"""Choice: at most so many prompt tokens, decode steps and words of a base: runs are short."""
 NOISES: dict[str, dict[str, Any]] = {
     "gaussian": {"kind": "gaussian", "sigma_ratio": 0.02, "relative_to": "channel"},
     "stuck": {
@@ -71,7 +73,7 @@ def write(folder: Path) -> None:
     shutil.copy(ROOT / "arch_configs/gpu/a100_sxm4_80gb.json", folder / "a100.gpu.json")
     for name in WORKLOADS:
         document = one_layer(json.loads((ROOT / "workloads" / f"{name}.json").read_text()))
-        _save(document, folder / f"{name}.work.json")
+        _save(short(document), folder / f"{name}.work.json")
     for name, noise in NOISES.items():
         _save(noise, folder / f"{name}.noise.json")
 
@@ -88,6 +90,42 @@ def one_layer(document: dict[str, Any]) -> dict[str, Any]:
             math.prod(p["shape"]) for p in parameters if p.get("role") in ("lora_a", "lora_b")
         )
     return {**document, "parameters": parameters}
+
+
+def short(document: dict[str, Any]) -> dict[str, Any]:
+    """A workload over fewer prompt tokens, decode steps and words; every shape fits the others."""
+    old = document["phases"][0]["tokens"]
+    new = min(old, TOKENS)
+    scores: dict[str, int] = {}
+    for phase in document["phases"]:
+        phase["tokens"] = new if phase["tokens"] == old else phase["tokens"]
+        if "steps" in phase:
+            phase["steps"] = min(phase["steps"], STEPS)
+        for op in phase["ops"]:
+            _shorten(op, old, new, scores)
+    for parameter in document["parameters"]:
+        if parameter["name"] == "lm_head.weight":
+            parameter["shape"][0] = WORDS_KEPT
+            parameter.pop("tied_to", None)
+    return document
+
+
+def _shorten(op: dict[str, Any], old: int, new: int, scores: dict[str, int]) -> None:
+    """Put `new` prompt tokens in place of `old`; `scores` collects sizes of attention scores."""
+    axis = op.get("stationary_token_axis", "columns" if op["kind"] == "softmax" else "none")
+    if axis in op:
+        op[axis] += new - old if op[axis] in (old, old + 1) else 0
+    streamed = ("tokens", "rows", "m", "elements") if op["tokens"] == old else ()
+    for field in {*streamed} & {*op}:
+        op[field] = new * new if op[field] == old * old else op[field] * new // old
+    if axis == "n":
+        scores[op["name"]] = op["batch"] * op["m"] * op["n"]
+    elif op["kind"] == "elementwise" and (known := {*op["inputs"]} & {*scores}):
+        scores[op["name"]] = op["elements"] = scores[known.pop()]
+    if op["name"] == "lm_head":
+        op["out_features"] = WORDS_KEPT
+    elif op["name"] == "argmax.0":
+        op["inputs_per_output"] = WORDS_KEPT
 
 
 def _is_first(name: str) -> bool:
