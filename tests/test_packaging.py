@@ -101,11 +101,12 @@ def test_the_wheel_works_in_an_empty_folder(installed: Path, tmp_path: Path) -> 
         f"assert cimsim.__file__.startswith({str(installed)!r}), cimsim.__file__\n"
         "machine = cimsim.machine('halora_rram_sram')\n"
         "gpu = cimsim.gpu('a100_sxm4_80gb')\n"
-        "report = cimsim.simulate(cimsim.workload('minilm_sentiment_r8_s32'), machine).report\n"
+        "workload = cimsim.workload('minilm_sentiment_r8_s32')\n"
+        "report = cimsim.simulate(workload, machine, pipeline='token').report\n"
         "assert callable(cimsim.workload), 'a module of that name hides the function'\n"
         "from cimsim.cli import main\n"
         "sys.argv = ['cimsim', 'run', 'halora_rram_sram', 'minilm_sentiment_r8_s32',\n"
-        "            '--baseline', 'a100_sxm4_80gb', '--json']\n"
+        "            '--pipeline', 'token', '--baseline', 'a100_sxm4_80gb', '--json']\n"
         "main()\n"
     )
     report = json.loads(run_in(installed, tmp_path, code))

@@ -52,6 +52,14 @@ def arguments_of(machine: str, workload: str | Path, pipeline: str) -> list[str]
     ]  # fmt: skip
 
 
+def measured(case: str, arguments: list[str], *, warm: bool) -> dict[str, object]:
+    """A row of `cimsim` with `arguments`; `warm` runs it once before, for the compiled code."""
+    if warm:
+        process(arguments)
+    cpu, wall, memory = process(arguments)
+    return {"case": case, "cpu_s": cpu, "wall_s": wall, "peak_MB": memory}
+
+
 def engine_ratio(machine: str, workload: str, pipeline: str) -> dict[str, float]:
     """CPU s of both engines on one program, and their ratio."""
     import cimsim
@@ -97,22 +105,16 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     cases = SMOKE if options.smoke else CASES
-    rows = []
+    rows: list[dict[str, object]] = []
     for label, machine, workload, pipeline in cases:
         arguments = arguments_of(machine, workload, pipeline)
-        process(arguments)
-        cpu, wall, memory = process(arguments)
-        rows.append({"case": label, "cpu_s": cpu, "wall_s": wall, "peak_MB": memory})
+        rows.append(measured(label, arguments, warm=not options.smoke))
     result: dict[str, object] = {"processes": rows}
     both = SMOKE[0] if options.smoke else CASES[2]
     result["engines"] = engine_ratio(*both[1:])
     with tempfile.TemporaryDirectory() as folder:
-        tiny = tiny_workload(Path(folder))
-        process(arguments_of("ahwa_pcm_pmca", tiny, "token"))
-        cpu, wall, memory = process(arguments_of("ahwa_pcm_pmca", tiny, "token"))
-        rows.append(
-            {"case": "one layer (start-up)", "cpu_s": cpu, "wall_s": wall, "peak_MB": memory}
-        )
+        arguments = arguments_of("ahwa_pcm_pmca", tiny_workload(Path(folder)), "token")
+        rows.append(measured("one layer (start-up)", arguments, warm=not options.smoke))
     try:
         result["token_cost"] = token_cost((8,) if options.smoke else (128, 256, 512))
     except ImportError:
