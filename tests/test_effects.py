@@ -96,7 +96,7 @@ def test_continuous_axes_are_put_into_groups_of_equal_size() -> None:
     x = np.linspace(0.0, 1.0, 80)
     (found,) = effects({"x": x.tolist()}, {"y": (x - 7.0).tolist()}, np.arange(5)).axes
     assert [count for _, _, count in found.taken] == [80 // BINS] * BINS
-    assert found.taken[0] == ("0 to 0.114", 5, 10)
+    assert found.taken[0] == ("0 to 0.1139", 5, 10)
     share = found.shares["y"]
     assert share is not None
     assert share == pytest.approx(1.0 - 1.0 / BINS**2, abs=1e-3)  # a straight line in equal groups

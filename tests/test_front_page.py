@@ -16,7 +16,7 @@ from typing import Any
 import matplotlib.image
 import numpy as np
 import pytest
-from fronts import EVIL, THREE, WORSE, study
+from fronts import EVIL, THREE, TWO, WORSE, study
 
 from cimsim.values.plaintext import literal
 from cimsim.views.front.chart import charts_of, escaped
@@ -114,6 +114,15 @@ def test_charts_are_what_plotly_takes_with_every_text_escaped() -> None:
     assert escaped("a&lt;\n") == "a&amp;lt;\\n"
 
 
+def test_charts_have_the_stairs_of_the_picture() -> None:
+    for objectives, shape in ((TWO, "hv"), ({"accuracy": True, "latency_s": False}, "vh")):
+        seen = study(objectives)
+        (line,) = [one for one in charts_of(seen)[0]["data"] if one["mode"] == "lines"]
+        assert line["line"]["shape"] == shape
+        assert line["x"] == sorted(line["x"])
+        assert sorted(line["y"]) == sorted(float(seen.objectives[1].numbers[i]) for i in seen.front)
+
+
 def test_without_plotly_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "plotly.offline", None)
     with pytest.raises(NoPlotlyError, match=r"pip install '\.\[plots\]'"):
@@ -175,7 +184,9 @@ class Visit:
     def colours(self, selector: str) -> np.ndarray[Any, Any]:
         """Distinct colours of an element's screenshot, red, green, blue from 0 to 1."""
         shot = matplotlib.image.imread(io.BytesIO(self.page.locator(selector).screenshot()))
-        return np.unique(shot[:, :, :3].reshape(-1, 3), axis=0)
+        bytes_ = (shot[:, :, :3] * 255).round().astype(np.int64)
+        codes = np.unique(bytes_ @ np.array([65536, 256, 1]))
+        return np.stack([codes // 65536, codes // 256 % 256, codes % 256], axis=1) / 255
 
 
 @pytest.fixture(scope="module")

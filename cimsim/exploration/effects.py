@@ -125,7 +125,7 @@ def _bins(values: F64) -> tuple[list[str], Ints]:
     group = np.searchsorted(edges, values, side="left")
     used, group = np.unique(group, return_inverse=True)
     members = [values[group == number] for number in range(len(used))]
-    return [f"{one.min():.3g} to {one.max():.3g}" for one in members], group.astype(np.int64)
+    return [f"{one.min():.4g} to {one.max():.4g}" for one in members], group.astype(np.int64)
 
 
 def ordered(values: Sequence[Any]) -> list[Any]:

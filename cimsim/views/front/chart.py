@@ -13,7 +13,7 @@ import numpy as np
 
 from cimsim.values.plaintext import literal
 from cimsim.views.front.columns import Column, decades, short
-from cimsim.views.front.parallel import folded, room
+from cimsim.views.front.parallel import folded
 from cimsim.views.front.scatter import heading, looks_of
 from cimsim.views.front.scene import Scene
 from cimsim.views.palette import BLACK, GREY, VERMILION
@@ -22,6 +22,9 @@ Json = dict[str, Any]
 SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down",
            "P": "cross"}  # fmt: skip
 """Plotly's names of the markers of pictures."""
+
+LINE, COLUMN = 15, 120
+"""Choice: characters of a line of a heading, and least width of its column (pixels)."""
 
 
 def escaped(text: str) -> str:
@@ -50,7 +53,7 @@ def _pair(scene: Scene, across: Column, up: Column) -> Json:
     for why in scene.reasons:
         colour, symbol = looks_of(scene)[why]
         points = [i for i, given in zip(scene.front, scene.why, strict=True) if given == why]
-        name = f"front, bound by {short(why)}" if why else "front"
+        name = f"front, bound by {short(why, 40)}" if why else "front"
         traces.append(_marks(across, up, points, name, {
             "color": colour, "size": 9, "symbol": SYMBOLS[symbol],
             "line": {"width": 0.5, "color": BLACK},
@@ -58,9 +61,10 @@ def _pair(scene: Scene, across: Column, up: Column) -> Json:
     ring = {"color": VERMILION, "size": 19, "symbol": "circle-open", "line": {"width": 3}}
     traces.append(_marks(across, up, [scene.knee], "knee", ring) | {"hoverinfo": "skip"})
     layout = {
-        "xaxis": _scale(across), "yaxis": _scale(up), "height": 440, "hovermode": "closest",
+        "xaxis": _scale(across), "yaxis": _scale(up), "hovermode": "closest",
+        "height": 400 + 22 * len(traces),  # choice: pixels, a line of the legend for each trace
         "margin": {"l": 60, "r": 15, "t": 30, "b": 50},
-        "legend": {"orientation": "h", "y": -0.18, "yanchor": "top", "x": 0},
+        "legend": {"orientation": "h", "y": -0.25, "yanchor": "top", "x": 0},
     }  # fmt: skip
     return {"data": traces, "layout": layout}
 
@@ -96,7 +100,7 @@ def _parallel(scene: Scene) -> Json:
     heights = np.array([column.heights for column in columns])
     across = list(range(len(columns)))
     traces = []
-    others = scene.dominated
+    others = scene.ground
     if others:
         x: list[float | None] = []
         y: list[float | None] = []
@@ -105,8 +109,7 @@ def _parallel(scene: Scene) -> Json:
             x += [*across, None]
             y += [*heights[:, point].tolist(), None]
             ids += [point] * (len(columns) + 1)
-        # choice: many lines stay a ground
-        faint = max(0.06, min(0.6, 40 / len(others)))
+        faint = 0.3 if len(others) > 300 else 0.6  # choice: many lines stay a ground
         traces.append({
             "x": x, "y": y, "customdata": ids, "mode": "lines", "opacity": faint,
             "line": {"color": GREY, "width": 1}, "hoverinfo": "none",
@@ -125,7 +128,7 @@ def _parallel(scene: Scene) -> Json:
 
 
 def _uprights(scene: Scene) -> Json:
-    columns, line = scene.columns, room(len(scene.columns))
+    columns = scene.columns
     notes: list[Json] = []
     shapes: list[Json] = [{
         "type": "rect", "x0": len(scene.axes) - 0.5, "x1": len(columns) - 0.5, "y0": -0.05,
@@ -134,7 +137,7 @@ def _uprights(scene: Scene) -> Json:
     for place, column in enumerate(columns):
         shapes.append({"type": "line", "x0": place, "x1": place, "y0": 0, "y1": 1,
                        "line": {"width": 1, "color": GREY}})  # fmt: skip
-        lines = [escaped(one) for one in folded(column.label, line).split("\n")]
+        lines = [escaped(one) for one in folded(column.label, LINE).split("\n")]
         notes.append({
             "x": place, "y": 1.06, "yanchor": "bottom", "showarrow": False,
             "text": "<br>".join(lines), "font": {"size": 11},
@@ -142,7 +145,7 @@ def _uprights(scene: Scene) -> Json:
         notes += [
             {
                 "x": place, "y": height, "xanchor": "left", "xshift": 4, "showarrow": False,
-                "text": escaped(short(name, line)), "font": {"size": 11},
+                "text": escaped(short(name, LINE)), "font": {"size": 11},
             }
             for height, name in column.ticks()
         ]  # fmt: skip

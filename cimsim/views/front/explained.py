@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from textwrap import wrap
 from typing import Any
 
 from cimsim.exploration.effects import AxisEffect, Effects
@@ -34,7 +35,7 @@ def draw_explained(scene: Scene, bars: Any, words: Any) -> None:
         if effect.chance:
             bars.plot([effect.chance] * 2, [row - 0.42, row + 0.42], color="black", linewidth=0.8,
                       linestyle=":")  # fmt: skip
-        words.text(0.0, row, label(taken(effect), 110), fontsize=6.5, va="center", wrap=True)
+        words.text(0.0, row, _lines(taken(effect)), fontsize=6.5, va="center")
     names = [folded(effect.axis) for effect in found.axes]
     bars.set_yticks(range(len(names)), names, fontsize=7)
     bars.set_ylim(len(names) - 0.45, -0.55)
@@ -66,6 +67,11 @@ def taken(effect: AxisEffect) -> str:
     """Some of both, in words."""
     on, never = (_some(names) for names in taken_and_never(effect))
     return f"{on}{f'; never {never}' if never else ''}"
+
+
+def _lines(text: str) -> str:
+    """A text on lines of 80 characters, three at most."""
+    return "\n".join(wrap(label(text, 236), 80)[:3])  # choice: what there is room for
 
 
 def _some(names: list[str]) -> str:

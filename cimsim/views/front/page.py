@@ -16,7 +16,7 @@ from cimsim.errors import OutputError
 from cimsim.files import write_text
 from cimsim.values.plaintext import literal
 from cimsim.version import VERSION
-from cimsim.views.front.chart import charts_of
+from cimsim.views.front.chart import COLUMN, charts_of
 from cimsim.views.front.columns import Column, exact
 from cimsim.views.front.explained import about, taken_and_never
 from cimsim.views.front.scene import Scene
@@ -42,7 +42,7 @@ def page(scene: Scene) -> str:
     scripts = (_plotly(), (HERE / "page.js").read_text(encoding="utf-8"))
     charts = charts_of(scene)
     *pairs, last = (f'<div id="chart-{number}"></div>' for number in range(len(charts)))
-    width = 110 * len(scene.columns)  # choice: pixels of a column; a narrow screen scrolls
+    width = COLUMN * len(scene.columns)
     parts = [
         f"<h1>{_text(scene.title)}</h1>",
         f"<p>{_text(scene.note)}</p>",

@@ -27,9 +27,9 @@ def draw_parallel(scene: Scene, axes: Any) -> None:
     across, line = np.arange(len(columns)), room(len(columns))
     heights = np.array([column.heights for column in columns])
     axes.axvspan(len(scene.axes) - 0.5, len(columns) - 0.5, color=PALE, alpha=0.45, zorder=0)
-    others = scene.dominated
+    others = scene.ground
     if others:
-        faint = max(0.06, min(0.6, 40 / len(others)))  # choice: many lines stay a ground
+        faint = max(0.08, min(0.6, 40 / len(others)))  # choice: many lines stay a ground
         axes.plot(across, heights[:, others], color=GREY, linewidth=0.5, alpha=faint, zorder=1)
     looks = looks_of(scene)
     for point, why in zip(scene.front, scene.why, strict=True):
@@ -60,14 +60,14 @@ def _upright(axes: Any, place: int, column: Column, line: int) -> None:
 
 def room(columns: int) -> int:
     """Characters that a heading has room for where so many stand beside each other."""
-    return max(10, min(LINE, ACROSS // columns))  # choice: what is still read
+    return max(13, min(LINE, ACROSS // columns))  # choice: what is still read
 
 
 def folded(text: str, line: int = LINE) -> str:
-    """A long name on up to three lines, broken behind dots, underscores and blanks."""
+    """A long name on up to four lines, broken behind dots, underscores and blanks."""
     lines = [""]
-    for part in _parts(label(short(text, 3 * line))):
-        if lines[-1] and len(lines[-1]) + len(part) > line and len(lines) < 3:
+    for part in _parts(label(short(text, 4 * line))):
+        if lines[-1] and len(lines[-1]) + len(part) > line and len(lines) < 4:
             lines.append("")
         lines[-1] += part
     return "\n".join(one.strip() for one in lines)

@@ -15,7 +15,8 @@ from cimsim.views.front.scene import Scene
 
 PANELS = 3
 """Choice: panels of objectives beside each other."""
-WIDTH = 11.0
+WIDTH, COLUMN = 11.0, 1.05
+"""Choice: least width of a picture and of a column of its parallel coordinates (inches)."""
 
 
 def save_front(scene: Scene, path: Path) -> None:
@@ -24,7 +25,8 @@ def save_front(scene: Scene, path: Path) -> None:
     columns = min(PANELS, max(1, len(pairs)))
     rows = max(1, -(-len(pairs) // columns))
     heights = [0.5 + 3.8 * rows, 4.0, 1.1 + (0.2 + 0.17 * len(scene.objectives)) * bars]
-    with picture(path, WIDTH, sum(heights) + 0.5, 0) as (figure, _):
+    width = max(WIDTH, COLUMN * len(scene.columns))
+    with picture(path, width, sum(heights) + 0.5, 0) as (figure, _):
         figure.suptitle(f"{label(scene.title, 110)}\n{label(scene.note, 150)}", fontsize=9)
         parts: Any = figure.subfigures(3, 1, height_ratios=heights)
         top, middle, bottom = parts

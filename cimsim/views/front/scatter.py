@@ -70,7 +70,7 @@ def keys_of(scene: Scene) -> list[Any]:
     looks = looks_of(scene)
     for why in scene.reasons:
         colour, marker = looks[why]
-        text = f"front, bound by {short(why)}" if why else "front"
+        text = f"front, bound by {short(why, 40)}" if why else "front"
         keys.append(line_key(text, linestyle="", marker=marker, color=colour,
                              markeredgecolor=BLACK, markeredgewidth=0.4))  # fmt: skip
     at = ", ".join(exact(column, scene.knee) for column in scene.objectives)

@@ -16,6 +16,8 @@ from cimsim.views.front.columns import Column, axis, objective
 
 MOST_POINTS = 4_000
 """Choice: dominated points that are drawn; of more, an even choice. The front is always whole."""
+MOST_LINES = 500
+"""Choice: dominated points that are lines of parallel coordinates, likewise."""
 
 
 @brief
@@ -49,10 +51,12 @@ class Scene:
         """The other points, at most MOST_POINTS of them."""
         kept = set(self.front)
         others = [i for i in range(len(self.objectives[0].texts)) if i not in kept]
-        if len(others) <= MOST_POINTS:
-            return others
-        at = np.linspace(0, len(others) - 1, MOST_POINTS).round().astype(int)
-        return [others[i] for i in at.tolist()]
+        return _evenly(others, MOST_POINTS)
+
+    @property
+    def ground(self) -> list[int]:
+        """Of the dominated points those that are lines of parallel coordinates."""
+        return _evenly(self.dominated, MOST_LINES)
 
     @property
     def pairs(self) -> list[tuple[Column, Column]]:
@@ -65,6 +69,14 @@ class Scene:
     def reasons(self) -> list[str]:
         """What binds points of the front, the most frequent first, then "" if some is unknown."""
         return sorted(dict.fromkeys(self.why), key=lambda why: (not why, -self.why.count(why)))
+
+
+def _evenly(points: list[int], most: int) -> list[int]:
+    """At most `most` of the points, evenly chosen, both ends included."""
+    if len(points) <= most:
+        return points
+    at = np.linspace(0, len(points) - 1, most).round().astype(int)
+    return [points[i] for i in at.tolist()]
 
 
 def scene_of(front: Front, study: Mapping[str, str]) -> Scene:
