@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cimsim.errors import MappingError
+from cimsim.ir import Narrow
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 
@@ -36,7 +37,7 @@ class Grid:
     A matrix of `groups` is as many equal blocks on a diagonal. As many whole groups as fit stand
     on the diagonal of one array; a group that does not fit is cut like a matrix of its own. Blocks
     of columns are counted through all groups, blocks of rows within a group: the partial sums of
-    one result.
+    one result. `narrow` are weights of fewer cells, of which a row of an array has more.
     """
 
     rows: int
@@ -44,6 +45,7 @@ class Grid:
     block_rows: int
     block_columns: int
     groups: int = field(default=1, repr=False)
+    narrow: Narrow | None = field(default=None, repr=False)
 
     @property
     def weights(self) -> int:
@@ -147,7 +149,7 @@ class Grid:
 class Placement:
     """One weight on its units; arrays have the shape (replicas, row_blocks, column_blocks).
 
-    `role` is `base`, or what of an adapter the weight is: `lora_a`, `lora_b` or `saved` with it.
+    `role` is `base`, `narrow`, or what of an adapter the weight is: `lora_a`, `lora_b` or `saved`.
     `tier` is the array of its unit that has a block, None where a unit is one array.
     """
 
@@ -174,13 +176,16 @@ class Placement:
         """The whole weight, every copy of it, as it is written once; `erased` as in Written."""
         grid, units = self.grid, self.units.ravel()
         if not units.size:
-            return Written(self.weight, self.unit, units, np.array([self.weights]), erased=erased)
+            whole = np.array([self.weights])
+            return Written(self.weight, self.unit, units, whole, erased=erased, narrow=grid.narrow)
         values = np.tile(grid.held().ravel(), self.replicas)
         rows = None
         if grid.groups == 1:
             heights, _ = grid.sizes()
             rows = np.tile(heights.ravel(), self.replicas)
-        return Written(self.weight, self.unit, units, values, rows=rows, erased=erased)
+        return Written(
+            self.weight, self.unit, units, values, rows=rows, erased=erased, narrow=grid.narrow
+        )
 
 
 @brief
@@ -255,7 +260,7 @@ class Written:
     `change` says how their cells or weights change, where that is known; else they held nothing
     (`erased`), or a weight that has nothing to do with the new one. `rows[i]` rows of a unit are
     written; None: as few as hold the values. Raises MappingError where these do not agree or less
-    than nothing is written.
+    than nothing is written. `narrow` weights take fewer cells than others.
     """
 
     weight: str
@@ -265,6 +270,7 @@ class Written:
     change: LevelChange | Correlated | Masked | None = None
     rows: IntArray | None = None
     erased: bool = False
+    narrow: Narrow | None = None
 
     def __post_init__(self) -> None:
         if self.values.shape != (self.units.shape if self.units.size else (1,)):
@@ -415,15 +421,14 @@ class Mapping:
         return self._filled / self._held if self._held else 0.0
 
     @property
-    def _filled(self) -> int:
-        return sum(p.weights for p in self.placements.values() if p.unit == "rram")
+    def _filled(self) -> float:
+        """Arrays that the weights would fill; those of fewer cells fill less."""
+        placed = (p for p in self.placements.values() if p.unit == "rram")
+        return sum(p.weights / (p.grid.block_rows * p.grid.block_columns) for p in placed)
 
     @property
     def _held(self) -> int:
-        block = next((p.grid for p in self.placements.values() if p.unit == "rram"), None)
-        if block is None:
-            return 0
-        return self._arrays_used("rram") * block.block_rows * block.block_columns
+        return self._arrays_used("rram") if self._filled else 0
 
     def _arrays_used(self, unit: str) -> int:
         """Arrays that hold something: units, or the tiers of theirs that are used."""

@@ -20,7 +20,7 @@ def rows() -> dict[str, tasks.Judged]:
 
 
 def test_every_row_is_met(rows: dict[str, tasks.Judged]) -> None:
-    assert len(rows) == 24
+    assert len(rows) == 27
     assert [row.quantity for row in rows.values() if not row.passed] == []
     assert {row.group for row in rows.values()} == {"tasks"}
 
@@ -43,6 +43,17 @@ def test_what_cannot_be_checked_is_shown_and_not_judged(rows: dict[str, tasks.Ju
         assert row.tolerance is None
         assert "not checkable" in row.source
         assert 0.0 < row.simulated < 1.0
+
+
+def test_areas_of_deltas_by_hand(rows: dict[str, tasks.Judged]) -> None:
+    # each of 12 layers: four weights of 768 x 768, up of 768 x 3072, down of 3072 x 768; arrays of
+    # 128 rows with 16 whole weights or 114 elements of 1.12 cells
+    whole = 12 * (4 * 6 * 48 + 6 * 192 + 24 * 48)
+    delta = 12 * (4 * 6 * 7 + 6 * 27 + 24 * 7)
+    for count, published in ((2, 0.62), (4, 0.37), (8, 0.26)):
+        row = rows[f"delta: area of {count} tasks over as many models"]
+        assert row.published == published
+        assert row.simulated == pytest.approx(1 / count + delta / whole, rel=2e-3)  # and the head
 
 
 def test_accuracies_beside_claims_are_those_of_the_benchmark(rows: dict[str, tasks.Judged]) -> None:

@@ -1,5 +1,6 @@
 """Adaptations: what a task adds to a model, which unit runs it, and what a switch writes."""
 
+from cimsim.adaptation.delta import NarrowDelta
 from cimsim.adaptation.fisher import FisherSparse
 from cimsim.adaptation.full import FullTuning
 from cimsim.adaptation.lora import BaseAlone, LoraBeside, MergedLora, without_lora
@@ -22,7 +23,7 @@ from cimsim.adaptation.protocol import (
     adaptation_of,
 )
 from cimsim.adaptation.pruned_lora import PrunedLora
-from cimsim.adaptation.stored import StoredTask, task_bits
+from cimsim.adaptation.stored import StoredTask, TasksBeside, task_bits
 from cimsim.adaptation.writes import (
     adapted_weights,
     lora_weights,
@@ -54,8 +55,10 @@ __all__ = [
     "LoraBeside",
     "LoraFusion",
     "MergedLora",
+    "NarrowDelta",
     "PrunedLora",
     "StoredTask",
+    "TasksBeside",
     "WeightMasks",
     "adaptation_codec",
     "adaptation_for",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from inspect import getdoc
 from pathlib import Path
 
+from cimsim.adaptation.delta import NarrowDelta
 from cimsim.adaptation.fisher import FisherSparse
 from cimsim.adaptation.full import FullTuning
 from cimsim.adaptation.lora import BaseAlone, LoraBeside, MergedLora
@@ -33,6 +34,7 @@ ADAPTATIONS: dict[str, Adaptation | type[Adaptation]] = {
     "piggyback": WeightMasks,
     "pruned-lora": PrunedLora,
     "fisher-sparse": FisherSparse,
+    "delta": NarrowDelta,
     "lora-fusion": LoraFusion,
     "xbm": ColumnMask,
     "xma": ColumnShift,

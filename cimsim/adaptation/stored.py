@@ -18,6 +18,14 @@ class StoredTask(Protocol):
         """Bits that memory keeps of `task`; of the base task what is needed to return to it."""
 
 
+@runtime_checkable
+class TasksBeside(Protocol):
+    """An adaptation whose tasks stand on the machine together, as many as it has places for."""
+
+    def check_tasks(self, count: int) -> None:
+        """Raise MappingError for more tasks than there are places."""
+
+
 def task_bits(architecture: Architecture, mapping: Mapping, task: AdaptedTask) -> int:
     """Bits that memory keeps of `task`: what its adaptation says, by default what is written
     going to it from the base task, one copy of a weight that the mapping has several times.

@@ -15,6 +15,7 @@ from cimsim.errors import MappingError
 from cimsim.ir import Linear, Workload
 from cimsim.mapping import IntArray, Mapping, Registers, Written
 from cimsim.spec import Architecture
+from cimsim.unit_kinds import holding
 from cimsim.values.display import shown
 
 
@@ -128,7 +129,7 @@ def moved_bits(architecture: Architecture, part: Written | Registers) -> int:
             f"{part.weight!r} is written into {part.unit!r} units, which architecture "
             f"{architecture.name!r} lacks: map for the machine that is to run it."
         )
-    return part.count * architecture.units[part.unit].value_bits
+    return part.count * holding(architecture.units[part.unit], part.narrow).value_bits
 
 
 def drawn_order(task: str, weight: str, count: int) -> IntArray:

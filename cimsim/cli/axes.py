@@ -57,7 +57,7 @@ SUMMARIES = {
     "methods": "plain, noise-aware, halora, ahwa, ahwa-full, piggyback, fisher-sparse",
     "mappers": "one-per-tile[:replicate], dense[:replicate]",
     "adaptations": "none, lora-sram, lora-pmca, lora-rram, merged[:delta_ratio], full, "
-    "piggyback[:zeroed], pruned-lora, fisher-sparse, lora-fusion, xbm, xma, xma2",
+    "piggyback[:zeroed], pruned-lora, fisher-sparse, delta, lora-fusion, xbm, xma, xma2",
 }
 """`Codec.summary` of each axis as help prints it, which loads no axis for that."""
 OPTIONS = {

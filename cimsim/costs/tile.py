@@ -83,7 +83,7 @@ def send_ps(rram: CrossbarTiles, link: Link, outputs: int, row_blocks: int) -> i
 
 def mvm_energy_J(
     rram: CrossbarTiles, rows: int, outputs: int, row_blocks: int, column_blocks: int,
-    scale: ColumnScale | None = None, groups: int = 1,
+    scale: ColumnScale | None = None, groups: int = 1, weight_cells: float | None = None,
 ) -> dict[str, float]:  # fmt: skip
     """Energy (J) by component of one vector through a rows x outputs matrix on its tiles.
 
@@ -91,14 +91,16 @@ def mvm_energy_J(
     every row of every column block is driven once a pulse. Columns that `scale` gates are driven
     and not converted: they have no sum to shift, keep or add. With `groups` these are the blocks
     that a result and an input of one group have, and the cells those of the groups: what lies
-    beside the diagonal of an array is erased and counted as drawing nothing.
+    beside the diagonal of an array is erased and counted as drawing nothing. A weight takes
+    `weight_cells` columns, the machine's own number if left out.
     """
+    each = rram.cells_per_weight if weight_cells is None else weight_cells
     kept = 1.0 if scale is None else scale.kept_share
     scaled = kept if scale is not None and scale.over == "channels" else 1.0
-    cells = rows * outputs // groups * rram.cells_per_weight
-    columns = kept * row_blocks * outputs * rram.cells_per_weight
+    cells = rows * outputs // groups * each
+    columns = kept * row_blocks * outputs * each
     circuit = rram.integrator
-    sums = kept * conversion_results(rram, outputs, row_blocks)
+    sums = kept * conversion_results(rram, outputs, row_blocks, weight_cells)
     input_bytes = column_blocks * rows * rram.input_bits / 8.0
     output_bytes = kept * row_blocks * outputs * rram.output_bits / 8.0
     integrated = {} if circuit is None else {"integrator": columns * _integration_J(rram, circuit)}
@@ -114,11 +116,17 @@ def mvm_energy_J(
     }
 
 
-def conversion_results(rram: CrossbarTiles, outputs: int, row_blocks: int) -> int:
-    """Results of all columns for one vector: one a pulse, or one a phase of an integrator."""
+def conversion_results(
+    rram: CrossbarTiles, outputs: int, row_blocks: int, weight_cells: float | None = None
+) -> int:
+    """Results of all columns for one vector: one a pulse, or one a phase of an integrator.
+
+    `weight_cells` as in `mvm_energy_J`.
+    """
+    each = rram.cells_per_weight if weight_cells is None else weight_cells
     circuit = rram.integrator
     times = rram.input_pulses if circuit is None else circuit.phases
-    return row_blocks * outputs * rram.cells_per_weight * times
+    return math.ceil(row_blocks * outputs * each * times)
 
 
 def columns_ps(rram: CrossbarTiles, outputs: int, scale: ColumnScale | None) -> int:

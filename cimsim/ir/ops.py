@@ -40,6 +40,7 @@ from cimsim.values.bounds import (
     Fraction,
     Growth,
     Name,
+    Positive,
     Size,
     Steps,
     Tokens,
@@ -143,6 +144,17 @@ class ColumnScale(Frozen):
         return self
 
 
+class Narrow(Frozen):
+    """A weight of few levels, whose values take fewer cells than others of the same arrays.
+
+    Several weights of one shape stand side by side, one of which works.
+    """
+
+    cells: Positive = Field(description="columns of an array that a value takes, in the mean")
+    nonzero: Fraction = Field(description="share of the cells that are not at the least level")
+    beside: Size = Field(default=1, description="weights of this shape on the machine")
+
+
 class Linear(_Op):
     """rows x in_features times a weight; a convolution is one over its patches (im2col).
 
@@ -167,6 +179,10 @@ class Linear(_Op):
     )
     columns: ColumnScale | None = Field(
         default=None, description="numbers on the columns of the weight; role is base"
+    )
+
+    narrow: Narrow | None = Field(
+        default=None, description="what is so of a weight with fewer cells; role is base"
     )
 
     @property
@@ -203,6 +219,11 @@ class Linear(_Op):
             raise ValueError(
                 f"{self.name!r} is saved and of role {self.role}: LoRA is exchanged with its "
                 "adapter anyway, only a base op can be saved with it"
+            )
+        if self.narrow is not None and (self.role != "base" or self.saved):
+            raise ValueError(
+                f"{self.name!r} is narrow, and saved or of role {self.role}: weights of the model "
+                "itself alone are"
             )
         if self.columns is not None and self.role != "base":
             raise ValueError(

@@ -24,8 +24,8 @@ _FIXED = {
     "matmul": ("batch", "stationary_batch"),
 }
 """Sizes that the model's weights and heads give: they do not grow with the context."""
-_SAME = ("kind", "weight", "in_features", "out_features", "groups", "role", "adapts", "saved",
-         "batch", "stationary_token_axis", "stationary_batch")  # fmt: skip
+_SAME = ("kind", "weight", "in_features", "out_features", "groups", "narrow", "role", "adapts",
+         "saved", "batch", "stationary_token_axis", "stationary_batch")  # fmt: skip
 """Fields of an op that are equal in every phase: one weight, one tile."""
 
 

@@ -39,9 +39,9 @@ class Parameter(Frozen):
 
     name: Name
     shape: tuple[SizeOrNone, ...] = Field(max_length=8)
-    role: Literal["base", "lora_a", "lora_b", "magnitude", "embedding", "bias", "norm", "other"] = (
-        "base"
-    )
+    role: Literal[
+        "base", "lora_a", "lora_b", "magnitude", "narrow", "embedding", "bias", "norm", "other"
+    ] = "base"
     tied_to: Name | None = None
 
     @property
@@ -166,7 +166,7 @@ class Workload(Frozen, Changeable):
         return sum(
             p.size
             for p in self.parameters
-            if p.tied_to is None and p.role not in ("lora_a", "lora_b", "magnitude")
+            if p.tied_to is None and p.role not in ("lora_a", "lora_b", "magnitude", "narrow")
         )
 
 

@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
 from cimsim.adaptation import Adaptation, adaptation_named
 from cimsim.errors import MappingError
-from cimsim.ir import Linear, MatMul, Workload
+from cimsim.ir import Linear, MatMul, Narrow, Workload
 from cimsim.mappers.capacity import Stored, check_capacity, unit_shortage
 from cimsim.mappers.packing import Arrangement, Mapper, mapper_named
 from cimsim.mapping import Grid, IntArray, KvStore, Mapping, Placement, held_by
 from cimsim.spec import Architecture
-from cimsim.unit_kinds import Arrays, kind_named
+from cimsim.unit_kinds import Arrays, holding, kind_named
 from cimsim.values.arguments import checked
 
 ROWS_IN_FLIGHT = 2
@@ -38,7 +39,7 @@ def build_mapping(
     weights = _weights(workload, architecture, adaptation)
     units = architecture.units
     arrays = {unit: found for unit, found in units.items() if isinstance(found, Arrays)}
-    stored = {unit: _stored(unit, weights, arrays[unit].shape, mapper) for unit in arrays}
+    stored = {unit: _stored(unit, weights, arrays[unit], mapper) for unit in arrays}
     kv = _kv_stores(workload, architecture, 0)
     check_capacity(workload, architecture, adaptation, mapper, stored, kv)
     roles = {weight.name: weight.role for weight in weights}
@@ -76,9 +77,11 @@ class _Weight:
     columns: int
     groups: int
     unit: str
+    narrow: Narrow | None = None
 
     def cut(self, block_rows: int, block_columns: int) -> Grid:
-        return Grid(self.rows, self.columns, block_rows, block_columns, self.groups)
+        sizes = self.rows, self.columns, block_rows, block_columns
+        return Grid(*sizes, self.groups, self.narrow)
 
 
 def _weights(
@@ -95,7 +98,7 @@ def _weights(
                 "it: apply the adaptation to the workload first"
             )
         unit = home or architecture.weights_on
-        role = "saved" if op.saved and home is not None else op.role
+        role: str = "saved" if op.saved and home is not None else op.role
         if kind_named(unit).name not in architecture.units:
             raise MappingError(
                 f"{adaptation.name!r} needs a `{unit}` block for {op.name!r}, which architecture "
@@ -103,8 +106,17 @@ def _weights(
             )
         _check_columns(op, unit, architecture)
         sizes = op.in_features, op.out_features, op.groups
-        found[op.weight] = _Weight(op.weight, role, *sizes, unit)
+        if op.narrow is not None:
+            role = "narrow"
+        for name in names_beside(op):
+            found[name] = _Weight(name, role, *sizes, unit, op.narrow)
     return list(found.values())
+
+
+def names_beside(op: Linear) -> list[str]:
+    """The weight of `op`, and those that stand beside it for other tasks."""
+    beside = 1 if op.narrow is None else op.narrow.beside
+    return [op.weight, *(f"{op.weight}.{number}" for number in range(2, beside + 1))]
 
 
 def _check_columns(op: Linear, unit: str, architecture: Architecture) -> None:
@@ -120,10 +132,17 @@ def _check_columns(op: Linear, unit: str, architecture: Architecture) -> None:
         )
 
 
-def _stored(
-    unit: str, weights: list[_Weight], shape: tuple[int, int], mapper: Mapper
-) -> list[Stored]:
-    return [Stored(w.name, w.cut(*shape), mapper.copies(w.name)) for w in weights if w.unit == unit]
+def _stored(unit: str, weights: list[_Weight], arrays: Arrays, mapper: Mapper) -> list[Stored]:
+    """Weights of this kind of unit, those with fewer cells behind the others."""
+    found = []
+    for weight in sorted(
+        (w for w in weights if w.unit == unit), key=lambda w: w.narrow is not None
+    ):
+        here = holding(arrays, weight.narrow)
+        assert isinstance(here, Arrays)
+        grid = weight.cut(*here.shape)
+        found.append(Stored(weight.name, grid, mapper.copies(weight.name)))
+    return found
 
 
 def _place(
@@ -136,13 +155,12 @@ def _place(
     """
     if not stored:
         return {}
-    grids = [(w.grid, w.copies) for w in stored]
     arrays = architecture.arrays(unit)
     units = arrays.count - kept
     room = units * arrays.tiers
-    arranged = mapper.arrange(grids, max(1, int(arrays.per_cluster(architecture.pmca))))
+    arranged = _arranged(mapper, stored, max(1, int(arrays.per_cluster(architecture.pmca))))
     if _last(arranged) >= room:
-        arranged = mapper.arrange(grids, 1)  # the gaps before whole clusters do not fit
+        arranged = _arranged(mapper, stored, 1)  # the gaps before whole clusters do not fit
     demand = _last(arranged) + 1 + kept * arrays.tiers
     if short := unit_shortage(unit, demand, architecture, mapper, stored, {}):
         raise short
@@ -150,6 +168,19 @@ def _place(
         w.name: Placement(w.name, unit, roles[w.name], w.grid, *_over_tiers(found, units, arrays))
         for w, found in zip(stored, arranged, strict=True)
     }
+
+
+def _arranged(mapper: Mapper, stored: list[Stored], group: int) -> list[Arrangement]:
+    """Arrays of weights with as many cells each, one kind behind the other."""
+    found: list[Arrangement] = []
+    first = 0
+    for alike in (list(part) for _, part in groupby(stored, key=lambda w: w.grid.narrow is None)):
+        made = mapper.arrange([(w.grid, w.copies) for w in alike], group)
+        found += (
+            [(units + first, rows, columns) for units, rows, columns in made] if first else made
+        )
+        first = -(-(_last(found) + 1) // group) * group
+    return found
 
 
 def _over_tiers(

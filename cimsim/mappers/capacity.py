@@ -53,7 +53,10 @@ def check_capacity(
     shortages: list[CapacityError] = []
     total = 0
     for unit, weights in stored.items():
-        demand = demand_of(mapper, [(w.grid, w.copies) for w in weights])
+        kinds = ([w for w in weights if (w.grid.narrow is None) is wide] for wide in (True, False))
+        demand = sum(
+            demand_of(mapper, [(w.grid, w.copies) for w in kind]) for kind in kinds if kind
+        )
         stores = {name: store for name, store in kv.items() if store.unit == unit}
         tiers = architecture.arrays(unit).tiers
         demand += tiers * sum(store.units for store in stores.values())

@@ -25,7 +25,7 @@ from cimsim.schedule.assembler import Assembler, Timed
 from cimsim.schedule.graph import Stream, plain
 from cimsim.schedule.pieces import gated, piece_ps
 from cimsim.schedule.stages import Stage
-from cimsim.unit_kinds import Arrays, VectorCost
+from cimsim.unit_kinds import Arrays, VectorCost, holding
 from cimsim.values.display import brief
 
 
@@ -66,7 +66,7 @@ class Layer:
     @property
     def arrays(self) -> Arrays:
         """All units of the kind."""
-        return self.assembler.architecture.arrays(self.placement.unit)
+        return arrays_of(self.assembler, self.placement)
 
     @property
     def packed(self) -> bool:
@@ -128,6 +128,13 @@ def at_work(
     )
 
 
+def arrays_of(assembler: Assembler, placement: Placement) -> Arrays:
+    """The units of a weight, as it sees them."""
+    found = holding(assembler.architecture.arrays(placement.unit), placement.grid.narrow)
+    assert isinstance(found, Arrays)
+    return found
+
+
 def _holds(units: IntArray, shared: frozenset[int]) -> bool:
     """Whether one of `units` is shared with others."""
     return bool(shared) and not shared.isdisjoint(units.ravel().tolist())
@@ -151,7 +158,7 @@ def add_array_stage(
     """
     vectors = {p: -(-_linear(node).rows // node.tokens) for p, node in stage.nodes[0].ops.items()}
     architecture, op = assembler.architecture, _linear(stage.nodes[0].any)
-    arrays, link = architecture.arrays(placement.unit), architecture.tile_link
+    arrays, link = arrays_of(assembler, placement), architecture.tile_link
     if op.columns is not None:
         numbers = number_count(op.columns, placement.grid)
         bits = numbers * op.columns.bits * placement.replicas

@@ -10,7 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from cimsim import engines
-from cimsim.adaptation import AdaptedTask, BaseAlone, adaptation_named, known_adaptations
+from cimsim.adaptation import (
+    AdaptedTask,
+    BaseAlone,
+    TasksBeside,
+    adaptation_named,
+    known_adaptations,
+)
 from cimsim.adaptation.protocol import BASE_TASK, Adaptation
 from cimsim.engines import Engine
 from cimsim.engines.program import IntArray
@@ -158,6 +164,8 @@ class _Comparing:
     def run(self, adaptation: Adaptation) -> _Found:
         """One strategy, from its simulations to its result."""
         scenario = self.scenario
+        if isinstance(adaptation, TasksBeside):
+            adaptation.check_tasks(len(self.tasks))
         served = serve(self.workloads, self.machine, adaptation, scenario.pipeline, self.tell)
         self.tell(f"{served.strategy}: switching")
         switches = Switches(served.architecture, served.mapping, served.order)

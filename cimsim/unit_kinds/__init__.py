@@ -19,6 +19,7 @@ from cimsim.unit_kinds.protocol import (
     VectorCost,
     Work,
     WriteCost,
+    holding,
 )
 from cimsim.unit_kinds.rram import RRAM
 from cimsim.unit_kinds.sram import SRAM
@@ -61,6 +62,7 @@ __all__ = [
     "VectorCost",
     "Work",
     "WriteCost",
+    "holding",
     "kind_named",
     "kinds_for",
     "ports",

@@ -15,7 +15,8 @@ from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 from cimsim.blocks import Link, MachineBlock, PmcaClusters, PowerStates
 from cimsim.costs.programming import CellWrite, Limit
-from cimsim.ir import ColumnScale
+from cimsim.errors import MappingError
+from cimsim.ir import ColumnScale, Narrow
 from cimsim.mapping import Grid, Written
 from cimsim.values.display import brief
 
@@ -147,6 +148,26 @@ class Arrays(Units, Protocol):
         Columns that `columns` gates take no energy of their results; the step that shifts or scales
         the others is part of the time, its energy is not (`cimsim.costs.columns`).
         """
+
+
+@runtime_checkable
+class NarrowArrays(Arrays, Protocol):
+    """Arrays that weights of fewer cells can stand in."""
+
+    def holding(self, narrow: Narrow) -> Arrays:
+        """The same units, for such weights; MappingError where they take no fewer cells."""
+
+
+def holding(units: Units, narrow: Narrow | None) -> Units:
+    """`units` as weights with `narrow` see them; raises MappingError where they cannot be there."""
+    if narrow is None:
+        return units
+    if not isinstance(units, NarrowArrays):
+        raise MappingError(
+            f"a weight takes {narrow.cells:g} cells of its own number, but these units "
+            f"({type(units).__name__}) hold whole weights alone: put pretrained weights on tiles."
+        )
+    return units.holding(narrow)
 
 
 @runtime_checkable

@@ -7,6 +7,7 @@ read, on `cells_in_parallel` cells of a row and `tiles_in_parallel` tiles at a t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,17 +28,35 @@ from cimsim.costs.tile import (
     send_ps,
     transfer_ps,
 )
-from cimsim.ir import ColumnScale
+from cimsim.errors import MappingError
+from cimsim.ir import ColumnScale, Narrow
 from cimsim.mapping import Grid, Written
-from cimsim.unit_kinds.protocol import UnitKind, VectorCost, WriteCost
+from cimsim.unit_kinds.protocol import UnitKind, VectorCost, WriteCost, holding
 from cimsim.units import UM2_PER_MM2
 
 
 @dataclass(frozen=True, slots=True)
 class AnalogTiles:
-    """The tiles of a machine."""
+    """The tiles of a machine; with `narrow` as weights of fewer cells see them."""
 
     block: CrossbarTiles
+    narrow: Narrow | None = None
+
+    def holding(self, narrow: Narrow) -> AnalogTiles:
+        """The same tiles, for weights of fewer cells; MappingError where they are not fewer."""
+        own = self.block.cells_per_weight
+        if narrow.cells >= own:
+            raise MappingError(
+                f"a narrow weight takes {narrow.cells:g} cells a value, those of the machine take "
+                f"{own} (rram.cells_per_weight): it saves nothing there; lower its cells, or take "
+                "a machine with fewer bits a cell."
+            )
+        return AnalogTiles(self.block, narrow)
+
+    @property
+    def weight_cells(self) -> float:
+        """Columns that a weight takes."""
+        return self.block.cells_per_weight if self.narrow is None else self.narrow.cells
 
     @property
     def count(self) -> int:
@@ -47,12 +66,14 @@ class AnalogTiles:
     @property
     def value_bits(self) -> int:
         """Bits of one value as it comes to be written."""
+        if self.narrow is not None:
+            return math.ceil(self.narrow.cells * self.block.bits_per_cell)
         return self.block.weight_bits
 
     @property
     def shape(self) -> tuple[int, int]:
         """Rows of an array, and weights of one row."""
-        return self.block.rows, self.block.weight_columns
+        return self.block.rows, int(self.block.columns // self.weight_cells)
 
     @property
     def slices(self) -> int:
@@ -98,7 +119,7 @@ class AnalogTiles:
 
     def passage_ps(self, columns: int, vectors: int) -> tuple[int, int]:
         """All pulses of each vector; then the conversions of the last pulse."""
-        cells = columns * self.block.cells_per_weight
+        cells = math.ceil(columns * self.weight_cells)
         return vectors * integrate_ps(self.block, cells), convert_ps(self.block, cells)
 
     def vector(self, grid: Grid, link: Link, columns: ColumnScale | None = None) -> VectorCost:
@@ -112,8 +133,8 @@ class AnalogTiles:
             step + send_ps(self.block, link, outputs, grid.row_blocks),
             step + head + adders_ps(self.block, grid.row_blocks),
             self.block.output_bits,
-            conversion_results(self.block, grid.columns, grid.row_blocks),
-            mvm_energy_J(self.block, *cut, columns, grid.groups),
+            conversion_results(self.block, grid.columns, grid.row_blocks, self.weight_cells),
+            mvm_energy_J(self.block, *cut, columns, grid.groups, self.weight_cells),
         )
 
     def write(self, written: Sequence[Written], link: Link) -> WriteCost:
@@ -125,7 +146,7 @@ class AnalogTiles:
         changes = [change_of(tiles, part) for part in written]
         time_s, limit, units = cells_time_s(tiles, written, [c.counts for c in changes])
         cells = cell_write(tiles, written, changes, units)
-        bits = count * self.value_bits
+        bits = sum(p.count * holding(self, p.narrow).value_bits for p in written)
         moving_s = bits / 8.0 / (link.bandwidth_GBps * 1e9)
         return WriteCost(
             {"cells_written": cells.cells},

@@ -9,7 +9,7 @@ has no tolerance: the simulator's own figure stands beside it, with its assumpti
 from __future__ import annotations
 
 from cimsim import shipped
-from cimsim.adaptation import adaptation_named, adapted_weights, switched, two_tasks
+from cimsim.adaptation import NarrowDelta, adaptation_named, adapted_weights, switched, two_tasks
 from cimsim.adaptation.lora_fusion import LoraFusion
 from cimsim.adaptation.protocol import Adaptation
 from cimsim.costs.columns import number_count
@@ -29,6 +29,7 @@ ENERGY = (
     "switch alone, piggyback with masks that zero 30 % (assumed)"
 )
 KANG = "Kang et al., ICCAD 2021: GLUE of BERT, a dense delta beside separate models"
+KANG_AREA = "Kang et al., ICCAD 2021: 32 nm, 128x128, 1 bit a cell, 1.12 cells an element"
 ACCURACY = (
     "not checkable, models, data or runs are unpublished; here MiniLM on four text tasks, mean of "
     "three seeds, benchmarks/tasks (last two of six blocks, 64 steps), where less than a point is "
@@ -54,7 +55,7 @@ FREE = ("xbm", "xma", "pruned-lora", "lora-fusion")
 
 def rows() -> list[Judged]:
     """Rows of this group."""
-    return [*_fusion(), *_masks(), *_writes(), *_accuracies()]
+    return [*_fusion(), *_masks(), *_writes(), *_areas(), *_accuracies()]
 
 
 def _row(
@@ -141,6 +142,28 @@ def _writes() -> list[Judged]:
         quantity = f"{name}: energy of a switch saved over piggyback"
         found.append(_row(quantity, "", published, saved, None, f"{source}; {ENERGY}"))
     return found
+
+
+def _areas() -> list[Judged]:
+    """Arrays of BERT-base: one model and a delta a task over a model a task.
+
+    Arrays of 128x128 cells of one bit, 8-bit weights. The paper's areas hold more than arrays.
+    """
+    shape, bits = (128, 128), 8
+    layers = [op for _, op in shipped.workload("bert_base_r8_s320").ops()
+              if isinstance(op, Linear) and op.role == "base"]  # fmt: skip
+    whole, delta = (
+        sum(Grid(op.in_features, op.out_features, shape[0], int(shape[1] // cells)).blocks
+            for op in layers)
+        for cells in (bits, NarrowDelta().cells)
+    )  # fmt: skip
+    return [
+        _row(
+            f"delta: area of {tasks} tasks over as many models", "", published,
+            (whole + tasks * delta) / (tasks * whole), UNKNOWN, KANG_AREA,
+        )
+        for tasks, published in ((2, 0.62), (4, 0.37), (8, 0.26))
+    ]  # fmt: skip
 
 
 def _accuracies() -> list[Judged]:

@@ -8,6 +8,7 @@ rule of MLP+NeuroSim V3.0). Not modelled: levels that relaxed since they were wr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,7 @@ from cimsim.blocks import CrossbarTiles
 from cimsim.costs.programming.joint import level_change
 from cimsim.costs.programming.levels import level_shares, unrelated
 from cimsim.costs.programming.pulses import PulseCounts, chain, erased_uS, geometric, mixed
+from cimsim.costs.programming.timing import devices
 from cimsim.costs.tile import PJ
 from cimsim.mapping import FloatArray, LevelChange, Written
 from cimsim.values.display import brief
@@ -56,7 +58,7 @@ def change_of(tiles: CrossbarTiles, written: Written) -> CellChange:
         return _known(how, change)
     if change is not None:
         return _known(how, level_change(tiles, change))
-    shares = level_shares(tiles)
+    shares = level_shares(tiles, written.narrow)
     return _unknown(how, written.erased, shares.shape, shares.tobytes())
 
 
@@ -143,7 +145,7 @@ def cell_write(
 ) -> CellWrite:
     """All of `written` into cells of `units` tiles; `changes[i]` is what `written[i]` does."""
     scheme = tiles.write
-    cells = [part.count * tiles.devices_per_weight for part in written]
+    cells = [math.ceil(part.count * devices(tiles, part)) for part in written]
     counts = mixed([change.counts for change in changes], [float(n) for n in cells])
     pulses = sum(cells) * counts.mean
     if scheme.pulse_voltage_V is None:

@@ -16,6 +16,7 @@ from functools import lru_cache
 import numpy as np
 
 from cimsim.blocks import CrossbarTiles
+from cimsim.ir import Narrow
 from cimsim.mapping import FloatArray
 
 LEVEL_BITS = 8
@@ -24,9 +25,16 @@ WEIGHT_BITS = 16
 """Choice: digits below this many bits of a weight are spread evenly over their levels."""
 
 
-def level_shares(tiles: CrossbarTiles) -> FloatArray:
-    """Share of cells at each level for each of the cells of a weight, [slices, levels]."""
+def level_shares(tiles: CrossbarTiles, narrow: Narrow | None = None) -> FloatArray:
+    """Share of cells at each level for each of the cells of a weight, [slices, levels].
+
+    Those of a narrow weight are at the least level or at the largest.
+    """
     bits = min(tiles.bits_per_cell, LEVEL_BITS)
+    if narrow is not None:
+        two = np.zeros((1, 2**bits))
+        two[0, 0], two[0, -1] = 1.0 - narrow.nonzero, narrow.nonzero
+        return two
     offset = tiles.coding == "offset"
     return _level_shares(offset, tiles.cells_per_weight, bits, column_sigmas(tiles))
 

@@ -101,6 +101,19 @@ def _groups(cells: int, most_cells: int, most_tiles: int) -> list[int]:
     return found
 
 
+def devices(tiles: CrossbarTiles, written: Written) -> float:
+    """Cells of a value, both of a pair."""
+    if written.narrow is None:
+        return tiles.devices_per_weight
+    return written.narrow.cells * tiles.devices_per_weight / tiles.cells_per_weight
+
+
+def _rows_of(tiles: CrossbarTiles, written: Written) -> IntArray:
+    """As few rows as hold the values."""
+    cells = tiles.cells_per_weight if written.narrow is None else written.narrow.cells
+    return np.asarray(-(-written.values // int(tiles.columns // cells)), np.int64)
+
+
 def _rows(tiles: CrossbarTiles, written: Sequence[Written], counts: Sequence[PulseCounts]) -> _Rows:
     distinct = {of: place for place, of in enumerate(dict.fromkeys(counts))}
     kind = np.repeat([distinct[of] for of in counts], [part.values.size for part in written])
@@ -108,12 +121,13 @@ def _rows(tiles: CrossbarTiles, written: Sequence[Written], counts: Sequence[Pul
     homes = np.concatenate(
         [part.units if part.units.size else np.full(1, -1, np.int64) for part in written]
     )
-    rows = np.concatenate(
-        [-(-p.values // tiles.weight_columns) if p.rows is None else p.rows for p in written]
+    rows = np.concatenate([_rows_of(tiles, p) if p.rows is None else p.rows for p in written])
+    per_value = np.repeat(
+        [devices(tiles, part) for part in written], [part.values.size for part in written]
     )
     some = values > 0
     values, rows, kind, homes = values[some], rows[some], kind[some], homes[some]
     _, tile = np.unique(homes, return_inverse=True)
-    width = values * tiles.devices_per_weight / rows
+    width = values * per_value[some] / rows
     count = int(tile.max()) + 1 if tile.size else 0
     return _Rows(rows.astype(np.float64), width, kind, tuple(distinct), tile, count)

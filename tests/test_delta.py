@@ -1,0 +1,255 @@
+"""Deltas of few levels beside the pretrained weights: fewer cells, no write at a switch."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import small
+import torch
+from torch import nn
+
+from cimsim import simulate
+from cimsim.adaptation import (
+    BASE_TASK,
+    AdaptedTask,
+    NarrowDelta,
+    adaptation_named,
+    switched,
+    tuned_weights,
+)
+from cimsim.adaptation.delta import delta_of
+from cimsim.adaptation.layers.delta import THRESHOLD, DeltaLinear, ternary
+from cimsim.costs.programming import change_of
+from cimsim.errors import MappingError
+from cimsim.ir import Elementwise, Linear, Narrow, Workload, load_workload, save_workload
+from cimsim.mappers import MAPPERS, build_mapping
+from cimsim.mapping import Mapping, Registers, Written
+from cimsim.report import Report
+from cimsim.report.writes import adapter_switch, first_programming
+from cimsim.spec import Architecture
+from cimsim.unit_kinds import Arrays, holding
+
+MODEL = small.decoder(layers=1)
+A, B, BASE = (AdaptedTask(name, MODEL) for name in ("a", "b", BASE_TASK))
+ONE_BIT: dict[str, Any] = {
+    "bits_per_cell": 1, "cells_per_weight": 8, "rows": 16, "columns": 64, "tile_count": 8192,
+}  # fmt: skip
+
+
+def machine(**rram: Any) -> Architecture:
+    return small.machine(rram={**ONE_BIT, **rram})
+
+
+def mapped(delta: NarrowDelta, mapper: str = "one-per-tile", **rram: Any) -> Mapping:
+    return build_mapping(delta.apply(MODEL), machine(**rram), delta, MAPPERS[mapper]())
+
+
+def report(adaptation: str, **rram: Any) -> Report:
+    return simulate(MODEL, machine(**rram), adaptation=adaptation, pipeline="token").report
+
+
+# The graph and where it stands --------------------------------------------------------------------
+
+
+def test_every_adapted_weight_has_a_delta_and_a_sum_under_its_name() -> None:
+    applied = NarrowDelta().apply(MODEL)
+    Workload.model_validate(applied.model_dump())
+    named = tuned_weights(MODEL)
+    for phase in applied.phases:
+        by_name = {op.name: op for op in phase.ops}
+        deltas = [op for op in phase.ops if isinstance(op, Linear) and op.narrow is not None]
+        assert {op.weight for op in deltas} == {delta_of(name) for name in named}
+        for delta in deltas:
+            layer = delta.name.removesuffix("/delta")
+            base, total = by_name[f"{layer}/base"], by_name[layer]
+            assert isinstance(base, Linear)
+            assert isinstance(total, Elementwise)
+            assert base.inputs == delta.inputs
+            assert (base.in_features, base.out_features) == (delta.in_features, delta.out_features)
+            assert total.inputs == (base.name, delta.name)
+            assert total.elements == delta.rows * delta.out_features
+            assert not delta.bias
+
+
+def test_an_applied_workload_is_read_as_it_was_written(tmp_path: Any) -> None:
+    applied = NarrowDelta(tasks=3).apply(MODEL)
+    save_workload(applied, tmp_path / "w.json")
+    assert load_workload(tmp_path / "w.json").phases == applied.phases
+
+
+@pytest.mark.parametrize("cells", [1.0, 1.12, 2.5])
+@pytest.mark.parametrize("tasks", [1, 3])
+def test_deltas_take_arrays_by_their_cells_by_hand(cells: float, tasks: int) -> None:
+    mapping = mapped(NarrowDelta(tasks=tasks, cells=cells))
+    wide = int(64 // cells)
+    for name in tuned_weights(MODEL):
+        whole, delta = mapping.placements[name], mapping.placements[delta_of(name)]
+        rows, columns = whole.grid.rows, whole.grid.columns
+        assert whole.units.size == math.ceil(rows / 16) * math.ceil(columns / 8)
+        assert delta.units.size == math.ceil(rows / 16) * math.ceil(columns / wide)
+        for number in range(2, tasks + 1):
+            assert mapping.placements[f"{delta_of(name)}.{number}"].units.size == delta.units.size
+    assert len(mapping.placements) == len(mapped(NarrowDelta(tasks=1)).placements) + (
+        (tasks - 1) * len(tuned_weights(MODEL))
+    )
+    placed = np.concatenate([p.units.ravel() for p in mapping.placements.values()])
+    assert np.unique(placed).size == placed.size == mapping.used("rram")
+    assert 0.0 < mapping.cell_utilisation <= 1.0
+
+
+def test_whole_weights_share_no_array_with_deltas() -> None:
+    mapping = mapped(NarrowDelta(tasks=4), "dense", columns=128, rows=128)
+    kinds: dict[bool, set[int]] = {True: set(), False: set()}
+    for placement in mapping.placements.values():
+        kinds[placement.grid.narrow is None] |= set(placement.units.ravel().tolist())
+    assert not kinds[True] & kinds[False]
+    assert len(kinds[False]) < 4 * len(tuned_weights(MODEL))
+
+
+# What it costs ------------------------------------------------------------------------------------
+
+
+def test_a_switch_writes_a_number_and_no_cell() -> None:
+    mapping = mapped(NarrowDelta(tasks=5))
+    parts = switched(mapping, A, B)
+    assert all(isinstance(part, Registers) for part in parts)
+    # counted: 5 tasks are told apart by 3 bits
+    assert {part.weight: part.bits for part in parts if isinstance(part, Registers)} == {
+        delta_of(name): 3 for name in tuned_weights(MODEL)
+    }
+    cost = adapter_switch(MODEL, machine(), mapping)
+    assert (cost.cells_written, cost.pulses, cost.wear) == (0, 0.0, 0.0)
+    assert switched(mapping, A, A) == ()
+    assert switched(mapping, A, BASE) == switched(mapping, BASE, A)
+
+
+def test_a_head_that_is_saved_with_the_task_is_written_whole() -> None:
+    head = AdaptedTask("h", small.saved(MODEL, "head"))
+    delta = NarrowDelta(tasks=2)
+    mapping = build_mapping(delta.apply(head.workload), machine(), delta)
+    whole = [part for part in switched(mapping, A, head) if isinstance(part, Written)]
+    assert [part.weight for part in whole] == ["head.weight"]
+
+
+def test_first_programming_counts_the_cells_of_deltas() -> None:
+    nothing = first_programming(MODEL, machine(), mapped(NarrowDelta(tasks=1, nonzero=0.0)))
+    some = first_programming(MODEL, machine(), mapped(NarrowDelta(tasks=1, nonzero=0.25)))
+    three = first_programming(MODEL, machine(), mapped(NarrowDelta(tasks=3, nonzero=0.25)))
+    elements = sum(p.weights for n, p in mapped(NarrowDelta(tasks=1)).placements.items()
+                   if n in tuned_weights(MODEL))  # fmt: skip
+    assert some.cells_written == nothing.cells_written
+    one = (three.cells_written - some.cells_written) / 2
+    assert one == pytest.approx(1.12 * elements, rel=1e-3)
+    # by hand: a quarter of the cells leaves the erased level
+    assert some.cells_changed - nothing.cells_changed == pytest.approx(0.25 * one, rel=1e-3)
+    assert three.time_s > some.time_s
+
+
+def test_few_levels_of_a_delta_are_two() -> None:
+    rram = machine().rram
+    assert rram is not None
+    narrow = Narrow(cells=1.12, nonzero=0.3)
+    units, values = np.zeros(1, np.int64), np.array([100])
+    erased = Written("w", "rram", units, values, erased=True, narrow=narrow)
+    assert change_of(rram, erased).changed == pytest.approx(0.3)
+    again = Written("w", "rram", units, values, narrow=narrow)
+    assert change_of(rram, again).changed == pytest.approx(2 * 0.3 * 0.7)
+
+
+def test_a_vector_by_hand() -> None:
+    """1.12 cells of 24 elements are converted, each once a pulse; 8 of whole weights."""
+    m = machine()
+    arrays = m.arrays("rram")
+    narrow = holding(arrays, Narrow(cells=1.5, nonzero=0.5))
+    assert isinstance(narrow, Arrays)
+    assert narrow.shape == (16, 42)
+    delta = NarrowDelta(cells=1.5)
+    grid = next(p.grid for p in mapped(delta).placements.values() if p.grid.narrow is not None)
+    whole = next(p.grid for n, p in mapped(delta).placements.items() if n in tuned_weights(MODEL)
+                 and (p.grid.rows, p.grid.columns) == (grid.rows, grid.columns))  # fmt: skip
+    few, many = narrow.vector(grid, m.tile_link), arrays.vector(whole, m.tile_link)
+    for part in ("adc", "cells"):
+        assert few.energy_J[part] / many.energy_J[part] == pytest.approx(1.5 / 8)
+    assert few.energy_J["dac"] / many.energy_J["dac"] == pytest.approx(
+        grid.column_blocks / whole.column_blocks
+    )
+    # as many columns are integrated and converted: 28 elements of 1.5 cells, 5 weights of 8
+    assert narrow.passage_ps(28, 3)[0] <= arrays.passage_ps(6, 3)[0]
+    assert narrow.passage_ps(28, 1) == arrays.passage_ps(42, 1) or 28 * 1.5 < 42 * 8
+
+
+def test_more_cells_and_more_tasks_cost_more() -> None:
+    base, one = report("none"), report("delta:tasks=1")
+    many, wide = report("delta:tasks=8"), report("delta:tasks=1,cells=3")
+    assert base.energy_J < one.energy_J < wide.energy_J
+    assert base.latency_s < one.latency_s == many.latency_s
+    assert base.area_used_mm2 < one.area_used_mm2 < many.area_used_mm2
+    assert many.area_used_mm2 - base.area_used_mm2 > 7.9 * (one.area_used_mm2 - base.area_used_mm2)
+    whole = report("full").area_used_mm2
+    assert many.area_used_mm2 < 8 * whole
+
+
+# What is refused ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("delta:tasks=0", "tasks with a delta are 1 to"),
+        ("delta:cells=0.5", "cells of an element are 1 or more"),
+        ("delta:nonzero=1.5", "nonzero is a share"),
+    ],
+)
+def test_options_that_mean_nothing_are_refused(text: str, words: str) -> None:
+    with pytest.raises(MappingError, match=words):
+        adaptation_named(text)
+
+
+def test_a_machine_whose_weights_take_no_more_is_refused() -> None:
+    with pytest.raises(MappingError, match="it saves nothing there"):
+        simulate(MODEL, small.machine(), adaptation="delta", pipeline="token")
+    with pytest.raises(MappingError, match="hold whole weights alone"):
+        holding(small.machine().units["sram"], Narrow(cells=1.0, nonzero=0.1))
+
+
+def test_more_tasks_than_deltas_are_refused() -> None:
+    NarrowDelta(tasks=3).check_tasks(3)
+    with pytest.raises(MappingError, match="say delta:tasks=4"):
+        NarrowDelta(tasks=3).check_tasks(4)
+
+
+# The torch form -----------------------------------------------------------------------------------
+
+
+def test_a_layer_is_the_sum_of_weight_and_ternary_difference() -> None:
+    torch.manual_seed(1)
+    layer, difference = nn.Linear(6, 4), torch.randn(4, 6)
+    found = DeltaLinear(layer, difference)
+    for row, hard in zip(difference, found.delta.detach(), strict=True):
+        kept = row.abs() > THRESHOLD * row.abs().mean()
+        scale = row.abs()[kept].mean()
+        assert torch.allclose(hard, torch.where(kept, row.sign() * scale, torch.zeros(())))
+    x = torch.randn(3, 6)
+    wanted = x @ (layer.weight + ternary(difference)).T + layer.bias
+    assert torch.allclose(found(x), wanted, atol=1e-6)
+    assert torch.equal(DeltaLinear(layer)(x), layer(x))
+    with pytest.raises(ValueError, match="they are equal"):
+        DeltaLinear(layer, torch.zeros(2, 2))
+
+
+def test_a_difference_is_trained_through_its_ternary_form() -> None:
+    torch.manual_seed(2)
+    found = DeltaLinear(nn.Linear(5, 3), torch.randn(3, 5))
+    x, weight = torch.randn(4, 5), torch.randn(4, 3)
+    (found(x) * weight).sum().backward()
+    assert found.difference.grad is not None
+    assert torch.allclose(found.difference.grad, weight.T @ x, atol=1e-6)
+    assert found.base_layer.weight.grad is None
+
+
+def test_a_chip_refuses_it() -> None:
+    with pytest.raises(MappingError, match="run the model with DeltaLinear"):
+        NarrowDelta().functional(None)  # type: ignore[arg-type]
