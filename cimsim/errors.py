@@ -97,6 +97,10 @@ class WorkerError(TaskError):
     exit_code = 1
 
 
+class ClusterError(CimsimError):
+    """A cluster of machines that does not answer, or has something else installed."""
+
+
 class CacheError(TaskError):
     """A cache of models and data that cannot be read or kept; the input may be right."""
 

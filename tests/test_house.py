@@ -45,7 +45,7 @@ ROOMS: dict[str, set[str]] = {
     "training": {"numpy", "torch", "transformers", "peft", "safetensors"},
     "accuracy": {"numpy", "scipy", "torch", "transformers"},
     "studies": {"numpy", "scipy"},
-    "exploration": {"numpy", "scipy", "pydantic"},
+    "exploration": {"numpy", "scipy", "pydantic", "distributed", "dask_jobqueue"},
     "views": {"matplotlib", "numpy", "plotly"},
     "validation": set(),
     "cli": {"pydantic", "typer", "rich", "click"},
