@@ -7,7 +7,7 @@ import logging
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError
 from contextlib import suppress
 from pathlib import Path
@@ -41,6 +41,8 @@ from cimsim.exploration.sweep import Sweep, sweep
 LAYER, MACHINE = small.one_layer(), small.machine()
 VARIED = {"rram.adc_bits": [4, 5, 6, 7, 8], "rram.integration_ns": [64, 100, 128, 200]}
 POINTS = 20
+CASE = ("halora_rram_sram", "minilm_sentiment_r8_s32", "--vary", "rram.adc_bits=6,7")
+Cli = Callable[..., tuple[int, str, str]]
 
 
 def swept(**given: Any) -> Sweep:
@@ -274,11 +276,24 @@ def test_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
         swept(executor=on_dask("slurm"))
 
 
-def test_a_main_program_that_is_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["__main__"], "__file__", "<stdin>")
-    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
-    with pytest.raises(TaskError, match="no file that could be read again"):
+def test_workers_of_this_machine_ask_whether_they_can_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse() -> None:
+        raise TaskError("the main program is no file")
+
+    monkeypatch.setattr(places, "require_guard", refuse)
+    with pytest.raises(TaskError, match="main program is no file"):
         swept(executor=on_dask("local:1"))
+
+
+def test_the_command_line_names_a_place(cimsim: Cli) -> None:
+    code, out, told = cimsim("sweep", *CASE, "--dask", "loca")
+    assert (code, out) == (2, "")
+    assert "unknown cluster 'loca', nearest: local" in told
+    code, out, told = cimsim("sweep", *CASE, "--dask", "local", "--workers", "2")
+    assert (code, out) == (2, "")
+    assert "--workers had no effect beside --dask" in told
 
 
 def test_places_by_text(tmp_path: Path) -> None:

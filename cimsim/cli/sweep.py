@@ -16,8 +16,14 @@ from cimsim.cli.sweep_options import OF_A_PLAN, Wanted
 from cimsim.errors import CimsimError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from cimsim.exploration.evaluate import Evaluator
+    from cimsim.exploration.executors import Executor
     from cimsim.exploration.plan import LoadedPlan
     from cimsim.exploration.sweep import Reached, Sweep
+
+    MakesExecutor = Callable[[Evaluator], Executor]
 
 INTERRUPTED = 130  # counted: 128 and the number of SIGINT, as shells say it
 
@@ -104,6 +110,14 @@ def sweep(
         typer.Option("--workers", metavar="N", min=1, help="Processes [default: one a core].",
                      show_default=False),
     ] = None,
+    dask: Annotated[
+        str | None,
+        typer.Option(
+            "--dask", metavar="PLACE", show_default=False,
+            help="Workers of a Dask cluster instead: local[:N], tcp://HOST:PORT, slurm[:JOBS], or "
+            "the file of a scheduler (docs/distributed.md).",
+        ),
+    ] = None,
     to: Annotated[
         str | None,
         typer.Option("--to", metavar="KIND", show_default=False,
@@ -123,6 +137,12 @@ def sweep(
     from cimsim.cli.sweep_tables import check_table, print_sweep, write_table
 
     check_table(to, output, json=json)
+    executor = None
+    if dask is not None:
+        from cimsim.exploration.cluster import on_dask
+
+        refuse(context, ("workers",), "beside --dask, whose workers it has (local:N)")
+        executor = on_dask(dask)
     if workload is None:
         refuse(context, OF_A_PLAN, "beside a sweep file, which says it all: write it there")
         plan = _read(first)
@@ -132,7 +152,7 @@ def sweep(
             baseline or (),
         )  # fmt: skip
         plan = wanted.plan(first, workload)
-    done = _run(plan, store, workers)
+    done = _run(plan, store, workers, executor)
     rows = done.rows
     if output is not None or to is not None:
         write_table(rows, to, output)
@@ -158,7 +178,9 @@ def _read(path: str) -> LoadedPlan:
     return load_sweep(path)
 
 
-def _run(plan: LoadedPlan, store: Path | None, workers: int | None) -> Sweep:
+def _run(
+    plan: LoadedPlan, store: Path | None, workers: int | None, executor: MakesExecutor | None
+) -> Sweep:
     """Run a plan; a Ctrl-C ends in exit code 130, and says what is kept."""
     reached: list[Reached] = []
     try:
@@ -168,7 +190,7 @@ def _run(plan: LoadedPlan, store: Path | None, workers: int | None) -> Sweep:
                 reached[:] = [now]
                 tell(now)
 
-            return plan.run(store=store, workers=workers, progress=told)
+            return plan.run(store=store, workers=workers, executor=executor, progress=told)
     except KeyboardInterrupt:
         complain(_stopped(reached, store))
         raise SystemExit(INTERRUPTED) from None
