@@ -10,6 +10,7 @@ import ast
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from statistics import median
 
@@ -41,14 +42,20 @@ def top(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+@cache
+def tree(path: Path) -> ast.Module:
+    """The syntax of the module at `path`, read once."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def imports(path: Path) -> list[Import]:
     """Everything that the module at `path` imports, with the names taken from cimsim as modules."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    return list(_imports(tree, lazy=False, typing=False))
+    return list(_imports(tree(path), lazy=False, typing=False))
 
 
-def _imports(tree: ast.AST, *, lazy: bool, typing: bool) -> Iterator[Import]:
-    for node in ast.iter_child_nodes(tree):
+def _imports(part: ast.AST, *, lazy: bool, typing: bool) -> Iterator[Import]:
+    for node in ast.iter_child_nodes(part):
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield Import(alias.name, node.lineno, lazy, typing)
@@ -107,7 +114,7 @@ def classes_named_twice() -> dict[str, list[str]]:
     """Class names that several modules define, with the modules."""
     homes: dict[str, list[str]] = defaultdict(list)
     for path in MODULES:
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree(path)):
             if isinstance(node, ast.ClassDef):
                 homes[node.name].append(name_of(path))
     return {name: found for name, found in sorted(homes.items()) if len(found) > 1}

@@ -86,8 +86,8 @@ def test_numbers_of_numpy_are_numbers(number: Any) -> None:
     assert type(made.rram.integration_ns) is float
 
 
-def run(machine: Architecture, **options: Any) -> Report:
-    return simulate(small.decoder(), machine, **options).report
+def run(machine: Architecture, *, pipeline: Any = "token", **options: Any) -> Report:
+    return simulate(small.decoder(), machine, pipeline=pipeline, **options).report
 
 
 def test_a_report_says_what_was_changed_and_what_was_simulated(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_report_says_what_a_pipeline_takes_away() -> None:
 
 def test_a_row_is_flat_and_scalar_and_holds_the_reports_numbers() -> None:
     machine = small.machine().with_values({"rram.integration_ns": 128})
-    report = run(machine)
+    report = run(machine, pipeline="auto")
     row = report.row()
     assert all(isinstance(v, str | int | float | bool | None) for v in row.values())
     assert json.loads(json.dumps(row)) == row

@@ -6,12 +6,12 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import small
-from structure import MODULES, PACKAGE, circles, classes_named_twice, imports, of_package, top
+from structure import MODULES, PACKAGE, circles, classes_named_twice, imports, of_package, top, tree
 
 ROOMS: dict[str, set[str]] = {
     "errors": set(),
@@ -69,8 +69,14 @@ def place(name: str) -> int:
     return ORDER.index(name)
 
 
-IDS = [str(path.relative_to(PACKAGE)) for path in MODULES]
-each_module = pytest.mark.parametrize("path", MODULES, ids=IDS)
+def each_module(check: Callable[[Path], None]) -> Callable[[], None]:
+    """A test that `check` holds for every module; one test, as thousands take their time."""
+
+    def checked() -> None:
+        for path in MODULES:
+            check(path)
+
+    return checked
 
 
 def test_modules_are_found() -> None:
@@ -117,7 +123,7 @@ def test_rooms_use_their_own_packages(path: Path) -> None:
 def test_one_place_decides_where_compiled_code_is_kept(path: Path) -> None:
     if path.stem == "jit":
         return
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.ImportFrom) and node.module == "numba":
             names = {alias.name for alias in node.names}
             assert not names & {"jit", "njit", "vectorize", "guvectorize"}, (
@@ -136,7 +142,7 @@ def test_one_place_draws(path: Path) -> None:
 def test_all_that_is_printed_goes_through_one_place(path: Path) -> None:
     if top(path) != "cli":
         return
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(path)):
         called = ast.unparse(node.func) if isinstance(node, ast.Call) else ""
         allowed = path.stem == "sheet" and called in ("Table", "Console")
         assert allowed or called not in ("print", "typer.echo", "Console", "Table"), path
@@ -150,10 +156,9 @@ def test_modules_are_short(path: Path) -> None:
 
 @each_module
 def test_only_the_cli_prints(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
     if top(path) == "cli":
         return
-    for node in ast.walk(tree):
+    for node in ast.walk(tree(path)):
         assert not (isinstance(node, ast.Name) and node.id == "print"), f"{path}:{node.lineno}"
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
             stream = (node.value.id, node.attr) in (("sys", "stdout"), ("sys", "stderr"))
@@ -163,7 +168,9 @@ def test_only_the_cli_prints(path: Path) -> None:
 @each_module
 def test_modules_are_named_after_what_they_hold(path: Path) -> None:
     parts = {part.removesuffix(".py") for part in path.relative_to(PACKAGE).parts}
-    assert not parts & {"utils", "util", "common", "core", "base", "managers", "helpers", "misc"}
+    assert not parts & {"utils", "util", "common", "core", "base", "managers", "helpers", "misc"}, (
+        path
+    )
 
 
 OTHER_MARKS = {
@@ -180,7 +187,7 @@ def test_one_place_cuts_the_text_of_values(path: Path) -> None:
     home = path.relative_to(PACKAGE).as_posix()
     if home.startswith("values/codec/") or home in OTHER_MARKS:
         return
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             cuts = node.func.attr in {"partition", "rpartition", "split", "rsplit"}
             marks = {getattr(argument, "value", None) for argument in node.args}
@@ -189,7 +196,7 @@ def test_one_place_cuts_the_text_of_values(path: Path) -> None:
 
 @each_module
 def test_randomness_is_passed_in(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Attribute):
             called = ast.unparse(node)
             if called.startswith(("np.random.", "numpy.random.")):
