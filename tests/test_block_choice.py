@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import small
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cimsim.ir import Elementwise
@@ -89,6 +89,7 @@ def latency_s(workload: Any, pipeline: str, tcdm_KiB: float, **pmca: Any) -> flo
     return simulate(workload, machine, pipeline=parse_pipeline(pipeline)).report.latency_s
 
 
+@settings(max_examples=40)
 @given(
     tokens=st.integers(2, 40),
     columns=st.sampled_from([16, 64, 160]),
