@@ -7,7 +7,6 @@ lacks is left out.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -40,7 +39,15 @@ from cimsim.blocks import (
     SramUnits,
 )
 from cimsim.costs.cluster_energy import least_voltage_V
-from cimsim.costs.components import Modelled, UnreadInputError, filled, names_model, put_model_value
+from cimsim.costs.components import (
+    Modelled,
+    UnreadInputError,
+    copied,
+    filled,
+    model_of,
+    names_model,
+    put_model_value,
+)
 from cimsim.costs.floorplan import Floorplan
 from cimsim.errors import MappingError, SpecError
 from cimsim.files import describe_validation, load_json
@@ -191,12 +198,11 @@ class Architecture(Sourced, Changeable):
         if not self.ranges:
             return self
         data = self.model_dump(mode="json", exclude_none=True)
-        made = {f"{m.block}.{name}": m.path for m in self.modelled() for name in m.outputs}
         for path, (low, high, source) in self.ranges.items():
             value = value_at(data, path)
-            if path in made:
+            if (model := model_of(data, path)) is not None:
                 raise ValueError(
-                    f"ranges: {path} comes from {made[path]}: give the range to a number of its "
+                    f"ranges: {path} comes from {model}: give the range to a number of its "
                     "anchor or to what it reads"
                 )
             if isinstance(value, bool) or not isinstance(value, int | float):
@@ -328,7 +334,7 @@ class Architecture(Sourced, Changeable):
         names near it, and for a value that is not valid.
         """
         before = self.model_dump(mode="json", exclude_none=True)
-        data = copy.deepcopy(before)
+        data = copied(before)
         for path, value in plain(values).items():
             try:
                 if names_model(path):

@@ -18,6 +18,7 @@ from cimsim.exploration.outputs import check_outputs
 from cimsim.exploration.points import Base, Point, resolve
 from cimsim.exploration.rows import Row
 from cimsim.exploration.samplers import Sampling
+from cimsim.exploration.scoring import Scoring
 from cimsim.exploration.space import Choice, Range, Space
 from cimsim.exploration.store import open_store
 from cimsim.exploration.sweep import Sweep
@@ -184,6 +185,8 @@ def test_values_that_go_with_some_others_only_are_rows_that_say_so() -> None:
         ({"pipeline": ["tokens"]}, "unknown pipeline.*token"),
         ({"architecture": ["puma"]}, "given and varied"),
         ({"rank": [4]}, "adapter"),
+        ({"rram.bogus": [None]}, "no field 'rram.bogus'"),
+        ({"noise": ["pcm"]}, "accuracy alone"),
     ],
 )
 def test_bad_axes_are_refused_before_anything_runs(
@@ -306,3 +309,37 @@ def test_rows_come_back_as_they_went(values: dict[str, float | str | None]) -> N
         assert store.add(row)
         assert not store.add(Row("d", {}, "infeasible", {}, "no", 0.0))
         assert list(store.rows()) == [row]
+
+
+def test_points_that_score_alike_share_a_measurement() -> None:
+    import toy_task
+
+    from cimsim.accuracy import Subject, Trials, evaluate, trace_task_model
+
+    base_model, machine = toy_task.model(), toy_task.machine()
+    task = toy_task.task(base_model.module)
+    workload = trace_task_model(base_model, tokens=6)
+    asked = Scoring(task="toy", noise="gaussian:0.05", seeds=2, limit=10, converters=False)
+    base = Base(workload, machine, adaptation="none", pipeline="token", scoring=asked)
+    evaluate_point = Evaluator(base, ("latency_s", "accuracy", "accuracy.noisy_std"))
+    scores = evaluate_point._scores
+    scores._subjects["toy", "toy", None] = Subject.of(base_model, None), task
+    points = [
+        {}, {"pmca.clock_MHz": 321.0}, {"pipeline": "sequential"}, {"noise": "gaussian:0.5"},
+        {"seed": 7}, {"rram.columns": 32},
+    ]  # fmt: skip
+    rows, counts = [], []
+    for point in points:
+        rows.append(evaluate_point(resolve(base, point)))
+        counts.append(scores.measured)
+    assert counts == [1, 1, 1, 2, 3, 4]
+    assert len({row.digest for row in rows}) == len(points)
+    assert rows[0].values["latency_s"] != rows[1].values["latency_s"]
+    assert rows[0].values["accuracy"] == rows[1].values["accuracy"] == rows[2].values["accuracy"]
+    done = cimsim.simulate(workload, machine, pipeline="token", adaptation="none")
+    for row, noise, first in ((rows[3], 0.5, 0), (rows[4], 0.05, 7)):
+        trials = Trials(
+            (f"gaussian:{noise}",), seeds=(first, first + 1), limit=10, converters=False
+        )
+        found = evaluate(task, base_model.module, done.mapping, machine, trials)
+        assert row.values["accuracy"] == pytest.approx(sum(found.points[0].values) / 2)

@@ -126,6 +126,23 @@ class Base:
         found: str = self._read["digest", asked]
         return found
 
+    def adaptation_on(self, machine: Architecture, asked: str | None) -> tuple[Adaptation, str]:
+        """The adaptation that is asked for, or the base's, or the machine's own, and its text."""
+        key = "adaptation", asked, machine.adaptation, *machine.blocks
+        if key not in self._read:
+            found = adaptation_for(machine, self.adaptation if asked is None else asked)
+            self._read[key] = found, adaptation_text(found)
+        read: tuple[Adaptation, str] = self._read[key]
+        return read
+
+    def pipeline_of(self, asked: str | None) -> tuple[Pipeline | Auto, str]:
+        """The strategy that is asked for, or the base's, and its text."""
+        if ("pipeline", asked) not in self._read:
+            found = pipeline_named(self.pipeline if asked is None else asked)
+            self._read["pipeline", asked] = found, format_pipeline(found)
+        read: tuple[Pipeline | Auto, str] = self._read["pipeline", asked]
+        return read
+
     def _traced(self, asked: Variant) -> Workload:
         plain = Variant(asked.workload)
         if asked == plain:
@@ -192,17 +209,16 @@ def resolve(base: Base, settings: Settings) -> Point:
         machine = machine.with_values(changed, VARIED)
     lengths = {key: _whole(settings, key) for key in _LENGTHS[1:]}
     traced = Variant(_text(settings, "workload"), **lengths)
-    asked = _text(settings, "adaptation")
-    adaptation = adaptation_for(machine, base.adaptation if asked is None else asked)
-    pipeline = pipeline_named(_text(settings, "pipeline") or base.pipeline)
+    adaptation, adaptation_told = base.adaptation_on(machine, _text(settings, "adaptation"))
+    pipeline, pipeline_told = base.pipeline_of(_text(settings, "pipeline"))
     mapper = mapper_named(_text(settings, "mapper") or base.mapper)
     scoring = _scoring(base, settings)
     made_of = {
         "version": VERSION,
         "architecture": machine.digest(),
         "workload": base.digest(traced),
-        "adaptation": adaptation_text(adaptation),
-        "pipeline": format_pipeline(pipeline),
+        "adaptation": adaptation_told,
+        "pipeline": pipeline_told,
         "mapper": MAPPER_CODEC.label(mapper),
         "baselines": base.facts["baselines"],
         "accuracy": None if scoring is None else scoring.model_dump(mode="json"),
@@ -236,7 +252,9 @@ def _scoring(base: Base, settings: Settings) -> Scoring | None:
 
 
 def _is_own(there: object, value: Value) -> bool:
-    return there == value and isinstance(there, bool) == isinstance(value, bool)
+    return (
+        there is not None and there == value and isinstance(there, bool) == isinstance(value, bool)
+    )
 
 
 def _text(settings: Settings, key: str) -> str | None:

@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from cimsim.costs.components.catalog import COMPONENTS
 from cimsim.costs.components.component import NODE, Component, Entry
-from cimsim.costs.components.filling import Modelled, UnreadInputError, filled
+from cimsim.costs.components.filling import (
+    Modelled,
+    UnreadInputError,
+    copied,
+    filled,
+    model_of,
+)
 from cimsim.costs.components.setting import names_model, put_model_value
 
 __all__ = [
@@ -17,7 +23,9 @@ __all__ = [
     "Entry",
     "Modelled",
     "UnreadInputError",
+    "copied",
     "filled",
+    "model_of",
     "names_model",
     "put_model_value",
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -63,7 +62,7 @@ def filled(
     A number that stands beside a model that gives it, and does not come from it, is refused.
     Raises ValueError with the path of the model.
     """
-    full, models = copy.deepcopy(dict(data)), []
+    full, models = copied(data), []
     for block, component, raw in _entries(full):
         try:
             found = _modelled(full, block, component, raw, derived)
@@ -245,6 +244,24 @@ def _source(component: str, model: Component, entry: Entry, output: str) -> str:
 
 def _mark(component: str) -> str:
     return f"model {component} "
+
+
+def copied(data: Any) -> Any:
+    """The content of a file, its objects and lists anew; several times as fast as `deepcopy`."""
+    if isinstance(data, Mapping):
+        return {key: copied(value) for key, value in data.items()}
+    return [copied(value) for value in data] if isinstance(data, list) else data
+
+
+def model_of(data: Mapping[str, Any], path: str) -> str | None:
+    """The path of the model that gave the number at `path` of a block; None where none did."""
+    block, _, name = path.partition(".")
+    holder = data.get(block)
+    models = holder.get("models") if isinstance(holder, Mapping) else None
+    if not isinstance(holder, Mapping) or not isinstance(models, Mapping):
+        return None
+    source = holder["sources"].get(name)
+    return next((f"{block}.models.{c}" for c in models if from_model(source, c)), None)
 
 
 def from_model(source: Any, component: str) -> bool:
