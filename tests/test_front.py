@@ -57,8 +57,9 @@ def stored(path: Path, made: list[Row], **study: str) -> Path:
     return path
 
 
-def test_the_front_by_hand() -> None:
-    found = front_of(rows(), "latency_s,energy_J")
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_front_by_hand(order: int) -> None:
+    found = front_of(rows()[::order], "latency_s,energy_J")
     assert [one.digest for one in found.rows] == ["0002", "0001", "0000"]
     assert found.rows[found.knee].digest == "0001"
     assert found.why == (EVIL, "sram", "sram")
