@@ -27,10 +27,13 @@ from cimsim.report.fold import fold, spent
 from cimsim.report.kinds import kinds_of
 from cimsim.report.levers import TOTAL, with_levers
 from cimsim.report.occupancy import phase_marks_ps
+from cimsim.report.writes import model_write
+from cimsim.runtime.collector import collector_paused
 from cimsim.schedule import Plan
 from cimsim.schedule.pipelines import Auto, Pipeline, format_pipeline, pipeline_named
 from cimsim.search import Job, attempt, search
-from cimsim.search.attempt import Progress
+from cimsim.search.attempt import Progress, run
+from cimsim.search.memory import Essentials, Memory
 from cimsim.spec import Architecture, load_architecture
 from cimsim.units import ps_to_seconds
 from cimsim.values.arguments import Seed, checked
@@ -150,7 +153,9 @@ def simulate(
     }
     named |= inputs or {}
     report = fold(
-        workload, adapted, done.architecture, done.mapping, done.plan, done.ends,
+        workload, adapted, done.architecture, done.mapping, done.plan,
+        done.ran.findings,
+        model_write(workload, done.architecture, done.mapping),
         format_pipeline(done.pipeline), named, counted,
     )  # fmt: skip
     if how is not None:
@@ -159,6 +164,57 @@ def simulate(
         report, workload, done.architecture, done.pipeline, done.mapping, done.plan, done.ends,
         job,
     )  # fmt: skip
+
+
+@brief
+@dataclass(frozen=True, eq=False)
+class Figures:
+    """A report that has figures alone, and what it is of."""
+
+    report: Report
+    workload: Workload
+    architecture: Architecture
+    mapping: Mapping
+
+
+@collector_paused()
+def figures(
+    workload: Workload, architecture: Architecture, pipeline: Pipeline | Auto,
+    adaptation: Adaptation, mapper: Mapper, memory: Memory,
+) -> Figures:  # fmt: skip
+    """The figures of the report that `simulate` gives; nothing is said in words, no inputs.
+
+    What earlier calls with the same `memory` found is not worked out again. Raises as `simulate`.
+    """
+    adapted = memory.adapted(workload, adaptation)
+    counted = _counted(adapted, architecture, adaptation)
+    job = Job(adapted, architecture, adaptation, mapper, counted, memory=memory)
+    how = None
+    if isinstance(pipeline, Auto):
+        found = search(job, pipeline, lambda stage: None)
+        done, how, pipeline = Essentials.of(found.attempt.ran), found.search, found.attempt.pipeline
+        architecture = found.attempt.architecture
+    else:
+        done, architecture = _outcome(job, pipeline, memory)
+    report = fold(
+        workload, adapted, architecture, done.mapping, done.plan, done.findings,
+        memory.write(workload, architecture, done),
+        format_pipeline(pipeline), {}, counted, told=False,
+    )  # fmt: skip
+    report = report if how is None else report.model_copy(update={"search": how})
+    return Figures(report, workload, architecture, done.mapping)
+
+
+def _outcome(job: Job, pipeline: Pipeline, memory: Memory) -> tuple[Essentials, Architecture]:
+    """What a strategy comes to, and the machine that it prepared."""
+    machine, mapper = pipeline.prepare(job.workload, job.architecture, job.mapper)
+
+    def made(on: Architecture) -> Essentials:
+        return Essentials.of(run(job, on, mapper, pipeline, lambda stage: None, ends_only=False))
+
+    if (key := job.key(pipeline, mapper)) is None:
+        return made(machine), machine
+    return memory.outcomes.get(key, machine, made), machine
 
 
 def _counted(

@@ -19,6 +19,7 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     ModelWrapValidatorHandler,
+    PrivateAttr,
     ValidationError,
     create_model,
     model_validator,
@@ -51,7 +52,7 @@ from cimsim.costs.components import (
 from cimsim.costs.floorplan import Floorplan
 from cimsim.errors import MappingError, SpecError
 from cimsim.files import describe_validation, load_json
-from cimsim.unit_kinds import KINDS, Arrays, Units, kind_named, kinds_for
+from cimsim.unit_kinds import KINDS, Arrays, Units, are_arrays, kind_named, kinds_for
 from cimsim.unit_kinds.area import DIE_INPUTS, units_mm2
 from cimsim.values.arguments import checked, plain
 from cimsim.values.bounds import Amount, Bits, Name, Positive, Text
@@ -127,6 +128,9 @@ class Architecture(Sourced, Changeable):
         description="field path -> [low, high, source]: where the number may plausibly lie",
     )
 
+    _models: tuple[Modelled, ...] | None = PrivateAttr(default=None)
+    _dumped: dict[str, Any] | None = PrivateAttr(default=None)
+
     @model_validator(mode="before")
     @classmethod
     def _weights_by_cluster(cls, data: Any) -> Any:
@@ -197,7 +201,7 @@ class Architecture(Sourced, Changeable):
     def _ranges_hold_their_numbers(self) -> Self:
         if not self.ranges:
             return self
-        data = self.model_dump(mode="json", exclude_none=True)
+        data = self._content
         for path, (low, high, source) in self.ranges.items():
             value = value_at(data, path)
             if (model := model_of(data, path)) is not None:
@@ -246,15 +250,16 @@ class Architecture(Sourced, Changeable):
 
     def units_of(self, kind: str) -> Units:
         """The units of a kind; MappingError where the machine lacks them, or nobody knows them."""
-        units = self.units
-        if kind_named(kind).name not in units:
+        known = kind_named(kind)
+        block = getattr(self, known.name, None)
+        if block is None:
             raise MappingError(f"architecture {self.name!r} has no `{kind}` block")
-        return units[kind]
+        return known.units(block)
 
     def arrays(self, kind: str) -> Arrays:
         """Units of a kind that holds matrices; MappingError for any other."""
         found = self.units_of(kind)
-        if not isinstance(found, Arrays):
+        if not are_arrays(found):
             known = " or ".join(kinds_for("weights"))
             raise MappingError(f"`{kind}` units hold no matrices in arrays: {known} do")
         return found
@@ -287,7 +292,27 @@ class Architecture(Sourced, Changeable):
 
     def modelled(self) -> tuple[Modelled, ...]:
         """What each component model of the machine came to."""
-        return filled(self.model_dump(mode="json", exclude_none=True), DIE_INPUTS)[1]
+        if self._models is None:
+            self._models = filled(self._content, DIE_INPUTS)[1]
+        return self._models
+
+    @property
+    def _content(self) -> dict[str, Any]:
+        """What its file would hold, which nobody changes."""
+        if self._dumped is None:
+            self._dumped = self.model_dump(mode="json", exclude_none=True)
+        return self._dumped
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """The same machine with other fields."""
+        made = super().model_copy(update=update, deep=deep)
+        made._models = made._dumped = None
+        return made
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()
+        private = {**(state["__pydantic_private__"] or {}), "_models": None, "_dumped": None}
+        return {**state, "__pydantic_private__": private}
 
     def _facts(self) -> dict[str, object]:
         units = self.units
@@ -333,7 +358,7 @@ class Architecture(Sourced, Changeable):
         `changes` remembers what the values were. Raises SpecError for an unknown path, with the
         names near it, and for a value that is not valid.
         """
-        before = self.model_dump(mode="json", exclude_none=True)
+        before = self._content
         data = copied(before)
         for path, value in plain(values).items():
             try:
@@ -352,7 +377,7 @@ class Architecture(Sourced, Changeable):
             made = type(self).model_validate(data)
         except ValidationError as error:
             raise SpecError(describe_validation(self.name, error)) from None
-        after = made.model_dump(mode="json", exclude_none=True)
+        after = made._content
         return made.remembering(
             self,
             [

@@ -36,13 +36,17 @@ def plan_of(workload: Workload, pipeline: str, **changes: Any) -> Plan:
     return build_plan(adapted, machine, mapping, chosen)
 
 
-def told(plan: Plan) -> list[Any]:
+def told(plan: Plan, **changes: Any) -> list[Any]:
     """All that a plan says, as lists."""
 
     def each(amount: Any) -> Any:
         return amount.tolist() if isinstance(amount, np.ndarray) else amount
 
-    rows: list[Any] = [plan.charges, plan.block_tokens, plan.program.buffers]
+    rows: list[Any] = [
+        plan.charges(small.machine(**changes)),
+        plan.block_tokens,
+        plan.program.buffers,
+    ]
     for actor, info in zip(plan.program.actors, plan.actors, strict=True):
         verbs = [
             (type(v), v.buffer, each(v.count)) if isinstance(v, Get | Put) else each(v.duration)
@@ -88,11 +92,11 @@ def test_the_plan_is_that_of_every_layer_by_itself(
     workload: Workload, pipeline: str, clusters: int
 ) -> None:
     changes = {"pmca": {"pool_clusters": clusters}}
-    once = told(plan_of(workload, pipeline, **changes))
+    once = told(plan_of(workload, pipeline, **changes), **changes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cimsim.schedule.assembler.Alike", Forgetful)
         patch.setattr("cimsim.schedule.alike.Alike.once", Forgetful.once)
-        each = told(plan_of(workload, pipeline, **changes))
+        each = told(plan_of(workload, pipeline, **changes), **changes)
     assert once == each
 
 

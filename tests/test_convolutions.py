@@ -152,7 +152,7 @@ def test_energy_of_a_grouped_product_by_hand(
     machine = small.machine(adaptation="none")
     rram = machine.arrays("rram").block  # type: ignore[attr-defined]
     grid = Grid(groups * inputs, groups * outputs, 16, 16, groups)
-    spent = machine.arrays("rram").vector(grid, machine.tile_link).energy_J
+    spent = machine.arrays("rram").vector_J(grid)
     assert spent["cells"] == close(groups * inputs * outputs * 7.0e-15)
     assert spent["dac"] == close(driven * groups * inputs * 0.3e-12)
     assert spent["adc"] == close(row_blocks * groups * outputs * 1.5e-12)
@@ -171,7 +171,7 @@ def test_more_groups_never_take_more(groups: int, more: int) -> None:
     found = []
     for g in (few, many):
         work = layer(g, 48 // g, 24 // g)
-        energy = machine.arrays("rram").vector(Grid(48, 24, 16, 16, g), machine.tile_link).energy_J
+        energy = machine.arrays("rram").vector_J(Grid(48, 24, 16, 16, g))
         found.append((work.macs, work.parameter_count, energy["cells"], energy["accumulate"]))
         assert work.macs == 8 * 48 * 24 // g
     assert all(b <= a for a, b in zip(*found, strict=True))

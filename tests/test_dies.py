@@ -155,7 +155,11 @@ def test_engines_agree_on_a_decoder(pipeline: str, attention: Any) -> None:
     moved = other.report.die_to_die_bytes
     assert set(moved) == {"prefill", "decode"}
     assert sum(moved.values()) > 0
-    spent = sum(c.energy_J[0] + c.energy_J[1] for c in other.plan.charges if c.unit == "die_to_die")
+    spent = sum(
+        c.energy_J[0] + c.energy_J[1]
+        for c in other.plan.charges(other.architecture)
+        if c.unit == "die_to_die"
+    )
     assert spent == close(sum(moved.values()) * 8 * 0.5e-12)
 
 

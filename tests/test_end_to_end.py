@@ -69,7 +69,11 @@ def test_a_saved_head_runs_with_its_adapter(
     unit = MACHINES[machine].adaptation.removeprefix("lora-")
     head = done.mapping.placements["classifier.weight"]
     assert (head.unit, head.role) == (unit, "saved")
-    spent = {c.component: sum(c.energy_J) for c in done.plan.charges if c.stage == "classifier"}
+    spent = {
+        c.component: sum(c.energy_J)
+        for c in done.plan.charges(done.architecture)
+        if c.stage == "classifier"
+    }
     values = 64 * 2
     switch = done.report.reprogramming.adapter_switch
     assert classifier.adapter is not None
@@ -89,6 +93,6 @@ def test_a_saved_head_runs_with_its_adapter(
     else:
         assert spent["cores"] > 0
         assert switch.tcdm_bytes_written == 2 * exchanged
-    rram = {c.stage for c in done.plan.charges if c.unit == "rram"}
+    rram = {c.stage for c in done.plan.charges(done.architecture) if c.unit == "rram"}
     assert "classifier" not in rram
     assert "bert.pooler.dense" in rram

@@ -62,7 +62,7 @@ def looked_up(*names: str, tokens: int = 1) -> Workload:
 def by_kind_and_unit(done: Simulation) -> dict[tuple[str, str], float]:
     """Of clusters the cores and engines: transfers and waiting belong to both ends of a chain."""
     kinds, found = kinds_of(done.workload), Counter[tuple[str, str]]()
-    for charge in done.plan.charges:
+    for charge in done.plan.charges(done.architecture):
         if charge.unit == "pmca" and charge.component not in ("cores", "engine"):
             continue
         found[kinds[charge.op], charge.unit] += math.fsum(charge.energy_J)
@@ -75,7 +75,9 @@ def test_two_ops_of_a_chain_by_hand() -> None:
         simulate(looked_up(*ops), machine, pipeline="token")
         for ops in (("norm", "silu"), ("norm",), ("silu",))
     )
-    assert {c.stage for c in both.plan.charges} == {"embed", "silu"}, "one stage on a cluster"
+    assert {c.stage for c in both.plan.charges(both.architecture)} == {"embed", "silu"}, (
+        "one stage on a cluster"
+    )
     spent, alone, other = map(by_kind_and_unit, (both, norm, silu))
     # each has the energy of its own cycles
     assert spent["norm", "pmca"] == close(alone["norm", "pmca"])
@@ -140,9 +142,13 @@ def test_lora_on_clusters_has_energy_and_time_of_its_own() -> None:
         assert set(kinds) - set(report.energy_by_kind_J) == (
             {"lora"} - set(report.latency_by_kind_s)
         )
-    beside = {c.stage for c in done.plan.charges if kinds_of(workload)[c.op] == "lora"}
+    beside = {
+        c.stage for c in done.plan.charges(done.architecture) if kinds_of(workload)[c.op] == "lora"
+    }
     assert beside
-    charged = math.fsum(e for c in done.plan.charges if c.stage in beside for e in c.energy_J)
+    charged = math.fsum(
+        e for c in done.plan.charges(done.architecture) if c.stage in beside for e in c.energy_J
+    )
     assert done.report.energy_by_kind_J["lora"] == close(charged), "all of its stages is LoRA"
     spent, without = by_kind_and_unit(done), by_kind_and_unit(alone)
     for kind in ("attention", "softmax", "norm", "vector"):

@@ -375,7 +375,9 @@ TWICE = DensePacking(replicate=(("*", 2),))
 
 
 def charged_J(done: Simulation, ops: set[str]) -> float:
-    return math.fsum(e for c in done.plan.charges if c.op in ops for e in c.energy_J)
+    return math.fsum(
+        e for c in done.plan.charges(done.architecture) if c.op in ops for e in c.energy_J
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -403,10 +405,10 @@ def test_layers_saved_with_the_adapter_run_where_it_lives(
     ops = [op for _, op in SAVED[workload].ops() if isinstance(op, Linear)]
     mine = {op.name for op in ops if op.saved}
     alone = {source for op in ops if op.saved for source in op.inputs} | mine
-    assert alone <= {c.stage for c in first.plan.charges}
+    assert alone <= {c.stage for c in first.plan.charges(first.architecture)}
     units = {
         (c.stage, c.unit)
-        for c in first.plan.charges
+        for c in first.plan.charges(first.architecture)
         if c.stage in mine and c.unit in ("rram", "sram", "pmca")
     }
     assert units == {(stage, adaptation.removeprefix("lora-")) for stage in mine}
@@ -443,7 +445,7 @@ def test_saved_weights_stay_in_the_tcdm_or_come_with_every_block(
     assert done.plan.tcdm_bytes["layers.0.up"] == need
     (moved,) = (
         c.energy_J[0]
-        for c in done.plan.charges
+        for c in done.plan.charges(done.architecture)
         if c.stage == "layers.0.up" and c.component == "cluster_link"
     )
     moved_bytes = loads * 1920 + 8 * (24 + 40)

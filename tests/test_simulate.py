@@ -191,10 +191,12 @@ def test_a_resource_never_serves_more_than_it_has_servers(done: Simulation) -> N
 
 def test_energies_sum_to_the_total(done: Simulation) -> None:
     report = done.report
-    charged = math.fsum(e for charge in done.plan.charges for e in charge.energy_J)
+    charged = math.fsum(
+        e for charge in done.plan.charges(done.architecture) for e in charge.energy_J
+    )
     leaked = report.energy_by_unit_J["leakage"]
     assert report.energy_J == close(charged + leaked)
-    assert all(e >= 0.0 for charge in done.plan.charges for e in charge.energy_J)
+    assert all(e >= 0.0 for charge in done.plan.charges(done.architecture) for e in charge.energy_J)
     for split in (
         report.energy_by_unit_J, report.energy_by_component_J, report.energy_by_kind_J,
         {name: phase.energy_J for name, phase in report.phases.items()},

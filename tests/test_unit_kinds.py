@@ -121,8 +121,10 @@ class EdramArrays:
             send_ps=transfer_ps(outputs * self.block.output_bits, link),
             output_bits=self.block.output_bits,
             results=grid.row_blocks * grid.columns,
-            energy_J={"products": grid.rows * grid.columns * self.mac_J},
         )
+
+    def vector_J(self, grid: Grid, columns: ColumnScale | None = None) -> dict[str, float]:
+        return {"products": grid.rows * grid.columns * self.mac_J}
 
     def adders_ps(self, row_blocks: int) -> int:
         return cycles_to_ps(row_blocks - 1, self.block.clock_MHz)

@@ -56,7 +56,7 @@ def occupied(done: Simulation, name: str) -> tuple[tuple[str, int], ...]:
 def charged_J(done: Simulation, stage: str) -> dict[str, list[float]]:
     """Energy (J) of a stage by unit and component: an entry a phase."""
     parts: dict[str, list[tuple[float, ...]]] = defaultdict(list)
-    for charge in done.plan.charges:
+    for charge in done.plan.charges(done.architecture):
         if charge.stage == stage:
             parts[f"{charge.unit}.{charge.component}"].append(charge.energy_J)
     return {k: [math.fsum(e) for e in zip(*v, strict=True)] for k, v in parts.items()}

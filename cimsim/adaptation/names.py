@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from inspect import getdoc
 from pathlib import Path
 
@@ -62,12 +63,17 @@ def _members() -> dict[str, Adaptation | type[Adaptation]]:
 
 def adaptation_codec() -> Codec[Adaptation]:
     """What reads the known adaptations by name, with their options."""
+    return _codec(tuple(_members().items()))
+
+
+@cache
+def _codec(members: tuple[tuple[str, Adaptation | type[Adaptation]], ...]) -> Codec[Adaptation]:
     return Codec(
         "adaptation",
         MappingError,
         {
             name: member(of) if isinstance(of, type) else member(of, _line(of))
-            for name, of in _members().items()
+            for name, of in members
         },
     )
 

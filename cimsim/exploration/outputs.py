@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -46,13 +46,14 @@ def check_outputs(keys: Sequence[str]) -> None:
             _check(key, Report, key, "a report")
 
 
-def values_of(simulation: Simulation, report: Report, keys: Sequence[str]) -> dict[str, Scalar]:
-    """The value of each key; None where the report of this design has no such name."""
-    made: dict[str, Callable[[], Scalar]] = {
-        BOUND: lambda: bound_of(simulation),
-        ACCURACY: lambda: None if report.accuracy is None else report.accuracy.noisy_mean,
-    }
-    return {key: made[key]() if key in made else _scalar(_value(report, key)) for key in keys}
+def values_of(report: Report, keys: Sequence[str], bound: str | None) -> dict[str, Scalar]:
+    """The value of each key; None where the report of this design has no such name.
+
+    `bound` is what binds, where that is asked for.
+    """
+    accuracy = None if report.accuracy is None else report.accuracy.noisy_mean
+    made: dict[str, Scalar] = {BOUND: bound, ACCURACY: accuracy}
+    return {key: made[key] if key in made else _scalar(_value(report, key)) for key in keys}
 
 
 def needs_accuracy(keys: Sequence[str]) -> bool:

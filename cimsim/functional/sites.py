@@ -17,7 +17,7 @@ from cimsim.frontend.adapters import adapters_in_use, several_act, unwrap
 from cimsim.frontend.graph import adapted_by, clean
 from cimsim.mapping import Mapping, Placement
 from cimsim.spec import Architecture
-from cimsim.unit_kinds import RRAM, Arrays, kind_named
+from cimsim.unit_kinds import RRAM, are_arrays, kind_named
 from cimsim.values.arguments import checked
 
 Layer = nn.Linear | Conv1D | nn.Conv2d
@@ -137,7 +137,7 @@ def _check_tiles(mapping: Mapping, architecture: Architecture) -> None:
                 f"`{RRAM.name}` alone. Map it there, or let its kind of unit be an exact one."
             )
         arrays = units.get(p.unit)
-        tile = arrays.shape if isinstance(arrays, Arrays) else None
+        tile = arrays.shape if arrays is not None and are_arrays(arrays) else None
         block = (p.grid.block_rows, p.grid.block_columns)
         if block != tile:
             now = "no tiles" if tile is None else f"tiles of {tile[0]}x{tile[1]} weights"

@@ -16,7 +16,7 @@ from cimsim.mappers.capacity import Stored, check_capacity, unit_shortage
 from cimsim.mappers.packing import Arrangement, Mapper, mapper_named
 from cimsim.mapping import Grid, IntArray, KvStore, Mapping, Placement, held_by
 from cimsim.spec import Architecture
-from cimsim.unit_kinds import Arrays, holding, kind_named
+from cimsim.unit_kinds import Arrays, are_arrays, holding, kind_named
 from cimsim.values.arguments import checked
 
 ROWS_IN_FLIGHT = 2
@@ -38,7 +38,7 @@ def build_mapping(
     adaptation, mapper = adaptation_named(adaptation), mapper_named(mapper)
     weights = _weights(workload, architecture, adaptation)
     units = architecture.units
-    arrays = {unit: found for unit, found in units.items() if isinstance(found, Arrays)}
+    arrays = {unit: found for unit, found in units.items() if are_arrays(found)}
     stored = {unit: _stored(unit, weights, arrays[unit], mapper) for unit in arrays}
     kv = _kv_stores(workload, architecture, 0)
     check_capacity(workload, architecture, adaptation, mapper, stored, kv)
@@ -139,7 +139,7 @@ def _stored(unit: str, weights: list[_Weight], arrays: Arrays, mapper: Mapper) -
         (w for w in weights if w.unit == unit), key=lambda w: w.narrow is not None
     ):
         here = holding(arrays, weight.narrow)
-        assert isinstance(here, Arrays)
+        assert are_arrays(here)
         grid = weight.cut(*here.shape)
         found.append(Stored(weight.name, grid, mapper.copies(weight.name)))
     return found
@@ -215,7 +215,7 @@ def _kv_stores(
 ) -> dict[str, KvStore]:
     unit = architecture.attention_on
     arrays = architecture.units_of(unit)
-    if not isinstance(arrays, Arrays):
+    if not are_arrays(arrays):
         return {}
     longest: dict[str, tuple[int, int, int]] = {}
     for phase, op in workload.ops():

@@ -33,7 +33,7 @@ from cimsim.ir import (
 )
 from cimsim.ir.rules import summed
 from cimsim.spec import Architecture
-from cimsim.unit_kinds import Arrays, kinds_for
+from cimsim.unit_kinds import are_arrays, kinds_for
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 
@@ -67,7 +67,7 @@ def mac_J(architecture: Architecture, unit: str) -> float:
     Raises SpecError where the machine has no such array: a cluster is no slice of the figure.
     """
     arrays = architecture.units.get(unit)
-    if isinstance(arrays, Arrays):
+    if arrays is not None and are_arrays(arrays):
         return arrays.mac_J
     known = " or ".join(kinds_for("weights"))
     raise SpecError(

@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from cimsim.adaptation import adaptation_of, adaptation_text
 from cimsim.costs.cluster_energy import supply_voltage_V
-from cimsim.engines import Ends
 from cimsim.ir import Workload
 from cimsim.mapping import Mapping
 from cimsim.report.accounting import NOTE, BlockEnergy
 from cimsim.report.columns import column_memory_mm2
+from cimsim.report.findings import Findings
 from cimsim.report.inert import inert_changes
 from cimsim.report.kinds import OTHER, kinds_of
 from cimsim.report.leakage import leaked_J
 from cimsim.report.model import Report
-from cimsim.report.occupancy import (
-    buffer_peak_bytes,
-    phase_ends_s,
-    unit_times,
-)
 from cimsim.report.parts import ModelWrite, PhaseResult
 from cimsim.report.plausibility import doubts_on_machine, doubts_on_run
 from cimsim.report.work import Key
-from cimsim.report.writes import adapter_switch, first_programming
 from cimsim.schedule import Plan
 from cimsim.spec import Architecture
 from cimsim.unit_kinds import KINDS
-from cimsim.units import ps_to_seconds
 
 
 class Spent(NamedTuple):
@@ -55,35 +49,33 @@ def fold(
     architecture: Architecture,
     mapping: Mapping,
     plan: Plan,
-    run: Ends,
+    findings: Findings,
+    writes: ModelWrite,
     pipeline: str,
     inputs: dict[str, str | int],
     counted: tuple[BlockEnergy, ...] | None = None,
+    *,
+    told: bool = True,
 ) -> Report:
-    """The report of a finished run.
+    """The report of a finished run, of which `findings` are what costs are not in.
 
-    `adapted` is the workload with the adaptation of the mapping, `pipeline` the text of the
-    strategy, `inputs` what the run was given.
+    `adapted` is the workload with the adaptation of the mapping, `writes` what programming takes
+    (see `model_write`), `pipeline` the text of the strategy, `inputs` what the run was given.
     Energies are the plan's charges and the leakage, or `counted` alone where they were counted as
-    the paper does.
+    the paper does. Without `told` nothing is said in words: no notes, no assumed numbers.
     """
-    ends = phase_ends_s(plan, run)
-    makespan = ps_to_seconds(run.makespan_ps)
-    latencies = [b - a for a, b in zip([0.0, *ends], ends, strict=False)]
+    makespan, latencies, times = findings.makespan_s, findings.latencies_s, findings.unit_times
     units = (*KINDS, *_OTHERS) if counted is None else ()
-    energies = spent(plan, adapted, architecture, latencies, counted)
+    energies = _amounts(plan, findings, architecture, counted)
     by_unit, by_component, by_kind, by_phase = _folded(energies, units, len(latencies))
-    times = unit_times(plan, run)
     more_built, more_used = column_memory_mm2(adapted, architecture, plan)
     built = architecture.area_mm2() | more_built
     used = architecture.area_mm2(plan.unit_counts) | more_used
-    peak = buffer_peak_bytes(plan, run) / 1024.0
-    writes = ModelWrite(
-        **dict(first_programming(workload, architecture, mapping)),
-        adapter_switch=adapter_switch(workload, architecture, mapping),
-    )
+    peak = findings.buffer_peak_bytes / 1024.0
     energy, area_used = math.fsum(by_unit.values()), math.fsum(used.values())
-    if counted is None:
+    if not told:
+        notes: tuple[str, ...] = ()
+    elif counted is None:
         notes = _notes(adapted, architecture, plan, peak)
         notes += doubts_on_machine(architecture)
         notes += doubts_on_run(
@@ -96,6 +88,8 @@ def fold(
         )
     else:
         notes = (NOTE,)
+    if told:
+        notes += inert_changes(architecture)
     return Report(
         workload=workload.name,
         architecture=architecture.name,
@@ -118,7 +112,7 @@ def fold(
         area_used_by_unit_mm2=used,
         dies=architecture.dies,
         die_to_die_bytes=_crossed(architecture, plan),
-        latency_by_kind_s={k: ps_to_seconds(t) for k, t in run.working_ps.items()},
+        latency_by_kind_s=findings.latency_by_kind_s,
         utilisation={u: t.busy_s / makespan if makespan else 0.0 for u, t in times.items()},
         unit_times=times,
         tiles_used=mapping.used("rram"),
@@ -127,8 +121,8 @@ def fold(
         buffer_peak_KiB=peak,
         block_tokens=dict(sorted(plan.block_tokens.items())),
         reprogramming=writes,
-        assumed=architecture.assumed(),
-        notes=(*notes, *inert_changes(architecture)),
+        assumed=architecture.assumed() if told else {},
+        notes=notes,
         changes=(*architecture.changes, *workload.changes),
         inputs=inputs,
     )
@@ -167,7 +161,7 @@ def spent(
             kinds.get(charge.op, OTHER),
             charge.energy_J,
         )
-        for charge in plan.charges
+        for charge in plan.charges(architecture)
     ]
     found += [
         Spent("", "leakage", f"leakage.{unit}", "leakage", energy)
@@ -176,17 +170,38 @@ def spent(
     return found
 
 
+def _amounts(
+    plan: Plan, findings: Findings, architecture: Architecture,
+    counted: tuple[BlockEnergy, ...] | None,
+) -> Iterator[tuple[Spent, int]]:  # fmt: skip
+    """What `spent` has, whatever the layer, and how often it has it."""
+    if counted is not None:
+        for b in counted:
+            yield Spent("", b.unit, f"{b.unit}.{b.kind}", b.kind, b.energy_J), 1
+        return
+    prices = {
+        id(tally): list(tally.priced(architecture))
+        for tally in {id(tally): tally for tally, _, _ in findings.spent_on}.values()
+    }
+    for tally, kinds, count in findings.spent_on:
+        for op, unit, component, energy in prices[id(tally)]:
+            if any(energy):
+                yield Spent("", unit, f"{unit}.{component}", kinds[op], energy), count
+    for unit, energy in leaked_J(architecture, plan, findings.latencies_s).items():
+        yield Spent("", "leakage", f"leakage.{unit}", "leakage", energy), 1
+
+
 def _folded(
-    energies: list[Spent], units: tuple[str, ...], phase_count: int
+    energies: Iterable[tuple[Spent, int]], units: tuple[str, ...], phase_count: int
 ) -> tuple[dict[str, float], dict[str, float], dict[str, float], list[float]]:
     """Energy (J) by unit, component and kind of work, and by phase; each sums to the total."""
     folds: tuple[dict[str, list[float]], ...] = ({u: [] for u in units}, {}, {})
     phases: list[list[float]] = [[] for _ in range(phase_count)]
-    for _, *keys, energy in energies:
+    for (_, *keys, energy), count in energies:
         for fold, key in zip(folds, keys, strict=True):
-            fold.setdefault(key, []).extend(energy)
+            fold.setdefault(key, []).extend(energy * count)
         for phase, value in enumerate(energy):
-            phases[phase].append(value)
+            phases[phase] += [value] * count
     by_unit, by_component, by_kind = (
         {key: math.fsum(values) for key, values in fold.items()} for fold in folds
     )

@@ -24,9 +24,12 @@ def phase_ends_ps(plan: Plan, run: Finished) -> list[int]:
     """When the last actor finished each phase (ps)."""
     ends = np.zeros(len(plan.phases), np.int64)
     last = LastOfPhases()
+    phases, times = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for role, (info, (_, sizes)) in enumerate(zip(plan.roles, plan.program.cast, strict=True)):
         iterations = last.of(info.phase, sizes)
-        np.maximum.at(ends, info.phase[iterations], run.ends_ps(role, iterations))
+        phases.append(info.phase[iterations])
+        times.append(run.ends_ps(role, iterations))
+    np.maximum.at(ends, np.concatenate(phases), np.concatenate(times))
     found: list[int] = ends.tolist()
     return found
 

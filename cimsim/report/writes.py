@@ -14,7 +14,7 @@ from cimsim.costs.loading import fetch_energy_J, loaded_s
 from cimsim.errors import CapacityError, MappingError
 from cimsim.ir import Workload
 from cimsim.mapping import Mapping, Registers, Written
-from cimsim.report import Reprogramming
+from cimsim.report.parts import ModelWrite, Reprogramming
 from cimsim.spec import Architecture
 from cimsim.unit_kinds import WriteCost
 
@@ -82,6 +82,14 @@ def _fits(architecture: Architecture, bits: int) -> None:
             unit="bytes", demand=demand, bound=room,
             levers=(f"Raise {field}", "choose the other adapters_in"),
         )  # fmt: skip
+
+
+def model_write(workload: Workload, architecture: Architecture, mapping: Mapping) -> ModelWrite:
+    """The first programming and a switch of adapter; `workload` is the one before adaptation."""
+    return ModelWrite(
+        **dict(first_programming(workload, architecture, mapping)),
+        adapter_switch=adapter_switch(workload, architecture, mapping),
+    )
 
 
 def reprogramming(

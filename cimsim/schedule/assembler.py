@@ -1,4 +1,4 @@
-"""Assembler: collects actors with their meaning, charges and shared resources into a Plan."""
+"""Assembler: collects actors with their meaning, tallies and shared resources into a Plan."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from cimsim.engines.program import (
 from cimsim.errors import SimulationError
 from cimsim.schedule.alike import Alike
 from cimsim.schedule.graph import Graph, Stream, block_classes, plain
-from cimsim.schedule.plan import ActorInfo, Charge, Portion, Woken
+from cimsim.schedule.plan import ActorInfo, Booked, Portion, Tally, Woken
 from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
 from cimsim.units import PS_PER_S
@@ -68,7 +68,7 @@ class Assembler:
     graph: Graph
     builder: ProgramBuilder = field(default_factory=ProgramBuilder)
     infos: list[ActorInfo] = field(default_factory=list)
-    charges: list[Charge] = field(default_factory=list)
+    booked: list[Booked] = field(default_factory=list)
     unit_counts: dict[str, int] = field(default_factory=dict)
     block_tokens: dict[str, int] = field(default_factory=dict)
     tcdm_bytes: dict[str, int] = field(default_factory=dict)
@@ -209,16 +209,10 @@ class Assembler:
         )
         self.builder.crew(Crew(actors, sizes, lanes, elsewhere))
 
-    def charge(
-        self, stage: Stage, unit: str, component: str, energy_J: list[float], op: str | None = None
-    ) -> None:
-        """Book dynamic energy by phase for `op`, else the op that names the stage.
-
-        Nothing is booked for zero.
-        """
-        if any(energy_J):
-            charge = Charge(stage.name, op or stage.name, unit, component, tuple(energy_J))
-            self.charges.append(charge)
+    def book(self, stage: Stage, tally: Tally, ops: tuple[str, ...] = ()) -> None:
+        """Count what a stage does for `ops`, else for the op that names it; equal tallies once."""
+        one: Tally = self.alike.once(("tally", tally), lambda: tally)
+        self.booked.append(Booked(stage.name, ops or (stage.name,), one))
 
     def per_block(
         self, stream: Stream, varies: bool, value: Callable[[int, int, int, int], int]
@@ -238,9 +232,14 @@ class Assembler:
 
     def phase_sums(self, stream: Stream, amounts: float | IntArray | np.ndarray) -> list[float]:
         """Sum of `amounts` (an iteration each, or the same for all) by phase."""
-        weights = np.broadcast_to(np.asarray(amounts, np.float64), stream.phase.shape)
-        sums = np.bincount(stream.phase, weights=weights, minlength=len(self.graph.steps))
-        return [float(value) for value in sums]
+        return phase_sums(stream, amounts, len(self.graph.steps))
+
+
+def phase_sums(stream: Stream, amounts: float | IntArray | np.ndarray, phases: int) -> list[float]:
+    """Sum of `amounts` over the iterations of each of so many phases."""
+    weights = np.broadcast_to(np.asarray(amounts, np.float64), stream.phase.shape)
+    found: list[float] = np.bincount(stream.phase, weights=weights, minlength=phases).tolist()
+    return found
 
 
 def convert(values: int | IntArray, function: Callable[[int], int]) -> int | IntArray:

@@ -12,7 +12,7 @@ choice of the next token, and links filled by what passes through.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cimsim.blocks import DiePackage
@@ -24,6 +24,7 @@ from cimsim.schedule.assembler import Assembler, Timed
 from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.graph import Stream, build_stream
 from cimsim.schedule.lanes import Lanes
+from cimsim.schedule.plan import Priced
 from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
 from cimsim.units import PS_PER_NS, ns_to_ps
@@ -148,8 +149,22 @@ def add_crossing(
     )  # fmt: skip
     bits = assembler.phase_sums(stream, each(lambda part, bits: part.crossings * bits))
     assembler.crossed_bits.append(bits)
-    assembler.charge(stage, UNIT, "links", [n * package.energy_pJ_per_bit * PJ for n in bits])
+    assembler.book(stage, CrossingTally(tuple(bits)))
     return entered, entry
+
+
+@dataclass(frozen=True, slots=True)
+class CrossingTally:
+    """Bits over links between dies, by phase."""
+
+    bits: tuple[float, ...]
+
+    def priced(self, architecture: Architecture) -> Iterator[Priced]:
+        """Energy of the links."""
+        package = architecture.package
+        assert package is not None
+        energy = tuple(n * package.energy_pJ_per_bit * PJ for n in self.bits)
+        yield Priced(0, UNIT, "links", energy)
 
 
 def token_bits(op: Op, step: int, architecture: Architecture) -> float:

@@ -120,7 +120,7 @@ class _Scheduler:
             program=done.builder.build(),
             phases=tuple(phase.name for phase in self.workload.phases),
             roles=tuple(done.infos),
-            charges=tuple(done.charges),
+            booked=tuple(done.booked),
             activations=tuple(self._activations(buffers)),
             unit_counts=done.unit_counts,
             block_tokens=done.block_tokens,

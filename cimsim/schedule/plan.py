@@ -1,14 +1,17 @@
-"""Plan: a Program with what each actor stands for and what its work costs in energy."""
+"""Plan: a Program with what each actor stands for and what its energy is spent on."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, pairwise
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from cimsim.engines.program import Crew, Duration, IntArray, Program
+from cimsim.spec import Architecture
 from cimsim.values.display import brief
 
 
@@ -22,6 +25,35 @@ class Charge:
     unit: str
     component: str
     energy_J: tuple[float, ...]
+
+
+class Priced(NamedTuple):
+    """Dynamic energy (J by phase) of one component for the op at place `op` of its stage."""
+
+    op: int
+    unit: str
+    component: str
+    energy_J: tuple[float, ...]
+
+
+class Tally(Protocol):
+    """What a stage does, counted by phase: the part of its energy that no cost of a machine is in.
+
+    Equal stages may have the same one.
+    """
+
+    def priced(self, architecture: Architecture) -> Iterator[Priced]:
+        """What it costs on a machine on which the stage does the same."""
+
+
+@brief
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """A tally of `stage`, whose `ops` it counts by their place."""
+
+    stage: str
+    ops: tuple[str, ...]
+    tally: Tally
 
 
 @brief
@@ -96,9 +128,9 @@ class Woken:
 @brief
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A scheduled workload: program, meaning and energy.
+    """A scheduled workload: program, meaning and what energy is spent on.
 
-    `roles` says what each role of the program stands for.
+    `roles` says what each role of the program stands for, `booked` what is counted for energy.
     `unit_counts` says how many units of each kind the mapping uses; `block_tokens` the block that
     each cluster stage was given in prefill, `shapes` what it works on (see `shape_of`);
     `tcdm_bytes` what that block takes; `spill_bytes` what it moves only because it does not fit
@@ -111,7 +143,7 @@ class Plan:
     program: Program
     phases: tuple[str, ...]
     roles: tuple[ActorInfo, ...]
-    charges: tuple[Charge, ...]
+    booked: tuple[Booked, ...]
     activations: tuple[Activation, ...]
     unit_counts: dict[str, int]
     block_tokens: dict[str, int]
@@ -122,6 +154,15 @@ class Plan:
     crossed_bits: tuple[float, ...] = ()
     woken: dict[str, Woken] = field(default_factory=dict)
     column_bits: dict[str, int] = field(default_factory=dict)
+
+    def charges(self, architecture: Architecture) -> list[Charge]:
+        """Dynamic energies on `architecture`, one that differs from the plan's in costs at most."""
+        prices = priced(self.booked, architecture)
+        return [
+            Charge(entry.stage, entry.ops[price.op], *price[1:])
+            for entry in self.booked
+            for price in prices[id(entry.tally)]
+        ]
 
     @cached_property
     def actors(self) -> tuple[ActorInfo, ...]:
@@ -135,3 +176,12 @@ class Plan:
             else:
                 found.append(next(infos))
         return tuple(found)
+
+
+def priced(booked: tuple[Booked, ...], architecture: Architecture) -> dict[int, list[Priced]]:
+    """What every tally costs, by its id; nothing is kept for zero."""
+    tallies = {id(entry.tally): entry.tally for entry in booked}
+    return {
+        key: [price for price in tally.priced(architecture) if any(price.energy_J)]
+        for key, tally in tallies.items()
+    }

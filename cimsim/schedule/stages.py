@@ -125,16 +125,19 @@ def build_stages(
     works = {name: work_of(node, mapping) for name, node in graph.nodes.items()}
     chain_of: dict[str, list[str]] = {}
     chains: list[list[str]] = []
+    latest: dict[str, list[str]] = {}
     layers = _layers(graph)
     for name in graph.nodes:
         ends = (p for p in _read_only_by(graph, works, name) if chain_of[p][-1] == p)
         previous = next(ends, None)
         chain = None if previous is None else chain_of[previous]
         if chain is None or _parts(graph, layers, chain, name):
-            chain = _beside(graph, works, layers, chains, name)
+            chain = _beside(graph, works, latest.get(layers[name]), name)
         if chain is None:
             chain = []
             chains.append(chain)
+            if works[name] == "cluster":
+                latest[layers[name]] = chain
         chain.append(name)
         chain_of[name] = chain
     homes = _homes(graph, mapping)
@@ -204,22 +207,18 @@ def _read_only_by(graph: Graph, works: dict[str, StageWork], name: str) -> Itera
 
 
 def _beside(
-    graph: Graph, works: dict[str, StageWork], layers: dict[str, str], chains: list[list[str]],
-    name: str,
-) -> list[str] | None:  # fmt: skip
-    """The chain of the LoRA branches of the same layer before `name`, which is A or B of another.
+    graph: Graph, works: dict[str, StageWork], latest: list[str] | None, name: str
+) -> list[str] | None:
+    """The `latest` chain of the same layer, where it is LoRA branches and `name` A or B of another.
 
     Branches of a layer work on one block of X together.
     """
     node = graph.nodes[name]
-    if works[name] != "cluster" or not _in_branch(node):
+    if works[name] != "cluster" or not _in_branch(node) or latest is None:
         return None
-    for chain in reversed(chains):
-        nodes = [graph.nodes[member] for member in chain]
-        if layers[chain[0]] == layers[name] and works[chain[0]] == "cluster":
-            alike = all(_in_branch(other) and set(other.ops) == set(node.ops) for other in nodes)
-            return chain if alike else None
-    return None
+    nodes = [graph.nodes[member] for member in latest]
+    alike = all(_in_branch(other) and set(other.ops) == set(node.ops) for other in nodes)
+    return latest if alike else None
 
 
 def _in_branch(node: Node) -> bool:

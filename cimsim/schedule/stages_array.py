@@ -9,7 +9,7 @@ sends over ports of its own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,12 +20,14 @@ from cimsim.costs.power import wake_ps
 from cimsim.costs.tile import PJ, link_energy_J
 from cimsim.engines.program import Get, Hold, IntArray, Put, Use
 from cimsim.ir import ColumnScale, Linear
-from cimsim.mapping import Placement
+from cimsim.mapping import Grid, Placement
 from cimsim.schedule.assembler import Assembler, Timed
 from cimsim.schedule.graph import Stream, plain
 from cimsim.schedule.pieces import gated, piece_ps
+from cimsim.schedule.plan import Priced
 from cimsim.schedule.stages import Stage
-from cimsim.unit_kinds import Arrays, VectorCost, holding
+from cimsim.spec import Architecture
+from cimsim.unit_kinds import Arrays, VectorCost, are_arrays, holding
 from cimsim.values.display import brief
 
 
@@ -66,7 +68,7 @@ class Layer:
     @property
     def arrays(self) -> Arrays:
         """All units of the kind."""
-        return arrays_of(self.assembler, self.placement)
+        return arrays_of(self.assembler.architecture, self.placement.unit, self.placement.grid)
 
     @property
     def packed(self) -> bool:
@@ -82,7 +84,7 @@ class Layer:
     def sent_ps(self, stream: Stream) -> int | IntArray:
         """Time (ps) of the results of each token out of their units."""
         far = self.per_token(stream, self.vector.all_sent_ps)
-        if self.near == self.vector:
+        if self.near is self.vector:
             return far
         near = self.per_token(stream, self.near.all_sent_ps)
         kept = np.broadcast_to(stream.in_phases(self.buffered), stream.phase.shape)
@@ -128,10 +130,10 @@ def at_work(
     )
 
 
-def arrays_of(assembler: Assembler, placement: Placement) -> Arrays:
+def arrays_of(architecture: Architecture, unit: str, grid: Grid) -> Arrays:
     """The units of a weight, as it sees them."""
-    found = holding(assembler.architecture.arrays(placement.unit), placement.grid.narrow)
-    assert isinstance(found, Arrays)
+    found = holding(architecture.arrays(unit), grid.narrow)
+    assert are_arrays(found)
     return found
 
 
@@ -158,13 +160,15 @@ def add_array_stage(
     """
     vectors = {p: -(-_linear(node).rows // node.tokens) for p, node in stage.nodes[0].ops.items()}
     architecture, op = assembler.architecture, _linear(stage.nodes[0].any)
-    arrays, link = arrays_of(assembler, placement), architecture.tile_link
+    arrays, link = arrays_of(architecture, placement.unit, placement.grid), architecture.tile_link
     if op.columns is not None:
         numbers = number_count(op.columns, placement.grid)
         bits = numbers * op.columns.bits * placement.replicas
         assembler.column_bits.setdefault(placement.unit, {})[op.weight] = bits
     placement, columns = at_work(placement, op.columns)
-    vector, near = (arrays.vector(placement.grid, way, columns) for way in (link, link.near))
+    vector = near = arrays.vector(placement.grid, link, columns)
+    if link.near is not link:
+        near = arrays.vector(placement.grid, link.near, columns)
     layer = Layer(assembler, stage, placement, columns, shared, vector, near, vectors, buffered)
     copies = placement.replicas
     into: list[Put] = []
@@ -319,28 +323,44 @@ def _linear(op: object) -> Linear:
 
 
 def _book(layer: Layer, stream: Stream) -> None:
-    assembler, stage, placement = layer.assembler, layer.stage, layer.placement
-    architecture, vector = assembler.architecture, layer.vector
+    assembler, placement = layer.assembler, layer.placement
     per_phase = np.array([layer.vectors.get(p, 0) for p in range(len(assembler.graph.steps))])
     runs = assembler.phase_sums(stream, stream.size * per_phase[stream.phase])
-    in_bits = placement.grid.rows * architecture.activation_bits
-    out_bits = placement.grid.columns * vector.output_bits
-    for component, energy in vector.energy_J.items():
-        assembler.charge(stage, placement.unit, component, [energy * n for n in runs])
-    if (columns := layer.columns) is not None:
-        node, bits = architecture.technology_nm, vector.output_bits
-        each_J = applied_pJ(columns, vector.results, bits, node) * PJ
-        assembler.charge(stage, placement.unit, "columns", [each_J * n for n in runs])
-    link, far = architecture.tile_link, layer.buffered
-    near = link.near
-    moved = []
-    for phase, n in enumerate(runs):
-        beside = out_bits * (near is not link and phase not in far)
-        each = link_energy_J(link, in_bits + out_bits - beside) + link_energy_J(near, beside)
-        moved.append(each * n)
-    assembler.charge(stage, "link", "tile_link", moved)
-    stored = [
-        access_energy_J(architecture.buffer, in_bits + out_bits * (phase in far)) * n
-        for phase, n in enumerate(runs)
-    ]
-    assembler.charge(stage, "buffer", "access", stored)
+    tally = ArrayTally(placement.unit, placement.grid, layer.columns, tuple(runs), layer.buffered)
+    assembler.book(layer.stage, tally)
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayTally:
+    """Vectors through a matrix in arrays, by phase; results go to the buffer where `buffered`."""
+
+    unit: str
+    grid: Grid
+    columns: ColumnScale | None
+    vectors: tuple[float, ...]
+    buffered: frozenset[int]
+
+    def priced(self, architecture: Architecture) -> Iterator[Priced]:
+        """Energy of arrays, and of link and buffer for inputs and results."""
+        runs, link = self.vectors, architecture.tile_link
+        arrays = arrays_of(architecture, self.unit, self.grid)
+        vector = arrays.vector(self.grid, link, self.columns)
+        in_bits = self.grid.rows * architecture.activation_bits
+        out_bits = self.grid.columns * vector.output_bits
+        for component, energy in arrays.vector_J(self.grid, self.columns).items():
+            yield Priced(0, self.unit, component, tuple([energy * n for n in runs]))
+        if self.columns is not None:
+            node, bits = architecture.technology_nm, vector.output_bits
+            each_J = applied_pJ(self.columns, vector.results, bits, node) * PJ
+            yield Priced(0, self.unit, "columns", tuple([each_J * n for n in runs]))
+        near, moved = link.near, []
+        for phase, n in enumerate(runs):
+            beside = out_bits * (near is not link and phase not in self.buffered)
+            each = link_energy_J(link, in_bits + out_bits - beside) + link_energy_J(near, beside)
+            moved.append(each * n)
+        yield Priced(0, "link", "tile_link", tuple(moved))
+        stored = [
+            access_energy_J(architecture.buffer, in_bits + out_bits * (phase in self.buffered)) * n
+            for phase, n in enumerate(runs)
+        ]
+        yield Priced(0, "buffer", "access", tuple(stored))

@@ -40,8 +40,10 @@ from cimsim.schedule.cluster_work import (
 from cimsim.schedule.graph import Stream
 from cimsim.schedule.lanes import Lanes
 from cimsim.schedule.pieces import gated
+from cimsim.schedule.plan import Priced
 from cimsim.schedule.portions import Parted
 from cimsim.schedule.stages import Stage, pool_of
+from cimsim.spec import Architecture
 from cimsim.unit_kinds import PMCA
 from cimsim.values.display import brief
 
@@ -156,28 +158,60 @@ def _moved(assembler: Assembler, dma: int, times: Transfers) -> tuple[Timed, Tim
 
 
 def _book(assembler: Assembler, stage: Stage, stream: Stream, work: ClusterWork) -> None:
-    architecture = assembler.architecture
-    energy = cluster_energy(architecture.pmca)
+    """Count what clusters do for a stage."""
+    ops = tuple([node.name for node in stage.nodes])
 
-    def charge(op: str, of_phases: Iterable[dict[str, float]]) -> None:
-        phases = list(of_phases)
-        for part in phases[0]:
-            assembler.charge(stage, PMCA.name, part, [found[part] for found in phases], op)
+    def sums(amounts: float | IntArray) -> Sums:
+        return tuple(assembler.phase_sums(stream, amounts))
 
-    for op, busy in work.busy.items():
-        counted = (busy.core_cycles, busy.engine_cycles, busy.tcdm_bytes)
-        sums = [assembler.phase_sums(stream, counts) for counts in counted]
-        charge(op, starmap(energy.computed_J, zip(*sums, strict=True)))
-    for op, at_work in work.busy_ps.items():
-        charge(op, map(energy.on_J, assembler.phase_sums(stream, at_work)))
-    link, buffer = architecture.cluster_link, architecture.buffer
-    for op, amounts in work.bytes_moved.items():
-        moved = assembler.phase_sums(stream, amounts)
-        charge(op, map(energy.moved_J, moved))
-        over = [link_energy_J(link, 8 * b) for b in moved]
-        assembler.charge(stage, "link", "cluster_link", over, op)
-        stored = [access_energy_J(buffer, 8 * b) for b in moved]
-        assembler.charge(stage, "buffer", "access", stored, op)
+    def counted() -> ClusterTally:
+        return ClusterTally(
+            tuple(
+                (ops.index(op), sums(busy.core_cycles), sums(busy.engine_cycles),
+                 sums(busy.tcdm_bytes))
+                for op, busy in work.busy.items()
+            ),
+            tuple((ops.index(op), sums(time)) for op, time in work.busy_ps.items()),
+            tuple((ops.index(op), sums(moved)) for op, moved in work.bytes_moved.items()),
+        )  # fmt: skip
+
+    assembler.book(stage, counted(), ops)
+
+
+Sums = tuple[float, ...]
+"""By phase."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterTally:
+    """What clusters do for each op: cycles of cores and of engines and bytes of TCDM; time (ps) at
+    work; bytes in and out by DMA.
+    """
+
+    busy: tuple[tuple[int, Sums, Sums, Sums], ...]
+    at_work_ps: tuple[tuple[int, Sums], ...]
+    moved_bytes: tuple[tuple[int, Sums], ...]
+
+    def priced(self, architecture: Architecture) -> Iterator[Priced]:
+        """Energy of clusters, and of link and buffer for what they move."""
+        energy = cluster_energy(architecture.pmca)
+
+        def charge(op: int, of_phases: Iterable[dict[str, float]]) -> Iterator[Priced]:
+            phases = list(of_phases)
+            for part in phases[0]:
+                yield Priced(op, PMCA.name, part, tuple([found[part] for found in phases]))
+
+        for op, *counts in self.busy:
+            yield from charge(op, starmap(energy.computed_J, zip(*counts, strict=True)))
+        for op, at_work in self.at_work_ps:
+            yield from charge(op, map(energy.on_J, at_work))
+        link, buffer = architecture.cluster_link, architecture.buffer
+        for op, moved in self.moved_bytes:
+            yield from charge(op, map(energy.moved_J, moved))
+            over = tuple([link_energy_J(link, 8 * b) for b in moved])
+            yield Priced(op, "link", "cluster_link", over)
+            stored = tuple([access_energy_J(buffer, 8 * b) for b in moved])
+            yield Priced(op, "buffer", "access", stored)
 
 
 def _pools_of_lanes(
@@ -213,6 +247,17 @@ def add_lookup_stage(
         stage, "look-up", stream, *gets, *assembler.access("dram", amounts),
         *assembler.access("buffer", amounts), *puts,
     )  # fmt: skip
-    total = assembler.phase_sums(stream, amounts)
-    for unit, memory in (("dram", architecture.dram), ("buffer", architecture.buffer)):
-        assembler.charge(stage, unit, "access", [access_energy_J(memory, b) for b in total])
+    assembler.book(stage, LookupTally(tuple(assembler.phase_sums(stream, amounts))))
+
+
+@dataclass(frozen=True, slots=True)
+class LookupTally:
+    """Bits out of DRAM and into the buffer."""
+
+    bits: Sums
+
+    def priced(self, architecture: Architecture) -> Iterator[Priced]:
+        """Energy of both memories."""
+        for unit, memory in (("dram", architecture.dram), ("buffer", architecture.buffer)):
+            energy = tuple(access_energy_J(memory, b) for b in self.bits)
+            yield Priced(0, unit, "access", energy)

@@ -14,7 +14,8 @@ row that is written; they do one at a time.
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -24,13 +25,16 @@ from cimsim.costs.tile import link_energy_J, transfer_ps
 from cimsim.engines.program import Get, Hold, IntArray, Put, Use
 from cimsim.ir import MatMul
 from cimsim.mapping import KvStore
-from cimsim.schedule.assembler import Assembler, Timed
+from cimsim.schedule.assembler import Assembler, Timed, phase_sums
 from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.graph import Stream, build_stream
 from cimsim.schedule.pieces import gated, woken_ps
+from cimsim.schedule.plan import Priced
 from cimsim.schedule.stages import Stage
 from cimsim.schedule.work import context, is_masked
-from cimsim.unit_kinds import AttentionArrays
+from cimsim.spec import Architecture
+from cimsim.unit_kinds import AttentionArrays, are_attention_arrays
+from cimsim.values.display import brief
 
 
 def add_kv_stage(
@@ -84,7 +88,7 @@ def add_kv_stage(
     if gated(arrays):
         assembler.wake(store.unit, store.units, stream, compute)
     entry, done = (assembler.fifo(f"{stage.name}:{s}") for s in ("in", "out"))
-    link, kept = architecture.tile_link, stream.in_phases(buffered)
+    kept = stream.in_phases(buffered)
     assembler.actor(
         stage, "read", stream, *gets, *assembler.access("buffer", in_bits),
         Timed(Hold(per_block("load")), "link", store.units), Put(entry),
@@ -98,21 +102,69 @@ def add_kv_stage(
         Timed(Hold(per_block("send")), "link", store.units),
         *assembler.access("buffer", out_bits, kept), *puts,
     )  # fmt: skip
-    near = link.near
-    beside = np.multiply(out_bits, 0 if near is link else 1 - np.asarray(kept))
-    moved = link_energy_J(link, 1.0) * (np.add(in_bits, out_bits) - beside).astype(np.float64)
-    moved = moved + link_energy_J(near, 1.0) * beside
-    stored = np.add(in_bits, np.multiply(out_bits, kept))
-    counts = (assembler.phase_sums(stream, per_block(what)) for what in ("sums", "results"))
-    added = [arrays.adders_J(*each) for each in zip(*counts, strict=True)]
-    for component in added[0]:
-        assembler.charge(stage, store.unit, component, [part[component] for part in added])
-    for unit, component, energy in (
-        (store.unit, "attention", arrays.mac_J * np.asarray(macs, np.float64)),
-        ("link", "tile_link", moved),
-        ("buffer", "access", access_energy_J(architecture.buffer, 1.0) * np.asarray(stored)),
-    ):
-        assembler.charge(stage, unit, component, assembler.phase_sums(stream, energy))
+    sums, results = (
+        tuple(assembler.phase_sums(stream, per_block(what))) for what in ("sums", "results")
+    )
+    assembler.book(
+        stage, ProductTally(store.unit, stream, in_bits, out_bits, macs, kept, sums, results)
+    )
+
+
+@brief
+@dataclass(frozen=True, slots=True, eq=False)
+class ProductTally:
+    """An attention product in arrays: for the blocks of `stream` bits in and out, products, and 1
+    where results go to the buffer; partial sums and results by phase.
+    """
+
+    unit: str
+    stream: Stream
+    in_bits: int | IntArray
+    out_bits: int | IntArray
+    macs: int | IntArray
+    kept: int | IntArray
+    sums: tuple[float, ...]
+    results: tuple[float, ...]
+
+    def priced(self, architecture: Architecture) -> Iterator[Priced]:
+        """Energy of arrays, link and buffer."""
+        arrays, link = _attention_arrays(architecture, self.unit), architecture.tile_link
+        added = [arrays.adders_J(*each) for each in zip(self.sums, self.results, strict=True)]
+        for component in added[0]:
+            yield Priced(0, self.unit, component, tuple([part[component] for part in added]))
+        near = link.near
+        beside = np.multiply(self.out_bits, 0 if near is link else 1 - np.asarray(self.kept))
+        moved = np.add(self.in_bits, self.out_bits) - beside
+        moved = link_energy_J(link, 1.0) * moved.astype(np.float64)
+        moved = moved + link_energy_J(near, 1.0) * beside
+        stored = np.add(self.in_bits, np.multiply(self.out_bits, self.kept))
+        for unit, component, energy in (
+            (self.unit, "attention", arrays.mac_J * np.asarray(self.macs, np.float64)),
+            ("link", "tile_link", moved),
+            ("buffer", "access", access_energy_J(architecture.buffer, 1.0) * np.asarray(stored)),
+        ):
+            by_phase = phase_sums(self.stream, energy, len(self.sums))
+            yield Priced(0, unit, component, tuple(by_phase))
+
+
+@dataclass(frozen=True, slots=True)
+class WriteTally:
+    """Rows of K or V written into their units, by phase: `values` of a row in all heads."""
+
+    unit: str
+    values: int
+    rows: tuple[float, ...]
+
+    def priced(self, architecture: Architecture) -> Iterator[Priced]:
+        """Energy of arrays, and of buffer and link for what is written."""
+        arrays, buffer = _attention_arrays(architecture, self.unit), architecture.buffer
+        bits, link = self.values * architecture.activation_bits, architecture.tile_link
+        written = tuple([arrays.write_J(self.values * n) for n in self.rows])
+        yield Priced(0, self.unit, "kv_write", written)
+        read = tuple([access_energy_J(buffer, bits * n) for n in self.rows])
+        yield Priced(0, "buffer", "access", read)
+        moved = tuple([link_energy_J(link, bits * n) for n in self.rows])
+        yield Priced(0, "link", "tile_link", moved)
 
 
 def _at_work(
@@ -126,8 +178,12 @@ def _at_work(
 
 
 def _arrays(assembler: Assembler, store: KvStore) -> AttentionArrays:
-    arrays = assembler.architecture.arrays(store.unit)
-    assert isinstance(arrays, AttentionArrays)
+    return _attention_arrays(assembler.architecture, store.unit)
+
+
+def _attention_arrays(architecture: Architecture, unit: str) -> AttentionArrays:
+    arrays = architecture.arrays(unit)
+    assert are_attention_arrays(arrays)
     return arrays
 
 
@@ -249,15 +305,6 @@ def _add_writer(
         Put(signal),
     )  # fmt: skip
     counts = assembler.per_block(stream, False, lambda p, s, n, e: rows(p))
-    written = assembler.phase_sums(stream, counts)
-    moved_bits = bits * architecture.activation_bits
-    assembler.charge(stage, store.unit, "kv_write", [arrays.write_J(bits * n) for n in written])
-    assembler.charge(
-        stage, "buffer", "access",
-        [access_energy_J(architecture.buffer, moved_bits * n) for n in written],
-    )  # fmt: skip
-    link = architecture.tile_link
-    assembler.charge(
-        stage, "link", "tile_link", [link_energy_J(link, moved_bits * n) for n in written]
-    )
+    written = tuple(assembler.phase_sums(stream, counts))
+    assembler.book(stage, WriteTally(store.unit, bits, written))
     return signal

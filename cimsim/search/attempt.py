@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
@@ -21,6 +21,7 @@ from cimsim.report.occupancy import last_of_phases, phase_ends_ps
 from cimsim.runtime.collector import collector_paused
 from cimsim.schedule import Plan, build_plan
 from cimsim.schedule.pipelines import Pipeline
+from cimsim.search.memory import Memory, Ran, is_own
 from cimsim.spec import Architecture
 from cimsim.units import ps_to_seconds
 from cimsim.values.display import brief
@@ -33,7 +34,8 @@ Progress = Callable[[str], None]
 class Job:
     """What is run: `workload` as adapted, on a machine, and how.
 
-    `counted` are the energies of paper accounting, None where they follow from the run.
+    `counted` are the energies of paper accounting, None where they follow from the run. Runs that
+    `memory` has are not run again.
     """
 
     workload: Workload
@@ -43,10 +45,18 @@ class Job:
     counted: tuple[BlockEnergy, ...] | None
     engine: Engine = "compiled"
     group_tiles: bool = True
+    memory: Memory | None = None
 
     def on(self, workload: Workload) -> Job:
         """The same with another workload."""
         return replace(self, workload=workload)
+
+    def key(self, pipeline: Pipeline, mapper: Mapper) -> Hashable:
+        """All that a run depends on beside the machine; None where a value is a user's own."""
+        if not is_own(self.adaptation, pipeline, mapper):
+            return None
+        parts = self.adaptation, pipeline, mapper, self.engine, self.group_tiles
+        return self.workload.digest(), *parts
 
 
 @brief
@@ -56,9 +66,22 @@ class Attempt:
 
     pipeline: Pipeline
     architecture: Architecture
-    mapping: Mapping
-    plan: Plan
-    ends: Ends
+    ran: Ran
+
+    @property
+    def mapping(self) -> Mapping:
+        """Where everything is."""
+        return self.ran.mapping
+
+    @property
+    def plan(self) -> Plan:
+        """What was run."""
+        return self.ran.plan
+
+    @property
+    def ends(self) -> Ends:
+        """When it ended."""
+        return self.ran.ends
 
     def phases_ps(self) -> list[int]:
         """Latency of each phase (ps)."""
@@ -82,6 +105,27 @@ def attempt(
     """
     tell("mapping")
     architecture, mapper = pipeline.prepare(job.workload, job.architecture, job.mapper)
+    if (key := job.key(pipeline, mapper)) is None or job.memory is None:
+        return Attempt(
+            pipeline, architecture, run(job, architecture, mapper, pipeline, tell, ends_only)
+        )
+    ran = job.memory.trials.get(
+        (key, ends_only),
+        architecture,
+        lambda machine: run(job, machine, mapper, pipeline, tell, ends_only),
+    )
+    return Attempt(pipeline, architecture, ran)
+
+
+def run(
+    job: Job,
+    architecture: Architecture,
+    mapper: Mapper,
+    pipeline: Pipeline,
+    tell: Progress,
+    ends_only: bool,
+) -> Ran:
+    """Map, schedule and run `job` on a machine that `pipeline` has prepared."""
     mapping = build_mapping(job.workload, architecture, job.adaptation, mapper)
     tell("scheduling")
     plan = build_plan(job.workload, architecture, mapping, pipeline, group_tiles=job.group_tiles)
@@ -95,4 +139,4 @@ def attempt(
     else:
         kept = needed(plan, kinds_of(job.workload))
     ends = engines.run_for_ends(plan.program, kept, job.engine, told)
-    return Attempt(pipeline, architecture, mapping, plan, ends)
+    return Ran(job.workload, mapping, plan, ends)

@@ -19,6 +19,8 @@ from cimsim.unit_kinds.protocol import (
     VectorCost,
     Work,
     WriteCost,
+    are_arrays,
+    are_attention_arrays,
     holding,
 )
 from cimsim.unit_kinds.rram import RRAM
@@ -62,6 +64,8 @@ __all__ = [
     "VectorCost",
     "Work",
     "WriteCost",
+    "are_arrays",
+    "are_attention_arrays",
     "holding",
     "kind_named",
     "kinds_for",

@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Generic, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Generic, Literal, Protocol, TypeGuard, TypeVar, runtime_checkable
 
 from cimsim.blocks import Link, MachineBlock, PmcaClusters, PowerStates
 from cimsim.costs.programming import CellWrite, Limit
@@ -57,7 +57,7 @@ class WriteCost:
 @brief
 @dataclass(frozen=True, slots=True)
 class VectorCost:
-    """One vector through a matrix: time (ps) into its units and out of them, energy (J) by part.
+    """One vector through a matrix: time (ps) into its units and out of them.
 
     `load_once_ps` and `send_once_ps` are what of these times vectors that follow each other take
     once: the head of a transfer, the depth of an adder tree. `output_bits` are those of one result
@@ -70,7 +70,6 @@ class VectorCost:
     send_once_ps: int
     output_bits: int
     results: int
-    energy_J: dict[str, float]
 
     def all_loaded_ps(self, vectors: int) -> int:
         """Time (ps) of `vectors` vectors, one behind the other, into their units."""
@@ -145,9 +144,20 @@ class Arrays(Units, Protocol):
     def vector(self, grid: Grid, link: Link, columns: ColumnScale | None = None) -> VectorCost:
         """One vector through a matrix cut as `grid`; each unit has a port on `link`.
 
-        Columns that `columns` gates take no energy of their results; the step that shifts or scales
-        the others is part of the time, its energy is not (`cimsim.costs.columns`).
+        The step that shifts or scales `columns` is part of the time.
         """
+
+    def vector_J(self, grid: Grid, columns: ColumnScale | None = None) -> dict[str, float]:
+        """Energy (J) by part of one vector through a matrix cut as `grid`.
+
+        Columns that `columns` gates take none of their results; that of the step which shifts or
+        scales the others is apart (`cimsim.costs.columns`).
+        """
+
+
+def are_arrays(units: Units) -> TypeGuard[Arrays]:
+    """Whether units hold matrices: their type has vectors pass through arrays."""
+    return hasattr(type(units), "passage_ps")
 
 
 @runtime_checkable
@@ -158,11 +168,16 @@ class NarrowArrays(Arrays, Protocol):
         """The same units, for such weights; MappingError where they take no fewer cells."""
 
 
+def are_narrow(units: Units) -> TypeGuard[NarrowArrays]:
+    """Whether weights of fewer cells can stand in units."""
+    return hasattr(type(units), "holding")
+
+
 def holding(units: Units, narrow: Narrow | None) -> Units:
     """`units` as weights with `narrow` see them; raises MappingError where they cannot be there."""
     if narrow is None:
         return units
-    if not isinstance(units, NarrowArrays):
+    if not are_narrow(units):
         raise MappingError(
             f"a weight takes {narrow.cells:g} cells of its own number, but these units "
             f"({type(units).__name__}) hold whole weights alone: put pretrained weights on tiles."
@@ -193,6 +208,11 @@ class AttentionArrays(Arrays, Protocol):
 
     def write_J(self, values: float) -> float:
         """Energy (J) to write `values` values."""
+
+
+def are_attention_arrays(units: Units) -> TypeGuard[AttentionArrays]:
+    """Whether units hold matrices that are written while the machine runs."""
+    return are_arrays(units) and hasattr(type(units), "write_ps")
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,6 @@ class AnalogTiles:
         """Times of one tile: column blocks work side by side, partial sums meet in a tree."""
         rows, outputs = grid.block
         head, step = transfer_ps(0, link), columns_ps(self.block, outputs, columns)
-        cut = (grid.rows, grid.columns, grid.row_blocks, grid.driven)
         return VectorCost(
             load_ps(self.block, link, rows),
             head,
@@ -134,8 +133,12 @@ class AnalogTiles:
             step + head + adders_ps(self.block, grid.row_blocks),
             self.block.output_bits,
             conversion_results(self.block, grid.columns, grid.row_blocks, self.weight_cells),
-            mvm_energy_J(self.block, *cut, columns, grid.groups, self.weight_cells),
         )
+
+    def vector_J(self, grid: Grid, columns: ColumnScale | None = None) -> dict[str, float]:
+        """Cells, drivers, converters and what comes behind them."""
+        cut = (grid.rows, grid.columns, grid.row_blocks, grid.driven)
+        return mvm_energy_J(self.block, *cut, columns, grid.groups, self.weight_cells)
 
     def write(self, written: Sequence[Written], link: Link) -> WriteCost:
         """Cells: rows of a tile in series, tiles in rounds; or the link, where it takes longer."""

@@ -102,18 +102,21 @@ class SramArrays:
         head, adders = transfer_ps(0, link), self.adders_ps(grid.row_blocks)
         works = columns is not None and columns.kind != "gate" and columns.over == "blocks"
         step = cycles_to_ps(1, self.block.clock_MHz) if works else 0
-        results = grid.row_blocks * grid.columns
-        kept = 1.0 if columns is None else columns.kept_share
-        added = self.adders_J(kept * results, kept * grid.columns) if grid.row_blocks > 1 else {}
         return VectorCost(
             transfer_ps(rows * self.block.input_bits, link),
             head,
             step + adders + transfer_ps(outputs * self.block.output_bits, link),
             step + adders + head,
             self.block.output_bits,
-            results,
-            {"products": product_energy_J(self.block, kept * grid.weights)} | added,
+            grid.row_blocks * grid.columns,
         )
+
+    def vector_J(self, grid: Grid, columns: ColumnScale | None = None) -> dict[str, float]:
+        """Products, and the additions of partial sums; a gated column has neither."""
+        kept = 1.0 if columns is None else columns.kept_share
+        results = grid.row_blocks * grid.columns
+        added = self.adders_J(kept * results, kept * grid.columns) if grid.row_blocks > 1 else {}
+        return {"products": product_energy_J(self.block, kept * grid.weights)} | added
 
     def adders_ps(self, row_blocks: int) -> int:
         """A cycle for each level of a tree."""

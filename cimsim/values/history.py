@@ -33,6 +33,7 @@ class Changeable(BaseModel):
     """A model that remembers what was changed in it; equality asks for the content alone."""
 
     _changes: tuple[Change, ...] = PrivateAttr(default=())
+    _digest: str | None = PrivateAttr(default=None)
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -41,7 +42,15 @@ class Changeable(BaseModel):
 
     def digest(self) -> str:
         """sha256 of the content (see `cimsim.values.history`): equal where all fields are."""
-        return content_sha256(self)
+        if self._digest is None:
+            self._digest = content_sha256(self)
+        return self._digest
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """The same value with other fields, whose digest is its own."""
+        made = super().model_copy(update=update, deep=deep)
+        made._digest = None
+        return made
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.__dict__ == other.__dict__

@@ -1,0 +1,104 @@
+"""What earlier runs came to, for runs that agree with them in all that they depend on.
+
+A run is a function of the adapted workload, the strategy, the mapper, the adaptation, and of the
+fields of the machine that mapping, schedule and engine read (`cimsim.values.reads`). Machines that
+differ in others, such as energies and areas, share it: only their report is folded anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Self
+
+from cimsim.adaptation import Adaptation
+from cimsim.engines import Ends
+from cimsim.engines.program import Program
+from cimsim.ir import Workload
+from cimsim.mapping import Mapping
+from cimsim.report.findings import Findings
+from cimsim.report.parts import ModelWrite
+from cimsim.report.writes import model_write
+from cimsim.schedule import Plan
+from cimsim.spec import Architecture
+from cimsim.values.display import brief
+from cimsim.values.reads import Remembered
+
+RUNS_KEPT = 128
+"""Choice: runs without their programs, up to half a megabyte each."""
+TRIALS_KEPT = 256
+"""Choice: runs of parts of a workload in a search, of which one takes about 100."""
+WORKLOADS_KEPT = 32
+"""Choice: adapted workloads and mappings, a megabyte each."""
+
+
+@brief
+@dataclass(frozen=True, eq=False)
+class Ran:
+    """A finished run of `workload`, as adapted, whatever the machine's costs."""
+
+    workload: Workload
+    mapping: Mapping
+    plan: Plan
+    ends: Ends
+
+    @cached_property
+    def findings(self) -> Findings:
+        """What a report needs of it, found once."""
+        return Findings.of(self.workload, self.plan, self.ends)
+
+
+@brief
+@dataclass(frozen=True, slots=True, eq=False)
+class Essentials:
+    """What a report needs of a run: `plan` has no program."""
+
+    mapping: Mapping
+    mapping_sha256: str
+    plan: Plan
+    findings: Findings
+
+    @classmethod
+    def of(cls, ran: Ran) -> Self:
+        """That of `ran`."""
+        plan = replace(ran.plan, program=Program((), (), ()), roles=(), activations=())
+        return cls(ran.mapping, ran.mapping.digest(), plan, ran.findings)
+
+
+@dataclass(eq=False)
+class Memory:
+    """Results by what they depend on, those that were used last; memory stays flat."""
+
+    outcomes: Remembered[Essentials] = field(default_factory=lambda: Remembered(RUNS_KEPT))
+    trials: Remembered[Ran] = field(default_factory=lambda: Remembered(TRIALS_KEPT))
+    writes: Remembered[ModelWrite] = field(default_factory=lambda: Remembered(WORKLOADS_KEPT))
+    _adapted: dict[Hashable, Workload] = field(default_factory=dict)
+
+    def adapted(self, workload: Workload, adaptation: Adaptation) -> Workload:
+        """`workload` as adapted."""
+        if not is_own(adaptation):
+            return adaptation.apply(workload)
+        key = workload.digest(), adaptation
+        found = self._adapted.pop(key, None)
+        if found is None:
+            found = adaptation.apply(workload)
+        self._adapted[key] = found
+        while len(self._adapted) > WORKLOADS_KEPT:
+            del self._adapted[next(iter(self._adapted))]
+        return found
+
+    def write(
+        self, workload: Workload, architecture: Architecture, outcome: Essentials
+    ) -> ModelWrite:
+        """What programming takes, see `model_write`."""
+        mapping = outcome.mapping
+        if not is_own(mapping.adaptation):
+            return model_write(workload, architecture, mapping)
+        key = workload.digest(), outcome.mapping_sha256, mapping.adaptation
+        return self.writes.get(key, architecture, lambda m: model_write(workload, m, mapping))
+
+
+def is_own(*values: object) -> bool:
+    """Whether values are of cimsim's own types, which have no state: those of users may."""
+    return all(type(value).__module__.startswith("cimsim.") for value in values)
