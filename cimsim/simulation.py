@@ -168,7 +168,7 @@ def simulate(
 
 @brief
 @dataclass(frozen=True, eq=False)
-class Figures:
+class Sized:
     """A report that has figures alone, and what it is of."""
 
     report: Report
@@ -181,7 +181,7 @@ class Figures:
 def figures(
     workload: Workload, architecture: Architecture, pipeline: Pipeline | Auto,
     adaptation: Adaptation, mapper: Mapper, memory: Memory,
-) -> Figures:  # fmt: skip
+) -> Sized:  # fmt: skip
     """The figures of the report that `simulate` gives; nothing is said in words, no inputs.
 
     What earlier calls with the same `memory` found is not worked out again. Raises as `simulate`.
@@ -202,7 +202,7 @@ def figures(
         format_pipeline(pipeline), {}, counted, told=False,
     )  # fmt: skip
     report = report if how is None else report.model_copy(update={"search": how})
-    return Figures(report, workload, architecture, done.mapping)
+    return Sized(report, workload, architecture, done.mapping)
 
 
 def _outcome(job: Job, pipeline: Pipeline, memory: Memory) -> tuple[Essentials, Architecture]:

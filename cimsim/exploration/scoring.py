@@ -18,7 +18,7 @@ from cimsim.adaptation import adaptation_of, adaptation_text
 from cimsim.errors import SpecError, TaskError
 from cimsim.files import describe_validation
 from cimsim.report import Accuracy
-from cimsim.simulation import Figures
+from cimsim.simulation import Sized
 from cimsim.studies.accuracy import require_torch
 from cimsim.values.bounds import Amount, Count, CountOrNone, Flag, Name
 from cimsim.values.codec.grammar import bare, parts_of, word
@@ -83,7 +83,7 @@ class Scores:
         self._subjects: dict[tuple[str, str, str | None], tuple[Subject, Task]] = {}
         self._found: dict[str, Accuracy] = {}
 
-    def of(self, done: Figures, asked: Scoring) -> Accuracy:
+    def of(self, done: Sized, asked: Scoring) -> Accuracy:
         """The accuracy of a finished simulation; raises what `with_accuracy` does."""
         key = self._key(done, asked)
         if key not in self._found:
@@ -94,7 +94,7 @@ class Scores:
             self._found.pop(next(iter(self._found)))
         return found
 
-    def _key(self, done: Figures, asked: Scoring) -> str:
+    def _key(self, done: Sized, asked: Scoring) -> str:
         from cimsim.analog.hardware import hardware_of
 
         tiles = hardware_of(done.architecture, asked.noise)
@@ -102,7 +102,7 @@ class Scores:
         content = (asked.model_dump_json(), done.mapping.digest(), adaptation, tiles)
         return hashlib.sha256(pickle.dumps(content)).hexdigest()
 
-    def _measure(self, done: Figures, asked: Scoring) -> Accuracy:
+    def _measure(self, done: Sized, asked: Scoring) -> Accuracy:
         from cimsim.accuracy import measure
         from cimsim.accuracy.study import model_of
 
