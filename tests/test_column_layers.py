@@ -12,7 +12,13 @@ from torch import nn
 
 from cimsim.accuracy import as_mapped
 from cimsim.adaptation import ColumnMask
-from cimsim.adaptation.layers.columns import ColumnLinear, Columns, column_layers, with_numbers
+from cimsim.adaptation.layers.columns import (
+    ColumnLinear,
+    Columns,
+    column_layers,
+    with_numbers,
+    with_word_bits,
+)
 from cimsim.analog.converters import Adc, Dac
 from cimsim.analog.mvm import ColumnNumbers
 from cimsim.errors import MappingError, SpecError
@@ -136,9 +142,20 @@ def test_an_all_gated_layer_is_its_bias() -> None:
 def test_shifts_lose_low_bits_and_saturate_alike_on_both_paths(word_bits: int) -> None:
     model = masked("shift", 3, word_bits)
     set_scores(model, (torch.arange(60).reshape(3, 20) % 8 - 4).float())
+    chips = [on_tiles(model, path) for path in ("kernel", "torch")]
     with torch.no_grad():
-        kernel, torch_ = (on_tiles(model, path)(X) for path in ("kernel", "torch"))
+        kernel, torch_ = (chip(X) for chip in chips)
     assert torch.allclose(kernel, torch_, atol=1e-5)
+    one, other = ((chip.overflow(), chip.shortening()) for chip in chips)
+    assert one == other
+    overflowed, shortened = (max(of.values()) for of in one)
+    assert shortened > 0.1
+    assert (overflowed > 0.0) == (word_bits == 8)  # codes below 32 times 8 fit 9 bits
+    narrow = on_tiles(with_word_bits(model, 4), "kernel")
+    with torch.no_grad():
+        narrow(X)
+    assert max(narrow.overflow().values()) > overflowed
+    assert column_layers(model)["0"].columns.word_bits == word_bits
 
 
 def test_a_shifted_word_by_hand() -> None:
@@ -151,11 +168,12 @@ def test_a_shifted_word_by_hand() -> None:
     factor[:6] = [4, 0.5, 0.5, 4, 4, 4]
     one = np.ones((1, 64), f32)
     out = np.zeros((1, 64), f32)
-    accumulate(
+    counts = accumulate(
         out, codes, np.empty((0, 0, 0), f32), one, one, one, np.ones(1, f32), np.ones(1, f32),
         127, False, np.zeros(3, np.uint32), 0, factor, f32(-128),
     )  # fmt: skip
     assert out[0, :6].tolist() == [127, 1, -2, 12, -12, -128]
+    assert counts == (0, 2, 2)  # none saturated, two overflowed, two lost a bit
 
 
 def test_shifts_on_an_ideal_adc_multiply() -> None:

@@ -8,6 +8,7 @@ import small
 from cimsim import simulate
 from cimsim.adaptation import AdaptedTask, ColumnMask, ColumnShift, switched, task_bits
 from cimsim.errors import MappingError
+from cimsim.ir import ColumnScale
 from cimsim.mappers import build_mapping
 from cimsim.mapping import Written
 
@@ -41,3 +42,17 @@ def test_shifts_take_a_step_and_energy() -> None:
 def test_bits_that_are_none_are_refused(bits: int) -> None:
     with pytest.raises(MappingError, match=f"bits of a shift are 1 to 4, got {bits}"):
         ColumnShift(bits)
+
+
+def test_a_narrower_word_shifts_for_less_energy_and_is_checked() -> None:
+    costs = [
+        simulate(MODEL, small.machine(), adaptation=f"xma:word_bits={bits}", pipeline="token")
+        .report.energy_by_component_J["rram.columns"]
+        for bits in (8, 16, 24)
+    ]  # fmt: skip
+    assert costs == sorted(costs)
+    assert costs[0] < costs[2]
+    with pytest.raises(MappingError, match="word_bits of a shifted result are 2 to 24, got 1"):
+        ColumnShift(word_bits=1)
+    with pytest.raises(ValueError, match="only a shifted result has a word"):
+        ColumnScale(kind="gate", bits=1, word_bits=8)

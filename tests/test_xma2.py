@@ -9,7 +9,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cimsim import simulate
-from cimsim.adaptation import BASE_TASK, AdaptedTask, ArraysAndScales, switched
+from cimsim.adaptation import (
+    BASE_TASK,
+    AdaptedTask,
+    ArraysAndScales,
+    switched,
+    task_bits,
+    tuned_weights,
+)
 from cimsim.errors import MappingError
 from cimsim.mappers import build_mapping
 from cimsim.mapping import Mapping, Registers, Written
@@ -91,3 +98,20 @@ def test_options_that_cannot_be_are_refused() -> None:
             ArraysAndScales(share)
     with pytest.raises(MappingError, match="bits of a scale are 2 to 24, got 1"):
         ArraysAndScales(bits=1)
+
+
+def test_memory_keeps_arrays_and_scales_of_a_task_and_the_pretrained_weights() -> None:
+    machine, mapping = small.machine(), mapped(adaptation := ArraysAndScales(0.5, bits=6))
+    named = [p for n, p in mapping.placements.items() if n in tuned_weights(MODEL)]
+    assert task_bits(machine, mapping, BASE) == 8 * sum(p.grid.weights for p in named)
+    wanted = 0
+    for placement in named:
+        grid, own = placement.grid, adaptation.chosen("a", placement)
+        heights, widths = grid.sizes()
+        wanted += 8 * int((heights * widths * own).sum())  # 8-bit weights of its arrays
+        wanted += 6 * int((widths * (1 - own)).sum()) + grid.blocks
+    assert task_bits(machine, mapping, A) == wanted
+    head = AdaptedTask("h", small.saved(MODEL, "head"))
+    other = build_mapping(adaptation.apply(head.workload), machine, adaptation)
+    with_head = task_bits(machine, other, AdaptedTask("a", head.workload))
+    assert with_head - wanted == 8 * other.placements["head.weight"].weights

@@ -38,7 +38,8 @@ from cimsim.values.display import brief
 class Measured:
     """The metric of every draw under one noise, at one time.
 
-    `saturated_ratio` is the share of saturated conversions in the worst layer of all draws.
+    Shares of conversions are those of the worst layer of all draws: saturated ones, shifted words
+    that overflowed, and that lost bits.
     """
 
     noise: Device
@@ -46,6 +47,8 @@ class Measured:
     compensated: bool
     values: tuple[float, ...]
     saturated_ratio: float
+    overflowed_ratio: float
+    shortened_ratio: float
 
     @property
     def spread(self) -> Spread:
@@ -154,7 +157,13 @@ def evaluate(
         digital=digital,
         seeds=seeds,
         points=tuple(
-            Measured(n, t, c, tuple(v for v, _ in of_point), max(s for _, s in of_point))
+            Measured(
+                n,
+                t,
+                c,
+                tuple(v for v, _ in of_point),
+                *(max(shares) for shares in zip(*(worst for _, worst in of_point), strict=True)),
+            )
             for j, n in enumerate(devices)
             for t, c in states
             for of_point in ([of[k, t, c] for k in range(j * size, (j + 1) * size)],)
@@ -169,8 +178,8 @@ def _tiles(architecture: Architecture, given: Hardware | None, trials: Trials) -
     return with_bits(tiles, dac_bits=trials.dac_bits, adc_bits=trials.adc_bits)
 
 
-def _measure(setting: _Setting, draw: _Draw) -> tuple[float, float]:
-    """The metric of a draw, and the worst share of saturated conversions in a layer."""
+def _measure(setting: _Setting, draw: _Draw) -> tuple[float, tuple[float, float, float]]:
+    """The metric of a draw, and the worst shares of conversions in a layer (`Measured`)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SaturationWarning)  # counted and reported instead
         model = setting.model if draw.noise is None else _read(setting, draw)
@@ -181,8 +190,11 @@ def _measure(setting: _Setting, draw: _Draw) -> tuple[float, float]:
             f"{setting.task.name}: the {setting.task.metric} of {where} is {metric}: the scores "
             "are not finite numbers; lower the noise or repair the checkpoint."
         )
-    saturated = model.saturation().values() if isinstance(model, AnalogModel) else ()
-    return metric, max(saturated, default=0.0)
+    if not isinstance(model, AnalogModel):
+        return metric, (0.0, 0.0, 0.0)
+    shares = model.saturation(), model.overflow(), model.shortening()
+    saturated, overflowed, shortened = (max(of.values(), default=0.0) for of in shares)
+    return metric, (saturated, overflowed, shortened)
 
 
 def _programmed(setting: _Setting, noise: Device, seed: int | Sequence[int]) -> Chip:

@@ -91,6 +91,8 @@ def _of_point(point: Measured) -> AccuracyPoint:
         confidence_95=found.confidence_95,
         values=point.values,
         saturated_ratio=point.saturated_ratio,
+        overflowed_ratio=point.overflowed_ratio,
+        shortened_ratio=point.shortened_ratio,
     )
 
 

@@ -27,6 +27,9 @@ from cimsim.values.display import brief
 if TYPE_CHECKING:
     from torch import nn
 
+WORD_BITS = (2, 24)
+"""Choice: widths of a shifted word, as the accuracy path takes them."""
+
 
 @checked(MappingError)
 @brief
@@ -37,6 +40,8 @@ class ColumnShift:
     They are on the weights that the workload's adapter adapts, or on all linear ones of a workload
     without adapter. `bits` is assumed: it is not published, 2 at 64 rows come near to the printed
     saving of memory. `kept` is below 1 only where a level of 0 was trained, which skips a column.
+    `word_bits` is the width of the accumulator that takes a shifted result: on torch in place of
+    that of the layers, as energy in place of the machine's result words.
     """
 
     # assumed: 2 bits at 64 rows save 96.9 % of Piggyback's memory, the paper 96.6 %
@@ -44,6 +49,7 @@ class ColumnShift:
     # choice: no conversion is saved that nobody has measured
     kept: float = 1.0
     slices: int = 1
+    word_bits: int | None = None
     name: ClassVar[str] = "xma"
 
     def __post_init__(self) -> None:
@@ -52,12 +58,18 @@ class ColumnShift:
             raise MappingError(f"bits of a shift are 1 to 4, got {self.bits}.")
         check_kept(self.kept)
         check_slices(self.slices)
+        if self.word_bits is not None and not WORD_BITS[0] <= self.word_bits <= WORD_BITS[1]:
+            raise MappingError(
+                f"word_bits of a shifted result are {WORD_BITS[0]} to {WORD_BITS[1]}, got "
+                f"{self.word_bits}."
+            )
 
     @property
     def columns(self) -> ColumnScale:
         """The numbers of a weight."""
         return ColumnScale(
-            kind="shift", bits=self.bits, kept_share=self.kept, slices=self.slices
+            kind="shift", bits=self.bits, kept_share=self.kept, slices=self.slices,
+            word_bits=self.word_bits,
         )  # fmt: skip
 
     def apply(self, workload: Workload) -> Workload:
@@ -77,8 +89,11 @@ class ColumnShift:
     def functional(self, model: AdaptedModel) -> nn.Module:
         """The model, whose layers carry shifts (`with_numbers`) for arrays of this size.
 
-        The width of a shifted word is that of the layers. Raises MappingError for any other model,
-        and for one with an adapter.
+        The width of a shifted word is `word_bits`, or that of the layers. Raises MappingError for
+        any other model, and for one with an adapter.
         """
+        from cimsim.adaptation.layers.columns import with_word_bits
+
         check_bare(model, "xma")
-        return carrying(model, "xma", self.columns)
+        found = carrying(model, "xma", self.columns)
+        return found if self.word_bits is None else with_word_bits(found, self.word_bits)

@@ -18,6 +18,7 @@ from cimsim.adaptation.writes import drawn_order, saved_weights, whole
 from cimsim.errors import MappingError
 from cimsim.ir import ColumnScale, Linear, Workload
 from cimsim.mapping import IntArray, Mapping, Placement, Registers, WeightUnit, Written
+from cimsim.spec import Architecture
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 
@@ -92,6 +93,25 @@ class ArraysAndScales:
         _, widths = placement.grid.sizes()
         kept = int(((1 - own) * widths).sum())
         return kept * self.bits + placement.grid.blocks
+
+    def task_bits(self, architecture: Architecture, mapping: Mapping, task: AdaptedTask) -> int:
+        """Bits that memory keeps of `task`: its arrays, scales, a bit an array, and what it saves.
+
+        Of the base task the pretrained weights, kept once for all tasks: those of the arrays that a
+        task chose come back from there.
+        """
+        value_bits = architecture.units[architecture.weights_on].value_bits
+        placed, total = mapping.placements, 0
+        for name in numbered_weights(task.workload):
+            placement = placed[name]
+            own = self.chosen(task.name, placement)
+            if task.name == BASE_TASK:
+                total += placement.grid.weights * value_bits
+                continue
+            total += int((own * placement.grid.held()).sum()) * value_bits
+            total += self._register_bits(placement, own)
+        saved = saved_weights(task.workload) if task.name != BASE_TASK else ()
+        return total + sum(placed[name].grid.weights for name in saved) * value_bits
 
     def functional(self, model: AdaptedModel) -> nn.Module:
         """The model, whose layers carry scales and the weights that the task has rewritten.

@@ -40,12 +40,16 @@ SERIAL_BLOCK = 66
 @brief
 @dataclass(frozen=True, eq=False)
 class MvmResult:
-    """Outputs [B, N] and how often converters ran out of range."""
+    """Outputs [B, N], how often converters ran out of range, and shifted words that overflowed the
+    ends of a word (`overflowed_count`) or lost bits that were not 0 (`shortened_count`).
+    """
 
     y_BN: F32
     conversion_count: int
     saturated_count: int
     clipped_count: int
+    overflowed_count: int = 0
+    shortened_count: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,8 +165,7 @@ class Mvm:
         return MvmResult(
             out[:, : self.columns],
             conversions if self.adc.bits is not None else 0,
-            sum(saturated for saturated, _ in counts),
-            sum(clipped for _, clipped in counts),
+            *(sum(part) for part in zip(*counts, strict=True)),
         )
 
     @property
@@ -201,12 +204,15 @@ class _Batch:
     per_cell: bool
     numbers: ColumnNumbers | None
 
-    def run(self, out_BN: F32, start: int, size: int) -> tuple[int, int]:
-        """Fill rows from `start` on; returns how many conversions saturated, inputs clipped."""
+    def run(self, out_BN: F32, start: int, size: int) -> tuple[int, int, int, int]:
+        """Fill rows from `start` on.
+
+        Returns how many conversions saturated, inputs were clipped, words overflowed and lost bits.
+        """
         mvm = self.mvm
         x, out = self.x_BK[start : start + size], out_BN[start : start + size]
         code, step, clipped = _to_codes(mvm.dac, x)
-        saturated = 0
+        saturated, overflowed, shortened = 0, 0, 0
         ideal = mvm.adc.bits is None
         for t, (tile, adc) in enumerate(zip(mvm.tiles, mvm.converters, strict=True)):
             factor, least, offset = NO_FACTOR, np.float32(0.0), mvm.readout.offset_TN[t]
@@ -218,7 +224,7 @@ class _Batch:
                 sums = self._with_cell_noise(sums, t, start, code)
             else:
                 variance = tile.variances(code, mvm.dac)
-            saturated += accumulate(
+            over, beyond, short = accumulate(
                 out,
                 sums,
                 variance,
@@ -234,8 +240,11 @@ class _Batch:
                 factor,
                 least,
             )
+            saturated += over
+            overflowed += beyond
+            shortened += short
             _subtract_offset(out, offset, code[: len(x), tile.rows], step)
-        return saturated, clipped
+        return saturated, clipped, overflowed, shortened
 
     def _with_cell_noise(self, sums: Sums, t: int, start: int, code_BK: F32) -> F32:
         """Column sums plus a draw for each of their cells (the slow reference)."""

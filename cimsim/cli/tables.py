@@ -251,9 +251,22 @@ def print_accuracy(report: AccuracyReport) -> None:
 
 def _accuracy(result: Accuracy) -> Sheet:
     unit = " (%)" if result.metric == "accuracy" else ""
+    points = [point for noise in result.by_noise for point in noise.by_time]
+    # counted: two columns, where anything was shifted
+    shown = 2 * any(point.overflowed_ratio or point.shortened_ratio for point in points)
     table = Sheet(
         f"{result.task}: {result.adapter or result.model}, {result.metric}{unit}",
-        ("noise", "time", "drift", "mean", "std", "mean, 95 %", "lost", "saturated"),
+        (
+            "noise",
+            "time",
+            "drift",
+            "mean",
+            "std",
+            "mean, 95 %",
+            "lost",
+            "saturated",
+            *("overflowed", "lost bits")[:shown],
+        ),
         texts=(0, 2),
         caption=_accuracy_caption(result),
     )
@@ -268,6 +281,10 @@ def _accuracy(result: Accuracy) -> Sheet:
                 _interval(point.confidence_95),
                 f"{_lost(result, point.mean):.2f}",
                 f"{point.saturated_ratio:.2%}",
+                *(
+                    f"{share:.2%}"
+                    for share in (point.overflowed_ratio, point.shortened_ratio)[:shown]
+                ),
             )
     return table
 

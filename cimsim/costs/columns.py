@@ -73,7 +73,7 @@ def applied_pJ(columns: ColumnScale, results: float, word_bits: float, node_nm: 
         return 0.0
     kept = results * columns.kept_share
     if columns.kind == "shift":
-        return kept * shift_pJ(word_bits, node_nm)
+        return kept * shift_pJ(columns.word_bits or word_bits, node_nm)
     return kept * scale_pJ(word_bits, columns.bits, node_nm)
 
 

@@ -265,6 +265,8 @@ class AnalogLayer(nn.Module):
         self.counts.conversions += result.conversion_count
         self.counts.saturated += result.saturated_count
         self.counts.clipped += result.clipped_count
+        self.counts.overflowed += result.overflowed_count
+        self.counts.shortened += result.shortened_count
         return torch.from_numpy(np.ascontiguousarray(result.y_BN))
 
     def _torch_operands(self, copy: Copy, device: torch.device) -> TorchOperands:

@@ -111,8 +111,19 @@ class AnalogModel(nn.Module):
 
     def saturation(self) -> dict[str, float]:
         """Share of saturated conversions by weight, since the last restart."""
+        return self._shares("saturated")
+
+    def overflow(self) -> dict[str, float]:
+        """Share of conversions whose shifted word overflowed, by weight, since the last restart."""
+        return self._shares("overflowed")
+
+    def shortening(self) -> dict[str, float]:
+        """Share of conversions whose shift lost bits that were not 0, by weight, likewise."""
+        return self._shares("shortened")
+
+    def _shares(self, count: str) -> dict[str, float]:
         return {
-            name: layer.counts.saturated / max(1, layer.counts.conversions)
+            name: getattr(layer.counts, count) / max(1, layer.counts.conversions)
             for name, layer in self.layers.items()
         }
 

@@ -22,11 +22,16 @@ CHUNK = 1 << 25
 
 @dataclass
 class Counts:
-    """Conversions, those that saturated, and inputs that were clipped, since the last restart."""
+    """Conversions, those that saturated, and inputs that were clipped, since the last restart.
+
+    Of conversions that were shifted, those that overflowed their word and that lost bits.
+    """
 
     conversions: int = 0
     saturated: int = 0
     clipped: int = 0
+    overflowed: int = 0
+    shortened: int = 0
 
 
 def multiply(
@@ -239,7 +244,11 @@ def _accumulate(
             _add(columns.partial[t, part], sums, gain, operands)
         if columns.word_bits is not None and adc.bits is not None:
             least = -(2.0 ** (columns.word_bits - 1))
-            sums = (sums * columns.numbers[t]).floor_().clamp_(least, -least - 1.0)
+            shifted = sums * columns.numbers[t]
+            words = shifted.floor()
+            sums = words.clamp(least, -least - 1.0)
+            counts.overflowed += int((sums != words).sum())
+            counts.shortened += int((words != shifted).sum())
         else:
             gain = gain * columns.numbers[t]
     _add(whole[part], sums, gain, operands)

@@ -114,6 +114,9 @@ class ColumnScale(Frozen):
     slices: Count = Field(
         default=1, description="numbers of a weight's column: 1, or one for each of its cells"
     )
+    word_bits: Bits | None = Field(
+        default=None, description="of a shifted result; those of the unit's results if left out"
+    )
     packed: Flag = Field(
         default=False,
         description="kept channels are neighbours: column blocks behind them have no work",
@@ -133,6 +136,8 @@ class ColumnScale(Frozen):
                 f"packed is said of a {self.kind} over {self.over}: only gates over channels can "
                 "stand in the order of what they keep"
             )
+        if self.word_bits is not None and self.kind != "shift":
+            raise ValueError(f"word_bits of a {self.kind}: only a shifted result has a word")
         if self.kind == "gate" and self.bits != 1:
             raise ValueError(f"a gate of {self.bits} bits: it has 1")
         if self.kind == "shift" and self.over == "channels":

@@ -32,6 +32,12 @@ class AccuracyPoint(Frozen):
     saturated_ratio: Number = Field(
         default=0.0, description="share of saturated conversions in the worst layer of all draws"
     )
+    overflowed_ratio: Number = Field(
+        default=0.0, description="the same of shifted words that overflowed (xma)"
+    )
+    shortened_ratio: Number = Field(
+        default=0.0, description="the same of shifted words that lost bits that were not 0 (xma)"
+    )
 
 
 class NoiseResult(Frozen):

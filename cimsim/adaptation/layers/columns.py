@@ -202,6 +202,14 @@ def with_numbers(
     return twin
 
 
+def with_word_bits(model: nn.Module, bits: int) -> nn.Module:
+    """A copy of `model` whose shifted results go through words of `bits`."""
+    twin = copy.deepcopy(model)
+    for layer in column_layers(twin).values():
+        layer.columns.word_bits = bits if layer.columns.kind == "shift" else None
+    return twin
+
+
 def column_layers(model: nn.Module) -> dict[str, ColumnLayer]:
     """The layers of `model` that have numbers on their columns, by path."""
     return {n: m for n, m in model.named_modules() if isinstance(m, ColumnLayer)}

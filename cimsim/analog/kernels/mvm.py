@@ -118,11 +118,17 @@ def _add_codes(out_N: Any, value_N: Any, gain_N: Any, weight: Any, limit: Any) -
 @njit(nogil=True, error_model="numpy")
 def _add_shifted(
     out_N: Any, value_N: Any, gain_N: Any, weight: Any, limit: Any, factor_N: Any, word_min: Any
-) -> None:
+) -> tuple[int, int]:
+    over, short = 0, 0
     for n in range(value_N.size):
         code = (min(max(value_N[n], -limit), limit) + _ROUND) - _ROUND
-        word = min(max(np.floor(code * factor_N[n]), word_min), -word_min - _ONE)
+        shifted = code * factor_N[n]
+        whole = np.floor(shifted)
+        word = min(max(whole, word_min), -word_min - _ONE)
+        over += 1 if word != whole else 0
+        short += 1 if whole != shifted else 0
         out_N[n] += word * (gain_N[n] * weight)
+    return over, short
 
 
 @njit(nogil=True, error_model="numpy")
@@ -147,8 +153,10 @@ def accumulate(
     first_vector: Any,
     factor_N: Any,
     word_min: Any,
-) -> int:
-    """Add noise to column sums, convert, scale and accumulate; returns the saturated conversions.
+) -> tuple[int, int, int]:
+    """Add noise to column sums, convert, scale and accumulate.
+
+    Returns the saturated conversions, shifted words that overflowed and those that lost bits.
 
     For vector b, pulse p, slice s and column n, with v = sum + sqrt(variance + sigma^2) z:
     out[b, n] += round(clip(v inverse_lsb)) gain pulse_weight[p] step[b]. With `code_max` 0 (an
@@ -161,7 +169,7 @@ def accumulate(
     limit = np.float32(code_max)
     value, spread = np.empty(columns, np.float32), np.empty(columns, np.float32)
     z = np.empty(columns, np.float32)
-    saturated = 0
+    saturated, overflowed, shortened = 0, 0, 0
     for b in range(out_BN.shape[0]):
         out = out_BN[b]
         vector = np.uint32(first_vector + b)
@@ -183,7 +191,11 @@ def accumulate(
                 else:
                     saturated += _scale_and_count(value, inverse_lsb_SN[s], limit + _HALF)
                     if factor_N.size > 0:
-                        _add_shifted(out, value, gain_SN[s], weight, limit, factor_N, word_min)
+                        over, short = _add_shifted(
+                            out, value, gain_SN[s], weight, limit, factor_N, word_min
+                        )
+                        overflowed += over
+                        shortened += short
                     else:
                         _add_codes(out, value, gain_SN[s], weight, limit)
-    return saturated
+    return saturated, overflowed, shortened
