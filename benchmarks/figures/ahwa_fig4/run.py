@@ -38,12 +38,12 @@ def blocks(machine: Architecture) -> list[dict[str, Any]]:
     ]
 
 
-def totals(machine: Architecture, mobilebert: Workload) -> list[dict[str, Any]]:
-    """Panel c: every layer shape of MobileBERT at every integration time, every strategy."""
+def totals(machine: Architecture, shapes: list[tuple[Shape, int]]) -> list[dict[str, Any]]:
+    """Panel c: every layer shape of `shapes` at every integration time, every strategy."""
     rows = []
     for time in TIMES_NS:
         study = Study(with_integration(machine, time))
-        for shape, layers in adapted_shapes(mobilebert):
+        for shape, layers in shapes:
             rows += [
                 study.layer(shape, parse_pipeline(name)).as_dict() | {"layers": layers}
                 for name in PIPELINES
@@ -102,7 +102,9 @@ def ranks(machine: Architecture, mobilebert: Workload, chosen: tuple[int, ...]) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--smoke", action="store_true", help="one block of MobileBERT, two ranks")
+    parser.add_argument(
+        "--smoke", action="store_true", help="one block of MobileBERT, a shape, two ranks"
+    )
     parser.add_argument("-o", "--output", type=Path, default=Path(__file__).with_name("data.json"))
     options = parser.parse_args()
     machine = load_architecture(ROOT / "arch_configs/ahwa_pcm_pmca.json").with_values(
@@ -112,10 +114,11 @@ def main() -> None:
     models = [load_workload(ROOT / f"workloads/{name}.json") for name in names]
     if options.smoke:
         models = [first_block(models[0])]
+    shapes = adapted_shapes(models[0])
     result = {
         "smoke": options.smoke,
         "blocks": blocks(machine),
-        "totals": totals(machine, models[0]),
+        "totals": totals(machine, shapes[:1] if options.smoke else shapes),
         "models": [row.as_dict() for m in models for row in end_to_end(machine, m)],
         "ranks": ranks(machine, models[0], (1, 8) if options.smoke else RANKS),
     }
