@@ -16,11 +16,13 @@ import pytest
 import small
 
 import cimsim as package
+from cimsim.cli.progress import _rate
 from cimsim.errors import CimsimError, SpecError
 from cimsim.exploration.plan import load_sweep
 from cimsim.exploration.scoring import Scoring, scoring_text
 from cimsim.exploration.space import Choice, Range
 from cimsim.exploration.store import read_store
+from cimsim.exploration.sweep import Reached
 from cimsim.exploration.text import parse_axes
 from cimsim.ir import save_workload
 
@@ -188,6 +190,20 @@ def test_a_design_that_fits_nowhere_ends_in_1(
     assert "1 do not fit" in out
     assert "rram.tile_count is 1" in out
     assert "no point fits" in err
+
+
+def test_an_output_that_no_design_has_is_told(cimsim: Cli, files: tuple[Path, Path]) -> None:
+    verb = ("sweep", *files, "--vary", "rram.adc_bits=6", "--pipeline", "token", "--workers", 1,
+            "--output", "energy_by_unit_J.rram,energy_by_unit_J.ram")  # fmt: skip
+    code, _, err = cimsim(*verb)
+    assert code == 0
+    assert err == "note: no design has energy_by_unit_J.ram; `cimsim run` shows what there is.\n"
+
+
+def test_the_rate_is_of_points_that_ran_and_the_time_of_those_left() -> None:
+    reached = Reached(10, found=3, done=4, infeasible=0, same=1)
+    assert _rate(reached, 2.0) == "2 points/s, 0:00:01 left"
+    assert _rate(Reached(10, found=3), 2.0) == ""
 
 
 def test_what_is_measured_as_text() -> None:

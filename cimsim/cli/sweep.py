@@ -162,6 +162,8 @@ def sweep(
         emit(done.to_json())
     else:
         print_sweep(done)
+    if done.absent and any(row.status == "done" for row in rows):
+        complain(f"note: no design has {', '.join(done.absent)}; `cimsim run` shows what there is.")
     if rows and not any(row.status == "done" for row in rows):
         complain("no point fits: the column shortage says what is missing.")
         raise typer.Exit(1)

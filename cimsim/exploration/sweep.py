@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -83,6 +83,18 @@ class Sweep:
     def each(self) -> Iterator[Row]:
         """As `rows`, one at a time."""
         return self.store.asked()
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Outputs that no design has: a unit or GPU of another name, most likely."""
+        left = set(self.outputs)
+        for row in self.each():
+            if row.status == "infeasible":
+                continue
+            left -= {key for key, value in row.values.items() if value is not None}
+            if not left:
+                return ()
+        return tuple(key for key in self.outputs if key in left) if self.reached.points else ()
 
     def to_pandas(self) -> DataFrame:
         """The rows as a data frame; raises CimsimError without pandas."""
@@ -225,9 +237,14 @@ def _run(
             tell(reached)
 
     tell(reached)
-    for row in executor.rows(pending()):
-        _keep(row, store, reached)
-        tell(reached)
+    rows = executor.rows(pending())
+    try:
+        for row in rows:
+            _keep(row, store, reached)
+            tell(reached)
+    finally:  # whatever stopped it, processes end now
+        if isinstance(rows, Generator):
+            rows.close()
 
 
 def _point(base: Base, settings: Settings) -> Point | Row:

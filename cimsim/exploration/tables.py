@@ -104,4 +104,6 @@ def _column(value: object) -> object:
 
 def _text(value: object) -> object:
     """A value of a column that holds several kinds: Parquet has one kind a column."""
-    return value if value is None or isinstance(value, str) else json.dumps(value)
+    if value is None or value != value:  # what a row lacks is NaN in a data frame
+        return None
+    return value if isinstance(value, str) else json.dumps(value)
