@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 
 import analog
@@ -23,11 +22,10 @@ from cimsim.adaptation import (
 )
 from cimsim.adaptation.pool import block_of
 from cimsim.costs.cluster import elementwise_busy
-from cimsim.errors import MappingError, SpecError
+from cimsim.errors import MappingError
 from cimsim.ir import Elementwise, Linear, Norm, Phase, Workload
 from cimsim.mapping import Registers
 from cimsim.schedule.work import dma_ps
-from cimsim.studies.break_even import StrategyEnergy, break_even_switches, strategy_energy
 from cimsim.studies.layer import layer_workload
 
 FORMS = [(cross, packed) for cross in (True, False) for packed in (True, False)]
@@ -205,33 +203,6 @@ def test_what_is_saved_with_a_task_is_its_own() -> None:
     one, other = AdaptedTask("1", workload), AdaptedTask("2", workload)
     written = [p for p in switched(mapping, one, other) if not isinstance(p, Registers)]
     assert [(p.weight, p.count) for p in written] == [("head.weight", 32 * 50)]
-
-
-def test_break_even_by_hand() -> None:
-    """Without inference the pool pays after its extra writes; with it, later or never."""
-    pool, plain = StrategyEnergy(20.0, 0.0, 3.0), StrategyEnergy(1.0, 1.0, 2.9)
-    assert break_even_switches(pool, plain, 0.0) == 19.0
-    assert break_even_switches(pool, plain, 5.0) == pytest.approx(19.0 / (1.0 - 0.5))
-    assert break_even_switches(pool, plain, 10.0) == math.inf
-    assert break_even_switches(plain, plain, 3.0) == 0.0
-    at = break_even_switches(pool, plain, 4.0)
-    assert pool.total_J(at, 4.0) == pytest.approx(plain.total_J(at, 4.0))
-    with pytest.raises(SpecError, match="-1 requests a switch"):
-        break_even_switches(pool, plain, -1.0)
-
-
-def test_break_even_counts_the_inference_of_the_pool() -> None:
-    machine, layer = small.machine(), layer_workload(64, 64, 2, 2)
-    pool, plain = (
-        strategy_energy(layer, machine, text, "token")
-        for text in ("lora-fusion:adapters=8", "lora-rram")
-    )
-    assert pool.request_J > plain.request_J
-    assert pool.switch_J < plain.switch_J
-    most = (plain.switch_J - pool.switch_J) / (pool.request_J - plain.request_J)
-    found = [break_even_switches(pool, plain, share * most) for share in (0.0, 0.5, 1.01)]
-    assert found[1] == pytest.approx(2 * found[0])
-    assert found[2] == math.inf
 
 
 @pytest.mark.parametrize(
