@@ -334,8 +334,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_command_line_draws_the_part(cimsim: Cli, file: Path, tmp_path: Path) -> None:
     pictures = set()
     for options in ((), ("--step", 2), ("--layer", "layers.0.q"), ("--window", "0us:1us")):
-        ask = ("run", "halora_rram_sram", file, "--pipeline", "token", "-o", tmp_path, *options)
-        code, out, err = cimsim(*ask)
+        ask = ("run", "halora_rram_sram", file, "--pipeline", "token", "--no-band", *options)
+        code, out, err = cimsim(*ask, "-o", tmp_path)
         assert (code, err) == (0, "")
         assert "gantt.png" in out
         pictures.add((tmp_path / "gantt.png").read_bytes())
