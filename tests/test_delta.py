@@ -170,12 +170,10 @@ def test_a_vector_by_hand() -> None:
     grid = next(p.grid for p in mapped(delta).placements.values() if p.grid.narrow is not None)
     whole = next(p.grid for n, p in mapped(delta).placements.items() if n in tuned_weights(MODEL)
                  and (p.grid.rows, p.grid.columns) == (grid.rows, grid.columns))  # fmt: skip
-    few, many = narrow.vector(grid, m.tile_link), arrays.vector(whole, m.tile_link)
+    few_J, many_J = narrow.vector_J(grid), arrays.vector_J(whole)
     for part in ("adc", "cells"):
-        assert few.energy_J[part] / many.energy_J[part] == pytest.approx(1.5 / 8)
-    assert few.energy_J["dac"] / many.energy_J["dac"] == pytest.approx(
-        grid.column_blocks / whole.column_blocks
-    )
+        assert few_J[part] / many_J[part] == pytest.approx(1.5 / 8)
+    assert few_J["dac"] / many_J["dac"] == pytest.approx(grid.column_blocks / whole.column_blocks)
     # as many columns are integrated and converted: 28 elements of 1.5 cells, 5 weights of 8
     assert narrow.passage_ps(28, 3)[0] <= arrays.passage_ps(6, 3)[0]
     assert narrow.passage_ps(28, 1) == arrays.passage_ps(42, 1) or 28 * 1.5 < 42 * 8

@@ -24,7 +24,7 @@ from cimsim.adaptation import (
 from cimsim.adaptation.layers.masked import SCORE, THRESHOLD, WeightMaskedLinear, folded
 from cimsim.errors import MappingError
 from cimsim.mappers import build_mapping
-from cimsim.mapping import Mapping, Registers
+from cimsim.mapping import Mapping, Masked, Registers
 
 MODEL = small.decoder(layers=1)
 A, B, BASE = (AdaptedTask(name, MODEL) for name in ("a", "b", BASE_TASK))
@@ -54,6 +54,15 @@ def test_a_switch_writes_the_weights_whose_mask_bit_differs(zeroed: float) -> No
         assert abs(there - share * held) <= 0.5 * blocks
     assert values(mapping, A, A) == 0
     assert {part.weight for part in switched(mapping, A, B)} == masked
+
+
+def test_weights_go_to_zero_and_come_back() -> None:
+    """Two tasks: as many each way; into the base model all come back, out of it all go."""
+    mapping = mapped(WeightMasks())
+    for before, after, zeroed in ((A, B, 0.5), (BASE, A, 1.0), (A, BASE, 0.0)):
+        for part in switched(mapping, before, after):
+            assert not isinstance(part, Registers)
+            assert part.change == Masked(zeroed)
 
 
 def test_independent_masks_differ_where_one_of_them_is_zero() -> None:
