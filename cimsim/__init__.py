@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         SpecError,
         WorkloadError,
     )
+    from cimsim.exploration.optimize import optimize
     from cimsim.exploration.sweep import sweep
     from cimsim.ir import Workload, load_workload, save_workload
     from cimsim.mappers import DensePacking, OneBlockPerTile, build_mapping
@@ -75,6 +76,7 @@ _HOME = {
     "Switching": "serving",
     "load_scenario": "serving",
     "switch": "serving",
+    "optimize": "exploration.optimize",
     "sweep": "exploration.sweep",
     "Architecture": "spec",
     "load_architecture": "spec",
@@ -114,6 +116,7 @@ __all__ = [
     "load_scenario",
     "load_workload",
     "machine",
+    "optimize",
     "parse_pipeline",
     "program",
     "save_workload",

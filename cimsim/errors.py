@@ -91,6 +91,12 @@ class TaskError(CimsimError):
     """A task's model, data or adapter that is missing or does not fit."""
 
 
+class LimitError(CimsimError):
+    """A search in which no design keeps to the limits; a wider one may have some."""
+
+    exit_code = 1
+
+
 class WorkerError(TaskError):
     """A process that worked for this one and died; the input may be right."""
 

@@ -32,6 +32,12 @@ def test_objectives_are_made_small_but_accuracy_and_what_has_a_minus() -> None:
     )
 
 
+@given(st.sampled_from(["latency_s", "accuracy", "accuracy.mean", "a.b"]), st.booleans())
+def test_an_objective_is_read_from_its_text(key: str, maximise: bool) -> None:
+    objective = Objective(key, maximise)
+    assert Objective.of(objective.text) == objective
+
+
 @pytest.mark.parametrize("text", ["", "latency_s,", "--x", "a b", "a<b", "-", "latency_s<=3"])
 def test_what_is_no_objective_is_refused(text: str) -> None:
     with pytest.raises(CimsimError, match="is no objective"):

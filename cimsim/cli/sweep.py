@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,14 +18,8 @@ from cimsim.cli.sweep_options import OF_A_PLAN, Wanted
 from cimsim.errors import CimsimError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from cimsim.exploration.evaluate import Evaluator
-    from cimsim.exploration.executors import Executor
     from cimsim.exploration.plan import LoadedPlan
-    from cimsim.exploration.sweep import Reached, Sweep
-
-    MakesExecutor = Callable[[Evaluator], Executor]
+    from cimsim.exploration.sweep import Reached
 
 INTERRUPTED = 130  # counted: 128 and the number of SIGINT, as shells say it
 
@@ -105,6 +101,32 @@ def sweep(
             help="SQLite file of rows: written as they come, and gone on from.",
         ),
     ] = None,
+    optimize: Annotated[
+        str | None,
+        typer.Option(
+            "--optimize", metavar="KEY,...", show_default=False,
+            help="Search for the designs that no other beats in these outputs, small ones; -KEY, "
+            "and accuracy, large ones.",
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option("--trials", metavar="N", min=1, show_default=False,
+                     help="Designs that a search evaluates at most, stored ones counted."),
+    ] = None,
+    sampler: Annotated[
+        str,
+        typer.Option(
+            "--sampler", metavar="NAME",
+            help="What proposes designs: model (cimsim's own), random; nsga2, nsga3, tpe and gp of "
+            "Optuna.",
+        ),
+    ] = "model",
+    require: Annotated[
+        list[str] | None,
+        typer.Option("--require", metavar="KEY<=NUMBER", show_default=False,
+                     help="A limit of a search, <= or >=, once for each."),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option("--workers", metavar="N", min=1, help="Processes [default: one a core].",
@@ -132,8 +154,10 @@ def sweep(
     """Simulate every point of a space of designs once, and keep a row of each.
 
     A point that does not fit is a row with its shortage. With --store nothing that is done is done
-    again, however the program ended.
+    again, however the program ended. With --optimize not every point is taken, but --trials of
+    them, chosen by what the others came to.
     """
+    from cimsim.cli.sweep_search import OF_A_SEARCH, Sought, show_search
     from cimsim.cli.sweep_tables import check_table, print_sweep, write_table
 
     check_table(to, output, json=json)
@@ -152,7 +176,16 @@ def sweep(
             baseline or (),
         )  # fmt: skip
         plan = wanted.plan(first, workload)
-    done = _run(plan, store, workers, executor)
+    if optimize is not None:
+        refuse(context, ("sample",), "beside --optimize, whose sampler takes the points")
+        sought = Sought(optimize, trials, sampler, tuple(require or ()))
+        with interruptible(store) as tell:
+            searched = sought.run(plan, store, workers, executor, tell)
+        show_search(searched, to, output, json=json)
+        return
+    refuse(context, OF_A_SEARCH, "without --optimize, which searches")
+    with interruptible(store) as tell:
+        done = plan.run(store=store, workers=workers, executor=executor, progress=tell)
     rows = done.rows
     if output is not None or to is not None:
         write_table(rows, to, output)
@@ -180,10 +213,9 @@ def _read(path: str) -> LoadedPlan:
     return load_sweep(path)
 
 
-def _run(
-    plan: LoadedPlan, store: Path | None, workers: int | None, executor: MakesExecutor | None
-) -> Sweep:
-    """Run a plan; a Ctrl-C ends in exit code 130, and says what is kept."""
+@contextmanager
+def interruptible(store: Path | None) -> Iterator[Callable[[Reached], None]]:
+    """A bar of points; a Ctrl-C ends in exit code 130, and says what is kept."""
     reached: list[Reached] = []
     try:
         with points_told() as tell:
@@ -192,7 +224,7 @@ def _run(
                 reached[:] = [now]
                 tell(now)
 
-            return plan.run(store=store, workers=workers, executor=executor, progress=told)
+            yield told
     except KeyboardInterrupt:
         complain(_stopped(reached, store))
         raise SystemExit(INTERRUPTED) from None
@@ -202,9 +234,7 @@ def _stopped(reached: list[Reached], store: Path | None) -> str:
     if not reached:
         return "stopped before the first point."
     now = reached[0]
-    stored = now.found + now.done + now.infeasible
+    of = f"{now.stored} of {now.total} points"
     if store is None:
-        return f"stopped after {stored} of {now.total} points, which are lost: --store keeps them."
-    return (
-        f"stopped: {stored} of {now.total} points are in {store}. The same command goes on there."
-    )
+        return f"stopped after {of}, which are lost: --store keeps them."
+    return f"stopped: {of} are in {store}. The same command goes on there."

@@ -49,15 +49,24 @@ class Objective:
                 "-tokens_per_s to make it large."
             )
         turned, key = bool(found[1]), found[2]
-        return cls(key, turned != (key.partition(".")[0] in LARGER_IS_BETTER))
+        return cls(key, turned != _large(key))
 
     @property
     def sign(self) -> float:
         """What a value is multiplied by so that less is better."""
         return -1.0 if self.maximise else 1.0
 
+    @property
+    def text(self) -> str:
+        """What reads to this objective."""
+        return self.key if self.maximise == _large(self.key) else f"-{self.key}"
+
     def __str__(self) -> str:
         return f"{self.key} (more)" if self.maximise else self.key
+
+
+def _large(key: str) -> bool:
+    return key.partition(".")[0] in LARGER_IS_BETTER
 
 
 @brief

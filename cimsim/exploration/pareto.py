@@ -41,7 +41,8 @@ def nondominated(values: F64) -> BoolArray:
 
 def dominates(values: F64, point: F64) -> BoolArray:
     """True for each row of `values` (n, k) that dominates `point` (k)."""
-    return (values <= point).all(axis=1) & (values < point).any(axis=1)
+    found: BoolArray = (values <= point).all(axis=1) & (values < point).any(axis=1)
+    return found
 
 
 def hypervolume(values: F64, reference: F64) -> float:

@@ -53,7 +53,12 @@ class Reached:
     @property
     def points(self) -> int:
         """Those that are through."""
-        return self.found + self.done + self.infeasible + self.same
+        return self.stored + self.same
+
+    @property
+    def stored(self) -> int:
+        """Those that have a row."""
+        return self.found + self.done + self.infeasible
 
 
 Tell = Callable[[Reached], None]
@@ -154,22 +159,17 @@ def sweep(
     have, and for a store of something else; OutputError where the store cannot be written: what
     was stored stays.
     """
-    base = Base(
-        None if workload is None else _workload(workload),
-        None if architecture is None else _machine(architecture),
-        adaptation, pipeline, mapper, tuple(map(_gpu, baselines)),
-        folder, scoring_of(accuracy),
+    evaluate = evaluator_of(
+        workload, architecture, outputs, adaptation=adaptation, pipeline=pipeline, mapper=mapper,
+        baselines=baselines, accuracy=accuracy, folder=folder,
     )  # fmt: skip
-    if base.scoring is not None:
-        check_scoring(base.scoring, folder)
-        outputs = outputs if needs_accuracy(outputs) else (*outputs, ACCURACY)
-    evaluate = Evaluator(base, outputs)
+    base = evaluate.base
     chosen = parse_sample(sample, seed) if isinstance(sample, str) else sample
     space, settings, total = _asked(base, vary, points, chosen)
     reached = Reached(total)
-    kept = open_store(store, {**base.facts, "outputs": ", ".join(outputs)})
+    kept = open_store(store, {**base.facts, "outputs": ", ".join(evaluate.outputs)})
     try:
-        run = _executor(evaluate, workers) if executor is None else executor(evaluate)
+        run = executor_of(evaluate, workers, executor)
         _run(base, settings, run, kept, reached, progress or (lambda _: None))
     except BaseException:
         kept.close()
@@ -189,7 +189,40 @@ def axis_of(name: str, given: object) -> Axis:
         raise SpecError(f"{name}: {problem}") from None
 
 
-def _executor(evaluate: Evaluator, workers: int | None) -> Executor:
+def evaluator_of(
+    workload: Workload | str | Path | None,
+    architecture: Architecture | str | Path | None,
+    outputs: Sequence[str],
+    *,
+    adaptation: Adaptation | str | None,
+    pipeline: Pipeline | Auto | str | None,
+    mapper: Mapper | str | None,
+    baselines: Sequence[Gpu | str | Path],
+    accuracy: Scoring | Mapping[str, object] | str | None,
+    folder: Path | None,
+) -> Evaluator:
+    """What evaluates points of this start, with the accuracy among the outputs if it is measured.
+
+    Takes and raises what `sweep` does.
+    """
+    base = Base(
+        None if workload is None else _workload(workload),
+        None if architecture is None else _machine(architecture),
+        adaptation, pipeline, mapper, tuple(map(_gpu, baselines)),
+        folder, scoring_of(accuracy),
+    )  # fmt: skip
+    if base.scoring is not None:
+        check_scoring(base.scoring, folder)
+        outputs = outputs if needs_accuracy(outputs) else (*outputs, ACCURACY)
+    return Evaluator(base, outputs)
+
+
+def executor_of(
+    evaluate: Evaluator, workers: int | None, make: Callable[[Evaluator], Executor] | None
+) -> Executor:
+    """What `make` makes, else so many processes (None: one a core)."""
+    if make is not None:
+        return make(evaluate)
     count = cores() if workers is None else workers
     if count < 1:
         raise CimsimError(f"{count} workers were asked for; at least 1 is needed.")
@@ -224,7 +257,7 @@ def _run(
 ) -> None:
     def pending() -> Iterator[Point]:
         for each in settings:
-            point = _point(base, each)
+            point = point_of(base, each)
             if not store.ask(point.digest, each):
                 reached.same += 1
             elif store.has(point.digest):
@@ -247,7 +280,7 @@ def _run(
             rows.close()
 
 
-def _point(base: Base, settings: Settings) -> Point | Row:
+def point_of(base: Base, settings: Settings) -> Point | Row:
     """The point that settings make; where they make none, the row that says so."""
     try:
         return resolve(base, settings)
