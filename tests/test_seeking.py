@@ -180,3 +180,21 @@ def test_settings_that_make_one_design_are_evaluated_once() -> None:
     with open_store(None, {}) as store:
         sought(designs, 1000, store, flight=6)
         assert designs.evaluated == ["one"]
+
+
+def test_a_design_left_out_before_its_accuracy_is_learnt_without_figures() -> None:
+    designs = Designs({tuple(at.values()): (4.0, float(at["a"])) for at in SPACE.grid()})  # type: ignore[arg-type]
+    open_ended = SearchStage(
+        lambda at: designs.point(at, "cheap "),
+        lambda row: {**row.values, "time": float("-inf")},
+        lambda row: row,
+    )
+    setup = SearchSetup(SPACE, 2, 1000, 0)
+    with open_store(None, {}) as store:
+        reached = Progress(1000)
+        seeker = Seeker(
+            SPACE, proposer_named("model", setup), [open_ended, exact(designs)], OBJECTIVES,
+            (Constraint.of("area<=1"),), store, reached, lambda _: None,
+        )  # fmt: skip
+        seeker.run(InFlight(designs, 1, 1.0))
+    assert (reached.done, reached.spared) == (12, 12)

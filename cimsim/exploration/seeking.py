@@ -162,9 +162,9 @@ class Seeker:
             self._through(settings, values, row)
         elif self._ruled_out(values):
             self.reached.spared += 1
-            self._learn(
-                settings, DesignOutcome(self._costs(values), excess_of(values, self.constraints))
-            )
+            found = self._costs(values)
+            known = found if found is not None and np.isfinite(found).all() else None
+            self._learn(settings, DesignOutcome(known, excess_of(values, self.constraints)))
         else:
             self._enter(settings, stage + 1)
 
