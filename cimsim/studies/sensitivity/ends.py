@@ -105,7 +105,7 @@ class Probe:
         at_part = run_costs(part.job, part.pipeline)
         folding = [n for n in numbers if n.folds and all(map(self._stands, _each(n)))]
         ends = {e.number.path: (e.low, e.high) for e in self.folded(folding)}
-        found = []
+        found: list[tuple[Ranged, Costs | None, Costs | None]] = []
         for place, number in enumerate(numbers, 1):
             if number.path in ends:
                 found.append((number, *ends[number.path]))
