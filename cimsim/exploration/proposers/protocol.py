@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cimsim.exploration.space import Settings, Space
+from cimsim.values.display import brief
 
 
+@brief
 @dataclass(frozen=True)
 class DesignOutcome:
     """What a proposed design came to.
@@ -30,6 +32,7 @@ class Proposer(Protocol):
         """What a design came to: one that was proposed, in any order, or another of the space."""
 
 
+@brief
 @dataclass(frozen=True)
 class SearchSetup:
     """What a proposer is made of: the space, objectives, trials to come, its seed, any limits."""
