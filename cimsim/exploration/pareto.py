@@ -41,7 +41,9 @@ def nondominated(values: F64) -> BoolArray:
 
 def dominates(values: F64, point: F64) -> BoolArray:
     """True for each row of `values` (n, k) that dominates `point` (k)."""
-    found: BoolArray = (values <= point).all(axis=1) & (values < point).any(axis=1)
+    found: BoolArray = np.logical_and(
+        (values <= point).all(axis=1), (values < point).any(axis=1), dtype=np.bool_
+    )
     return found
 
 

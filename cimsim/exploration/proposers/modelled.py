@@ -120,7 +120,9 @@ class FrontModel:
             found: F64 = tried.at[fine][nondominated(tried.costs[fine])]
             return found
         finite = np.isfinite(tried.excess)
-        return tried.at[finite & (tried.excess == tried.excess[finite].min(initial=np.inf))]
+        nearest = tried.excess == tried.excess[finite].min(initial=np.inf)
+        near: F64 = tried.at[finite & nearest]
+        return near
 
     def _best(self, pool: F64, count: int) -> list[int]:
         """The designs of the pool furthest ahead of the front, at best, one after another."""
@@ -184,7 +186,7 @@ def _furthest(
 
 def _beaten(front: F64, points: F64) -> F64:
     """How deep each point lies behind the front: below 0 for those that it does not dominate."""
-    if not len(front):
-        return points.sum(axis=1)
-    depth = (points[:, None, :] - front[None, :, :]).min(axis=2)
-    return depth.max(axis=1)
+    depth: F64 = points.sum(axis=1)
+    if len(front):
+        depth = (points[:, None, :] - front[None, :, :]).min(axis=2).max(axis=1)
+    return depth

@@ -52,7 +52,7 @@ class Surrogate:
     def fit(self, at: F64, values: F64) -> Fitted:
         """The process that has `values` at these positions."""
         y, mean, scale = _standard(values)
-        lower = np.linalg.cholesky(_noisy(self.covariance(at, at)))
+        lower: F64 = np.linalg.cholesky(_noisy(self.covariance(at, at))).astype(np.float64)
         half = np.linalg.solve(lower, y)
         spread = float(np.sqrt(half @ half / len(y)))
         weights = np.linalg.solve(lower.T, half) * scale
