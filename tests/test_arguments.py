@@ -106,7 +106,7 @@ def test_names_give_what_the_values_give(tmp_path: Path) -> None:
     pipeline = cimsim.parse_pipeline("layer:block_tokens=2")
     by_value = cimsim.simulate(
         MODEL, MACHINE, pipeline=pipeline, mapper=cimsim.DensePacking(),
-        adaptation=cimsim.ADAPTATIONS["merged"], seed=7,
+        adaptation=cimsim.adaptation_named("merged"), seed=7,
     ).report  # fmt: skip
     assert by_name == by_value
     assert by_name.to_json() == by_value.to_json()

@@ -165,7 +165,7 @@ class Mvm:
         return MvmResult(
             out[:, : self.columns],
             conversions if self.adc.bits is not None else 0,
-            *(sum(part) for part in zip(*counts, strict=True)),
+            *(sum(part) for part in zip((0, 0, 0, 0), *counts, strict=True)),
         )
 
     @property
