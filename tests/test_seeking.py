@@ -117,6 +117,41 @@ def test_as_many_designs_as_trials_and_no_more() -> None:
     assert len(designs.evaluated) == reached.points == 10
 
 
+class Processes:
+    """An executor that says when its rows are closed; they are held, so that nothing else does."""
+
+    def __init__(self, designs: Designs) -> None:
+        self.designs, self.ended, self.held = designs, False, list[Iterator[Row]]()
+
+    def rows(self, points: Iterable[Point]) -> Iterator[Row]:
+        self.held.append(self._rows(points))
+        return self.held[-1]
+
+    def _rows(self, points: Iterable[Point]) -> Iterator[Row]:
+        try:
+            yield from map(self.designs.row, points)
+        finally:
+            self.ended = True
+
+
+def test_whatever_stops_a_search_ends_its_processes() -> None:
+    designs = drawn(1)
+    executor = Processes(designs)
+
+    def interrupt(reached: Progress) -> None:
+        if designs.evaluated:
+            raise KeyboardInterrupt
+
+    with open_store(None, {}) as store:
+        proposer = proposer_named("random", SearchSetup(SPACE, 2, 10, 0))
+        stages, reached = [exact(designs)], Progress(10)
+        seeker = Seeker(SPACE, proposer, stages, OBJECTIVES, (), store, reached, interrupt)  # type: ignore[arg-type]
+        with pytest.raises(KeyboardInterrupt):
+            seeker.run(executor)
+    assert executor.ended
+    assert len(designs.evaluated) == 1
+
+
 @pytest.mark.parametrize("flight", [1, 5])
 def test_a_search_goes_on_with_what_is_stored(flight: int) -> None:
     designs = drawn(2)

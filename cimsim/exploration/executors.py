@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,6 +25,17 @@ class Executor(Protocol):
         Points are taken as they are needed, in the thread that takes the rows: no more are held
         than are in flight.
         """
+
+
+@contextmanager
+def rows_of(executor: Executor, points: Iterable[Point]) -> Iterator[Iterator[Row]]:
+    """The rows within a `with`: whatever ends it, processes end with it."""
+    rows = executor.rows(points)
+    try:
+        yield rows
+    finally:
+        if isinstance(rows, Generator):
+            rows.close()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from cimsim.exploration.executors import Executor
+from cimsim.exploration.executors import Executor, rows_of
 from cimsim.exploration.objectives import Constraint, Objective, costs, excess_of
 from cimsim.exploration.pareto import F64, dominates
 from cimsim.exploration.points import Point
@@ -113,10 +113,13 @@ class Seeker:
         stages in a round of their own.
         """
         self.tell(self.reached)
-        for row in executor.rows(self._points()):
-            self._take(row)
+        self._round(executor)
         while self._next:
-            for row in executor.rows(self._points()):
+            self._round(executor)
+
+    def _round(self, executor: Executor) -> None:
+        with rows_of(executor, self._points()) as rows:
+            for row in rows:
                 self._take(row)
 
     def _points(self) -> Iterator[Point]:

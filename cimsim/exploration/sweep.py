@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from cimsim.baseline import Gpu
 from cimsim.errors import CimsimError, SpecError
 from cimsim.exploration.checks import check_points, check_space
 from cimsim.exploration.evaluate import Evaluator
-from cimsim.exploration.executors import Executor, ManyProcesses, OneProcess, cores
+from cimsim.exploration.executors import Executor, ManyProcesses, OneProcess, cores, rows_of
 from cimsim.exploration.front import Front, front_of
 from cimsim.exploration.objectives import Constraint, Objective
 from cimsim.exploration.outputs import ACCURACY, OUTPUTS, needs_accuracy
@@ -270,14 +270,10 @@ def _run(
             tell(reached)
 
     tell(reached)
-    rows = executor.rows(pending())
-    try:
+    with rows_of(executor, pending()) as rows:
         for row in rows:
             _keep(row, store, reached)
             tell(reached)
-    finally:  # whatever stopped it, processes end now
-        if isinstance(rows, Generator):
-            rows.close()
 
 
 def point_of(base: Base, settings: Settings) -> Point | Row:
