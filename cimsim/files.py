@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +41,14 @@ def load_json(path: str | Path, error: type[CimsimError], what: str) -> Any:
         ) from None
     except ValueError as problem:
         raise error(f"{path}: the {what} file is not valid JSON: {problem}.") from None
+
+
+def beside(
+    name: str, folder: Path | None, there: Callable[[Path], bool] = Path.is_file
+) -> str | Path:
+    """`name` as it is meant from `folder`, where such a file is `there`, else as it stands."""
+    found = None if folder is None else folder / name
+    return found if found is not None and there(found) else name
 
 
 PROBLEMS_SHOWN = 5

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from cimsim.functional import (
 from cimsim.functional.model import Samples
 from cimsim.mapping import Mapping
 from cimsim.noise import Device
+from cimsim.runtime.workers import cores
 from cimsim.spec import Architecture
 from cimsim.tasks.task import Example, Metric, Task
 from cimsim.training import inputs_of
@@ -144,7 +144,7 @@ def evaluate(
         _programmed(setting, device, seeds)
     # Chip by chip, so that its converters are calibrated once for all times.
     draws = [_Draw(n, k, seed, t, c) for k, (n, seed) in enumerate(chips) for t, c in states]
-    workers = _count(trials.workers)
+    workers = cores() if trials.workers is None else trials.workers
     found = spread_over(_measure, setting, [_Draw(None), *draws], workers, progress)
     (digital, _), *rest = found
     of = {(d.chip, d.t_s, d.compensate): r for d, r in zip(draws, rest, strict=True)}
@@ -240,12 +240,3 @@ def _examples(task: Task, limit: int | None) -> tuple[Example, ...]:
     if not examples:
         raise TaskError(f"task {task.name!r} has no test examples to evaluate on.")
     return examples
-
-
-def _count(workers: int | None) -> int:
-    """Processes to use; None for as many as there are cores for this process."""
-    if workers is not None:
-        return workers
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, ValidationError
 
+from cimsim import shipped
 from cimsim.errors import SpecError
 from cimsim.exploration.evaluate import Evaluator
 from cimsim.exploration.executors import Executor
@@ -17,10 +18,8 @@ from cimsim.exploration.samplers import Method, Sampling
 from cimsim.exploration.scoring import Scoring
 from cimsim.exploration.space import Axis, Choice, Range
 from cimsim.exploration.sweep import Sweep, Tell, sweep
-from cimsim.files import describe_validation, load_json
-from cimsim.ir import load_workload
-from cimsim.shipped import GPUS, MACHINES, WORKLOADS
-from cimsim.spec import Architecture, load_architecture
+from cimsim.files import beside, describe_validation, load_json
+from cimsim.spec import Architecture
 from cimsim.values.arguments import checked
 from cimsim.values.bounds import ITEMS_MAX, Count, CountOrNone, Flag, Name, Number, Text
 from cimsim.values.display import brief
@@ -118,7 +117,7 @@ class LoadedPlan:
         machine = self._machine()
         sample = plan.sample
         return {
-            "workload": plan.workload and load_workload(WORKLOADS.find(self._path(plan.workload))),
+            "workload": plan.workload and shipped.workload(beside(plan.workload, self.folder)),
             "architecture": machine,
             "vary": plan.axes(),
             "points": plan.points,
@@ -127,14 +126,16 @@ class LoadedPlan:
             "adaptation": plan.adaptation,
             "pipeline": plan.pipeline,
             "mapper": plan.mapper,
-            "baselines": tuple(GPUS.find(self._path(name)) for name in plan.baselines),
+            "baselines": tuple(
+                shipped.GPUS.find(beside(name, self.folder)) for name in plan.baselines
+            ),
             "accuracy": plan.accuracy,
             "folder": self.folder,
         }
 
     def _machine(self) -> Architecture | None:
         plan, given = self.plan, self.plan.architecture
-        machine = None if given is None else load_architecture(MACHINES.find(self._path(given)))
+        machine = None if given is None else shipped.machine(beside(given, self.folder))
         if not plan.set:
             return machine
         if machine is None:
@@ -142,10 +143,6 @@ class LoadedPlan:
         if twice := sorted({*plan.set} & {*(plan.vary or {})}):
             raise SpecError(f"{', '.join(twice)}: set and varied; leave one of them out.")
         return machine.with_values(plan.set, "set in the sweep")  # type: ignore[arg-type]
-
-    def _path(self, name: str) -> str | Path:
-        beside = None if self.folder is None else self.folder / name
-        return beside if beside is not None and beside.is_file() else name
 
 
 @checked(SpecError)

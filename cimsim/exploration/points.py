@@ -12,17 +12,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from cimsim import shipped
 from cimsim.adaptation import Adaptation, adaptation_for, adaptation_named, adaptation_text
 from cimsim.baseline import Gpu
 from cimsim.errors import SpecError
 from cimsim.exploration.scoring import Scoring
 from cimsim.exploration.space import Settings
-from cimsim.ir import Workload, load_workload
+from cimsim.files import beside
+from cimsim.ir import Workload
 from cimsim.mappers import MAPPER_CODEC, Mapper, mapper_named
 from cimsim.noise import device_of
 from cimsim.schedule.pipelines import Auto, Pipeline, format_pipeline, pipeline_named
-from cimsim.shipped import MACHINES, WORKLOADS
-from cimsim.spec import Architecture, load_architecture
+from cimsim.spec import Architecture
 from cimsim.values.display import brief, shown
 from cimsim.values.field_paths import Value
 from cimsim.values.history import value_at
@@ -96,7 +97,7 @@ class Base:
                 raise SpecError("no architecture was given, and none is varied.")
             return self.architecture
         if ("machine", name) not in self._read:
-            self._read["machine", name] = load_architecture(MACHINES.find(self._path(name)))
+            self._read["machine", name] = shipped.machine(beside(name, self.folder))
         found: Architecture = self._read["machine", name]
         return found
 
@@ -147,7 +148,7 @@ class Base:
         plain = Variant(asked.workload)
         if asked == plain:
             if asked.workload is not None:
-                return load_workload(WORKLOADS.find(self._path(asked.workload)))
+                return shipped.workload(beside(asked.workload, self.folder))
             if self.workload is None:
                 raise SpecError("no workload was given, and none is varied.")
             return self.workload
@@ -158,10 +159,6 @@ class Base:
             prompt = made.phases[0].tokens if asked.tokens is None else asked.tokens
             made = made.with_tokens(prompt, asked.decode_tokens)
         return made
-
-    def _path(self, name: str) -> str | Path:
-        beside = None if self.folder is None else self.folder / name
-        return beside if beside is not None and beside.is_file() else name
 
 
 @brief

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 
 from cimsim.adaptation import adaptation_of, adaptation_text
 from cimsim.errors import SpecError, TaskError
-from cimsim.files import describe_validation
+from cimsim.files import beside, describe_validation
 from cimsim.report import Accuracy
 from cimsim.simulation import Sized
 from cimsim.studies.accuracy import require_torch
@@ -124,8 +124,7 @@ class Scores:
         return self._subjects[key]
 
     def _path(self, name: str) -> str:
-        beside = None if self.folder is None else self.folder / name
-        return str(beside) if beside is not None and beside.exists() else name
+        return str(beside(name, self.folder, Path.exists))
 
 
 def check_scoring(asked: Scoring, folder: Path | None) -> None:

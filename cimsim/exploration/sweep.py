@@ -13,7 +13,7 @@ from cimsim.baseline import Gpu
 from cimsim.errors import CimsimError, SpecError
 from cimsim.exploration.checks import check_points, check_space
 from cimsim.exploration.evaluate import Evaluator
-from cimsim.exploration.executors import Executor, ManyProcesses, OneProcess, cores, rows_of
+from cimsim.exploration.executors import Executor, ManyProcesses, OneProcess, rows_of
 from cimsim.exploration.front import Front, front_of
 from cimsim.exploration.objectives import Constraint, Objective
 from cimsim.exploration.outputs import ACCURACY, OUTPUTS, needs_accuracy
@@ -26,6 +26,7 @@ from cimsim.exploration.store import Store, open_store
 from cimsim.exploration.tables import to_pandas, write_rows
 from cimsim.ir import Workload
 from cimsim.mappers import Mapper
+from cimsim.runtime.workers import cores
 from cimsim.schedule.pipelines import Auto, Pipeline
 from cimsim.shipped import gpu, machine
 from cimsim.shipped import workload as workload_named

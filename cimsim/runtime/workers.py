@@ -131,6 +131,13 @@ def require_guard() -> None:
         raise TaskError(f"the main program is no file that could be read again ({main}): {GUARD}")
 
 
+def cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 class Inherited:
     """An open file by its descriptor; a process that is started with it inherits it."""
 

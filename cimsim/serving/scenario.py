@@ -9,10 +9,10 @@ from typing import Any, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from cimsim.errors import SpecError
-from cimsim.files import describe_validation, load_json
+from cimsim.files import beside, describe_validation, load_json
 from cimsim.ir import Workload
 from cimsim.serving.requests import Levelling, Requests, RequestStream, Residency, Trace
-from cimsim.shipped import WORKLOADS, workload
+from cimsim.shipped import workload
 from cimsim.values.arguments import checked
 from cimsim.values.bounds import Endurance, Flag, Name, Size, Text
 from cimsim.values.display import shown
@@ -124,16 +124,11 @@ class Scenario(Frozen):
         for task in self.tasks:
             given = task.workload or self.workload
             if given not in read:
-                read[given] = workload(_found(given, folder))
+                read[given] = workload(beside(given, folder))
             key = given, task.rank
             if key not in made:
                 made[key] = read[given] if task.rank is None else read[given].with_rank(task.rank)
         return tuple(made[task.workload or self.workload, task.rank] for task in self.tasks)
-
-
-def _found(given: str, folder: Path | None) -> Path:
-    beside = None if folder is None else folder / given
-    return beside if beside is not None and beside.is_file() else WORKLOADS.find(given)
 
 
 @checked(SpecError)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
 from cimsim.errors import ClusterError
 from cimsim.files import load_json
-from cimsim.runtime.workers import require_guard
+from cimsim.runtime.workers import cores, require_guard
 from cimsim.values.arguments import AtLeast, checked
 from cimsim.values.codec import Codec, member
 from cimsim.values.display import shown
@@ -85,7 +84,7 @@ class Local:
         with _quiet():
             from distributed import LocalCluster
 
-            count = self.workers or os.cpu_count() or 1
+            count = self.workers or cores()
             made = LocalCluster(
                 n_workers=count, threads_per_worker=1, dashboard_address=None,
                 silence_logs=logging.CRITICAL,
