@@ -201,7 +201,7 @@ class Architecture(Sourced, Changeable):
     def _ranges_hold_their_numbers(self) -> Self:
         if not self.ranges:
             return self
-        data = self._content
+        data = self.content
         for path, (low, high, source) in self.ranges.items():
             value = value_at(data, path)
             if (model := model_of(data, path)) is not None:
@@ -293,11 +293,11 @@ class Architecture(Sourced, Changeable):
     def modelled(self) -> tuple[Modelled, ...]:
         """What each component model of the machine came to."""
         if self._models is None:
-            self._models = filled(self._content, DIE_INPUTS)[1]
+            self._models = filled(self.content, DIE_INPUTS)[1]
         return self._models
 
     @property
-    def _content(self) -> dict[str, Any]:
+    def content(self) -> dict[str, Any]:
         """What its file would hold, which nobody changes."""
         if self._dumped is None:
             self._dumped = self.model_dump(mode="json", exclude_none=True)
@@ -358,7 +358,7 @@ class Architecture(Sourced, Changeable):
         `changes` remembers what the values were. Raises SpecError for an unknown path, with the
         names near it, and for a value that is not valid.
         """
-        before = self._content
+        before = self.content
         data = copied(before)
         for path, value in plain(values).items():
             try:
@@ -377,7 +377,7 @@ class Architecture(Sourced, Changeable):
             made = type(self).model_validate(data)
         except ValidationError as error:
             raise SpecError(describe_validation(self.name, error)) from None
-        after = made._content
+        after = made.content
         return made.remembering(
             self,
             [

@@ -22,6 +22,7 @@ from cimsim.simulation import figures, simulate
 from cimsim.spec import Architecture, load_architecture
 from cimsim.values.field_paths import Value
 from cimsim.values.history import value_at
+from cimsim.values.latest import Latest
 
 IN_WORDS = {"notes", "assumed", "inputs", "changes"}
 
@@ -178,3 +179,17 @@ def test_values_of_users_are_not_remembered() -> None:
     workload = small.encoder(layers=1, tokens=1)
     figures(workload, machine, Own(), adaptation_for(machine), mapper_named(None), memory)
     assert len(memory.outcomes) == 0
+
+
+def test_what_was_asked_for_last_is_kept_and_what_fails_is_not() -> None:
+    kept: Latest[int] = Latest(2)
+    made: list[str] = []
+
+    def get(key: str) -> int:
+        return kept.get(key, lambda: made.append(key) or len(made))  # type: ignore[func-returns-value]
+
+    assert [get(key) for key in "abacab"] == [1, 2, 1, 3, 1, 4]
+    assert made == ["a", "b", "c", "b"]
+    with pytest.raises(ZeroDivisionError):
+        kept.get("d", lambda: 1 // 0)
+    assert get("a") == 1

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +28,7 @@ from cimsim.spec import Architecture
 from cimsim.values.display import brief, shown
 from cimsim.values.field_paths import Value
 from cimsim.values.history import value_at
+from cimsim.values.latest import Latest
 from cimsim.version import VERSION
 
 RESERVED = {
@@ -66,6 +68,7 @@ class Base:
     folder: Path | None = None
     scoring: Scoring | None = None
     _read: dict[Any, Any] = field(default_factory=dict, repr=False)
+    _workloads: Latest[Workload] = field(default_factory=lambda: Latest(WORKLOADS_KEPT), repr=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Base, (
@@ -96,53 +99,45 @@ class Base:
             if self.architecture is None:
                 raise SpecError("no architecture was given, and none is varied.")
             return self.architecture
-        if ("machine", name) not in self._read:
-            self._read["machine", name] = shipped.machine(beside(name, self.folder))
-        found: Architecture = self._read["machine", name]
-        return found
-
-    def content(self, name: str | None) -> dict[str, Any]:
-        """What stands in the file of a machine, by name as in `machine`."""
-        if ("content", name) not in self._read:
-            made = self.machine(name).model_dump(mode="json", exclude_none=True)
-            self._read["content", name] = made
-        found: dict[str, Any] = self._read["content", name]
-        return found
+        made: Architecture = self._once(
+            ("machine", name), lambda: shipped.machine(beside(name, self.folder))
+        )
+        return made
 
     def traced(self, asked: Variant) -> Workload:
         """The workload that is asked for, with its lengths and rank; raises WorkloadError."""
-        kept: dict[Variant, Workload] = self._read.setdefault("workloads", {})
-        found = kept.pop(asked, None)
-        if found is None:
-            found = self._traced(asked)
-        kept[asked] = found
-        while len(kept) > WORKLOADS_KEPT:
-            kept.pop(next(iter(kept)))
-        return found
+        return self._workloads.get(asked, lambda: self._traced(asked))
 
     def digest(self, asked: Variant) -> str:
         """The digest of a workload."""
-        if ("digest", asked) not in self._read:
-            self._read["digest", asked] = self.traced(asked).digest()
-        found: str = self._read["digest", asked]
+        found: str = self._once(("digest", asked), lambda: self.traced(asked).digest())
         return found
 
     def adaptation_on(self, machine: Architecture, asked: str | None) -> tuple[Adaptation, str]:
         """The adaptation that is asked for, or the base's, or the machine's own, and its text."""
-        key = "adaptation", asked, machine.adaptation, *machine.blocks
-        if key not in self._read:
+
+        def made() -> tuple[Adaptation, str]:
             found = adaptation_for(machine, self.adaptation if asked is None else asked)
-            self._read[key] = found, adaptation_text(found)
-        read: tuple[Adaptation, str] = self._read[key]
+            return found, adaptation_text(found)
+
+        key = "adaptation", asked, machine.adaptation, *machine.blocks
+        read: tuple[Adaptation, str] = self._once(key, made)
         return read
 
     def pipeline_of(self, asked: str | None) -> tuple[Pipeline | Auto, str]:
         """The strategy that is asked for, or the base's, and its text."""
-        if ("pipeline", asked) not in self._read:
+
+        def made() -> tuple[Pipeline | Auto, str]:
             found = pipeline_named(self.pipeline if asked is None else asked)
-            self._read["pipeline", asked] = found, format_pipeline(found)
-        read: tuple[Pipeline | Auto, str] = self._read["pipeline", asked]
+            return found, format_pipeline(found)
+
+        read: tuple[Pipeline | Auto, str] = self._once(("pipeline", asked), made)
         return read
+
+    def _once(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        if key not in self._read:
+            self._read[key] = make()
+        return self._read[key]
 
     def _traced(self, asked: Variant) -> Workload:
         plain = Variant(asked.workload)
@@ -198,10 +193,10 @@ def resolve(base: Base, settings: Settings) -> Point:
     lacks, with the names near it, and for a value that it does not take; WorkloadError for a rank
     or length; MappingError for a pipeline, mapper or adaptation that is not known.
     """
-    name = _text(settings, "architecture")
-    machine = base.machine(name)
+    machine = base.machine(_text(settings, "architecture"))
     fields = {path: value for path, value in settings.items() if path not in RESERVED}
-    changed = {p: v for p, v in fields.items() if not _is_own(value_at(base.content(name), p), v)}
+    own = machine.content
+    changed = {p: v for p, v in fields.items() if not _is_own(value_at(own, p), v)}
     if changed:
         machine = machine.with_values(changed, VARIED)
     lengths = {key: _whole(settings, key) for key in _LENGTHS[1:]}

@@ -24,6 +24,7 @@ from cimsim.values.bounds import Amount, Count, CountOrNone, Flag, Name
 from cimsim.values.codec.grammar import bare, parts_of, word
 from cimsim.values.display import brief, shown
 from cimsim.values.frozen import Frozen
+from cimsim.values.latest import Latest
 from cimsim.values.parsing import parse_value
 
 if TYPE_CHECKING:
@@ -81,18 +82,11 @@ class Scores:
         self.folder = folder
         self.measured = 0
         self._subjects: dict[tuple[str, str, str | None], tuple[Subject, Task]] = {}
-        self._found: dict[str, Accuracy] = {}
+        self._found: Latest[Accuracy] = Latest(KEPT)
 
     def of(self, done: Sized, asked: Scoring) -> Accuracy:
         """The accuracy of a finished simulation; raises what `with_accuracy` does."""
-        key = self._key(done, asked)
-        if key not in self._found:
-            self._found[key] = self._measure(done, asked)
-            self.measured += 1
-        self._found[key] = found = self._found.pop(key)
-        while len(self._found) > KEPT:
-            self._found.pop(next(iter(self._found)))
-        return found
+        return self._found.get(self._key(done, asked), lambda: self._measure(done, asked))
 
     def _key(self, done: Sized, asked: Scoring) -> str:
         from cimsim.analog.hardware import hardware_of
@@ -108,9 +102,11 @@ class Scores:
 
         model = model_of(done.workload, asked.model, self.folder)
         subject, task = self._loaded(self._path(model), self._path(asked.task), asked.adapter)
-        return measure(
+        found = measure(
             subject, task, done.workload, done.mapping, done.architecture, asked.trials()
         )
+        self.measured += 1
+        return found
 
     def _loaded(self, model: str, task: str, adapter: str | None) -> tuple[Subject, Task]:
         from cimsim.accuracy import Subject

@@ -7,7 +7,6 @@ differ in others, such as energies and areas, share it: only their report is fol
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
@@ -23,6 +22,7 @@ from cimsim.report.writes import model_write
 from cimsim.schedule import Plan
 from cimsim.spec import Architecture
 from cimsim.values.display import brief
+from cimsim.values.latest import Latest
 from cimsim.values.reads import Remembered
 
 RUNS_KEPT = 128
@@ -73,20 +73,14 @@ class Memory:
     outcomes: Remembered[Essentials] = field(default_factory=lambda: Remembered(RUNS_KEPT))
     trials: Remembered[Ran] = field(default_factory=lambda: Remembered(TRIALS_KEPT))
     writes: Remembered[ModelWrite] = field(default_factory=lambda: Remembered(WORKLOADS_KEPT))
-    _adapted: dict[Hashable, Workload] = field(default_factory=dict)
+    _adapted: Latest[Workload] = field(default_factory=lambda: Latest(WORKLOADS_KEPT))
 
     def adapted(self, workload: Workload, adaptation: Adaptation) -> Workload:
         """`workload` as adapted."""
         if not is_own(adaptation):
             return adaptation.apply(workload)
         key = workload.digest(), adaptation
-        found = self._adapted.pop(key, None)
-        if found is None:
-            found = adaptation.apply(workload)
-        self._adapted[key] = found
-        while len(self._adapted) > WORKLOADS_KEPT:
-            del self._adapted[next(iter(self._adapted))]
-        return found
+        return self._adapted.get(key, lambda: adaptation.apply(workload))
 
     def write(
         self, workload: Workload, architecture: Architecture, outcome: Essentials
