@@ -19,16 +19,13 @@ from cimsim.adaptation.columns import (
 )
 from cimsim.adaptation.protocol import AdaptedModel, AdaptedTask
 from cimsim.errors import MappingError
-from cimsim.ir import ColumnScale, Linear, Workload
+from cimsim.ir import WORD_BITS, ColumnScale, Linear, Workload
 from cimsim.mapping import Mapping, Registers, WeightUnit, Written
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 
 if TYPE_CHECKING:
     from torch import nn
-
-WORD_BITS = (2, 24)
-"""Choice: widths of a shifted word, as the accuracy path takes them."""
 
 
 @checked(MappingError)

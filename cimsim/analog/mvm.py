@@ -27,6 +27,7 @@ from cimsim.analog.kernels.mvm import accumulate, count_not_finite, quantise, to
 from cimsim.analog.kernels.philox import GROUP, padded, seed_words
 from cimsim.analog.layout import NO_VARIANCE, Sums, TileRow, tile_row, vectors_padded
 from cimsim.errors import SpecError
+from cimsim.ir import WORD_BITS
 from cimsim.values.display import brief
 from cimsim.values.ranges import LARGEST, SMALLEST
 
@@ -59,10 +60,6 @@ class _Converter:
     sigma_SN: F32
     inverse_lsb_SN: F32
     gain_SN: F32
-
-
-WORD_BITS = (2, 24)
-"""Choice: widths of a shifted word, of which a float32 holds every value."""
 
 
 @brief

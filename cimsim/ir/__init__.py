@@ -2,6 +2,7 @@
 
 from cimsim.ir.branches import Branches, branches_of
 from cimsim.ir.ops import (
+    WORD_BITS,
     ColumnScale,
     Elementwise,
     Embedding,
@@ -31,6 +32,7 @@ from cimsim.ir.workload import (
 )
 
 __all__ = [
+    "WORD_BITS",
     "Adapter",
     "Branches",
     "ColumnScale",

@@ -99,6 +99,10 @@ class _Op(Frozen):
         return self
 
 
+WORD_BITS = (2, 24)
+"""Choice: widths of a shifted word, of which a float32 holds every value."""
+
+
 class ColumnScale(Frozen):
     """A number for each column of each row block of a weight, applied to its converted result.
 

@@ -21,6 +21,7 @@ from cimsim.report.parts import ModelWrite, PhaseResult
 from cimsim.report.plausibility import doubts_on_machine, doubts_on_run
 from cimsim.report.work import Key
 from cimsim.schedule import Plan
+from cimsim.schedule.plan import priced
 from cimsim.spec import Architecture
 from cimsim.unit_kinds import KINDS
 
@@ -151,7 +152,7 @@ def spent(
     `workload` is the adapted one.
     """
     if counted is not None:
-        return [Spent("", b.unit, f"{b.unit}.{b.kind}", b.kind, b.energy_J) for b in counted]
+        return _as_counted(counted)
     kinds, layers = kinds_of(workload), {info.stage: info.layer for info in plan.roles}
     found = [
         Spent(
@@ -163,11 +164,18 @@ def spent(
         )
         for charge in plan.charges(architecture)
     ]
-    found += [
+    return [*found, *_leaked(architecture, plan, latencies)]
+
+
+def _as_counted(counted: tuple[BlockEnergy, ...]) -> list[Spent]:
+    return [Spent("", b.unit, f"{b.unit}.{b.kind}", b.kind, b.energy_J) for b in counted]
+
+
+def _leaked(architecture: Architecture, plan: Plan, latencies: list[float]) -> list[Spent]:
+    return [
         Spent("", "leakage", f"leakage.{unit}", "leakage", energy)
         for unit, energy in leaked_J(architecture, plan, latencies).items()
     ]
-    return found
 
 
 def _amounts(
@@ -176,19 +184,13 @@ def _amounts(
 ) -> Iterator[tuple[Spent, int]]:  # fmt: skip
     """What `spent` has, whatever the layer, and how often it has it."""
     if counted is not None:
-        for b in counted:
-            yield Spent("", b.unit, f"{b.unit}.{b.kind}", b.kind, b.energy_J), 1
+        yield from ((entry, 1) for entry in _as_counted(counted))
         return
-    prices = {
-        id(tally): list(tally.priced(architecture))
-        for tally in {id(tally): tally for tally, _, _ in findings.spent_on}.values()
-    }
+    prices = priced((tally for tally, _, _ in findings.spent_on), architecture)
     for tally, kinds, count in findings.spent_on:
         for op, unit, component, energy in prices[id(tally)]:
-            if any(energy):
-                yield Spent("", unit, f"{unit}.{component}", kinds[op], energy), count
-    for unit, energy in leaked_J(architecture, plan, findings.latencies_s).items():
-        yield Spent("", "leakage", f"leakage.{unit}", "leakage", energy), 1
+            yield Spent("", unit, f"{unit}.{component}", kinds[op], energy), count
+    yield from ((entry, 1) for entry in _leaked(architecture, plan, findings.latencies_s))
 
 
 def _folded(

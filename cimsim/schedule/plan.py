@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, pairwise
@@ -157,7 +157,7 @@ class Plan:
 
     def charges(self, architecture: Architecture) -> list[Charge]:
         """Dynamic energies on `architecture`, one that differs from the plan's in costs at most."""
-        prices = priced(self.booked, architecture)
+        prices = priced((entry.tally for entry in self.booked), architecture)
         return [
             Charge(entry.stage, entry.ops[price.op], *price[1:])
             for entry in self.booked
@@ -178,10 +178,9 @@ class Plan:
         return tuple(found)
 
 
-def priced(booked: tuple[Booked, ...], architecture: Architecture) -> dict[int, list[Priced]]:
+def priced(tallies: Iterable[Tally], architecture: Architecture) -> dict[int, list[Priced]]:
     """What every tally costs, by its id; nothing is kept for zero."""
-    tallies = {id(entry.tally): entry.tally for entry in booked}
     return {
         key: [price for price in tally.priced(architecture) if any(price.energy_J)]
-        for key, tally in tallies.items()
+        for key, tally in {id(tally): tally for tally in tallies}.items()
     }

@@ -164,18 +164,16 @@ def _book(assembler: Assembler, stage: Stage, stream: Stream, work: ClusterWork)
     def sums(amounts: float | IntArray) -> Sums:
         return tuple(assembler.phase_sums(stream, amounts))
 
-    def counted() -> ClusterTally:
-        return ClusterTally(
-            tuple(
-                (ops.index(op), sums(busy.core_cycles), sums(busy.engine_cycles),
-                 sums(busy.tcdm_bytes))
-                for op, busy in work.busy.items()
-            ),
-            tuple((ops.index(op), sums(time)) for op, time in work.busy_ps.items()),
-            tuple((ops.index(op), sums(moved)) for op, moved in work.bytes_moved.items()),
-        )  # fmt: skip
-
-    assembler.book(stage, counted(), ops)
+    tally = ClusterTally(
+        tuple(
+            (ops.index(op), sums(busy.core_cycles), sums(busy.engine_cycles),
+             sums(busy.tcdm_bytes))
+            for op, busy in work.busy.items()
+        ),
+        tuple((ops.index(op), sums(time)) for op, time in work.busy_ps.items()),
+        tuple((ops.index(op), sums(moved)) for op, moved in work.bytes_moved.items()),
+    )  # fmt: skip
+    assembler.book(stage, tally, ops)
 
 
 Sums = tuple[float, ...]

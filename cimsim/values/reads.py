@@ -108,13 +108,10 @@ def _watched_kind(kind: type[BaseModel]) -> Any:
     """The type of watched models of a type: one of its own, with all its methods."""
     if kind not in _KINDS:
         namespace = {"__module__": kind.__module__, **_methods(kind)}
-        made = _metaclass(kind)(kind.__name__, (kind,), namespace)
+        metaclass: Any = type(kind)
+        made = metaclass(kind.__name__, (kind,), namespace)
         _KINDS[kind], _KIND_OF[made] = made, _KIND_OF.get(kind, kind)
     return _KINDS[kind]
-
-
-def _metaclass(kind: type[BaseModel]) -> Any:
-    return type(kind)
 
 
 def _methods(kind: type[BaseModel]) -> dict[str, Any]:

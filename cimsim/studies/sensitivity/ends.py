@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -82,12 +83,10 @@ class Probe:
         """BothEnds of numbers that may move time; the `runs` that move it most are run in full."""
         if not numbers:
             return []
-        part = self._part(LAYERS)
-        at_part = run_costs(part.job, part.pipeline)
         found = []
         for place, number in enumerate(numbers, 1):
             tell(f"{number.path}, {place} of {len(numbers)}")
-            ends = [self._carried(part, at_part, number, value) for value in number.ends]
+            ends = [self._carried(number, value) for value in number.ends]
             found.append(BothEnds(number, ends[0], ends[1], by="part"))
         reach = {e.number.path: abs(e.high.latency_s - e.low.latency_s) for e in found}
         first = sorted((p for p in reach if reach[p]), key=lambda path: (-reach[path], path))[:runs]
@@ -101,8 +100,6 @@ class Probe:
         None where the machine does not run. Energies and powers are folded anew, exactly; times are
         of a part of the workload.
         """
-        part = self._part(LAYERS)
-        at_part = run_costs(part.job, part.pipeline)
         folding = [n for n in numbers if n.folds and all(map(self._stands, _each(n)))]
         ends = {e.number.path: (e.low, e.high) for e in self.folded(folding)}
         found: list[tuple[Ranged, Costs | None, Costs | None]] = []
@@ -111,7 +108,7 @@ class Probe:
                 found.append((number, *ends[number.path]))
                 continue
             tell(f"{number.path}, {place} of {len(numbers)} without a range")
-            tried = [self._carried_or_none(part, at_part, number, v) for v in number.ends]
+            tried = [self._carried_or_none(number, v) for v in number.ends]
             found.append((number, tried[0], tried[1]))
         return found
 
@@ -122,11 +119,9 @@ class Probe:
             return False
         return True
 
-    def _carried_or_none(
-        self, part: Probe, at_part: Costs, number: Ranged, value: float
-    ) -> Costs | None:
+    def _carried_or_none(self, number: Ranged, value: float) -> Costs | None:
         try:
-            return self._carried(part, at_part, number, value)
+            return self._carried(number, value)
         except CimsimError:
             return None
 
@@ -175,8 +170,15 @@ class Probe:
             found.append(Costs(dynamic | fixed, power, self.base.phases_s))
         return BothEnds(number, found[0], found[1], by="fold")
 
-    def _carried(self, part: Probe, at_part: Costs, number: Ranged, value: float) -> Costs:
+    @cached_property
+    def _short(self) -> tuple[Probe, Costs]:
+        """The same on a part that times are taken from, and its costs."""
+        part = self._part(LAYERS)
+        return part, run_costs(part.job, part.pipeline)
+
+    def _carried(self, number: Ranged, value: float) -> Costs:
         """Costs of the whole run that move as those of the part do."""
+        part, at_part = self._short
         job = self._with(part.job, {number.path: value})
         there = part._tried(number, job, None)
         times = tuple(
