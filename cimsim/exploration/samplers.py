@@ -9,8 +9,9 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from cimsim.errors import CimsimError, SpecError
+from cimsim.errors import SpecError
 from cimsim.exploration.space import Settings, Space
+from cimsim.runtime.libraries import library
 from cimsim.values.arguments import Seed, checked
 from cimsim.values.codec import Codec, member
 from cimsim.values.display import brief
@@ -132,10 +133,7 @@ def _sobol(axes: int, points: int, seed: int) -> Iterator[F64]:
 
 
 def _require_scipy(method: str) -> None:
-    try:
-        import scipy.stats  # noqa: F401
-    except ModuleNotFoundError:
-        raise CimsimError(f"{method} needs scipy: pip install '.[sensitivity]'") from None
+    library("scipy.stats", f"{method} needs scipy", "sensitivity")
 
 
 _DRAWN: dict[str, Callable[[int, int, int], Iterator[F64]]] = {

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from cimsim.errors import CimsimError, SpecError
+from cimsim.errors import SpecError
 from cimsim.exploration.rows import Row
 from cimsim.files import write_bytes, write_text
+from cimsim.runtime.libraries import library
 from cimsim.values.display import shown
 
 if TYPE_CHECKING:
@@ -86,12 +87,7 @@ def write_rows(rows: Sequence[Row], path: str | Path, kind: Kind | None = None) 
 
 
 def _library(name: str) -> Any:
-    from importlib import import_module
-
-    try:
-        return import_module(name)
-    except ModuleNotFoundError:
-        raise CimsimError(f"tables need {name}: pip install '.[tables]'") from None
+    return library(name, f"tables need {name}", "tables")
 
 
 def _cell(value: object) -> object:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Protocol
 
 from cimsim.errors import ClusterError
 from cimsim.files import load_json
+from cimsim.runtime.libraries import library
 from cimsim.runtime.workers import cores, require_guard
 from cimsim.values.arguments import AtLeast, checked
 from cimsim.values.codec import Codec, member
@@ -187,10 +188,7 @@ def _client(where: Any) -> Iterator[Client]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Within it Dask says nothing by itself; raises ClusterError without Dask."""
-    try:
-        import distributed  # noqa: F401
-    except ModuleNotFoundError:
-        raise ClusterError("a Dask cluster needs distributed: pip install '.[cluster]'") from None
+    library("distributed", "a Dask cluster needs distributed", "cluster", ClusterError)
     names = [name for name in logging.root.manager.loggerDict if name.startswith("distributed")]
     before = {name: logging.getLogger(name).level for name in names}
     with warnings.catch_warnings():

@@ -10,10 +10,10 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from cimsim.errors import CimsimError
 from cimsim.exploration.proposers.positions import Positions
 from cimsim.exploration.proposers.protocol import DesignOutcome, SearchSetup
 from cimsim.exploration.space import Settings
+from cimsim.runtime.libraries import library
 
 POPULATIONS = (10, 50)
 """Choice: fewest and most designs of a generation; Optuna's own is 50."""
@@ -100,19 +100,10 @@ def tpe(optuna: Any, asked: SearchSetup) -> Any:
 
 def gp(optuna: Any, asked: SearchSetup) -> Any:
     """A Gaussian process of every objective and the expected volume; needs torch and scipy."""
-    try:
-        import scipy  # noqa: F401
-        import torch  # noqa: F401
-    except ModuleNotFoundError as missing:
-        raise CimsimError(
-            f"the sampler gp needs {missing.name}: pip install '.[search,torch]'"
-        ) from None
+    for name in ("scipy", "torch"):
+        library(name, f"the sampler gp needs {name}", "search,torch")
     return optuna.samplers.GPSampler(seed=asked.seed, deterministic_objective=True)
 
 
 def _optuna() -> Any:
-    try:
-        import optuna
-    except ModuleNotFoundError:
-        raise CimsimError("samplers of Optuna need it: pip install '.[search]'") from None
-    return optuna
+    return library("optuna", "samplers of Optuna need it", "search")

@@ -10,6 +10,7 @@ import numpy as np
 from cimsim.errors import CimsimError, SpecError
 from cimsim.report import Baseline, Report
 from cimsim.report.bands import Band, Effect, Screen, Screened, Sensitivity
+from cimsim.runtime.libraries import library
 from cimsim.simulation import Simulation
 from cimsim.studies.sensitivity.costs import Costs, costs_of
 from cimsim.studies.sensitivity.ends import BothEnds, Probe
@@ -110,7 +111,7 @@ def sensitivity(
         raise SpecError(
             "paper accounting has no band: its constants are fitted. Take a traced one."
         )
-    _require_scipy()
+    library("scipy.stats", "bands need scipy", "sensitivity")
     machine = simulation.job.architecture
     numbers = ranged(machine)
     base = _base(simulation)
@@ -152,13 +153,6 @@ def _results(report: Report, metrics: Sequence[str]) -> list[_Result]:
     if not found:
         raise SpecError(f"{', '.join(metrics)} needs a GPU: give --baseline, or with_baseline")
     return found
-
-
-def _require_scipy() -> None:
-    try:
-        import scipy.stats  # noqa: F401
-    except ModuleNotFoundError:
-        raise CimsimError("bands need scipy: pip install '.[sensitivity]'") from None
 
 
 def _base(simulation: Simulation) -> Costs:
