@@ -54,6 +54,61 @@ def test_the_weights_are_those_that_the_cells_hold(noise, compensate):
     assert not torch.allclose(first, chip.model[0](x), atol=1e-3)
 
 
+def with_an_outlier(noise, seed, **clip):
+    """A chip whose first output has one weight of 30 standard deviations."""
+    chip, _ = chip_of(noise, seed, (60, 20), Coding("differential", **clip))
+    with torch.no_grad():
+        chip.model[0].weight[0, 7] = 30.0 * chip.model[0].weight[0].std()
+    return chip
+
+
+def errors_of(noise, seeds=40, **clip):
+    found = []
+    for seed in range(seeds):
+        chip = with_an_outlier(noise, seed, **clip)
+        layer = chip.at(converters=False).model[0]
+        found.append(layer._weight(layer._copies[0][0]).detach() - chip.model[0].weight.detach())
+    return torch.stack(found)
+
+
+@pytest.mark.parametrize("clip", [{"clip_sigma": 1.0}, {"clip_percentile": 70.0}])
+@pytest.mark.parametrize("noise", [Gaussian(0.05), PCM(), StuckAt(0.02, 0.01)])
+def test_noise_on_weights_is_that_of_cells_that_clip_nothing(noise, clip):
+    """A clipped weight would keep its value and yet have the noise of the clipped range."""
+    clipping, whole = (with_an_outlier(noise, 3, **given) for given in (clip, {}))
+    for t_s in (0.0, 3600.0):
+        a, b = (chip.at(t_s, converters=False).model[0] for chip in (clipping, whole))
+        held = a._weight(a._copies[0][0])
+        assert torch.equal(held, b._weight(b._copies[0][0]))
+        assert not torch.equal(held, clipping.model[0].weight)
+
+
+def test_the_largest_weight_of_a_channel_sizes_its_noise_by_hand():
+    """Absolute noise of 0.5 uS in both cells of a pair: sqrt(2) 0.5 / 25 of the largest weight."""
+    drawn = errors_of(Gaussian(relative_to="absolute", sigma_uS=0.5), clip_sigma=3.0)
+    weight = with_an_outlier(Gaussian(), 0).model[0].weight.detach()
+    # the tiles have 16 rows: the outlier sizes the cells of its own tile alone
+    outlier, others = weight[0, :16].abs().amax(), weight[0, 16:32].abs().amax()
+    assert outlier > 10.0 * others
+    for rows, largest in ((slice(0, 16), outlier), (slice(16, 32), others)):
+        sigma = 2.0**0.5 * 0.5 / 25.0 * largest
+        assert drawn[:, 0, rows].std() == pytest.approx(float(sigma), rel=0.1)
+
+
+def test_fresh_noise_in_training_is_sized_by_the_whole_range():
+    chip = with_an_outlier(Gaussian(0.05, "column"), 0, clip_sigma=1.0)
+    layer = chip.at(converters=False, redraw=Redraw()).train().model[0]
+    errors = []
+    for _ in range(60):
+        layer.advance()
+        errors.append(layer._weight(layer._copies[0][0]).detach() - layer.weight.detach())
+    largest = layer.weight.detach()[0, :16].abs().amax()
+    # the column of a pair that is empty has no largest cell, so no noise of its own
+    cells = [largest, max(-float(layer.weight.detach()[0, :16].min()), 0.0)]
+    sigma = 0.05 * float(np.hypot(*map(float, cells)))
+    assert torch.stack(errors)[:, 0, :16].std() == pytest.approx(sigma, rel=0.1)
+
+
 def test_a_channel_reaches_over_all_row_tiles():
     chip, _ = chip_of(Gaussian(0.1, "channel"), widths=(64, 24), coding=SIGNED)
     weight = chip.model[0].weight.detach()

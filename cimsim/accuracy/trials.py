@@ -30,7 +30,8 @@ class Trials:
     after programming. `seeds`: of the chips; a number stands for 0, 1, ... The same seed is the
     same chip for every model, so that two methods can be compared draw by draw. `compensate`:
     global drift compensation, "both" for with and without. Without `converters` the weights are
-    noisy and nothing else; `dac_bits` and `adc_bits` are other bits than the machine's. `limit`
+    noisy, none is clipped, and that is all; `dac_bits` and `adc_bits` are other bits than the
+    machine's. `limit`
     takes the first test examples only. `workers` processes of one thread each share the draws
     (None: one a core); neither they nor `batch` (examples at a time) change a number.
 

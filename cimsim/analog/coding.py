@@ -8,7 +8,7 @@ weight ("slices"), P polarities (2 for a differential pair, else 1). A weight is
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -131,6 +131,10 @@ class Coding:
         if self.bits_per_cell is None:
             return 1.0
         return (self.g_max_uS - self.g_min_uS) / float(2**self.bits_per_cell - 1)
+
+    def unclipped(self) -> Coding:
+        """The same cells with g_max for the largest weight, so that none is clipped."""
+        return replace(self, clip_sigma=None, clip_percentile=None)
 
     def scale(self, weight_RC: F32) -> F32:
         """Weight magnitude [C] that maps to g_max, over the group that `scaling` names.

@@ -100,7 +100,7 @@ def with_bits(
 
 def without_errors(hardware: Hardware) -> Hardware:
     """The same tiles with continuous exact cells and ideal converters."""
-    coding = replace(hardware.coding, bits_per_cell=None, clip_sigma=None, clip_percentile=None)
+    coding = replace(hardware.coding.unclipped(), bits_per_cell=None)
     return Hardware(coding, Ideal(), Dac(bits=None), Adc(bits=None, range="worst_case"))
 
 

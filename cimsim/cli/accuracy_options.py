@@ -75,7 +75,7 @@ BothOption = Annotated[bool, _option("--both", help="With and without drift comp
 AdcOption = Annotated[int | None, _option("--adc-bits", help="Other bits of the ADCs.")]
 DacOption = Annotated[int | None, _option("--dac-bits", help="Other bits of the DACs.")]
 WeightsOnlyOption = Annotated[
-    bool, _option("--weights-only", help="Noise on weights and exact converters (as HaLoRA).")
+    bool, _option("--weights-only", help="Noise on weights alone, none clipped (as HaLoRA).")
 ]
 LimitOption = Annotated[
     int | None, _option("--limit", metavar="N", help="The first N test examples only.")

@@ -306,7 +306,7 @@ def _accuracy_caption(result: Accuracy) -> str:
     if result.test_set_95 is not None:
         size = f" (a test set of this size leaves {_interval(result.test_set_95)} open, 95 %)"
     reload = result.lora_reload
-    settings = "" if result.converters else "noise on weights only, exact converters; "
+    settings = "" if result.converters else "noise on weights only, none clipped; "
     bits = {"DAC": result.dac_bits, "ADC": result.adc_bits}
     settings += "".join(f"{name} of {n} bits; " for name, n in bits.items() if n is not None)
     loading = ""

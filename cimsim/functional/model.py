@@ -160,8 +160,9 @@ class Chip:
         of the model; what their attention mask leaves out does not count) or are those of an
         earlier read-out, `ranges_of`. path: `kernel` (CPU), `torch` (any
         device, gradients) or `auto`, by what a call needs. `redraw` says how often training sees
-        new noise. Without `converters` every layer is the digital one with the weights that its
-        cells hold (see `cimsim.functional.weights`): noise on weights and nothing else.
+        new noise. Without `converters` every layer is the digital one with the error of its cells,
+        none of which is clipped (see `cimsim.functional.weights`): noise on weights and nothing
+        else.
         """
         if path not in PATHS:
             raise SpecError(f"path is one of {', '.join(PATHS)}, got {path!r}.")

@@ -1,7 +1,9 @@
 """A layer whose cells hold the wrong weights and whose converters are ideal.
 
 This is what training methods state, W + dW, at the cost of the digital layer: the error of the
-cells is added to the weight itself, which a cell without error leaves as it is, bit for bit.
+cells is added to the weight itself, which a cell without error leaves as it is, bit for bit. Every
+weight is held, so nothing is clipped and dW is that of cells whose g_max stands for the largest
+weight. Cells sized for a clipped range would be as quiet as those that do clip, at no price.
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ from cimsim.functional.training import Redraw, can_draw, exact_device, weight_si
 class WeightLayer(AnalogLayer):
     """A linear layer with the weights that its cells hold; no converters, no quantisation.
 
-    The weight of a copy is W + (read - aimed at), both as the cells give them at the time of the
-    recipe, so that rounding and clipping of targets drop out. Noise of every single read
+    The weight of a copy is W + (read - aimed at), both as unclipped cells give them at the time of
+    the recipe, so that the rounding of targets drops out. Noise of every single read
     (`each_mvm`) belongs to the converters and is left out.
     """
 
@@ -38,7 +40,9 @@ class WeightLayer(AnalogLayer):
         self, name: str, layer: Layer, recipe: Deployment, seeds: tuple[int, ...], replicas: int,
         redraw: Redraw,
     ) -> None:  # fmt: skip
-        super().__init__(name, layer, recipe, seeds, replicas, "torch", redraw)
+        tiles = recipe.hardware
+        whole = replace(recipe, hardware=replace(tiles, coding=tiles.coding.unclipped()))
+        super().__init__(name, layer, whole, seeds, replicas, "torch", redraw)
         self._original = (layer,)  # in a tuple: no second owner of the parameters
         self._held: dict[int, tuple[tuple[object, ...], torch.Tensor]] = {}
         self._sigma: dict[int, tuple[tuple[object, ...], torch.Tensor]] = {}
