@@ -21,19 +21,24 @@ from cimsim.values.plaintext import literal, shortened
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
+SCHEMA = "$schema"
+"""Key of the schema of a file, for editors."""
 LOCK = ".cimsim.lock"
 """Name of the file whose lock keeps a directory for one run."""
 
 
 def load_json(path: str | Path, error: type[CimsimError], what: str) -> Any:
-    """Parse the JSON file at `path`; raises `error` for a missing, unreadable or broken file."""
+    """Parse the JSON file at `path`; raises `error` for a missing, unreadable or broken file.
+
+    A `$schema` at the top is for editors and is left out.
+    """
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else "it is not UTF-8 text"
         raise error(f"{path}: cannot read the {what} file: {reason}.") from None
     try:
-        return parse_json(text)
+        data = parse_json(text)
     except json.JSONDecodeError as problem:
         raise error(
             f"{path}: line {problem.lineno}, column {problem.colno}: the {what} file is not "
@@ -41,6 +46,9 @@ def load_json(path: str | Path, error: type[CimsimError], what: str) -> Any:
         ) from None
     except ValueError as problem:
         raise error(f"{path}: the {what} file is not valid JSON: {problem}.") from None
+    if isinstance(data, dict) and isinstance(data.get(SCHEMA), str):
+        del data[SCHEMA]
+    return data
 
 
 def beside(

@@ -1,66 +1,18 @@
-"""Machines, workloads, scenarios and GPUs that come with cimsim, by name."""
+"""Machines, workloads and GPUs that come with cimsim, by name."""
 
 from __future__ import annotations
 
-import difflib
-import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cimsim.errors import CimsimError, SpecError, WorkloadError
+from cimsim.errors import SpecError
+from cimsim.shelves import GPUS, MACHINES, WORKLOADS
 from cimsim.values.arguments import checked
 
 if TYPE_CHECKING:
     from cimsim.baseline import Gpu
     from cimsim.ir import Workload
     from cimsim.spec import Architecture
-
-
-@dataclass(frozen=True)
-class Shelf:
-    """One kind of shipped file: its folder, what it is called, and the error for a wrong name."""
-
-    folder: str
-    what: str
-    error: type[CimsimError]
-
-    @property
-    def path(self) -> Path:
-        """The folder: in the installed package, or at the top of a checkout."""
-        package = Path(__file__).resolve().parent
-        installed = package / "data" / self.folder
-        return installed if installed.is_dir() else package.parent / self.folder
-
-    def names(self) -> tuple[str, ...]:
-        """The names in alphabetical order."""
-        return tuple(sorted(path.stem for path in self.path.glob("*.json")))
-
-    def find(self, given: str | Path) -> Path:
-        """The file at the path `given`, else the shipped file of that name.
-
-        Raises the shelf's error, with the nearest names, where there is neither.
-        """
-        there = os.path.exists(given)  # where a name is too long for a path, it is none
-        if there and Path(given).is_file():
-            return Path(given)
-        names = self.names()
-        if str(given) in names:
-            return self.path / f"{given}.json"
-        if given and there:
-            return Path(given)
-        near = difflib.get_close_matches(Path(given).name.removesuffix(".json"), names, cutoff=0.5)
-        hint = f"did you mean {' or '.join(near)}? " if near else ""
-        raise self.error(
-            f"{given}: no such file, and no {self.what} of that name comes with cimsim: {hint}"
-            "`cimsim list` names them."
-        )
-
-
-MACHINES = Shelf("arch_configs", "machine", SpecError)
-WORKLOADS = Shelf("workloads", "workload", WorkloadError)
-SCENARIOS = Shelf("scenarios", "scenario", SpecError)
-GPUS = Shelf("arch_configs/gpu", "GPU", SpecError)
 
 
 @checked(SpecError)

@@ -51,7 +51,8 @@ from cimsim.costs.components import (
 )
 from cimsim.costs.floorplan import Floorplan
 from cimsim.errors import MappingError, SpecError
-from cimsim.files import describe_validation, load_json
+from cimsim.files import describe_validation
+from cimsim.machine_files import read_machine_file
 from cimsim.unit_kinds import KINDS, Arrays, Units, are_arrays, kind_named, kinds_for
 from cimsim.unit_kinds.area import DIE_INPUTS, units_mm2
 from cimsim.values.arguments import checked, plain
@@ -427,9 +428,25 @@ def _blank() -> Architecture:
 
 @checked(SpecError)
 def load_architecture(path: str | Path) -> Architecture:
-    """Read an architecture file; raises SpecError naming the file and the field."""
-    data = load_json(path, SpecError, "architecture")
+    """Read an architecture file; raises SpecError naming the file and the field.
+
+    A file with `extends` says what differs from another machine; `changes` lists it.
+    """
+    file = read_machine_file(path, machine_type())
+    base = None if file.extends is None else load_architecture(file.extends)
     try:
-        return machine_type().model_validate(data)
+        made = machine_type().model_validate(file.content)
     except ValidationError as error:
         raise SpecError(describe_validation(path, error)) from None
+    if base is None:
+        return made
+    before, after, why = base.content, made.content, f"{made.name} extends {base.name}"
+    pairs = ((field, value_at(before, field), value_at(after, field)) for field in file.given)
+    return made.remembering(
+        base,
+        [
+            Change(of="architecture", field=field, old=old, new=new, why=why)
+            for field, old, new in pairs
+            if old != new
+        ],
+    )

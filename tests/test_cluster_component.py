@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cimsim
-from cimsim import shipped
+from cimsim import shelves
 from cimsim.blocks import PmcaClusters
 from cimsim.costs.components import COMPONENTS, NODE
 from cimsim.costs.components.cluster import (
@@ -68,7 +68,7 @@ def test_parts_by_hand() -> None:
     assert tcdm_pJ_per_byte(512, 22) == pytest.approx(0.64)
 
 
-@pytest.mark.parametrize("name", shipped.MACHINES.names())
+@pytest.mark.parametrize("name", shelves.MACHINES.names())
 def test_shipped_machines_keep_their_numbers(name: str) -> None:
     clusters = cimsim.machine(name).pmca
     lanes = clusters.simd_width

@@ -15,7 +15,7 @@ import pytest
 import small
 from packaging.requirements import Requirement
 
-from cimsim import shipped
+from cimsim import shelves
 from cimsim.errors import CimsimError, SpecError, WorkloadError
 
 PROJECT = tomllib.loads((small.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -24,7 +24,7 @@ LOCK = [
     for line in (small.ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
     if not line.lstrip().startswith("#")
 ]
-SHELVES = (shipped.MACHINES, shipped.WORKLOADS, shipped.SCENARIOS, shipped.GPUS)
+SHELVES = (shelves.MACHINES, shelves.WORKLOADS, shelves.SCENARIOS, shelves.GPUS)
 
 
 def asked() -> list[Requirement]:
@@ -127,17 +127,17 @@ def test_the_wheel_works_in_an_empty_folder(installed: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("shelf", "given", "error", "near"),
     [
-        (shipped.MACHINES, "halora_rram_sam", SpecError, "halora_rram_sram or halora_rram_only"),
-        (shipped.MACHINES, "somewhere/pumas.json", SpecError, "did you mean puma"),
-        (shipped.WORKLOADS, "bert_base", WorkloadError, "bert_base_r8_s320"),
-        (shipped.GPUS, "a100_sxm4", SpecError, "a100_sxm4_80gb"),
-        (shipped.MACHINES, "x" * 5000, SpecError, "`cimsim list` names them"),
-        (shipped.MACHINES, "", SpecError, "`cimsim list` names them"),
-        (shipped.WORKLOADS, "halora_rram_sram", WorkloadError, "no workload of that name"),
+        (shelves.MACHINES, "halora_rram_sam", SpecError, "halora_rram_sram or halora_rram_only"),
+        (shelves.MACHINES, "somewhere/pumas.json", SpecError, "did you mean puma"),
+        (shelves.WORKLOADS, "bert_base", WorkloadError, "bert_base_r8_s320"),
+        (shelves.GPUS, "a100_sxm4", SpecError, "a100_sxm4_80gb"),
+        (shelves.MACHINES, "x" * 5000, SpecError, "`cimsim list` names them"),
+        (shelves.MACHINES, "", SpecError, "`cimsim list` names them"),
+        (shelves.WORKLOADS, "halora_rram_sram", WorkloadError, "no workload of that name"),
     ],
 )
 def test_a_wrong_name_is_told_the_nearest(
-    shelf: shipped.Shelf, given: str, error: type[CimsimError], near: str
+    shelf: shelves.Shelf, given: str, error: type[CimsimError], near: str
 ) -> None:
     with pytest.raises(error, match=re.escape(near)):
         shelf.find(given)
@@ -145,9 +145,9 @@ def test_a_wrong_name_is_told_the_nearest(
 
 def test_a_file_goes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert shipped.MACHINES.find("puma") == shipped.MACHINES.path / "puma.json"
+    assert shelves.MACHINES.find("puma") == shelves.MACHINES.path / "puma.json"
     (tmp_path / "puma").mkdir()
-    assert shipped.MACHINES.find("puma") == shipped.MACHINES.path / "puma.json"
+    assert shelves.MACHINES.find("puma") == shelves.MACHINES.path / "puma.json"
     (tmp_path / "puma").rmdir()
     (tmp_path / "puma").write_text("{}")
-    assert shipped.MACHINES.find("puma") == Path("puma")
+    assert shelves.MACHINES.find("puma") == Path("puma")

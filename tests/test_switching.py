@@ -22,7 +22,7 @@ from cimsim.report.leakage import leakage_W
 from cimsim.report.writes import write_costs
 from cimsim.serving import Scenario, Switching, load_scenario, load_switching, switch
 from cimsim.serving.breakeven import Curve, crossing
-from cimsim.shipped import SCENARIOS
+from cimsim.shelves import SCENARIOS
 
 GIVEN: dict[str, Any] = {
     "name": "few", "workload": "w.json", "tasks": 3, "pipeline": "token",

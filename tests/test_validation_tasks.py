@@ -9,7 +9,7 @@ from statistics import fmean
 import pytest
 import small
 
-from cimsim import shipped
+from cimsim import shelves, shipped
 from cimsim.ir import Linear
 from cimsim.validation import tasks
 
@@ -71,9 +71,9 @@ def test_accuracies_beside_claims_are_those_of_the_benchmark(rows: dict[str, tas
     assert rows["accuracy, xma over piggyback"].simulated == pytest.approx(0.708, abs=1e-3)
 
 
-@pytest.mark.parametrize("name", shipped.SCENARIOS.names())
+@pytest.mark.parametrize("name", shelves.SCENARIOS.names())
 def test_shipped_scenarios_name_shipped_workloads(name: str) -> None:
     from cimsim.serving import load_scenario
 
-    scenario = load_scenario(shipped.SCENARIOS.find(name))
+    scenario = load_scenario(shelves.SCENARIOS.find(name))
     assert any(isinstance(op, Linear) for _, op in shipped.workload(scenario.workload).ops())

@@ -21,7 +21,7 @@ import cimsim
 from cimsim.errors import CimsimError
 from cimsim.schedule.pipelines import PIPELINES, Auto, Strategy, format_pipeline
 from cimsim.search.candidates import named
-from cimsim.shipped import MACHINES, WORKLOADS
+from cimsim.shelves import MACHINES, WORKLOADS
 
 MOST = 5.0
 """Choice: what a search may cost, in runs."""

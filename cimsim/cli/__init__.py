@@ -19,6 +19,7 @@ from cimsim.cli.front import front
 from cimsim.cli.list import list_shipped
 from cimsim.cli.map import map_weights
 from cimsim.cli.mvm import mvm
+from cimsim.cli.new import new
 from cimsim.cli.pipelines import pipelines
 from cimsim.cli.program import program
 from cimsim.cli.run import run
@@ -52,6 +53,7 @@ for name, verb in (
     ("sweep", sweep),
     ("switch", switch),
     ("front", front),
+    ("new", new),
     ("check", check),
     ("trace", trace),
     ("map", map_weights),

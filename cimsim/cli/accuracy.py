@@ -25,7 +25,7 @@ from cimsim.cli.outputs import Outcome, finish, reserve, write
 from cimsim.cli.progress import counting, progress
 from cimsim.cli.streams import emit
 from cimsim.errors import TaskError
-from cimsim.shipped import WORKLOADS
+from cimsim.shelves import WORKLOADS
 
 if TYPE_CHECKING:
     from cimsim.accuracy import Subject, Trials

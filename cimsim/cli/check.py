@@ -32,13 +32,18 @@ def check(
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """Validate ARCH, list areas, distances, models and assumed numbers; see if WORKLOAD fits."""
+    """Validate ARCH: areas, distances, where every number comes from; see if WORKLOAD fits.
+
+    What differs from the machine that a file extends comes first, doubts come last.
+    """
     from cimsim.report.inert import inert_changes, inert_knobs
+    from cimsim.report.origins import differences_of, origins_of
     from cimsim.report.plausibility import doubts_on_machine
 
     machine = machine_of(architecture, settings)
     notes = (*doubts_on_machine(machine), *inert_changes(machine))
     assumed, models = machine.assumed(), machine.modelled()
+    origins, differences = origins_of(machine), differences_of(machine)
     fits: dict[str, int | float] = {}
     built, plan = machine.area_mm2(), machine.floorplan
     used: dict[str, float] | None = None
@@ -68,6 +73,8 @@ def check(
             "dies": machine.dies,
             "die_area_mm2": machine.die_area_mm2,
             "distances_mm": plan.distances_mm,
+            "differences": [asdict(found) for found in differences],
+            "origins": {block: asdict(counts) for block, counts in origins.items()},
             "assumed": assumed,
             "models": told_models,
             "notes": notes,
@@ -76,17 +83,28 @@ def check(
         }
         emit(encoder.dumps(data, indent=2) + "\n")
         return
-    from cimsim.cli.tables import print_areas, print_assumed, print_inert, print_models, print_notes
+    from cimsim.cli.machine_tables import (
+        print_areas,
+        print_assumed,
+        print_differences,
+        print_inert,
+        print_models,
+        print_origins,
+    )
+    from cimsim.cli.tables import print_notes
 
     say(f"{architecture}: valid ({machine.name}, {machine.technology_nm:g} nm)")
     if workload is not None:
         say(f"{workload}: fits, {told}")
+    print_differences(differences)
     print_areas(built, used, plan, machine.dies)
+    print_origins(origins)
     print_models(models)
     print_assumed(assumed)
     if knobs:
         print_inert(inert_knobs(machine))
     print_notes(notes)
+    say("what moves a result most: cimsim sensitivity ARCH WORKLOAD")
 
 
 def schema(
@@ -103,8 +121,12 @@ def schema(
 
     model: type[BaseModel]
     if what == "architecture":
-        from cimsim.spec import Architecture as model  # noqa: N813
-    elif what == "workload":
+        from cimsim.machine_files import file_schema
+        from cimsim.spec import machine_type
+
+        emit(encoder.dumps(file_schema(machine_type()), indent=2) + "\n")
+        return
+    if what == "workload":
         from cimsim.ir import Workload as model  # noqa: N813
     elif what == "scenario":
         from cimsim.serving import Scenario as model  # noqa: N813

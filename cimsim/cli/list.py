@@ -14,7 +14,7 @@ from cimsim.cli.axes import AXES
 from cimsim.cli.options import JsonOption
 from cimsim.cli.streams import emit, say, width_of
 from cimsim.errors import CimsimError
-from cimsim.shipped import GPUS, MACHINES, SCENARIOS, WORKLOADS, Shelf
+from cimsim.shelves import GPUS, MACHINES, SCENARIOS, WORKLOADS, Shelf
 
 SHELVES = {"machines": MACHINES, "workloads": WORKLOADS, "scenarios": SCENARIOS, "gpus": GPUS}
 

@@ -12,7 +12,7 @@ import typer
 
 from cimsim.cli.axes import completing
 from cimsim.errors import CimsimError, MappingError, SpecError
-from cimsim.shipped import GPUS, MACHINES, SCENARIOS, WORKLOADS, Shelf
+from cimsim.shelves import GPUS, MACHINES, SCENARIOS, WORKLOADS, Shelf
 from cimsim.values.display import shown
 from cimsim.values.parsing import parse_value, parse_whole
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, ValidationError
 
-from cimsim import shipped
+from cimsim import shelves, shipped
 from cimsim.errors import SpecError
 from cimsim.exploration.evaluate import Evaluator
 from cimsim.exploration.executors import Executor
@@ -127,7 +127,7 @@ class LoadedPlan:
             "pipeline": plan.pipeline,
             "mapper": plan.mapper,
             "baselines": tuple(
-                shipped.GPUS.find(beside(name, self.folder)) for name in plan.baselines
+                shelves.GPUS.find(beside(name, self.folder)) for name in plan.baselines
             ),
             "accuracy": plan.accuracy,
             "folder": self.folder,

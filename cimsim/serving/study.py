@@ -33,7 +33,7 @@ from cimsim.serving.result import BaseCost, StrategyResult, Switching
 from cimsim.serving.scenario import Scenario, load_scenario
 from cimsim.serving.served import Served, Tell, base_alone, serve
 from cimsim.serving.switches import Loading, Switches
-from cimsim.shipped import MACHINES, SCENARIOS
+from cimsim.shelves import MACHINES, SCENARIOS
 from cimsim.spec import Architecture, load_architecture
 from cimsim.values.arguments import checked
 from cimsim.values.history import content_sha256, settings_made
