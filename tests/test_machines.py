@@ -119,14 +119,14 @@ def test_hermes_gives_cells_what_its_largest_current_can_take() -> None:
 
 @pytest.mark.parametrize(
     ("name", "kind"),
-    [("isaac_rram", "ideal"), ("puma", "ideal"), ("hermes_pcm", "pcm"), ("neurram", "neurram")],
+    [("isaac_rram", "ideal"), ("puma", "ideal"), ("hermes_pcm", "hermes"), ("neurram", "neurram")],
 )
 def test_every_machine_names_a_device_model(name: str, kind: str) -> None:
     facts = full(name).rram.accuracy
     assert facts is not None
     assert facts.device == {"kind": kind}
     assert facts.device_source
-    assert facts.device_source.startswith("assumed:") == (name == "hermes_pcm")
+    assert not facts.device_source.startswith("assumed:")
 
 
 def test_recalled_numbers_are_marked() -> None:

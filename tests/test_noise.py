@@ -1,12 +1,14 @@
 """Device models: stated means, spreads and rates; composition; files."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from scipy import stats
 
+from cimsim.analog.coding import Coding
+from cimsim.analog.crossbar import Cuts, program
 from cimsim.errors import SpecError
 from cimsim.noise import (
     KINDS,
@@ -14,6 +16,7 @@ from cimsim.noise import (
     Cells,
     CmoHfox,
     Gaussian,
+    Hermes,
     Ideal,
     NeuRRAM,
     ReadNoise,
@@ -24,6 +27,7 @@ from cimsim.noise import (
     WriteVerify,
     device_from_json,
     device_to_json,
+    format_device,
     load_device,
     snapshot,
 )
@@ -145,8 +149,66 @@ def test_neurram_between_and_beyond():
     assert spread[2] - spread[1] == pytest.approx(
         (spread[3] - spread[1]) * np.log(300.0) / np.log(DAY), rel=1e-5
     )
-    half = NeuRRAM().sigma(flat(10.0, 20.0, (2, 2)), 1.0)
-    assert half == pytest.approx(spread[1] / 2)
+
+
+@pytest.mark.parametrize(("model", "high"), [(NeuRRAM(), 40.0), (PCM(), 25.0), (Hermes(), 20.7)])
+@pytest.mark.parametrize("share", [0.9, 0.5])
+def test_spread_belongs_to_a_conductance_whatever_the_window(model, high, share):
+    """Cells of one conductance are one and the same; `scaled` assumes shares of the window."""
+    g_uS = 0.4 * high
+    narrow, wide = (
+        Target(np.full((40, 50), g_uS, np.float32), top) for top in (high * share, high)
+    )
+    for t_s in (0.0, DAY):
+        read = [snapshot(model, model.program(t, rng()), t_s, rng()) for t in (narrow, wide)]
+        assert np.array_equal(*read)
+    shrunk = Target(np.full((40, 50), g_uS * share, np.float32), high * share)
+    scaled = replace(model, scaled=True)
+    for t_s in (0.0, DAY):
+        found = snapshot(scaled, scaled.program(shrunk, rng()), t_s, rng())
+        assert found == pytest.approx(
+            snapshot(model, model.program(wide, rng()), t_s, rng()) * share, rel=1e-4
+        )
+
+
+def test_what_was_never_measured_is_refused_unless_assumed():
+    beyond = flat(10.0, 60.0, (4, 4))
+    for model in (NeuRRAM(), PCM(), Hermes()):
+        text = rf"^{model.name} was measured on cells of 0 to .* these hold 10 to 60 uS: "
+        text += f".*{model.name}:scaled=true"
+        with pytest.raises(SpecError, match=text):
+            model.program(beyond, rng())
+        replace(model, scaled=True).program(beyond, rng())
+    with pytest.raises(
+        SpecError, match=r"cmo_hfox was measured on cells of 9 to 88\.2 uS, .* 0 to 88"
+    ):
+        CmoHfox().program(flat(0.0, 88.0, (4, 4)), rng())
+    with pytest.raises(SpecError, match="these hold 5 to 88 uS"):
+        CmoHfox().program(Target(np.full((2, 2), 50.0, np.float32), 88.0, g_min_uS=5.0), rng())
+    with pytest.raises(SpecError, match="these hold 0 to 40 uS"):
+        program(
+            np.ones((4, 4), np.float32),
+            Cuts.of((4, 4), (4, 4)),
+            Coding(g_max_uS=40.0),
+            CmoHfox(),
+            seed=0,
+        )
+    half = CmoHfox(scaled=True).program(flat(25.0, 44.1), rng())
+    for t_s in (0.0, 1e6):
+        whole = moments(CmoHfox().drift(CmoHfox().program(flat(50.0, 88.2), rng()), t_s))
+        assert moments(CmoHfox(scaled=True).drift(half, t_s)) == pytest.approx(
+            [value / 2 for value in whole], rel=1e-4
+        )
+    assert format_device(NeuRRAM(scaled=True)) == "neurram:scaled=true"
+
+
+def test_read_noise_leaves_a_cell_below_zero_where_its_model_put_it():
+    model = ReadNoise(
+        sigma_uS=0.01, relative_to="absolute", inner=Gaussian(sigma_uS=5.0, relative_to="absolute")
+    )
+    cells = model.program(flat(1.0, shape=(50, 50)), rng())
+    assert (cells.g_uS < 0.0).mean() > 0.3
+    assert snapshot(model, cells, 0.0, rng()) == pytest.approx(cells.g_uS, abs=0.06)
 
 
 @pytest.mark.parametrize(
@@ -205,8 +267,8 @@ def test_retention_fades_with_log_time_and_heat():
 
 
 def test_conductances_never_fall_below_zero():
-    for model in (PCM(), NeuRRAM(), CmoHfox(), WriteVerify(inner=NeuRRAM())):
-        cells = model.program(flat(0.0, shape=(100, 100)), rng())
+    for model in (PCM(), NeuRRAM(), CmoHfox(scaled=True), WriteVerify(inner=NeuRRAM())):
+        cells = model.program(flat(0.0, 25.0, shape=(100, 100)), rng())
         assert snapshot(model, cells, DAY, rng()).min() >= 0.0
 
 
@@ -308,7 +370,7 @@ def test_bad_tables_are_named(change, message):
 
 def test_bad_targets_and_times():
     with pytest.raises(SpecError, match=r"^pcm cells hold 0 uS or more, a target asks for -2 uS"):
-        PCM().program(flat(-2.0, shape=(2, 2)), rng())
+        PCM().program(flat(-2.0, 25.0, shape=(2, 2)), rng())
     with pytest.raises(SpecError, match="must be finite"):
         flat(float("nan"))
     with pytest.raises(SpecError, match="g_max_uS must be above 0"):
@@ -316,4 +378,4 @@ def test_bad_targets_and_times():
     with pytest.raises(SpecError, match="ends in rows and columns"):
         Target(np.ones(3, np.float32), 1.0)
     with pytest.raises(SpecError, match=r"^a read happens at a finite time .* got t = -1 s\.$"):
-        PCM().drift(PCM().program(flat(1.0, shape=(2, 2)), rng()), -1.0)
+        PCM().drift(PCM().program(flat(1.0, 25.0, (2, 2)), rng()), -1.0)

@@ -84,8 +84,8 @@ def test_first_read_comes_after_the_formation_time():
     assert sigma == pytest.approx(12.5 * 0.0088 / 0.5**0.65 * np.sqrt(np.log(4e7)), rel=1e-4)
 
 
-def test_programming_noise_scales_with_the_range():
-    model = PCM()
+def test_programming_noise_scales_with_the_range_where_that_is_assumed():
+    model = PCM(scaled=True)
     small = Target(np.full((400, 400), 5.0, np.float32), 10.0)
     sigma = (model.program(small, np.random.default_rng(0)).g_uS - 5.0).std()
     assert sigma == pytest.approx((0.26348 + 1.965 * 0.5 - 1.1731 * 0.25) * 10 / 25, rel=0.01)

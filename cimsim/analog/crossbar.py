@@ -142,7 +142,8 @@ class Crossbar:
         # With one scale for the tensor its largest weight sits at g_max; else the tile decides.
         tensor_max = coding.g_max_uS if coding.scaling == "tensor" else None
         channel_max = coding.magnitude(self.channel_max_N[columns], encoded)
-        target = Target(encoded.g_uS_SPRC, coding.g_max_uS, tensor_max, channel_max)
+        g_min_uS = None if coding.scheme == "signed" else coding.g_min_uS
+        target = Target(encoded.g_uS_SPRC, coding.g_max_uS, tensor_max, channel_max, g_min_uS)
         return self.device.program(target, _generator(self.seed, number, _PROGRAM))
 
     def encoded(self, rows: slice, columns: slice) -> Encoded:

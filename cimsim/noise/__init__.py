@@ -7,6 +7,7 @@ verbs works wherever these do, and measurements go in as a `Table`.
 from cimsim.noise.catalog import KINDS, device_from_json, device_to_json, load_device
 from cimsim.noise.faults import Retention, StuckAt
 from cimsim.noise.gaussian import Gaussian, Ideal, ReadNoise
+from cimsim.noise.hermes import Hermes
 from cimsim.noise.pcm import PCM
 from cimsim.noise.protocol import Cells, Device, Target, snapshot
 from cimsim.noise.rram import CmoHfox, NeuRRAM, Table
@@ -21,6 +22,7 @@ __all__ = [
     "CmoHfox",
     "Device",
     "Gaussian",
+    "Hermes",
     "Ideal",
     "NeuRRAM",
     "ReadNoise",

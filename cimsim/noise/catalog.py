@@ -14,6 +14,7 @@ from cimsim.errors import SpecError
 from cimsim.files import load_json
 from cimsim.noise.faults import Retention, StuckAt
 from cimsim.noise.gaussian import Gaussian, Ideal, ReadNoise
+from cimsim.noise.hermes import Hermes
 from cimsim.noise.pcm import PCM
 from cimsim.noise.protocol import Device
 from cimsim.noise.rram import CmoHfox, NeuRRAM, Table
@@ -26,6 +27,7 @@ KINDS: dict[str, type[Any]] = {
     "stuck_at": StuckAt,
     "retention": Retention,
     "pcm": PCM,
+    "hermes": Hermes,
     "neurram": NeuRRAM,
     "cmo_hfox": CmoHfox,
     "table": Table,

@@ -17,14 +17,16 @@ from cimsim.noise.protocol import (
     SCALE_MAX,
     Cells,
     Target,
+    fit_span_uS,
     noise_like,
+    require_fitted,
     require_number,
     require_physical,
     require_time,
 )
 
-FIT_G_MAX_uS = 25.0
-"""Conductance range of the fit; programming noise scales with g_max from there."""
+PCM_uS = (0.0, 25.0)
+"""Conductance range of the fit."""
 PROGRAMMING_uS = (0.26348, 1.9650, -1.1731)
 """Programming standard deviation at 25 uS: coefficients of 1, x, x^2 with x = g / g_max."""
 T0_s = 20.0
@@ -46,15 +48,18 @@ class PCM:
     """Phase-change cells; each of the scales switches one effect off (0) or exaggerates it.
 
     program: N(g, sigma_prog(x)) clipped at 0 uS, and a drift exponent nu = |N(mu(x), s(x))| a
-    device, x = g_target / g_max. drift: g ((t + t0) / t0)^-nu. read: standard deviation
+    device, x = g_target / 25 uS. drift: g ((t + t0) / t0)^-nu. read: standard deviation
     g Q(x_programmed) sqrt(ln((t + t0 + t_read) / (2 t_read))); this low-frequency noise moves
     slowly, so evaluations draw it once a read-out (`snapshot`), not once an MVM. Time 0 is t0
-    after programming: no drift yet, but programming and read noise.
+    after programming: no drift yet, but programming and read noise. x is relative to the 25 uS of
+    the fit; a larger g_max is refused unless `scaled` assumes, as aihwkit does, that everything is
+    the same share of any g_max.
     """
 
     programming_scale: float = 1.0
     drift_scale: float = 1.0
     read_scale: float = 1.0
+    scaled: bool = False
     name: ClassVar[str] = "pcm"
 
     def __post_init__(self) -> None:
@@ -64,8 +69,10 @@ class PCM:
     def program(self, target: Target, rng: np.random.Generator) -> Cells:
         """Noisy conductances; trait `exponent` is the drift exponent of every device."""
         require_physical(target, self.name)
-        x = target.g_uS / np.float32(target.g_max_uS)
-        sigma = programming_sigma_ratio(x) * np.float32(self.programming_scale * target.g_max_uS)
+        require_fitted(target, self.name, PCM_uS, self.scaled)
+        span_uS = fit_span_uS(target, PCM_uS, self.scaled)
+        x = target.g_uS / np.float32(span_uS)
+        sigma = programming_sigma_ratio(x) * np.float32(self.programming_scale * span_uS)
         g_uS = np.maximum(target.g_uS + sigma * noise_like(x, rng), np.float32(0.0))
         mean, spread = exponent_statistics(x)
         exponent = np.abs(mean + spread * noise_like(x, rng)) * np.float32(self.drift_scale)
@@ -81,7 +88,7 @@ class PCM:
         """Standard deviation (uS) of the accumulated 1/f noise at `t_s`."""
         if self.read_scale == 0.0:
             return None
-        x = cells.g_uS / np.float32(cells.target.g_max_uS)
+        x = cells.g_uS / np.float32(fit_span_uS(cells.target, PCM_uS, self.scaled))
         time_factor = math.sqrt(math.log((t_s + T0_s + READ_s) / (2.0 * READ_s)))
         amplitude = flicker_amplitude(x) * np.float32(self.read_scale * time_factor)
         return self.drift(cells, t_s) * amplitude
@@ -89,7 +96,7 @@ class PCM:
 
 def programming_sigma_ratio(x: F32) -> F32:
     """Standard deviation after programming, relative to g_max, at x = g / g_max."""
-    c0, c1, c2 = (np.float32(c / FIT_G_MAX_uS) for c in PROGRAMMING_uS)
+    c0, c1, c2 = (np.float32(c / PCM_uS[1]) for c in PROGRAMMING_uS)
     return c0 + x * (c1 + x * c2)
 
 

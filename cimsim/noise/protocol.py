@@ -33,15 +33,18 @@ CONDUCTANCE_MAX_uS = 1e6
 class Target:
     """Conductances that a tile is to hold, with the scales a device model may refer to.
 
-    `tensor_max_uS` is the largest target magnitude in the whole weight that the tile is part of,
-    `channel_max_uS` [C] that of each output channel over all row tiles, in conductances of this
-    tile (so it may exceed g_max_uS); without them the tile stands for the weight.
+    `g_min_uS` is the least conductance that the tile's cells are programmed to; None where that is
+    the least of `g_uS`. `tensor_max_uS` is the largest target magnitude in the whole weight that
+    the tile is part of, `channel_max_uS` [C] that of each output channel over all row tiles, in
+    conductances of this tile (so it may exceed g_max_uS); without them the tile stands for the
+    weight.
     """
 
     g_uS: F32
     g_max_uS: float
     tensor_max_uS: float | None = None
     channel_max_uS: F32 | None = None
+    g_min_uS: float | None = None
 
     def __post_init__(self) -> None:
         if self.g_uS.ndim < 2:
@@ -91,14 +94,18 @@ class Device(Protocol):
 
 
 def snapshot(device: Device, cells: Cells, t_s: float, rng: np.random.Generator) -> F32:
-    """One draw of all cells at `t_s`, drift and read noise together, at least 0 uS if noisy."""
+    """One draw of all cells at `t_s`, drift and read noise together.
+
+    Read noise leaves no cell below 0 uS but those that their model put there.
+    """
     g_uS = device.drift(cells, t_s)
     sigma_uS = device.read(cells, t_s)
     if sigma_uS is None:
         return g_uS
     noisy = g_uS + sigma_uS * rng.standard_normal(g_uS.shape, dtype=np.float32)
-    floor = 0.0 if float(cells.target.g_uS.min(initial=0.0)) >= 0.0 else -np.inf
-    return np.maximum(noisy, np.float32(floor))
+    if float(cells.target.g_uS.min(initial=0.0)) < 0.0:
+        return noisy
+    return np.where(g_uS < 0.0, noisy, np.maximum(noisy, np.float32(0.0)))
 
 
 def require_time(t_s: float) -> None:
@@ -118,6 +125,31 @@ def require_physical(target: Target, model: str) -> None:
             f"{model} cells hold 0 uS or more, a target asks for {lowest:g} uS; use differential "
             "or offset coding."
         )
+
+
+def require_fitted(
+    target: Target, model: str, fit_uS: tuple[float, float], scaled: bool
+) -> None:  # fmt: skip
+    """Raise SpecError for cells beyond the conductances that a fit was measured on.
+
+    Not where `scaled` assumes that it holds in any window.
+    """
+    if scaled:
+        return
+    low, high = target.g_min_uS, target.g_max_uS
+    least = float(target.g_uS.min(initial=high)) if low is None else low
+    # choice: a millionth is rounding
+    if least < fit_uS[0] * (1.0 - 1e-6) or high > fit_uS[1] * (1.0 + 1e-6):
+        raise SpecError(
+            f"{model} was measured on cells of {fit_uS[0]:g} to {fit_uS[1]:g} uS, these hold "
+            f"{least:g} to {high:g} uS: set rram.g_min_uS and rram.g_max_uS within that, or take "
+            f"{model}:scaled=true, which assumes that the spread is the same share of any g_max."
+        )
+
+
+def fit_span_uS(target: Target, fit_uS: tuple[float, float], scaled: bool) -> float:
+    """Conductance (uS) of level 1 of a fit to `fit_uS`: its own, or g_max where `scaled`."""
+    return target.g_max_uS if scaled else fit_uS[1]
 
 
 def require_inner(owner: str, inner: object) -> None:

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 from numbers import Real
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 
@@ -22,15 +22,20 @@ from cimsim.noise.protocol import (
     Cells,
     LONGEST_s,
     Target,
+    fit_span_uS,
     noise_like,
+    require_fitted,
     require_number,
     require_physical,
     require_time,
 )
+from cimsim.values.codec import MAIN
 from cimsim.values.display import brief, shown
 
-NEURRAM_G_MAX_uS = 40.0
-"""Conductance range of the NeuRRAM fit; its spread scales with g_max from there."""
+NEURRAM_uS = (0.0, 40.0)
+"""Conductance range of the NeuRRAM fit (aihwkit, ReRamWan2022NoiseModel)."""
+CMO_uS = (9.0, 88.2)
+"""Conductance range of the CMO/HfOx fit (aihwkit 1.1.0, SingleDeviceConductanceConverter)."""
 NEURRAM_TIMES_s = (1.0, 86_400.0, 172_800.0)  # Wan et al., Nature 608, 2022
 NEURRAM_SIGMA_uS = (
     (0.348, 16.030, -43.853, 45.393, -16.815),
@@ -68,10 +73,13 @@ class NeuRRAM:
 
     Between these times the spread is linear in ln t, before and beyond it is held (no data).
     Conductances are clipped at 0 uS. Short-term read noise is not part of the fit; wrap the model
-    in `ReadNoise(0.01)` for the 1 % that its authors recommend.
+    in `ReadNoise(0.01)` for the 1 % that its authors recommend. The spread is that of a conductance
+    in uS, whatever the window; a g_max above 40 uS, where nothing was measured, is refused unless
+    `scaled` assumes that the spread is the same share of any g_max.
     """
 
-    scale: float = 1.0
+    scale: Annotated[float, MAIN] = 1.0
+    scaled: bool = False
     name: ClassVar[str] = "neurram"
 
     def __post_init__(self) -> None:
@@ -80,6 +88,7 @@ class NeuRRAM:
     def program(self, target: Target, rng: np.random.Generator) -> Cells:
         """Conductances at 1 s; trait `normal` is the deviation of each device in sigmas."""
         require_physical(target, self.name)
+        require_fitted(target, self.name, NEURRAM_uS, self.scaled)
         normal = noise_like(target.g_uS, rng)
         return Cells(target, _relaxed(target, normal, self.sigma(target, 0.0)), {"normal": normal})
 
@@ -98,11 +107,12 @@ class NeuRRAM:
         later = NEURRAM_SIGMA_uS[min(row + 1, len(NEURRAM_SIGMA_uS) - 1)]
         pairs = zip(NEURRAM_SIGMA_uS[row], later, strict=True)
         polynomial = [(1.0 - weight) * now + weight * then for now, then in pairs]
-        x = target.g_uS / np.float32(target.g_max_uS)
+        span_uS = fit_span_uS(target, NEURRAM_uS, self.scaled)
+        x = target.g_uS / np.float32(span_uS)
         total = np.zeros_like(x)
         for coefficient in reversed(polynomial):
             total = total * x + np.float32(coefficient)
-        size = np.float32(self.scale * target.g_max_uS / NEURRAM_G_MAX_uS)
+        size = np.float32(self.scale * span_uS / NEURRAM_uS[1])
         return np.maximum(total, np.float32(0.0)) * size
 
 
@@ -112,10 +122,14 @@ class CmoHfox:
 
     program: N(g, a + b g). Decay from 1 s on (the start of the fit; earlier reads after time 0
     take the values at 1 s): mean shift -0.089 uS ln t, spread 0.412 + 0.042 ln t uS. Clipped at
-    0 uS. The read noise of the device is not part of this fit; see `ReadNoise`.
+    0 uS. The read noise of the device is not part of this fit; see `ReadNoise`. All of it is in uS
+    and was measured from 9 to 88.2 uS: cells outside, those of a g_min_uS of 0 among them, are
+    refused unless `scaled` assumes that shift and spread are the same share of any g_max, and goes
+    on with the lines below 9 uS.
     """
 
-    window_percent: float = 2.0
+    window_percent: Annotated[float, MAIN] = 2.0
+    scaled: bool = False
     name: ClassVar[str] = "cmo_hfox"
 
     def __post_init__(self) -> None:
@@ -130,8 +144,9 @@ class CmoHfox:
     def program(self, target: Target, rng: np.random.Generator) -> Cells:
         """Noisy conductances; trait `normal` scales the decay of each device."""
         require_physical(target, self.name)
+        require_fitted(target, self.name, CMO_uS, self.scaled)
         constant, slope = CMO_PROGRAMMING_uS[self.window_percent]
-        sigma = np.float32(constant) + np.float32(slope) * target.g_uS
+        sigma = np.float32(constant * self._ratio(target)) + np.float32(slope) * target.g_uS
         g_uS = _relaxed(target, noise_like(target.g_uS, rng), sigma)
         return Cells(target, g_uS, {"normal": noise_like(target.g_uS, rng)})
 
@@ -140,14 +155,18 @@ class CmoHfox:
         require_time(t_s)
         if t_s == 0.0:
             return cells.g_uS
-        logarithm = math.log(max(t_s, 1.0))
-        spread = np.float32(CMO_SPREAD_uS[0] + CMO_SPREAD_uS[1] * logarithm)
-        shift = np.float32(CMO_DECAY_uS * logarithm)
+        logarithm, ratio = math.log(max(t_s, 1.0)), self._ratio(cells.target)
+        spread = np.float32(ratio * (CMO_SPREAD_uS[0] + CMO_SPREAD_uS[1] * logarithm))
+        shift = np.float32(ratio * CMO_DECAY_uS * logarithm)
         return np.maximum(cells.g_uS + shift + spread * cells.traits["normal"], np.float32(0.0))
 
     def read(self, cells: Cells, t_s: float) -> F32 | None:
         """No noise."""
         return None
+
+    def _ratio(self, target: Target) -> float:
+        """Size of the machine's window against that of the fit."""
+        return fit_span_uS(target, CMO_uS, self.scaled) / CMO_uS[1]
 
 
 @brief
