@@ -277,24 +277,34 @@ def perturbed(every: int, steps: int, ramp: float = 0.0, noise=Gaussian(0.05)) -
     return found
 
 
+def draws_of_algorithm_1(every: int, steps: int) -> list[int]:
+    """The draw that each forward pass runs, by HaLoRA's Algorithm 1 line by line."""
+    used, draw = [], 0
+    for step in range(steps):
+        used.append(draw)
+        if step % every == 0:
+            draw += 1
+    return used
+
+
 @pytest.mark.parametrize("every", [1, 2, 3, 5, 12, 400])
-def test_noise_is_redrawn_every_n_steps(every):
-    found = perturbed(every, 12)
-    changed = [not np.array_equal(found[i], found[i - 1]) for i in range(1, 12)]
-    assert changed == [i % every == 0 for i in range(1, 12)]
-    assert len({weight.tobytes() for weight in found}) == math.ceil(12 / every)
+def test_noise_is_redrawn_as_in_algorithm_1(every):
+    found, draws = perturbed(every, 14), draws_of_algorithm_1(every, 14)
+    for i in range(14):
+        for k in range(i):
+            assert np.array_equal(found[i], found[k]) == (draws[i] == draws[k])
 
 
 def test_other_devices_are_drawn_too():
     found = perturbed(2, 4, noise=PCM())
-    assert np.array_equal(found[0], found[1])
-    assert np.array_equal(found[2], found[3])
-    assert not np.array_equal(found[1], found[2])
+    assert not np.array_equal(found[0], found[1])
+    assert np.array_equal(found[1], found[2])
+    assert not np.array_equal(found[2], found[3])
 
 
 def test_a_ramp_lets_sigma_grow_to_its_value():
     found = perturbed(400, 40, ramp=0.5)
-    full = perturbed(400, 1)[0]
+    full = perturbed(400, 2)[1]
     clean = found[0]
     sizes = [float(np.abs(weight - clean).mean()) for weight in found]
     assert sizes[0] == 0.0
@@ -485,6 +495,53 @@ def test_penalty_shrinks_the_norms():
         sizes.append(value(factors(trained.model), Penalty(1.0)))
     assert sizes[0] == sizes[1]
     assert sizes[1] > 1.05 * sizes[2] > 1.05 * 1.2 * sizes[3]
+
+
+def test_the_penalty_acts_on_the_steps_it_should():
+    assert [i for i in range(11) if Penalty(every=4).acts(i)] == [0, 4, 8]
+    assert [i for i in range(4) if Penalty().acts(i)] == [0, 1, 2, 3]
+    assert sum(METHODS["halora"]().penalty.acts(i) for i in range(31_875)) == 80
+
+
+def test_the_penalty_moves_the_steps_it_acts_on(monkeypatch):
+    seen = []
+
+    def noted(pairs, penalty):
+        seen.append(len(losses))
+        return regulariser(pairs, penalty)
+
+    losses: list[float] = []
+    monkeypatch.setattr("cimsim.training.trainer.regulariser", noted)
+    method = replace(PLAIN, penalty=Penalty(0.1, every=3))
+    trained = run(method, progress=lambda step: losses.append(step.loss))
+    assert trained.steps == 8
+    assert seen == [0, 3, 6]
+
+
+@pytest.mark.parametrize("every", [1, 3])
+def test_halora_with_mu_0_is_noise_aware_bit_for_bit(every):
+    quiet = noisy(redraw_every=every)
+    for norm in ("spectral", "frobenius"):
+        method = replace(quiet, name="halora", penalty=Penalty(0.0, norm, "sum", every))
+        assert same(run(method).model, run(quiet).model)
+    loud = replace(quiet, name="halora", penalty=Penalty(0.1, "frobenius", "sum", every))
+    assert not same(run(loud).model, run(quiet).model)
+
+
+def test_halora_and_noise_aware_differ_in_the_penalty_alone():
+    halora, without = METHODS["halora"](), METHODS["noise-aware"]()
+    assert replace(halora, name="noise-aware", penalty=None) == without
+    assert halora.penalty.every == halora.injection.redraw_every == 400
+
+
+def test_norms_by_hand():
+    # A A^T = [[9, 0], [0, 16]], B^T B = [[1, 1], [1, 1]]: eigenvalues 9 and 16, 0 and 2.
+    a = torch.tensor([[3.0, 0.0, 0.0], [0.0, 4.0, 0.0]])
+    b = torch.tensor([[1.0, 1.0]])
+    for norm, wanted in (("spectral", 16.0 + 2.0), ("frobenius", math.sqrt(337.0) + 2.0)):
+        for reduction, count in (("sum", 2), ("mean", 1)):
+            found = regulariser(((a, b), (a, b)), Penalty(0.5, norm, reduction))
+            assert float(found) == pytest.approx(0.5 * count * wanted)
 
 
 def test_a_penalty_needs_an_adapter():
@@ -722,7 +779,8 @@ def test_inputs_are_found_by_name_however_they_are_given():
 
 def test_every_method_round_trips_through_json():
     texts = [
-        *METHODS, "halora:mu=0.2,norm=frobenius,reduction=mean,clean_share=0.5,ramp=0.25",
+        *METHODS, "halora:mu=0.2,norm=spectral,reduction=mean,clean_share=0.5,ramp=0.25",
+        "halora:regulariser_every=7",
         "plain:distillation=0.5,temperature=3,targets=query+key,saved=head,clip_norm=none",
         "noise-aware:device=pcm", "ahwa:converters=false", "plain:mu=0.1",
     ]  # fmt: skip
@@ -752,8 +810,13 @@ def test_text_sets_every_field_of_every_part():
 
 
 def test_defaults_are_those_of_the_references():
-    halora, ahwa, full = (METHODS[name]() for name in ("halora", "ahwa", "ahwa-full"))
-    assert halora.penalty.mu == 0.1
+    names = ("halora", "halora-every-step", "ahwa", "ahwa-full")
+    halora, dense, ahwa, full = (METHODS[name]() for name in names)
+    assert halora.penalty == Penalty(0.1, "frobenius", "sum", 400)
+    assert dense.penalty == Penalty(0.1, "spectral", "mean", 1)
+    assert (halora.recipe.learning_rate, dense.recipe.learning_rate) == (1e-4, 3e-4)
+    assert (halora.recipe.batch, halora.recipe.epochs) == (16, 3.0)
+    assert halora.injection == dense.injection
     assert halora.injection == Injection(Gaussian(0.01, "tile"), redraw_every=400)
     assert (halora.lora.rank, halora.lora.alpha) == (4, 8.0)
     assert round(halora.recipe.warmup_ratio * 31_875) in range(98, 101)
@@ -768,7 +831,7 @@ def test_defaults_are_those_of_the_references():
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("halo", "unknown method 'halo', nearest: halora; known: plain, noise-aware, halora, ahwa"),
+        ("halo", "unknown method 'halo', nearest: halora; known: plain, noise-aware, halora"),
         ("plain:sigma=0.1", "method 'plain' has no option 'sigma'; options: epochs, batch, "),
         ("plain:epochs", "method 'plain': 'epochs' has no option before it, as in option=value; "),
         ("ahwa-full:mu=1", "method 'ahwa-full' has no option 'mu'; options: epochs, "),
@@ -783,6 +846,7 @@ def test_defaults_are_those_of_the_references():
         ("plain:decay=cosine", "method 'plain': decay takes one of linear, constant: 'cosine' is"),
         ("plain:clip_norm=big", "method 'plain': clip_norm takes a number or none: 'big' is no"),
         ("plain:mu=-1", "mu is a number of at least 0 and at most 1e+06, got -1."),
+        ("halora:regulariser_every=0", "regulariser_every is a whole number of at least 1 and at"),
         ("plain:targets=", "targets names no module to adapt; leave it out for the model's own."),
         ("plain:rank=2,rank=3", "method 'plain': rank is given twice"),
         ("halora:norm=nuclear", "method 'halora': norm takes one of spectral, frobenius: 'nucle"),
@@ -806,7 +870,10 @@ def test_wrong_json_is_answered_with_where(tmp_path):
     for change, said in [
         ([], "m: a method is an object with a name, got []."),
         ({"more": 1}, "m: a method has no part 'more'; parts: recipe, lora, injection, penalty, "),
-        ({"penalty": {"nu": 1}}, "m.penalty has no field 'nu'; fields: mu, norm, reduction."),
+        (
+            {"penalty": {"nu": 1}},
+            "m.penalty has no field 'nu'; fields: mu, norm, reduction, every.",
+        ),
         ({"penalty": 3}, "m.penalty: expected an object, got 3."),
         (
             {"recipe": {"batch": 0}},

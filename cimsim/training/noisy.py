@@ -74,7 +74,9 @@ class NoisyModel:
         level = ramp_level(step, self.steps, self.injection.ramp)
         if level != self._level:
             self._level, self._now = level, self._build(level, self._now)
-        self._now.seek(step)
+        # HaLoRA, Algorithm 1: step 0 has the first draw to itself, and a step that redraws has run
+        # its forward pass before: draw ceil(step / redraw_every).
+        self._now.seek(step + self.injection.redraw_every - 1)
         return self._now
 
     def _build(self, level: int, before: AnalogModel | None) -> AnalogModel:

@@ -116,7 +116,8 @@ class LoraShape:
 class Injection:
     """Training on noisy tiles.
 
-    `noise` is drawn anew every `redraw_every` steps. Without `converters` the weights are noisy
+    `noise` is drawn once for step 0 and anew after the forward pass of steps 0, `redraw_every`,
+    2 `redraw_every`, ..., as in Algorithm 1 of HaLoRA. Without `converters` the weights are noisy
     and nothing else; with them DAC and ADC of the architecture are in the loop, the ADC with
     noise of `adc_noise` (in units of the largest weight times the largest input; None: the
     architecture's). `clip_sigma` limits the weights that cells hold (None: the architecture's).
@@ -193,16 +194,26 @@ class SparseUpdate:
 
 @dataclass(frozen=True)
 class Penalty:
-    """mu (||A A^T|| + ||B^T B||) added to the loss, summed or averaged over adapted layers."""
+    """mu (||A A^T|| + ||B^T B||) added to the loss, summed or averaged over adapted layers.
+
+    It is added at steps 0, `every`, 2 `every`, ... and at no other. `frobenius` is the Euclidean
+    norm of a matrix's entries, `spectral` its largest singular value.
+    """
 
     mu: float = 0.1
     norm: Norm = "spectral"
     reduction: Reduction = "mean"
+    every: Annotated[int, Called("regulariser_every")] = 1
 
     def __post_init__(self) -> None:
         check_number("mu", self.mu, 0.0, FACTOR_MAX)
         check_choice("norm", self.norm, ("spectral", "frobenius"))
         check_choice("reduction", self.reduction, ("sum", "mean"))
+        check_number("regulariser_every", self.every, 1, COUNT_MAX, whole=True)
+
+    def acts(self, step: int) -> bool:
+        """Whether step `step` (from 0) has the penalty in its loss."""
+        return step % self.every == 0
 
 
 @brief

@@ -41,7 +41,8 @@ def regulariser(
 
     Both Gram matrices are r x r; the spectral norm is their largest singular value, the square
     of that of A or B. The scale alpha / r of the adapter is left out, as in the formula of Wu et
-    al., arXiv 2502.19747, which leaves norm and reduction open. Raises TaskError without layers.
+    al., arXiv 2502.19747 (Eq. 12), which says "Euclidean norm", prints index 2 and does not say
+    how layers are put together. Raises TaskError without layers.
     """
     if not pairs:
         raise TaskError("mu acts on LoRA layers and the model has none: give it an adapter.")

@@ -308,9 +308,9 @@ class _Run:
         # Dropout draws from torch's global generator: the same masks whatever the noise.
         torch.manual_seed(key(self.seed, "dropout", step))
         loss = self._loss(step, batch)
-        whole = loss
-        if self.method.penalty is not None:
-            whole = loss + regulariser(self.factors, self.method.penalty)
+        whole, penalty = loss, self.method.penalty
+        if penalty is not None and penalty.acts(step):
+            whole = loss + regulariser(self.factors, penalty)
         whole.backward()  # type: ignore[no-untyped-call]
         self._hold_still()
         limit = math.inf if recipe.clip_norm is None else recipe.clip_norm

@@ -31,9 +31,29 @@ METHODS = {
     "plain": f"plain:{RECIPE}",
     "noise-aware": f"noise-aware:{RECIPE},{NOISE}",
     "penalty": f"plain:{RECIPE},{PENALTY}",
-    "halora": f"halora:{RECIPE},{NOISE},{PENALTY}",
+    "halora": f"halora-every-step:{RECIPE},{NOISE},{PENALTY}",
 }
-"""HaLoRA and its two ingredients, apart and together."""
+"""HaLoRA's two ingredients, apart and together, in every step: not the published schedule."""
+
+
+def two_by_two(recipe: str, every: int) -> dict[str, str]:
+    """HaLoRA's ingredients as published, apart and together, both every so many steps."""
+    penalty = f"mu=0.1,norm=frobenius,reduction=sum,regulariser_every={every}"
+    noise = f"sigma=0.01,relative_to=tile,redraw_every={every}"
+    return {
+        "plain": f"plain:{recipe}",
+        "noise-aware": f"noise-aware:{recipe},{noise}",
+        "penalty": f"plain:{recipe},{penalty}",
+        "halora": f"halora:{recipe},{noise},{penalty}",
+    }
+
+
+PUBLISHED = two_by_two("epochs=3,batch=16,learning_rate=0.0001,rank=4", every=400)
+"""1,587 steps on movie sentences, where noise and regulariser come four times: see SHORT."""
+SHORT = two_by_two("epochs=0.3025,batch=16,learning_rate=0.001,warmup_ratio=0.06,rank=4", every=2)
+"""160 steps, at ten times the rate, in which both come 80 times as in the paper's 31,875 steps."""
+PUBLISHED_SIGMAS = (0.005, 0.01, 0.02, 0.05, 0.1)
+PUBLISHED_SENTENCES = 200
 AHWA = "ahwa:epochs=0.5,batch=32,learning_rate=0.0005,rank=8,alpha=16,dropout=0"
 SHORT_AHWA = AHWA.replace("epochs=0.5", "epochs=0.25")
 AHWA_FULL = "ahwa-full:epochs=0.5,batch=32,learning_rate=0.00005"
@@ -42,9 +62,10 @@ SMOLLM2_SENTENCES = 264
 LARGE_TILES = {"rram.rows": 512, "rram.columns": 512}
 """Noise relative to a channel does not depend on the tile; large ones are quicker to program."""
 SMOLLM2_SIGMAS = (0.02, 0.05)
+SMOLLM2_NOISE = NOISE.replace("0.1", "0.05")
 SMOLLM2 = {
     "plain": f"plain:epochs=0.18,{SMOLLM2_RECIPE}",
-    "halora": f"halora:epochs=0.27,{SMOLLM2_RECIPE},{NOISE.replace('0.1', '0.05')},{PENALTY}",
+    "halora": f"halora-every-step:epochs=0.27,{SMOLLM2_RECIPE},{SMOLLM2_NOISE},{PENALTY}",
 }
 """96 steps of plain training, 143 more of HaLoRA: 1,536 and 2,288 sentences."""
 RANKS = (1, 4, 8, 16)
@@ -53,7 +74,7 @@ RANKS = (1, 4, 8, 16)
 def ranked(rank: int) -> str:
     """HaLoRA of another rank, for half an epoch from the start."""
     recipe = RECIPE.replace("epochs=2", "epochs=0.5").replace("rank=8,alpha=16", f"rank={rank}")
-    return f"halora:{recipe},alpha={2 * rank},{NOISE},{PENALTY}"
+    return f"halora-every-step:{recipe},alpha={2 * rank},{NOISE},{PENALTY}"
 
 
 @dataclass(frozen=True)
@@ -94,6 +115,11 @@ def converters(bits: int) -> dict[str, int]:
     return {"rram.input_bits": bits, "rram.dac_bits": bits, "rram.adc_bits": bits}
 
 
+def tile(*sigmas: float) -> tuple[Device, ...]:
+    """Noise relative to the largest weight of each tile, 64 x 64 in HaLoRA's machine."""
+    return tuple(Gaussian(sigma, "tile") for sigma in sigmas)
+
+
 def on_weights(*noises: Device, seeds: int = DRAWS, limit: int | None = None) -> Trials:
     """Noise on weights and nothing else."""
     return Trials(noises, seeds=seeds, converters=False, limit=limit, workers=1)
@@ -120,6 +146,12 @@ ADAPTERS = {
         for bits in (5, 4)
     },
     **{f"rank{rank}-s0": Adapter(ranked(rank)) for rank in RANKS},
+    **{
+        f"{group}-{name}-s{seed}": Adapter(method, seed)
+        for group, methods in (("short", SHORT), ("published", PUBLISHED))
+        for seed in SEEDS
+        for name, method in methods.items()
+    },
     **{f"smollm2-plain-s{seed}": Adapter(SMOLLM2["plain"], seed, "smollm2") for seed in SEEDS},
     **{
         f"smollm2-halora-s{seed}": Adapter(
@@ -159,6 +191,14 @@ MEASUREMENTS = {
     **{
         f"more/{name}": Measurement(name, on_weights(*channel(*MORE_SIGMAS), limit=QUARTER))
         for name in ("plain-s0", "halora-s0")
+    },
+    **{
+        f"{group}/{name}": Measurement(
+            name, on_weights(*tile(*PUBLISHED_SIGMAS), limit=PUBLISHED_SENTENCES)
+        )
+        for group in ("short", "published")
+        for name in ADAPTERS
+        if name.startswith(f"{group}-")
     },
     **{
         f"converters/{name}": Measurement(name, Trials(channel(0.1), seeds=DRAWS, workers=1))
