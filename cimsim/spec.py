@@ -97,12 +97,14 @@ class Architecture(Sourced, Changeable):
     A machine with a kind of unit that has no field here is a `machine_type()`, which has one.
     """
 
-    format: Literal[1] = 1
-    name: Name
-    description: Text
-    technology_nm: Positive
-    weights_on: WeightUnits
-    attention_on: AttentionUnits
+    format: Literal[1] = Field(default=1, description="version of the file format")
+    name: Name = Field(description="what reports call the machine")
+    description: Text = Field(description="one line: what it is, after which paper")
+    technology_nm: Positive = Field(description="node of the chip; component models scale with it")
+    weights_on: WeightUnits = Field(description="kind of unit that holds the pretrained matrices")
+    attention_on: AttentionUnits = Field(
+        description="kind of unit that multiplies activations with activations"
+    )
     adaptation: Name = Field(
         description="where LoRA runs unless the user says otherwise, a name that cimsim knows"
     )
@@ -115,15 +117,19 @@ class Architecture(Sourced, Changeable):
         default="overlapped",
         description="whether DRAM, buffer, link and writing hand on piece by piece in a switch",
     )
-    rram: CrossbarTiles | None = None
-    sram: SramUnits | None = None
-    pmca: PmcaClusters
-    tile_link: Link
-    cluster_link: Link
-    buffer: Buffer
-    dram: Dram
-    package: DiePackage | None = None
-    paper_accounting: PaperAccounting | None = None
+    rram: CrossbarTiles | None = Field(default=None, description="analog crossbar tiles")
+    sram: SramUnits | None = Field(default=None, description="digital compute-in-memory units")
+    pmca: PmcaClusters = Field(description="RISC-V clusters: vector work, LoRA, attention")
+    tile_link: Link = Field(description="port of the tiles of a cluster onto the network")
+    cluster_link: Link = Field(description="port of a cluster onto the network")
+    buffer: Buffer = Field(description="global activation buffer")
+    dram: Dram = Field(description="external memory")
+    package: DiePackage | None = Field(
+        default=None, description="dies and the links between them; one die where left out"
+    )
+    paper_accounting: PaperAccounting | None = Field(
+        default=None, description="how the paper of the machine counts, for its own table"
+    )
     ranges: dict[Name, Spread] = Field(
         default_factory=dict,
         description="field path -> [low, high, source]: where the number may plausibly lie",

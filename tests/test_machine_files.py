@@ -12,6 +12,7 @@ import pytest
 from cimsim import machine
 from cimsim.errors import SpecError
 from cimsim.machine_files import file_schema
+from cimsim.machine_files.reference import undescribed, unit_of
 from cimsim.report.origins import differences_of, origins_of
 from cimsim.shelves import MACHINES, WORKLOADS
 from cimsim.spec import Architecture, load_architecture, machine_type
@@ -326,3 +327,32 @@ def test_check_tells_what_differs_and_whence(cimsim: Cli, tmp_path: Path) -> Non
     told = json.loads(cimsim("check", path, "--json")[1])
     assert [found["field"] for found in told["differences"]] == ["rram.rows", "rram.affine_lanes"]
     assert told["origins"]["rram"]["assumed"] > told["origins"]["rram"]["ranged"] > 0
+
+
+def test_every_field_says_what_it_is() -> None:
+    assert undescribed(machine_type()) == []
+
+
+def test_the_page_of_fields_is_that_of_the_reader(cimsim: Cli) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "fields.md").read_text(encoding="utf-8")
+    assert cimsim("schema", "fields") == (0, page, "")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    assert len(rows) > 200
+    assert "| `rows` |  | whole, 1 to 65536 | required |" in page
+    assert "| `adc_energy_pJ` | pJ | 0 to 1e+12 | by `models.adc`, or required |" in page
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [
+        ("adc_time_ns", "ns"),
+        ("energy_pJ_per_bit", "pJ/bit"),
+        ("write_energy_fJ_per_bit", "fJ/bit"),
+        ("clock_MHz", "MHz"),
+        ("exp_cycles", "cycles"),
+        ("unit_area_um2", "um2"),
+        ("rows", ""),
+    ],
+)
+def test_units_end_names(name: str, unit: str) -> None:
+    assert unit_of(name) == unit

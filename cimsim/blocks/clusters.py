@@ -27,10 +27,10 @@ from cimsim.values.bounds import (
 class MatrixEngine(MachineBlock):
     """A systolic array of L rows by H columns of FMAs with P pipeline registers (RedMulE)."""
 
-    rows: Side
-    columns: Side
-    pipeline: CountOrNone
-    format: Literal["fp16", "fp8"]
+    rows: Side = Field(description="rows of multiply-adders (L)")
+    columns: Side = Field(description="multiply-adders a row (H)")
+    pipeline: CountOrNone = Field(description="registers in a multiply-adder (P)")
+    format: Literal["fp16", "fp8"] = Field(description="numbers that it multiplies")
     job_cycles: CountOrNone = Field(description="register writes and wake-up of one job")
 
     @model_validator(mode="after")
@@ -55,16 +55,16 @@ class PmcaCore(MachineBlock):
     convert_cycles_per_word: Cycles = Field(description="another number format")
     select_cycles_per_word: Cycles = Field(description="one of two values by a mask")
     divide_cycles_per_element: Cycles = Field(description="one value at a time, as the next three")
-    root_cycles_per_element: Cycles
-    power_cycles_per_element: Cycles
+    root_cycles_per_element: Cycles = Field(description="square root")
+    power_cycles_per_element: Cycles = Field(description="power")
     sine_cycles_per_element: Cycles = Field(description="sine or cosine")
     sigmoid_cycles_per_word: Cycles = Field(description="beside `exp_cycles`, as the next four")
-    silu_cycles_per_word: Cycles
-    tanh_cycles_per_word: Cycles
-    erf_cycles_per_word: Cycles
-    gelu_cycles_per_word: Cycles
-    layer_norm_cycles_per_word: Cycles
-    rms_norm_cycles_per_word: Cycles
+    silu_cycles_per_word: Cycles = Field(description="SiLU, as `sigmoid_cycles_per_word`")
+    tanh_cycles_per_word: Cycles = Field(description="tanh, likewise")
+    erf_cycles_per_word: Cycles = Field(description="error function, likewise")
+    gelu_cycles_per_word: Cycles = Field(description="GELU, likewise")
+    layer_norm_cycles_per_word: Cycles = Field(description="layer norm of a word")
+    rms_norm_cycles_per_word: Cycles = Field(description="RMS norm of a word")
     norm_row_cycles: Cycles = Field(description="one row of either norm, beside its elements")
     reduce_cycles_per_word: Cycles = Field(description="sum, mean or maximum of a row")
     reduce_row_cycles: Cycles = Field(description="folding the partial results of a row")
@@ -110,7 +110,7 @@ class ClusterSupply(MachineBlock):
 class PmcaClusters(ModelledBlock):
     """RISC-V clusters: cores with SIMD units, TCDM, a DMA engine and perhaps a matrix engine."""
 
-    cluster_count: Count
+    cluster_count: Count = Field(description="clusters that are built")
     weights_per_cluster: Count = Field(
         description="weights whose tiles one cluster serves: of several small tiles, or a share "
         "of a large one"
@@ -118,14 +118,14 @@ class PmcaClusters(ModelledBlock):
     pool_clusters: Count = Field(
         description="neighbouring clusters that share attention and vector work"
     )
-    cores: Count
+    cores: Count = Field(description="cores of one cluster")
     simd_width: Count = Field(description="values of value_bits one core handles a cycle")
-    value_bits: Bits
-    clock_MHz: Clock_MHz
-    tcdm_KiB: Positive
-    dma_bytes_per_cycle: Count
-    dma_setup_cycles: CountOrNone
-    barrier_cycles: CountOrNone
+    value_bits: Bits = Field(description="bits of one value of vector work")
+    clock_MHz: Clock_MHz = Field(description="clock of the clusters")
+    tcdm_KiB: Positive = Field(description="tightly coupled memory of one cluster")
+    dma_bytes_per_cycle: Count = Field(description="bytes that the DMA of a cluster moves a cycle")
+    dma_setup_cycles: CountOrNone = Field(description="start of one DMA transfer")
+    barrier_cycles: CountOrNone = Field(description="meeting of the cores of a cluster")
     exp_cycles: SomeCycles = Field(description="one exponential on one core")
     softmax_other_cycles_per_word: Cycles = Field(
         description="maximum, difference, sum and scaling of a word of softmax values on one core"
@@ -147,16 +147,18 @@ class PmcaClusters(ModelledBlock):
     voltage_V: Positive | None = Field(
         None, description="supply of the clusters; left out, what the clock needs by `supply`"
     )
-    supply: ClusterSupply
-    cluster_area_mm2: Amount
+    supply: ClusterSupply = Field(description="voltage by clock")
+    cluster_area_mm2: Amount = Field(description="one cluster")
     leakage_mW: Amount = Field(description="one cluster that is on")
     power_states: PowerStates | None = Field(
         default=None,
         description="of one cluster, its cores and engine; TCDM and DMA stay on; always on where "
         "left out",
     )
-    core: PmcaCore
-    matrix_engine: MatrixEngine | None = None
+    core: PmcaCore = Field(description="cycles of the cores")
+    matrix_engine: MatrixEngine | None = Field(
+        default=None, description="matrix engine of each cluster; none where left out"
+    )
     products_on: Literal["faster", "engine", "cores"] = Field(
         "faster", description="what multiplies matrices, where there is an engine beside the cores"
     )

@@ -19,8 +19,8 @@ class Link(ModelledBlock):
     neighbouring clusters: what tiles send to clusters beside them, and meetings of clusters.
     """
 
-    bandwidth_GBps: Rate
-    hop_ns: Time_ns
+    bandwidth_GBps: Rate = Field(description="one port")
+    hop_ns: Time_ns = Field(description="one hop")
     hops: Count = Field(description="hops of a typical transfer")
     energy_pJ_per_bit: Amount = Field(description="whole transfer, all hops")
     near_hops: Count | None = Field(
@@ -30,8 +30,8 @@ class Link(ModelledBlock):
         default=None,
         description="whole transfer within one group; `energy_pJ_per_bit` where left out",
     )
-    arbitration: Arbitration
-    port_area_um2: Amount
+    arbitration: Arbitration = Field(description="who goes first where several wait")
+    port_area_um2: Amount = Field(description="one port")
     leakage_uW: Amount = Field(description="one port")
 
     @property
@@ -51,25 +51,25 @@ class Link(ModelledBlock):
 class Buffer(ModelledBlock):
     """The global activation buffer: consecutive bytes lie over its banks in stripes."""
 
-    capacity_KiB: Positive
-    banks: Count
+    capacity_KiB: Positive = Field(description="all banks")
+    banks: Count = Field(description="banks that serve at a time")
     interleave_bytes: Count = Field(description="consecutive bytes in one bank")
     bandwidth_GBps: Rate = Field(description="one bank")
-    access_ns: Time_ns
-    energy_pJ_per_bit: Amount
-    area_mm2: Amount
+    access_ns: Time_ns = Field(description="before the first byte")
+    energy_pJ_per_bit: Amount = Field(description="read or written")
+    area_mm2: Amount = Field(description="all banks")
     leakage_mW: Amount = Field(description="all banks")
-    arbitration: Arbitration
+    arbitration: Arbitration = Field(description="who goes first where several wait")
 
 
 class Dram(ModelledBlock):
     """External memory; holds the embedding tables, in stripes over its channels."""
 
-    capacity_GiB: Positive
-    channels: Count
+    capacity_GiB: Positive = Field(description="all channels")
+    channels: Count = Field(description="channels that serve at a time")
     interleave_bytes: Count = Field(description="consecutive bytes in one channel")
     bandwidth_GBps: Rate = Field(description="one channel")
-    access_ns: Time_ns
-    energy_pJ_per_bit: Amount
+    access_ns: Time_ns = Field(description="before the first byte")
+    energy_pJ_per_bit: Amount = Field(description="read or written")
     background_mW: Amount = Field(description="all channels, standby and refresh")
-    arbitration: Arbitration
+    arbitration: Arbitration = Field(description="who goes first where several wait")

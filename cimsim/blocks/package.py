@@ -14,7 +14,7 @@ class DiePackage(ModelledBlock):
     Every die has its part of tiles, units, clusters and buffer. DRAM is in reach of each.
     """
 
-    dies: Count
+    dies: Count = Field(description="dies that the machine is cut into")
     bandwidth_GBps: Rate = Field(description="out of one die over its die-to-die links")
     crossing_ns: Time_ns = Field(description="one link, transmitter and receiver")
     energy_pJ_per_bit: Amount = Field(description="one link")

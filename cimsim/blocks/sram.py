@@ -14,15 +14,15 @@ from cimsim.values.bounds import Amount, Bits, Clock_MHz, Count, CountOrNone, Si
 class SramUnits(ModelledBlock):
     """Digital compute-in-memory units: exact, rewritable, inputs bit-serial."""
 
-    rows: Side
+    rows: Side = Field(description="inputs of one MVM")
     columns: Side = Field(description="weights of weight_bits a row")
-    unit_count: Count
-    weight_bits: Bits
-    input_bits: Bits
+    unit_count: Count = Field(description="units that are built")
+    weight_bits: Bits = Field(description="bits of one weight")
+    input_bits: Bits = Field(description="bits of one input")
     bits_per_cycle: Count = Field(description="input bits applied each cycle")
     pipeline_cycles: CountOrNone = Field(description="adder tree and accumulator, per MVM")
-    output_bits: Bits
-    clock_MHz: Clock_MHz
+    output_bits: Bits = Field(description="one result word as sent")
+    clock_MHz: Clock_MHz = Field(description="clock of the units")
     mac_energy_fJ: Amount = Field(description="one weight_bits x input_bits MAC")
     accumulate_energy_pJ: Amount = Field(
         description="one addition of partial sums of row blocks, with its wire"
@@ -30,9 +30,9 @@ class SramUnits(ModelledBlock):
     buffer_energy_pJ_per_byte: Amount = Field(
         description="registers of partial sums before the adders, each access"
     )
-    write_energy_fJ_per_bit: Amount
+    write_energy_fJ_per_bit: Amount = Field(description="one bit written")
     write_bits_per_cycle: Count = Field(description="write port of one unit")
-    unit_area_um2: Amount
+    unit_area_um2: Amount = Field(description="one unit")
     leakage_uW: Amount = Field(description="one unit that is on")
     power_states: PowerStates | None = Field(
         default=None, description="of one unit; always on where left out"

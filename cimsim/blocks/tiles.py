@@ -49,9 +49,9 @@ class WriteScheme(MachineBlock):
     line_capacitance_fF: Amount | None = Field(
         default=None, description="lines that a pulse of pulse_voltage_V charges, C V^2"
     )
-    pulse_ns: Pulse_ns
+    pulse_ns: Pulse_ns = Field(description="one write pulse")
     verify_energy_pJ: Amount = Field(description="one read of one cell")
-    verify_ns: Time_ns
+    verify_ns: Time_ns = Field(description="one read of one cell after a pulse")
     cells_in_parallel: Count = Field(description="cells of one tile written at a time")
     tiles_in_parallel: Count = Field(description="tiles written at a time")
     cell_current_uA: Positive | None = Field(
@@ -116,13 +116,22 @@ class Numerics(MachineBlock):
     scheme: Literal["differential", "offset", "signed"] | None = Field(
         default=None, description="`signed` where noise is stated on weights; else `coding`"
     )
-    scaling: Literal["column", "tile", "tensor"] = "column"
+    scaling: Literal["column", "tile", "tensor"] = Field(
+        default="column", description="weights that share one scale onto conductances"
+    )
     clip_sigma: Positive | None = Field(
         default=None, description="weights beyond this many standard deviations are clipped"
     )
-    dac_range: Literal["token", "fixed", "calibrated"] = "token"
-    dac_full_scale: Positive | None = None
-    adc_range: Literal["fixed", "calibrated", "worst_case"] = "calibrated"
+    dac_range: Literal["token", "fixed", "calibrated"] = Field(
+        default="token",
+        description="largest input of each vector, or one range for all: given or calibrated",
+    )
+    dac_full_scale: Positive | None = Field(
+        default=None, description="largest input, with dac_range `fixed`"
+    )
+    adc_range: Literal["fixed", "calibrated", "worst_case"] = Field(
+        default="calibrated", description="what sets the full scale of conversions"
+    )
     adc_full_scale_ratio: Positive | None = Field(
         default=None, description="units of g_max at full input, with adc_range `fixed`"
     )
@@ -161,34 +170,38 @@ class CrossbarTiles(ModelledBlock):
     `columns // cells_per_weight` weights a row.
     """
 
-    device: Literal["rram", "pcm"]
-    rows: Side
-    columns: Side
-    tile_count: Count
+    device: Literal["rram", "pcm"] = Field(description="memory device of the cells")
+    rows: Side = Field(description="word lines of a tile: inputs of one MVM")
+    columns: Side = Field(description="columns of cells of a tile")
+    tile_count: Count = Field(description="tiles that are built")
     tiers: Count | None = Field(
         default=None,
         description="arrays stacked in one tile over the same drivers and converters, of which one "
         "works at a time; 1 where left out",
     )
-    weight_bits: Bits
-    cells_per_weight: Count
-    bits_per_cell: Bits
-    coding: Literal["differential", "offset"]
-    g_min_uS: Amount
-    g_max_uS: Positive
-    input_bits: Bits
+    weight_bits: Bits = Field(description="bits of one weight")
+    cells_per_weight: Count = Field(
+        description="neighbouring columns that hold one weight, bits slice by slice"
+    )
+    bits_per_cell: Bits = Field(description="levels of one cell, as bits")
+    coding: Literal["differential", "offset"] = Field(
+        description="sign by a pair of bit lines a column, or by an offset"
+    )
+    g_min_uS: Amount = Field(description="conductance of the lowest level")
+    g_max_uS: Positive = Field(description="conductance of the highest level")
+    input_bits: Bits = Field(description="bits of one input")
     input_pulses: Count = Field(description="read pulses an MVM takes; 1 is pulse width")
     integrator: Integrator | None = Field(
         default=None, description="pulses add up on the columns before a conversion; else one each"
     )
     dac_bits: ConverterBits = Field(description="input bits that one pulse carries")
     integration_ns: Pulse_ns = Field(description="one pulse")
-    adc_bits: ConverterBits
+    adc_bits: ConverterBits = Field(description="resolution of a conversion")
     adc_time_ns: Time_ns = Field(description="one conversion; 0 if within integration")
     columns_per_adc: Count = Field(description="columns that share one ADC")
     output_bits: Bits = Field(description="one result word as sent")
     load_ns: Time_ns = Field(description="input registers to word lines")
-    shift_add_ns: Time_ns
+    shift_add_ns: Time_ns = Field(description="adding one conversion to its slices and pulses")
     affine_ns: Time_ns = Field(description="digital scaling of one output")
     affine_lanes: Count = Field(description="outputs scaled at a time")
     accumulate_ns: Time_ns = Field(description="one level of the partial-sum adder tree")
@@ -202,7 +215,7 @@ class CrossbarTiles(ModelledBlock):
     affine_energy_pJ: Amount = Field(description="one output")
     accumulate_energy_pJ: Amount = Field(description="one addition of partial sums")
     buffer_energy_pJ_per_byte: Amount = Field(description="tile registers, each access")
-    cell_area_um2: Amount
+    cell_area_um2: Amount = Field(description="one cell")
     dac_area_um2: Amount = Field(description="one row")
     adc_area_um2: Amount = Field(description="one ADC")
     digital_area_um2: Amount = Field(
@@ -212,8 +225,10 @@ class CrossbarTiles(ModelledBlock):
     power_states: PowerStates | None = Field(
         default=None, description="of one tile; always on where left out"
     )
-    write: WriteScheme
-    accuracy: Numerics | None = None
+    write: WriteScheme = Field(description="how cells are written")
+    accuracy: Numerics | None = Field(
+        default=None, description="how exact the tiles are; the timing path never reads it"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

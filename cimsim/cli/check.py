@@ -109,10 +109,14 @@ def check(
 
 def schema(
     what: Annotated[
-        str, typer.Argument(help="architecture, workload, scenario, sweep, report or gpu.")
+        str,
+        typer.Argument(help="architecture, workload, scenario, sweep, report or gpu; or fields."),
     ] = "architecture",
 ) -> None:
-    """Print the JSON schema of a file, for editors that complete and check it."""
+    """Print the JSON schema of a file, for editors that complete and check it.
+
+    `fields` prints a page of Markdown instead: every field of a machine file.
+    """
     import json as encoder
 
     from pydantic import BaseModel
@@ -120,11 +124,13 @@ def schema(
     from cimsim.errors import CimsimError
 
     model: type[BaseModel]
-    if what == "architecture":
-        from cimsim.machine_files import file_schema
+    if what in ("architecture", "fields"):
+        from cimsim.machine_files import fields_page, file_schema
         from cimsim.spec import machine_type
 
-        emit(encoder.dumps(file_schema(machine_type()), indent=2) + "\n")
+        kind = machine_type()
+        page = what == "fields"
+        emit(fields_page(kind) if page else encoder.dumps(file_schema(kind), indent=2) + "\n")
         return
     if what == "workload":
         from cimsim.ir import Workload as model  # noqa: N813
@@ -138,6 +144,7 @@ def schema(
         from cimsim.baseline import Gpu as model  # noqa: N813
     else:
         raise CimsimError(
-            f"schema of architecture, workload, scenario, sweep, report or gpu, not {what!r}"
+            f"schema of architecture, workload, scenario, sweep, report, gpu or fields, not "
+            f"{what!r}"
         )
     emit(encoder.dumps(model.model_json_schema(), indent=2) + "\n")

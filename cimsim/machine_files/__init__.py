@@ -2,6 +2,7 @@
 
 from cimsim.machine_files.beginning import beginning
 from cimsim.machine_files.reading import MachineFile, read_machine_file
+from cimsim.machine_files.reference import fields_page
 from cimsim.machine_files.schema import file_schema
 
-__all__ = ["MachineFile", "beginning", "file_schema", "read_machine_file"]
+__all__ = ["MachineFile", "beginning", "fields_page", "file_schema", "read_machine_file"]
