@@ -8,9 +8,10 @@ from scipy import stats
 
 from cimsim.analog.coding import Coding
 from cimsim.analog.converters import Adc, Dac
-from cimsim.analog.crossbar import Crossbar, Cuts, Wires, program
+from cimsim.analog.crossbar import Crossbar, Cuts, program
 from cimsim.analog.kernels.irdrop import effective_conductances
 from cimsim.analog.mvm import BLOCK, Mvm
+from cimsim.analog.wires import Wires
 from cimsim.errors import SpecError
 from cimsim.noise import PCM, Gaussian, Ideal, NeuRRAM, ReadNoise, StuckAt
 
@@ -278,7 +279,7 @@ def test_wires_weaken_far_cells():
     w = np.ones((32, 32), np.float32)
     bar = bar_of(w, Coding("offset", 0.0, 100.0), tile=(32, 32), wires=Wires(5.0, 5.0))
     steps = bar.read().steps_SKN[0]
-    assert steps == pytest.approx(effective_conductances(np.full((32, 32), 100.0), 5.0, 5.0))
+    assert steps == pytest.approx(effective_conductances(np.full((32, 32), 100.0), Wires(5.0, 5.0)))
     assert steps[-1, 0] > steps[0, -1]
 
 

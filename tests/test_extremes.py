@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from cimsim.analog.coding import Coding
 from cimsim.analog.converters import Adc, Dac
-from cimsim.analog.crossbar import Cuts, Wires, program
+from cimsim.analog.crossbar import Cuts, program
 from cimsim.analog.hardware import hardware_of
 from cimsim.analog.mvm import Mvm
+from cimsim.analog.wires import Wires
 from cimsim.errors import SpecError
 from cimsim.functional import program_chip
 from cimsim.noise import (

@@ -15,8 +15,9 @@ from transformers.pytorch_utils import Conv1D
 
 from cimsim.analog.coding import Coding
 from cimsim.analog.converters import Adc, Dac
-from cimsim.analog.crossbar import Cuts, Wires, program
+from cimsim.analog.crossbar import Cuts, program
 from cimsim.analog.mvm import Mvm
+from cimsim.analog.wires import Wires
 from cimsim.errors import MappingError, SpecError
 from cimsim.frontend import trace_model
 from cimsim.functional import (

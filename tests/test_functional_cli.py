@@ -11,8 +11,8 @@ from typer.testing import CliRunner
 
 from cimsim.analog.coding import Coding
 from cimsim.analog.converters import Adc, Dac
-from cimsim.analog.crossbar import Wires
 from cimsim.analog.hardware import hardware_of
+from cimsim.analog.wires import Wires
 from cimsim.cli import app
 from cimsim.errors import MappingError
 from cimsim.noise import PCM, Gaussian, Ideal

@@ -16,18 +16,16 @@ import numpy as np
 import numpy.typing as npt
 
 from cimsim.analog.coding import Coding, Encoded, require_finite, signed_conductance
+from cimsim.analog.wires import Wires
 from cimsim.errors import SpecError
 from cimsim.noise.protocol import Cells, Device, Target, snapshot
 from cimsim.values.display import brief
-from cimsim.values.ranges import require_number
 
 F32 = npt.NDArray[np.float32]
 ReadNoiseMode = Literal["frozen", "each_mvm", "none"]
 _PROGRAM, _READ = 0, 1
 COMPENSATION_MAX = 1e6
 """A read-out this much weaker than after programming is nothing that can be amplified."""
-WIRES_ohm = (1e-6, 1e6)
-"""Choice: of a wire segment, from a microohm to a megaohm, beyond any wire."""
 LEVEL_TOLERANCE = 1e-4
 """Choice: cells this close, in steps, to whole levels count as exact (float32 rounding)."""
 
@@ -68,19 +66,6 @@ class Cuts:
             for a, b in pairwise(self.column_cuts):
                 yield number, t, rows, slice(a, b)
                 number += 1
-
-
-@dataclass(frozen=True)
-class Wires:
-    """Resistance of one wire segment between neighbouring cells, 1 uohm to 1 Mohm."""
-
-    word_ohm: float
-    bit_ohm: float
-
-    def __post_init__(self) -> None:
-        for line in ("word_ohm", "bit_ohm"):
-            why = "leave wires out to model none"
-            require_number("wires", line, getattr(self, line), *WIRES_ohm, why=why)
 
 
 @brief
@@ -288,10 +273,7 @@ class _Reader:
             return signed_conductance(g_uS_SPRC)
         from cimsim.analog.kernels.irdrop import effective_conductances
 
-        effective = [
-            [effective_conductances(g, wires.word_ohm, wires.bit_ohm) for g in pair]
-            for pair in g_uS_SPRC
-        ]
+        effective = [[effective_conductances(g, wires) for g in pair] for pair in g_uS_SPRC]
         return signed_conductance(np.asarray(effective)).astype(np.float32)
 
 

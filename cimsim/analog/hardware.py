@@ -8,7 +8,8 @@ import numpy as np
 
 from cimsim.analog.coding import Coding
 from cimsim.analog.converters import Adc, Dac
-from cimsim.analog.crossbar import ReadNoiseMode, Wires
+from cimsim.analog.crossbar import ReadNoiseMode
+from cimsim.analog.wires import Wires
 from cimsim.blocks import CrossbarTiles, Numerics
 from cimsim.errors import MappingError, SpecError
 from cimsim.noise import Device, Ideal, Target, WriteVerify, device_from_json, device_of
@@ -72,15 +73,12 @@ def hardware_of(
             )
         return hardware
     facts = rram.accuracy or Numerics(sources={})
-    wires = None
-    if facts.word_ohm is not None and facts.bit_ohm is not None:
-        wires = Wires(facts.word_ohm, facts.bit_ohm)
     return Hardware(
         coding=_coding(rram, facts),
         device=_device(architecture.name, rram) if hardware is None else device_of(hardware),
         dac=_dac(rram, facts),
         adc=_adc(rram, facts),
-        wires=wires,
+        wires=_wires(facts),
     )
 
 
@@ -102,6 +100,12 @@ def without_errors(hardware: Hardware) -> Hardware:
     """The same tiles with continuous exact cells and ideal converters."""
     coding = replace(hardware.coding.unclipped(), bits_per_cell=None)
     return Hardware(coding, Ideal(), Dac(bits=None), Adc(bits=None, range="worst_case"))
+
+
+def _wires(facts: Numerics) -> Wires | None:
+    if facts.word_ohm is None or facts.bit_ohm is None:
+        return None
+    return Wires(facts.word_ohm, facts.bit_ohm, facts.driver_ohm or 0.0, facts.sense_ohm or 0.0)
 
 
 def _coding(rram: CrossbarTiles, facts: Numerics) -> Coding:

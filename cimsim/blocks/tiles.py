@@ -138,13 +138,28 @@ class Numerics(MachineBlock):
     adc_noise_ratio: Amount | None = Field(
         default=None, description="noise of every conversion, same units"
     )
-    word_ohm: Positive | None = Field(default=None, description="word-line segment")
-    bit_ohm: Positive | None = Field(default=None, description="bit-line segment")
+    word_ohm: Amount | None = Field(
+        default=None, description="word-line segment between two cells; 0 is a line without drop"
+    )
+    bit_ohm: Amount | None = Field(
+        default=None, description="bit-line segment between two cells; 0 is a line without drop"
+    )
+    driver_ohm: Amount | None = Field(
+        default=None, description="driver of a word line, before its first segment; 0 if left out"
+    )
+    sense_ohm: Amount | None = Field(
+        default=None, description="converter of a bit line, behind its last segment; 0 if left out"
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if (self.word_ohm is None) != (self.bit_ohm is None):
             raise ValueError("give word_ohm and bit_ohm together, or neither")
+        if self.word_ohm is None and (self.driver_ohm, self.sense_ohm) != (None, None):
+            raise ValueError(
+                "driver_ohm and sense_ohm are ends of wires: give word_ohm and bit_ohm too (0 for "
+                "none)"
+            )
         if (self.device is None) != (not (self.device_source or "").strip()):
             raise ValueError("a device model needs a device_source: a citation, or `assumed: why`")
         if self.device is not None:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cimsim.analog.crossbar import Cuts, Wires, program
+from cimsim.analog.crossbar import Cuts, program
 from cimsim.analog.hardware import Hardware, with_bits, without_errors
 from cimsim.analog.mvm import Mvm
+from cimsim.analog.wires import Wires
 from cimsim.errors import SpecError
 from cimsim.noise import Device
 

@@ -1,0 +1,36 @@
+"""Wires of an array: what resistance lies between drivers, cells and converters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cimsim.values.ranges import require_number
+
+LARGEST_ohm = 1e6
+"""Choice: of a wire segment or an end of a line, a megaohm, beyond any wire."""
+MOHM_PER_OHM = 1e-6
+
+
+@dataclass(frozen=True)
+class Wires:
+    """Resistance of one segment between neighbouring cells and of the ends of lines; 0 is none.
+
+    A word line is driven through `driver_ohm` and one segment at its first column, a bit line is
+    held at virtual ground through one segment and `sense_ohm` below its last row.
+    """
+
+    word_ohm: float
+    bit_ohm: float
+    driver_ohm: float = 0.0
+    sense_ohm: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("word_ohm", "bit_ohm", "driver_ohm", "sense_ohm"):
+            require_number("wires", name, getattr(self, name), 0.0, LARGEST_ohm)
+
+    @property
+    def megaohms(self) -> tuple[float, float, float, float]:
+        """Of a word and a bit segment, a driver and a sense end: 1 / uS."""
+        ohms = self.word_ohm, self.bit_ohm, self.driver_ohm, self.sense_ohm
+        word, bit, driver, sense = (ohm * MOHM_PER_OHM for ohm in ohms)
+        return word, bit, driver, sense
