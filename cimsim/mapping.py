@@ -37,7 +37,8 @@ class Grid:
     A matrix of `groups` is as many equal blocks on a diagonal. As many whole groups as fit stand
     on the diagonal of one array; a group that does not fit is cut like a matrix of its own. Blocks
     of columns are counted through all groups, blocks of rows within a group: the partial sums of
-    one result. `narrow` are weights of fewer cells, of which a row of an array has more.
+    one result. `narrow` are weights of fewer cells, of which a row of an array has more. Of a
+    matrix of which only so many `nonzeros` are held, each comes with its place.
     """
 
     rows: int
@@ -46,11 +47,20 @@ class Grid:
     block_columns: int
     groups: int = field(default=1, repr=False)
     narrow: Narrow | None = field(default=None, repr=False)
+    nonzeros: int | None = field(default=None, repr=False)
 
     @property
     def weights(self) -> int:
-        """Weights of the matrix."""
+        """Weights of the matrix, those that are held."""
+        if self.nonzeros is not None:
+            return self.nonzeros
         return self.rows * self.columns // self.groups
+
+    @property
+    def words(self) -> int:
+        """Words that memory holds of the matrix: weights, and the place of each nonzero."""
+        # counted: a value and its place
+        return self.weights if self.nonzeros is None else 2 * self.nonzeros
 
     @property
     def group(self) -> tuple[int, int]:
@@ -149,7 +159,8 @@ class Grid:
 class Placement:
     """One weight on its units; arrays have the shape (replicas, row_blocks, column_blocks).
 
-    `role` is `base`, `narrow`, or what of an adapter the weight is: `lora_a`, `lora_b` or `saved`.
+    `role` is `base`, `narrow`, `outliers`, or what of an adapter the weight is: `lora_a`, `lora_b`
+    or `saved`.
     `tier` is the array of its unit that has a block, None where a unit is one array.
     """
 
@@ -176,7 +187,7 @@ class Placement:
         """The whole weight, every copy of it, as it is written once; `erased` as in Written."""
         grid, units = self.grid, self.units.ravel()
         if not units.size:
-            whole = np.array([self.weights])
+            whole = np.array([self.replicas * grid.words])
             return Written(self.weight, self.unit, units, whole, erased=erased, narrow=grid.narrow)
         values = np.tile(grid.held().ravel(), self.replicas)
         rows = None
@@ -448,6 +459,8 @@ class Mapping:
             sha.update(repr((name, p.unit, p.role, p.units.shape, p.grid, served)).encode())
             if p.grid.groups > 1:
                 sha.update(repr(p.grid.groups).encode())
+            if p.grid.nonzeros is not None:
+                sha.update(repr(p.grid.nonzeros).encode())
             tier = () if p.tier is None else (p.tier,)
             for array in (p.units, p.row_offset, p.column_offset, *tier):
                 sha.update(array.tobytes())

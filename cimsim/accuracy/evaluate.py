@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from collections.abc import Mapping as Named
 from dataclasses import dataclass, replace
 
 from torch import nn
@@ -13,6 +14,7 @@ from cimsim.accuracy.batches import evenly, in_batches, pass_over
 from cimsim.accuracy.processes import spread_over
 from cimsim.accuracy.statistics import Spread, spread
 from cimsim.accuracy.trials import Trials
+from cimsim.adaptation import Protected
 from cimsim.analog.hardware import Hardware, hardware_of, with_bits
 from cimsim.errors import TaskError
 from cimsim.functional import (
@@ -21,8 +23,11 @@ from cimsim.functional import (
     SaturationWarning,
     in_evaluation,
     program_chip,
+    protected,
 )
-from cimsim.functional.model import Samples
+from cimsim.functional.model import SAMPLE_VECTORS, Samples
+from cimsim.functional.padding import by_name
+from cimsim.ir import Workload
 from cimsim.mapping import Mapping
 from cimsim.noise import Device
 from cimsim.runtime.workers import cores
@@ -62,7 +67,7 @@ class Evaluation:
     """A task with its metric on the digital model and on chips, point by point.
 
     `points` go by noise, then by time, then uncompensated before compensated; value k of each
-    belongs to the chip of `seeds[k]`.
+    belongs to the chip of `seeds[k]`. `recalibrated_on` vectors a layer the columns were fitted.
     """
 
     task: str
@@ -71,6 +76,7 @@ class Evaluation:
     examples_available: int
     digital: float
     seeds: tuple[int, ...]
+    recalibrated_on: int
     points: tuple[Measured, ...]
 
 
@@ -87,6 +93,7 @@ class _Setting:
     architecture: Architecture
     hardware: Hardware
     converters: bool
+    recalibrate: bool
     examples: tuple[Example, ...]
     batches: list[list[int]]
     samples: Samples | None
@@ -132,10 +139,10 @@ def evaluate(
     devices = [tiles.device if noise is None else noise for noise in trials.devices]
     examples = _examples(task, trials.limit)
     samples = None
-    if trials.converters and tiles.needs_samples:
+    if trials.recalibrate or (trials.converters and tiles.needs_samples):
         samples = _samples(task, model, calibration)
     setting = _Setting(
-        task, model, mapping, architecture, tiles, trials.converters, examples,
+        task, model, mapping, architecture, tiles, trials.converters, trials.recalibrate, examples,
         in_batches(examples, trials.batch), samples,
     )  # fmt: skip
     seeds, states = trials.chips, trials.states
@@ -156,6 +163,7 @@ def evaluate(
         examples_available=len(task.test),
         digital=digital,
         seeds=seeds,
+        recalibrated_on=_vectors(model, samples) if trials.recalibrate else 0,
         points=tuple(
             Measured(
                 n,
@@ -206,13 +214,14 @@ def _read(setting: _Setting, draw: _Draw) -> AnalogModel:
     assert draw.noise is not None
     chip = _programmed(setting, draw.noise, draw.seed)
     ranges = None
-    if setting.samples is not None:
+    if setting.samples is not None and setting.hardware.needs_samples:
         ranges = _calibrated(setting, draw, chip)
-        if draw.t_s == 0.0 and not draw.compensate:
+        if draw.t_s == 0.0 and not draw.compensate and not setting.recalibrate:
             return ranges  # the same chip at the same time
     return chip.at(
-        draw.t_s, compensate=draw.compensate, ranges_of=ranges, converters=setting.converters
-    )
+        draw.t_s, compensate=draw.compensate, ranges_of=ranges, converters=setting.converters,
+        recalibrate=setting.samples if setting.recalibrate else None,
+    )  # fmt: skip
 
 
 def _calibrated(setting: _Setting, draw: _Draw, chip: Chip) -> AnalogModel:
@@ -223,13 +232,36 @@ def _calibrated(setting: _Setting, draw: _Draw, chip: Chip) -> AnalogModel:
     return setting.latest[1]
 
 
+def protected_for(task: Task, model: nn.Module, mapping: Mapping, workload: Workload) -> nn.Module:
+    """What `protected` makes of `model` where the mapping asks for it, else `model` itself.
+
+    Scales come from the training examples that converter ranges are calibrated on.
+    """
+    adaptation = mapping.adaptation
+    if not isinstance(adaptation, Protected) or not adaptation.changes:
+        return model
+    rescaled = adaptation.rescale is not None
+    samples = _samples(task, model, None) if rescaled else None
+    return protected(model, mapping, workload, samples)
+
+
+def _vectors(model: nn.Module, samples: Samples | None) -> int:
+    """Vectors that each layer is given of `samples`, padding left out."""
+    args, kwargs = ((), samples) if isinstance(samples, Named) else (samples or (), {})
+    call = by_name(model, args, kwargs)
+    mask = call.get("attention_mask")
+    tokens = call["input_ids"].numel() if mask is None else int((mask != 0).sum())
+    return min(int(tokens), SAMPLE_VECTORS)
+
+
 def _samples(task: Task, model: nn.Module, calibration: Sequence[Example] | None) -> Samples:
     chosen = evenly(task.train) if calibration is None else list(calibration)
     if not chosen:
         raise TaskError(
-            f"the converter ranges of the machine are calibrated, and task {task.name!r} has no "
-            "training examples to calibrate them on: leave the converters out, or give them ranges "
-            "of their own (rram.accuracy.adc_range and dac_range)."
+            f"converter ranges, columns or rescaled inputs are to be calibrated, and task "
+            f"{task.name!r} has no training examples to calibrate them on: leave the converters "
+            "out, or give them ranges of their own (rram.accuracy.adc_range and dac_range), and "
+            "leave recalibration and rescaling out."
         )
     with in_evaluation(model):
         return inputs_of(task, model, chosen)

@@ -12,7 +12,14 @@ from cimsim.accuracy.noises import noise_json
 from cimsim.accuracy.statistics import compare, wilson
 from cimsim.errors import TaskError
 from cimsim.noise import format_device
-from cimsim.report import Accuracy, AccuracyPoint, NoiseResult, PairedAccuracy, Reprogramming
+from cimsim.report import (
+    Accuracy,
+    AccuracyPoint,
+    NoiseResult,
+    PairedAccuracy,
+    Recalibration,
+    Reprogramming,
+)
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 
@@ -29,6 +36,7 @@ class Named:
     converters: bool = True
     dac_bits: int | None = None
     adc_bits: int | None = None
+    recalibration: Recalibration | None = None
 
 
 @checked(TaskError)
@@ -61,6 +69,7 @@ def section(found: Evaluation, named: Named, reload: Reprogramming) -> Accuracy:
         converters=named.converters,
         dac_bits=named.dac_bits,
         adc_bits=named.adc_bits,
+        recalibration=named.recalibration,
         by_noise=by_noise,
         by_time=first.by_time,
         lora_reload=reload,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from cimsim.accuracy.evaluate import evaluate
+from cimsim.accuracy.evaluate import evaluate, protected_for
 from cimsim.accuracy.placing import as_mapped, check_adapter
 from cimsim.accuracy.section import Named, section
 from cimsim.accuracy.trials import Trials
@@ -17,6 +17,7 @@ from cimsim.errors import TaskError
 from cimsim.ir import Workload
 from cimsim.mapping import Mapping
 from cimsim.report import Accuracy
+from cimsim.report.recalibration import recalibration
 from cimsim.report.writes import adapter_switch, whole_reload
 from cimsim.spec import Architecture
 from cimsim.tasks import Task, TaskModel, label_count, load_model, load_task
@@ -118,6 +119,7 @@ def measure(
     trials = trials or Trials()
     module = as_mapped(subject.module, mapping)
     check_adapter(workload, mapping, subject.module)
+    module = protected_for(task, module, mapping, workload)
     found = evaluate(task, module, mapping, machine, trials, progress=progress)
     inputs = subject.digests() | {
         "workload": workload.name,
@@ -129,6 +131,7 @@ def measure(
     named = Named(
         subject.base.name, subject.base.note, subject.name, inputs,
         trials.converters, trials.dac_bits, trials.adc_bits,
+        recalibration(machine, mapping, found.recalibrated_on) if trials.recalibrate else None,
     )  # fmt: skip
     reload = (
         whole_reload(machine, mapping)

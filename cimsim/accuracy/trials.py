@@ -29,10 +29,11 @@ class Trials:
     `noises`: device models, or their text; None is the device of the machine. `times_s`: seconds
     after programming. `seeds`: of the chips; a number stands for 0, 1, ... The same seed is the
     same chip for every model, so that two methods can be compared draw by draw. `compensate`:
-    global drift compensation, "both" for with and without. Without `converters` the weights are
-    noisy, none is clipped, and that is all; `dac_bits` and `adc_bits` are other bits than the
-    machine's. `limit`
-    takes the first test examples only. `workers` processes of one thread each share the draws
+    global drift compensation, "both" for with and without. `recalibrate`: at every time, scale and
+    offset of each column of each tile are fitted to training examples. Without `converters` the
+    weights are noisy, none is clipped, and that is all; `dac_bits` and `adc_bits` are other bits
+    than the machine's. `limit` takes the first test examples only. `workers` processes of one
+    thread each share the draws
     (None: one a core); neither they nor `batch` (examples at a time) change a number.
 
     Raises TaskError for values that make no sense.
@@ -42,6 +43,7 @@ class Trials:
     times_s: Sequence[float] = (0.0,)
     seeds: int | Sequence[int] = 5
     compensate: bool | Literal["both"] = False
+    recalibrate: bool = False
     converters: bool = True
     dac_bits: int | None = None
     adc_bits: int | None = None
@@ -56,6 +58,11 @@ class Trials:
             raise TaskError(
                 "bits of converters were given for noise on weights only, without converters: "
                 "leave one of them out."
+            )
+        if not self.converters and self.recalibrate:
+            raise TaskError(
+                "recalibration reads columns through their converters, and noise on weights only "
+                "was asked for: leave one of them out."
             )
 
     @property

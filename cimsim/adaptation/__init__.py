@@ -14,6 +14,7 @@ from cimsim.adaptation.names import (
     known_adaptations,
 )
 from cimsim.adaptation.piggyback import WeightMasks
+from cimsim.adaptation.protected import Protected, outliers_of
 from cimsim.adaptation.protocol import (
     BASE_TASK,
     Adaptation,
@@ -56,6 +57,7 @@ __all__ = [
     "LoraFusion",
     "MergedLora",
     "NarrowDelta",
+    "Protected",
     "PrunedLora",
     "StoredTask",
     "TasksBeside",
@@ -69,6 +71,7 @@ __all__ = [
     "known_adaptations",
     "lora_weights",
     "moved_bits",
+    "outliers_of",
     "programmed",
     "saved_weights",
     "switched",

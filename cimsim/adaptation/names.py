@@ -12,6 +12,7 @@ from cimsim.adaptation.full import FullTuning
 from cimsim.adaptation.lora import BaseAlone, LoraBeside, MergedLora
 from cimsim.adaptation.lora_fusion import LoraFusion
 from cimsim.adaptation.piggyback import WeightMasks
+from cimsim.adaptation.protected import Protected
 from cimsim.adaptation.protocol import Adaptation
 from cimsim.adaptation.pruned_lora import PrunedLora
 from cimsim.adaptation.xbm import ColumnMask
@@ -40,6 +41,7 @@ ADAPTATIONS: dict[str, Adaptation | type[Adaptation]] = {
     "xbm": ColumnMask,
     "xma": ColumnShift,
     "xma2": ArraysAndScales,
+    "protected": Protected,
 }
 """HaLoRA has LoRA on SRAM units, AHWA-LoRA on the cluster beside each tile.
 
@@ -75,6 +77,7 @@ def _codec(members: tuple[tuple[str, Adaptation | type[Adaptation]], ...]) -> Co
             name: member(of) if isinstance(of, type) else member(of, _line(of))
             for name, of in members
         },
+        itself=Adaptation,
     )
 
 

@@ -72,6 +72,13 @@ CompensateOption = Annotated[
     ),
 ]
 BothOption = Annotated[bool, _option("--both", help="With and without drift compensation.")]
+RecalibrateOption = Annotated[
+    bool,
+    _option(
+        "--recalibrate",
+        help="At every time, fit scale and offset of each tile column to training examples.",
+    ),
+]
 AdcOption = Annotated[int | None, _option("--adc-bits", help="Other bits of the ADCs.")]
 DacOption = Annotated[int | None, _option("--dac-bits", help="Other bits of the DACs.")]
 WeightsOnlyOption = Annotated[
@@ -123,6 +130,7 @@ class Asked:
     seeds: SeedsOption = None
     compensate: CompensateOption = None
     both: BothOption = False
+    recalibrate: RecalibrateOption = False
     adc_bits: AdcOption = None
     dac_bits: DacOption = None
     weights_only: WeightsOnlyOption = False
@@ -152,6 +160,7 @@ class Asked:
             times_s=(0.0,) if self.times is None else _reals(self.times, "--times"),
             seeds=5 if self.seeds is None else self.seeds,
             compensate="both" if self.both else bool(self.compensate),
+            recalibrate=self.recalibrate,
             converters=not self.weights_only,
             dac_bits=self.dac_bits,
             adc_bits=self.adc_bits,

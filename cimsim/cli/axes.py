@@ -58,7 +58,8 @@ SUMMARIES = {
     "fisher-sparse",
     "mappers": "one-per-tile[:replicate], dense[:replicate]",
     "adaptations": "none, lora-sram, lora-pmca, lora-rram, merged[:delta_ratio], full, "
-    "piggyback[:zeroed], pruned-lora, fisher-sparse, delta, lora-fusion, xbm, xma, xma2",
+    "piggyback[:zeroed], pruned-lora, fisher-sparse, delta, lora-fusion, xbm, xma, xma2, "
+    "protected[:rescale]",
 }
 """`Codec.summary` of each axis as help prints it, which loads no axis for that."""
 OPTIONS = {

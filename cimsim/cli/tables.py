@@ -307,6 +307,12 @@ def _accuracy_caption(result: Accuracy) -> str:
     settings = "" if result.converters else "noise on weights only, none clipped; "
     bits = {"DAC": result.dac_bits, "ADC": result.adc_bits}
     settings += "".join(f"{name} of {n} bits; " for name, n in bits.items() if n is not None)
+    if (fit := result.recalibration) is not None:
+        settings += (
+            f"columns fitted anew at every time: {fit.vectors} vectors, "
+            f"{quantity(fit.energy_J, 'J')}, {quantity(fit.time_s, 's')}, "
+            f"{fit.stored_bits // 8:,} bytes kept, no cost at run time; "
+        )
     loading = ""
     if result.adapter is not None:
         loading = (

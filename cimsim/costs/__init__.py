@@ -20,6 +20,7 @@ from cimsim.costs.matrix_engine import (
     matrix_engine_cycles,
 )
 from cimsim.costs.products import cores_beat_engine, cores_product_cycles, product_busy
+from cimsim.costs.sparse import sparse_busy
 
 __all__ = [
     "FORMAT_BYTES",
@@ -41,6 +42,7 @@ __all__ = [
     "product_busy",
     "reduction_busy",
     "softmax_busy",
+    "sparse_busy",
     "tile_step",
 ]
 

@@ -15,6 +15,7 @@ from cimsim.functional.model import (
     program_chip,
     side_by_side,
 )
+from cimsim.functional.protected import protected
 from cimsim.functional.sites import Unmapped, find_sites
 from cimsim.functional.training import Redraw
 
@@ -32,6 +33,7 @@ __all__ = [
     "hardware_of",
     "in_evaluation",
     "program_chip",
+    "protected",
     "side_by_side",
     "with_bits",
     "without_errors",

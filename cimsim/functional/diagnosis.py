@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from cimsim.adaptation.layers.protected import with_rest
 from cimsim.errors import SpecError
 from cimsim.frontend.dora import with_folded_dora
 from cimsim.functional.layers import AnalogLayer
@@ -148,6 +149,7 @@ def _analog_hooks(
             off = torch.from_numpy(layer.cells_as_weight()).to(exact) - exact
             wanted, caused = (rows.to(torch.float64) @ matrix for matrix in (exact, off))
             state.cells += float(caused.square().sum())
+            wanted = with_rest(wanted, rows, layer.rest)
             if layer.bias is not None:
                 wanted = wanted + layer.bias.detach().to(torch.float64)
             got = _vectors(name, output, module, layer.padding)

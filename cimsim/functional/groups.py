@@ -104,6 +104,11 @@ class GroupedLayer(AnalogLayer):
         for rows, part in self._arrays:
             part.calibrate(rows_BK[:, rows])
 
+    def recalibrate(self, rows_BK: torch.Tensor) -> None:
+        """Fit scale and offset of every column of every array (see `rows_of`)."""
+        for rows, part in self._arrays:
+            part.recalibrate(rows_BK[:, rows])
+
     def cells_as_weight(self) -> F32:
         """The weight [K, N] that the cells of the first copy stand for, zero between arrays."""
         whole = np.zeros(self.recipe.grid.shape, np.float32)

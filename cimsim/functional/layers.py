@@ -12,6 +12,8 @@ from torch import nn
 from torch.nn import functional
 
 from cimsim.adaptation.layers.columns import ColumnLayer
+from cimsim.adaptation.layers.protected import ProtectedLinear, divided, with_rest
+from cimsim.analog.crossbar import Readout
 from cimsim.analog.mvm import ColumnNumbers, Mvm, not_computable
 from cimsim.errors import SpecError
 from cimsim.functional.operands import (
@@ -30,6 +32,7 @@ from cimsim.functional.operands import (
 )
 from cimsim.functional.padding import Padding
 from cimsim.functional.product import Counts, multiply
+from cimsim.functional.recalibration import ColumnFit, fit_columns
 from cimsim.functional.sites import Layer
 from cimsim.functional.training import Redraw, can_draw, exact_device, with_fresh_noise
 from cimsim.values.display import brief
@@ -42,10 +45,11 @@ PATHS = ("auto", "kernel", "torch")
 @brief
 @dataclass
 class Copy:
-    """One programmed copy and what it was last laid out for."""
+    """One programmed copy, what was calibrated of it, and what it was last laid out for."""
 
     seed: int
     ranges: Ranges | None = None
+    fit: ColumnFit | None = None
     key: tuple[object, ...] = ()
     operands: Mvm | TorchOperands | None = field(default=None, repr=False)
 
@@ -68,6 +72,9 @@ class AnalogLayer(nn.Module):
     do not reach the tiles. Numbers on columns (`columns`) act on codes behind the ADC.
     """
 
+    divisors: torch.Tensor | None
+    rest: torch.Tensor | None
+
     def __init__(
         self, name: str, layer: Layer, recipe: Deployment, seeds: tuple[int, ...], replicas: int,
         path: Path, redraw: Redraw,
@@ -76,6 +83,9 @@ class AnalogLayer(nn.Module):
         self.name, self.recipe, self.path, self.redraw = name, recipe, path, redraw
         self.weight, self.bias = layer.weight, layer.bias
         self.columns = layer.columns if isinstance(layer, ColumnLayer) else None
+        apart = isinstance(layer, ProtectedLinear)
+        self.register_buffer("divisors", layer.divisors if apart else None, persistent=False)
+        self.register_buffer("rest", layer.rest if apart else None, persistent=False)
         self.in_features, self.out_features = recipe.grid.shape
         self.training = layer.training
         self.counts = Counts()
@@ -118,6 +128,7 @@ class AnalogLayer(nn.Module):
         out = self._all(flat) if tokens is None else self._without_padding(flat, tokens)
         self._warn()
         out = out.view(*rows.shape[:-1], out.shape[-1]).to(x.dtype)
+        out = with_rest(out, rows, self.rest)
         if self.bias is not None:
             out = out + self.bias
         return out if self._patches is None else self._patches.image(out, x)
@@ -158,8 +169,8 @@ class AnalogLayer(nn.Module):
             )
 
     def rows_of(self, x: torch.Tensor) -> torch.Tensor:
-        """The vectors that go to the tiles, [..., K]: inputs, or patches of an image."""
-        return x if self._patches is None else self._patches.rows(x)
+        """The vectors that go to the tiles, [..., K]: inputs, divided, or patches of an image."""
+        return divided(x, self.divisors) if self._patches is None else self._patches.rows(x)
 
     def tokens_of(self, x: torch.Tensor) -> torch.Tensor:
         """The vectors [B, K] of an input that reach the tiles: no padding."""
@@ -176,9 +187,35 @@ class AnalogLayer(nn.Module):
             copy.ranges = find_ranges(readout, self.recipe.hardware, samples)
             copy.operands = None
 
+    def recalibrate(self, rows_BK: torch.Tensor) -> None:
+        """Fit scale and offset of every column of all copies to typical vectors (see `rows_of`).
+
+        Raises SpecError where numbers of a task stand on the columns already.
+        """
+        if self.columns is not None:
+            raise SpecError(
+                f"{self.name}: its columns have numbers of a task, which recalibration would "
+                "change: leave it out."
+            )
+        rows = rows_BK.detach().to("cpu", torch.float32).numpy()
+        weight = self.weight_KN().detach().to("cpu", torch.float32).numpy()
+        for copy in (copy for copies in self._copies for copy in copies):
+            copy.fit = copy.operands = None
+            mvm = kernel_operands(self._read(copy), self.recipe.hardware, copy.ranges)
+            copy.fit = fit_columns(mvm, weight, rows, seed_for(copy.seed, "recalibration", 0))
+
+    def _read(
+        self, copy: Copy, recipe: Deployment | None = None, seed: int | None = None
+    ) -> Readout:
+        """The copy as it is read, with the scales that were fitted to it."""
+        readout = read_out(
+            self.weight_KN(), recipe or self.recipe, copy.seed if seed is None else seed
+        )
+        return readout if copy.fit is None else copy.fit.on(readout)
+
     def cells_as_weight(self) -> F32:
         """The weight [K, N] that the cells of the first copy stand for."""
-        return read_out(self.weight_KN(), self.recipe, self._copies[0][0].seed).weights()
+        return self._read(self._copies[0][0]).weights()
 
     def take_ranges(self, other: AnalogLayer) -> None:
         """Use the converter ranges that `other`, of the same weight, was calibrated to."""
@@ -215,6 +252,12 @@ class AnalogLayer(nn.Module):
         return out
 
     def _copy(self, copy: Copy, x_BK: torch.Tensor, first: int) -> torch.Tensor:
+        out = self._converted(copy, x_BK, first)
+        if copy.fit is None:
+            return out
+        return out + torch.from_numpy(copy.fit.offset_N).to(out)
+
+    def _converted(self, copy: Copy, x_BK: torch.Tensor, first: int) -> torch.Tensor:
         if self._path(x_BK) == "kernel":
             return self._by_kernel(copy, x_BK, first)
         operands = self._torch_operands(copy, x_BK.device)
@@ -250,8 +293,7 @@ class AnalogLayer(nn.Module):
         key = ("kernel", *self._state())
         if not isinstance(mvm, Mvm) or copy.key != key:
             copy.operands = None
-            readout = read_out(self.weight_KN(), self.recipe, copy.seed)
-            mvm = kernel_operands(readout, self.recipe.hardware, copy.ranges)
+            mvm = kernel_operands(self._read(copy), self.recipe.hardware, copy.ranges)
             copy.operands, copy.key = mvm, key
         threads = torch.get_num_threads()
         numbers = None
@@ -281,8 +323,9 @@ class AnalogLayer(nn.Module):
                 recipe = replace(recipe, hardware=exact_device(recipe.hardware))
             elif self.training:
                 seed = seed_for(seed, f"{self.name} step {draw}", 0)
-            readout = read_out(self.weight_KN(), recipe, seed)
-            found = torch_operands(readout, self.recipe.hardware, copy.ranges, device)
+            found = torch_operands(
+                self._read(copy, recipe, seed), self.recipe.hardware, copy.ranges, device
+            )
             copy.operands, copy.key = found, key
         if not native:
             return found

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from cimsim.adaptation import Protected
 from cimsim.adaptation.layers.masked import WeightMaskedLinear
 from cimsim.analog.crossbar import Cuts
 from cimsim.analog.hardware import Hardware, hardware_of
@@ -148,6 +149,7 @@ class Chip:
         *,
         compensate: bool = False,
         samples: Samples | None = None,
+        recalibrate: Samples | None = None,
         ranges_of: AnalogModel | None = None,
         path: Path = "auto",
         redraw: Redraw | None = None,
@@ -158,11 +160,12 @@ class Chip:
         `compensate` applies global drift compensation, one factor a tile. Calibrated converter
         ranges come from the tokens of `samples` (the positional or keyword arguments of one call
         of the model; what their attention mask leaves out does not count) or are those of an
-        earlier read-out, `ranges_of`. path: `kernel` (CPU), `torch` (any
-        device, gradients) or `auto`, by what a call needs. `redraw` says how often training sees
-        new noise. Without `converters` every layer is the digital one with the error of its cells,
-        none of which is clipped (see `cimsim.functional.weights`): noise on weights and nothing
-        else.
+        earlier read-out, `ranges_of`. `recalibrate` fits a scale and an offset to every column of
+        every tile as it is now, to the exact results of such tokens. path: `kernel` (CPU), `torch`
+        (any device, gradients) or `auto`, by what a call needs. `redraw` says how often training
+        sees new noise. Without `converters` every layer is the digital one with the error of its
+        cells, none of which is clipped (see `cimsim.functional.weights`): noise on weights and
+        nothing else.
         """
         if path not in PATHS:
             raise SpecError(f"path is one of {', '.join(PATHS)}, got {path!r}.")
@@ -189,7 +192,14 @@ class Chip:
             for name, layer in layers.items():
                 layer.take_ranges(ranges_of.layers[name])
         if samples is not None and converters:
-            _calibrate(self.model, layers, samples)
+            _visit(self.model, layers, samples, "calibrate")
+        if recalibrate is not None:
+            if not converters:
+                raise SpecError(
+                    "recalibration reads columns through their converters: leave those in, or "
+                    "leave recalibrate out."
+                )
+            _visit(self.model, layers, recalibrate, "recalibrate")
         return result
 
     def _layer(
@@ -227,7 +237,7 @@ def program_chip(
     Raises MappingError where model, mapping and architecture do not belong together, SpecError for
     weights that are not finite and for settings that make no sense.
     """
-    tiles = hardware_of(architecture, hardware)
+    tiles = _for_outliers(hardware_of(architecture, hardware), mapping)
     model = with_folded_dora(model)
     sites = find_sites(model)
     check_fit(sites, mapping, architecture)
@@ -238,6 +248,14 @@ def program_chip(
     if not seeds or any(s < 0 for s in seeds) or len(set(seeds)) != len(seeds):
         raise SpecError(f"seeds are different whole numbers of at least 0, got {seeds}.")
     return Chip(model, mapping, tiles, seeds)
+
+
+def _for_outliers(hardware: Hardware, mapping: WeightMapping) -> Hardware:
+    """Tiles that clip nothing where what is clipped is kept apart: that limit is the tile's."""
+    if not isinstance(mapping.adaptation, Protected) or not mapping.adaptation.outliers:
+        return hardware
+    coding = replace(hardware.coding, clip_sigma=None, clip_percentile=None)
+    return replace(hardware, coding=coding)
 
 
 def side_by_side(inputs: Any, draws: int) -> Any:
@@ -297,15 +315,18 @@ def _require_finite(name: str, site: Site) -> None:
         )
 
 
-def _calibrate(model: nn.Module, layers: dict[str, AnalogLayer], samples: Samples) -> None:
-    """Run the digital model once; every layer takes its ranges as its input passes by."""
+def _visit(
+    model: nn.Module, layers: dict[str, AnalogLayer], samples: Samples,
+    step: Literal["calibrate", "recalibrate"],
+) -> None:  # fmt: skip
+    """Run the digital model once; every layer takes the step as its input passes by."""
     waiting = dict(layers)
     args, kwargs = ((), samples) if isinstance(samples, Mapping) else (samples, {})
     padding = Padding.of(model, args, kwargs)
     hooks = []
     for name, site in find_sites(model).items():
         if name in layers:
-            hooks.append(site.layer.register_forward_pre_hook(_taker(name, waiting, padding)))
+            hooks.append(site.layer.register_forward_pre_hook(_taker(name, waiting, padding, step)))
     try:
         with in_evaluation(model):
             model(*args, **kwargs)
@@ -314,12 +335,12 @@ def _calibrate(model: nn.Module, layers: dict[str, AnalogLayer], samples: Sample
             hook.remove()
     if waiting:
         raise SpecError(
-            f"the samples never reach {', '.join(map(repr, waiting))}, whose converters have to "
-            "be calibrated: give samples that use every layer."
+            f"the samples never reach {', '.join(map(repr, waiting))}, which have to be "
+            "calibrated: give samples that use every layer."
         )
 
 
-def _taker(name: str, waiting: dict[str, AnalogLayer], padding: Padding | None) -> Any:
+def _taker(name: str, waiting: dict[str, AnalogLayer], padding: Padding | None, step: str) -> Any:
     def take(module: nn.Module, args: tuple[torch.Tensor, ...]) -> None:
         layer = waiting.pop(name, None)
         if layer is None:
@@ -328,8 +349,8 @@ def _taker(name: str, waiting: dict[str, AnalogLayer], padding: Padding | None) 
         vectors = layer.tokens_of(args[0])
         layer.padding = None
         if not len(vectors):
-            raise SpecError(f"{name}: the samples hold no token to calibrate its converters on.")
-        layer.calibrate(_thinned(vectors))
+            raise SpecError(f"{name}: the samples hold no token to calibrate it on.")
+        getattr(layer, step)(_thinned(vectors))
 
     return take
 

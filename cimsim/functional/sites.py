@@ -11,7 +11,9 @@ from peft.utils import ModulesToSaveWrapper
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from cimsim.adaptation import Protected, outliers_of
 from cimsim.adaptation.layers.columns import ColumnLayer
+from cimsim.adaptation.layers.protected import ProtectedLinear
 from cimsim.errors import MappingError, SpecError
 from cimsim.frontend.adapters import adapters_in_use, several_act, unwrap
 from cimsim.frontend.graph import adapted_by, clean
@@ -113,12 +115,41 @@ def check_fit(sites: dict[str, Site], mapping: Mapping, architecture: Architectu
     _check_adapter(sites, mapping)
     _check_names(sites, mapping)
     _check_columns(sites, mapping)
+    _check_protected(sites, mapping)
+
+
+def _check_protected(sites: dict[str, Site], mapping: Mapping) -> None:
+    """What `protected` prices is in the model, and what is in the model is priced."""
+    adaptation = mapping.adaptation
+    wanted = isinstance(adaptation, Protected) and adaptation.changes
+    made = any(isinstance(site.layer, ProtectedLinear) for site in sites.values())
+    if wanted and not made:
+        raise MappingError(
+            f"the mapping of {mapping.workload!r} rescales inputs or keeps outliers apart, the "
+            "model does neither: give what cimsim.functional.protected makes of it."
+        )
+    if made and not wanted:
+        raise MappingError(
+            f"the model is rescaled or has outliers apart, the mapping of {mapping.workload!r} has "
+            f"adaptation {adaptation.name!r}: map with protected."
+        )
+    for name, p in mapping.placements.items():
+        if p.grid.nonzeros is None:
+            continue
+        owner = next((site for key, site in sites.items() if outliers_of(key) == name), None)
+        rest = None if owner is None else getattr(owner.layer, "rest", None)
+        held = 0 if rest is None else int(rest.values().numel())
+        if held > p.grid.nonzeros:
+            raise MappingError(
+                f"{name!r} has {held} nonzeros, the mapping has places for {p.grid.nonzeros}: make "
+                "the model for this mapping."
+            )
 
 
 def _check_columns(sites: dict[str, Site], mapping: Mapping) -> None:
     """Numbers on columns are those of one array size."""
     for name, placement in mapping.placements.items():
-        layer = sites[name].layer
+        layer = sites[name].layer if name in sites else None
         if not isinstance(layer, ColumnLayer) or layer.columns.rows == placement.grid.block_rows:
             continue
         raise MappingError(
@@ -160,13 +191,14 @@ def _check_adapter(sites: dict[str, Site], mapping: Mapping) -> None:
 
 
 def _check_names(sites: dict[str, Site], mapping: Mapping) -> None:
-    missing = [name for name in mapping.placements if name not in sites]
+    placed = {n: p for n, p in mapping.placements.items() if p.role != "outliers"}
+    missing = [name for name in placed if name not in sites]
     if missing:
         raise MappingError(
             f"the mapping of {mapping.workload!r} places {_some(missing)}, which the model has no "
             "linear layer for: it was made for another model, adapter or adaptation."
         )
-    for name, p in mapping.placements.items():
+    for name, p in placed.items():
         here, there = sites[name], p.grid
         if (*here.shape, here.groups) != (there.rows, there.columns, there.groups):
             raise MappingError(

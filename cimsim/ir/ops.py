@@ -194,6 +194,12 @@ class Linear(_Op):
         default=None, description="what is so of a weight with fewer cells; role is base"
     )
 
+    nonzeros: Size | None = Field(
+        default=None,
+        description="values other than zero, each held with its place, of a weight that is kept "
+        "out of the arrays; role is base, `adapts` is the op that it belongs to",
+    )
+
     @property
     def in_adapter(self) -> bool:
         """Whether a switch of adapter exchanges the weight: LoRA, or saved with it."""
@@ -201,10 +207,12 @@ class Linear(_Op):
 
     @model_serializer(mode="wrap")
     def _without_one_group(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Written only where there are several: other workloads keep their digests."""
+        """Written only where they say something: other workloads keep their digests."""
         data: dict[str, Any] = dumped(self)
         if self.groups == 1:
             data.pop("groups", None)
+        if self.nonzeros is None:
+            data.pop("nonzeros", None)
         return data
 
     @model_validator(mode="after")
@@ -241,10 +249,34 @@ class Linear(_Op):
             )
         return self
 
+    @model_validator(mode="after")
+    def _nonzeros_fit(self) -> Self:
+        if self.nonzeros is None:
+            return self
+        if self.role != "base" or self.saved or self.groups > 1:
+            raise ValueError(
+                f"{self.name!r} has nonzeros, and is saved, grouped or of role {self.role}: parts "
+                "of the model's own weights alone are held so"
+            )
+        if self.nonzeros > self.in_features * self.out_features:
+            raise ValueError(
+                f"{self.name!r} has {self.nonzeros} nonzeros, its weight "
+                f"{self.in_features * self.out_features} values"
+            )
+        return self
+
     @property
     def weights(self) -> int:
-        """Values of the weight."""
+        """Values of the weight, those that are held."""
+        if self.nonzeros is not None:
+            return self.nonzeros
         return self.in_features * self.out_features // self.groups
+
+    @property
+    def words(self) -> int:
+        """Words that memory holds of the weight: its values, and the place of each nonzero."""
+        # counted: a value and its place
+        return self.weights if self.nonzeros is None else 2 * self.nonzeros
 
     @property
     def macs(self) -> int:

@@ -24,8 +24,8 @@ _FIXED = {
     "matmul": ("batch", "stationary_batch"),
 }
 """Sizes that the model's weights and heads give: they do not grow with the context."""
-_SAME = ("kind", "weight", "in_features", "out_features", "groups", "narrow", "role", "adapts",
-         "saved", "batch", "stationary_token_axis", "stationary_batch")  # fmt: skip
+_SAME = ("kind", "weight", "in_features", "out_features", "groups", "narrow", "nonzeros", "role",
+         "adapts", "saved", "batch", "stationary_token_axis", "stationary_batch")  # fmt: skip
 """Fields of an op that are equal in every phase: one weight, one tile."""
 
 
@@ -202,7 +202,9 @@ def _total_problems(op: Op, steps: int) -> Iterator[str]:
 
 def _adapts_problems(op: Linear, linears: dict[str, Linear]) -> Iterator[str]:
     if op.role == "base":
-        if op.adapts is not None:
+        if op.nonzeros is not None:
+            yield from _outlier_problems(op, linears)
+        elif op.adapts is not None:
             yield f"adapts {op.adapts!r}, but its role is base: only lora_a and lora_b adapt"
         return
     base = linears.get(op.adapts or "")
@@ -216,6 +218,18 @@ def _adapts_problems(op: Linear, linears: dict[str, Linear]) -> Iterator[str]:
     mine, theirs = getattr(op, field), getattr(base, field)
     if mine != theirs:
         yield f"has {field} {mine}, {base.name!r} that it adapts has {theirs}: make them equal"
+
+
+def _outlier_problems(op: Linear, linears: dict[str, Linear]) -> Iterator[str]:
+    base = linears.get(op.adapts or "")
+    sizes = op.in_features, op.out_features
+    if base is None or base.nonzeros is not None:
+        yield f"has nonzeros of {op.adapts!r}, which is no linear op with a whole weight"
+    elif sizes != (base.in_features, base.out_features):
+        yield (
+            f"is {sizes[0]}x{sizes[1]}, {base.name!r} that it belongs to "
+            f"{base.in_features}x{base.out_features}: make them equal"
+        )
 
 
 def _workload_problems(workload: Workload) -> Iterator[str]:

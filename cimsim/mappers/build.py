@@ -78,10 +78,11 @@ class _Weight:
     groups: int
     unit: str
     narrow: Narrow | None = None
+    nonzeros: int | None = None
 
     def cut(self, block_rows: int, block_columns: int) -> Grid:
         sizes = self.rows, self.columns, block_rows, block_columns
-        return Grid(*sizes, self.groups, self.narrow)
+        return Grid(*sizes, self.groups, self.narrow, self.nonzeros)
 
 
 def _weights(
@@ -105,12 +106,25 @@ def _weights(
                 f"{architecture.name!r} lacks: choose another --adapt or add the block"
             )
         _check_columns(op, unit, architecture)
+        _check_nonzeros(op, unit, architecture)
         sizes = op.in_features, op.out_features, op.groups
         if op.narrow is not None:
             role = "narrow"
+        if op.nonzeros is not None:
+            role = "outliers"
         for name in names_beside(op):
-            found[name] = _Weight(name, role, *sizes, unit, op.narrow)
+            found[name] = _Weight(name, role, *sizes, unit, op.narrow, op.nonzeros)
     return list(found.values())
+
+
+def _check_nonzeros(op: Linear, unit: str, architecture: Architecture) -> None:
+    """Values with their places are read by cores; an array would hold all the zeros."""
+    if op.nonzeros is not None and are_arrays(architecture.units[unit]):
+        raise MappingError(
+            f"op {op.name!r} has {op.nonzeros} nonzeros with their places, which cores read; "
+            f"`{unit}` of architecture {architecture.name!r} are arrays of whole weights: keep it "
+            "on the clusters (pmca)"
+        )
 
 
 def names_beside(op: Linear) -> list[str]:

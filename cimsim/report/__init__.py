@@ -6,6 +6,7 @@ from cimsim.report.accuracy import (
     AccuracyReport,
     NoiseResult,
     PairedAccuracy,
+    Recalibration,
     load_accuracy,
 )
 from cimsim.report.bounds import Bottlenecks, Bound, LayerTime, Lever, PhaseBounds
@@ -29,6 +30,7 @@ __all__ = [
     "PairedAccuracy",
     "PhaseBounds",
     "PhaseResult",
+    "Recalibration",
     "Report",
     "Reprogramming",
     "Search",

@@ -51,6 +51,26 @@ class NoiseResult(Frozen):
     by_time: tuple[AccuracyPoint, ...] = Field(min_length=1)
 
 
+class Recalibration(Frozen):
+    """What fitting scale and offset of every column of every tile once costs.
+
+    Each of `vectors` goes through every tile, which gives `conversions` partial sums; two numbers
+    are kept for each of `columns`, in `stored_bits`. Exact results come from outside
+    (`reference_bytes`). `time_s` is that of one weight after the other. At run time the numbers are
+    part of the digital scaling that every result passes, whose cost they do not change.
+    """
+
+    vectors: Whole
+    columns: Whole
+    conversions: Whole
+    stored_bits: Whole
+    reference_bytes: Whole
+    area_mm2: Number = Field(description="of the memory of the numbers")
+    energy_by_part_J: dict[str, Number]
+    energy_J: Number
+    time_s: Number
+
+
 class Accuracy(Frozen):
     """A task on the machine: accuracy in percent or perplexity, over noise draws (chips).
 
@@ -81,6 +101,9 @@ class Accuracy(Frozen):
     )
     dac_bits: Whole | None = None
     adc_bits: Whole | None = None
+    recalibration: Recalibration | None = Field(
+        default=None, description="where columns were fitted anew at every time: what once costs"
+    )
     by_noise: tuple[NoiseResult, ...] = Field(min_length=1)
     by_time: tuple[AccuracyPoint, ...]
     lora_reload: Reprogramming = Field(description="cost of loading this adapter over another")

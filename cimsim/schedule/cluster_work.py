@@ -187,7 +187,7 @@ def _weights(pmca: PmcaClusters, stage: Stage) -> dict[str, int]:
     weights = done = 0
     for node in stage.nodes:
         if isinstance(node.any, Linear):
-            weights += node.any.weights
+            weights += node.any.words
             through = math.ceil(weights * pmca.value_bits / 8)
             found[node.name], done = through - done, through
     return found

@@ -268,7 +268,7 @@ def _layers(graph: Graph) -> dict[str, str]:
         inherited = [source for source in sources if source in branch]
         if isinstance(op, Linear):
             layers[name] = op.adapts or name
-            if op.role != "base":
+            if op.role != "base" or op.nonzeros is not None:
                 branch.add(name)
         elif inherited and isinstance(op, Elementwise):
             layers[name] = layers[inherited[0]]

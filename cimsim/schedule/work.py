@@ -18,6 +18,7 @@ from cimsim.costs import (
     product_busy,
     reduction_busy,
     softmax_busy,
+    sparse_busy,
 )
 from cimsim.costs.memory import body_ns, share_ps
 from cimsim.errors import MappingError
@@ -215,6 +216,8 @@ def on_cores(op: Op, pmca: PmcaClusters, step: int, size: int, end: int) -> bool
     """True where the cores multiply for a block of `op`, faster than the engine that is there."""
     if not isinstance(op, Linear | MatMul):
         return False
+    if isinstance(op, Linear) and op.nonzeros is not None:
+        return False  # no product of which an engine could take part
     return cores_beat_engine(pmca, *products(op, step, size, end)[1:])
 
 
@@ -228,6 +231,9 @@ def op_busy(
     parts: int = 1,
 ) -> Busy:
     """What one cluster has to do for a block of `op`, or for one of `parts` of it."""
+    if isinstance(op, Linear) and op.nonzeros is not None:
+        rows = math.ceil(size_at(op, "rows", step) * size / op.tokens)
+        return sparse_busy(pmca, rows, op.nonzeros, op.out_features)
     if isinstance(op, Linear | MatMul):
         return product_busy(pmca, *products(op, step, size, end, parts))
     elements = math.ceil(block_elements(op, step, size, end, scores))
