@@ -183,7 +183,7 @@ def test_a_split_sums_up_and_clips_the_largest(nonzeros: int, seed: int, rows: i
     if taken.any() and not taken.all():
         assert float(ratio[taken].min()) >= float(ratio[~taken].max()) * (1 - 1e-6)
         limit = torch.where(deviation > 0, clipped.abs() / deviation, 0.0)
-        assert float(limit[taken].max()) == pytest.approx(float(ratio[~taken].max()), rel=2e-3)
+        assert float(limit[taken].max()) == pytest.approx(float(ratio[~taken].max()), rel=2e-2)
 
 
 def test_outliers_are_counted_by_hand(llama: tuple[nn.Module, Workload]) -> None:
