@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,18 +23,21 @@ from cimsim.mappers import Mapper, mapper_named
 from cimsim.mapping import Mapping
 from cimsim.report import Bottlenecks, Report
 from cimsim.report.accounting import BlockEnergy, block_energies
-from cimsim.report.bottlenecks import bottlenecks
+from cimsim.report.bottlenecks import binding, bottlenecks
+from cimsim.report.findings import Findings
 from cimsim.report.fold import fold, spent
 from cimsim.report.kinds import kinds_of
+from cimsim.report.least import Bounds, bounds_of
 from cimsim.report.levers import TOTAL, with_levers
+from cimsim.report.needs import needed
 from cimsim.report.occupancy import phase_marks_ps
 from cimsim.report.writes import model_write
 from cimsim.runtime.collector import collector_paused
 from cimsim.schedule import Plan
 from cimsim.schedule.pipelines import Auto, Pipeline, format_pipeline, pipeline_named
 from cimsim.search import Job, attempt, search
-from cimsim.search.attempt import Progress, run
-from cimsim.search.memory import Essentials, Memory
+from cimsim.search.attempt import Progress, planned
+from cimsim.search.memory import Essentials, Memory, RunOnce, Scheduled
 from cimsim.spec import Architecture, load_architecture
 from cimsim.units import ps_to_seconds
 from cimsim.values.arguments import Seed, checked
@@ -169,22 +173,27 @@ def simulate(
 @brief
 @dataclass(frozen=True, eq=False)
 class Sized:
-    """A report that has figures alone, and what it is of."""
+    """A report that has figures alone, what it is of, and what binds it if that was asked for."""
 
     report: Report
     workload: Workload
     architecture: Architecture
     mapping: Mapping
+    bound: str | None = None
 
 
 @collector_paused()
 def figures(
     workload: Workload, architecture: Architecture, pipeline: Pipeline | Auto,
-    adaptation: Adaptation, mapper: Mapper, memory: Memory,
-) -> Sized:  # fmt: skip
+    adaptation: Adaptation, mapper: Mapper, memory: Memory, *,
+    worth: Callable[[Bounds], bool] | None = None, bound: bool = False,
+) -> Sized | None:  # fmt: skip
     """The figures of the report that `simulate` gives; nothing is said in words, no inputs.
 
-    What earlier calls with the same `memory` found is not worked out again. Raises as `simulate`.
+    What earlier calls with the same `memory` found is not worked out again. `worth` is told what
+    the design comes to at best before it is run, unless that is known or the pipeline is searched
+    for; where it says no there is no result. With `bound` the result says what binds the run.
+    Raises as `simulate`.
     """
     adapted = memory.adapted(workload, adaptation)
     counted = _counted(adapted, architecture, adaptation)
@@ -192,29 +201,55 @@ def figures(
     how = None
     if isinstance(pipeline, Auto):
         found = search(job, pipeline, lambda stage: None)
-        done, how, pipeline = Essentials.of(found.attempt.ran), found.search, found.attempt.pipeline
+        ran, how, pipeline = found.attempt.ran, found.search, found.attempt.pipeline
+        told = binding(ran.plan, engines.run(ran.plan.program)) if bound else None
+        done = Essentials.of(ran, ran.findings, told)
         architecture = found.attempt.architecture
     else:
-        done, architecture = _outcome(job, pipeline, memory)
+        machine, mapper = pipeline.prepare(adapted, architecture, mapper)
+        outcome = _outcome(job, machine, mapper, pipeline)
+
+        def again() -> Scheduled:
+            return planned(job, machine, mapper, pipeline)
+
+        if worth is not None and not outcome.is_done:
+            least = outcome.least(again)
+            if not worth(
+                bounds_of(adapted, machine, least.mapping, least.plan, least.findings, counted)
+            ):
+                outcome.let_go()
+                return None
+        done, architecture = outcome.done(again, partial(_finished, bound=bound)), machine
     report = fold(
         workload, adapted, architecture, done.mapping, done.plan, done.findings,
         memory.write(workload, architecture, done),
         format_pipeline(pipeline), {}, counted, told=False,
     )  # fmt: skip
     report = report if how is None else report.model_copy(update={"search": how})
-    return Sized(report, workload, architecture, done.mapping)
+    return Sized(report, workload, architecture, done.mapping, done.bound)
 
 
-def _outcome(job: Job, pipeline: Pipeline, memory: Memory) -> tuple[Essentials, Architecture]:
-    """What a strategy comes to, and the machine that it prepared."""
-    machine, mapper = pipeline.prepare(job.workload, job.architecture, job.mapper)
+def _outcome(job: Job, machine: Architecture, mapper: Mapper, pipeline: Pipeline) -> RunOnce:
+    """What a strategy comes to on the machine that it prepared, planned or known from before."""
 
-    def made(on: Architecture) -> Essentials:
-        return Essentials.of(run(job, on, mapper, pipeline, lambda stage: None, ends_only=False))
+    def made(on: Architecture) -> RunOnce:
+        return RunOnce(planned(job, on, mapper, pipeline))
 
-    if (key := job.key(pipeline, mapper)) is None:
-        return made(machine), machine
-    return memory.outcomes.get(key, machine, made), machine
+    key = job.key(pipeline, mapper)
+    if key is None or job.memory is None:
+        return made(machine)
+    return job.memory.outcomes.get(key, machine, made)
+
+
+def _finished(made: Scheduled, *, bound: bool) -> Essentials:
+    """Run a plan, once; of a run of which all is kept it can be told what binds it."""
+    kept = needed(made.plan, kinds_of(made.workload))
+    if not bound:
+        ends = engines.run_for_ends(made.plan.program, kept)
+        return Essentials.of(made, Findings.of(made.workload, made.plan, ends))
+    whole = engines.run(made.plan.program)
+    findings = Findings.of(made.workload, made.plan, whole.ends(kept))
+    return Essentials.of(made, findings, binding(made.plan, whole))
 
 
 def _counted(

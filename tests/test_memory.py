@@ -28,10 +28,12 @@ IN_WORDS = {"notes", "assumed", "inputs", "changes"}
 
 
 def remembered(workload: Workload, machine: Architecture, memory: Memory, pipeline: str) -> Report:
-    return figures(
+    found = figures(
         workload, machine, pipeline_named(pipeline), adaptation_for(machine), mapper_named(None),
         memory,
-    ).report  # fmt: skip
+    )  # fmt: skip
+    assert found is not None
+    return found.report
 
 
 def told(report: Report) -> dict[str, Any]:
@@ -78,7 +80,7 @@ def test_a_report_folded_anew_is_that_of_a_run(name: str, monkeypatch: pytest.Mo
     shared = []
     for field, other in others(machine):
         with monkeypatch.context() as patched:
-            patched.setattr("cimsim.simulation.run", anew)
+            patched.setattr("cimsim.simulation.planned", anew)
             try:
                 found = remembered(workload, other, memory, "token")
             except AnewError:

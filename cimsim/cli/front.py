@@ -194,7 +194,8 @@ def _json(found: Front, scene: Scene) -> str:
         "objectives": [{"key": o.key, "maximise": o.maximise} for o in found.objectives],
         "constraints": [str(limit) for limit in found.constraints],
         "points": found.points, "dominated": len(found.dominated), "beyond": found.beyond,
-        "infeasible": found.infeasible, "unknown": found.unknown, "knee": found.knee,
+        "infeasible": found.infeasible, "unknown": found.unknown, "pruned": found.pruned,
+        "knee": found.knee,
         "front": [row.flat() for row in found.rows],
         "effects": {"exact": scene.effects.exact, "logs": scene.effects.logs, "axes": effects},
     }  # fmt: skip

@@ -68,11 +68,12 @@ def points_told() -> Iterator[Callable[[Reached], None]]:
 
 def _rate(reached: Reached, passed_s: float) -> str:
     """Points a second, and the time that those left take at this rate."""
-    run = reached.done + reached.infeasible
+    run = reached.done + reached.infeasible + reached.pruned
     if not run or passed_s <= 0.0:
         return ""
     left = (reached.total - reached.points) * passed_s / run
-    return f"{run / passed_s:.3g} points/s, {timedelta(seconds=round(left))} left"
+    pruned = f"{reached.pruned} pruned, " if reached.pruned else ""
+    return f"{pruned}{run / passed_s:.3g} points/s, {timedelta(seconds=round(left))} left"
 
 
 @contextmanager

@@ -127,6 +127,14 @@ def sweep(
         typer.Option("--require", metavar="KEY<=NUMBER", show_default=False,
                      help="A limit of a search, <= or >=, once for each."),
     ] = None,
+    prune: Annotated[
+        str | None,
+        typer.Option(
+            "--prune", metavar="KEY,...", show_default=False,
+            help="Run no point that is beaten in all of these outputs whatever its run would give:"
+            " bounds tell. The front in them stays the same.",
+        ),
+    ] = None,
     workers: Annotated[
         int | None,
         typer.Option("--workers", metavar="N", min=1, help="Processes [default: one a core].",
@@ -173,11 +181,12 @@ def sweep(
     else:
         wanted = Wanted(
             vary or (), sample, seed, outputs, accuracy, adapt, pipeline, mapper, settings,
-            baseline or (),
+            baseline or (), prune,
         )  # fmt: skip
         plan = wanted.plan(first, workload)
     if optimize is not None:
         refuse(context, ("sample",), "beside --optimize, whose sampler takes the points")
+        refuse(context, ("prune",), "beside --optimize, which runs none that is beaten anyway")
         sought = Sought(optimize, trials, sampler, tuple(require or ()))
         with interruptible(store) as tell:
             searched = sought.run(plan, store, workers, executor, tell)

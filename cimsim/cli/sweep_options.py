@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 OF_A_PLAN = (
     "vary", "sample", "seed", "outputs", "accuracy", "adapt", "pipeline", "mapper", "settings",
-    "baseline",
+    "baseline", "prune",
 )  # fmt: skip
 """Options that a sweep file takes the place of."""
 
@@ -35,6 +35,7 @@ class Wanted:
     mapper: str | None
     settings: list[str] | None
     baseline: Sequence[Path]
+    prune: str | None
 
     def plan(self, architecture: str, workload: str) -> LoadedPlan:
         """The plan of ARCH and WORKLOAD; raises SpecError for what cannot be read.
@@ -66,6 +67,7 @@ class Wanted:
             "mapper": self.mapper,
             "baselines": tuple(map(str, self.baseline)),
             "accuracy": None if self.accuracy is None else _scoring(self.accuracy),
+            "prune": () if self.prune is None else _objectives(self.prune),
         })  # fmt: skip
 
 
@@ -83,3 +85,10 @@ def _scoring(text: str) -> dict[str, Any]:
     from cimsim.exploration.scoring import scoring_text
 
     return scoring_text(text).model_dump()
+
+
+def _objectives(text: str) -> tuple[str, ...]:
+    """Objectives in a list with commas; raises CimsimError for what is none."""
+    from cimsim.exploration.objectives import parse_objectives
+
+    return tuple(one.text for one in parse_objectives(text))

@@ -41,6 +41,7 @@ class Sought:
             raise CimsimError("how many designs may a search evaluate? Say it: --trials 200.")
         given = plan.arguments()
         points, sample = given.pop("points"), given.pop("sample")
+        given.pop("prune")  # a search leaves out what is beaten in any case
         if points is not None:
             raise CimsimError("a list of points is not searched: vary axes (--vary, `vary`).")
         return optimize(

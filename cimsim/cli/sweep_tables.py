@@ -43,13 +43,19 @@ def print_sweep(done: Sweep) -> None:
     rows = done.rows
     axes = list(done.space.axes)
     short = any(row.shortage for row in rows)
-    columns = (*axes, *done.outputs, *(("shortage",) if short else ()))
+    beaten = any(row.beaten_by for row in rows)
+    more = ("shortage",) * short + ("beaten by",) * beaten
+    columns = (*axes, *done.outputs, *more)
+    places = {row.digest: place for place, row in enumerate(rows, 1)} if beaten else {}
     texts = tuple(i for i in range(len(columns)) if not _numbers(rows, columns[i]))
     sheet = Sheet(_title(done), columns, texts=texts, keys=len(axes))
     for row in rows[:SHOWN]:
         cells = [_cell(row.settings.get(name)) for name in axes]
         cells += [_cell(row.values.get(key)) for key in done.outputs]
-        sheet.add(*cells, *((_first(row.shortage),) if short else ()))
+        cells += [_first(row.shortage)] * short
+        by = places.get(row.beaten_by)
+        cells += ["" if by is None else f"row {by}"] * beaten
+        sheet.add(*cells)
     if len(rows) > SHOWN:
         sheet.caption = f"the first {SHOWN} of {len(rows)}; -o rows.csv or --json has all"
     show(sheet)
@@ -65,6 +71,7 @@ def _title(done: Sweep) -> str:
     parts = [f"{now.total} points", f"{now.done} simulated"]
     parts += [f"{now.found} stored before"] if now.found else []
     parts += [f"{now.infeasible} do not fit"] if now.infeasible else []
+    parts += [f"{now.pruned} pruned"] if now.pruned else []
     parts += [f"{now.same} make a design that others make too"] if now.same else []
     return ", ".join(parts)
 

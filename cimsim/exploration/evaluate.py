@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from cimsim.comparison import with_baseline
@@ -11,25 +12,26 @@ from cimsim.errors import MappingError, SimulationError, SpecError
 from cimsim.exploration.outputs import (
     BOUND,
     OUTPUTS,
-    bound_of,
     check_outputs,
     needs_accuracy,
     values_of,
 )
 from cimsim.exploration.points import Base, Point
+from cimsim.exploration.rivals import broken_by, told_of
 from cimsim.exploration.rows import Row, Scalar
 from cimsim.exploration.scoring import Scores
 from cimsim.ir import Workload
+from cimsim.report.least import Bounds
 from cimsim.search.memory import Memory
-from cimsim.simulation import figures, simulate
+from cimsim.simulation import Sized, figures
 
 
 class Evaluator:
     """Rows of points of `base`, each with the values of `outputs`; it may go to other processes.
 
     What points have in common is worked out once (`Memory`): a design that differs from one before
-    in costs alone is not run again. What binds a run is asked of a run of its own. Raises SpecError
-    for an output that no report has.
+    in costs alone is not run again, and one that its rivals rule out by its bounds is not run at
+    all. Raises SpecError for an output that no report has.
     """
 
     def __init__(self, base: Base, outputs: Sequence[str] = OUTPUTS) -> None:
@@ -47,42 +49,40 @@ class Evaluator:
         return Evaluator, (self.base, self.outputs)  # a memory stays with its process
 
     def __call__(self, point: Point) -> Row:
-        """The row of `point`; of one that does not fit or cannot run the row that says why."""
+        """The row of `point`, which says why where it does not fit, cannot run or is ruled out."""
         begun = time.perf_counter()
-        values: dict[str, Scalar] = {}
-        shortage = ""
+        row = Row(point.digest, point.settings, "infeasible", {}, "", 0.0)
         try:
-            values = self._values(point)
+            row = self._row(point, row)
         except (MappingError, SimulationError, SpecError) as problem:
-            shortage = str(problem)
-        return Row(
-            digest=point.digest,
-            settings=point.settings,
-            status="infeasible" if shortage else "done",
-            values=values,
-            shortage=shortage,
-            seconds=time.perf_counter() - begun,
-        )
+            row = replace(row, shortage=str(problem))
+        return replace(row, seconds=time.perf_counter() - begun)
 
-    def _values(self, point: Point) -> dict[str, Scalar]:
-        workload = self.base.traced(point.traced)
+    def _row(self, point: Point, row: Row) -> Row:
+        workload, rivals = self.base.traced(point.traced), point.rivals
+        bounds: dict[str, float] = {}
+
+        def worth(found: Bounds) -> bool:
+            assert rivals is not None
+            bounds.update(told_of(found, rivals.objectives, rivals.constraints))
+            return not rivals.rule_out(bounds)
+
         done = figures(
             workload, point.architecture, point.pipeline, point.adaptation, point.mapper,
-            self.memory,
+            self.memory, worth=None if rivals is None else worth, bound=BOUND in self.outputs,
         )  # fmt: skip
+        if done is not None:
+            return replace(row, status="done", values=self._values(workload, point, done))
+        assert rivals is not None
+        broken = broken_by(bounds, rivals.constraints)
+        beaten = "" if broken else rivals.beaten_by(bounds)
+        return replace(row, status="pruned", shortage=broken, bounds=bounds, beaten_by=beaten)
+
+    def _values(self, workload: Workload, point: Point, done: Sized) -> dict[str, Scalar]:
         report = done.report
         for gpu in self.base.baselines:
             report = with_baseline(report, workload, gpu)
         if point.scoring is not None:
             accuracy = self._scores.of(done, point.scoring)
             report = report.model_copy(update={"accuracy": accuracy})
-        bound = self._bound(workload, point) if BOUND in self.outputs else None
-        return values_of(report, self.outputs, bound)
-
-    def _bound(self, workload: Workload, point: Point) -> str:
-        return bound_of(
-            simulate(
-                workload, point.architecture, pipeline=point.pipeline,
-                adaptation=point.adaptation, mapper=point.mapper,
-            )
-        )  # fmt: skip
+        return values_of(report, self.outputs, done.bound)

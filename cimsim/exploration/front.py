@@ -19,7 +19,8 @@ from cimsim.exploration.objectives import (
     parse_objectives,
 )
 from cimsim.exploration.outputs import BOUND
-from cimsim.exploration.pareto import knee, nondominated
+from cimsim.exploration.pareto import F64, knee, nondominated
+from cimsim.exploration.rivals import broken_by, costs_at_best
 from cimsim.exploration.rows import Row
 from cimsim.values.display import brief, shown
 
@@ -34,7 +35,8 @@ class Front:
 
     `knee` is the place in `rows` of the one nearest to the best of every objective. `dominated`
     are the other rows that keep to all limits; `beyond` counts those that do not, `infeasible`
-    those that do not fit, `unknown` those that lack the value of an objective.
+    those that do not fit, `unknown` those that lack the value of an objective, and `pruned` those
+    that were not run because they are none of the front.
     """
 
     objectives: tuple[Objective, ...]
@@ -45,6 +47,7 @@ class Front:
     beyond: int
     infeasible: int
     unknown: int
+    pruned: int = 0
 
     @property
     def why(self) -> tuple[str, ...]:
@@ -55,7 +58,7 @@ class Front:
     def points(self) -> int:
         """Rows in all."""
         counted = len(self.rows) + len(self.dominated)
-        return counted + self.beyond + self.infeasible + self.unknown
+        return counted + self.beyond + self.infeasible + self.unknown + self.pruned
 
     @property
     def note(self) -> str:
@@ -64,7 +67,7 @@ class Front:
         limits = " or ".join(str(limit) for limit in self.constraints)
         for count, what in (
             (self.infeasible, "infeasible"), (self.beyond, f"beyond {limits}"),
-            (self.unknown, "without a value of an objective"),
+            (self.unknown, "without a value of an objective"), (self.pruned, "pruned"),
         ):  # fmt: skip
             told += [f"{count} {what}"] * (count > 0)
         return f"{self.points} point{'s' * (self.points != 1)}: {', '.join(told)}"
@@ -79,7 +82,8 @@ def front_of(
 
     Objectives and constraints are values, or texts such as `latency_s,energy_J,-accuracy` and
     `area_used_mm2<=400`. Raises CimsimError for a key that no row has (with the names near it), or
-    that is no number, and where no row is left.
+    that is no number, where no row is left, and where a row that was pruned for other objectives or
+    limits may be on this front.
     """
     sought = parse_objectives(objectives) if isinstance(objectives, str) else tuple(objectives)
     limits = tuple(Constraint.of(one) if isinstance(one, str) else one for one in constraints)
@@ -100,11 +104,29 @@ def front_of(
     values = costs([row.values for row in kept], sought)
     best = nondominated(values)
     order = np.flatnonzero(best)[np.lexsort(values[best].T[::-1])]
+    pruned = [row for row in everything if row.status == "pruned"]
+    _check_pruned(pruned, sought, limits, values[best])
     return Front(
         sought, limits, tuple(kept[i] for i in order), knee(values[order]),
         tuple(kept[i] for i in np.flatnonzero(~best)), len(known) - len(kept),
-        len(everything) - len(done), len(done) - len(known),
+        len(everything) - len(done) - len(pruned), len(done) - len(known), len(pruned),
     )  # fmt: skip
+
+
+def _check_pruned(
+    pruned: Sequence[Row], sought: Sequence[Objective], limits: Sequence[Constraint], front: F64
+) -> None:
+    """Raise CimsimError unless no row that was not run can be better than all of a front."""
+    for row in pruned:
+        best = costs_at_best(row.bounds, sought)
+        if not broken_by(row.bounds, limits) and not (front <= best).all(axis=1).any():
+            keys = ", ".join(row.bounds)
+            raise CimsimError(
+                f"some of {len(pruned)} points that were pruned may be on this front: of {keys} "
+                "alone they have bounds, and no row that keeps to the limits beats one of them. "
+                "Seek what they were pruned for, or sweep once more without --prune: that runs "
+                "them, and nothing else."
+            )
 
 
 def objectives_of(study: Mapping[str, str], rows: Sequence[Row]) -> tuple[Objective, ...]:
@@ -131,6 +153,8 @@ def _has(row: Row, key: str) -> bool:
 def _nothing(rows: Sequence[Row]) -> str:
     if not rows:
         return "the store is empty: no point has been evaluated yet."
+    if any(row.status == "pruned" for row in rows):
+        return "the rows are of points that were pruned alone: sweep without --prune."
     return (
         f"none of {len(rows)} stored points is feasible, so there is no front. The first: "
         f"{rows[0].shortage}"

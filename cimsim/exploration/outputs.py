@@ -12,7 +12,6 @@ from pydantic import BaseModel
 from cimsim.errors import SpecError
 from cimsim.exploration.rows import Scalar
 from cimsim.report import Report
-from cimsim.simulation import Simulation
 from cimsim.values.display import shown
 
 OUTPUTS = ("latency_s", "energy_J", "area_used_mm2")
@@ -59,16 +58,6 @@ def values_of(report: Report, keys: Sequence[str], bound: str | None) -> dict[st
 def needs_accuracy(keys: Sequence[str]) -> bool:
     """Whether one of the keys is of the accuracy."""
     return any(key.partition(".")[0] == ACCURACY for key in keys)
-
-
-def bound_of(simulation: Simulation) -> str:
-    """What binds a run, such as `decode: sram, waits for data`; the program is run once more."""
-    phases = simulation.bottlenecks().phases
-    name, phase = max(phases.items(), key=lambda item: item[1].latency_s)
-    unit = max(phase.by_unit_s, key=lambda unit: phase.by_unit_s[unit])
-    waits = phase.waits_by_unit_s.get(unit, {})
-    wait = max(waits, key=lambda wait: waits[wait], default="")
-    return f"{name}: {unit}" + (f", waits for {wait}" if wait else "")
 
 
 def _value(here: Any, rest: str) -> Any:

@@ -74,6 +74,9 @@ class SweepPlan(Frozen):
     mapper: Name | None = Field(default=None, description="as --mapper takes it")
     baselines: tuple[Name, ...] = Field(default=(), description="GPUs beside every point")
     accuracy: Scoring | None = None
+    prune: tuple[Name, ...] = Field(
+        default=(), description="objectives: points that a row beats in all of them are not run"
+    )
 
     def axes(self) -> dict[str, Axis] | None:
         """What is varied; raises SpecError, which names the axis."""
@@ -130,6 +133,7 @@ class LoadedPlan:
                 shelves.GPUS.find(beside(name, self.folder)) for name in plan.baselines
             ),
             "accuracy": plan.accuracy,
+            "prune": plan.prune,
             "folder": self.folder,
         }
 

@@ -17,6 +17,7 @@ from cimsim import shipped
 from cimsim.adaptation import Adaptation, adaptation_for, adaptation_named, adaptation_text
 from cimsim.baseline import Gpu
 from cimsim.errors import SpecError
+from cimsim.exploration.rivals import Rivals
 from cimsim.exploration.scoring import Scoring
 from cimsim.exploration.space import Settings
 from cimsim.files import beside
@@ -173,7 +174,7 @@ class Point:
     """Settings, resolved: what `simulate` takes, the workload by what it is made of.
 
     `digest` is the sha256 of all that decides what the point comes to; two settings that make the
-    same design have one.
+    same design have one. What `rivals` rule out by its bounds is not run.
     """
 
     digest: str
@@ -184,6 +185,7 @@ class Point:
     pipeline: Pipeline | Auto
     mapper: Mapper
     scoring: Scoring | None = None
+    rivals: Rivals | None = None
 
 
 def resolve(base: Base, settings: Settings) -> Point:

@@ -16,12 +16,12 @@ from types import TracebackType
 from typing import Self
 
 from cimsim.errors import OutputError, SpecError
-from cimsim.exploration.rows import Row
+from cimsim.exploration.rows import Row, Status
 from cimsim.exploration.space import Settings
 from cimsim.values.display import shown
 from cimsim.version import VERSION
 
-FORMAT = 1
+FORMAT = 2
 APPLICATION = 0x43494D53
 """Choice: what says that a SQLite file is cimsim's, the letters CIMS."""
 WAIT_S = 60.0
@@ -30,11 +30,18 @@ _TABLES = """
 CREATE TABLE study (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE rows (
     place INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE, settings TEXT NOT NULL,
-    status TEXT NOT NULL, outputs TEXT NOT NULL, shortage TEXT NOT NULL, seconds REAL NOT NULL
+    status TEXT NOT NULL, outputs TEXT NOT NULL, shortage TEXT NOT NULL, seconds REAL NOT NULL,
+    bounds TEXT NOT NULL, beaten_by TEXT NOT NULL
 );
 """
 _ASKED = "CREATE TEMP TABLE asked (place INTEGER PRIMARY KEY, digest TEXT UNIQUE, settings TEXT)"
-_COLUMNS = "digest, settings, status, outputs, shortage, seconds"
+_COLUMNS = "digest, settings, status, outputs, shortage, seconds, bounds, beaten_by"
+_ADD = f"""
+INSERT INTO rows ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (digest) DO UPDATE SET
+    status = excluded.status, outputs = excluded.outputs, shortage = excluded.shortage,
+    seconds = excluded.seconds, bounds = excluded.bounds, beaten_by = excluded.beaten_by
+WHERE rows.status = 'pruned'
+"""
 
 
 class Store:
@@ -59,16 +66,14 @@ class Store:
     def add(self, row: Row) -> bool:
         """Write a row, and say whether it is new; raises OutputError where it cannot be written.
 
-        Of two rows with one digest the first stays.
+        Of two rows with one digest the first stays, unless it was pruned.
         """
         values = (
             row.digest, json.dumps(dict(row.settings)), row.status, json.dumps(dict(row.values)),
-            row.shortage, row.seconds,
+            row.shortage, row.seconds, json.dumps(dict(row.bounds)), row.beaten_by,
         )  # fmt: skip
         with self._told():
-            done = self._connection.execute(
-                f"INSERT OR IGNORE INTO rows ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)", values
-            )
+            done = self._connection.execute(_ADD, values)
         return done.rowcount == 1
 
     def has(self, digest: str) -> bool:
@@ -102,7 +107,7 @@ class Store:
 
     def asked(self) -> Iterator[Row]:
         """The rows of what was asked for, in that order, with the settings that asked for it."""
-        columns = _COLUMNS.replace("digest, settings", "rows.digest, asked.settings")
+        columns = _COLUMNS.replace("digest, settings", "rows.digest, asked.settings", 1)
         query = f"SELECT {columns} FROM asked JOIN rows USING (digest) ORDER BY asked.place"
         with self._told():
             for found in self._connection.execute(query):
@@ -216,10 +221,12 @@ def _compare(store: Store, study: Mapping[str, str]) -> None:
             )
 
 
-def _row(found: tuple[str, str, str, str, str, float]) -> Row:
-    digest, settings, status, values, shortage, seconds = found
-    done = "done" if status == "done" else "infeasible"
-    return Row(digest, json.loads(settings), done, json.loads(values), shortage, seconds)  # type: ignore[arg-type]
+def _row(found: tuple[str, str, Status, str, str, float, str, str]) -> Row:
+    digest, settings, status, values, shortage, seconds, bounds, beaten_by = found
+    return Row(
+        digest, json.loads(settings), status, json.loads(values), shortage, seconds,
+        json.loads(bounds), beaten_by,
+    )  # fmt: skip
 
 
 @contextmanager

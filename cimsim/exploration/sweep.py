@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,9 +15,10 @@ from cimsim.exploration.checks import check_points, check_space
 from cimsim.exploration.evaluate import Evaluator
 from cimsim.exploration.executors import Executor, ManyProcesses, OneProcess, rows_of
 from cimsim.exploration.front import Front, front_of
-from cimsim.exploration.objectives import Constraint, Objective
+from cimsim.exploration.objectives import Constraint, Objective, parse_objectives
 from cimsim.exploration.outputs import ACCURACY, OUTPUTS, needs_accuracy
 from cimsim.exploration.points import Base, Point, refused, resolve
+from cimsim.exploration.rivals import Leaders, check_bounded
 from cimsim.exploration.rows import Row
 from cimsim.exploration.samplers import Sampling, parse_sample
 from cimsim.exploration.scoring import Scoring, check_scoring, scoring_of
@@ -42,13 +43,15 @@ if TYPE_CHECKING:
 @dataclass
 class Reached:
     """How far a sweep is: points of `total`, of which `found` were stored before, `infeasible` do
-    not fit, and `same` are designs that other settings make too.
+    not fit, `pruned` were ruled out by their bounds, and `same` are designs that other settings
+    make too.
     """
 
     total: int
     found: int = 0
     done: int = 0
     infeasible: int = 0
+    pruned: int = 0
     same: int = 0
 
     @property
@@ -59,7 +62,7 @@ class Reached:
     @property
     def stored(self) -> int:
         """Those that have a row."""
-        return self.found + self.done + self.infeasible
+        return self.found + self.done + self.infeasible + self.pruned
 
 
 Tell = Callable[[Reached], None]
@@ -95,7 +98,7 @@ class Sweep:
         """Outputs that no design has: a unit or GPU of another name, most likely."""
         left = set(self.outputs)
         for row in self.each():
-            if row.status == "infeasible":
+            if row.status != "done":
                 continue
             left -= {key for key, value in row.values.items() if value is not None}
             if not left:
@@ -139,6 +142,7 @@ def sweep(
     store: str | Path | None = None,
     workers: int | None = 1,
     executor: Callable[[Evaluator], Executor] | None = None,
+    prune: Sequence[str] | str = (),
     progress: Tell | None = None,
 ) -> Sweep:
     """Evaluate the points of a space, each once, and keep a row of every one.
@@ -155,11 +159,18 @@ def sweep(
     point is not evaluated again. `progress` is called after every point. `workers` processes share
     the points (None: one a core); `executor` makes something else that does.
 
+    With `prune`, a list of objectives such as `latency_s,energy_J`, a point is not run where its
+    bounds show before that a row of this sweep beats it in all of them: its row is `pruned`, and
+    the front in these objectives is that of a sweep without.
+
     Points that do not fit are rows with their shortage. Raises, before anything runs, SpecError
     for axes that collide, for a path or an output that is unknown, for a value that no point can
-    have, and for a store of something else; OutputError where the store cannot be written: what
-    was stored stays.
+    have, for an objective without bounds, and for a store of something else; OutputError where the
+    store cannot be written: what was stored stays.
     """
+    sought = parse_objectives(prune) if prune else ()
+    check_bounded(sought)
+    outputs = tuple(dict.fromkeys((*outputs, *(one.key for one in sought))))
     evaluate = evaluator_of(
         workload, architecture, outputs, adaptation=adaptation, pipeline=pipeline, mapper=mapper,
         baselines=baselines, accuracy=accuracy, folder=folder,
@@ -171,7 +182,8 @@ def sweep(
     kept = open_store(store, {**base.facts, "outputs": ", ".join(evaluate.outputs)})
     try:
         run = executor_of(evaluate, workers, executor)
-        _run(base, settings, run, kept, reached, progress or (lambda _: None))
+        leaders = Leaders(sought) if sought else None
+        _run(base, settings, run, kept, reached, progress or (lambda _: None), leaders)
     except BaseException:
         kept.close()
         raise
@@ -255,18 +267,21 @@ def _run(
     store: Store,
     reached: Reached,
     tell: Tell,
+    leaders: Leaders | None,
 ) -> None:
     def pending() -> Iterator[Point]:
         for each in settings:
             point = point_of(base, each)
             if not store.ask(point.digest, each):
                 reached.same += 1
-            elif store.has(point.digest):
+            elif (stored := store.row(point.digest)) is not None and _holds(stored, leaders):
                 reached.found += 1
+                if leaders is not None:
+                    leaders.add(stored)
             elif isinstance(point, Row):
                 _keep(point, store, reached)
             else:
-                yield point
+                yield point if leaders is None else replace(point, rivals=leaders.now)
                 continue
             tell(reached)
 
@@ -274,7 +289,16 @@ def _run(
     with rows_of(executor, pending()) as rows:
         for row in rows:
             _keep(row, store, reached)
+            if leaders is not None:
+                leaders.add(row)
             tell(reached)
+
+
+def _holds(stored: Row, leaders: Leaders | None) -> bool:
+    """Whether a stored row stands for its point: one that was pruned, if it would be again."""
+    if stored.status != "pruned":
+        return True
+    return leaders is not None and leaders.now.rule_out(stored.bounds)
 
 
 def point_of(base: Base, settings: Settings) -> Point | Row:
@@ -289,6 +313,8 @@ def _keep(row: Row, store: Store, reached: Reached) -> None:
     store.add(row)
     if row.status == "done":
         reached.done += 1
+    elif row.status == "pruned":
+        reached.pruned += 1
     else:
         reached.infeasible += 1
 

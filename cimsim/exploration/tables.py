@@ -39,9 +39,9 @@ def columns_of(rows: Iterable[Row]) -> list[str]:
     for row in rows:
         settings |= dict.fromkeys(row.settings)
         others |= dict.fromkeys(row.flat())
-    last = ("status", "shortage", "seconds", "digest")
+    last = ("status", "shortage", "seconds", "digest", "beaten_by")
     values = [key for key in others if key not in settings and key not in last]
-    return [*settings, *values, *last]
+    return [*settings, *values, *(key for key in last if key in others or key != "beaten_by")]
 
 
 def as_csv(rows: Sequence[Row]) -> str:

@@ -62,6 +62,23 @@ def bottlenecks(
     return Bottlenecks(total=total, phases=phases, layers=_layers(plan, path, work, energies))
 
 
+def binding(plan: Plan, run: Run) -> str:
+    """What binds a run, such as `decode: sram, waits for data`.
+
+    The longest phase, the unit that is longest on its critical path, and what the next part of
+    the path waited for there; nothing runs once more.
+    """
+    windows = list(pairwise(phase_marks_ps(plan, run)))
+    latencies = [end - start for start, end in windows]
+    longest = max(range(len(windows)), key=lambda p: latencies[p])
+    path = _Path.of(plan, critical_path(run), {}, windows)
+    found = path.phase([longest], latencies[longest], None, None, {})
+    unit = max(found.by_unit_s, key=lambda unit: found.by_unit_s[unit], default="nothing")
+    waits = found.waits_by_unit_s.get(unit, {})
+    wait = max(waits, key=lambda wait: waits[wait], default="")
+    return f"{plan.phases[longest]}: {unit}" + (f", waits for {wait}" if wait else "")
+
+
 def _bound(name: str, time_ps: int, latency_ps: int) -> Bound:
     return Bound(name=name, time_s=ps_to_seconds(time_ps), latency_ratio=ratio(latency_ps, time_ps))
 

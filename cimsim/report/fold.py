@@ -67,8 +67,8 @@ def fold(
     """
     makespan, latencies, times = findings.makespan_s, findings.latencies_s, findings.unit_times
     units = (*KINDS, *_OTHERS) if counted is None else ()
-    energies = _amounts(plan, findings, architecture, counted)
-    by_unit, by_component, by_kind, by_phase = _folded(energies, units, len(latencies))
+    energies = amounts(plan, findings, architecture, counted)
+    by_unit, by_component, by_kind, by_phase = folded(energies, units, len(latencies))
     more_built, more_used = column_memory_mm2(adapted, architecture, plan)
     built = architecture.area_mm2() | more_built
     used = architecture.area_mm2(plan.unit_counts) | more_used
@@ -178,7 +178,7 @@ def _leaked(architecture: Architecture, plan: Plan, latencies: list[float]) -> l
     ]
 
 
-def _amounts(
+def amounts(
     plan: Plan, findings: Findings, architecture: Architecture,
     counted: tuple[BlockEnergy, ...] | None,
 ) -> Iterator[tuple[Spent, int]]:  # fmt: skip
@@ -193,7 +193,7 @@ def _amounts(
     yield from ((entry, 1) for entry in _leaked(architecture, plan, findings.latencies_s))
 
 
-def _folded(
+def folded(
     energies: Iterable[tuple[Spent, int]], units: tuple[str, ...], phase_count: int
 ) -> tuple[dict[str, float], dict[str, float], dict[str, float], list[float]]:
     """Energy (J) by unit, component and kind of work, and by phase; each sums to the total."""

@@ -7,6 +7,7 @@ differ in others, such as energies and areas, share it: only their report is fol
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Self
@@ -34,6 +35,16 @@ WORKLOADS_KEPT = 32
 
 
 @brief
+@dataclass(frozen=True, slots=True, eq=False)
+class Scheduled:
+    """`workload`, as adapted, mapped and scheduled."""
+
+    workload: Workload
+    mapping: Mapping
+    plan: Plan
+
+
+@brief
 @dataclass(frozen=True, eq=False)
 class Ran:
     """A finished run of `workload`, as adapted, whatever the machine's costs."""
@@ -52,25 +63,63 @@ class Ran:
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Essentials:
-    """What a report needs of a run: `plan` has no program."""
+    """What a report needs of a run: `plan` has no program. `bound` is what binds, where told."""
 
     mapping: Mapping
     mapping_sha256: str
     plan: Plan
     findings: Findings
+    bound: str | None = None
 
     @classmethod
-    def of(cls, ran: Ran) -> Self:
-        """That of `ran`."""
+    def of(cls, ran: Ran | Scheduled, findings: Findings, bound: str | None = None) -> Self:
+        """That of `ran`, or of what is not run yet."""
         plan = replace(ran.plan, program=Program((), (), ()), roles=(), activations=())
-        return cls(ran.mapping, ran.mapping.digest(), plan, ran.findings)
+        return cls(ran.mapping, ran.mapping.digest(), plan, findings, bound)
+
+
+class RunOnce:
+    """What a design comes to at least, and what it comes to once it is asked for.
+
+    It holds its plan until it is run or let go; `again` makes the same one anew.
+    """
+
+    def __init__(self, made: Scheduled) -> None:
+        self._made: Scheduled | None = made
+        self._least: Essentials | None = None
+        self._done: Essentials | None = None
+
+    def least(self, again: Callable[[], Scheduled]) -> Essentials:
+        """What every run of the plan has at least."""
+        if self._least is None:
+            made = self._made = self._made or again()
+            self._least = Essentials.of(made, Findings.least(made.workload, made.plan))
+        return self._least
+
+    def done(
+        self, again: Callable[[], Scheduled], finish: Callable[[Scheduled], Essentials]
+    ) -> Essentials:
+        """What the run has, which `finish` makes where there was none."""
+        if self._done is None:
+            self._done = finish(self._made or again())
+        self._made = self._least = None
+        return self._done
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it was run."""
+        return self._done is not None
+
+    def let_go(self) -> None:
+        """Hold the plan no longer, which takes megabytes."""
+        self._made = None
 
 
 @dataclass(eq=False)
 class Memory:
     """Results by what they depend on, those that were used last; memory stays flat."""
 
-    outcomes: Remembered[Essentials] = field(default_factory=lambda: Remembered(RUNS_KEPT))
+    outcomes: Remembered[RunOnce] = field(default_factory=lambda: Remembered(RUNS_KEPT))
     trials: Remembered[Ran] = field(default_factory=lambda: Remembered(TRIALS_KEPT))
     writes: Remembered[ModelWrite] = field(default_factory=lambda: Remembered(WORKLOADS_KEPT))
     _adapted: Latest[Workload] = field(default_factory=lambda: Latest(WORKLOADS_KEPT))
