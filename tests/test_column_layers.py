@@ -170,7 +170,7 @@ def test_a_shifted_word_by_hand() -> None:
     out = np.zeros((1, 64), f32)
     counts = accumulate(
         out, codes, np.empty((0, 0, 0), f32), one, one, one, np.ones(1, f32), np.ones(1, f32),
-        127, False, np.zeros(3, np.uint32), 0, factor, f32(-128),
+        -127, 127, False, np.zeros(3, np.uint32), 0, factor, f32(-128),
     )  # fmt: skip
     assert out[0, :6].tolist() == [127, 1, -2, 12, -12, -128]
     assert counts == (0, 2, 2)  # none saturated, two overflowed, two lost a bit

@@ -20,21 +20,23 @@ def rng(seed=0):
 
 
 @pytest.mark.parametrize("code_max", [1, 7, 127, 32767])
-def test_quantise_equals_numpy(code_max):
+@pytest.mark.parametrize("lowest", [-1, 0])
+def test_quantise_equals_numpy(code_max, lowest):
+    low, steps = lowest - code_max, code_max - lowest
     x = rng().standard_normal((5, 333)).astype(F)
     step = np.full(5, 1.5, F)
     code = np.empty_like(x)
-    clipped = quantise(x, step, code_max, code)
-    scaled = x * (F(code_max) / F(1.5))
-    assert np.array_equal(code, np.rint(np.clip(scaled, -code_max, code_max)))
-    assert clipped == np.count_nonzero(np.abs(scaled) > code_max + 0.5)
-    assert step == pytest.approx(1.5 / code_max)
+    clipped = quantise(x, step, steps, low, code_max, code)
+    scaled = x * (F(steps) / F(1.5))
+    assert np.array_equal(code, np.rint(np.clip(scaled, low, code_max)))
+    assert clipped == np.count_nonzero((scaled > code_max + 0.5) | (scaled < low - 0.5))
+    assert step == pytest.approx(1.5 / steps)
 
 
 def test_ideal_dac_passes_inputs():
     x = rng().standard_normal((2, 5)).astype(F)
     step, code = np.full(2, 3.0, F), np.empty((2, 5), F)
-    assert quantise(x, step, 0, code) == 0
+    assert quantise(x, step, 0, 0, 0, code) == 0
     assert np.array_equal(code, x)
     assert np.array_equal(step, [1.0, 1.0])
 
@@ -52,7 +54,9 @@ def test_not_finite_is_counted():
     assert count_not_finite(np.array([[1e12, -1e12, 1e-44]], F)) == 0
 
 
-def reference_accumulate(sums_BPSN, variance, sigma_SN, inverse, gain, weight_P, step_B, top, key):
+def reference_accumulate(
+    sums_BPSN, variance, sigma_SN, inverse, gain, weight_P, step_B, low, top, key
+):
     vectors, pulses, slices, columns = sums_BPSN.shape
     out = np.zeros((vectors, columns), F)
     saturated = 0
@@ -65,17 +69,17 @@ def reference_accumulate(sums_BPSN, variance, sigma_SN, inverse, gain, weight_P,
                     value = value + np.sqrt(variance[b, p, s] + sigma_SN[s] ** 2) * z[0]
                 if top:
                     value = value * inverse[s]
-                    saturated += np.count_nonzero(np.abs(value) > top + 0.5)
-                    value = np.rint(np.clip(value, -top, top))
+                    saturated += np.count_nonzero((value > top + 0.5) | (value < low - 0.5))
+                    value = np.rint(np.clip(value, low, top))
                 out[b] += value * (gain[s] * (weight_P[p] * step_B[b]))
     return out, saturated
 
 
 @pytest.mark.parametrize("whole", [False, True])
 @pytest.mark.parametrize("noisy", [False, True])
-@pytest.mark.parametrize("top", [0, 15])
+@pytest.mark.parametrize(("low", "top"), [(0, 0), (-15, 15), (-16, 15), (0, 15)])
 @pytest.mark.parametrize("spread", [0.0, 2.0])
-def test_accumulate_equals_the_loop(whole, noisy, top, spread):
+def test_accumulate_equals_the_loop(whole, noisy, low, top, spread):
     r = rng(1)
     vectors, pulses, slices, columns = 3, 2, 2, 128
     sums = (r.standard_normal((vectors, pulses, slices, columns)) * 9).astype(F)
@@ -98,6 +102,7 @@ def test_accumulate_equals_the_loop(whole, noisy, top, spread):
         gain,
         weight,
         step,
+        low,
         top,
         noisy,
         np.array([11, 0, 5], np.uint32),
@@ -106,7 +111,7 @@ def test_accumulate_equals_the_loop(whole, noisy, top, spread):
         F(0),
     )
     want, saturated = reference_accumulate(
-        sums, variance, sigma, inverse, gain, weight, step, top, (11, noisy, 5)
+        sums, variance, sigma, inverse, gain, weight, step, low, top, (11, noisy, 5)
     )
     assert seen == (saturated, 0, 0)
     assert out == pytest.approx(want, abs=1e-4 if not top else 1e-3)

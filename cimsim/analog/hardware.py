@@ -39,6 +39,17 @@ class Hardware:
         # What the device cannot be asked for is told here, not in the middle of a model.
         ends = np.array([[self.coding.g_min_uS, self.coding.g_max_uS]], np.float32)
         self.device.program(Target(ends, self.coding.g_max_uS), np.random.default_rng(0))
+        if self.adc.codes == "unipolar" and not self._never_negative:
+            raise SpecError(
+                "unipolar ADC codes are for column sums that are never negative: offset coding "
+                f"and one-bit pulses, not {self.coding.scheme} coding and pulses of "
+                f"{self.dac.pulse_bits or self.dac.bits} bits: set rram.accuracy.adc_codes to "
+                "symmetric or twos_complement."
+            )
+
+    @property
+    def _never_negative(self) -> bool:
+        return self.coding.scheme == "offset" and self.dac.pulse_bits == 1
 
     @property
     def needs_samples(self) -> bool:
@@ -141,7 +152,10 @@ def _dac(rram: CrossbarTiles, facts: Numerics) -> Dac:
         bits=rram.input_bits,
         range=facts.dac_range,
         full_scale=facts.dac_full_scale,
+        percentile=facts.dac_percentile or Dac.percentile,
         pulse_bits=each if serial else None,
+        codes=facts.dac_codes,
+        sigmas=facts.dac_sigmas,
     )
 
 
@@ -150,5 +164,8 @@ def _adc(rram: CrossbarTiles, facts: Numerics) -> Adc:
         bits=rram.adc_bits,
         range=facts.adc_range,
         full_scale_ratio=facts.adc_full_scale_ratio,
+        percentile=facts.adc_percentile or Adc.percentile,
+        codes=facts.adc_codes,
+        sigmas=facts.adc_sigmas,
         noise_ratio=facts.adc_noise_ratio or 0.0,
     )

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from cimsim.analog.converters import Adc, Dac, code_max, digits, pulse_weights
+from cimsim.analog.converters import Adc, Dac, digits, pulse_weights, range_of
 from cimsim.analog.crossbar import Readout
 from cimsim.analog.kernels.mvm import accumulate, count_not_finite, quantise, token_full_scale
 from cimsim.analog.kernels.philox import GROUP, padded, seed_words
@@ -166,6 +166,11 @@ class Mvm:
         )
 
     @property
+    def rows(self) -> tuple[slice, ...]:
+        """The rows of each row of tiles."""
+        return tuple(tile.rows for tile in self.tiles)
+
+    @property
     def columns(self) -> int:
         """Outputs N."""
         return self.readout.grid.shape[1]
@@ -208,11 +213,12 @@ class _Batch:
         """
         mvm = self.mvm
         x, out = self.x_BK[start : start + size], out_BN[start : start + size]
-        code, step, clipped = _to_codes(mvm.dac, x)
+        code, steps, clipped = _to_codes(mvm.dac, x, mvm.rows)
         saturated, overflowed, shortened = 0, 0, 0
         ideal = mvm.adc.bits is None
         for t, (tile, adc) in enumerate(zip(mvm.tiles, mvm.converters, strict=True)):
             factor, least, offset = NO_FACTOR, np.float32(0.0), mvm.readout.offset_TN[t]
+            step = steps[t]
             if self.numbers is not None:
                 adc, factor, least = self.numbers.on(adc, t, ideal)
                 offset = offset * self.numbers.numbers_TN[t]
@@ -230,7 +236,7 @@ class _Batch:
                 adc.gain_SN,
                 pulse_weights(mvm.dac),
                 step,
-                code_max(mvm.adc.bits),
+                *mvm.adc.ends,
                 mvm.adc.noise_ratio > 0.0 or len(variance) > 0,
                 np.array([*seed_words(self.seed), t], np.uint32),
                 self.first_vector + start,
@@ -274,15 +280,25 @@ def not_computable(owner: str, largest: float) -> str:
     return f"{owner}inputs must be finite, some are NaN or infinite."
 
 
-def _to_codes(dac: Dac, x_BK: F32) -> tuple[F32, F32, int]:
-    """Codes (rows padded with zeros for the product kernel), value of a code, inputs clipped."""
+def _to_codes(dac: Dac, x_BK: F32, rows: tuple[slice, ...]) -> tuple[F32, list[F32], int]:
+    """Codes (rows padded with zeros for the product kernel), value of a code by row of tiles [B],
+    inputs clipped.
+    """
     code = np.empty((vectors_padded(len(x_BK)), x_BK.shape[1]), np.float32)
     code[len(x_BK) :] = 0.0
+    if dac.range == "tile" and len(rows) > 1:
+        steps, clipped = [], 0
+        for part in rows:
+            own, (step,), over = _to_codes(dac, np.ascontiguousarray(x_BK[:, part]), (part,))
+            code[:, part] = own
+            steps.append(step)
+            clipped += over
+        return code, steps, clipped
     step = np.full(len(x_BK), dac.full_scale or 1.0, np.float32)
-    if dac.range == "token":
+    if dac.range in ("token", "tile"):
         token_full_scale(x_BK, step)
-    clipped = quantise(x_BK, step, code_max(dac.bits), code)
-    return code, step, int(clipped)
+    clipped = int(quantise(x_BK, step, dac.steps, *dac.ends, code))
+    return code, [step] * len(rows), clipped
 
 
 def _subtract_offset(out_BN: F32, offset_N: F32, code_BK: F32, step_B: F32) -> None:
@@ -318,24 +334,24 @@ def adc_full_scale(mvm: Mvm, samples_BK: F32 | None) -> F32:
 
 
 def _observed(mvm: Mvm, samples_BK: F32) -> F32:
-    """Percentile of the column sums that the samples cause; 1 where all are zero."""
-    code, _, _ = _to_codes(mvm.dac, samples_BK)
+    """Range that the column sums of the samples ask for; 1 where all are zero."""
+    code, _, _ = _to_codes(mvm.dac, samples_BK, mvm.rows)
     used = len(samples_BK) * mvm.dac.pulses
     found = np.ones((len(mvm.tiles), mvm.slices), np.float32)
     for t, tile in enumerate(mvm.tiles):
-        sums = np.abs(tile.sums(code, mvm.dac)[:, :used])
+        sums = tile.sums(code, mvm.dac)[:, :used]
         by_slice = sums.reshape(mvm.slices, -1, used, GROUP).swapaxes(1, 2)
         for s, seen in enumerate(by_slice.reshape(mvm.slices, used, -1)[:, :, : mvm.columns]):
-            value = float(np.percentile(seen, mvm.adc.percentile))
+            value = range_of(seen, mvm.adc.percentile, mvm.adc.sigmas)
             found[t, s] = value if value > SMALLEST else 1.0
     return found
 
 
 def row_converter(mvm: Mvm, t: int, full_scale_S: F32) -> _Converter:
     """Converter settings of row of tiles `t` for the ADC ranges `full_scale_S` [S]."""
-    readout, largest = mvm.readout, code_max(mvm.adc.bits)
+    readout, steps = mvm.readout, mvm.adc.steps
     shape = (mvm.slices, padded(mvm.columns))
-    lsb = full_scale_S / np.float32(largest) if largest else np.ones_like(full_scale_S)
+    lsb = full_scale_S / np.float32(steps) if steps else np.ones_like(full_scale_S)
     # Padding columns get no gain and no code, so that they cannot saturate.
     gain, inverse = np.zeros(shape, np.float32), np.zeros(shape, np.float32)
     gain[:, : mvm.columns] = (lsb * readout.significance_S)[:, None] * readout.gain_TN[t]

@@ -122,15 +122,34 @@ class Numerics(MachineBlock):
     clip_sigma: Positive | None = Field(
         default=None, description="weights beyond this many standard deviations are clipped"
     )
-    dac_range: Literal["token", "fixed", "calibrated"] = Field(
+    dac_range: Literal["token", "tile", "fixed", "calibrated"] = Field(
         default="token",
-        description="largest input of each vector, or one range for all: given or calibrated",
+        description="what scales inputs: the largest of a vector, that of its part in a row of "
+        "tiles, dac_full_scale, or samples",
     )
     dac_full_scale: Positive | None = Field(
         default=None, description="largest input, with dac_range `fixed`"
     )
+    dac_codes: Literal["symmetric", "twos_complement"] = Field(
+        default="symmetric", description="sign and magnitude, or all 2^b levels"
+    )
+    dac_percentile: Positive | None = Field(
+        default=None, description="of the magnitudes of samples, with dac_range `calibrated`"
+    )
+    dac_sigmas: Positive | None = Field(
+        default=None, description="standard deviations of samples about 0, in place of a percentile"
+    )
     adc_range: Literal["fixed", "calibrated", "worst_case"] = Field(
         default="calibrated", description="what sets the full scale of conversions"
+    )
+    adc_codes: Literal["symmetric", "twos_complement", "unipolar"] = Field(
+        default="symmetric", description="`unipolar` for column sums that are never negative"
+    )
+    adc_percentile: Positive | None = Field(
+        default=None, description="of the magnitudes of column sums, with adc_range `calibrated`"
+    )
+    adc_sigmas: Positive | None = Field(
+        default=None, description="standard deviations of column sums about 0, likewise"
     )
     adc_full_scale_ratio: Positive | None = Field(
         default=None, description="units of g_max at full input, with adc_range `fixed`"
@@ -160,6 +179,14 @@ class Numerics(MachineBlock):
                 "driver_ohm and sense_ohm are ends of wires: give word_ohm and bit_ohm too (0 for "
                 "none)"
             )
+        for end in ("dac", "adc"):
+            rules = [getattr(self, f"{end}_{rule}") for rule in ("percentile", "sigmas")]
+            if None not in rules:
+                raise ValueError(f"give {end}_percentile or {end}_sigmas, not both")
+            if rules != [None, None] and getattr(self, f"{end}_range") != "calibrated":
+                raise ValueError(
+                    f"{end}_percentile and {end}_sigmas belong to {end}_range `calibrated`"
+                )
         if (self.device is None) != (not (self.device_source or "").strip()):
             raise ValueError("a device model needs a device_source: a citation, or `assumed: why`")
         if self.device is not None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from cimsim.analog.converters import Dac, code_max
+from cimsim.analog.converters import Dac
 from cimsim.functional.operands import Normals, TorchOperands
 from cimsim.values.ranges import SMALLEST
 
@@ -62,19 +62,18 @@ class _Product(torch.autograd.Function):
         ctx: Any, x: torch.Tensor, weight: torch.Tensor | None, numbers: torch.Tensor | None,
         operands: TorchOperands, normals: Normals | None, counts: Counts, word_bits: int | None,
     ) -> torch.Tensor:  # fmt: skip
-        code, step, inside = to_codes(x, operands.dac, counts)
+        code, step, inside = to_codes(x, operands.dac, counts, operands.rows)
         keep = x.requires_grad and len(operands.significance_S) == operands.dac.pulses == 1
         shape = len(operands.rows), len(code), operands.gain_TN.shape[1]
         trained = numbers is not None and numbers.requires_grad
         partial = torch.zeros(shape, device=code.device) if trained else None
         columns = None if numbers is None else _Columns(numbers.detach(), word_bits, partial)
-        out, masks = _convert_all(code, operands, normals, counts, keep, columns)
-        out *= step[:, None]
+        out, masks = _convert_all(code, step, operands, normals, counts, keep, columns)
         if partial is not None:
-            partial *= step[:, None]
+            partial *= step[:, :, None]
         if operands.has_offset:
             for t, rows in enumerate(operands.rows):
-                total = code[:, rows].sum(1) * step
+                total = code[:, rows].sum(1) * step[t]
                 offset = operands.offset_TN[t]
                 out -= total[:, None] * (offset if columns is None else offset * columns.numbers[t])
                 if partial is not None:
@@ -82,7 +81,7 @@ class _Product(torch.autograd.Function):
         ctx.operands, ctx.inside, ctx.masks = operands, inside, masks
         ctx.numbers, ctx.partial = None if columns is None else columns.numbers, partial
         # Only a trained weight needs the inputs again.
-        ctx.quantised = code * step[:, None] if weight is not None else None
+        ctx.quantised = _worth(code, step, operands.rows) if weight is not None else None
         return out
 
     @staticmethod
@@ -139,25 +138,40 @@ def _back(
     return back
 
 
+def _worth(
+    code: torch.Tensor, step_TB: torch.Tensor, rows: tuple[slice, ...]
+) -> torch.Tensor:  # fmt: skip
+    """Codes [B, K] times the value of a step in their row of tiles."""
+    return torch.cat([code[:, part] * step_TB[t, :, None] for t, part in enumerate(rows)], dim=1)
+
+
 def to_codes(
-    x: torch.Tensor, dac: Dac, counts: Counts
+    x: torch.Tensor, dac: Dac, counts: Counts, rows: tuple[slice, ...]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    """Codes, the value of one code step for each vector, and where inputs were not clipped."""
+    """Codes, the value of one code step by row of tiles and vector [T, B], and where inputs were
+    not clipped.
+    """
     if dac.bits is None:
-        return x, torch.ones(len(x), device=x.device), None
-    limit = float(code_max(dac.bits))
-    if dac.range == "token":
+        return x, torch.ones((len(rows), len(x)), device=x.device), None
+    if dac.range == "tile" and len(rows) > 1:
+        parts = [to_codes(x[:, part], dac, counts, (part,)) for part in rows]
+        codes, steps, masks = zip(*parts, strict=True)
+        inside = None if masks[0] is None else torch.cat(masks, dim=1)
+        return torch.cat(codes, dim=1), torch.cat(steps), inside
+    low, high = dac.ends
+    scaled = dac.range in ("token", "tile")
+    if scaled:
         full = x.abs().amax(1)
         full = torch.where(full > SMALLEST, full, torch.ones_like(full))
     else:
         full = torch.full((len(x),), float(dac.full_scale or 1.0), device=x.device)
-    value = x * (limit / full)[:, None]
+    value = x * (dac.steps / full)[:, None]
     inside = None
-    if dac.range != "token":
-        inside = value.abs() <= limit + 0.5
+    if not scaled or high < dac.steps:
+        inside = (value <= high + 0.5) & (value >= low - 0.5)
         counts.clipped += int(inside.numel() - int(inside.sum()))
-        value = value.clamp(-limit, limit)
-    return value.round_(), full / limit, inside
+        value = value.clamp(low, high)
+    return value.round_(), (full / dac.steps).expand(len(rows), -1), inside
 
 
 def pulses_of(code: torch.Tensor, dac: Dac) -> torch.Tensor:
@@ -179,23 +193,30 @@ def _pulse_weights(dac: Dac, device: torch.device) -> torch.Tensor:
 
 
 def _convert_all(
-    code: torch.Tensor, operands: TorchOperands, normals: Normals | None, counts: Counts,
-    keep: bool, numbers: _Columns | None,
+    code: torch.Tensor, step_TB: torch.Tensor, operands: TorchOperands, normals: Normals | None,
+    counts: Counts, keep: bool, numbers: _Columns | None,
 ) -> tuple[torch.Tensor, dict[int, torch.Tensor]]:  # fmt: skip
+    """Outputs [B, N] without offsets, and where conversions of a row of tiles saturated."""
     vectors, columns = len(code), operands.gain_TN.shape[1]
     slices, dac = len(operands.significance_S), operands.dac
     out = torch.zeros((vectors, columns), device=code.device)
     masks: dict[int, torch.Tensor] = {}
     size = max(1, CHUNK // max(1, columns * slices * dac.pulses))
+    own = dac.range == "tile" and len(operands.rows) > 1
     for t, rows in enumerate(operands.rows):
         z = None if normals is None else _streams(normals, t, dac.pulses, slices)
+        into = torch.zeros_like(out) if own else out
         for start in range(0, vectors, size):
             part = slice(start, start + size)
             drive = pulses_of(code[part, rows], dac)
             noise = None if z is None else z[part]
-            over = _accumulate(out, part, drive, operands, t, noise, counts, numbers)
+            over = _accumulate(into, part, drive, operands, t, noise, counts, numbers)
             if keep and over is not None and vectors <= size:
                 masks[t] = over
+        if own:
+            out += into * step_TB[t, :, None]
+    if not own:
+        out *= step_TB[0, :, None]
     if operands.hardware.adc.bits is not None:
         kept = columns * len(operands.rows)
         if numbers is not None:
@@ -231,13 +252,13 @@ def _accumulate(
     gain = operands.significance_S[:, None] * operands.gain_TN[t]
     over = None
     if adc.bits is not None:
-        limit = code_max(adc.bits)
-        lsb = operands.full_scale_TS[t] / limit
+        low, high = adc.ends
+        lsb = operands.full_scale_TS[t] / adc.steps
         sums *= (1.0 / lsb)[:, None]
         if columns is not None:
             sums *= columns.numbers[t] != 0
-        over = _saturated(sums, limit, counts)
-        sums.clamp_(-limit, limit).round_()
+        over = _saturated(sums, (low, high), counts)
+        sums.clamp_(low, high).round_()
         gain = gain * lsb[:, None]
     if columns is not None:
         if columns.partial is not None:
@@ -265,10 +286,14 @@ def _add(
         out += torch.einsum("bpsn,p,sn->bn", sums, _pulse_weights(operands.dac, out.device), gain)
 
 
-def _saturated(sums: torch.Tensor, limit: int, counts: Counts) -> torch.Tensor | None:
-    if float(sums.abs().max()) <= limit + 0.5:
+def _saturated(
+    sums: torch.Tensor, ends: tuple[int, int], counts: Counts
+) -> torch.Tensor | None:  # fmt: skip
+    low, high = ends[0] - 0.5, ends[1] + 0.5
+    least, most = sums.aminmax()
+    if float(least) >= low and float(most) <= high:
         return None
-    over = sums.abs() > limit + 0.5
+    over = (sums > high) | (sums < low)
     counts.saturated += int(over.sum())
     return over
 

@@ -45,29 +45,31 @@ def token_full_scale(x_BK: Any, full_scale_B: Any) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def quantise(x_BK: Any, full_scale_B: Any, code_max: Any, code_BK: Any) -> int:
-    """Codes rint(x code_max / full_scale) clipped to +-code_max; returns how many were clipped.
+def quantise(
+    x_BK: Any, full_scale_B: Any, steps: Any, low: Any, high: Any, code_BK: Any
+) -> int:  # fmt: skip
+    """Codes rint(x steps / full_scale) clipped to low .. high; returns how many were clipped.
 
-    `full_scale_B` becomes the value of one code step. `code_max` 0 leaves inputs as they are
-    (an ideal DAC, step 1).
+    `full_scale_B` becomes the value of one code step. `steps` 0 leaves inputs as they are (an ideal
+    DAC, step 1).
     """
     clipped = 0
-    limit = np.float32(code_max)
+    scale, least, most = np.float32(steps), np.float32(low), np.float32(high)
     for b in range(x_BK.shape[0]):
-        if code_max == 0:
+        if steps == 0:
             full_scale_B[b] = np.float32(1.0)
             for k in range(x_BK.shape[1]):
                 code_BK[b, k] = x_BK[b, k]
             continue
-        inverse = limit / full_scale_B[b]
+        inverse = scale / full_scale_B[b]
         over = 0
         for k in range(x_BK.shape[1]):
             value = x_BK[b, k] * inverse
-            over += 1 if abs(value) > limit + _HALF else 0
-            value = min(max(value, -limit), limit)
+            over += 1 if value > most + _HALF or value < least - _HALF else 0
+            value = min(max(value, least), most)
             code_BK[b, k] = (value + _ROUND) - _ROUND
         clipped += over
-        full_scale_B[b] = full_scale_B[b] / limit
+        full_scale_B[b] = full_scale_B[b] / scale
     return clipped
 
 
@@ -99,29 +101,32 @@ def _add_even_noise(value_N: Any, sigma_N: Any, z_N: Any) -> None:
 
 
 @njit(nogil=True, error_model="numpy", fastmath={"reassoc", "nnan"})
-def _scale_and_count(value_N: Any, inverse_lsb_N: Any, limit: Any) -> int:
+def _scale_and_count(value_N: Any, inverse_lsb_N: Any, low: Any, high: Any) -> int:
     # Counts in float32, which vector units add as they are (exact to 2**24 columns).
     over = _ZERO
     for n in range(value_N.size):
         value_N[n] *= inverse_lsb_N[n]
-        over += _ONE if abs(value_N[n]) > limit else _ZERO
+        over += _ONE if (value_N[n] > high) | (value_N[n] < low) else _ZERO
     return int(over)
 
 
 @njit(nogil=True, error_model="numpy")
-def _add_codes(out_N: Any, value_N: Any, gain_N: Any, weight: Any, limit: Any) -> None:
+def _add_codes(
+    out_N: Any, value_N: Any, gain_N: Any, weight: Any, low: Any, high: Any
+) -> None:  # fmt: skip
     for n in range(value_N.size):
-        code = (min(max(value_N[n], -limit), limit) + _ROUND) - _ROUND
+        code = (min(max(value_N[n], low), high) + _ROUND) - _ROUND
         out_N[n] += code * (gain_N[n] * weight)
 
 
 @njit(nogil=True, error_model="numpy")
 def _add_shifted(
-    out_N: Any, value_N: Any, gain_N: Any, weight: Any, limit: Any, factor_N: Any, word_min: Any
-) -> tuple[int, int]:
+    out_N: Any, value_N: Any, gain_N: Any, weight: Any, low: Any, high: Any, factor_N: Any,
+    word_min: Any,
+) -> tuple[int, int]:  # fmt: skip
     over, short = 0, 0
     for n in range(value_N.size):
-        code = (min(max(value_N[n], -limit), limit) + _ROUND) - _ROUND
+        code = (min(max(value_N[n], low), high) + _ROUND) - _ROUND
         shifted = code * factor_N[n]
         whole = np.floor(shifted)
         word = min(max(whole, word_min), -word_min - _ONE)
@@ -147,7 +152,8 @@ def accumulate(
     gain_SN: Any,
     pulse_weight_P: Any,
     step_B: Any,
-    code_max: Any,
+    code_low: Any,
+    code_high: Any,
     noisy: Any,
     key: Any,
     first_vector: Any,
@@ -159,14 +165,14 @@ def accumulate(
     Returns the saturated conversions, shifted words that overflowed and those that lost bits.
 
     For vector b, pulse p, slice s and column n, with v = sum + sqrt(variance + sigma^2) z:
-    out[b, n] += round(clip(v inverse_lsb)) gain pulse_weight[p] step[b]. With `code_max` 0 (an
+    out[b, n] += round(clip(v inverse_lsb)) gain pulse_weight[p] step[b]. With `code_high` 0 (an
     ideal ADC) v takes the place of the code. z is the normal of (seed, tile, stream p S + s,
     vector, column); `key` is (seed low, seed high, tile) as uint32. A `variance` without blocks
     is zero. Rows of `sums` beyond the vectors of `out_BN` are not looked at. Where `factor_N` has
     values a code becomes floor(code factor_N), clipped to word_min .. -word_min - 1.
     """
     pulses, slices, columns = pulse_weight_P.size, gain_SN.shape[0], gain_SN.shape[1]
-    limit = np.float32(code_max)
+    low, high = np.float32(code_low), np.float32(code_high)
     value, spread = np.empty(columns, np.float32), np.empty(columns, np.float32)
     z = np.empty(columns, np.float32)
     saturated, overflowed, shortened = 0, 0, 0
@@ -186,16 +192,18 @@ def accumulate(
                         _add_noise(value, spread, sigma_SN[s], z)
                     else:
                         _add_even_noise(value, sigma_SN[s], z)
-                if limit == _ZERO:
+                if high == _ZERO:
                     _add_values(out, value, gain_SN[s], weight)
                 else:
-                    saturated += _scale_and_count(value, inverse_lsb_SN[s], limit + _HALF)
+                    saturated += _scale_and_count(
+                        value, inverse_lsb_SN[s], low - _HALF, high + _HALF
+                    )
                     if factor_N.size > 0:
                         over, short = _add_shifted(
-                            out, value, gain_SN[s], weight, limit, factor_N, word_min
+                            out, value, gain_SN[s], weight, low, high, factor_N, word_min
                         )
                         overflowed += over
                         shortened += short
                     else:
-                        _add_codes(out, value, gain_SN[s], weight, limit)
+                        _add_codes(out, value, gain_SN[s], weight, low, high)
     return saturated, overflowed, shortened
