@@ -95,7 +95,7 @@ def test_files_describe_the_tiles():
     found = hardware_of(ahwa)
     assert found.device == PCM()
     assert found.adc == Adc(8, "fixed", 12.0, noise_ratio=0.04)
-    assert found.dac == Dac(8)
+    assert found.dac == Dac(8, "tile")
     assert found.coding == Coding("differential", 0.0, 25.0, 1, 8, "column", 3.0)
     halora = hardware_of(load_architecture(HALORA))
     assert halora.device == Gaussian(0.01, "tile")
@@ -103,6 +103,7 @@ def test_files_describe_the_tiles():
     isaac = hardware_of(load_architecture(ISAAC))
     assert isaac.device == Ideal()
     assert (isaac.dac.pulses, isaac.coding.cells_per_weight) == (16, 8)
+    assert isaac.adc.codes == "unipolar"
 
 
 def with_accuracy(**fields):
