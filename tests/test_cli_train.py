@@ -107,6 +107,37 @@ def test_training_goes_on_from_an_adapter_and_from_a_checkpoint(
     assert (code, err) == (0, f"no checkpoint in {broken}: starting from the beginning\n")
 
 
+def test_a_training_is_evaluated_as_it_goes(cimsim, given, tmp_path):
+    output, without = tmp_path / "out", tmp_path / "without"
+    more = ("--eval-every", 3, "--eval-seeds", 2, "--eval-limit", 4)
+    code, out, err = cimsim(*command(given, output, *more))
+    assert (code, err) == (0, "")
+    assert f"wrote curve.csv and curve.png to {output}" in out
+    head, *lines = (output / "curve.csv").read_text().splitlines()
+    assert head == "step,loss,accuracy,accuracy_noisy,accuracy_noisy_std"
+    assert [line.count(",,") == 0 for line in lines] == [n in (3, 6, 8) for n in range(1, 9)]
+    assert (output / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert cimsim(*command(given, without))[0] == 0
+    name = "adapter_model.safetensors"
+    assert (output / name).read_bytes() == (without / name).read_bytes()
+    plain = ("--eval-every", 8, "--eval-noise", "gaussian:0.5", "--mapper", "dense")
+    assert cimsim(*command(given, tmp_path / "plain", *plain, method="plain"))[0] == 0
+    assert load_record(tmp_path / "plain").mapping_sha256 is None
+
+
+@pytest.mark.parametrize(
+    ("method", "more", "said"),
+    [
+        ("plain", ("--eval-seeds", 2), "--eval-seeds had no effect without --eval-every: add it"),
+        ("piggyback:epochs=1", ("--eval-every", 2), "--eval-every measures adapters and whole mo"),
+    ],
+)
+def test_evaluation_that_cannot_be_is_refused(cimsim, given, tmp_path, method, more, said):
+    code, _, err = cimsim(*command(given, tmp_path, *more, method=method))
+    assert code == 2
+    assert said in err
+
+
 def test_epochs_and_rank_of_their_own(cimsim, given, tmp_path):
     code, out, err = cimsim(*command(given, tmp_path, "--epochs", 1, "--rank", 4, method="plain"))
     assert code == 0

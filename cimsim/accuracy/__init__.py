@@ -4,6 +4,7 @@ workload, mapping = place(model, machine, tokens=32, adapted=load_trained(model,
 found = evaluate(task, adapted, mapping, machine, Trials(noises=(PCM(),), times_s=(0.0, 86_400.0)))
 """
 
+from cimsim.accuracy.during import evaluating
 from cimsim.accuracy.evaluate import Evaluation, Measured, evaluate
 from cimsim.accuracy.noises import with_sigmas
 from cimsim.accuracy.placing import as_mapped, mapping_of, place, trace_task_model
@@ -22,6 +23,7 @@ __all__ = [
     "as_mapped",
     "compare",
     "evaluate",
+    "evaluating",
     "half_width",
     "mapping_of",
     "measure",

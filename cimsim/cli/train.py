@@ -20,7 +20,7 @@ from cimsim.cli.options import (
     mapper_of,
     refuse_without_effect,
 )
-from cimsim.cli.outputs import reserve
+from cimsim.cli.outputs import finish, reserve, write
 from cimsim.cli.progress import bar, progress
 from cimsim.cli.streams import complain, say
 from cimsim.errors import TaskError
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cimsim.mapping import Mapping
     from cimsim.spec import Architecture
     from cimsim.tasks import Task, TaskModel
-    from cimsim.training import Method
+    from cimsim.training import Evaluating, Method, Trained
     from cimsim.training.trainer import Progress
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -85,6 +85,27 @@ def train(
     threads: Annotated[
         int, typer.Option(help="Processor threads; another number rounds differently.", min=1)
     ] = 1,
+    eval_every: Annotated[
+        int | None,
+        typer.Option(
+            help="Measure the task every so many steps, digital and under noise; also writes "
+            "curve.csv and curve.png.",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
+    eval_noise: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Noise of --eval-every; the method's, else the machine's.",
+            show_default=False,
+        ),
+    ] = None,
+    eval_seeds: Annotated[int, typer.Option(help="Chips of --eval-every.", min=1)] = 3,
+    eval_limit: Annotated[
+        int, typer.Option(help="Test examples of --eval-every: the first of them.", min=1)
+    ] = 200,
     adapt: AdaptOption = None,
     mapper: MapperOption = "one-per-tile",
     replicate: ReplicateOption = None,
@@ -103,7 +124,16 @@ def train(
     from cimsim.tasks import label_count, load_model, load_task
 
     chosen = _method(method, epochs, rank)
-    if chosen.injection is None or chosen.injection.clean_share == 1.0:
+    if eval_every is None:
+        idle = ("eval_noise", "eval_seeds", "eval_limit")
+        refuse_without_effect(context, idle, "without --eval-every: add it, or leave this out")
+    elif chosen.masking is not None:
+        raise TaskError(
+            f"--eval-every measures adapters and whole models, and method {chosen.name!r} trains "
+            "masks: leave it out, and measure them afterwards with cimsim accuracy."
+        )
+    exact = chosen.injection is None or chosen.injection.clean_share == 1.0
+    if exact and eval_every is None:
         idle = ("adapt", "mapper", "replicate", "settings")
         why = f"on method {chosen.name!r}, which trains on exact weights: leave it out"
         refuse_without_effect(context, idle, why)
@@ -117,19 +147,67 @@ def train(
         base = load_model(model, labels=label_count(task))
         data = load_task(task, base)
         tell("mapping")
-        mapping = _place(base, data, chosen, machine, adapt, laid)
+        mapping = None
+        if chosen.injection is not None or eval_every is not None:
+            mapping = _place(base, data, chosen, machine, adapt, laid)
+        evaluation = None
+        if eval_every is not None and mapping is not None:
+            evaluation = _evaluation(
+                data, chosen, mapping, machine, eval_noise, eval_seeds, eval_limit, eval_every
+            )
     checkpoint = output / CHECKPOINT
     if resume and not checkpoint.exists():
         complain(f"no checkpoint in {output}: starting from the beginning")
     with _bar() as hear:
         trained = training.train(
-            base, data, chosen, mapping=mapping,
-            architecture=None if mapping is None else machine, seed=seed, start=start,
+            base, data, chosen, mapping=None if chosen.injection is None else mapping,
+            architecture=None if chosen.injection is None else machine, seed=seed, start=start,
             execution=training.Execution(checkpoint, every, resume, threads), progress=hear,
+            evaluating=evaluation,
         )  # fmt: skip
     trained.save(output, _sources(model, task))
     checkpoint.unlink(missing_ok=True)
     say(_summary(output, trained))
+    if trained.evaluations:
+        _write_curve(output, trained)
+
+
+def _evaluation(
+    task: Task,
+    method: Method,
+    mapping: Mapping,
+    machine: Architecture,
+    noise: str | None,
+    seeds: int,
+    limit: int,
+    every: int,
+) -> Evaluating:
+    """Evaluation under `noise`, with converters where the method has them in its loop."""
+    from cimsim.accuracy import Trials, evaluating
+    from cimsim.noise import DEVICE_CODEC
+
+    part = method.injection
+    device = DEVICE_CODEC.parse(noise) if noise is not None else part.noise if part else None
+    converters = part is not None and part.converters
+    trials = Trials((device,), seeds=seeds, limit=limit, converters=converters)
+    return evaluating(task, mapping, machine, trials, every)
+
+
+def _write_curve(output: Path, trained: Trained) -> None:
+    from cimsim.files import write_text
+    from cimsim.training import curve_csv
+    from cimsim.views.training import save_curve
+
+    course, record = (trained.losses, trained.evaluations), trained.record
+    title = f"{record.method.name} for {record.task} on {record.model}"
+
+    def draw(path: Path) -> None:
+        save_curve(*course, title, path)
+
+    def save(path: Path) -> None:
+        write_text(path, curve_csv(*course))
+
+    finish(write(output, "curve.csv", save, {"curve.png": draw}), quiet=False)
 
 
 def _method(text: str, epochs: float | None, rank: int | None) -> Method:
@@ -160,12 +238,12 @@ def _place(
     adapt: str | None,
     mapper: Mapper,
 ) -> Mapping | None:
-    """Where the weights go, if the method trains under noise."""
+    """Where the weights go; None for a task without training examples."""
     from cimsim.accuracy import place
     from cimsim.tasks.batching import longest
     from cimsim.training import student
 
-    if method.injection is None or not task.train:
+    if not task.train:
         return None
     tokens = max(longest(example) for example in task.train)
     adapted = None if method.lora is None else student(base, method)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
         save_adapter,
         save_whole,
     )
+    from cimsim.training.callbacks import Evaluated, Evaluating
+    from cimsim.training.curve import curve_csv
     from cimsim.training.masks import load_masks, masked, save_masks
     from cimsim.training.method_json import method_from_json, method_to_json
     from cimsim.training.methods import METHODS, Method
@@ -49,6 +51,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Distillation": "parts",
+    "Evaluated": "callbacks",
+    "Evaluating": "callbacks",
     "Execution": "trainer",
     "Injection": "parts",
     "LoraShape": "parts",
@@ -63,6 +67,7 @@ _HOME = {
     "Step": "trainer",
     "Trained": "trainer",
     "adapted": "adapters",
+    "curve_csv": "curve",
     "format_method": "text",
     "inputs_of": "noisy",
     "load_adapter": "adapters",
@@ -88,6 +93,8 @@ __all__ = [
     "METHODS",
     "METHOD_CODEC",
     "Distillation",
+    "Evaluated",
+    "Evaluating",
     "Execution",
     "Injection",
     "LoraShape",
@@ -100,6 +107,7 @@ __all__ = [
     "Step",
     "Trained",
     "adapted",
+    "curve_csv",
     "format_method",
     "inputs_of",
     "load_adapter",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from safetensors.torch import load, save
 
 from cimsim.errors import TaskError
 from cimsim.files import write_bytes
+from cimsim.training.callbacks import Evaluated
 from cimsim.values.display import brief
 
 MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -25,11 +26,12 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 @brief
 @dataclass(frozen=True, eq=False)
 class State:
-    """Steps done, their losses, and the teacher's scores if there is a teacher."""
+    """Steps done, their losses, the teacher's scores if there is a teacher, what was measured."""
 
     step: int
     losses: list[float]
     teacher: torch.Tensor | None
+    evaluations: list[Evaluated] = field(default_factory=list)
 
 
 def write_checkpoint(
@@ -49,7 +51,10 @@ def write_checkpoint(
         for moment in MOMENTS:
             tensors[f"{moment} {name}"] = optimiser.state[parameter][moment]
     packed = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    text = {"identity": json.dumps(dict(identity), sort_keys=True)}
+    text = {
+        "identity": json.dumps(dict(identity), sort_keys=True),
+        "evaluations": json.dumps([asdict(each) for each in state.evaluations]),
+    }
     write_bytes(path, save(packed, metadata=text))
 
 
@@ -64,7 +69,7 @@ def read_checkpoint(
     Raises TaskError for a file that is damaged or belongs to another training, naming what
     differs.
     """
-    tensors, written = _read(path)
+    tensors, written, evaluations = _read(path)
     for part in identity:
         if written.get(part) != identity[part]:
             raise TaskError(
@@ -80,19 +85,20 @@ def read_checkpoint(
             moments = {m: tensors[f"{m} {name}"].to(device) for m in MOMENTS}
             optimiser.state[parameter] = moments
     losses = tensors["losses"].tolist()
-    return State(int(tensors["done"]), losses, tensors.get("teacher"))
+    return State(int(tensors["done"]), losses, tensors.get("teacher"), evaluations)
 
 
-def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str], list[Evaluated]]:
     try:
         data = path.read_bytes()
         tensors = load(data)
         size = int.from_bytes(data[:8], "little")
-        header = json.loads(data[8 : 8 + size])
-        return tensors, json.loads(header["__metadata__"]["identity"])
+        text = json.loads(data[8 : 8 + size])["__metadata__"]
+        found = [Evaluated(**each) for each in json.loads(text["evaluations"])]
+        return tensors, json.loads(text["identity"]), found
     except OSError as problem:
         raise TaskError(f"{path}: cannot read the checkpoint: {problem.strerror}.") from None
-    except (SafetensorError, KeyError, ValueError):
+    except (SafetensorError, KeyError, TypeError, ValueError):
         raise TaskError(f"{path}: the checkpoint is damaged: start again without it.") from None
 
 

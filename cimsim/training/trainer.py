@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from collections.abc import Mapping as SourceMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING
 import peft
 import torch
 from torch import nn
+from transformers import TrainerCallback
 
 from cimsim.errors import SpecError, TaskError
 from cimsim.mapping import Mapping
 from cimsim.spec import Architecture
 from cimsim.tasks.task import Example, Task
 from cimsim.training.adapters import save_adapter, save_whole
+from cimsim.training.callbacks import Evaluated, Evaluating, Watch
 from cimsim.training.checkpoint import State, read_checkpoint, write_checkpoint
 from cimsim.training.losses import check_labels, distilled, task_loss, teacher_scores
 from cimsim.training.masks import is_masked, save_masks
@@ -67,12 +69,14 @@ Progress = Callable[[Step], None]
 class Trained:
     """The model as trained, digital and in evaluation mode; the loss of every step.
 
-    `model` is a PEFT model, one with masked layers, or for other methods the model itself.
+    `evaluations` are what was measured meanwhile, in the order of the steps. `model` is a PEFT
+    model, one with masked layers, or for other methods the model itself.
     """
 
     model: nn.Module
     record: Record
     losses: tuple[float, ...]
+    evaluations: tuple[Evaluated, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -126,14 +130,17 @@ def train(
     start: str | Path | None = None,
     execution: Execution | None = None,
     progress: Progress | None = None,
+    evaluating: Evaluating | None = None,
+    callbacks: Sequence[TrainerCallback] = (),
 ) -> Trained:
     """Train an adapter, masks or all weights of `model` for `task` as `method` says.
 
     `model` is left as it is. `mapping` and `architecture` say on which tiles the noise falls and
     are needed by methods with noise only. `start` is a directory with what an earlier training
     left; a method that trains all weights starts from an adapter merged into them. `execution`
-    says how it is run: checkpoints, threads. Same arguments, same result; no global generator is
-    touched.
+    says how it is run: checkpoints, threads. `evaluating` measures the model meanwhile,
+    `callbacks` hear of it and may stop it early (see `callbacks`). Same arguments, same result; no
+    global generator is touched.
 
     Raises TaskError for data, adapters and checkpoints that do not fit and for a loss that is
     not finite, MappingError where model and mapping do not belong together.
@@ -158,9 +165,11 @@ def train(
     )
     with own_randomness(trained), _threads(execution.threads):
         run = _Run(trained, task, record, progress or (lambda step: None))
+        run.watch.callbacks, run.watch.evaluating = tuple(callbacks), evaluating
         run.prepare(mapping, architecture)
         losses = run.all(execution)
-    return Trained(trained.eval(), replace(record, losses=smoothed(losses)), tuple(losses))
+    record = replace(record, steps=len(losses), losses=smoothed(losses))
+    return Trained(trained.eval(), record, tuple(losses), tuple(run.watch.found))
 
 
 @contextmanager
@@ -220,6 +229,8 @@ class _Run:
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self.optimiser = make_optimiser(self.parameters.values(), self.method.recipe)
         self.factors = factors(model) if self.method.penalty is not None else ()
+        steps_an_epoch = math.ceil(len(self.examples) / self.method.recipe.batch)
+        self.watch = Watch(model, self.method, record.steps, steps_an_epoch)
         self.noisy: NoisyModel | None = None
         self.teacher: torch.Tensor | None = None
         self.learning: dict[str, torch.Tensor] = {}
@@ -274,17 +285,22 @@ class _Run:
         """Take every step that is left; returns the loss of each from the first on."""
         checkpoint = None if execution.checkpoint is None else Path(execution.checkpoint)
         identity = _identity(self.record)
-        state = State(0, [], None)
+        state = State(0, [], None, self.watch.found)
         if execution.resume and checkpoint is not None and checkpoint.exists():
             state = read_checkpoint(checkpoint, identity, self.parameters, self.optimiser)
         self._set_teacher(state.teacher)
-        losses, steps = state.losses, self.record.steps
+        losses, steps, self.watch.found = state.losses, self.record.steps, state.evaluations
+        self.watch.begin(state.step)
         for step, batch in self._walk(state.step):
             losses.append(self.step(step, batch))
             self.tell(Step(step + 1, steps, losses[-1]))
+            self.watch.step(step + 1, losses[-1])
             if checkpoint is not None and _is_due(step, steps, execution.every):
-                now = State(step + 1, losses, self.teacher)
+                now = State(step + 1, losses, self.teacher, self.watch.found)
                 write_checkpoint(checkpoint, identity, now, self.parameters, self.optimiser)
+            if self.watch.stopped:
+                break
+        self.watch.end()
         return losses
 
     def _set_teacher(self, known: torch.Tensor | None) -> None:
