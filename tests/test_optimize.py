@@ -62,11 +62,11 @@ def test_what_cannot_be_sought_is_refused(more: dict[str, Any], told: str) -> No
 def test_a_small_search_finds_the_front_and_goes_on_from_its_store(tmp_path: Path) -> None:
     store = tmp_path / "rows.sqlite"
     first = search(store=store, trials=5)
-    assert (first.reached.done, first.reached.found) == (5, 0)
+    assert (first.reached.done + first.reached.pruned, first.reached.found) == (5, 0)
     first.store.close()
     found = search(store=store, trials=20)
     assert found.reached.found == 5
-    assert found.reached.done == 4
+    assert found.reached.done + found.reached.pruned == 4
     grid = package.sweep(small.one_layer(), small.machine(), AXES, pipeline="token")
     best = front_of(grid.rows, "latency_s,area_used_mm2")
     front = found.front
@@ -77,12 +77,32 @@ def test_a_small_search_finds_the_front_and_goes_on_from_its_store(tmp_path: Pat
         search("area_used_mm2", store=store)
 
 
+def test_designs_that_are_beaten_in_any_case_are_rows_and_run_where_limits_widen(
+    tmp_path: Path,
+) -> None:
+    store = tmp_path / "rows.sqlite"
+    first = search("latency_s", store=store, require=["area_used_mm2<=1e-9"])
+    assert first.reached.pruned == 9
+    assert {row.status for row in first.rows} == {"pruned"}
+    assert all("the limit is area_used_mm2<=1e-09" in row.shortage for row in first.rows)
+    first.store.close()
+    again = search("latency_s", store=store, require=["area_used_mm2<=1e-9"])
+    assert (again.reached.found, again.reached.pruned) == (9, 0)
+    again.store.close()
+    wider = search("latency_s", store=store, require=["area_used_mm2<=1e9"])
+    assert wider.reached.points == 9
+    assert 0 < wider.reached.done < 9
+    grid = package.sweep(small.one_layer(), small.machine(), AXES, pipeline="token")
+    best = front_of(grid.rows, "latency_s")
+    assert {r.digest for r in wider.front.rows} == {r.digest for r in best.rows}
+
+
 def test_one_objective_has_one_best_design_and_a_limit_that_none_keeps_is_told() -> None:
     found = search("latency_s")
     assert len(found.front.rows) >= 1
     assert {row.settings["rram.integration_ns"] for row in found.front.rows} == {64}
     none = search("latency_s", require=["area_used_mm2<=1e-9"])
-    assert none.reached.beyond == 9
+    assert none.reached.pruned == 9
     with pytest.raises(LimitError, match="none of 9 designs keeps to area_used_mm2<=1e-09"):
         _ = none.front
 

@@ -48,7 +48,8 @@ def check(name: str, done: Sweep, sought: tuple[str, ...]) -> float:
     truth = np.array([table.values[table.place(row.settings)] for row in rows])[:, columns]
     fits = ~np.isnan(truth).any(axis=1)
     best = truth[fits][nondominated(truth[fits])]
-    found = [[float(row.values[key] or 0) for key in sought] for row in done.front(sought).rows]
+    front = done.front(",".join(sought)).rows
+    found = [[float(row.values[key] or 0) for key in sought] for row in front]
     assert sorted(map(tuple, found)) == sorted(map(tuple, best.tolist())), "another front"
     ratios = []
     for row, values in zip(rows, truth, strict=True):

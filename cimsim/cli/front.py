@@ -69,7 +69,10 @@ def front(
     with read_store(store) as opened:
         study, rows = opened.study, list(opened.rows())
     done = [row for row in rows if row.status == "done"]
-    found = front_of(rows, objectives or objectives_of(study, done), require or [])
+    found = front_of(
+        rows, objectives or objectives_of(study, done), require or [],
+        complete="objectives" not in study,
+    )  # fmt: skip
     scene = scene_of(found, study)
     outcome = None
     if picture is not None:

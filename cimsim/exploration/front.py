@@ -77,13 +77,15 @@ def front_of(
     rows: Iterable[Row],
     objectives: Sequence[Objective] | str,
     constraints: Sequence[Constraint | str] = (),
+    *,
+    complete: bool = True,
 ) -> Front:
     """The front of the rows that are done and keep to every constraint.
 
     Objectives and constraints are values, or texts such as `latency_s,energy_J,-accuracy` and
     `area_used_mm2<=400`. Raises CimsimError for a key that no row has (with the names near it), or
     that is no number, where no row is left, and where a row that was pruned for other objectives or
-    limits may be on this front.
+    limits may be on this front, unless it need not be `complete`: a search runs some designs alone.
     """
     sought = parse_objectives(objectives) if isinstance(objectives, str) else tuple(objectives)
     limits = tuple(Constraint.of(one) if isinstance(one, str) else one for one in constraints)
@@ -105,7 +107,8 @@ def front_of(
     best = nondominated(values)
     order = np.flatnonzero(best)[np.lexsort(values[best].T[::-1])]
     pruned = [row for row in everything if row.status == "pruned"]
-    _check_pruned(pruned, sought, limits, values[best])
+    if complete:
+        _check_pruned(pruned, sought, limits, values[best])
     return Front(
         sought, limits, tuple(kept[i] for i in order), knee(values[order]),
         tuple(kept[i] for i in np.flatnonzero(~best)), len(known) - len(kept),

@@ -22,6 +22,7 @@ from cimsim.exploration.front import Front, front_of
 from cimsim.exploration.objectives import Constraint, Objective, excess_of, parse_objectives
 from cimsim.exploration.outputs import ACCURACY, BOUND
 from cimsim.exploration.proposers import DEFAULT, SearchSetup, proposer_named
+from cimsim.exploration.rivals import excess_at_best
 from cimsim.exploration.rows import Row
 from cimsim.exploration.scoring import Scoring
 from cimsim.exploration.seeking import Progress, Seeker
@@ -61,17 +62,25 @@ class FrontSearch:
         Raises LimitError where none keeps to the limits, and says which comes nearest.
         """
         rows = self.rows
-        done = [row for row in rows if row.status == "done"]
-        nearest = min(done, key=lambda row: excess_of(row.values, self.constraints), default=None)
-        if nearest is not None and excess_of(nearest.values, self.constraints) > 0.0:
+        known = [row for row in rows if row.status != "infeasible"]
+        nearest = min(known, key=self._excess, default=None)
+        if nearest is not None and self._excess(nearest) > 0.0:
             limits = " and ".join(str(limit) for limit in self.constraints)
-            told = ", ".join(f"{c.key} {nearest.values.get(c.key)}" for c in self.constraints)
+            told = nearest.shortage or ", ".join(
+                f"{limit.key} {nearest.values.get(limit.key)}" for limit in self.constraints
+            )
             where = ", ".join(f"{name}={value}" for name, value in nearest.settings.items())
             raise LimitError(
-                f"none of {len(done)} designs keeps to {limits}. The nearest has {told} ({where}): "
+                f"none of {len(known)} designs keeps to {limits}. The nearest: {told} ({where}); "
                 "widen the limit, or vary more (--vary)."
             )
-        return front_of(rows, self.objectives, self.constraints)
+        return front_of(rows, self.objectives, self.constraints, complete=False)
+
+    def _excess(self, row: Row) -> float:
+        """How far a design is beyond its limits, one that was not run at its best."""
+        if row.status == "pruned":
+            return excess_at_best(row.bounds, self.constraints)
+        return excess_of(row.values, self.constraints)
 
     @property
     def told(self) -> str:
@@ -79,6 +88,7 @@ class FrontSearch:
         now = self.reached
         parts = [f"{now.points} of {now.total} designs by {self.sampler}"]
         parts += [f"{now.done + now.beyond + now.infeasible} evaluated"]
+        parts += [f"{now.pruned} ruled out by bounds"] if now.pruned else []
         parts += [f"{now.found} stored before"] if now.found else []
         parts += [f"{now.infeasible} do not fit"] if now.infeasible else []
         limits = " or ".join(str(limit) for limit in self.constraints)

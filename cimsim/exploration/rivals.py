@@ -49,6 +49,12 @@ def broken_by(told: Told, constraints: Sequence[Constraint]) -> str:
     return ""
 
 
+def excess_at_best(told: Told, constraints: Sequence[Constraint]) -> float:
+    """How far a design is beyond its limits even at its best, 0 where it may keep to all."""
+    best = ((c, told.get(_name(c.key, c.sense == ">="))) for c in constraints)
+    return sum(limit.excess(value) for limit, value in best if value is not None)
+
+
 def _name(key: str, above: bool) -> str:
     return f"at_most.{key}" if above else f"at_least.{key}"
 

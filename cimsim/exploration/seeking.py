@@ -9,16 +9,17 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from cimsim.exploration.executors import Executor, rows_of
 from cimsim.exploration.objectives import Constraint, Objective, costs, excess_of
-from cimsim.exploration.pareto import F64, dominates
+from cimsim.exploration.pareto import dominates
 from cimsim.exploration.points import Point
 from cimsim.exploration.proposers import DesignOutcome, Proposer
 from cimsim.exploration.proposers.positions import Positions, keys
+from cimsim.exploration.rivals import Leaders, Rivals, costs_at_best, excess_at_best
 from cimsim.exploration.rows import Row, Scalar
 from cimsim.exploration.space import Settings, Space
 from cimsim.exploration.store import Store
@@ -38,12 +39,14 @@ class SearchStage:
     """One way to evaluate settings, and what a design may come to at best by its row.
 
     `point` gives a row at once for settings that make no design; `kept` is what is stored of a
-    row. The last stage knows exactly.
+    row. The last stage knows exactly. `against` gives a point rivals, which may rule it out by its
+    bounds before it is run; none where a stage cannot.
     """
 
     point: Callable[[Settings], Point | Row]
     at_best: Callable[[Row], Values]
     kept: Callable[[Row], Row]
+    against: Callable[[Point, Rivals], Point] | None = None
 
 
 @brief
@@ -51,8 +54,9 @@ class SearchStage:
 class Progress(Reached):
     """How far a search is: designs of `total`, as in `Reached`.
 
-    Besides, `beyond` break a limit, and `spared` were left out before their last stage; `same` are
-    proposals of designs that were known, and count as none.
+    Besides, `beyond` break a limit, and `spared` were left out before their last stage; those that
+    are `pruned` were not even run. `same` are proposals of designs that were known, and count as
+    none.
     """
 
     beyond: int = 0
@@ -66,7 +70,7 @@ class Progress(Reached):
     @property
     def stored(self) -> int:
         """Those that have a row of the last stage."""
-        return self.found + self.done + self.infeasible + self.beyond
+        return self.found + self.done + self.infeasible + self.beyond + self.pruned
 
 
 @dataclass(eq=False)
@@ -85,13 +89,13 @@ class Seeker:
     _known: dict[bytes, DesignOutcome | None] = field(default_factory=dict)
     _at_work: dict[str, list[tuple[Settings, int]]] = field(default_factory=dict)
     _next: deque[Point] = field(default_factory=deque)
-    _best: F64 = field(init=False)
+    _leaders: Leaders = field(init=False)
 
     def __post_init__(self) -> None:
         self.begun = 0
         self._positions = Positions(self.space)
         self._draw = np.random.default_rng(0)
-        self._best = np.empty((0, len(self.objectives)))
+        self._leaders = Leaders(tuple(self.objectives), tuple(self.constraints))
 
     def recall(self, rows: Sequence[Row]) -> None:
         """Learn what is stored of this space, in its order, as if it had just been proposed."""
@@ -100,11 +104,23 @@ class Seeker:
                 key = self._key(row.settings)
             except ValueError:
                 continue
-            if key not in self._known and self._digest(row.settings, -1) == row.digest:
+            if row.status == "pruned":
+                self._recall_pruned(key, row)
+            elif key not in self._known and self._digest(row.settings, -1) == row.digest:
                 self._known[key] = None
                 self.begun += 1
                 self._through(row.settings, self.stages[-1].at_best(row), row)
                 self.reached.found += 1
+
+    def _recall_pruned(self, key: bytes, row: Row) -> None:
+        """Learn a design that was not run, if it would not be run now either."""
+        if key in self._known or self._digest(row.settings, 0) != row.digest:
+            return
+        if self._leaders.now.rule_out(row.bounds):
+            self._known[key] = None
+            self.begun += 1
+            self.reached.found += 1
+            self._learn_bounds(row)
 
     def run(self, executor: Executor) -> None:
         """Search until there are enough designs, or no more in the space.
@@ -126,19 +142,25 @@ class Seeker:
         """The points to evaluate, taken one at a time."""
         while True:
             if self._next:
-                yield self._next.popleft()
+                yield self._against(self._next.popleft())
             elif self.begun >= self.reached.total or (settings := self._new()) is None:
                 return
             else:
                 self.begun += 1
                 self._enter(settings, 0)
 
+    def _against(self, point: Point) -> Point:
+        """A point with its rivals, if its stage asks for them."""
+        _, stage = self._at_work[point.digest][0]
+        against = self.stages[stage].against
+        return point if against is None else against(point, self._leaders.now)
+
     def _take(self, row: Row) -> None:
         """Store a row, and send its design to its next stage or learn what it came to."""
         row_of = self._at_work.pop(row.digest)
         for place, (settings, stage) in enumerate(row_of):
             if place == 0:
-                row = self.stages[stage].kept(row)
+                row = row if row.status == "pruned" else self.stages[stage].kept(row)
                 self.store.add(row)
             self._after(settings, stage, row, again=place > 0)
 
@@ -146,7 +168,7 @@ class Seeker:
         """Have settings evaluated by a stage, unless its row is stored or is on its way."""
         point = self.stages[stage].point(settings)
         stored = self.store.row(point.digest)
-        if stored is not None:
+        if stored is not None and self._holds(stored):
             self._after(settings, stage, stored, again=True)
         elif isinstance(point, Row):
             self.store.add(point)
@@ -157,7 +179,18 @@ class Seeker:
             if len(waiting) == 1:
                 self._next.append(point)
 
+    def _holds(self, stored: Row) -> bool:
+        """Whether a stored row stands for its design: one that was pruned, if it would be again."""
+        return stored.status != "pruned" or self._leaders.now.rule_out(stored.bounds)
+
     def _after(self, settings: Settings, stage: int, row: Row, again: bool = False) -> None:
+        if row.status == "pruned":
+            if again:
+                self.reached.found += 1
+            else:
+                self.reached.pruned += 1
+            self._learn_bounds(replace(row, settings=settings))
+            return
         values = self.stages[stage].at_best(row)
         last = stage == len(self.stages) - 1
         if last or row.status != "done":
@@ -187,10 +220,16 @@ class Seeker:
         if row.status != "done" or found is None:
             self._learn(settings, DesignOutcome(None, float("inf")))
             return
-        excess = excess_of(values, self.constraints)
-        if excess == 0.0:
-            self._best = np.concatenate([self._best, np.array([found])])
-        self._learn(settings, DesignOutcome(found, excess))
+        self._leaders.add(replace(row, values=values))
+        self._learn(settings, DesignOutcome(found, excess_of(values, self.constraints)))
+
+    def _learn_bounds(self, row: Row) -> None:
+        """Learn a design that was not run as if it were as good as it may be."""
+        best = costs_at_best(row.bounds, self.objectives)
+        known = tuple(best.tolist()) if np.isfinite(best).all() else None
+        self._learn(
+            row.settings, DesignOutcome(known, excess_at_best(row.bounds, self.constraints))
+        )
 
     def _learn(self, settings: Settings, outcome: DesignOutcome) -> None:
         self._known[self._key(settings)] = outcome
@@ -206,7 +245,7 @@ class Seeker:
         found = self._costs(at_best)
         if excess_of(at_best, self.constraints) > 0.0 or found is None:
             return True
-        return bool(dominates(self._best, np.array(found)).any())
+        return bool(dominates(self._leaders.now.costs, np.array(found)).any())
 
     def _new(self) -> Settings | None:
         """Settings that were not tried; None where there are none left."""

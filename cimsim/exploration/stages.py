@@ -1,9 +1,10 @@
 """From cheap to dear: events alone, a task on few chips, the task on all of them.
 
-Without an accuracy there is one stage. With one, a design is simulated first: if it breaks a limit
-already, nothing is measured. Then the task is measured on `FEW` chips: at best its mean is at the
-end of Student's 95 % interval, so that 1 design in 40 is left out whose mean over all chips would
-lie above. Rows of these stages are stored under digests of their own, without `accuracy`.
+A design is mapped and scheduled, and not run if its bounds break a limit or another design beats
+them. Without an accuracy there is one stage. With one, a design is simulated first: if it breaks a
+limit already, nothing is measured. Then the task is measured on `FEW` chips: at best its mean is at
+the end of Student's 95 % interval, so that 1 design in 40 is left out whose mean over all chips
+would lie above. Rows of these stages are stored under digests of their own, without `accuracy`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from dataclasses import replace
 
 from cimsim.exploration.objectives import Constraint, Objective, number_of
 from cimsim.exploration.outputs import ACCURACY
-from cimsim.exploration.points import Base
+from cimsim.exploration.points import Base, Point
+from cimsim.exploration.rivals import Rivals
 from cimsim.exploration.rows import Row
 from cimsim.exploration.seeking import SearchStage, Values
 from cimsim.exploration.space import Settings
@@ -35,7 +37,7 @@ def stages_of(
         lambda settings: point_of(base, settings), lambda row: dict(row.values), _same
     )
     if base.scoring is None:
-        return [exact]
+        return [replace(exact, against=_against)]
     high = any(o.maximise for o in objectives if o.key == ACCURACY)
     high = high or any(c.sense == ">=" for c in constraints if c.key == ACCURACY)
     plain = replace(base, scoring=None)
@@ -43,6 +45,7 @@ def stages_of(
         lambda settings: point_of(plain, _without_chips(settings)),
         lambda row: {**row.values, ACCURACY: math.inf if high else -math.inf},
         _same,
+        _against,
     )
     if base.scoring.seeds <= FEW:
         return [events, exact]
@@ -56,6 +59,10 @@ def stages_of(
         ),
         exact,
     ]
+
+
+def _against(point: Point, rivals: Rivals) -> Point:
+    return replace(point, rivals=rivals)
 
 
 def _same(row: Row) -> Row:
