@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,12 +24,10 @@ from cimsim.mapping import Mapping
 from cimsim.report import Bottlenecks, Report
 from cimsim.report.accounting import BlockEnergy, block_energies
 from cimsim.report.bottlenecks import binding, bottlenecks
-from cimsim.report.findings import Findings
 from cimsim.report.fold import fold, spent
 from cimsim.report.kinds import kinds_of
 from cimsim.report.least import Bounds, bounds_of
 from cimsim.report.levers import TOTAL, with_levers
-from cimsim.report.needs import needed
 from cimsim.report.occupancy import phase_marks_ps
 from cimsim.report.writes import model_write
 from cimsim.runtime.collector import collector_paused
@@ -37,7 +35,8 @@ from cimsim.schedule import Plan
 from cimsim.schedule.pipelines import Auto, Pipeline, format_pipeline, pipeline_named
 from cimsim.search import Job, attempt, search
 from cimsim.search.attempt import Progress, planned
-from cimsim.search.memory import Essentials, Memory, RunOnce, Scheduled
+from cimsim.search.memory import Memory
+from cimsim.search.outcomes import Essentials, LaidOut, RunOnce, Scheduled
 from cimsim.spec import Architecture, load_architecture
 from cimsim.units import ps_to_seconds
 from cimsim.values.arguments import Seed, checked
@@ -210,7 +209,7 @@ def figures(
         outcome = _outcome(job, machine, mapper, pipeline)
 
         def again() -> Scheduled:
-            return planned(job, machine, mapper, pipeline)
+            return _scheduled(job, machine, mapper, pipeline)
 
         if worth is not None and not outcome.is_done:
             least = outcome.least(again)
@@ -219,7 +218,7 @@ def figures(
             ):
                 outcome.let_go()
                 return None
-        done, architecture = outcome.done(again, partial(_finished, bound=bound)), machine
+        done, architecture = outcome.done(again, bound=bound), machine
     report = fold(
         workload, adapted, architecture, done.mapping, done.plan, done.findings,
         memory.write(workload, architecture, done),
@@ -233,7 +232,7 @@ def _outcome(job: Job, machine: Architecture, mapper: Mapper, pipeline: Pipeline
     """What a strategy comes to on the machine that it prepared, planned or known from before."""
 
     def made(on: Architecture) -> RunOnce:
-        return RunOnce(planned(job, on, mapper, pipeline))
+        return RunOnce(_scheduled(job, on, mapper, pipeline))
 
     key = job.key(pipeline, mapper)
     if key is None or job.memory is None:
@@ -241,15 +240,16 @@ def _outcome(job: Job, machine: Architecture, mapper: Mapper, pipeline: Pipeline
     return job.memory.outcomes.get(key, machine, made)
 
 
-def _finished(made: Scheduled, *, bound: bool) -> Essentials:
-    """Run a plan, once; of a run of which all is kept it can be told what binds it."""
-    kept = needed(made.plan, kinds_of(made.workload))
-    if not bound:
-        ends = engines.run_for_ends(made.plan.program, kept)
-        return Essentials.of(made, Findings.of(made.workload, made.plan, ends))
-    whole = engines.run(made.plan.program)
-    findings = Findings.of(made.workload, made.plan, whole.ends(kept))
-    return Essentials.of(made, findings, binding(made.plan, whole))
+def _scheduled(job: Job, machine: Architecture, mapper: Mapper, pipeline: Pipeline) -> Scheduled:
+    """The schedule on the machine that a strategy prepared, laid out or known from before."""
+
+    def made(on: Architecture) -> LaidOut:
+        return LaidOut(job.workload, *planned(job, on, machine, mapper, pipeline))
+
+    key = job.key(pipeline, mapper)
+    if key is None or job.memory is None:
+        return made(machine).on(machine)
+    return job.memory.schedules.get(key, machine, made).on(machine)
 
 
 def _counted(

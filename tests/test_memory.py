@@ -17,6 +17,7 @@ from cimsim.mappers import mapper_named
 from cimsim.report import Report
 from cimsim.schedule.pipelines import pipeline_named
 from cimsim.search import memory as memories
+from cimsim.search import outcomes
 from cimsim.search.memory import Memory
 from cimsim.simulation import figures, simulate
 from cimsim.spec import Architecture, load_architecture
@@ -80,7 +81,7 @@ def test_a_report_folded_anew_is_that_of_a_run(name: str, monkeypatch: pytest.Mo
     shared = []
     for field, other in others(machine):
         with monkeypatch.context() as patched:
-            patched.setattr("cimsim.simulation.planned", anew)
+            patched.setattr(outcomes.LaidOut, "on", anew)
             try:
                 found = remembered(workload, other, memory, "token")
             except AnewError:
@@ -92,6 +93,59 @@ def test_a_report_folded_anew_is_that_of_a_run(name: str, monkeypatch: pytest.Mo
     assert {f for f, _ in numbers(machine.model_dump(exclude_none=True))
             if f.endswith("_pJ") and value_at(machine.model_dump(), f) is not None
             } <= costs | {"paper_accounting"}  # fmt: skip
+
+
+TIMES = (
+    "_ns", "clock_MHz", "_GBps", "hops", "columns_per_adc", "input_bits", "output_bits", "lanes",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "pipeline"),
+    [
+        ("ahwa_pcm_pmca", "token"),
+        ("halora_rram_sram", "layer:block_tokens=2"),
+        ("neurram", "token"),
+    ],
+)
+def test_times_put_into_a_schedule_are_those_of_a_run(name: str, pipeline: str) -> None:
+    """For every number of a shipped machine that may move a time, with the schedule kept or not."""
+    machine = load_architecture(small.ROOT / "arch_configs" / f"{name}.json")
+    memory, workload = Memory(), small.decoder(layers=1, prompt=3, steps=2, rank=2)
+    remembered(workload, machine, memory, pipeline)
+    kept = []
+    for field, other in others(machine):
+        if not field.endswith(TIMES):
+            continue
+        schedules, runs = len(memory.schedules), len(memory.outcomes)
+        try:
+            expected = told(simulate(workload, other, pipeline=pipeline).report)
+        except CimsimError:
+            continue
+        assert told(remembered(workload, other, memory, pipeline)) == expected, field
+        if len(memory.outcomes) > runs and len(memory.schedules) == schedules:
+            kept.append(field)
+    assert {f"{machine.weights_on}.integration_ns", "tile_link.bandwidth_GBps"} <= set(kept)
+
+
+def test_a_schedule_that_times_change_is_made_anew() -> None:
+    """Where blocks or clusters are chosen by their times, and where a time comes to be another
+    kind of value: constant over blocks, or none at all.
+    """
+    memory, machine = Memory(), small.machine()
+    workload = small.decoder(layers=2, prompt=4, steps=2, rank=2)
+    for pipeline in ("balanced", "split"):
+        for values in (
+            {"rram.integration_ns": 1.0},
+            {"rram.integration_ns": 5000.0},
+            {"tile_link.near_hops": 3},
+            {"tile_link.near_hops": 3, "tile_link.hop_ns": 0.0},
+            {"buffer.bandwidth_GBps": 1e6, "buffer.access_ns": 0.0},
+            {"dram.bandwidth_GBps": 0.01},
+        ):
+            other = machine.with_values(values)  # type: ignore[arg-type]
+            expected = told(simulate(workload, other, pipeline=pipeline).report)
+            assert told(remembered(workload, other, memory, pipeline)) == expected, values
 
 
 CHANGES: dict[str, list[Value]] = {
@@ -155,11 +209,15 @@ def test_a_search_shares_its_trials_where_costs_differ() -> None:
 
 def test_memory_stays_flat(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memories, "RUNS_KEPT", 3)
+    monkeypatch.setattr(memories, "SCHEDULES_KEPT", 2)
     memory, workload, machine = Memory(), small.encoder(layers=1, tokens=1), small.machine()
-    for integration_ns in range(100, 108):
-        other = machine.with_values({"rram.integration_ns": float(integration_ns)})
+    for number in range(8):
+        other = machine.with_values(
+            {"rram.integration_ns": 100.0 + number, "pmca.clock_MHz": 200.0 + number}
+        )
         remembered(workload, other, memory, "token")
         assert len(memory.outcomes) <= 3
+        assert len(memory.schedules) <= 2
 
 
 def test_values_of_users_are_not_remembered() -> None:

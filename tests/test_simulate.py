@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from cimsim.ir import Linear, MatMul, Workload, load_workload
 from cimsim.mappers import DensePacking, Mapper, OneBlockPerTile, build_mapping
 from cimsim.report import Report
 from cimsim.report.leakage import leakage_W
-from cimsim.report.occupancy import buffer_peak_bytes, phase_ends_ps
+from cimsim.report.occupancy import BufferedTokens, phase_ends_ps
 from cimsim.schedule import build_plan
 from cimsim.schedule.pair import Pair
 from cimsim.schedule.pipelines import PIPELINES, BlockCosts, Pipeline, parse_pipeline
@@ -247,7 +248,9 @@ def test_every_token_of_every_layer_is_computed(done: Simulation) -> None:
 
 def test_the_report_needs_no_more_than_the_ends_that_are_kept(done: Simulation) -> None:
     assert phase_ends_ps(done.plan, done.ends) == phase_ends_ps(done.plan, done.run)
-    assert buffer_peak_bytes(done.plan, done.ends) == buffer_peak_bytes(done.plan, done.run) > 0
+    ends = done.run.iteration_end_ps
+    places = BufferedTokens(done.plan, replace(done.run, iteration_end_ps=np.arange(ends.size)))
+    assert places.peak_bytes(ends) == done.report.buffer_peak_KiB * 1024 > 0
     assert done.ends.makespan_ps == done.run.makespan_ps
     assert done.run is done.run
 

@@ -6,16 +6,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from cimsim.engines.program import Program
 from cimsim.engines.record import Ends, Finished, Kept, Layout, Run, check_kept, check_marks
+from cimsim.engines.times import TimeTable
+
+if TYPE_CHECKING:
+    from cimsim.engines.compiled import Prepared
 
 Engine: TypeAlias = Literal["simpy", "compiled"]
 Progress: TypeAlias = Callable[[float], None]
 """Called by the SimPy engine with the share of all iterations that is done, for each hundredth."""
 
-__all__ = ["Ends", "Engine", "Finished", "Kept", "Layout", "Progress", "Run", "run", "run_for_ends"]
+__all__ = [
+    "Ends",
+    "Engine",
+    "Finished",
+    "Kept",
+    "Layout",
+    "Progress",
+    "Run",
+    "TimeTable",
+    "prepared",
+    "run",
+    "run_for_ends",
+]
 
 
 def run(program: Program, engine: Engine = "compiled", progress: Progress | None = None) -> Run:
@@ -45,12 +61,22 @@ def run_for_ends(
     Takes 8 bytes a mark with the compiled engine, whatever the intervals. Raises as `run` does, and
     ValueError for marks that are no iterations of their actor in order, its last one with them.
     """
-    check_marks(program, kept.marks)
     if engine == "compiled":
         from cimsim.engines.compiled import simulate_ends
 
         return simulate_ends(program, kept)
+    check_marks(program, kept.marks)
     return run(program, engine, progress).ends(kept)
+
+
+def prepared(program: Program, kept: Kept, times: TimeTable) -> Prepared:
+    """`program`, encoded once for runs of the compiled engine with other times.
+
+    Raises ValueError as `run_for_ends` does.
+    """
+    from cimsim.engines.compiled import Prepared
+
+    return Prepared(program, kept, times)
 
 
 def __dir__() -> list[str]:

@@ -10,9 +10,11 @@ from cimsim.engines.encoding import MachineCode, encode
 from cimsim.engines.faults import Blocked, clock_overflow, deadlock
 from cimsim.engines.program import Get, Program, Put
 from cimsim.engines.reading import read_iterations, read_tasks
-from cimsim.engines.record import Ends, Kept, Layout, Part, Run
+from cimsim.engines.record import Ends, Kept, Layout, Part, Run, check_marks
 from cimsim.engines.stepping import Stepper
+from cimsim.engines.times import TimeTable
 from cimsim.errors import SimulationError
+from cimsim.values.display import brief
 
 _SOME = (k.GET_SOME, k.PUT_SOME)
 _SPANS = 1 << 18
@@ -25,28 +27,60 @@ def simulate(program: Program) -> Run:
     nothing = np.array([0, 1, 0], np.int64)
     log = np.empty(machine.log_size, np.int64)
     stepper = Stepper(program, machine, 0, 0)
-    _go_on(program, machine, _ready(program, machine), log, nothing, stepper)
+    ready = _ready(program, machine)
+    machine.words[k.READY] = ready.size - 1
+    _go_on(program, machine, ready, log, nothing, stepper)
     return _read(program, machine, log)
 
 
 def simulate_ends(program: Program, kept: Kept) -> Ends:
     """Run `program` and keep what `kept` asks for; raises SimulationError as `simulate` does."""
-    machine = encode(program, kept)
-    log, ready = np.empty(machine.log_size, np.int64), _ready(program, machine)
-    cover = Cover(len(kept.groups))
-    # counted: what one iteration or one grant to each client may write beyond the limit
-    slack = (program.actor_count + 1) * (1 + max(map(_most_parts, kept.parts), default=0))
-    spans = np.zeros(k.SPANS_FIRST + 3 * (_SPANS + slack), np.int64)
-    spans[k.SPANS_PAUSE] = _SPANS
-    stepper = Stepper(program, machine, len(kept.cells), len(kept.groups))
-    while not _go_on(program, machine, ready, log, spans, stepper):
+    times = TimeTable.of(program)
+    return Prepared(program, kept, times).run(times)
+
+
+@brief
+class Prepared:
+    """A program, encoded once for runs with other times (see `cimsim.engines.times`).
+
+    Of each run is kept what `kept` asks for. Raises ValueError as `run_for_ends` does.
+    """
+
+    def __init__(self, program: Program, kept: Kept, times: TimeTable) -> None:
+        check_marks(program, kept.marks)
+        self.program, self.kept = program, kept
+        self._code = encode(program, kept, times)
+        self._todo = _ready(program, self._code)
+        # counted: what one iteration or one grant to each client may write beyond the limit
+        most = max(map(_most_parts, kept.parts), default=0)
+        self._slack = (program.actor_count + 1) * (1 + most)
+
+    def _facts(self) -> dict[str, object]:
+        return {"words": self._code.words.size}
+
+    def run(self, times: TimeTable) -> Ends:
+        """A run with `times`, those of every timed verb of the program.
+
+        Raises SimulationError as `simulate` does.
+        """
+        if times.shape != self._code.slots.shape:
+            self._code = encode(self.program, self.kept, times)
+            self._todo = _ready(self.program, self._code)
+        program, kept, machine = self.program, self.kept, self._code.timed(times)
+        machine.words[k.READY] = self._todo.size - 1
+        log, ready = np.empty(machine.log_size, np.int64), self._todo.copy()
+        cover = Cover(len(kept.groups))
+        spans = np.zeros(k.SPANS_FIRST + 3 * (_SPANS + self._slack), np.int64)
+        spans[k.SPANS_PAUSE] = _SPANS
+        stepper = Stepper(program, machine, len(kept.cells), len(kept.groups))
+        while not _go_on(program, machine, ready, log, spans, stepper):
+            cover.add(_written(spans))
         cover.add(_written(spans))
-    cover.add(_written(spans))
-    cells = machine.words[machine.cells_at :][: k.CELL_WIDTH * len(kept.cells)]
-    rows = cells.reshape(-1, k.CELL_WIDTH)[:, [k.CELL_GROUP, k.CELL_START, k.CELL_END]]
-    cover.add(rows[rows[:, 2] >= rows[:, 1]])
-    times = [a + b for a, b in zip(cover.time_ps(), stepper.covered_ps.tolist(), strict=True)]
-    return Ends.of(program, kept, log, times)
+        cells = machine.words[machine.cells_at :][: k.CELL_WIDTH * len(kept.cells)]
+        rows = cells.reshape(-1, k.CELL_WIDTH)[:, [k.CELL_GROUP, k.CELL_START, k.CELL_END]]
+        cover.add(rows[rows[:, 2] >= rows[:, 1]])
+        covered = zip(cover.time_ps(), stepper.covered_ps.tolist(), strict=True)
+        return Ends.of(program, kept, log, [a + b for a, b in covered])
 
 
 def _most_parts(verbs: tuple[tuple[Part, ...], ...]) -> int:
@@ -65,9 +99,7 @@ def _ready(program: Program, machine: MachineCode) -> k.Words:
     numbers = np.concatenate(
         [np.zeros(0, np.int64), *(numbers[sizes > 0] for numbers, sizes in program.cast)]
     )
-    todo = machine.actors_at[np.sort(numbers)]
-    machine.words[k.READY] = todo.size
-    return np.append(todo[::-1], 0)
+    return np.append(machine.actors_at[np.sort(numbers)][::-1], 0)
 
 
 def _go_on(

@@ -14,7 +14,7 @@ The actors of a crew have the same code but for places and amounts: it is writte
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TypeAlias
 
@@ -38,6 +38,7 @@ from cimsim.engines.program import (
 )
 from cimsim.engines.record import Kept, Part, in_order, marked
 from cimsim.engines.survey import Survey, resources_of
+from cimsim.engines.times import Slots, TimeTable
 from cimsim.values.display import brief
 
 _MOVES = {Get: (k.GET_ONE, k.GET_MANY, k.GET_EACH), Put: (k.PUT_ONE, k.PUT_MANY, k.PUT_EACH)}
@@ -67,6 +68,19 @@ class MachineCode:
     log_size: int
     task_rows: IntArray
     iteration_rows: IntArray
+    slots: Slots
+
+    def timed(self, times: TimeTable) -> MachineCode:
+        """The same code with other `times`, of the shape that it was encoded with.
+
+        What is kept of a run must be its marks alone: `task_rows` have durations too.
+        """
+        assert times.shape == self.slots.shape
+        assert not self.task_rows.size
+        words = _aligned_zeros(self.words.size)
+        words[:] = self.words
+        self.slots.fill(words, times.values)
+        return replace(self, words=words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +91,16 @@ class _Range:
     high: int
 
 
-def encode(program: Program, kept: Kept | None = None) -> MachineCode:
+def encode(
+    program: Program, kept: Kept | None = None, times: TimeTable | None = None
+) -> MachineCode:
     """`program` as a block of words, ready to run from time 0.
 
     With `kept` the log has the ends of its marks alone, actor after actor, and cells say what the
-    intervals of each of its groups cover.
+    intervals of each of its groups cover. With `times` these are its durations. Raises ValueError
+    for an array among them that has not one entry an iteration.
     """
-    return _Lowering(program, kept).machine()
+    return _Lowering(program, kept, times or TimeTable.of(program)).machine()
 
 
 Stamps: TypeAlias = list[tuple[int, IntArray]]
@@ -91,8 +108,8 @@ Stamps: TypeAlias = list[tuple[int, IntArray]]
 
 
 class _Lowering:
-    def __init__(self, program: Program, kept: Kept | None) -> None:
-        self.program = program
+    def __init__(self, program: Program, kept: Kept | None, times: TimeTable) -> None:
+        self.program, self.times = program, times
         self.marks = None if kept is None else kept.marks
         self.parts_of = None if kept is None else kept.parts
         self.cells = () if kept is None else kept.cells
@@ -102,7 +119,9 @@ class _Lowering:
         self.lists: dict[tuple[int, int], int] = {}
         self.seen = Survey(program)
         self.unit, self.waits = self.seen.unit, self.seen.waits
-        self.lookahead = [k.NEVER] * len(program.resources)
+        self.holes: list[tuple[IntArray, int]] = []
+        self.timed_at: dict[int, int] = {}
+        self.delays: list[set[tuple[int, ...]]] = [set() for _ in program.resources]
         self.actors_at = np.zeros(program.actor_count, np.int64)
         self.task_rows: list[IntArray] = []
         self.iteration_rows: list[IntArray] = []
@@ -139,6 +158,8 @@ class _Lowering:
         words = _aligned_zeros(self.size)
         for place, values in self.parts:
             words[place : place + values.size] = values.ravel()
+        slots = self.slots()
+        slots.fill(words, self.times.values)
         return MachineCode(
             words,
             self.buffers_at,
@@ -149,6 +170,26 @@ class _Lowering:
             self.log_size,
             np.concatenate([np.zeros((0, 5), np.int64), *self.task_rows]),
             np.concatenate([np.zeros((0, 3), np.int64), *self.iteration_rows]),
+            slots,
+        )
+
+    def slots(self) -> Slots:
+        """Where durations stand."""
+        nothing = np.zeros(0, np.int64)
+        delayed: dict[frozenset[tuple[int, ...]], list[int]] = {}
+        for resource, sums in enumerate(self.delays):
+            if sums:
+                place = self.resources_at + k.RESOURCE_WIDTH * resource + k.LOOKAHEAD
+                delayed.setdefault(frozenset(sums), []).append(place)
+        return Slots(
+            self.times.shape,
+            np.concatenate([nothing, *(places for places, _ in self.holes)]),
+            np.repeat(
+                np.array([number for _, number in self.holes], np.int64),
+                [places.size for places, _ in self.holes],
+            ),
+            tuple((place, number) for number, place in self.timed_at.items()),
+            tuple((np.array(places), sums) for sums, places in delayed.items()),
         )
 
     def reserve(self, size: int) -> int:
@@ -200,9 +241,12 @@ class _Lowering:
         for step, verb in enumerate(actor.steps):
             if type(verb) is Hold or type(verb) is Use:
                 parts = () if self.parts_of is None else self.parts_of[role][len(intervals)]
-                intervals.append(self.amount(verb.duration))
+                number = self.times.numbers[role][len(intervals)]
+                intervals.append(self.time(number, actor.iterations))
+                if not intervals[-1][0]:
+                    self.holes.append((np.array([begin + len(words) + 1]), number))
                 client = next(self.seen.alone) if type(verb) is Use else 0
-                words += self.interval(actor, step, *intervals[-1], client)
+                words += self.interval(role, step, *intervals[-1], client)
                 words.append(self.covers(parts))
             elif type(verb.count) is int and verb.count == unit[verb.buffer]:
                 words += (_SINGLE[type(verb)], buffers_at + width * verb.buffer)
@@ -260,6 +304,7 @@ class _Lowering:
         starts: list[int] = []
         inner: list[int] = []
         logs: list[tuple[IntArray, list[tuple[bool, int]]]] = []
+        holes: list[tuple[int, int]] = []
         for own, actor in enumerate(crew.actors, role):
             starts.append(len(words))
             code = begin + len(words) + k.ACTOR_WIDTH
@@ -269,7 +314,10 @@ class _Lowering:
             for step, verb in enumerate(actor.steps):
                 if isinstance(verb, Hold | Use):
                     parts = () if self.parts_of is None else self.parts_of[own][len(intervals)]
-                    intervals.append(self.amount(verb.duration))
+                    duration = self.times.numbers[own][len(intervals)]
+                    intervals.append(self.time(duration, actor.iterations))
+                    if not intervals[-1][0]:
+                        holes.append((len(words) + 1, duration))
                     self.stamp_interval(crew, own, step, intervals[-1], words, stamps)
                     self.stamp_covers(crew, parts, words, stamps)
                 else:
@@ -282,6 +330,7 @@ class _Lowering:
         at, width = np.arange(len(crew.numbers)), len(words)
         for own, start in enumerate(starts):
             self.actors_at[number + own + len(starts) * at] = begin + start + width * at
+        self.holes += [(begin + place + width * at, duration) for place, duration in holes]
         rows = np.tile(np.array(words, np.int64), (at.size, 1))
         for place, more in (*stamps, *((place, width * at) for place in inner)):
             rows[:, place] += more
@@ -292,15 +341,14 @@ class _Lowering:
         stamps: Stamps,
     ) -> None:  # fmt: skip
         """A Hold or Use of every member."""
-        actor = self.program.roles[role]
-        verb, begin = actor.steps[step], len(words)
+        verb, begin = self.program.roles[role].steps[step], len(words)
         if amount[0]:
             stamps.append((begin + 1, _begins(crew)))
-        words += self.interval(actor, step, *amount, 0)
+        words += self.interval(role, step, *amount, 0)
         if isinstance(verb, Use) and self.waits[verb.resource]:
             places = resources_of(crew, verb)
             for place in np.unique(places).tolist():
-                self.lookahead[place] = min(self.lookahead[place], self.lookahead[verb.resource])
+                self.delays[place] |= self.delays[verb.resource]
             stamps.append((begin + 2, k.RESOURCE_WIDTH * (places - verb.resource)))
             stamps.append((begin + 3, self.seen.client(places, self.program.cast[role][0])))
 
@@ -401,28 +449,36 @@ class _Lowering:
         return varying if each else many, buffer, count
 
     def interval(
-        self, actor: Actor, step: int, each: bool, duration: int, client: int
+        self, role: int, step: int, each: bool, duration: int, client: int
     ) -> tuple[int, ...]:
-        verb = actor.steps[step]
+        verb = self.program.roles[role].steps[step]
         if not (isinstance(verb, Use) and self.waits[verb.resource]):
             return k.HOLD_EACH if each else k.HOLD, duration
-        r = verb.resource
-        self.lookahead[r] = min(self.lookahead[r], self.least_delay(actor, step))
-        resource = self.resources_at + k.RESOURCE_WIDTH * r
+        self.delays[verb.resource].add(self.delay(role, step))
+        resource = self.resources_at + k.RESOURCE_WIDTH * verb.resource
         return k.USE_EACH if each else k.USE, duration, resource, client
 
-    def least_delay(self, actor: Actor, step: int) -> int:
-        """Least time between the last verb that may wait and `step` (a Use that may wait)."""
-        delay = 0
-        for verb in chain(reversed(actor.steps[:step]), reversed(actor.steps[step:])):
-            if self.may_wait(verb):
+    def delay(self, role: int, step: int) -> tuple[int, ...]:
+        """Durations between the last verb that may wait and `step` (a Use that may wait)."""
+        steps, numbers = self.program.roles[role].steps, self.times.numbers[role]
+        timed = timed_verbs(steps)
+        found = []
+        for place in chain(range(step - 1, -1, -1), range(len(steps) - 1, step - 1, -1)):
+            if self.may_wait(steps[place]):
                 break
-            assert isinstance(verb, (Hold, Use))
-            duration = verb.duration
-            if isinstance(duration, np.ndarray):
-                duration = self.range(duration).low
-            delay += duration
-        return min(delay, k.NEVER)
+            found.append(numbers[timed.index(place)])
+        return tuple(sorted(found))
+
+    def time(self, number: int, iterations: int) -> tuple[bool, int]:
+        """(False, value) of a duration that is the same in all iterations, or (True, place)."""
+        value = self.times.values[number]
+        if not isinstance(value, np.ndarray):
+            return False, value
+        if value.shape != (iterations,):
+            raise ValueError(f"duration {number}: {iterations} entries wanted, got {value.shape}")
+        if number not in self.timed_at:
+            self.timed_at[number] = self.reserve(value.size)
+        return True, self.timed_at[number]
 
     def may_wait(self, verb: Verb) -> bool:
         return isinstance(verb, (Get, Put)) or (isinstance(verb, Use) and self.waits[verb.resource])
@@ -447,7 +503,7 @@ class _Lowering:
         """Resource rows, and the lists of those that actors may have to wait for."""
         rows = np.zeros((len(self.program.resources), k.RESOURCE_WIDTH), np.int64)
         rows[:, [k.AGENDA_AT, k.LAST_TURN]] = -1
-        rows[:, k.LOOKAHEAD] = self.lookahead
+        rows[:, k.LOOKAHEAD] = k.NEVER
         contended = 0
         for index, resource in enumerate(self.program.resources):
             if not self.waits[index]:

@@ -177,6 +177,12 @@ class Ends:
         """What was kept: ends as an engine wrote them, times (ps) that groups were at work."""
         return cls(program, kept.marks, end_ps, dict(zip(kept.groups, times, strict=True)))
 
+    @classmethod
+    def places(cls, program: Program, marks: Marks) -> Ends:
+        """Ends that are their own places in `end_ps`: where to look in every such run."""
+        _, count = in_order(program, marked(program, marks))
+        return cls(program, marks, np.arange(count), {})
+
     @cached_property
     def _lying(self) -> tuple[list[IntArray], list[IntArray]]:
         """For each role how many ends of each actor were kept, and where they begin."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 from cimsim.engines import Ends
 from cimsim.engines.floor import floor_ps
+from cimsim.engines.program import Duration
+from cimsim.engines.record import Marks
 from cimsim.ir import Workload
 from cimsim.report.kinds import OTHER, kinds_of
-from cimsim.report.occupancy import buffer_peak_bytes, phase_ends_s, unit_times
+from cimsim.report.occupancy import BufferedTokens, BusyUnits, ends_by_phase
 from cimsim.report.parts import UnitTime
 from cimsim.schedule import Plan
 from cimsim.schedule.plan import Tally
@@ -34,18 +37,6 @@ class Findings:
     spent_on: tuple[tuple[Tally, tuple[str, ...], int], ...]
 
     @classmethod
-    def of(cls, adapted: Workload, plan: Plan, run: Ends) -> Self:
-        """Those of `run`, of the workload as `adapted`."""
-        return cls(
-            tuple(phase_ends_s(plan, run)),
-            ps_to_seconds(run.makespan_ps),
-            unit_times(plan, run),
-            {kind: ps_to_seconds(time) for kind, time in run.working_ps.items()},
-            buffer_peak_bytes(plan, run),
-            _spent_on(adapted, plan),
-        )
-
-    @classmethod
     def least(cls, adapted: Workload, plan: Plan) -> Self:
         """What every run of `plan` has at least; all its time is in the last phase."""
         makespan_s = ps_to_seconds(floor_ps(plan.program))
@@ -56,6 +47,35 @@ class Findings:
     def latencies_s(self) -> list[float]:
         """Latency (s) of each phase."""
         return [b - a for a, b in zip((0.0, *self.phase_ends_s), self.phase_ends_s, strict=False)]
+
+
+@brief
+class RunFold:
+    """What a report seeks in every run of the program of `plan`, of the workload as `adapted`.
+
+    `marks` are those of the runs.
+    """
+
+    def __init__(self, adapted: Workload, plan: Plan, marks: Marks) -> None:
+        self._spent_on = _spent_on(adapted, plan)
+        places = Ends.places(plan.program, marks)
+        self._ends = ends_by_phase(plan, places)
+        self._units, self._tokens = BusyUnits(plan), BufferedTokens(plan, places)
+
+    def _facts(self) -> dict[str, object]:
+        return {"phases": len(self._ends), "tallies": len(self._spent_on)}
+
+    def found(self, run: Ends, times: Sequence[Duration]) -> Findings:
+        """What `run`, with `times` by number, came to."""
+        ends = [int(run.end_ps[places].max(initial=0)) for places in self._ends]
+        return Findings(
+            tuple(map(ps_to_seconds, ends)),
+            ps_to_seconds(run.makespan_ps),
+            self._units.times(times, run.makespan_ps),
+            {kind: ps_to_seconds(time) for kind, time in run.working_ps.items()},
+            self._tokens.peak_bytes(run.end_ps),
+            self._spent_on,
+        )
 
 
 def _spent_on(adapted: Workload, plan: Plan) -> tuple[tuple[Tally, tuple[str, ...], int], ...]:

@@ -3,35 +3,35 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 
-from cimsim.engines.program import Actor, Count, Get, Hold, IntArray, Put, Use
+from cimsim.engines.program import Count, Duration, Get, IntArray, Put
 from cimsim.engines.record import Finished
 from cimsim.report.parts import UnitTime
 from cimsim.schedule.plan import Plan
 from cimsim.units import ps_to_seconds
 
 
-def phase_ends_s(plan: Plan, run: Finished) -> list[float]:
-    """When the last actor finished each phase (s); the last is the makespan."""
-    return [ps_to_seconds(end) for end in phase_ends_ps(plan, run)]
-
-
 def phase_ends_ps(plan: Plan, run: Finished) -> list[int]:
     """When the last actor finished each phase (ps)."""
-    ends = np.zeros(len(plan.phases), np.int64)
+    return [int(times.max(initial=0)) for times in ends_by_phase(plan, run)]
+
+
+def ends_by_phase(plan: Plan, run: Finished) -> list[IntArray]:
+    """By phase when each of its actors finished it (ps)."""
     last = LastOfPhases()
     phases, times = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for role, (info, (_, sizes)) in enumerate(zip(plan.roles, plan.program.cast, strict=True)):
         iterations = last.of(info.phase, sizes)
         phases.append(info.phase[iterations])
         times.append(run.ends_ps(role, iterations))
-    np.maximum.at(ends, np.concatenate(phases), np.concatenate(times))
-    found: list[int] = ends.tolist()
-    return found
+    phase, time = np.concatenate(phases), np.concatenate(times)
+    return [time[phase == p] for p in range(len(plan.phases))]
 
 
 def phase_marks_ps(plan: Plan, run: Finished) -> list[int]:
@@ -64,45 +64,65 @@ def last_of_phases(plan: Plan) -> list[IntArray]:
     return [last.of(info.phase, sizes) for info, (_, sizes) in casts]
 
 
-def unit_times(plan: Plan, run: Finished) -> dict[str, UnitTime]:
-    """Busy and idle time by unit kind, mean over the units in use."""
-    busy_ps = {unit: 0 for unit, units in sorted(plan.unit_counts.items()) if units}
-    for actor, info in zip(plan.program.roles, plan.roles, strict=True):
-        for total, (unit, units) in zip(_busy_ps(actor), info.occupies, strict=True):
-            busy_ps[unit] = busy_ps.get(unit, 0) + total * units
-    result: dict[str, UnitTime] = {}
-    for unit, total in busy_ps.items():
-        units = plan.unit_counts.get(unit, 1)
-        busy = ps_to_seconds(total) / units
-        idle = ps_to_seconds(run.makespan_ps) - busy
-        result[unit] = UnitTime(units=units, busy_s=busy, idle_s=idle)
-    return result
+class BusyUnits:
+    """Which times of a plan occupy units, and how many: busy and idle time by unit kind."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._counts = dict(sorted(plan.unit_counts.items()))
+        self._units = {unit: Counter[tuple[int, int]]() for unit, n in self._counts.items() if n}
+        for actor, info in zip(plan.program.roles, plan.roles, strict=True):
+            for time, (unit, units) in zip(info.times, info.occupies, strict=True):
+                found = self._units.setdefault(unit, Counter())
+                found[time, actor.iterations] += units
+
+    def times(self, times: Sequence[Duration], makespan_ps: int) -> dict[str, UnitTime]:
+        """Busy and idle time, mean over the units in use, in a run with `times` by number."""
+        whole = [int(time.sum()) if isinstance(time, np.ndarray) else time for time in times]
+        varies = [isinstance(time, np.ndarray) for time in times]
+        result: dict[str, UnitTime] = {}
+        for unit, found in self._units.items():
+            total = sum(
+                whole[time] * (1 if varies[time] else iterations) * units
+                for (time, iterations), units in found.items()
+            )
+            units = self._counts.get(unit, 1)
+            busy = ps_to_seconds(total) / units
+            idle = ps_to_seconds(makespan_ps) - busy
+            result[unit] = UnitTime(units=units, busy_s=busy, idle_s=idle)
+        return result
 
 
-def _busy_ps(actor: Actor) -> list[int]:
-    """Time (ps) in each Hold or Use of `actor` over all its iterations, in order."""
-    durations = [verb.duration for verb in actor.steps if isinstance(verb, Hold | Use)]
-    return [int(d.sum()) if isinstance(d, np.ndarray) else d * actor.iterations for d in durations]
-
-
-def buffer_peak_bytes(plan: Plan, run: Finished) -> float:
-    """Largest number of bytes alive at once.
+class BufferedTokens:
+    """Which ends of a run say when tokens come into the global buffer and go.
 
     A token is alive from the end of the iteration that put it to the end of the last iteration
-    that took it; readers of the same tokens share one copy.
+    that took it; readers of the same tokens share one copy. `places` are ends that are their own
+    places among those of a run.
     """
-    puts = _moments(plan, run, Put)
-    gets = _moments(plan, run, Get)
-    born: dict[tuple[str, int], IntArray] = {}
-    dies: dict[tuple[str, int], IntArray] = {}
-    size: dict[tuple[str, int], float] = {}
-    for edge in plan.activations:
-        start, end = puts[edge.buffer], gets[edge.buffer]
-        key = (edge.producer, start.size)
-        born[key] = start
-        dies[key] = np.maximum(dies[key], end) if key in dies else end
-        size[key] = edge.bytes_per_token
-    return _peak([_Held(born[k], dies[k], size[k]) for k in born])
+
+    def __init__(self, plan: Plan, places: Finished) -> None:
+        puts = _moments(plan, places, Put)
+        gets = _moments(plan, places, Get)
+        born: dict[tuple[str, int], IntArray] = {}
+        dies: dict[tuple[str, int], list[IntArray]] = {}
+        size: dict[tuple[str, int], float] = {}
+        for edge in plan.activations:
+            start, end = puts[edge.buffer], gets[edge.buffer]
+            key = (edge.producer, start.size)
+            born[key] = start
+            dies.setdefault(key, []).append(end)
+            size[key] = edge.bytes_per_token
+        self._held = [(born[key], dies[key], size[key]) for key in born]
+
+    def peak_bytes(self, end_ps: IntArray) -> float:
+        """Largest number of bytes alive at once, of a run with these ends."""
+        held = []
+        for born, dies, size in self._held:
+            ends = end_ps[dies[0]]
+            for more in dies[1:]:
+                ends = np.maximum(ends, end_ps[more])
+            held.append(_Held(end_ps[born], ends, size))
+        return _peak(held)
 
 
 class _Held(NamedTuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,12 +11,13 @@ import numpy as np
 from cimsim.blocks import Buffer, Dram
 from cimsim.costs.memory import access_ps, share_ps, ways
 from cimsim.engines.program import (
-    CLOCK_MAX_PS,
     Actor,
     Crew,
+    Duration,
     Get,
     Hold,
     IntArray,
+    Program,
     ProgramBuilder,
     Put,
     Use,
@@ -24,11 +25,11 @@ from cimsim.engines.program import (
 )
 from cimsim.errors import SimulationError
 from cimsim.schedule.alike import Alike
-from cimsim.schedule.graph import Graph, Stream, block_classes, plain
-from cimsim.schedule.plan import ActorInfo, Booked, Portion, Tally, Woken
+from cimsim.schedule.formulas import Formulas, check_clock
+from cimsim.schedule.graph import Graph, Stream, block_classes, phase_sums, plain
+from cimsim.schedule.plan import ActorInfo, Booked, Portion, Tally, Waking
 from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
-from cimsim.units import PS_PER_S
 from cimsim.values.display import brief
 
 INTERVALS_MAX = 2**28
@@ -48,15 +49,49 @@ def check_intervals(intervals: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Timed:
-    """A Hold or Use that occupies `units` units of kind `unit`; `portions` as in `ActorInfo`.
+    """The time of a number (see `Formulas`) that occupies `units` units of kind `unit`, once
+    `resource` is granted where there is one; `portions` as in `ActorInfo`.
 
     No units where it waits for the latency of one, which others share.
     """
 
-    verb: Hold | Use
+    time: int
     unit: str
     units: int = 1
+    resource: int | None = None
     portions: tuple[Portion, ...] = ()
+
+    def verb(self, times: Sequence[Duration]) -> Hold | Use:
+        """What it is with `times` by number."""
+        time = times[self.time]
+        return Hold(time) if self.resource is None else Use(self.resource, time)
+
+
+Step = Get | Put | Timed
+
+
+@dataclass(frozen=True, slots=True)
+class _Drafted:
+    """An actor whose times are not known yet."""
+
+    name: str
+    iterations: int
+    steps: tuple[Step, ...]
+
+    def actor(self, times: Sequence[Duration]) -> Actor:
+        """The actor with `times` by number."""
+        verbs: list[Verb] = [s.verb(times) if isinstance(s, Timed) else s for s in self.steps]
+        return Actor(self.name, self.iterations, tuple(verbs))
+
+
+@dataclass(frozen=True, slots=True)
+class _DraftedCrew:
+    """A crew whose times are not known yet."""
+
+    actors: tuple[_Drafted, ...]
+    sizes: IntArray
+    numbers: range
+    elsewhere: dict[int, IntArray]
 
 
 @brief
@@ -75,11 +110,12 @@ class Assembler:
     spill_bytes: dict[str, int] = field(default_factory=dict)
     on_cores: set[str] = field(default_factory=set)
     crossed_bits: list[list[float]] = field(default_factory=list)
-    on_ps: dict[str, list[float]] = field(default_factory=dict)
-    wakes: dict[str, list[float]] = field(default_factory=dict)
+    wakings: list[Waking] = field(default_factory=list)
     column_bits: dict[str, dict[str, int]] = field(default_factory=dict)
     intervals: int = 0
     alike: Alike = field(default_factory=Alike)
+    formulas: Formulas = field(default_factory=Formulas)
+    _drafts: list[_Drafted | _DraftedCrew] = field(default_factory=list)
     _resources: dict[str, int] = field(default_factory=dict)
 
     def resource(
@@ -107,43 +143,41 @@ class Assembler:
 
         `where` is 1 for iterations that make it, 0 for others.
         """
+        key = bits if isinstance(bits, int) else id(bits)  # of a value that the formula keeps
+        return self.access_of(name, key, lambda machine: bits, where)
+
+    def access_of(
+        self, name: Literal["buffer", "dram"], key: Hashable,
+        bits: Callable[[Architecture], int | IntArray], where: int | IntArray,
+    ) -> tuple[Timed, ...]:  # fmt: skip
+        """The same for bits that depend on the machine; `key` tells them from others."""
         if isinstance(where, int) and not where:
             return ()
         server, spec = self.memory(name)
-        bits = bits if isinstance(bits, int) else plain(bits)
 
-        def times() -> tuple[int | IntArray, ...]:
-            share = convert(bits, lambda b: share_ps(spec, b))
-            rest = convert(bits, lambda b: access_ps(spec, b) - share_ps(spec, b))
-            return share, rest, bits  # an id in a key is that of a value that stays
+        def time(value: Callable[[Buffer | Dram, int], int]) -> Callable[[Architecture], Duration]:
+            def on(machine: Architecture) -> Duration:
+                block = machine.buffer if name == "buffer" else machine.dram
+                found = convert(bits(machine), lambda b: value(block, b))
+                return found if isinstance(where, int) else plain(where * np.asarray(found))
 
-        key = "access", name, bits if isinstance(bits, int) else id(bits)
-        share, rest, _ = self.alike.once(key, times)
-        if not isinstance(where, int):
-            share, rest = plain(where * np.asarray(share)), plain(where * np.asarray(rest))
-        return Timed(Use(server, share), name, ways(spec)), Timed(Hold(rest), name, 0)
+            return on
+
+        here = where if isinstance(where, int) else id(where)
+        share = self.formulas.number(("share", name, key, here), time(share_ps))
+        rest = self.formulas.number(("rest", name, key, here), time(_rest_ps))
+        return Timed(share, name, ways(spec), server), Timed(rest, name, 0)
 
     def count(self, unit: str, units: int) -> None:
         """Add `units` to the units of a kind that the workload occupies."""
         self.unit_counts[unit] = self.unit_counts.get(unit, 0) + units
 
-    def wake(self, unit: str, units: int | IntArray, stream: Stream, on_ps: int | IntArray) -> None:
+    def wake(self, unit: str, units: int | IntArray, stream: Stream, time: int) -> None:
         """Count a piece of work of `units` units in every iteration that takes time.
 
-        `on_ps` is the time of each, wake-up included: 0 where there is no work.
+        `time` is the number of the time of each, wake-up included: 0 where there is no work.
         """
-        pieces = units * np.sign(on_ps)
-        for found, amounts in ((self.on_ps, units * np.asarray(on_ps)), (self.wakes, pieces)):
-            sums = self.phase_sums(stream, amounts)
-            before = found.get(unit, [0.0] * len(sums))
-            found[unit] = [a + b for a, b in zip(before, sums, strict=True)]
-
-    def woken(self) -> dict[str, Woken]:
-        """The pieces of work of every kind of unit that is gated."""
-        return {
-            unit: Woken(tuple(time / PS_PER_S for time in on), tuple(self.wakes[unit]))
-            for unit, on in self.on_ps.items()
-        }
+        self.wakings.append(Waking(unit, units, stream, time))
 
     def reserve(self, intervals: int) -> None:
         """Count `intervals` more; raises SimulationError beyond what memory holds."""
@@ -154,34 +188,34 @@ class Assembler:
         """A new buffer."""
         return self.builder.buffer(name, capacity, initial)
 
-    def actor(
-        self, stage: Stage, part: str, stream: Stream, *steps: Get | Put | Timed | None
-    ) -> None:
+    def actor(self, stage: Stage, part: str, stream: Stream, *steps: Step | None) -> None:
         """Add an actor of `stage` over `stream`; a step that is None is left out."""
         self.reserve(max(1, stream.iterations))
-        verbs = self._tell(stage, part, stream, steps)
-        self.builder.actor(f"{stage.name}:{part}", stream.iterations, *verbs)
+        self._drafts.append(self._drafted(stage, part, stream, steps))
 
-    def _tell(
-        self, stage: Stage, part: str, stream: Stream, steps: Iterable[Get | Put | Timed | None]
-    ) -> tuple[Verb, ...]:
-        """Note what an actor, or those of a crew, stand for; return what they do."""
-        verbs: list[Verb] = []
-        timed: list[Timed] = []
-        for step in steps:
-            if isinstance(step, Timed):
-                verbs.append(step.verb)
-                timed.append(step)
-                if isinstance(step.verb.duration, int):
-                    check_clock(step.verb.duration)
-            elif step is not None:
-                verbs.append(step)
+    def _drafted(
+        self, stage: Stage, part: str, stream: Stream, steps: Iterable[Step | None]
+    ) -> _Drafted:
+        """An actor, or those of a crew, once it is noted what they stand for."""
+        present = tuple([step for step in steps if step is not None])
+        timed = [step for step in present if type(step) is Timed]
         occupies = tuple([(s.unit, s.units) for s in timed])
-        portions = tuple([s.portions for s in timed])
+        portions, times = tuple([s.portions for s in timed]), tuple([s.time for s in timed])
         self.infos.append(
-            ActorInfo(stage.name, stage.layer, part, occupies, stream.phase, portions)
+            ActorInfo(stage.name, stage.layer, part, occupies, stream.phase, portions, times)
         )
-        return tuple(verbs)
+        return _Drafted(f"{stage.name}:{part}", stream.iterations, present)
+
+    def program(self, times: Sequence[Duration]) -> Program:
+        """All actors with `times` by number."""
+        for draft in self._drafts:
+            if isinstance(draft, _Drafted):
+                actor = draft.actor(times)
+                self.builder.actor(actor.name, actor.iterations, *actor.steps)
+            else:
+                actors = tuple([member.actor(times) for member in draft.actors])
+                self.builder.crew(Crew(actors, draft.sizes, draft.numbers, draft.elsewhere))
+        return self.builder.build()
 
     def bank(self, stage: Stage, role: str, lanes: range, capacity: int, initial: int = 0) -> int:
         """A new buffer for each of `lanes`; returns the first."""
@@ -189,7 +223,7 @@ class Assembler:
 
     def crew(
         self, stage: Stage, stream: Stream, lanes: range, sizes: IntArray,
-        elsewhere: dict[int, IntArray], parts: dict[str, list[Get | Put | Timed | None]],
+        elsewhere: dict[int, IntArray], parts: dict[str, list[Step | None]],
     ) -> None:  # fmt: skip
         """Add an actor of each of `parts` for every lane, of `sizes` blocks of `stream` a lane.
 
@@ -200,46 +234,39 @@ class Assembler:
                 self.actor(stage, f"{part}{lanes[0]}", stream, *steps)
             return
         self.reserve(len(parts) * stream.iterations)
-        count = stream.iterations
-        actors = tuple(
-            [
-                Actor(f"{stage.name}:{part}", count, self._tell(stage, part, stream, steps))
-                for part, steps in parts.items()
-            ]
-        )
-        self.builder.crew(Crew(actors, sizes, lanes, elsewhere))
+        actors = (self._drafted(stage, part, stream, steps) for part, steps in parts.items())
+        self._drafts.append(_DraftedCrew(tuple(actors), sizes, lanes, elsewhere))
 
     def book(self, stage: Stage, tally: Tally, ops: tuple[str, ...] = ()) -> None:
         """Count what a stage does for `ops`, else for the op that names it; equal tallies once."""
         one: Tally = self.alike.once(("tally", tally), lambda: tally)
         self.booked.append(Booked(stage.name, ops or (stage.name,), one))
 
-    def per_block(
-        self, stream: Stream, varies: bool, value: Callable[[int, int, int, int], int]
-    ) -> int | IntArray:
-        """`value(phase, step, size, end)` over the iterations; one int where it is constant.
-
-        Where it does not vary with step and end it is evaluated once for each phase and size,
-        and for blocks that open a step (end == size) apart from the others.
-        """
-        if varies:
-            columns = (stream.phase, stream.step, stream.size, stream.end)
-            blocks = zip(*(c.tolist() for c in columns), strict=True)
-            return plain(within_64_bits([value(*block) for block in blocks]))
-        examples, inverse = block_classes(stream)
-        found = [value(*example) for example in examples]
-        return found[0] if len(set(found)) == 1 else within_64_bits(found)[inverse]
-
     def phase_sums(self, stream: Stream, amounts: float | IntArray | np.ndarray) -> list[float]:
         """Sum of `amounts` (an iteration each, or the same for all) by phase."""
         return phase_sums(stream, amounts, len(self.graph.steps))
 
 
-def phase_sums(stream: Stream, amounts: float | IntArray | np.ndarray, phases: int) -> list[float]:
-    """Sum of `amounts` over the iterations of each of so many phases."""
-    weights = np.broadcast_to(np.asarray(amounts, np.float64), stream.phase.shape)
-    found: list[float] = np.bincount(stream.phase, weights=weights, minlength=phases).tolist()
-    return found
+def per_block(
+    stream: Stream, varies: bool, value: Callable[[int, int, int, int], int]
+) -> int | IntArray:
+    """`value(phase, step, size, end)` over the iterations; one int where it is constant.
+
+    Where it does not vary with step and end it is evaluated once for each phase and size,
+    and for blocks that open a step (end == size) apart from the others.
+    """
+    if varies:
+        columns = (stream.phase, stream.step, stream.size, stream.end)
+        blocks = zip(*(c.tolist() for c in columns), strict=True)
+        return plain(within_64_bits([value(*block) for block in blocks]))
+    examples, inverse = block_classes(stream)
+    found = [value(*example) for example in examples]
+    return found[0] if len(set(found)) == 1 else within_64_bits(found)[inverse]
+
+
+def _rest_ps(memory: Buffer | Dram, bits: int) -> int:
+    """What a transfer takes beside its share."""
+    return access_ps(memory, bits) - share_ps(memory, bits)
 
 
 def convert(values: int | IntArray, function: Callable[[int], int]) -> int | IntArray:
@@ -254,13 +281,3 @@ def within_64_bits(values: list[int]) -> IntArray:
     """`values` as an array; raises SimulationError where one is beyond the event clock."""
     check_clock(max(values, default=0))
     return np.array(values, np.int64)
-
-
-def check_clock(value: int) -> None:
-    """Raise SimulationError for a number that is beyond the event clock."""
-    if value > CLOCK_MAX_PS:
-        raise SimulationError(
-            f"a block of tokens takes {value:.3g} ps or bits, beyond {CLOCK_MAX_PS} (106 "
-            "days), the last instant of the event clock: shorten the times of the architecture "
-            "or lower the sizes of the workload"
-        )

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from cimsim.blocks import DiePackage
 from cimsim.costs.dies import Sent, Shares, die_of, sent, shares_of, wanted
 from cimsim.costs.tile import PJ
-from cimsim.engines.program import Get, Hold, IntArray, Put, Use
+from cimsim.engines.program import Get, IntArray, Put
 from cimsim.ir import Op, output_elements
-from cimsim.schedule.assembler import Assembler, Timed
+from cimsim.schedule.assembler import Assembler, Timed, per_block
 from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.graph import Stream, build_stream
 from cimsim.schedule.lanes import Lanes
@@ -136,15 +136,16 @@ def add_crossing(
         def of_token(p: int, s: int, n: int, e: int) -> int:
             return math.ceil(value(parts[p], token_bits(ops[p], s, assembler.architecture)))
 
-        return assembler.per_block(stream, any(op.growth for op in ops.values()), of_token)
+        return per_block(stream, any(op.growth for op in ops.values()), of_token)
 
     leave_ps = each(lambda part, bits: part.copies * bits * PS_PER_NS / 8 / package.bandwidth_GBps)
     way_ps = each(lambda part, _: part.farthest * ns_to_ps(package.crossing_ns))
     port = assembler.resource(f"links of die {borders.most(stage)}", 1, "fifo", UNIT)
     entry = assembler.fifo(f"{name}:border", entered.capacity)
+    fixed = assembler.formulas.fixed
     assembler.actor(
-        stage, "cross", stream, Get(entry), Timed(Use(port, leave_ps), UNIT),
-        Timed(Hold(way_ps), UNIT, 0),
+        stage, "cross", stream, Get(entry), Timed(fixed(leave_ps), UNIT, resource=port),
+        Timed(fixed(way_ps), UNIT, 0),
         *(Put(buffer, stream.in_phases(frozenset(edge.tokens))) for edge, buffer in edges),
     )  # fmt: skip
     bits = assembler.phase_sums(stream, each(lambda part, bits: part.crossings * bits))

@@ -16,11 +16,12 @@ from cimsim.schedule.borders import Borders, add_crossing
 from cimsim.schedule.cluster_work import Demand
 from cimsim.schedule.dealing import lanes_of
 from cimsim.schedule.edges import StageEdge, ended_counts, stage_edges, started_counts
+from cimsim.schedule.formulas import worked_out
 from cimsim.schedule.graph import Stream, build_graph, build_stream
 from cimsim.schedule.lanes import Lanes
 from cimsim.schedule.pair import LoraBranch, Pair, adapter_of
 from cimsim.schedule.pipelines import BlockCosts, Pipeline, Strategy, clusters_shared
-from cimsim.schedule.plan import Activation, Plan
+from cimsim.schedule.plan import Activation, Plan, woken_by
 from cimsim.schedule.shapes import shape_of
 from cimsim.schedule.stages import Stage, build_stages, masked_scores, pool_of
 from cimsim.schedule.stages_array import add_array_stage
@@ -44,13 +45,16 @@ def build_plan(
     pipeline: Pipeline,
     *,
     group_tiles: bool = True,
+    timed_on: Architecture | None = None,
 ) -> Plan:
     """Schedule `workload` (as adapted) with `mapping` on `architecture` under `pipeline`.
 
     `group_tiles` joins tiles of one weight that move in lock-step into one actor; the times are
-    the same without, at many times the events.
+    the same without, at many times the events. `timed_on` is the same machine, for readers that are
+    told apart: times that decide nothing are read of it.
     """
-    return _Scheduler(workload, architecture, mapping, pipeline, group_tiles).plan()
+    scheduler = _Scheduler(workload, architecture, mapping, pipeline, group_tiles)
+    return scheduler.plan(timed_on or architecture)
 
 
 class _Scheduler:
@@ -80,7 +84,7 @@ class _Scheduler:
         self.scores = masked_scores(self.graph)
         self.shared = {unit: self._shared_units(unit) for unit in mapping.units_used}
 
-    def plan(self) -> Plan:
+    def plan(self, timed_on: Architecture) -> Plan:
         self._check_size()
         streams = {stage.name: self._stream(stage) for stage in self.stages}
         self.lanes = {
@@ -115,9 +119,11 @@ class _Scheduler:
             self._add(stage, stream, incoming[stage.name], outgoing[stage.name], gets, puts)
         self._count_units()
         done = self.assembler
+        formulas = tuple(done.formulas.all)
+        times = worked_out(formulas, timed_on)
         no_bits = (0.0,) * len(self.graph.steps)
         return Plan(
-            program=done.builder.build(),
+            program=done.program(times),
             phases=tuple(phase.name for phase in self.workload.phases),
             roles=tuple(done.infos),
             booked=tuple(done.booked),
@@ -128,8 +134,11 @@ class _Scheduler:
             tcdm_bytes=done.tcdm_bytes,
             spill_bytes=done.spill_bytes,
             on_cores=frozenset(done.on_cores),
+            times=times,
+            formulas=formulas,
             crossed_bits=tuple(map(sum, zip(*done.crossed_bits, strict=True))) or no_bits,
-            woken=done.woken(),
+            wakings=tuple(done.wakings),
+            woken=woken_by(done.wakings, times, len(self.graph.steps)),
             column_bits={unit: sum(bits.values()) for unit, bits in done.column_bits.items()},
         )
 

@@ -14,7 +14,7 @@ from cimsim.blocks import PmcaClusters
 from cimsim.costs import Busy
 from cimsim.engines.program import Duration, IntArray
 from cimsim.ir import Linear, MatMul, Op, Reduce, is_argmax, output_elements
-from cimsim.schedule.assembler import Assembler, convert, within_64_bits
+from cimsim.schedule.assembler import Assembler, convert, per_block, within_64_bits
 from cimsim.schedule.blocks_busy import BusyBlocks, busy_blocks
 from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.graph import Node, Stream, plain
@@ -342,7 +342,7 @@ def _on_cores(assembler: Assembler, demand: Demand) -> bool:
         def of_block(p: int, s: int, n: int, e: int) -> int:
             return on_cores(node.ops[p], pmca, s, n, e)
 
-        return bool(np.any(assembler.per_block(stream, _varies(demand), of_block)))
+        return bool(np.any(per_block(stream, _varies(demand), of_block)))
 
     return any(of(n) for n in demand.stage.nodes if isinstance(n.any, Linear | MatMul))
 
@@ -433,7 +433,7 @@ def _of_parts(
     assembler: Assembler, demand: Demand, lanes: Lanes, varies: bool,
     value: Callable[[int, int, int, int, int], int],
 ) -> IntArray:  # fmt: skip
-    """`value(phase, step, size, end, parts)` of every block, see `Assembler.per_block`."""
+    """`value(phase, step, size, end, parts)` of every block, see `per_block`."""
     stream, found = demand.stream, np.zeros(demand.stream.iterations, np.int64)
     kinds = np.unique(lanes.parts).tolist()
     for parts in kinds:
@@ -443,7 +443,7 @@ def _of_parts(
         def of_block(p: int, s: int, n: int, e: int, parts: int = parts) -> int:
             return value(p, s, n, e, parts)
 
-        found[picked] = assembler.per_block(some, varies, of_block)
+        found[picked] = per_block(some, varies, of_block)
     return found
 
 
@@ -492,7 +492,7 @@ def _inputs(assembler: Assembler, demand: Demand) -> Amounts:
             held = kept * architecture.pmca.value_bits / 8.0
             return math.ceil(moved * architecture.activation_bits / 8.0 + held)
 
-        through = full * assembler.per_block(stream, _varies(demand), values)
+        through = full * per_block(stream, _varies(demand), values)
         found[name], before = through - before, through
     return found
 
@@ -520,7 +520,7 @@ def _bytes_out(assembler: Assembler, demand: Demand) -> IntArray:
         values = block_elements(last.ops[p], s, n, e, scores_of(demand, last, p))
         return math.ceil(values * bits / 8.0)
 
-    return full * assembler.per_block(demand.stream, _varies(demand), amount)
+    return full * per_block(demand.stream, _varies(demand), amount)
 
 
 def _edge_values(

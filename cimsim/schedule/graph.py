@@ -185,6 +185,13 @@ def _shared(data: bytes) -> IntArray:
     return np.frombuffer(data, np.int64)
 
 
+def phase_sums(stream: Stream, amounts: float | IntArray | np.ndarray, phases: int) -> list[float]:
+    """Sum of `amounts` over the iterations of each of so many phases."""
+    weights = np.broadcast_to(np.asarray(amounts, np.float64), stream.phase.shape)
+    found: list[float] = np.bincount(stream.phase, weights=weights, minlength=phases).tolist()
+    return found
+
+
 def build_stream(tokens: dict[int, int], steps: tuple[int, ...], block_tokens: int) -> Stream:
     """Blocks of at most `block_tokens` over `tokens[p]` tokens in each of `steps[p]` steps.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, pairwise
@@ -11,7 +11,10 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from cimsim.engines.program import Crew, Duration, IntArray, Program
+from cimsim.schedule.formulas import Formula, worked_out
+from cimsim.schedule.graph import Stream, phase_sums
 from cimsim.spec import Architecture
+from cimsim.units import PS_PER_S
 from cimsim.values.display import brief
 
 
@@ -75,7 +78,7 @@ class ActorInfo:
     `occupies` has one (unit, number of units) for each timed verb of the actor, in order;
     `phase` gives the phase of each iteration. `portions` has for each timed verb the ops that it
     works on, one after another, whose times sum to the verb's; none where the op that names the
-    stage is the only one.
+    stage is the only one. `times` has the number of the duration of each, see `Plan`.
     """
 
     stage: str
@@ -84,6 +87,7 @@ class ActorInfo:
     occupies: tuple[tuple[str, int], ...]
     phase: IntArray
     portions: tuple[tuple[Portion, ...], ...]
+    times: tuple[int, ...] = ()
 
     def members(self, crew: Crew) -> list[ActorInfo]:
         """What each member of a crew stands for."""
@@ -126,6 +130,19 @@ class Woken:
 
 
 @brief
+@dataclass(frozen=True, slots=True, eq=False)
+class Waking:
+    """A piece of work of `units` units of a kind that is gated in every iteration of `stream` in
+    which `time`, the number of its time with the wake-up, is not 0.
+    """
+
+    unit: str
+    units: int | IntArray
+    stream: Stream
+    time: int
+
+
+@brief
 @dataclass(frozen=True, eq=False)
 class Plan:
     """A scheduled workload: program, meaning and what energy is spent on.
@@ -136,8 +153,11 @@ class Plan:
     `tcdm_bytes` what that block takes; `spill_bytes` what it moves only because it does not fit
     whole: A and B of LoRA anew, X.W to the buffer and back; `on_cores` the stages of which products
     were given to cores, as faster than the matrix engine beside them; `crossed_bits` what passes
-    die-to-die links by phase, once for every link; `woken` has the kinds of unit that are gated;
-    `column_bits` counts bits of numbers on columns, kept beside units of a kind.
+    die-to-die links by phase, once for every link; `woken` has the kinds of unit that are gated,
+    from their `wakings`; `column_bits` counts bits of numbers on columns, kept beside units.
+
+    `times` has the durations of the program by number, `formulas` what they follow from: they give
+    those of any machine on which the schedule is the same (see `cimsim.schedule.formulas`).
     """
 
     program: Program
@@ -151,7 +171,10 @@ class Plan:
     tcdm_bytes: dict[str, int]
     spill_bytes: dict[str, int]
     on_cores: frozenset[str]
+    times: tuple[Duration, ...] = ()
+    formulas: tuple[Formula, ...] = ()
     crossed_bits: tuple[float, ...] = ()
+    wakings: tuple[Waking, ...] = ()
     woken: dict[str, Woken] = field(default_factory=dict)
     column_bits: dict[str, int] = field(default_factory=dict)
 
@@ -163,6 +186,14 @@ class Plan:
             for entry in self.booked
             for price in prices[id(entry.tally)]
         ]
+
+    def on(self, architecture: Architecture) -> Plan:
+        """The same schedule with its times on a machine on which it is the same.
+
+        The program stays as it is: run it with `times`. Raises SimulationError as `build_plan`.
+        """
+        times = worked_out(self.formulas, architecture)
+        return replace(self, times=times, woken=woken_by(self.wakings, times, len(self.phases)))
 
     @cached_property
     def actors(self) -> tuple[ActorInfo, ...]:
@@ -176,6 +207,22 @@ class Plan:
             else:
                 found.append(next(infos))
         return tuple(found)
+
+
+def woken_by(wakings: Iterable[Waking], times: Sequence[Duration], phases: int) -> dict[str, Woken]:
+    """The pieces of work of every kind of unit that is gated, with `times` by number."""
+    on_ps: dict[str, list[float]] = {}
+    wakes: dict[str, list[float]] = {}
+    for waking in wakings:
+        time, units = np.asarray(times[waking.time]), waking.units
+        for found, amounts in ((on_ps, units * time), (wakes, units * np.sign(time))):
+            sums = phase_sums(waking.stream, amounts, phases)
+            before = found.get(waking.unit, [0.0] * phases)
+            found[waking.unit] = [a + b for a, b in zip(before, sums, strict=True)]
+    return {
+        unit: Woken(tuple(time / PS_PER_S for time in on), tuple(wakes[unit]))
+        for unit, on in on_ps.items()
+    }
 
 
 def priced(tallies: Iterable[Tally], architecture: Architecture) -> dict[int, list[Priced]]:

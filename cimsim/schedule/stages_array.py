@@ -9,19 +9,21 @@ sends over ports of its own.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cimsim.blocks import Link
 from cimsim.costs.columns import applied_pJ, number_count
 from cimsim.costs.memory import access_energy_J
 from cimsim.costs.power import wake_ps
 from cimsim.costs.tile import PJ, link_energy_J
-from cimsim.engines.program import Get, Hold, IntArray, Put, Use
+from cimsim.engines.program import Duration, Get, IntArray, Put
 from cimsim.ir import ColumnScale, Linear
 from cimsim.mapping import Grid, Placement
-from cimsim.schedule.assembler import Assembler, Timed
+from cimsim.schedule.assembler import Assembler, Timed, per_block
+from cimsim.schedule.formulas import Formula
 from cimsim.schedule.graph import Stream, plain
 from cimsim.schedule.pieces import gated, piece_ps
 from cimsim.schedule.plan import Priced
@@ -29,6 +31,9 @@ from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
 from cimsim.unit_kinds import Arrays, VectorCost, are_arrays, holding
 from cimsim.values.display import brief
+
+PerVector = Callable[[int], int]
+"""A number, or a time (ps), of so many vectors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +48,11 @@ class UnitGroup:
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
-    """A weight in arrays: its stage, its units, those of them that others use too (`shared`), what
-    a vector costs and how many of them a token has by phase.
+    """A weight in arrays: its stage, its units, those of them that others use too (`shared`), and
+    how many vectors a token has by phase.
 
-    Results go to the buffer in the phases `buffered`, in others to clusters beside the arrays: then
-    a vector costs `near`. `columns` are the numbers on those of the units that have work.
+    Results go to the buffer in the phases `buffered`, in others to clusters beside the arrays.
+    `columns` are the numbers on those of the units that have work.
     """
 
     assembler: Assembler
@@ -55,8 +60,6 @@ class Layer:
     placement: Placement
     columns: ColumnScale | None
     shared: frozenset[int]
-    vector: VectorCost
-    near: VectorCost
     vectors: dict[int, int]
     buffered: frozenset[int]
 
@@ -75,20 +78,68 @@ class Layer:
         """Whether a unit is shared, so that each lane moves its own data over the unit's ports."""
         return _holds(self.placement.units, self.shared)
 
-    def per_token(self, stream: Stream, amount: Callable[[int], int]) -> int | IntArray:
+    def per_token(self, stream: Stream, amount: PerVector) -> int | IntArray:
         """`amount` of the number of vectors of each token: bits, or a time (ps)."""
-        return self.assembler.per_block(
-            stream, False, lambda p, s, n, e: amount(n * self.vectors[p])
-        )
+        return per_block(stream, False, lambda p, s, n, e: amount(n * self.vectors[p]))
 
-    def sent_ps(self, stream: Stream) -> int | IntArray:
-        """Time (ps) of the results of each token out of their units."""
-        far = self.per_token(stream, self.vector.all_sent_ps)
-        if self.near is self.vector:
-            return far
-        near = self.per_token(stream, self.near.all_sent_ps)
-        kept = np.broadcast_to(stream.in_phases(self.buffered), stream.phase.shape)
-        return plain(np.where(kept, far, near))
+    def time(self, stream: Stream, key: Hashable, amount: Callable[[Arrays], PerVector]) -> int:
+        """The number of the time (ps) that arrays take for the vectors of each token.
+
+        `key` tells `amount` from others of the layer.
+        """
+        unit, grid = self.placement.unit, self.placement.grid
+
+        def on(machine: Architecture) -> Duration:
+            return self.per_token(stream, amount(arrays_of(machine, unit, grid)))
+
+        return self.number(stream, key, on)
+
+    def number(self, stream: Stream, key: Hashable, formula: Formula) -> int:
+        """The number of a formula that is the same in layers alike."""
+        return self.assembler.formulas.number((key, self.alike(stream)), formula)
+
+    def alike(self, stream: Stream) -> Hashable:
+        """All that times of the layer depend on beside the machine."""
+        unit, grid, counts = self.placement.unit, self.placement.grid, tuple(self.vectors.items())
+        return unit, grid, self.columns, counts, self.buffered, stream
+
+    def vector(self, machine: Architecture, link: Link) -> VectorCost:
+        """What a vector costs on `machine`, over `link`."""
+        grid = self.placement.grid
+        return arrays_of(machine, self.placement.unit, grid).vector(grid, link, self.columns)
+
+    def loaded(self, stream: Stream) -> int:
+        """The number of the time of the inputs of each token into their units."""
+
+        def on(machine: Architecture) -> Duration:
+            return self.per_token(stream, self.vector(machine, machine.tile_link).all_loaded_ps)
+
+        return self.number(stream, "loaded", on)
+
+    def sent(self, stream: Stream) -> int:
+        """The number of the time of the results of each token out of their units."""
+
+        def on(machine: Architecture) -> Duration:
+            link = machine.tile_link
+            far = self.per_token(stream, self.vector(machine, link).all_sent_ps)
+            if link.near is link:
+                return far
+            near = self.per_token(stream, self.vector(machine, link.near).all_sent_ps)
+            kept = np.broadcast_to(stream.in_phases(self.buffered), stream.phase.shape)
+            return plain(np.where(kept, far, near))
+
+        return self.number(stream, "sent", on)
+
+    def stored(self, stream: Stream) -> tuple[Timed, ...]:
+        """The results of each token into the buffer, in the phases `buffered`."""
+        columns = self.placement.grid.columns
+
+        def bits(machine: Architecture) -> int | IntArray:
+            each = columns * self.vector(machine, machine.tile_link).output_bits
+            return self.per_token(stream, lambda n: n * each)
+
+        where = stream.in_phases(self.buffered)
+        return self.assembler.access_of("buffer", ("stored", self.alike(stream)), bits, where)
 
 
 def lanes_of(
@@ -159,17 +210,13 @@ def add_array_stage(
     Results go to the buffer in the phases `buffered`, in others to clusters beside the arrays.
     """
     vectors = {p: -(-_linear(node).rows // node.tokens) for p, node in stage.nodes[0].ops.items()}
-    architecture, op = assembler.architecture, _linear(stage.nodes[0].any)
-    arrays, link = arrays_of(architecture, placement.unit, placement.grid), architecture.tile_link
+    op = _linear(stage.nodes[0].any)
     if op.columns is not None:
         numbers = number_count(op.columns, placement.grid)
         bits = numbers * op.columns.bits * placement.replicas
         assembler.column_bits.setdefault(placement.unit, {})[op.weight] = bits
     placement, columns = at_work(placement, op.columns)
-    vector = near = arrays.vector(placement.grid, link, columns)
-    if link.near is not link:
-        near = arrays.vector(placement.grid, link.near, columns)
-    layer = Layer(assembler, stage, placement, columns, shared, vector, near, vectors, buffered)
+    layer = Layer(assembler, stage, placement, columns, shared, vectors, buffered)
     copies = placement.replicas
     into: list[Put] = []
     out_of: list[Get] = []
@@ -192,47 +239,43 @@ def _add_copy(
     layer: Layer, copy: int, stream: Stream, gets: list[Get], puts: list[Put], grouped: bool
 ) -> None:
     """Actors of one copy of the weight, for its own tokens."""
-    assembler, stage, vector = layer.assembler, layer.stage, layer.vector
+    assembler, stage = layer.assembler, layer.stage
     lanes = lanes_of(layer.placement, copy, layer.shared, grouped)
     _wake(layer, lanes, stream)
     ends = [_add_lane(layer, f"{copy}.{n}", lane, stream) for n, lane in enumerate(lanes)]
 
-    def port(times: int | IntArray) -> Timed | None:
+    def port(time: int) -> Timed | None:
         units = layer.placement.units[copy].size
-        return None if layer.packed else Timed(Hold(times), "link", units)
-
-    def moved(bits: int, where: int | IntArray = 1) -> tuple[Timed, ...]:
-        return assembler.access("buffer", layer.per_token(stream, lambda n: n * bits), where)
+        return None if layer.packed else Timed(time, "link", units)
 
     number = "" if layer.placement.replicas == 1 else str(copy)
-    read = moved(layer.op.in_features * assembler.architecture.activation_bits)
+    bits = layer.op.in_features * assembler.architecture.activation_bits
+    read = assembler.access("buffer", layer.per_token(stream, lambda n: n * bits))
     assembler.actor(
         stage, f"read{number}", stream, *gets, *read,
-        port(layer.per_token(stream, vector.all_loaded_ps)),
+        port(layer.loaded(stream)),
         *(Put(entry) for entry, _ in ends),
     )  # fmt: skip
-    sent = layer.placement.grid.columns * vector.output_bits
-    stored = moved(sent, stream.in_phases(layer.buffered))
     assembler.actor(
         stage, f"send{number}", stream, *(Get(done) for _, done in ends),
-        port(layer.sent_ps(stream)), *stored, *puts,
+        port(layer.sent(stream)), *layer.stored(stream), *puts,
     )  # fmt: skip
 
 
 def _wake(layer: Layer, lanes: list[UnitGroup], stream: Stream) -> None:
     """Count the pieces of work of units that are gated: all vectors of a token in one unit."""
-    arrays = layer.arrays
-    if not gated(arrays):
+    if not gated(layer.arrays):
         return
     units: Counter[tuple[int, bool]] = Counter()
     for lane in lanes:
         units[lane.columns, lane.shared is not None] += lane.units
     for (columns, shared), count in units.items():
 
-        def on(vectors: int, columns: int = columns, shared: bool = shared) -> int:
-            return piece_ps(arrays, columns, vectors, one_by_one=shared)
+        def on(arrays: Arrays, columns: int = columns, shared: bool = shared) -> PerVector:
+            return lambda vectors: piece_ps(arrays, columns, vectors, one_by_one=shared)
 
-        layer.assembler.wake(layer.placement.unit, count, stream, layer.per_token(stream, on))
+        time = layer.time(stream, ("woken", columns, shared), on)
+        layer.assembler.wake(layer.placement.unit, count, stream, time)
 
 
 def _add_lane(layer: Layer, number: str, lane: UnitGroup, stream: Stream) -> tuple[int, int]:
@@ -246,28 +289,34 @@ def _add_lane(layer: Layer, number: str, lane: UnitGroup, stream: Stream) -> tup
     name = f"{stage.name}:{number}"
     entry, done = assembler.fifo(f"{name}:in"), assembler.fifo(f"{name}:out")
     load, send = (_port(layer, lane, way, stream) for way in ("in", "out"))
-    wake = wake_ps(arrays.power_states)
+    columns = lane.columns
 
-    def compute(vectors: Callable[[int], int], before_ps: int = 0) -> Timed:
-        def array_ps(n: int) -> int:
-            return before_ps + arrays.passage_ps(lane.columns, vectors(n))[0]
+    def compute(what: str, vectors: PerVector, *, woken: bool = True) -> Timed:
+        def on(arrays: Arrays) -> PerVector:
+            before_ps = wake_ps(arrays.power_states) if woken else 0
+            return lambda n: before_ps + arrays.passage_ps(columns, vectors(n))[0]
 
-        return _busy(layer, lane, layer.per_token(stream, array_ps))
+        return _busy(layer, lane, layer.time(stream, (what, columns), on))
+
+    def convert(what: str, vectors: PerVector) -> Timed:
+        def on(arrays: Arrays) -> PerVector:
+            one = arrays.passage_ps(columns, 1)[1]
+            return lambda n: vectors(n) * one
+
+        return _converts(layer, lane, layer.time(stream, (what, columns), on))
 
     if arrays.converter is None:
-        steps = (Get(entry), load, compute(lambda n: n, wake), send, Put(done))
+        steps = (Get(entry), load, compute("compute", lambda n: n), send, Put(done))
         assembler.actor(stage, f"compute{number}", stream, *steps)
         return entry, done
     held = assembler.fifo(f"{name}:sample")
-    one = arrays.passage_ps(lane.columns, 1)[1]
-    computed: list[Timed | Put] = [compute(lambda n: 1, wake), Put(held)]
+    computed: list[Timed | Put] = [compute("compute first", lambda n: 1), Put(held)]
     converted: list[Timed | Get] = [Get(held)]
     if max(layer.vectors.values()) > 1:
         ended = assembler.fifo(f"{name}:last")
-        computed += [compute(lambda n: n - 1), Put(ended)]
-        others = layer.per_token(stream, lambda n: (n - 1) * one)
-        converted += [_converts(layer, lane, others), Get(ended)]
-    converted.append(_converts(layer, lane, one))
+        computed += [compute("compute rest", lambda n: n - 1, woken=False), Put(ended)]
+        converted += [convert("convert others", lambda n: n - 1), Get(ended)]
+    converted.append(convert("convert last", lambda n: 1))
     one_by_one = gated(arrays) and lane.shared is None
     off = [assembler.fifo(f"{name}:off", 1, 1)] if one_by_one else []
     begun, ended_too = map(Get, off), map(Put, off)
@@ -276,15 +325,13 @@ def _add_lane(layer: Layer, number: str, lane: UnitGroup, stream: Stream) -> tup
     return entry, done
 
 
-def _busy(layer: Layer, lane: UnitGroup, times: int | IntArray) -> Timed:
-    """A lane's arrays at work for `times` (ps) of every token."""
-    unit = layer.placement.unit
-    if lane.shared is None:
-        return Timed(Hold(times), unit, lane.units)
-    return Timed(Use(_array(layer, lane), times), unit, lane.units)
+def _busy(layer: Layer, lane: UnitGroup, time: int) -> Timed:
+    """A lane's arrays at work on every token."""
+    array = None if lane.shared is None else _array(layer, lane)
+    return Timed(time, layer.placement.unit, lane.units, array)
 
 
-def _converts(layer: Layer, lane: UnitGroup, times: int | IntArray) -> Timed:
+def _converts(layer: Layer, lane: UnitGroup, time: int) -> Timed:
     """A lane's converters at work; within the time of the array, where a gated unit is shared.
 
     Stacked arrays take turns at the converters of their unit.
@@ -292,11 +339,11 @@ def _converts(layer: Layer, lane: UnitGroup, times: int | IntArray) -> Timed:
     arrays, converter = layer.arrays, layer.arrays.converter
     assert converter is not None
     if lane.shared is None or not (gated(arrays) or arrays.tiers > 1):
-        return Timed(Hold(times), converter, lane.units)
+        return Timed(time, converter, lane.units)
     if gated(arrays):
-        return Timed(Use(_array(layer, lane), times), converter, lane.units)
+        return Timed(time, converter, lane.units, _array(layer, lane))
     name = f"{converter} of {layer.placement.unit} {lane.shared}"
-    return Timed(Use(layer.assembler.resource(name, 1, "fifo"), times), converter, lane.units)
+    return Timed(time, converter, lane.units, layer.assembler.resource(name, 1, "fifo"))
 
 
 def _array(layer: Layer, lane: UnitGroup) -> int:
@@ -308,13 +355,11 @@ def _port(layer: Layer, lane: UnitGroup, way: str, stream: Stream) -> Timed | No
     """A lane's own transfer into (`in`) or out of (`out`) its tile, if it makes one."""
     if not layer.packed:
         return None
-    into = way == "in"
-    loaded = layer.vector.all_loaded_ps
-    times = layer.per_token(stream, loaded) if into else layer.sent_ps(stream)
+    time = layer.loaded(stream) if way == "in" else layer.sent(stream)
     if lane.shared is None:
-        return Timed(Hold(times), "link", lane.units)
+        return Timed(time, "link", lane.units)
     name = f"port {way} of {layer.placement.unit} {lane.shared}"
-    return Timed(Use(layer.assembler.resource(name, 1, "fifo"), times), "link")
+    return Timed(time, "link", resource=layer.assembler.resource(name, 1, "fifo"))
 
 
 def _linear(op: object) -> Linear:

@@ -27,9 +27,9 @@ from cimsim.blocks import PmcaClusters
 from cimsim.costs.cluster_energy import cluster_energy
 from cimsim.costs.memory import access_energy_J, ways
 from cimsim.costs.tile import link_energy_J
-from cimsim.engines.program import Get, Hold, IntArray, Put, Use
+from cimsim.engines.program import Get, IntArray, Put
 from cimsim.ir import Embedding, output_elements
-from cimsim.schedule.assembler import Assembler, Timed
+from cimsim.schedule.assembler import Assembler, Step, Timed, per_block
 from cimsim.schedule.cluster_work import (
     ClusterWork,
     Demand,
@@ -74,7 +74,7 @@ def add_cluster_stage(assembler: Assembler, demand: Demand, lanes: Lanes, ports:
         _add_teams(assembler, stage, stream, work, lanes, ports)
     if gated(assembler.architecture.units_of(PMCA.name)):
         for on_ps in work.pieces:
-            assembler.wake(PMCA.name, lanes.parts, stream, on_ps)
+            assembler.wake(PMCA.name, lanes.parts, stream, assembler.formulas.fixed(on_ps))
     _book(assembler, stage, stream, work)
 
 
@@ -111,12 +111,13 @@ def _add_team(assembler: Assembler, stage: Stage, team: Team, ports: Ports) -> N
     cores, dma, elsewhere = _pools(assembler, stage, team.lanes)
 
     def timed(part: Parted, resource: int, unit: str) -> Timed:
-        return Timed(Use(resource, part.duration), unit, portions=part.portions)
+        time = assembler.formulas.fixed(part.duration)
+        return Timed(time, unit, resource=resource, portions=part.portions)
 
     early = timed(times.early, cores, PMCA.name) if team.early else None
     compute = timed(times.compute, cores, PMCA.name)
     fetch, drain = (_moved(assembler, dma, part) for part in (times.fetch, times.drain))
-    parts: dict[str, list[Get | Put | Timed | None]]
+    parts: dict[str, list[Step | None]]
     if not ports.late and team.apart:
         parts = {"block": [*ports.inputs, *fetch, compute, *drain, *ports.outputs]}
     else:
@@ -150,10 +151,11 @@ def _moved(assembler: Assembler, dma: int, times: Transfers) -> tuple[Timed, Tim
     """A block's transfers: their share of the buffer, the latency left, their DMA engine."""
     buffer, spec = assembler.memory("buffer")
     share, latency, engine = times.share, times.latency, times.engine
+    fixed = assembler.formulas.fixed
     return (
-        Timed(Use(buffer, share.duration), "buffer", ways(spec), share.portions),
-        Timed(Hold(latency.duration), "dma", 0, latency.portions),
-        Timed(Use(dma, engine.duration), "dma", portions=engine.portions),
+        Timed(fixed(share.duration), "buffer", ways(spec), buffer, share.portions),
+        Timed(fixed(latency.duration), "dma", 0, portions=latency.portions),
+        Timed(fixed(engine.duration), "dma", resource=dma, portions=engine.portions),
     )
 
 
@@ -240,7 +242,7 @@ def add_lookup_stage(
         return math.ceil(values * architecture.pmca.value_bits)
 
     varies = any(op.growth for op in ops.values())
-    amounts = assembler.per_block(stream, varies, bits)
+    amounts = per_block(stream, varies, bits)
     assembler.actor(
         stage, "look-up", stream, *gets, *assembler.access("dram", amounts),
         *assembler.access("buffer", amounts), *puts,

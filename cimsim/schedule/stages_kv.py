@@ -22,12 +22,12 @@ import numpy as np
 from cimsim.blocks import Link
 from cimsim.costs.memory import access_energy_J
 from cimsim.costs.tile import link_energy_J, transfer_ps
-from cimsim.engines.program import Get, Hold, IntArray, Put, Use
+from cimsim.engines.program import Duration, Get, IntArray, Put
 from cimsim.ir import MatMul
 from cimsim.mapping import KvStore
-from cimsim.schedule.assembler import Assembler, Timed, phase_sums
+from cimsim.schedule.assembler import Assembler, Timed, per_block
 from cimsim.schedule.edges import StageEdge
-from cimsim.schedule.graph import Stream, build_stream
+from cimsim.schedule.graph import Stream, build_stream, phase_sums
 from cimsim.schedule.pieces import gated, woken_ps
 from cimsim.schedule.plan import Priced
 from cimsim.schedule.stages import Stage
@@ -64,34 +64,48 @@ def add_kv_stage(
     arrays = _arrays(assembler, store)
     ops = {phase: _matmul(op) for phase, op in stage.nodes[0].ops.items()}
     varies = any(is_masked(op) or op.growth for op in ops.values())
-
-    def per_block(value: str) -> int | IntArray:
-        def of(phase: int, step: int, size: int, end: int) -> int:
-            op, link = ops[phase], architecture.tile_link
-            if value in ("load", "send"):
-                way = link if value == "load" or phase in buffered else link.near
-                return _port_ps(value, op, store, arrays, way, step, size, end)
-            return _amount(value, op, store, arrays, architecture.activation_bits, step, size, end)
-
-        return assembler.alike.once(key(value), lambda: assembler.per_block(stream, varies, of))
+    columns, unit = store.grid.columns, store.unit
 
     def key(value: str) -> Hashable:
         node = assembler.alike.node(stage.nodes[0])
         return "K/V", value, node, store.unit, store.grid, stream, buffered
 
-    in_bits, out_bits, macs = per_block("in"), per_block("out"), per_block("macs")
-    columns = store.grid.columns
-    compute = assembler.per_block(
-        stream, False, lambda p, s, n, e: arrays.passage_ps(columns, n * _vectors(ops[p]))[0]
-    )
-    compute = woken_ps(arrays, compute)
+    def amounts(value: str) -> int | IntArray:
+        def of(phase: int, step: int, size: int, end: int) -> int:
+            bits = architecture.activation_bits
+            return _amount(value, ops[phase], store, arrays, bits, step, size, end)
+
+        return assembler.alike.once(key(value), lambda: per_block(stream, varies, of))
+
+    def moved(way: str) -> int:
+        def on(machine: Architecture) -> Duration:
+            arrays, link = _attention_arrays(machine, unit), machine.tile_link
+
+            def of(phase: int, step: int, size: int, end: int) -> int:
+                over = link if way == "load" or phase in buffered else link.near
+                return _port_ps(way, ops[phase], store, arrays, over, step, size, end)
+
+            return per_block(stream, varies, of)
+
+        return assembler.formulas.number(key(way), on)
+
+    def computed(machine: Architecture) -> Duration:
+        arrays = _attention_arrays(machine, unit)
+
+        def of(phase: int, step: int, size: int, end: int) -> int:
+            return arrays.passage_ps(columns, size * _vectors(ops[phase]))[0]
+
+        return woken_ps(arrays, per_block(stream, False, of))
+
+    in_bits, out_bits, macs = amounts("in"), amounts("out"), amounts("macs")
+    compute = assembler.formulas.number(key("compute"), computed)
     if gated(arrays):
         assembler.wake(store.unit, store.units, stream, compute)
     entry, done = (assembler.fifo(f"{stage.name}:{s}") for s in ("in", "out"))
     kept = stream.in_phases(buffered)
     assembler.actor(
         stage, "read", stream, *gets, *assembler.access("buffer", in_bits),
-        Timed(Hold(per_block("load")), "link", store.units), Put(entry),
+        Timed(moved("load"), "link", store.units), Put(entry),
     )  # fmt: skip
     assembler.actor(
         stage, "compute", stream, Get(entry), *written,
@@ -99,11 +113,11 @@ def add_kv_stage(
     )  # fmt: skip
     assembler.actor(
         stage, "send", stream, Get(done),
-        Timed(Hold(per_block("send")), "link", store.units),
+        Timed(moved("send"), "link", store.units),
         *assembler.access("buffer", out_bits, kept), *puts,
     )  # fmt: skip
     sums, results = (
-        tuple(assembler.phase_sums(stream, per_block(what))) for what in ("sums", "results")
+        tuple(assembler.phase_sums(stream, amounts(what))) for what in ("sums", "results")
     )
     assembler.book(
         stage, ProductTally(store.unit, stream, in_bits, out_bits, macs, kept, sums, results)
@@ -167,14 +181,12 @@ class WriteTally:
         yield Priced(0, "link", "tile_link", moved)
 
 
-def _at_work(
-    assembler: Assembler, stage: Stage, store: KvStore, times: int | IntArray, units: int
-) -> Timed:
+def _at_work(assembler: Assembler, stage: Stage, store: KvStore, time: int, units: int) -> Timed:
     """Units that multiply or are written; those that are gated do one after the other."""
     if not gated(_arrays(assembler, store)):
-        return Timed(Hold(times), store.unit, units)
+        return Timed(time, store.unit, units)
     name = f"{store.unit} of {stage.name}"
-    return Timed(Use(assembler.resource(name, 1, "fifo"), times), store.unit, units)
+    return Timed(time, store.unit, units, assembler.resource(name, 1, "fifo"))
 
 
 def _arrays(assembler: Assembler, store: KvStore) -> AttentionArrays:
@@ -283,17 +295,23 @@ def _add_writer(
         return -(-new // edge.tokens[phase])
 
     bits = store.heads * width
-    read = assembler.per_block(
+    read = per_block(
         stream, False,
         lambda p, s, n, e: rows(p) * bits * architecture.activation_bits,
     )  # fmt: skip
-    token_ps = arrays.write_ps(per_unit) if axis == "k" else per_unit * arrays.write_ps(1)
-    write = assembler.per_block(stream, False, lambda p, s, n, e: rows(p) * token_ps)
-    write = woken_ps(arrays, write)
-    port_bits = per_unit * architecture.activation_bits
-    port = assembler.per_block(
-        stream, False, lambda p, s, n, e: transfer_ps(rows(p) * port_bits, architecture.tile_link)
-    )
+
+    def written_ps(machine: Architecture) -> Duration:
+        arrays = _attention_arrays(machine, store.unit)
+        token_ps = arrays.write_ps(per_unit) if axis == "k" else per_unit * arrays.write_ps(1)
+        return woken_ps(arrays, per_block(stream, False, lambda p, s, n, e: rows(p) * token_ps))
+
+    def moved_ps(machine: Architecture) -> Duration:
+        bits, link = per_unit * machine.activation_bits, machine.tile_link
+        return per_block(stream, False, lambda p, s, n, e: transfer_ps(rows(p) * bits, link))
+
+    key = "K/V written", assembler.alike.node(stage.nodes[0]), store.unit, store.grid, stream
+    write = assembler.formulas.number((*key, "write"), written_ps)
+    port = assembler.formulas.number((*key, "port"), moved_ps)
     units = store.heads * -(-width // across)
     if gated(arrays):
         assembler.wake(store.unit, units, stream, write)
@@ -301,10 +319,10 @@ def _add_writer(
     assembler.actor(
         stage, "write", stream, Get(buffer, edge.get_counts(stream) if ring else 1),
         *assembler.access("buffer", read),
-        Timed(Hold(port), "link", units), _at_work(assembler, stage, store, write, units),
+        Timed(port, "link", units), _at_work(assembler, stage, store, write, units),
         Put(signal),
     )  # fmt: skip
-    counts = assembler.per_block(stream, False, lambda p, s, n, e: rows(p))
+    counts = per_block(stream, False, lambda p, s, n, e: rows(p))
     written = tuple(assembler.phase_sums(stream, counts))
     assembler.book(stage, WriteTally(store.unit, bits, written))
     return signal

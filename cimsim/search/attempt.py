@@ -21,7 +21,8 @@ from cimsim.report.occupancy import last_of_phases, phase_ends_ps
 from cimsim.runtime.collector import collector_paused
 from cimsim.schedule import Plan, build_plan
 from cimsim.schedule.pipelines import Pipeline
-from cimsim.search.memory import Memory, Ran, Scheduled, is_own
+from cimsim.search.memory import Memory, is_own
+from cimsim.search.outcomes import Ran
 from cimsim.spec import Architecture
 from cimsim.units import ps_to_seconds
 from cimsim.values.display import brief
@@ -126,29 +127,35 @@ def run(
     ends_only: bool,
 ) -> Ran:
     """Map, schedule and run `job` on a machine that `pipeline` has prepared."""
-    made = planned(job, architecture, mapper, pipeline, tell)
+    mapping, plan = planned(job, architecture, architecture, mapper, pipeline, tell)
     tell("simulating")
 
     def told(share: float) -> None:
         tell(f"simulating, {share:.0%} done")
 
     if ends_only:
-        kept = Kept.ends(made.plan.program, last_of_phases(made.plan))
+        kept = Kept.ends(plan.program, last_of_phases(plan))
     else:
-        kept = needed(made.plan, kinds_of(job.workload))
-    ends = engines.run_for_ends(made.plan.program, kept, job.engine, told)
-    return Ran(job.workload, made.mapping, made.plan, ends)
+        kept = needed(plan, kinds_of(job.workload))
+    ends = engines.run_for_ends(plan.program, kept, job.engine, told)
+    return Ran(job.workload, mapping, plan, ends)
 
 
 def planned(
     job: Job,
     architecture: Architecture,
+    timed_on: Architecture,
     mapper: Mapper,
     pipeline: Pipeline,
     tell: Progress = lambda stage: None,
-) -> Scheduled:
-    """Map and schedule `job` on a machine that `pipeline` has prepared."""
+) -> tuple[Mapping, Plan]:
+    """Map and schedule `job` on a machine that `pipeline` has prepared; `timed_on` is the same
+    machine, see `build_plan`.
+    """
     mapping = build_mapping(job.workload, architecture, job.adaptation, mapper)
     tell("scheduling")
-    plan = build_plan(job.workload, architecture, mapping, pipeline, group_tiles=job.group_tiles)
-    return Scheduled(job.workload, mapping, plan)
+    plan = build_plan(
+        job.workload, architecture, mapping, pipeline, group_tiles=job.group_tiles,
+        timed_on=timed_on,
+    )  # fmt: skip
+    return mapping, plan
