@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import analog
 import pytest
@@ -28,8 +29,8 @@ from cimsim.functional import (
     side_by_side,
 )
 from cimsim.functional.layers import HalfLayer
-from cimsim.functional.operands import seed_for
-from cimsim.noise import PCM, Gaussian, Ideal, ReadNoise
+from cimsim.functional.operands import KeptCells, seed_for
+from cimsim.noise import PCM, Gaussian, Ideal, ReadNoise, WriteVerify
 
 # PEFT reads a property of the model that this version of transformers has renamed.
 pytestmark = pytest.mark.filterwarnings(
@@ -496,3 +497,35 @@ def test_calls_that_make_no_sense_are_refused():
     lazy.forward = lambda value: lazy[0](value)
     with refuse(SpecError, f"^{re.escape(text)}"):
         analogize(lazy, both, machine, Ideal(), samples=(x,))
+
+
+@pytest.mark.parametrize("converters", [True, False])
+@pytest.mark.parametrize("noise", [PCM(), ReadNoise(0.02, inner=Gaussian(0.02)), WriteVerify()])
+def test_kept_cells_are_read_at_any_time_without_being_programmed_again(
+    noise, converters, monkeypatch
+):
+    machine, model, x = analog.machine(), analog.network(40, 24, 9), analog.vectors(12, 40)
+    mapping = analog.of_module(model, machine, x)
+    chip = programmed(model, mapping, machine, noise, 3, adc=Adc(8, "worst_case"))
+    keeping, programs = replace(chip, kept=KeptCells()), []
+    program_once = type(noise).program
+
+    def counted(self, target, rng):
+        if target.g_uS.size > 2:  # not the ends of the range, which Hardware tries
+            programs.append(self)
+        return program_once(self, target, rng)
+
+    monkeypatch.setattr(type(noise), "program", counted)
+    for t_s in (0.0, 3600.0, 3600.0, 0.0):
+        for compensate in (False, True):
+            settings = {"compensate": compensate, "converters": converters}
+            found = outputs(keeping.at(t_s, **settings), x)
+            own = len(programs)
+            assert torch.equal(found, outputs(chip.at(t_s, **settings), x))
+            del programs[own:]
+    tiles = 3 * 2 + 2 * 1
+    assert len(programs) == tiles
+    with torch.no_grad():
+        model[0].weight[0, 0] += 0.5
+    assert torch.equal(outputs(keeping.at(60.0, converters=converters), x),
+                       outputs(chip.at(60.0, converters=converters), x))  # fmt: skip

@@ -26,7 +26,9 @@ from cimsim.functional import (
     protected,
 )
 from cimsim.functional.model import SAMPLE_VECTORS, Samples
+from cimsim.functional.operands import KeptCells
 from cimsim.functional.padding import by_name
+from cimsim.functional.sites import analog
 from cimsim.ir import Workload
 from cimsim.mapping import Mapping
 from cimsim.noise import Device
@@ -36,6 +38,9 @@ from cimsim.tasks.task import Example, Metric, Task
 from cimsim.training import inputs_of
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
+
+KEPT_BYTES = 4e9
+"""Choice: cells kept at a time by all processes; those of larger models are programmed again."""
 
 
 @brief
@@ -84,7 +89,8 @@ class Evaluation:
 class _Setting:
     """All that a process needs to measure any draw.
 
-    `latest` is the number of the chip measured last, and that chip right after programming.
+    `keep` says whether the cells of a chip are kept for its other times. `chip` is the chip
+    measured last with its number, `latest` that chip right after programming.
     """
 
     task: Task
@@ -97,6 +103,8 @@ class _Setting:
     examples: tuple[Example, ...]
     batches: list[list[int]]
     samples: Samples | None
+    keep: bool = False
+    chip: tuple[int, Chip] | None = None
     latest: tuple[int, AnalogModel] | None = None
 
 
@@ -141,17 +149,18 @@ def evaluate(
     samples = None
     if trials.recalibrate or (trials.converters and tiles.needs_samples):
         samples = _samples(task, model, calibration)
+    seeds, states = trials.chips, trials.states
+    workers = cores() if trials.workers is None else trials.workers
     setting = _Setting(
         task, model, mapping, architecture, tiles, trials.converters, trials.recalibrate, examples,
         in_batches(examples, trials.batch), samples,
+        len(states) > 1 and workers * _bytes_of_cells(mapping, tiles) <= KEPT_BYTES,
     )  # fmt: skip
-    seeds, states = trials.chips, trials.states
     chips = [(n, seed) for n in devices for seed in seeds]
     for device in devices:  # what does not fit is told before anything runs
         _programmed(setting, device, seeds)
     # Chip by chip, so that its converters are calibrated once for all times.
     draws = [_Draw(n, k, seed, t, c) for k, (n, seed) in enumerate(chips) for t, c in states]
-    workers = cores() if trials.workers is None else trials.workers
     found = spread_over(_measure, setting, [_Draw(None), *draws], workers, progress)
     (digital, _), *rest = found
     of = {(d.chip, d.t_s, d.compensate): r for d, r in zip(draws, rest, strict=True)}
@@ -212,7 +221,7 @@ def _programmed(setting: _Setting, noise: Device, seed: int | Sequence[int]) -> 
 
 def _read(setting: _Setting, draw: _Draw) -> AnalogModel:
     assert draw.noise is not None
-    chip = _programmed(setting, draw.noise, draw.seed)
+    chip = _chip(setting, draw)
     ranges = None
     if setting.samples is not None and setting.hardware.needs_samples:
         ranges = _calibrated(setting, draw, chip)
@@ -222,6 +231,23 @@ def _read(setting: _Setting, draw: _Draw) -> AnalogModel:
         draw.t_s, compensate=draw.compensate, ranges_of=ranges, converters=setting.converters,
         recalibrate=setting.samples if setting.recalibrate else None,
     )  # fmt: skip
+
+
+def _chip(setting: _Setting, draw: _Draw) -> Chip:
+    """The chip of `draw`, whose cells are kept if they fit."""
+    assert draw.noise is not None
+    if setting.chip is None or setting.chip[0] != draw.chip:
+        setting.chip = None  # frees its memory first
+        chip = _programmed(setting, draw.noise, draw.seed)
+        setting.chip = draw.chip, replace(chip, kept=KeptCells() if setting.keep else None)
+    return setting.chip[1]
+
+
+def _bytes_of_cells(mapping: Mapping, tiles: Hardware) -> int:
+    """What the cells of a chip take: target, conductance and a trait of each, in float32."""
+    grids = [(p.grid, p.replicas) for p in analog(mapping).values()]
+    weights = sum(grid.rows * grid.columns * copies for grid, copies in grids)
+    return 3 * 4 * weights * tiles.coding.cell_count  # counted: three float32 a cell
 
 
 def _calibrated(setting: _Setting, draw: _Draw, chip: Chip) -> AnalogModel:

@@ -20,7 +20,7 @@ from cimsim.frontend.dora import with_folded_dora
 from cimsim.functional.groups import GroupedLayer, require_converters
 from cimsim.functional.layers import PATHS, AnalogLayer, HalfLayer, Path
 from cimsim.functional.mode import in_evaluation
-from cimsim.functional.operands import Deployment
+from cimsim.functional.operands import Deployment, KeptCells
 from cimsim.functional.padding import Padding
 from cimsim.functional.sites import (
     Site,
@@ -136,12 +136,14 @@ class Chip:
 
     It keeps seeds instead of cells: the state of every cell at any time follows from them and
     from the weights, bit for bit. Changing a weight writes its cells again with the same draw.
+    `kept` holds the cells all the same, for reads at several times.
     """
 
     model: nn.Module
     mapping: WeightMapping
     hardware: Hardware
     seeds: tuple[int, ...]
+    kept: KeptCells | None = None
 
     def at(
         self,
@@ -182,7 +184,7 @@ class Chip:
                     raise MappingError(f"{name!r} runs on a cluster, which takes nn.Linear only.")
                 _put(inner, site.path, HalfLayer(name, site.layer))
                 continue
-            recipe = Deployment(self.hardware, _grid(placement), t_s, compensate)
+            recipe = Deployment(self.hardware, _grid(placement), t_s, compensate, self.kept)
             layer = self._layer(name, site, placement, recipe, path if converters else None,
                                 redraw or Redraw())  # fmt: skip
             _put(inner, site.path, layer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,14 +22,36 @@ F32 = npt.NDArray[np.float32]
 
 
 @brief
+@dataclass(eq=False)
+class KeptCells:
+    """The programmed cells of one chip, so that a read at another time need not program them again.
+
+    What is read has the same bits with them and without. A weight that changed is programmed anew.
+    """
+
+    held: dict[int, tuple[tuple[object, ...], Crossbar]] = field(default_factory=dict)
+
+    def crossbar(
+        self, seed: int, state: tuple[object, ...], made: Callable[[], Crossbar]
+    ) -> Crossbar:  # fmt: skip
+        """The copy of `seed` if it was programmed in this state, else what `made` programs."""
+        found = self.held.get(seed)
+        if found is None or found[0] != state:
+            self.held.pop(seed, None)  # frees its memory first
+            found = self.held[seed] = state, made()
+        return found[1]
+
+
+@brief
 @dataclass(frozen=True)
 class Deployment:
-    """How every copy of a weight is cut, programmed and read."""
+    """How every copy of a weight is cut, programmed and read; `kept` are cells to read again."""
 
     hardware: Hardware
     grid: Cuts
     t_s: float
     compensate: bool
+    kept: KeptCells | None = None
 
 
 @brief
@@ -54,12 +76,19 @@ def read_out(weight_KN: torch.Tensor, recipe: Deployment, seed: int) -> Readout:
 
 
 def _programmed(weight_KN: torch.Tensor, recipe: Deployment, seed: int) -> Crossbar:
-    hardware = recipe.hardware
-    weight = weight_KN.detach().to("cpu", torch.float32).numpy()
-    return program(
-        weight, recipe.grid, hardware.coding, hardware.device,
-        seed=seed, wires=hardware.wires, keep_cells=False,
-    )  # fmt: skip
+    hardware, kept = recipe.hardware, recipe.kept
+
+    def made() -> Crossbar:
+        weight = weight_KN.detach().to("cpu", torch.float32).numpy()
+        return program(
+            weight, recipe.grid, hardware.coding, hardware.device,
+            seed=seed, wires=hardware.wires, keep_cells=kept is not None,
+        )  # fmt: skip
+
+    if kept is None:
+        return made()
+    state = weight_KN.data_ptr(), weight_KN._version, hardware.coding, recipe.grid
+    return kept.crossbar(seed, state, made)
 
 
 def weight_errors(weight_KN: torch.Tensor, recipe: Deployment, seed: int) -> F32:
