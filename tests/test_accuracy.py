@@ -30,6 +30,7 @@ from cimsim.accuracy import (
 from cimsim.accuracy.batches import evenly, in_batches, pass_over
 from cimsim.accuracy.placing import as_mapped, check_adapter, mapping_of
 from cimsim.accuracy.processes import spread_over
+from cimsim.analog.coding import Coding
 from cimsim.analog.converters import Adc, Dac
 from cimsim.analog.hardware import hardware_of, without_errors
 from cimsim.errors import MappingError, SpecError, TaskError
@@ -568,6 +569,21 @@ def test_the_section_says_what_was_measured(run, tmp_path):
     report.save(tmp_path / "accuracy.json")
     assert load_accuracy(tmp_path / "accuracy.json") == report
     assert (tmp_path / "accuracy.json").read_text() == report.to_json()
+
+
+def test_a_note_says_what_clipping_takes(run):
+    tight = {"noises": (Ideal(),), "seeds": 1, "limit": 4, "adc": Adc(8, "worst_case")}
+    found = run(**tight, converters=True, coding=Coding(clip_sigma=0.5))
+    worst = max(found.clipping.values())
+    assert 0.1 < worst <= 1.0
+    note = section(found, named(), RELOAD).note
+    many = sum(share > 0.1 for share in found.clipping.values())
+    assert f"10% of the output norm of {many} of {len(found.clipping)} layers" in note
+    assert note.endswith(f": {worst:.0%}")
+    for options in ({"converters": False, "coding": Coding(clip_sigma=0.5)}, {"converters": True}):
+        found = run(**tight | options)
+        assert found.clipping == {}
+        assert section(found, named(), RELOAD).note == "a toy"
 
 
 def test_a_section_that_contradicts_itself_is_refused(run):

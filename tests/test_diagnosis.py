@@ -9,10 +9,11 @@ import pytest
 import torch
 from analog import analogize, programmed
 
+from cimsim.analog.coding import Coding
 from cimsim.analog.converters import Adc, Dac
 from cimsim.analog.crossbar import Cuts
 from cimsim.errors import SpecError
-from cimsim.functional import hardware_of, without_errors
+from cimsim.functional import clipping_losses, hardware_of, without_errors
 from cimsim.functional.diagnosis import EDGES, diagnose
 from cimsim.noise import PCM, Gaussian, Ideal, WriteVerify, parse_device
 from cimsim.report.writes import first_programming
@@ -101,6 +102,37 @@ def test_saturation_and_histogram():
     assert sum(found[0].histogram) == 60 * 32
     assert all(layer.counts.conversions == 0 for layer in converted.layers.values())
     assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("clip", [{"clip_sigma": 3.0}, {"clip_percentile": 99.0}])
+def test_what_clipping_takes_of_the_outputs_by_hand(clip):
+    """One weight far out meets the largest input; the other layer loses nothing."""
+    machine, model, x = analog.machine(), analog.network(12, 16, 8), analog.vectors(50, 12)
+    x[:, 3] *= 8.0
+    with torch.no_grad():
+        model[0].weight.clamp_(-0.25, 0.25)
+        model[0].weight[5, 3] = 40.0
+    mapping = analog.of_module(model, machine, x)
+    coding = Coding(scaling="tile", **clip)
+    settings = {"coding": coding, "dac": Dac(None), "adc": Adc(None, "worst_case")}
+    chip = programmed(model, mapping, machine, Ideal(), **settings)
+    first, _ = diagnose(model, chip.at(), (x,))
+    weight = model[0].weight.detach().T.double()
+    scale = float(coding.scale(weight.float().numpy())[0])
+    assert scale < 20.0
+    away = torch.zeros_like(weight)
+    away[3, 5] = 40.0 - scale
+    rows = x.double()
+    wanted = float((rows @ away).norm() / (rows @ weight).norm())
+    assert wanted > 0.5
+    assert first.clipping_ratio == pytest.approx(wanted, rel=1e-4)
+    assert clipping_losses(chip, (x,))["0.weight"] == pytest.approx(wanted, rel=1e-4)
+    # the whole error of exact cells behind ideal converters is what clipping took
+    assert 10.0 ** (-first.snr_dB / 20.0) == pytest.approx(wanted, rel=0.05)
+    whole = programmed(model, mapping, machine, Ideal(), **(settings | {"coding": Coding()}))
+    assert [layer.clipping_ratio for layer in diagnose(model, whole.at(), (x,))] == [0.0, 0.0]
+    assert clipping_losses(whole, (x,)) == {}
+    assert set(chip.at(converters=False).layers["0.weight"].clipped_away().ravel()) == {0.0}
 
 
 def test_a_whole_bert_can_be_diagnosed():

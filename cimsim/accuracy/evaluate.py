@@ -21,6 +21,7 @@ from cimsim.functional import (
     AnalogModel,
     Chip,
     SaturationWarning,
+    clipping_losses,
     in_evaluation,
     program_chip,
     protected,
@@ -39,6 +40,8 @@ from cimsim.training import inputs_of
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 
+SAMPLE_TOKENS = 256
+"""Choice: tokens that what clipping takes is measured on."""
 KEPT_BYTES = 4e9
 """Choice: cells kept at a time by all processes; those of larger models are programmed again."""
 
@@ -82,6 +85,7 @@ class Evaluation:
     digital: float
     seeds: tuple[int, ...]
     recalibrated_on: int
+    clipping: Named[str, float]
     points: tuple[Measured, ...]
 
 
@@ -157,8 +161,8 @@ def evaluate(
         len(states) > 1 and workers * _bytes_of_cells(mapping, tiles) <= KEPT_BYTES,
     )  # fmt: skip
     chips = [(n, seed) for n in devices for seed in seeds]
-    for device in devices:  # what does not fit is told before anything runs
-        _programmed(setting, device, seeds)
+    # what does not fit is told before anything runs
+    programmed = [_programmed(setting, device, seeds) for device in devices]
     # Chip by chip, so that its converters are calibrated once for all times.
     draws = [_Draw(n, k, seed, t, c) for k, (n, seed) in enumerate(chips) for t, c in states]
     found = spread_over(_measure, setting, [_Draw(None), *draws], workers, progress)
@@ -173,6 +177,7 @@ def evaluate(
         digital=digital,
         seeds=seeds,
         recalibrated_on=_vectors(model, samples) if trials.recalibrate else 0,
+        clipping=_clipping(setting, programmed[0]) if trials.converters else {},
         points=tuple(
             Measured(
                 n,
@@ -231,6 +236,19 @@ def _read(setting: _Setting, draw: _Draw) -> AnalogModel:
         draw.t_s, compensate=draw.compensate, ranges_of=ranges, converters=setting.converters,
         recalibrate=setting.samples if setting.recalibrate else None,
     )  # fmt: skip
+
+
+def _clipping(setting: _Setting, chip: Chip) -> dict[str, float]:
+    """Share of each layer's output norm that clipped weights take (`clipping_losses`)."""
+    coding = chip.hardware.coding
+    if coding == coding.unclipped():
+        return {}
+    task, model, samples = setting.task, setting.model, setting.samples
+    if samples is None:
+        chosen = evenly(task.train or setting.examples, SAMPLE_TOKENS)
+        with in_evaluation(model):
+            samples = inputs_of(task, model, chosen)
+    return clipping_losses(chip, samples)
 
 
 def _chip(setting: _Setting, draw: _Draw) -> Chip:

@@ -23,6 +23,9 @@ from cimsim.report import (
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 
+MUCH = 0.1
+"""Choice: share of a layer's output norm that is worth a note when clipping takes it."""
+
 
 @brief
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ def section(found: Evaluation, named: Named, reload: Reprogramming) -> Accuracy:
         task=found.task,
         metric=found.metric,
         model=named.model,
-        note=named.note,
+        note=named.note + _of_clipping(found),
         adapter=named.adapter,
         examples=found.examples,
         examples_available=found.examples_available,
@@ -74,6 +77,18 @@ def section(found: Evaluation, named: Named, reload: Reprogramming) -> Accuracy:
         by_time=first.by_time,
         lora_reload=reload,
         inputs=named.inputs,
+    )
+
+
+def _of_clipping(found: Evaluation) -> str:
+    """What clipped weights take of the layers' outputs, where it is much of any."""
+    much = [share for share in found.clipping.values() if share > MUCH]
+    if not much:
+        return ""
+    name, most = max(found.clipping.items(), key=lambda item: item[1])
+    return (
+        f"; clipping weights takes more than {MUCH:.0%} of the output norm of {len(much)} of "
+        f"{len(found.clipping)} layers, most of {name}: {most:.0%}"
     )
 
 

@@ -6,6 +6,7 @@ month(input_ids)
 """
 
 from cimsim.analog.hardware import Hardware, hardware_of, with_bits, without_errors
+from cimsim.functional.clipping import clipping_losses
 from cimsim.functional.layers import AnalogLayer, HalfLayer, SaturationWarning
 from cimsim.functional.mode import in_evaluation
 from cimsim.functional.model import (
@@ -29,6 +30,7 @@ __all__ = [
     "SaturationWarning",
     "Unmapped",
     "by_draw",
+    "clipping_losses",
     "find_sites",
     "hardware_of",
     "in_evaluation",

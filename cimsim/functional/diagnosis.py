@@ -39,8 +39,10 @@ class LayerError:
     snr_dB: this layer alone, against exact arithmetic on the very inputs it received.
     cells_snr_dB: the part that its cells cause (exact converters); the rest is converters and
     read noise. accumulated_snr_dB: against the same layer of the digital model, so with the
-    errors of all layers before it. saturated_ratio: share of its ADC conversions at the end of
-    their range; clipped_ratio: share of its inputs beyond that of the DAC.
+    errors of all layers before it. clipping_ratio: norm of the outputs that the clipped parts of
+    its weights would have made, over that of its outputs without bias. saturated_ratio: share of
+    its ADC conversions at the end of their range; clipped_ratio: share of its inputs beyond that of
+    the DAC.
     histogram: counts of (error / standard deviation of the exact outputs) between `EDGES`, errors
     beyond them in the outermost. Infinite where there is no error at all.
     """
@@ -49,6 +51,7 @@ class LayerError:
     snr_dB: float
     cells_snr_dB: float
     accumulated_snr_dB: float
+    clipping_ratio: float
     saturated_ratio: float
     clipped_ratio: float
     histogram: tuple[int, ...]
@@ -60,6 +63,8 @@ class _Seen:
     signal: float = 0.0
     error: float = 0.0
     cells: float = 0.0
+    whole: float = 0.0
+    clipped: float = 0.0
     far_signal: float = 0.0
     far_error: float = 0.0
     inputs: int = 0
@@ -149,6 +154,9 @@ def _analog_hooks(
             off = torch.from_numpy(layer.cells_as_weight()).to(exact) - exact
             wanted, caused = (rows.to(torch.float64) @ matrix for matrix in (exact, off))
             state.cells += float(caused.square().sum())
+            away = torch.from_numpy(layer.clipped_away()).to(exact)
+            state.whole += float(wanted.square().sum())
+            state.clipped += float((rows.to(torch.float64) @ away).square().sum())
             wanted = with_rest(wanted, rows, layer.rest)
             if layer.bias is not None:
                 wanted = wanted + layer.bias.detach().to(torch.float64)
@@ -187,6 +195,7 @@ def _summary(name: str, layer: AnalogLayer, state: _Seen) -> LayerError:
         snr_dB=snr_dB(state.signal, state.error),
         cells_snr_dB=snr_dB(state.signal, state.cells),
         accumulated_snr_dB=snr_dB(state.far_signal, state.far_error),
+        clipping_ratio=math.sqrt(state.clipped / state.whole) if state.whole > 0.0 else 0.0,
         saturated_ratio=counts.saturated / max(1, counts.conversions),
         clipped_ratio=counts.clipped / max(1, state.inputs),
         histogram=tuple(int(count) for count in state.histogram),

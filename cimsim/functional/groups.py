@@ -111,10 +111,16 @@ class GroupedLayer(AnalogLayer):
 
     def cells_as_weight(self) -> F32:
         """The weight [K, N] that the cells of the first copy stand for, zero between arrays."""
+        return self._diagonal([part.cells_as_weight() for _, part in self._arrays])
+
+    def clipped_away(self) -> F32:
+        """What clipping takes from the weight [K, N], array by array."""
+        return self._diagonal([part.clipped_away() for _, part in self._arrays])
+
+    def _diagonal(self, blocks: list[F32]) -> F32:
         whole = np.zeros(self.recipe.grid.shape, np.float32)
         column = 0
-        for rows, part in self._arrays:
-            found = part.cells_as_weight()
+        for (rows, _), found in zip(self._arrays, blocks, strict=True):
             whole[rows, column : column + found.shape[1]] = found
             column += found.shape[1]
         return whole

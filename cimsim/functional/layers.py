@@ -22,6 +22,7 @@ from cimsim.functional.operands import (
     Normals,
     Ranges,
     TorchOperands,
+    clipped_away,
     counted_normals,
     find_ranges,
     generated_normals,
@@ -216,6 +217,10 @@ class AnalogLayer(nn.Module):
     def cells_as_weight(self) -> F32:
         """The weight [K, N] that the cells of the first copy stand for."""
         return self._read(self._copies[0][0]).weights()
+
+    def clipped_away(self) -> F32:
+        """What clipping takes from the weight [K, N]."""
+        return clipped_away(self.weight_KN(), self.recipe)
 
     def take_ranges(self, other: AnalogLayer) -> None:
         """Use the converter ranges that `other`, of the same weight, was calibrated to."""

@@ -91,6 +91,20 @@ def _programmed(weight_KN: torch.Tensor, recipe: Deployment, seed: int) -> Cross
     return kept.crossbar(seed, state, made)
 
 
+def clipped_away(weight_KN: torch.Tensor, recipe: Deployment) -> F32:
+    """What clipping takes from a weight [K, N]: 0 where its cells are aimed at all of it."""
+    weight = weight_KN.detach().to("cpu", torch.float32).numpy()
+    coding, away = recipe.hardware.coding, np.zeros(weight.shape, np.float32)
+    if coding == coding.unclipped():
+        return away
+    tensor = coding.scale(weight) if coding.scaling == "tensor" else None
+    for _, _, rows, columns in recipe.grid.tiles():
+        tile = weight[rows, columns]
+        scale = coding.scale(tile) if tensor is None else tensor[columns]
+        away[rows, columns] = tile - np.clip(tile, -scale, scale)
+    return away
+
+
 def weight_errors(weight_KN: torch.Tensor, recipe: Deployment, seed: int) -> F32:
     """What a copy, programmed from its seed, holds more than its targets, as weights [K, N]."""
     bar = _programmed(weight_KN, recipe, seed)
