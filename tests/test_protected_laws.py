@@ -29,6 +29,9 @@ from cimsim.functional.protected import scales, split
 from cimsim.ir import Elementwise, Linear, Norm, Workload
 from cimsim.mapping import Mapping
 from cimsim.noise import Gaussian
+from cimsim.schedule.cluster_work import weight_bytes
+from cimsim.schedule.graph import build_graph
+from cimsim.schedule.stages import build_stages
 
 MACHINE = analog.machine()
 SPLIT = "protected:outliers=0.02"
@@ -212,6 +215,24 @@ def test_the_product_of_outliers_costs_what_is_counted() -> None:
     assert busy.engine_cycles == 0
     assert busy.tcdm_bytes == 3 * (3 * 100 + 20) * 2
     assert sparse_busy(pmca, 3, 0, 20).cycles == 0
+
+
+def test_clusters_fetch_a_value_and_its_place(llama: tuple[nn.Module, Workload]) -> None:
+    """Outliers come once for a weight: bytes of two words each over what their inputs are."""
+    _, workload = llama
+    ops = [op for _, op in Protected(outliers=0.02).apply(workload).ops()]
+    rests = [op for op in ops if isinstance(op, Linear) and op.nonzeros is not None]
+    assert len(rests) == sum(isinstance(op, Linear) for _, op in workload.ops())
+    for op in rests:
+        assert op.weights == math.floor(0.02 * op.in_features * op.out_features)
+        assert op.words == 2 * op.weights
+        assert op.macs == op.rows * op.weights
+    mapping = analog.mapped(workload, MACHINE, SPLIT)
+    graph = build_graph(Protected(outliers=0.02).apply(workload))
+    stages = {stage.name: stage for stage in build_stages(graph, MACHINE, mapping, 1)}
+    for op in rests:
+        stage = stages[f"{op.adapts}/whole"]
+        assert weight_bytes(MACHINE.pmca, stage) == op.words * MACHINE.pmca.value_bits // 8
 
 
 def test_both_are_priced_from_the_mapping_that_is_measured(

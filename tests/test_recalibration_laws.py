@@ -51,9 +51,15 @@ def test_it_is_the_identity_on_a_fresh_exact_chip(net: nn.Sequential) -> None:
 def test_least_squares_by_hand() -> None:
     seen = np.array([[0.0, 2.0, 1.0], [1.0, 2.0, 2.0], [2.0, 2.0, 4.0]])
     wanted = np.stack([3.0 * seen[:, 0] + 1.0, np.array([5.0, 6.0, 7.0]), -seen[:, 2]], 1)
-    scale, offset = least_squares(seen, wanted)
+    scale, offset = least_squares(seen, wanted, np.full(3, 1.0 / 3.0))
     np.testing.assert_allclose(scale, [3.0, 1.0, -1.0], rtol=1e-6)
     np.testing.assert_allclose(offset, [1.0, 4.0, 0.0], atol=1e-6)
+
+
+def test_a_vector_counts_by_its_share() -> None:
+    seen, wanted = np.array([[0.0], [1.0], [2.0]]), np.array([[1.0], [3.0], [-50.0]])
+    scale, offset = least_squares(seen, wanted, np.array([0.5, 0.5, 0.0]))
+    np.testing.assert_allclose((scale[0], offset[0]), (2.0, 1.0), rtol=1e-6)
 
 
 def test_it_gives_back_what_drift_takes(net: nn.Sequential) -> None:

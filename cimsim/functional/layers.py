@@ -202,8 +202,12 @@ class AnalogLayer(nn.Module):
         weight = self.weight_KN().detach().to("cpu", torch.float32).numpy()
         for copy in (copy for copies in self._copies for copy in copies):
             copy.fit = copy.operands = None
-            mvm = kernel_operands(self._read(copy), self.recipe.hardware, copy.ranges)
+            readout, hardware = self._read(copy), self.recipe.hardware
+            mvm = kernel_operands(readout, hardware, copy.ranges)
             copy.fit = fit_columns(mvm, weight, rows, seed_for(copy.seed, "recalibration", 0))
+            # Kept for the kernels, which would program the copy once more.
+            copy.operands = kernel_operands(copy.fit.on(readout), hardware, copy.ranges)
+            copy.key = ("kernel", *self._state())
 
     def _read(
         self, copy: Copy, recipe: Deployment | None = None, seed: int | None = None
