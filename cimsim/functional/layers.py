@@ -84,9 +84,9 @@ class AnalogLayer(nn.Module):
         self.name, self.recipe, self.path, self.redraw = name, recipe, path, redraw
         self.weight, self.bias = layer.weight, layer.bias
         self.columns = layer.columns if isinstance(layer, ColumnLayer) else None
-        apart = isinstance(layer, ProtectedLinear)
-        self.register_buffer("divisors", layer.divisors if apart else None, persistent=False)
-        self.register_buffer("rest", layer.rest if apart else None, persistent=False)
+        own = layer if isinstance(layer, ProtectedLinear) else None
+        self.register_buffer("divisors", None if own is None else own.divisors, persistent=False)
+        self.register_buffer("rest", None if own is None else own.rest, persistent=False)
         self.in_features, self.out_features = recipe.grid.shape
         self.training = layer.training
         self.counts = Counts()

@@ -43,6 +43,8 @@ def main() -> None:
             labels, values = zip(*reversed(known), strict=True)
             axes.barh(labels, values, color=colour)
             axes.set_xscale("log")
+            axes.xaxis.set_major_formatter(lambda x, _: f"{x:,.0f}")
+            axes.xaxis.set_minor_formatter(lambda x, _: "")
             digital = data["plain"]["digital"]
             axes.axvline(digital, color="#555555", lw=0.9, ls="--")
             for place, value in enumerate(values):
