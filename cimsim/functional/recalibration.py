@@ -44,18 +44,18 @@ def fit_columns(mvm: Mvm, weight_KN: F32, x_BK: F32, seed: int) -> ColumnFit:
 
     p are partial sums through the converters of `mvm`, with the read noise of vectors of `seed`.
     Where the DAC scales each vector, so that its errors grow with its largest input, vectors count
-    by the inverse of that.
+    by the inverse of the square of that.
     """
     rows = mvm.readout.grid.row_tiles()
     scale = np.ones((len(rows), mvm.columns), np.float32)
     offset = np.zeros(mvm.columns, np.float64)
-    shares_B = _shares(mvm, x_BK)
     for t, part in enumerate(rows):
         alone = np.zeros_like(scale)
         alone[t] = 1.0
         seen = mvm(x_BK, seed=seed, numbers=ColumnNumbers(alone)).y_BN.astype(np.float64)
         wanted = x_BK[:, part].astype(np.float64) @ weight_KN[part].astype(np.float64)
-        scale[t], added = least_squares(seen, wanted, shares_B)
+        scaled = x_BK[:, part] if mvm.dac.range == "tile" else x_BK
+        scale[t], added = least_squares(seen, wanted, _shares(mvm, scaled))
         offset += added
     return ColumnFit(scale, offset.astype(np.float32))
 
@@ -63,7 +63,7 @@ def fit_columns(mvm: Mvm, weight_KN: F32, x_BK: F32, seed: int) -> ColumnFit:
 def _shares(mvm: Mvm, x_BK: F32) -> F64:
     """What each vector counts, in all 1."""
     weight = np.ones(len(x_BK))
-    if mvm.dac.range == "token":
+    if mvm.dac.range in ("token", "tile"):
         largest = np.abs(x_BK).max(1).astype(np.float64)
         weight = np.where(largest > SMALLEST, 1.0 / np.maximum(largest, SMALLEST), 0.0) ** 2
     total = weight.sum()

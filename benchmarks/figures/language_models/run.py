@@ -117,7 +117,9 @@ def measure(point: Point) -> dict[str, Any]:
     """The metric on the digital model and on the chip, with the seconds that it took."""
     begun = time.monotonic()
     machine = cimsim.machine(MACHINE)
-    tiles = hardware(hardware_of(machine))[point.hardware]
+    own = hardware_of(machine)
+    # One range a vector, which the points were measured with; the machine has one a row of tiles.
+    tiles = hardware(replace(own, dac=replace(own.dac, range="token")))[point.hardware]
     task, examples = _task(point.task)
     mapping = mapping_of(_workload(), machine, point.adaptation)
     module = _model().module
