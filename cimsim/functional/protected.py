@@ -181,7 +181,10 @@ def split(weight_NK: torch.Tensor, rows: int, nonzeros: int) -> tuple[torch.Tens
     """
     weight = weight_NK.detach()
     deviation = torch.cat(
-        [part.std(1, correction=0, keepdim=True).expand_as(part) for part in weight.split(rows, 1)],
+        [
+            part.std(1, correction=0, keepdim=True).expand_as(part)
+            for part in torch.split(weight, rows, 1)
+        ],
         1,
     )
     # A column without spread has nothing to clip by.

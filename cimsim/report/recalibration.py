@@ -6,7 +6,7 @@ A cluster beside the tiles sums three products a partial sum; exact results come
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 
 from cimsim.costs import elementwise_busy
@@ -32,12 +32,13 @@ exact ones and of their squares are known with them"""
 
 def recalibration(architecture: Architecture, mapping: Mapping, vectors: int) -> Recalibration:
     """The cost for `vectors` of every layer on analog tiles, each copy of a weight by itself."""
-    energy: Counter[str] = Counter()
+    energy: defaultdict[str, float] = defaultdict(float)
     columns = time_ps = 0
     for placement in _analog(mapping):
         results = _results(architecture, placement) * placement.replicas
         columns += results
-        energy.update(_energy_J(architecture, placement, vectors))
+        for part, joule in _energy_J(architecture, placement, vectors).items():
+            energy[part] += joule
         time_ps += placement.replicas * _time_ps(architecture, placement, vectors)
     stored = NUMBERS * NUMBER_BITS * columns
     return Recalibration(
@@ -67,7 +68,7 @@ def _results(architecture: Architecture, placement: Placement) -> int:
 def _energy_J(architecture: Architecture, placement: Placement, vectors: int) -> dict[str, float]:
     grid, pmca = placement.grid, architecture.pmca
     runs = float(vectors * placement.replicas)
-    found: Counter[str] = Counter()
+    found: defaultdict[str, float] = defaultdict(float)
     tally = ArrayTally(placement.unit, grid, None, (runs,), frozenset({0}))
     for part in tally.priced(architecture):
         found[part.unit] += sum(part.energy_J)
