@@ -75,7 +75,9 @@ class Protected:
         phases = tuple(self._phase(phase, groups) for phase in found.phases)
         parameters = found.parameters
         if self.outliers:
-            mine = {op.weight for _, op in found.ops() if self._on_arrays(op)}
+            mine = {
+                op.weight for _, op in found.ops() if isinstance(op, Linear) and self._on_arrays(op)
+            }
             parameters = (*parameters, *(_outliers(p) for p in parameters if p.name in mine))
         return found.model_copy(update={"phases": phases, "parameters": parameters})
 
