@@ -249,8 +249,9 @@ def test_names_in_a_trace_are_json(tmp_path: Path, work: Path) -> None:
     from cimsim.views.perfetto import save_timeline
 
     simulation: Any = simulate(load_workload(work), load_architecture(AHWA), pipeline="token")
-    actor = simulation.plan.program.actors[0]
-    object.__setattr__(actor, "name", '"\x1b\\\ud800机')
+    for info in simulation.plan.actors:
+        object.__setattr__(info, "part", '"\x1b\\\ud800机')
     save_timeline(simulation, tmp_path / "t.json.gz", 10)
     events = json.loads(gzip.decompress((tmp_path / "t.json.gz").read_bytes()))["traceEvents"]
-    assert '"\x1b\\\ud800机' in [event["args"]["name"] for event in events if event["ph"] == "M"]
+    work = [event for event in events if event["ph"] == "X" and event["cat"] != "run"]
+    assert {event["args"]["part"] for event in work} == {'"\x1b\\\ud800机'}

@@ -96,7 +96,9 @@ def run(
     timeline: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Write a timeline for Perfetto or chrome://tracing (gzip)."
+            metavar="FILE",
+            help="Write a timeline for Perfetto or chrome://tracing (gzip); --window, --step and "
+            "--layer choose a part.",
         ),
     ] = None,
     timeline_intervals: Annotated[
@@ -184,7 +186,8 @@ def run(
             from cimsim.views.perfetto import save_timeline
 
             tell("writing the timeline")
-            kept, total = save_timeline(simulation, timeline, timeline_intervals)
+            shown = chosen.part(simulation) if chosen.is_given else None
+            kept, total = save_timeline(simulation, timeline, timeline_intervals, shown)
             if kept < total:
                 complain(
                     f"timeline: the first {kept} of {total} intervals; raise "
@@ -238,8 +241,8 @@ def _require_effects(
     if timeline is None:
         why = "without --timeline: give the file that the intervals go to"
         refuse_without_effect(context, ("timeline_intervals",), why)
-    if output is None:
-        why = "without -o: give the directory that gantt.png goes to"
+    if output is None and timeline is None:
+        why = "without -o or --timeline: give the directory of gantt.png or the file of a timeline"
         refuse_without_effect(context, ("window", "step", "layer"), why)
 
 

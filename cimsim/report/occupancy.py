@@ -9,12 +9,15 @@ from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from cimsim.engines.program import Count, Duration, Get, IntArray, Put
 from cimsim.engines.record import Finished
 from cimsim.report.parts import UnitTime
 from cimsim.schedule.plan import Plan
 from cimsim.units import ps_to_seconds
+
+FloatArray = npt.NDArray[np.float64]
 
 
 def phase_ends_ps(plan: Plan, run: Finished) -> list[int]:
@@ -112,17 +115,27 @@ class BufferedTokens:
             born[key] = start
             dies.setdefault(key, []).append(end)
             size[key] = edge.bytes_per_token
-        self._held = [(born[key], dies[key], size[key]) for key in born]
+        self.held = [(born[key], dies[key], size[key]) for key in born]
 
     def peak_bytes(self, end_ps: IntArray) -> float:
         """Largest number of bytes alive at once, of a run with these ends."""
         held = []
-        for born, dies, size in self._held:
+        for born, dies, size in self.held:
             ends = end_ps[dies[0]]
             for more in dies[1:]:
                 ends = np.maximum(ends, end_ps[more])
             held.append(_Held(end_ps[born], ends, size))
         return _peak(held)
+
+
+def buffer_bytes(plan: Plan, run: Finished, times_ps: IntArray) -> FloatArray:
+    """Bytes alive in the global buffer at each time (ps) of a run."""
+    found = np.zeros(times_ps.size)
+    for born, dies, size in BufferedTokens(plan, run).held:
+        gone = np.sort(np.maximum.reduce(dies))
+        there = np.searchsorted(np.sort(born), times_ps, "right")
+        found += size * (there - np.searchsorted(gone, times_ps, "left"))
+    return found
 
 
 class _Held(NamedTuple):

@@ -62,7 +62,7 @@ def part_of(
     if window_s is not None:
         span = _window(window_s, marks[-1])
     elif step is not None:
-        edges = _step_ends(simulation, step_phase(simulation.workload, step), marks)
+        edges = step_ends(simulation, step_phase(simulation.workload, step), marks)
         span = int(edges[step - 1]), int(edges[step])
     if layer is not None:
         span = _of_layer(simulation, layer, marks, span, cut=window_s is None)
@@ -106,7 +106,7 @@ def _window(window_s: tuple[float, float], end_ps: int) -> tuple[int, int]:
     return start, min(end, end_ps)
 
 
-def _stepped(workload: Workload) -> int | None:
+def stepped_phase(workload: Workload) -> int | None:
     """The last phase that has several steps."""
     phases = enumerate(workload.phases)
     return max((number for number, phase in phases if phase.steps > 1), default=None)
@@ -114,7 +114,7 @@ def _stepped(workload: Workload) -> int | None:
 
 def step_phase(workload: Workload, step: int) -> int:
     """The phase that has the steps; raises CimsimError where it has no such step."""
-    phase = _stepped(workload)
+    phase = stepped_phase(workload)
     if phase is None:
         raise CimsimError(
             f"step {step} was asked for, but {shown(workload.name)} has no phase of several "
@@ -128,7 +128,7 @@ def step_phase(workload: Workload, step: int) -> int:
     return phase
 
 
-def _step_ends(simulation: Simulation, phase: int, marks: list[int]) -> IntArray:
+def step_ends(simulation: Simulation, phase: int, marks: list[int]) -> IntArray:
     """When the phase begins and each of its steps ends (ps).
 
     Every step has the same blocks, so that an actor's iterations of the phase fall into equal
@@ -152,8 +152,8 @@ def _phases(simulation: Simulation, marks: list[int], span: tuple[int, int]) -> 
             continue
         phase = simulation.workload.phases[number]
         words: str = phase.name
-        if number == _stepped(simulation.workload) and (span[0] > start or span[1] < end):
-            edges = _step_ends(simulation, number, marks)
+        if number == stepped_phase(simulation.workload) and (span[0] > start or span[1] < end):
+            edges = step_ends(simulation, number, marks)
             first = int(np.searchsorted(edges, max(span[0], start), side="right"))
             last = int(np.searchsorted(edges, min(span[1], end), side="left"))
             several = f"steps {first} to {last}" if last > first else f"step {first}"

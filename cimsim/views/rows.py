@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from cimsim.engines.program import IntArray, Use, timed_verbs
 from cimsim.report.occupancy import phase_marks_ps
+from cimsim.schedule.plan import ActorInfo, Plan
 from cimsim.simulation import Simulation
 from cimsim.values.display import brief
 from cimsim.views.part import RunPart
@@ -57,6 +60,35 @@ class Chart:
     phases: tuple[tuple[str, int], ...]
 
 
+class Work(NamedTuple):
+    """A timed verb of an actor, and the unit that it occupies; none for a latency.
+
+    `servers` are those of a shared unit, 0 for what a stage has of its own.
+    """
+
+    actor: int
+    step: int
+    info: ActorInfo
+    unit: str
+    units: int
+    key: Key | None
+    servers: int
+
+
+def works(plan: Plan) -> Iterator[Work]:
+    """Every timed verb of every actor."""
+    for index, (actor, info) in enumerate(zip(plan.program.actors, plan.actors, strict=True)):
+        for step, (unit, count) in zip(timed_verbs(actor.steps), info.occupies, strict=True):
+            verb = actor.steps[step]
+            key, servers = None, 0
+            if count and isinstance(verb, Use):
+                resource = plan.program.resources[verb.resource]
+                key, servers = (unit, resource.name), resource.servers
+            elif count:
+                key = unit, info.stage
+            yield Work(index, step, info, unit, count, key, servers)
+
+
 def chart(simulation: Simulation, part: RunPart, most: int) -> Chart:
     """The `most` busiest units of a part of a run; latencies that occupy no unit have no row."""
     plan, run = simulation.plan, simulation.run
@@ -65,24 +97,16 @@ def chart(simulation: Simulation, part: RunPart, most: int) -> Chart:
     servers: dict[Key, int] = {}
     keys: dict[tuple[int, int], Key] = {}
     units: dict[tuple[int, int], str] = {}
-    for index, (actor, info) in enumerate(zip(plan.program.actors, plan.actors, strict=True)):
-        for step, (unit, count) in zip(timed_verbs(actor.steps), info.occupies, strict=True):
-            verb = actor.steps[step]
-            units[index, step] = unit
-            if not count:
-                continue
-            if isinstance(verb, Use):
-                resource = plan.program.resources[verb.resource]
-                key = unit, resource.name
-                servers[key] = resource.servers
-            else:
-                key = unit, info.stage
-                servers.setdefault(key, 0)
-            keys[index, step] = key
-            inside = cut(np.stack(run.intervals(index, step), axis=1), part)
-            if inside.size:
-                spans[key].append(inside)
-                own[key].append(np.full(len(inside), part.shows(info.layer)))
+    for work in works(simulation.plan):
+        units[work.actor, work.step] = work.unit
+        if work.key is None:
+            continue
+        servers.setdefault(work.key, work.servers)
+        keys[work.actor, work.step] = work.key
+        inside = cut(np.stack(run.intervals(work.actor, work.step), axis=1), part)
+        if inside.size:
+            spans[work.key].append(inside)
+            own[work.key].append(np.full(len(inside), part.shows(work.info.layer)))
     path, path_units, on = _path(simulation, part, keys, units)
     rows = []
     for key, parts in spans.items():
