@@ -90,6 +90,10 @@ def run(
         Path | None,
         typer.Option("-o", "--output", metavar="DIR", help="Write report.json and pictures here."),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write a page, which needs no network."),
+    ] = None,
     window: WindowOption = None,
     step: StepOption = None,
     layer: LayerOption = None,
@@ -182,6 +186,11 @@ def run(
         if output is not None:
             tell("drawing")
             report, outcome = _write(report, simulation, chosen, output)
+        if html is not None:
+            from cimsim.views.pages.run import save_run_page
+
+            tell("writing the page")
+            save_run_page(report, html)
         if timeline is not None:
             from cimsim.views.perfetto import save_timeline
 
