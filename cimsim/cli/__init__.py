@@ -21,6 +21,7 @@ from cimsim.cli.map import map_weights
 from cimsim.cli.mvm import mvm
 from cimsim.cli.new import new
 from cimsim.cli.pipelines import pipelines
+from cimsim.cli.plot import plot
 from cimsim.cli.program import program
 from cimsim.cli.run import run
 from cimsim.cli.sensitivity import sensitivity
@@ -53,6 +54,7 @@ for name, verb in (
     ("sweep", sweep),
     ("switch", switch),
     ("front", front),
+    ("plot", plot),
     ("new", new),
     ("check", check),
     ("trace", trace),

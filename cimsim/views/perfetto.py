@@ -23,7 +23,7 @@ from cimsim.simulation import Simulation
 from cimsim.units import PS_PER_S
 from cimsim.version import VERSION
 from cimsim.views.part import RunPart, part_of, step_ends, stepped_phase
-from cimsim.views.rows import Work
+from cimsim.views.rows import TimedVerb
 from cimsim.views.slices import Floats, Position, Slices, position_of, slices_of
 
 US_PS = 1e6
@@ -71,7 +71,7 @@ def _last_start(rows: list[Slices], most: int) -> int:
 class _Slices:
     """Events of slices, with processes and threads named as they come."""
 
-    def __init__(self, simulation: Simulation, found: list[Work]) -> None:
+    def __init__(self, simulation: Simulation, found: list[TimedVerb]) -> None:
         self.simulation, self.found = simulation, found
         self.processes: dict[str, int] = {}
         self.positions: dict[int, Position] = {}
@@ -108,7 +108,7 @@ class _Slices:
                 "args": self._told(work, iteration, energy),
             }
 
-    def _told(self, work: Work, iteration: int, energy_J: float) -> dict[str, object]:
+    def _told(self, work: TimedVerb, iteration: int, energy_J: float) -> dict[str, object]:
         plan, workload = self.simulation.plan, self.simulation.workload
         if work.actor not in self.positions:
             self.positions[work.actor] = position_of(plan, workload, work)
@@ -179,7 +179,7 @@ def _span(tid: int, name: str, start: int, end: int) -> Event:
 
 
 def _counters(
-    simulation: Simulation, part: RunPart, found: list[Work], rows: list[Slices]
+    simulation: Simulation, part: RunPart, found: list[TimedVerb], rows: list[Slices]
 ) -> Iterator[Event]:
     """Power and units at work by kind of unit, bytes in the buffer: a value each of BINS bins."""
     edges = np.linspace(part.start_ps, part.end_ps, BINS + 1)

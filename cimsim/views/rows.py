@@ -60,7 +60,7 @@ class Chart:
     phases: tuple[tuple[str, int], ...]
 
 
-class Work(NamedTuple):
+class TimedVerb(NamedTuple):
     """A timed verb of an actor, and the unit that it occupies; none for a latency.
 
     `servers` are those of a shared unit, 0 for what a stage has of its own.
@@ -75,7 +75,7 @@ class Work(NamedTuple):
     servers: int
 
 
-def works(plan: Plan) -> Iterator[Work]:
+def works(plan: Plan) -> Iterator[TimedVerb]:
     """Every timed verb of every actor."""
     for index, (actor, info) in enumerate(zip(plan.program.actors, plan.actors, strict=True)):
         for step, (unit, count) in zip(timed_verbs(actor.steps), info.occupies, strict=True):
@@ -86,7 +86,7 @@ def works(plan: Plan) -> Iterator[Work]:
                 key, servers = (unit, resource.name), resource.servers
             elif count:
                 key = unit, info.stage
-            yield Work(index, step, info, unit, count, key, servers)
+            yield TimedVerb(index, step, info, unit, count, key, servers)
 
 
 def chart(simulation: Simulation, part: RunPart, most: int) -> Chart:

@@ -20,7 +20,7 @@ from cimsim.schedule.plan import Plan
 from cimsim.simulation import Simulation
 from cimsim.values.display import brief
 from cimsim.views.part import RunPart
-from cimsim.views.rows import Key, Work, lanes, works
+from cimsim.views.rows import Key, TimedVerb, lanes, works
 
 Floats = npt.NDArray[np.float64]
 
@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float64]
 class Slices:
     """Work on the units of one row, in the order of its starts, one entry each in all arrays.
 
-    `work` is the place in `Work`s, `iteration` that of its actor, `energy_J` its part of the
+    `work` is the place in `TimedVerb`s, `iteration` that of its actor, `energy_J` its part of the
     dynamic energy.
     """
 
@@ -57,7 +57,7 @@ class Position:
     behind_token: IntArray
 
 
-def slices_of(simulation: Simulation, part: RunPart) -> tuple[list[Work], list[Slices]]:
+def slices_of(simulation: Simulation, part: RunPart) -> tuple[list[TimedVerb], list[Slices]]:
     """All work that runs within a part of a run, uncut, and what each piece is for."""
     found = list(works(simulation.plan))
     energies = _energies(simulation, found)
@@ -82,7 +82,7 @@ def _row(key: Key, columns: list[tuple[IntArray, ...]], spent: list[Floats]) -> 
     return Slices(key, start[order], end[order], lane, work[order], iteration[order], energy)
 
 
-def _energies(simulation: Simulation, found: list[Work]) -> list[Floats]:
+def _energies(simulation: Simulation, found: list[TimedVerb]) -> list[Floats]:
     """The dynamic energy (J) of every iteration of every work."""
     run = simulation.run
     times = [np.subtract(*run.intervals(w.actor, w.step)[::-1]).astype(np.float64) for w in found]
@@ -114,7 +114,7 @@ def _charges(simulation: Simulation) -> Mapping[tuple[str, str], Floats]:
     return found
 
 
-def position_of(plan: Plan, workload: Workload, work: Work) -> Position:
+def position_of(plan: Plan, workload: Workload, work: TimedVerb) -> Position:
     """Phase, step and tokens of every iteration of a work's actor."""
     phase = work.info.phase
     step, first, behind = (np.zeros(phase.size, np.int64) for _ in range(3))
