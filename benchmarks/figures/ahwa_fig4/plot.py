@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
 COLOURS = {128.0: "#3b6ea8", 256.0: "#d98032", 512.0: "#4f9d69"}
+MARKERS = "osD^v<>P"
 Rows = list[dict[str, Any]]
 
 
@@ -68,7 +69,8 @@ def totals(axes: Axes, rows: Rows) -> None:
     axes.set_xticks(range(len(layers)), layers)
     axes.set_ylabel("us for 320 tokens")
     axes.set_title("(c) balanced LoRA (pale) over AIMC only (full)", fontsize=10)
-    axes.legend(fontsize=7, loc="upper left")
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.12)  # room for the legend above every value
+    axes.legend(fontsize=7, loc="upper center", ncols=3)
 
 
 def strategies(axes: Axes, rows: Rows) -> None:
@@ -81,19 +83,24 @@ def strategies(axes: Axes, rows: Rows) -> None:
 
 
 def models(axes: Axes, rows: Rows) -> None:
-    """Whole models under every strategy."""
+    """Whole models under every strategy; points, since a logarithmic axis has no zero."""
     names = list(dict.fromkeys(row["layer"] for row in rows))
     kinds = list(dict.fromkeys(row["strategy"] for row in rows))
     width = 0.8 / len(kinds)
-    for number, kind in enumerate(kinds):
+    for number, (kind, marker) in enumerate(zip(kinds, MARKERS, strict=False)):
         values = [r["makespan_s"] * 1e3 for r in rows if r["strategy"] == kind]
         places = [i - 0.4 + (number + 0.5) * width for i in range(len(names))]
-        axes.bar(places, values, width, label=kind)
+        axes.plot(places, values, marker, ls="", ms=6, label=kind)
+    for edge in range(1, len(names)):
+        axes.axvline(edge - 0.5, color="#dddddd", linewidth=0.8)
+    axes.grid(axis="y", which="both", color="#eeeeee")
+    axes.set_axisbelow(True)
     axes.set_xticks(range(len(names)), names, fontsize=7)
     axes.set_yscale("log")
     axes.set_ylabel("ms")
     axes.set_title("end to end, 320 tokens", fontsize=10)
-    axes.legend(fontsize=6, ncols=2)
+    axes.set_ylim(axes.get_ylim()[0], axes.get_ylim()[1] * 1.6)
+    axes.legend(fontsize=6, ncols=4, loc="upper center")
 
 
 def ranks(axes: Axes, data: dict[str, Rows]) -> None:

@@ -20,7 +20,7 @@ LABELS = {
     "halora_rram_only": ("RRAM-only", "#d98032"),
     "halora_sram_only": ("SRAM-only", "#4f9d69"),
 }
-WIDTH = 0.24
+WIDTH, MARKERS = 0.24, "osD"
 RED = "#b03a3a"
 SLICES = {
     "rram": ("RRAM arrays", "#3b6ea8"),
@@ -38,14 +38,16 @@ def text(value: float, unit: str) -> str:
 
 
 def panel(axes: Axes, data: dict[str, Any], phase: str, key: str, unit: str) -> None:
-    """One phase and one quantity: bars of the placements, band and best batch of the A100."""
+    """One phase and one quantity: points of the placements, band and best batch of the A100."""
     places = [1.3 * index for index in range(len(data))]
     for place, found in zip(places, data.values(), strict=True):
         first = place == 0
         for number, (machine, (label, colour)) in enumerate(LABELS.items()):
             value, at = found[machine]["phases"][phase][key], place + (number - 1) * WIDTH
-            axes.bar(at, value, WIDTH * 0.92, color=colour, label=label if first else None)
-            axes.text(at, value, text(value, unit), ha="center", va="bottom", fontsize=7)
+            axes.plot(at, value, MARKERS[number], ls="", ms=8, color=colour, zorder=4,
+                      label=label if first else None)  # fmt: skip
+            axes.annotate(text(value, unit), (at, value), (0, 6), textcoords="offset points",
+                          ha="center", va="bottom", fontsize=7, zorder=5)  # fmt: skip
         edges = [place - 0.42, place + 0.42]
         low, high = sorted(found["a100"][phase][key])
         axes.fill_between(
@@ -62,7 +64,9 @@ def panel(axes: Axes, data: dict[str, Any], phase: str, key: str, unit: str) -> 
     axes.set_xticks(places, list(data))
     axes.set_xlim(-0.5, places[-1] + 0.8)
     low, high = axes.get_ylim()
-    axes.set_ylim(low / 2.0, high * 1.6)
+    axes.set_ylim(low / 1.3, high * 1.6)
+    axes.grid(axis="y", which="both", color="#eeeeee")
+    axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
 
 
