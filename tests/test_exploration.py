@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ import cimsim
 from cimsim.errors import CapacityError, CimsimError, SpecError, WorkloadError
 from cimsim.exploration.evaluate import Evaluator
 from cimsim.exploration.executors import Executor, OneProcess
+from cimsim.exploration.measured import content_of, key_of
 from cimsim.exploration.outputs import check_outputs
 from cimsim.exploration.points import Base, Point, resolve
 from cimsim.exploration.rows import Row
@@ -309,6 +312,41 @@ def test_rows_come_back_as_they_went(values: dict[str, float | str | None]) -> N
         assert store.add(row)
         assert not store.add(Row("d", {}, "infeasible", {}, "no", 0.0))
         assert list(store.rows()) == [row]
+
+
+def test_processes_and_resumes_share_what_was_measured(tmp_path: Path) -> None:
+    import toy_task
+
+    from cimsim.accuracy import Subject, trace_task_model
+
+    base_model, machine = toy_task.model(), toy_task.machine()
+    task = toy_task.task(base_model.module)
+    workload = trace_task_model(base_model, tokens=6)
+    asked = Scoring(task="toy", noise="gaussian:0.05", seeds=2, limit=4, converters=False)
+    base = Base(workload, machine, adaptation="none", pipeline="token", scoring=asked)
+    path = tmp_path / "rows.sqlite"
+    open_store(path, {}).close()
+    counts, rows = [], []
+    for store in (path, path, None, tmp_path / "none.sqlite"):
+        first = Evaluator(base, ("accuracy", "accuracy.noisy_std"), store)
+        evaluate_point = pickle.loads(pickle.dumps(first))
+        scores = evaluate_point._scores
+        scores._subjects["toy", "toy", None] = Subject.of(base_model, None), task
+        rows.append(evaluate_point(resolve(base, {"pmca.clock_MHz": 321.0})))
+        counts.append(scores.measured)
+    assert counts == [1, 0, 1, 1]
+    assert not (tmp_path / "none.sqlite").exists()
+    assert len({json.dumps(dict(row.values)) for row in rows}) == 1
+
+
+def test_a_key_of_a_measurement_changes_with_its_files(tmp_path: Path) -> None:
+    (tmp_path / "a").write_text("one")
+    before = content_of(str(tmp_path))
+    assert before == content_of(str(tmp_path))
+    (tmp_path / "a").write_text("two")
+    assert content_of(str(tmp_path)) != before
+    assert content_of(str(tmp_path / "missing")) == ""
+    assert key_of("x", 1.0, None) != key_of("x", 1.0, "None")
 
 
 def test_points_that_score_alike_share_a_measurement() -> None:

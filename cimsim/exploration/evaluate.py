@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from cimsim.comparison import with_baseline
 from cimsim.errors import MappingError, SimulationError, SpecError
+from cimsim.exploration.measured import Measured
 from cimsim.exploration.outputs import (
     BOUND,
     OUTPUTS,
@@ -31,10 +33,13 @@ class Evaluator:
 
     What points have in common is worked out once (`Memory`): a design that differs from one before
     in costs alone is not run again, and one that its rivals rule out by its bounds is not run at
-    all. Raises SpecError for an output that no report has.
+    all. Accuracies that are in the file `store` are not measured again. Raises SpecError for an
+    output that no report has.
     """
 
-    def __init__(self, base: Base, outputs: Sequence[str] = OUTPUTS) -> None:
+    def __init__(
+        self, base: Base, outputs: Sequence[str] = OUTPUTS, store: Path | None = None
+    ) -> None:
         check_outputs(outputs)
         if needs_accuracy(outputs) != (base.scoring is not None):
             raise SpecError(
@@ -43,10 +48,11 @@ class Evaluator:
                 else "the output accuracy needs a task that is measured (--accuracy sentiment)."
             )
         self.base, self.outputs = base, tuple(outputs)
-        self.memory, self._scores = Memory(), Scores(base.folder)
+        self.store, self.memory = store, Memory()
+        self._scores = Scores(base.folder, None if store is None else Measured(store))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Evaluator, (self.base, self.outputs)  # a memory stays with its process
+        return Evaluator, (self.base, self.outputs, self.store)  # a memory stays with its process
 
     def __call__(self, point: Point) -> Row:
         """The row of `point`, which says why where it does not fit, cannot run or is ruled out."""

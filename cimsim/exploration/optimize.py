@@ -157,6 +157,7 @@ def optimize(
     evaluate = evaluator_of(
         workload, architecture, tuple(dict.fromkeys(keys)), adaptation=adaptation,
         pipeline=pipeline, mapper=mapper, baselines=baselines, accuracy=accuracy, folder=folder,
+        store=store,
     )  # fmt: skip
     base = evaluate.base
     proposer = proposer_named(sampler, SearchSetup(space, len(sought), trials, seed, bool(limits)))

@@ -7,8 +7,6 @@ work, no energy. Points that agree in these, in noise and in seeds, share one me
 
 from __future__ import annotations
 
-import hashlib
-import pickle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +14,7 @@ from pydantic import Field, ValidationError
 
 from cimsim.adaptation import adaptation_of, adaptation_text
 from cimsim.errors import SpecError, TaskError
+from cimsim.exploration.measured import Measured, content_of, key_of
 from cimsim.files import beside, describe_validation
 from cimsim.report import Accuracy
 from cimsim.simulation import Sized
@@ -75,26 +74,47 @@ class Scoring(Frozen):
 class Scores:
     """Measurements by what they depend on; models, tasks and adapters are loaded once.
 
-    Paths are those from `folder` where they are there, else from the current one.
+    Paths are those from `folder` where they are there, else from the current one. With `kept`
+    other processes, and those that go on later, share what was measured.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path | None, kept: Measured | None = None) -> None:
+        self.folder, self.kept = folder, kept
         self.measured = 0
+        self._contents: dict[str, str] = {}
         self._subjects: dict[tuple[str, str, str | None], tuple[Subject, Task]] = {}
         self._found: Latest[Accuracy] = Latest(KEPT)
 
     def of(self, done: Sized, asked: Scoring) -> Accuracy:
         """The accuracy of a finished simulation; raises what `with_accuracy` does."""
-        return self._found.get(self._key(done, asked), lambda: self._measure(done, asked))
+        key = self._key(done, asked)
+        return self._found.get(key, lambda: self._shared(key, done, asked))
 
     def _key(self, done: Sized, asked: Scoring) -> str:
+        from cimsim.accuracy.study import model_of
         from cimsim.analog.hardware import hardware_of
 
         tiles = hardware_of(done.architecture, asked.noise)
         adaptation = adaptation_text(adaptation_of(done.mapping))
-        content = (asked.model_dump_json(), done.mapping.digest(), adaptation, tiles)
-        return hashlib.sha256(pickle.dumps(content)).hexdigest()
+        model = model_of(done.workload, asked.model, self.folder)
+        files = [self._content(name) for name in (model, asked.task, asked.adapter)]
+        scored = done.workload.digest(), done.mapping.digest(), adaptation, tiles
+        return key_of(asked.model_dump_json(), model, *files, *scored)
+
+    def _content(self, name: str | None) -> str:
+        """The digest of the files that a name stands for, "" where it is none of files."""
+        if name is not None and name not in self._contents:
+            self._contents[name] = content_of(self._path(name))
+        return "" if name is None else self._contents[name]
+
+    def _shared(self, key: str, done: Sized, asked: Scoring) -> Accuracy:
+        known = None if self.kept is None else self.kept.get(key)
+        if known is not None:
+            return known
+        found = self._measure(done, asked)
+        if self.kept is not None:
+            self.kept.add(key, found)
+        return found
 
     def _measure(self, done: Sized, asked: Scoring) -> Accuracy:
         from cimsim.accuracy import measure

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -173,7 +174,7 @@ def sweep(
     outputs = tuple(dict.fromkeys((*outputs, *(one.key for one in sought))))
     evaluate = evaluator_of(
         workload, architecture, outputs, adaptation=adaptation, pipeline=pipeline, mapper=mapper,
-        baselines=baselines, accuracy=accuracy, folder=folder,
+        baselines=baselines, accuracy=accuracy, folder=folder, store=store,
     )  # fmt: skip
     base = evaluate.base
     chosen = parse_sample(sample, seed) if isinstance(sample, str) else sample
@@ -213,6 +214,7 @@ def evaluator_of(
     baselines: Sequence[Gpu | str | Path],
     accuracy: Scoring | Mapping[str, object] | str | None,
     folder: Path | None,
+    store: str | Path | None,
 ) -> Evaluator:
     """What evaluates points of this start, with the accuracy among the outputs if it is measured.
 
@@ -227,7 +229,7 @@ def evaluator_of(
     if base.scoring is not None:
         check_scoring(base.scoring, folder)
         outputs = outputs if needs_accuracy(outputs) else (*outputs, ACCURACY)
-    return Evaluator(base, outputs)
+    return Evaluator(base, outputs, None if store is None else Path(os.path.abspath(store)))
 
 
 def executor_of(
