@@ -190,9 +190,9 @@ def figures(
     """The figures of the report that `simulate` gives; nothing is said in words, no inputs.
 
     What earlier calls with the same `memory` found is not worked out again. `worth` is told what
-    the design comes to at best before it is run, unless that is known or the pipeline is searched
-    for; where it says no there is no result. With `bound` the result says what binds the run.
-    Raises as `simulate`.
+    the design comes to at best before it is run, unless its layout is known, which makes a run
+    cheap, or the pipeline is searched for; where it says no there is no result. With `bound` the
+    result says what binds the run. Raises as `simulate`.
     """
     adapted = memory.adapted(workload, adaptation)
     counted = _counted(adapted, architecture, adaptation)
@@ -211,7 +211,7 @@ def figures(
         def again() -> Scheduled:
             return _scheduled(job, machine, mapper, pipeline)
 
-        if worth is not None and not outcome.is_done:
+        if worth is not None and outcome.is_dear:
             least = outcome.least(again)
             if not worth(
                 bounds_of(adapted, machine, least.mapping, least.plan, least.findings, counted)
@@ -232,7 +232,9 @@ def _outcome(job: Job, machine: Architecture, mapper: Mapper, pipeline: Pipeline
     """What a strategy comes to on the machine that it prepared, planned or known from before."""
 
     def made(on: Architecture) -> RunOnce:
-        return RunOnce(_scheduled(job, on, mapper, pipeline))
+        laid_out: list[LaidOut] = []
+        scheduled = _scheduled(job, on, mapper, pipeline, laid_out.append)
+        return RunOnce(scheduled, is_first=bool(laid_out))
 
     key = job.key(pipeline, mapper)
     if key is None or job.memory is None:
@@ -240,11 +242,19 @@ def _outcome(job: Job, machine: Architecture, mapper: Mapper, pipeline: Pipeline
     return job.memory.outcomes.get(key, machine, made)
 
 
-def _scheduled(job: Job, machine: Architecture, mapper: Mapper, pipeline: Pipeline) -> Scheduled:
-    """The schedule on the machine that a strategy prepared, laid out or known from before."""
+def _scheduled(
+    job: Job, machine: Architecture, mapper: Mapper, pipeline: Pipeline,
+    note: Callable[[LaidOut], None] = lambda laid_out: None,
+) -> Scheduled:  # fmt: skip
+    """The schedule on the machine that a strategy prepared, laid out or known from before.
+
+    `note` is told of a layout that was made.
+    """
 
     def made(on: Architecture) -> LaidOut:
-        return LaidOut(job.workload, *planned(job, on, machine, mapper, pipeline))
+        found = LaidOut(job.workload, *planned(job, on, machine, mapper, pipeline))
+        note(found)
+        return found
 
     key = job.key(pipeline, mapper)
     if key is None or job.memory is None:

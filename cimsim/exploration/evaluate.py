@@ -10,7 +10,7 @@ from typing import Any
 
 from cimsim.comparison import with_baseline
 from cimsim.errors import MappingError, SimulationError, SpecError
-from cimsim.exploration.measured import Measured
+from cimsim.exploration.measured import StoredScores
 from cimsim.exploration.outputs import (
     BOUND,
     OUTPUTS,
@@ -49,7 +49,7 @@ class Evaluator:
             )
         self.base, self.outputs = base, tuple(outputs)
         self.store, self.memory = store, Memory()
-        self._scores = Scores(base.folder, None if store is None else Measured(store))
+        self._scores = Scores(base.folder, None if store is None else StoredScores(store))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Evaluator, (self.base, self.outputs, self.store)  # a memory stays with its process

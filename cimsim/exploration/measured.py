@@ -21,7 +21,7 @@ from cimsim.report import Accuracy
 _TABLE = "CREATE TABLE IF NOT EXISTS measured (key TEXT PRIMARY KEY, accuracy TEXT NOT NULL)"
 
 
-class Measured:
+class StoredScores:
     """The accuracies in the store at `path`, by the digest of what they depend on.
 
     A process that cannot reach the file, or write into it, measures for itself: what is stored

@@ -14,7 +14,7 @@ from pydantic import Field, ValidationError
 
 from cimsim.adaptation import adaptation_of, adaptation_text
 from cimsim.errors import SpecError, TaskError
-from cimsim.exploration.measured import Measured, content_of, key_of
+from cimsim.exploration.measured import StoredScores, content_of, key_of
 from cimsim.files import beside, describe_validation
 from cimsim.report import Accuracy
 from cimsim.simulation import Sized
@@ -78,7 +78,7 @@ class Scores:
     other processes, and those that go on later, share what was measured.
     """
 
-    def __init__(self, folder: Path | None, kept: Measured | None = None) -> None:
+    def __init__(self, folder: Path | None, kept: StoredScores | None = None) -> None:
         self.folder, self.kept = folder, kept
         self.measured = 0
         self._contents: dict[str, str] = {}

@@ -137,11 +137,13 @@ def times_of(plan: Plan) -> TimeTable:
 class RunOnce:
     """What a design comes to at least, and what it comes to once it is asked for.
 
-    It holds its plan until it is run or let go; `again` makes the same one anew.
+    It holds its plan until it is run or let go; `again` makes the same one anew. Where it is the
+    first with its layout (`is_first`), bounds cost less than a run; where that is known, more.
     """
 
-    def __init__(self, made: Scheduled) -> None:
+    def __init__(self, made: Scheduled, *, is_first: bool) -> None:
         self._made: Scheduled | None = made
+        self._is_first = is_first
         self._least: Essentials | None = None
         self._done: Essentials | None = None
 
@@ -160,10 +162,10 @@ class RunOnce:
         return self._done
 
     @property
-    def is_done(self) -> bool:
-        """Whether it was run."""
-        return self._done is not None
+    def is_dear(self) -> bool:
+        """Whether its run is still to come, and costs more than its bounds."""
+        return self._is_first and self._done is None
 
     def let_go(self) -> None:
-        """Hold the plan no longer, which takes megabytes."""
-        self._made = None
+        """Hold the plan no longer, which takes megabytes; its layout is known from now on."""
+        self._made, self._is_first = None, False
