@@ -237,9 +237,9 @@ def test_ranges_stay_as_they_were_set_after_programming(run, task, adapted, mapp
         samples = inputs_of(task, adapted, evenly(task.train))
     batches = in_batches(task.test, 64)
     kept = chip.at(3e9, ranges_of=chip.at(0.0, samples=samples))
-    assert found.points[0].values == (pass_over(task, kept, task.test, batches),)
+    assert found.points[0].values == (pass_over(task, kept, task.test, batches).metric,)
     again = chip.at(3e9, samples=samples)
-    assert found.points[0].values != (pass_over(task, again, task.test, batches),)
+    assert found.points[0].values != (pass_over(task, again, task.test, batches).metric,)
 
 
 def test_calibration_examples_are_spread_over_all():

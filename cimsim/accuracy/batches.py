@@ -8,6 +8,7 @@ it every result, does not depend on the batch size.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -20,6 +21,17 @@ TOKENS = 2048
 """Tokens a batch holds at most, unless one example has more: bounds the logits of a vocabulary."""
 CALIBRATION_TOKENS = 1024
 """Tokens that converter ranges are calibrated on."""
+
+
+@dataclass(frozen=True)
+class Pass:
+    """The metric of a model, and the share of examples for which it gave no answer at all.
+
+    Only tasks that read what a model writes know such examples: all their scores are -inf.
+    """
+
+    metric: float
+    unanswered_ratio: float
 
 
 def in_batches(examples: Sequence[Example], size: int) -> list[list[int]]:
@@ -36,15 +48,18 @@ def in_batches(examples: Sequence[Example], size: int) -> list[list[int]]:
 
 def pass_over(
     task: Task, model: nn.Module, examples: Sequence[Example], batches: Sequence[Sequence[int]]
-) -> float:
-    """The metric of `model` on `examples`."""
+) -> Pass:
+    """What `model` does on `examples`."""
     values = torch.empty((1, len(examples)), dtype=torch.float64)
+    unanswered = 0
     with in_evaluation(model):
         for batch in batches:
             chosen = [examples[index] for index in batch]
-            values[:, list(batch)] = task.values(task.scores(model, chosen), chosen).double()
+            scores = task.scores(model, chosen)
+            values[:, list(batch)] = task.values(scores, chosen).double()
+            unanswered += int(torch.isneginf(scores).all(-1).sum())
     (metric,) = task.summary(values, examples)
-    return float(metric)
+    return Pass(float(metric), unanswered / len(examples))
 
 
 def evenly(examples: Sequence[Example], tokens: int = CALIBRATION_TOKENS) -> list[Example]:

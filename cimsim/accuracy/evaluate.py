@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from torch import nn
 
-from cimsim.accuracy.batches import evenly, in_batches, pass_over
+from cimsim.accuracy.batches import Pass, evenly, in_batches, pass_over
 from cimsim.accuracy.processes import spread_over
 from cimsim.accuracy.statistics import Spread, spread
 from cimsim.accuracy.trials import Trials
@@ -52,7 +52,8 @@ class Measured:
     """The metric of every draw under one noise, at one time.
 
     Shares of conversions are those of the worst layer of all draws: saturated ones, shifted words
-    that overflowed, and that lost bits.
+    that overflowed, and that lost bits. `unanswered_ratio` is the mean share of examples without
+    an answer, of tasks that read what a model writes.
     """
 
     noise: Device
@@ -62,6 +63,7 @@ class Measured:
     saturated_ratio: float
     overflowed_ratio: float
     shortened_ratio: float
+    unanswered_ratio: float = 0.0
 
     @property
     def spread(self) -> Spread:
@@ -87,6 +89,7 @@ class Evaluation:
     recalibrated_on: int
     clipping: Named[str, float]
     points: tuple[Measured, ...]
+    digital_unanswered_ratio: float = 0.0
 
 
 @dataclass(eq=False)
@@ -166,7 +169,7 @@ def evaluate(
     # Chip by chip, so that its converters are calibrated once for all times.
     draws = [_Draw(n, k, seed, t, c) for k, (n, seed) in enumerate(chips) for t, c in states]
     found = spread_over(_measure, setting, [_Draw(None), *draws], workers, progress)
-    (digital, _), *rest = found
+    (exact, _), *rest = found
     of = {(d.chip, d.t_s, d.compensate): r for d, r in zip(draws, rest, strict=True)}
     size = len(seeds)
     return Evaluation(
@@ -174,7 +177,8 @@ def evaluate(
         metric=task.metric,
         examples=len(examples),
         examples_available=len(task.test),
-        digital=digital,
+        digital=exact.metric,
+        digital_unanswered_ratio=exact.unanswered_ratio,
         seeds=seeds,
         recalibrated_on=_vectors(model, samples) if trials.recalibrate else 0,
         clipping=_clipping(setting, programmed[0]) if trials.converters else {},
@@ -183,8 +187,9 @@ def evaluate(
                 n,
                 t,
                 c,
-                tuple(v for v, _ in of_point),
+                tuple(draw.metric for draw, _ in of_point),
                 *(max(shares) for shares in zip(*(worst for _, worst in of_point), strict=True)),
+                unanswered_ratio=sum(draw.unanswered_ratio for draw, _ in of_point) / size,
             )
             for j, n in enumerate(devices)
             for t, c in states
@@ -200,12 +205,13 @@ def _tiles(architecture: Architecture, given: Hardware | None, trials: Trials) -
     return with_bits(tiles, dac_bits=trials.dac_bits, adc_bits=trials.adc_bits)
 
 
-def _measure(setting: _Setting, draw: _Draw) -> tuple[float, tuple[float, float, float]]:
-    """The metric of a draw, and the worst shares of conversions in a layer (`Measured`)."""
+def _measure(setting: _Setting, draw: _Draw) -> tuple[Pass, tuple[float, float, float]]:
+    """What a draw does, and the worst shares of conversions in a layer (`Measured`)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SaturationWarning)  # counted and reported instead
         model = setting.model if draw.noise is None else _read(setting, draw)
-        metric = pass_over(setting.task, model, setting.examples, setting.batches)
+        found = pass_over(setting.task, model, setting.examples, setting.batches)
+    metric = found.metric
     if not math.isfinite(metric):
         where = "the digital model" if draw.noise is None else f"draw {draw.seed}"
         raise TaskError(
@@ -213,10 +219,10 @@ def _measure(setting: _Setting, draw: _Draw) -> tuple[float, tuple[float, float,
             "are not finite numbers; lower the noise or repair the checkpoint."
         )
     if not isinstance(model, AnalogModel):
-        return metric, (0.0, 0.0, 0.0)
+        return found, (0.0, 0.0, 0.0)
     shares = model.saturation(), model.overflow(), model.shortening()
     saturated, overflowed, shortened = (max(of.values(), default=0.0) for of in shares)
-    return metric, (saturated, overflowed, shortened)
+    return found, (saturated, overflowed, shortened)
 
 
 def _programmed(setting: _Setting, noise: Device, seed: int | Sequence[int]) -> Chip:

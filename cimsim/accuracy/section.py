@@ -62,6 +62,7 @@ def section(found: Evaluation, named: Named, reload: Reprogramming) -> Accuracy:
         examples=found.examples,
         examples_available=found.examples_available,
         digital=found.digital,
+        digital_unanswered_ratio=found.digital_unanswered_ratio,
         test_set_95=size,
         noise=first.noise,
         noisy_mean=first.mean,
@@ -117,6 +118,7 @@ def _of_point(point: Measured) -> AccuracyPoint:
         saturated_ratio=point.saturated_ratio,
         overflowed_ratio=point.overflowed_ratio,
         shortened_ratio=point.shortened_ratio,
+        unanswered_ratio=point.unanswered_ratio,
     )
 
 

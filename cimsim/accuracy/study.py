@@ -93,12 +93,14 @@ def model_of(
     return str(found)
 
 
-def load(model: TaskModel | str | Path, task: TaskSource) -> tuple[TaskModel, Task]:
+def load(
+    model: TaskModel | str | Path, task: TaskSource, scoring: str = "likelihood"
+) -> tuple[TaskModel, Task]:
     """A model with as many labels as the task has, and the task; what is loaded stays as it is."""
     if not isinstance(model, TaskModel):
         labels = label_count(task) if isinstance(task, str | Path) else None
         model = load_model(str(model)) if labels is None else load_model(str(model), labels=labels)
-    return model, load_task(task, model)
+    return model, load_task(task, model, scoring)
 
 
 @checked(TaskError)

@@ -38,6 +38,15 @@ TaskOption = Annotated[
     str | None,
     _option("--task", help="sentiment, news, ... (docs/training.md) or a JSON Lines file."),
 ]
+ScoringOption = Annotated[
+    str | None,
+    _option(
+        "--scoring",
+        metavar="NAME",
+        help="Of questions to a causal model: likelihood, or generate (the answer is written and "
+        "matched, a broken format counted) [default: likelihood].",
+    ),
+]
 AdapterOption = Annotated[
     list[Path] | None,
     _option(
@@ -123,6 +132,7 @@ class Asked:
 
     task: TaskOption = None
     model: ModelOption = None
+    scoring: ScoringOption = None
     adapter: AdapterOption = None
     noise: NoiseOption = None
     sigmas: SigmasOption = None
@@ -176,7 +186,7 @@ class Asked:
             raise TaskError(
                 "which task? Give --task sentiment, boolq, piqa, brown or a JSONL file."
             )
-        return load(model, self.task)
+        return load(model, self.task, self.scoring or "likelihood")
 
 
 def _reals(text: str, option: str) -> tuple[float, ...]:

@@ -252,6 +252,7 @@ def _accuracy(result: Accuracy) -> Sheet:
     points = [point for noise in result.by_noise for point in noise.by_time]
     # counted: two columns, where anything was shifted
     shown = 2 * any(point.overflowed_ratio or point.shortened_ratio for point in points)
+    written = any(point.unanswered_ratio for point in points) or result.digital_unanswered_ratio
     table = Sheet(
         f"{result.task}: {result.adapter or result.model}, {result.metric}{unit}",
         (
@@ -264,6 +265,7 @@ def _accuracy(result: Accuracy) -> Sheet:
             "lost",
             "saturated",
             *("overflowed", "lost bits")[:shown],
+            *(("no answer",) if written else ()),
         ),
         texts=(0, 2),
         caption=_accuracy_caption(result),
@@ -283,6 +285,7 @@ def _accuracy(result: Accuracy) -> Sheet:
                     f"{share:.2%}"
                     for share in (point.overflowed_ratio, point.shortened_ratio)[:shown]
                 ),
+                *((f"{point.unanswered_ratio:.1%}",) if written else ()),
             )
     return table
 
@@ -306,6 +309,8 @@ def _accuracy_caption(result: Accuracy) -> str:
     reload = result.lora_reload
     settings = "" if result.converters else "noise on weights only, none clipped; "
     bits = {"DAC": result.dac_bits, "ADC": result.adc_bits}
+    if result.digital_unanswered_ratio:
+        settings += f"digital: no answer to {result.digital_unanswered_ratio:.1%}; "
     settings += "".join(f"{name} of {n} bits; " for name, n in bits.items() if n is not None)
     if (fit := result.recalibration) is not None:
         settings += (

@@ -125,8 +125,8 @@ def train(
 
     chosen = _method(method, epochs, rank)
     if eval_every is None:
-        idle = ("eval_noise", "eval_seeds", "eval_limit")
-        refuse_without_effect(context, idle, "without --eval-every: add it, or leave this out")
+        of_it = ("eval_noise", "eval_seeds", "eval_limit")
+        refuse_without_effect(context, of_it, "without --eval-every: add it, or leave this out")
     elif chosen.masking is not None:
         raise TaskError(
             f"--eval-every measures adapters and whole models, and method {chosen.name!r} trains "

@@ -38,6 +38,10 @@ class AccuracyPoint(Frozen):
     shortened_ratio: Number = Field(
         default=0.0, description="the same of shifted words that lost bits that were not 0 (xma)"
     )
+    unanswered_ratio: Number = Field(
+        default=0.0,
+        description="mean share of examples for which no answer was written in the asked format",
+    )
 
 
 class NoiseResult(Frozen):
@@ -89,6 +93,9 @@ class Accuracy(Frozen):
     )
     examples_available: Whole
     digital: Number
+    digital_unanswered_ratio: Number = Field(
+        default=0.0, description="share of examples without an answer in the asked format"
+    )
     test_set_95: tuple[Number, Number] | None = None
     noise: str
     noisy_mean: Number

@@ -8,6 +8,7 @@ from cimsim.tasks.batching import batches
 from cimsim.tasks.classification import Classification
 from cimsim.tasks.classifier import SentenceClassifier
 from cimsim.tasks.continuation import LanguageModelling, MultipleChoice
+from cimsim.tasks.generation import GenerateAndMatch
 from cimsim.tasks.load import TASKS, label_count, load_task
 from cimsim.tasks.model import TaskModel
 from cimsim.tasks.models import load_model
@@ -19,6 +20,7 @@ __all__ = [
     "TASKS",
     "Classification",
     "Example",
+    "GenerateAndMatch",
     "LanguageModelling",
     "Metric",
     "MultipleChoice",

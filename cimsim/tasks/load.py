@@ -21,6 +21,7 @@ from cimsim.tasks.corpora import (
 )
 from cimsim.tasks.domains import DOMAINS, TOPICS, read_domain, read_mail, read_news
 from cimsim.tasks.encode import encode_labelled, encode_questions, encode_windows
+from cimsim.tasks.generation import GenerateAndMatch, generated
 from cimsim.tasks.model import Kind, TaskModel
 from cimsim.tasks.records import check_labels, read_records
 from cimsim.tasks.task import Task
@@ -51,24 +52,30 @@ _READERS: dict[str, Callable[[], TrainTest[Labelled]]] = {
     "spam": read_mail,
 }
 
+SCORINGS = ("likelihood", "generate")
+"""How answers to questions are scored: by their likelihood, or generated and matched."""
 TaskSource = str | Path | Task | Callable[[TaskModel], Task]
 
 
 @checked(TaskError)
-def load_task(source: TaskSource, model: TaskModel) -> Task:
-    """The task `source`, tokenised for `model`.
+def load_task(source: TaskSource, model: TaskModel, scoring: str = "likelihood") -> Task:
+    """The task `source`, tokenised for `model`; `scoring` is for questions to causal models.
 
     `source` is a name (a key of `TASKS`), a JSON Lines file (see `records`), a
     function that makes a task for a model, or a task, which is handed back. Raises TaskError for
     a task that does not fit the model, and for data that are absent or broken.
     """
+    if scoring not in SCORINGS:
+        raise TaskError(f"scoring is one of {', '.join(SCORINGS)}, got {scoring!r}.")
     if not isinstance(source, str | Path):
+        if scoring != "likelihood":
+            raise TaskError("scoring is for tasks by name or from a file; this one scores itself.")
         return source(model) if callable(source) else source
     if str(source) in TASKS:
-        return _named(str(source), model)
+        return _scored(_named(str(source), model, scoring), scoring)
     path = Path(source)
     if path.is_file():
-        return _from_file(path, model)
+        return _scored(_from_file(path, model, scoring), scoring)
     raise TaskError(
         f"{source}: no such task. Name one of {', '.join(TASKS)}, or a JSON Lines file."
     )
@@ -82,16 +89,26 @@ def label_count(source: str | Path) -> int:
     return 2 if str(source) in TASKS else max(1, read_records(Path(source)).labels)
 
 
-def _named(name: str, model: TaskModel) -> Task:
+def _scored(task: Task, scoring: str) -> Task:
+    if scoring == "generate" and not isinstance(task, GenerateAndMatch):
+        raise TaskError(
+            f"task {task.name!r} has no questions with answers that could be generated: leave "
+            "scoring out, or ask a causal model piqa, boolq, sentiment or a file of choices."
+        )
+    return task
+
+
+def _named(name: str, model: TaskModel, scoring: str) -> Task:
     _require(name, TASKS[name], model)
     if name == "brown":
         return _brown(model)
     if name == "piqa":
-        return _choice(name, read_piqa(), model)
+        return _choice(name, read_piqa(), model, scoring)
     split = _READERS[name]()
     if model.kind == "causal":
         ask = _yes_or_no if name == "boolq" else _tone
-        return _choice(name, TrainTest(*(tuple(map(ask, side)) for side in _sides(split))), model)
+        asked = TrainTest(*(tuple(map(ask, side)) for side in _sides(split)))
+        return _choice(name, asked, model, scoring)
     labels = label_count(name)
     if model.labels != labels:
         raise TaskError(
@@ -101,13 +118,13 @@ def _named(name: str, model: TaskModel) -> Task:
     return _classification(name, split, model)
 
 
-def _from_file(path: Path, model: TaskModel) -> Task:
+def _from_file(path: Path, model: TaskModel, scoring: str) -> Task:
     records = read_records(path)
     kind: Kind = "encoder" if records.form == "classification" else "causal"
     _require(path.name, (kind,), model)
     split: Any = records.items
     if records.form == "choice":
-        return _choice(path.stem, split, model)
+        return _choice(path.stem, split, model, scoring)
     if records.form == "classification":
         check_labels(path, model.labels, f"the head of {model.name!r} tells {model.labels} apart")
         return _classification(path.stem, split, model)
@@ -143,7 +160,11 @@ def _classification(name: str, split: TrainTest[Labelled], model: TaskModel) -> 
     return Classification(name, train, test, model.labels, model.pad, second)
 
 
-def _choice(name: str, split: TrainTest[Question], model: TaskModel) -> MultipleChoice:
+def _choice(
+    name: str, split: TrainTest[Question], model: TaskModel, scoring: str
+) -> MultipleChoice | GenerateAndMatch:
+    if scoring == "generate":
+        return generated(name, *_sides(split), model, PROMPT_TOKENS)
     train, test = (encode_questions(side, model, PROMPT_TOKENS) for side in _sides(split))
     return MultipleChoice(name, train, test, model.pad)
 
