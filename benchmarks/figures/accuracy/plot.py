@@ -52,6 +52,9 @@ def line(axes: Axes, x: list[float], values: list[list[float]], label: str, colo
     axes.errorbar(x, middle, spread, color=colour, label=label, marker="o", ms=4, capsize=3)
 
 
+SIGMA = "sigma / largest weight of the "
+
+
 def finish(axes: Axes, x: str, y: str = "accuracy (%), bars: standard deviation") -> None:
     """Names of axes, legend and the line of chance."""
     axes.axhline(50.0, color="#9a9a9a", lw=0.8, ls=":")
@@ -61,12 +64,14 @@ def finish(axes: Axes, x: str, y: str = "accuracy (%), bars: standard deviation"
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def against_sigma(groups: tuple[str, ...], path: Path, title: str) -> None:
+def against_sigma(
+    groups: tuple[str, ...], path: Path, title: str, reference: str = "output channel"
+) -> None:
     """All seeds and draws of each method against sigma, the digital model at 0."""
     by_method: dict[str, dict[float, list[float]]] = {}
     for group in groups:
         for name, result in found(group).items():
-            values = by_method.setdefault(method_of(name).removeprefix("smollm2-"), {})
+            values = by_method.setdefault(method_of(name).removeprefix(f"{group}-"), {})
             if group == groups[0]:
                 values.setdefault(0.0, []).append(result.digital)
             for noise in result.by_noise:
@@ -77,7 +82,7 @@ def against_sigma(groups: tuple[str, ...], path: Path, title: str) -> None:
                 points = sorted(by_method[method].items())
                 line(axes, [x for x, _ in points], [v for _, v in points], label, colour)
         axes.set_title(title, fontsize=10)
-        finish(axes, "sigma / largest weight of the output channel")
+        finish(axes, f"{SIGMA}{reference}")
 
 
 def of_mode(result: Accuracy, compensated: bool) -> list[AccuracyPoint]:
@@ -163,7 +168,11 @@ def main() -> None:
     against_sigma(("sigma",), out / "sigma.png", title)
     parts = "MiniLM, 528 sentences, one training seed"
     smollm2 = f"SmolLM2-135M, {study.SMOLLM2_SENTENCES} sentences, noise on weights"
+    short = (
+        f"MiniLM, {study.PUBLISHED_SENTENCES} sentences, 160 steps, n = 1 training seed x 5 chips"
+    )
     for group, draw in (
+        ("short", lambda path: against_sigma(("short",), path, short, "64 x 64 tile")),
         ("ablation", lambda path: against_sigma(("ablation", "more"), path, parts)),
         ("smollm2", lambda path: against_sigma(("smollm2",), path, smollm2)),
         ("drift", lambda path: against_time("drift", path, "MiniLM sentiment")),
