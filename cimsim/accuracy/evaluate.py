@@ -46,6 +46,9 @@ KEPT_BYTES = 4e9
 """Choice: cells kept at a time by all processes; those of larger models are programmed again."""
 
 
+_Shares = tuple[float, float, float]
+
+
 @brief
 @dataclass(frozen=True)
 class Measured:
@@ -183,19 +186,23 @@ def evaluate(
         recalibrated_on=_vectors(model, samples) if trials.recalibrate else 0,
         clipping=_clipping(setting, programmed[0]) if trials.converters else {},
         points=tuple(
-            Measured(
-                n,
-                t,
-                c,
-                tuple(draw.metric for draw, _ in of_point),
-                *(max(shares) for shares in zip(*(worst for _, worst in of_point), strict=True)),
-                unanswered_ratio=sum(draw.unanswered_ratio for draw, _ in of_point) / size,
-            )
+            _point(n, t, c, of_point)
             for j, n in enumerate(devices)
             for t, c in states
             for of_point in ([of[k, t, c] for k in range(j * size, (j + 1) * size)],)
         ),
     )
+
+
+def _point(
+    noise: Device, t_s: float, compensated: bool, draws: Sequence[tuple[Pass, _Shares]]
+) -> Measured:
+    saturated, overflowed, shortened = map(max, zip(*(worst for _, worst in draws), strict=True))
+    unanswered = sum(found.unanswered_ratio for found, _ in draws) / len(draws)
+    values = tuple(found.metric for found, _ in draws)
+    return Measured(
+        noise, t_s, compensated, values, saturated, overflowed, shortened, unanswered
+    )  # fmt: skip
 
 
 def _tiles(architecture: Architecture, given: Hardware | None, trials: Trials) -> Hardware:
@@ -205,7 +212,7 @@ def _tiles(architecture: Architecture, given: Hardware | None, trials: Trials) -
     return with_bits(tiles, dac_bits=trials.dac_bits, adc_bits=trials.adc_bits)
 
 
-def _measure(setting: _Setting, draw: _Draw) -> tuple[Pass, tuple[float, float, float]]:
+def _measure(setting: _Setting, draw: _Draw) -> tuple[Pass, _Shares]:
     """What a draw does, and the worst shares of conversions in a layer (`Measured`)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SaturationWarning)  # counted and reported instead
