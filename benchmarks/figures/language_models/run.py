@@ -54,7 +54,9 @@ class Point:
 def hardware(tiles: Hardware) -> dict[str, Hardware]:
     """The tiles, and those of which only one part errs."""
     quiet = replace(tiles.adc, noise_ratio=0.0, bits=None)
-    cells, adc, dac = {"device": Ideal()}, {"adc": quiet}, {"dac": replace(tiles.dac, bits=None)}
+    cells, adc = {"device": Ideal()}, {"adc": quiet}
+    # The ADC's range is in units of a full input: the DAC keeps its own, with fine steps.
+    dac = {"dac": replace(tiles.dac, bits=16)}
     clip = {"coding": replace(tiles.coding, clip_sigma=None)}
     without: dict[str, dict[str, Any]] = {
         "whole": {},
