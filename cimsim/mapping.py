@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -392,7 +393,7 @@ class HasName(Protocol):
 
 
 @brief
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Mapping:
     """Where everything is: `placements` by weight name, `kv` by op name.
 
@@ -426,7 +427,7 @@ class Mapping:
         """Units of a kind that hold something; 0 of a kind that the machine lacks."""
         return self.units_used.get(unit, 0)
 
-    @property
+    @cached_property
     def cell_utilisation(self) -> float:
         """Share of the used tiles' weight positions that hold a weight, in tiers that are used."""
         return self._filled / self._held if self._held else 0.0
