@@ -10,19 +10,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from cimsim.analog.coding import Coding, Encoded, require_finite, signed_conductance
+from cimsim.analog.places import Moment, ReadNoiseMode, TilePlace
 from cimsim.analog.wires import Wires
 from cimsim.errors import SpecError
 from cimsim.noise.protocol import Cells, Device, Target, snapshot
 from cimsim.values.display import brief
 
 F32 = npt.NDArray[np.float32]
-ReadNoiseMode = Literal["frozen", "each_mvm", "none"]
 _PROGRAM, _READ = 0, 1
 COMPENSATION_MAX = 1e6
 """A read-out this much weaker than after programming is nothing that can be amplified."""
@@ -113,6 +112,7 @@ class Crossbar:
     wires: Wires | None
     scale_N: F32 | None
     cells: tuple[Cells, ...] | None
+    places: tuple[TilePlace, ...] | None = None
 
     def tile_cells(
         self, number: int, rows: slice, columns: slice, encoded: Encoded | None = None
@@ -180,6 +180,12 @@ class Crossbar:
         """
         return self._reader(t_s, read_noise, compensate, read_index).errors()
 
+    def conductances(self, number: int, moment: Moment) -> F32:
+        """Conductances [S, P, R, C] of one tile as `read` finds them, wires apart."""
+        _, _, rows, columns = next(tile for tile in self.grid.tiles() if tile[0] == number)
+        reader = self._reader(moment.t_s, moment.read_noise, False, moment.read_index)
+        return reader._tile(number, self.tile_cells(number, rows, columns))[0]
+
     def _reader(
         self, t_s: float, read_noise: ReadNoiseMode, compensate: bool, read_index: int
     ) -> _Reader:
@@ -210,7 +216,7 @@ class _Reader:
             cells = bar.tile_cells(number, rows, columns, encoded)
             g_uS, spread = self._tile(number, cells)
             factors.append(self._factor(cells, g_uS, encoded))
-            steps[:, rows, columns] = self._seen(g_uS) / np.float32(coding.step_uS)
+            steps[:, rows, columns] = self._seen(number, g_uS) / np.float32(coding.step_uS)
             gain[t, columns] = encoded.gain_C * np.float32(coding.step_uS * factors[-1])
             offset[t, columns] = encoded.offset_C
             if spread is not None:
@@ -228,7 +234,7 @@ class _Reader:
             encoded = bar.encoded(rows, columns)
             cells = bar.tile_cells(number, rows, columns, encoded)
             g_uS, _ = self._tile(number, cells)
-            held = self._seen(g_uS) * np.float32(self._factor(cells, g_uS, encoded))
+            held = self._seen(number, g_uS) * np.float32(self._factor(cells, g_uS, encoded))
             off = held - signed_conductance(encoded.g_uS_SPRC)
             seen = np.einsum("s,src->rc", encoded.significance_S, off)
             error[rows, columns] = seen * encoded.gain_C
@@ -267,14 +273,14 @@ class _Reader:
             )
         return float(before / now)
 
-    def _seen(self, g_uS_SPRC: F32) -> F32:
-        wires = self.crossbar.wires
-        if wires is None:
+    def _seen(self, number: int, g_uS_SPRC: F32) -> F32:
+        bar = self.crossbar
+        if bar.wires is None:
             return signed_conductance(g_uS_SPRC)
-        from cimsim.analog.kernels.irdrop import effective_conductances
-
-        effective = [[effective_conductances(g, wires) for g in pair] for pair in g_uS_SPRC]
-        return signed_conductance(np.asarray(effective)).astype(np.float32)
+        place = TilePlace(*g_uS_SPRC.shape[2:]) if bar.places is None else bar.places[number]
+        moment = Moment(self.t_s, self.read_noise, self.read_index)
+        effective = place.effective(g_uS_SPRC, bar.wires, bar.coding.g_min_uS, moment)
+        return signed_conductance(effective)
 
 
 def program(
@@ -285,11 +291,14 @@ def program(
     *,
     seed: int,
     wires: Wires | None = None,
+    places: tuple[TilePlace, ...] | None = None,
     keep_cells: bool = True,
 ) -> Crossbar:
     """Program a weight [K inputs, N outputs] into the tiles of `grid`.
 
-    Every tile draws from its own generator, keyed by (seed, tile number). Raises SpecError for
+    Every tile draws from its own generator, keyed by (seed, tile number). `places` are those of
+    the blocks in their tiles, by number, which wires make a difference to; without them a block is
+    a tile of its own size. Raises SpecError for
     weights that are not finite or do not fit the grid, and what coding and device raise.
     """
     require_finite(weight_KN)
@@ -302,13 +311,13 @@ def program(
         raise SpecError(f"a seed is a whole number of at least 0, got {seed}.")
     weight = np.ascontiguousarray(weight_KN, np.float32)
     scale = coding.scale(weight) if coding.scaling == "tensor" else None
-    bar = Crossbar(weight, grid, coding, device, seed, wires, scale, None)
+    bar = Crossbar(weight, grid, coding, device, seed, wires, scale, None, places)
     if not keep_cells:
         return bar
     cells = tuple(
         bar.tile_cells(number, rows, columns) for number, _, rows, columns in grid.tiles()
     )
-    return Crossbar(weight, grid, coding, device, seed, wires, scale, cells)
+    return Crossbar(weight, grid, coding, device, seed, wires, scale, cells, places)
 
 
 def _generator(*key: int) -> np.random.Generator:

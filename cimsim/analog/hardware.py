@@ -8,7 +8,7 @@ import numpy as np
 
 from cimsim.analog.coding import Coding
 from cimsim.analog.converters import Adc, Dac
-from cimsim.analog.crossbar import ReadNoiseMode
+from cimsim.analog.places import ReadNoiseMode
 from cimsim.analog.wires import Wires
 from cimsim.blocks import CrossbarTiles, Numerics
 from cimsim.errors import MappingError, SpecError
@@ -116,7 +116,8 @@ def without_errors(hardware: Hardware) -> Hardware:
 def _wires(facts: Numerics) -> Wires | None:
     if facts.word_ohm is None or facts.bit_ohm is None:
         return None
-    return Wires(facts.word_ohm, facts.bit_ohm, facts.driver_ohm or 0.0, facts.sense_ohm or 0.0)
+    ends = facts.driver_ohm or 0.0, facts.sense_ohm or 0.0
+    return Wires(facts.word_ohm, facts.bit_ohm, *ends, facts.idle_rows)
 
 
 def _coding(rram: CrossbarTiles, facts: Numerics) -> Coding:

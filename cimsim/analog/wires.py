@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
+from cimsim.errors import SpecError
 from cimsim.values.ranges import require_number
 
 LARGEST_ohm = 1e6
 """Choice: of a wire segment or an end of a line, a megaohm, beyond any wire."""
 MOHM_PER_OHM = 1e-6
+IdleRows = Literal["grounded", "open"]
 
 
 @dataclass(frozen=True)
@@ -17,16 +20,22 @@ class Wires:
 
     A word line is driven through `driver_ohm` and one segment at its first column, a bit line is
     held at virtual ground through one segment and `sense_ohm` below its last row.
+
+    idle_rows: what becomes of rows of the tile that a product does not use, as other weights are
+    stored there or none: `grounded` by their drivers, or `open` where cells have switches.
     """
 
     word_ohm: float
     bit_ohm: float
     driver_ohm: float = 0.0
     sense_ohm: float = 0.0
+    idle_rows: IdleRows = "grounded"
 
     def __post_init__(self) -> None:
         for name in ("word_ohm", "bit_ohm", "driver_ohm", "sense_ohm"):
             require_number("wires", name, getattr(self, name), 0.0, LARGEST_ohm)
+        if self.idle_rows not in ("grounded", "open"):
+            raise SpecError(f"wires: idle_rows is grounded or open, got {self.idle_rows!r}.")
 
     @property
     def megaohms(self) -> tuple[float, float, float, float]:

@@ -169,6 +169,10 @@ class Numerics(MachineBlock):
     sense_ohm: Amount | None = Field(
         default=None, description="converter of a bit line, behind its last segment; 0 if left out"
     )
+    idle_rows: Literal["grounded", "open"] = Field(
+        default="grounded",
+        description="rows of a tile that a product does not use: at 0 V, or cells switched off",
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -69,6 +69,10 @@ class GroupedLayer(AnalogLayer):
         """The groups on a diagonal, inputs x outputs."""
         return _diagonal([part.weight_KN() for _, part in self._arrays])
 
+    def parts(self) -> tuple[AnalogLayer, ...]:
+        """The products of the groups that stand on one array, or row and column of arrays."""
+        return tuple(part for _, part in self._arrays)
+
     def train(self, mode: bool = True) -> GroupedLayer:
         """As of any module, for the products of all groups."""
         for _, part in self._arrays:

@@ -20,6 +20,7 @@ from cimsim.functional.operands import (
     F32,
     Deployment,
     Normals,
+    Places,
     Ranges,
     TorchOperands,
     clipped_away,
@@ -49,6 +50,7 @@ class Copy:
     """One programmed copy, what was calibrated of it, and what it was last laid out for."""
 
     seed: int
+    places: Places = field(default=None, repr=False)
     ranges: Ranges | None = None
     fit: ColumnFit | None = None
     key: tuple[object, ...] = ()
@@ -184,7 +186,7 @@ class AnalogLayer(nn.Module):
         """Set the converter ranges of all copies from typical vectors (see `rows_of`)."""
         samples = rows_BK.detach().to("cpu", torch.float32).numpy()
         for copy in (copy for copies in self._copies for copy in copies):
-            readout = read_out(self.weight_KN(), self.recipe, copy.seed)
+            readout = read_out(self.weight_KN(), self.recipe, copy.seed, copy.places)
             copy.ranges = find_ranges(readout, self.recipe.hardware, samples)
             copy.operands = None
 
@@ -214,8 +216,9 @@ class AnalogLayer(nn.Module):
     ) -> Readout:
         """The copy as it is read, with the scales that were fitted to it."""
         readout = read_out(
-            self.weight_KN(), recipe or self.recipe, copy.seed if seed is None else seed
-        )
+            self.weight_KN(), recipe or self.recipe, copy.seed if seed is None else seed,
+            copy.places,
+        )  # fmt: skip
         return readout if copy.fit is None else copy.fit.on(readout)
 
     def cells_as_weight(self) -> F32:
@@ -294,12 +297,26 @@ class AnalogLayer(nn.Module):
             )
         return self.path
 
-    def _state(self) -> tuple[object, ...]:
+    def parts(self) -> tuple[AnalogLayer, ...]:
+        """The products that arrays compute: this one."""
+        return (self,)
+
+    def copies(self, replica: int) -> list[Copy]:
+        """One copy on each of the chips."""
+        return [copies[replica] for copies in self._copies]
+
+    def state(self) -> tuple[object, ...]:
+        """Equal as long as the weight is the same."""
         return self.weight.data_ptr(), self.weight._version, self.weight.device
+
+    def _key(self, copy: Copy) -> tuple[object, ...]:
+        """Equal as long as what is in the tiles of a copy is the same."""
+        beside = (other.version() for place in copy.places or () for other in place.neighbours)
+        return *self.state(), *beside
 
     def _by_kernel(self, copy: Copy, x_BK: torch.Tensor, first: int) -> torch.Tensor:
         mvm = copy.operands
-        key = ("kernel", *self._state())
+        key = ("kernel", *self._key(copy))
         if not isinstance(mvm, Mvm) or copy.key != key:
             copy.operands = None
             mvm = kernel_operands(self._read(copy), self.recipe.hardware, copy.ranges)
@@ -323,7 +340,7 @@ class AnalogLayer(nn.Module):
     def _torch_operands(self, copy: Copy, device: torch.device) -> TorchOperands:
         native = self.training and can_draw(self.recipe.hardware)
         draw = self._draw if self.training and not native else -1
-        key = ("torch", device, native, draw, *self._state())
+        key = ("torch", device, native, draw, *self._key(copy))
         found = copy.operands
         if not isinstance(found, TorchOperands) or copy.key != key:
             copy.operands = found = None

@@ -22,6 +22,7 @@ from cimsim.functional.layers import PATHS, AnalogLayer, HalfLayer, Path
 from cimsim.functional.mode import in_evaluation
 from cimsim.functional.operands import Deployment, KeptCells
 from cimsim.functional.padding import Padding
+from cimsim.functional.seats import seat
 from cimsim.functional.sites import (
     Site,
     Unmapped,
@@ -189,6 +190,8 @@ class Chip:
                                 redraw or Redraw())  # fmt: skip
             _put(inner, site.path, layer)
             layers[name] = layer
+        if self.hardware.wires is not None:
+            seat(layers, self.mapping)
         result = AnalogModel(self, twin, layers, t_s)
         if ranges_of is not None:
             for name, layer in layers.items():

@@ -16,6 +16,7 @@ from cimsim.analog.hardware import Hardware
 from cimsim.analog.kernels.philox import normals
 from cimsim.analog.layout import TileRow, tile_row
 from cimsim.analog.mvm import Mvm, adc_full_scale, row_converter
+from cimsim.analog.places import TilePlace
 from cimsim.values.display import brief
 
 F32 = npt.NDArray[np.float32]
@@ -69,20 +70,29 @@ def seed_for(seed: int, weight: str, replica: int) -> int:
     return int.from_bytes(hashlib.sha256(text).digest()[:8], "little")
 
 
-def read_out(weight_KN: torch.Tensor, recipe: Deployment, seed: int) -> Readout:
+Places = tuple[TilePlace, ...] | None
+"""Where the blocks of a copy stand in their tiles, by number; None: each fills one."""
+
+
+def read_out(
+    weight_KN: torch.Tensor, recipe: Deployment, seed: int, places: Places = None
+) -> Readout:
     """Program a copy from its seed and read it at the recipe's time."""
-    bar = _programmed(weight_KN, recipe, seed)
+    bar = programmed(weight_KN, recipe, seed, places)
     return bar.read(recipe.t_s, read_noise=recipe.hardware.read_noise, compensate=recipe.compensate)
 
 
-def _programmed(weight_KN: torch.Tensor, recipe: Deployment, seed: int) -> Crossbar:
+def programmed(
+    weight_KN: torch.Tensor, recipe: Deployment, seed: int, places: Places = None
+) -> Crossbar:
+    """A copy, programmed from its seed; kept where the recipe says so."""
     hardware, kept = recipe.hardware, recipe.kept
 
     def made() -> Crossbar:
         weight = weight_KN.detach().to("cpu", torch.float32).numpy()
         return program(
             weight, recipe.grid, hardware.coding, hardware.device,
-            seed=seed, wires=hardware.wires, keep_cells=kept is not None,
+            seed=seed, wires=hardware.wires, places=places, keep_cells=kept is not None,
         )  # fmt: skip
 
     if kept is None:
@@ -105,9 +115,11 @@ def clipped_away(weight_KN: torch.Tensor, recipe: Deployment) -> F32:
     return away
 
 
-def weight_errors(weight_KN: torch.Tensor, recipe: Deployment, seed: int) -> F32:
+def weight_errors(
+    weight_KN: torch.Tensor, recipe: Deployment, seed: int, places: Places = None
+) -> F32:
     """What a copy, programmed from its seed, holds more than its targets, as weights [K, N]."""
-    bar = _programmed(weight_KN, recipe, seed)
+    bar = programmed(weight_KN, recipe, seed, places)
     return bar.errors(
         recipe.t_s, read_noise=recipe.hardware.read_noise, compensate=recipe.compensate
     )

@@ -83,7 +83,7 @@ class WeightLayer(AnalogLayer):
         """The weight that a copy holds now, in the layout of the layer."""
         trained = self.weight.requires_grad and torch.is_grad_enabled()
         draw = self._draw if self.training else -1
-        key = (draw, trained, *self._state())
+        key = (draw, trained, *self._key(copy))
         found = self._held.get(copy.seed)
         if found is None or found[0] != key:
             error = self._laid_out(self._error(copy, draw)).to(self.weight.dtype)
@@ -104,11 +104,11 @@ class WeightLayer(AnalogLayer):
             source.manual_seed(seed_for(copy.seed, "cells", draw) >> 1)
             return torch.randn(sigma.shape, generator=source, device=sigma.device) * sigma
         seed = copy.seed if draw < 0 else seed_for(copy.seed, f"{self.name} step {draw}", 0)
-        error = weight_errors(self.weight_KN(), self.recipe, seed)
+        error = weight_errors(self.weight_KN(), self.recipe, seed, copy.places)
         return torch.from_numpy(error).to(self.weight.device)
 
     def _spread(self, copy: Copy) -> torch.Tensor:
-        key = self._state()
+        key = self.state()
         found = self._sigma.get(copy.seed)
         if found is None or found[0] != key:
             hardware = self.recipe.hardware

@@ -33,6 +33,9 @@ CHOICES = (
 )
 """Fields that say how data and work are laid out, not what is built."""
 
+LINES = tuple(f"rram.accuracy.{name}_ohm" for name in ("word", "bit", "driver", "sense"))
+"""Resistances of lines: wider wires and stronger drivers would cost area and energy."""
+
 
 def inert_changes(machine: Architecture) -> tuple[str, ...]:
     """One line for every changed number of `machine` that no cost of it follows."""
@@ -61,6 +64,12 @@ def inert_knobs(machine: Architecture) -> dict[str, str]:
 
 
 def _told(machine: Architecture, field: str, old: Any) -> Iterator[str]:
+    if field in LINES:
+        yield (
+            f"{field} was changed: accuracy follows it, and no time, energy or area does "
+            "(docs/irdrop.md)"
+        )
+        return
     if not is_knob(field, old) or follows(machine, field, old):
         return
     yield f"{field} was changed and no energy, leakage or area follows it: {_why(machine, field)}"
@@ -70,7 +79,8 @@ def is_knob(field: str, value: Any) -> bool:
     """Whether a field is a number of hardware that should have a price."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     free = field.startswith(("rram.accuracy.", "paper_accounting.")) or ".models." in field
-    free = free or field.rpartition(".")[2] in CHOICES or PAID_IN_THE_RUN.search(field) is not None
+    chosen = field.rpartition(".")[2] in CHOICES or PAID_IN_THE_RUN.search(field) is not None
+    free = (free and field not in LINES) or chosen
     return number and not free and COST.search(field) is None
 
 
@@ -123,4 +133,6 @@ def _why(machine: Architecture, field: str) -> str:
     ]
     if able:
         return f"the machine has no model that reads it; {', '.join(able)} can (docs/components.md)"
+    if field in LINES:
+        return "accuracy alone does (docs/irdrop.md)"
     return "no component model reads it (docs/components.md)"

@@ -138,9 +138,13 @@ def sweep_rows(hardware: Hardware, bench: Bench, rows: Sequence[int]) -> list[Cr
 
 
 def sweep_ir_drop(hardware: Hardware, bench: Bench, ohms: Sequence[float]) -> list[CrossbarPoint]:
-    """Wires with so many ohms between neighbouring cells, along both lines; 0 for none."""
+    """Wires with so many ohms between neighbouring cells, along both lines; 0 for none.
+
+    Ends of lines and rows that are not used stay as the hardware has them.
+    """
     points = []
     for ohm in ohms:
-        wires = None if ohm == 0.0 else Wires(ohm, ohm)
+        base = hardware.wires or Wires(0.0, 0.0)
+        wires = None if ohm == 0.0 else replace(base, word_ohm=ohm, bit_ohm=ohm)
         points.append(measure(replace(hardware, wires=wires), bench, "ir_drop_ohm", f"{ohm:g}"))
     return points
