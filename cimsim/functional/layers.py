@@ -209,7 +209,7 @@ class AnalogLayer(nn.Module):
             copy.fit = fit_columns(mvm, weight, rows, seed_for(copy.seed, "recalibration", 0))
             # Kept for the kernels, which would program the copy once more.
             copy.operands = kernel_operands(copy.fit.on(readout), hardware, copy.ranges)
-            copy.key = ("kernel", *self._state())
+            copy.key = ("kernel", *self._key(copy))
 
     def _read(
         self, copy: Copy, recipe: Deployment | None = None, seed: int | None = None
