@@ -64,7 +64,11 @@ def toy(monkeypatch, base, task) -> None:
         monkeypatch.setattr(
             home, "load_model", lambda s, **k: base if s == "toy" else load_model(s, **k)
         )
-        monkeypatch.setattr(home, "load_task", lambda s, m: task if s == "toy" else load_task(s, m))
+        monkeypatch.setattr(
+            home,
+            "load_task",
+            lambda s, m, *a, **k: task if s == "toy" else load_task(s, m, *a, **k),
+        )
         monkeypatch.setattr(home, "label_count", lambda s: 2 if s == "toy" else count(s))
 
 

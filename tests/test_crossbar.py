@@ -326,7 +326,10 @@ def test_errors():
     ("make", "message"),
     [
         (lambda: Dac(1), r"^DAC: bits must lie in 2 \.\. 22, got 1 \(None is an ideal one\)\.$"),
-        (lambda: Dac(8, "auto"), r"^DAC: range is one of token, fixed, calibrated, got 'auto'\.$"),
+        (
+            lambda: Dac(8, "auto"),
+            r"^DAC: range is one of token, tile, fixed, calibrated, got 'auto'\.$",
+        ),
         (lambda: Dac(8, "fixed"), r"^DAC: a fixed range needs full_scale"),
         (lambda: Dac(8, "fixed", 0.0), r"^DAC: full_scale must lie in 1e-12 \.\. 1e\+12, got 0\.$"),
         (lambda: Dac(8, percentile=0.0), r"^DAC: percentile must lie in 50 \.\. 100"),

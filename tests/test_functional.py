@@ -491,7 +491,7 @@ def test_calls_that_make_no_sense_are_refused():
     one_bit = analog.machine(adc_bits=1)
     with refuse(SpecError, r"^ADC: bits must lie in 2 \.\. 22, got 1 \(None is an ideal one\)\.$"):
         analogize(model, analog.of_module(model, one_bit, x), one_bit, Ideal())
-    text = "the samples never reach '1.weight', whose converters"
+    text = "the samples never reach '1.weight', which have to be calibrated"
     lazy = nn.Sequential(nn.Linear(32, 16), nn.Linear(16, 16))
     both = analog.of_module(lazy, machine, x)
     lazy.forward = lambda value: lazy[0](value)

@@ -104,7 +104,9 @@ def test_a_sweep_prints_writes_and_goes_on(
     assert [line.split(",")[:2] for line in lines[:2]] == [["6", "token"], ["6", "sequential"]]
     code, out, _ = cimsim(*verb, "--json")
     found = json.loads(out)
-    assert found["points"] == {"total": 6, "found": 6, "done": 0, "infeasible": 0, "same": 0}
+    assert found["points"] == {
+        "total": 6, "found": 6, "done": 0, "infeasible": 0, "pruned": 0, "same": 0,
+    }  # fmt: skip
     report = package.simulate(files[1], files[0], pipeline="token").report
     assert found["rows"][4]["energy_J"] == report.energy_J
     code, out, _ = cimsim(*verb, "--to", "json")

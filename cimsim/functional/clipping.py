@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 
+from cimsim.errors import SpecError
 from cimsim.functional.layers import AnalogLayer
 from cimsim.functional.mode import in_evaluation
 from cimsim.functional.model import Chip, Samples
 from cimsim.functional.padding import Padding
 from cimsim.functional.sites import find_sites
+from cimsim.values.arguments import checked
 
 LOOKED_AT = 256
 """Vectors of each use of a layer that are looked at, the first ones."""
@@ -25,6 +27,7 @@ class _Powers:
     taken: float = 0.0
 
 
+@checked(SpecError)
 def clipping_losses(chip: Chip, samples: Samples) -> dict[str, float]:
     """Share of each layer's output norm that clipping of its weight takes, by weight.
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from cimsim.training.callbacks import Evaluated
+from cimsim.errors import TaskError
+from cimsim.training.callbacks import Evaluated
+from cimsim.values.arguments import checked
 
 
+@checked(TaskError)
 def curve_csv(losses: Sequence[float], evaluations: Sequence[Evaluated]) -> str:
     """A line a step (from 1) with its loss, and with the metrics measured after it, if any."""
     names = list(dict.fromkeys(name for each in evaluations for name in each.metrics))
