@@ -90,9 +90,9 @@ def print_differences(differences: Sequence[Difference]) -> None:
     """Values that differ from what the machine extends, or from its file."""
     if not differences:
         return
-    table = Sheet(
-        f"{len(differences)} values differ", ("field", "was", "is", "source"), texts=(0, 1, 2, 3)
-    )
+    count = len(differences)
+    title = "1 value differs" if count == 1 else f"{count} values differ"
+    table = Sheet(title, ("field", "was", "is", "source"), texts=(0, 1, 2, 3))
     for found in differences:
         values = ("-" if value is None else f"{value}" for value in (found.old, found.new))
         table.add(found.field, *values, found.source or "-")
