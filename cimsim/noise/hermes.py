@@ -8,12 +8,12 @@ HermesNoiseModel of two devices, fitted on the same chip (Le Gallo et al., Natur
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from cimsim.noise.phase_change import accumulated, clipped_line, drifted, logarithm_of
 from cimsim.noise.protocol import (
     F32,
     SCALE_MAX,
@@ -21,10 +21,10 @@ from cimsim.noise.protocol import (
     Target,
     fit_span_uS,
     noise_like,
+    polynomial,
     require_fitted,
     require_number,
     require_physical,
-    require_time,
 )
 
 HERMES_uS = (0.0, 20.7)
@@ -44,8 +44,6 @@ T0_s = 300.0
 """Time of the first read after programming, the origin of drift (aihwkit 1.1.0, two devices)."""
 READ_s = 512e-9
 """Duration of a read in the 1/f fit (aihwkit 1.1.0)."""
-LOWEST_X = 1e-7
-"""Choice: below this relative conductance the logarithm of x is held."""
 
 
 @dataclass(frozen=True)
@@ -57,10 +55,8 @@ class _Branches:
     polynomial: tuple[float, ...]
 
     def at(self, x: F32) -> F32:
-        constant, slope, low, high = map(np.float32, self.line)
-        logarithm = np.log(np.maximum(x, np.float32(LOWEST_X)))
-        small = np.clip(constant + slope * logarithm, low, high)
-        found = np.where(x < np.float32(self.split), small, _polynomial(self.polynomial, x))
+        small, large = clipped_line(self.line, logarithm_of(x)), polynomial(self.polynomial, x)
+        found = np.where(x < np.float32(self.split), small, large)
         return np.asarray(found, np.float32)
 
 
@@ -110,9 +106,7 @@ class Hermes:
 
     def drift(self, cells: Cells, t_s: float) -> F32:
         """Conductances (uS) at `t_s`, without read noise."""
-        require_time(t_s)
-        logarithm = np.float32(math.log((t_s + T0_s) / T0_s))
-        return np.asarray(cells.g_uS * np.exp(-logarithm * cells.traits["exponent"]))
+        return drifted(cells, t_s, T0_s)
 
     def read(self, cells: Cells, t_s: float) -> F32 | None:
         """Standard deviation (uS) of the accumulated 1/f noise at `t_s`."""
@@ -120,21 +114,13 @@ class Hermes:
             return None
         span_uS = fit_span_uS(cells.target, HERMES_uS, self.scaled)
         x = np.asarray(np.abs(cells.g_uS) / span_uS, np.float32)
-        time_factor = math.sqrt(math.log((t_s + T0_s + READ_s) / (2.0 * READ_s)))
-        amplitude = FLICKER.at(x) * np.float32(self.read_scale * time_factor)
+        amplitude = FLICKER.at(x) * np.float32(self.read_scale * accumulated(t_s, T0_s, READ_s))
         return np.asarray(np.abs(self.drift(cells, t_s)) * amplitude)
 
 
 def programming_sigma_ratio(x: F32) -> F32:
     """Standard deviation after programming, relative to g_max, at x = g / g_max."""
     level = x * np.float32(LEVELS)
-    one, two = (_polynomial(fit, level) for fit in (ONE_DEVICE, TWO_DEVICES))
+    one, two = (polynomial(fit, level) for fit in (ONE_DEVICE, TWO_DEVICES))
     sigma = np.where(level > np.float32(ONE_DEVICE_UP_TO), two, one)
     return np.asarray(sigma / np.float32(LEVELS))
-
-
-def _polynomial(coefficients: tuple[float, ...], x: F32) -> F32:
-    total = np.zeros_like(x)
-    for coefficient in reversed(coefficients):
-        total = total * x + np.float32(coefficient)
-    return total

@@ -6,12 +6,12 @@ aihwkit's PCMLikeNoiseModel, with which this model agrees in mean and standard d
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 
+from cimsim.noise.phase_change import accumulated, clipped_line, drifted, logarithm_of
 from cimsim.noise.protocol import (
     F32,
     SCALE_MAX,
@@ -22,7 +22,6 @@ from cimsim.noise.protocol import (
     require_fitted,
     require_number,
     require_physical,
-    require_time,
 )
 
 PCM_uS = (0.0, 25.0)
@@ -39,8 +38,6 @@ EXPONENT_SIGMA = (-0.0059, -0.0125, 0.008, 0.045)
 """Spread of the drift exponent: constant, slope in ln x, lower and upper clip."""
 FLICKER = (0.0088, 0.65, 1e-3, 0.2)
 """1/f amplitude min(0.2, 0.0088 / max(1e-3, x^0.65)): factor, power, floor, ceiling."""
-LOWEST_X = 1e-7
-"""Choice: below this relative conductance the logarithm of x is held."""
 
 
 @dataclass(frozen=True)
@@ -80,17 +77,16 @@ class PCM:
 
     def drift(self, cells: Cells, t_s: float) -> F32:
         """Conductances (uS) at `t_s`, without read noise."""
-        require_time(t_s)
-        decades = np.float32(math.log((t_s + T0_s) / T0_s))
-        return np.asarray(cells.g_uS * np.exp(-decades * cells.traits["exponent"]))
+        return drifted(cells, t_s, T0_s)
 
     def read(self, cells: Cells, t_s: float) -> F32 | None:
         """Standard deviation (uS) of the accumulated 1/f noise at `t_s`."""
         if self.read_scale == 0.0:
             return None
         x = cells.g_uS / np.float32(fit_span_uS(cells.target, PCM_uS, self.scaled))
-        time_factor = math.sqrt(math.log((t_s + T0_s + READ_s) / (2.0 * READ_s)))
-        amplitude = flicker_amplitude(x) * np.float32(self.read_scale * time_factor)
+        amplitude = flicker_amplitude(x) * np.float32(
+            self.read_scale * accumulated(t_s, T0_s, READ_s)
+        )
         return self.drift(cells, t_s) * amplitude
 
 
@@ -102,13 +98,8 @@ def programming_sigma_ratio(x: F32) -> F32:
 
 def exponent_statistics(x: F32) -> tuple[F32, F32]:
     """Mean and standard deviation of the drift exponent at x = g / g_max."""
-    logarithm = np.log(np.maximum(x, np.float32(LOWEST_X)))
-
-    def line(fit: tuple[float, float, float, float]) -> F32:
-        constant, slope, low, high = (np.float32(number) for number in fit)
-        return np.asarray(np.clip(constant + slope * logarithm, low, high))
-
-    return line(EXPONENT_MEAN), line(EXPONENT_SIGMA)
+    logarithm = logarithm_of(x)
+    return clipped_line(EXPONENT_MEAN, logarithm), clipped_line(EXPONENT_SIGMA, logarithm)
 
 
 def flicker_amplitude(x: F32) -> F32:

@@ -8,7 +8,7 @@ belong to the same tile. Random numbers come from the generator that is passed i
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -106,6 +106,14 @@ def snapshot(device: Device, cells: Cells, t_s: float, rng: np.random.Generator)
     if float(cells.target.g_uS.min(initial=0.0)) < 0.0:
         return noisy
     return np.where(g_uS < 0.0, noisy, np.maximum(noisy, np.float32(0.0)))
+
+
+def polynomial(coefficients: Sequence[float], x: F32) -> F32:
+    """The sum of `coefficients` (of 1, x, x^2, ...) times powers of x, in single precision."""
+    total = np.zeros_like(x)
+    for coefficient in reversed(coefficients):
+        total = total * x + np.float32(coefficient)
+    return total
 
 
 def require_time(t_s: float) -> None:

@@ -24,6 +24,7 @@ from cimsim.noise.protocol import (
     Target,
     fit_span_uS,
     noise_like,
+    polynomial,
     require_fitted,
     require_number,
     require_physical,
@@ -106,14 +107,11 @@ class NeuRRAM:
         row, weight = _between(NEURRAM_TIMES_s, t_s)
         later = NEURRAM_SIGMA_uS[min(row + 1, len(NEURRAM_SIGMA_uS) - 1)]
         pairs = zip(NEURRAM_SIGMA_uS[row], later, strict=True)
-        polynomial = [(1.0 - weight) * now + weight * then for now, then in pairs]
+        fit = [(1.0 - weight) * now + weight * then for now, then in pairs]
         span_uS = fit_span_uS(target, NEURRAM_uS, self.scaled)
         x = target.g_uS / np.float32(span_uS)
-        total = np.zeros_like(x)
-        for coefficient in reversed(polynomial):
-            total = total * x + np.float32(coefficient)
         size = np.float32(self.scale * span_uS / NEURRAM_uS[1])
-        return np.maximum(total, np.float32(0.0)) * size
+        return np.maximum(polynomial(fit, x), np.float32(0.0)) * size
 
 
 @dataclass(frozen=True)
