@@ -41,10 +41,11 @@ def _block(
     made = dict(base)
     said = _objects(given.get("sources"))
     sources = dict(base.get("sources", {}))
+    blocks = {} if kind is None else block_types(kind)
     for key, value in given.items():
         if key in _NOTES or key.endswith("_source"):
             continue
-        inner = _inner(kind, key)
+        inner = blocks.get(key)
         if value is None:
             _take_out(made, sources, key)
         elif key == "models" and isinstance(value, Mapping):
@@ -144,11 +145,14 @@ def _fields(kind: type[BaseModel] | None) -> Mapping[str, Any]:
     return {} if kind is None else kind.model_fields
 
 
-def _inner(kind: type[BaseModel] | None, key: str) -> type[BaseModel] | None:
-    """The type of block that field `key` holds; None for a value."""
-    annotation = getattr(_fields(kind).get(key), "annotation", None)
-    options = (annotation, *get_args(annotation))
-    return next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
+def block_types(kind: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """The types of the blocks that a file or a block of `kind` holds, by field."""
+    found = {}
+    for name, field in kind.model_fields.items():
+        for option in (field.annotation, *get_args(field.annotation)):
+            if isinstance(option, type) and issubclass(option, BaseModel):
+                found[name] = option
+    return found
 
 
 def _objects(value: Any) -> Mapping[str, Any]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import BaseModel
 
 from cimsim.errors import SpecError
 from cimsim.files import beside, load_json
-from cimsim.machine_files.overlay import laid_over
+from cimsim.machine_files.overlay import block_types, laid_over
 from cimsim.machine_files.short_forms import written_out
 from cimsim.shelves import MACHINES
 from cimsim.values.display import brief, shown
@@ -88,13 +88,3 @@ def _leaves(data: Mapping[str, Any], path: str) -> Iterator[str]:
             yield from _leaves(value, inner)
         else:
             yield inner
-
-
-def block_types(kind: type[BaseModel]) -> dict[str, type[BaseModel]]:
-    """The types of the blocks of a machine, by field."""
-    found = {}
-    for name, field in kind.model_fields.items():
-        for option in (field.annotation, *get_args(field.annotation)):
-            if isinstance(option, type) and issubclass(option, BaseModel):
-                found[name] = option
-    return found

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from cimsim.costs.components import COMPONENTS
-from cimsim.machine_files.reading import block_types
+from cimsim.machine_files.overlay import block_types
 
 _UNIT = re.compile(
     r"_(nm|ns|MHz|GHz|KiB|GiB|GBps|V|uA|mA|uS|ohm|uW|mW|mm2|um2|fF|[fpnum]?J|F2)"

@@ -9,7 +9,8 @@ from pydantic import BaseModel
 
 from cimsim.costs.components import COMPONENTS, Entry
 from cimsim.files import SCHEMA
-from cimsim.machine_files.reading import EXTENDS, block_types
+from cimsim.machine_files.overlay import block_types
+from cimsim.machine_files.reading import EXTENDS
 from cimsim.machine_files.short_forms import OF_MODEL
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
