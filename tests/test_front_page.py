@@ -15,9 +15,10 @@ from browsing import Elements, Visit, chromium
 from fronts import EVIL, THREE, TWO, WORSE, study
 
 from cimsim.values.plaintext import literal
-from cimsim.views.front.chart import charts_of, escaped
+from cimsim.views.front.chart import charts_of
 from cimsim.views.front.page import page, save_page
 from cimsim.views.pages.document import NoPlotlyError
+from cimsim.views.pages.document import text as as_html
 
 SHOWN = literal(WORSE)
 """How text with control characters is shown."""
@@ -79,8 +80,8 @@ def test_charts_are_what_plotly_takes_with_every_text_escaped() -> None:
         texts += [note["text"] for note in chart["layout"].get("annotations", [])]
         for text in texts:
             assert not re.search(r"<(?!br>)", text), text
-    assert escaped(EVIL) == "&lt;img src=x onerror=alert(1)&gt;"
-    assert escaped("a&lt;\n") == "a&amp;lt;\\n"
+    assert as_html(EVIL) == "&lt;img src=x onerror=alert(1)&gt;"
+    assert as_html("a&lt;\n") == "a&amp;lt;\\n"
 
 
 def test_charts_have_the_stairs_of_the_picture() -> None:

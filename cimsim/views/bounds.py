@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from cimsim.report import Bound, PhaseBounds, Report
 from cimsim.units import prefix_of, quantity
-from cimsim.views.canvas import area_key, label, line_key, picture
+from cimsim.views.canvas import area_key, end_of, label, line_key, picture
 from cimsim.views.palette import BLACK, PALE, VERMILION, fill_of
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _draw_fold(panel: Axes, by: str, waits: Waits, part: PhaseBounds, factor: fl
     panel.set_title(f"critical path by {by}", fontsize=9)
     names = sorted(waits, key=lambda name: -sum(waits[name].values()))
     shown = names if len(names) <= BARS + 1 else names[:BARS]
-    bars = [(_end_of(name), waits[name]) for name in shown]
+    bars = [(end_of(name or "none", NAME), waits[name]) for name in shown]
     if rest := names[len(shown) :]:
         bars.append((f"{len(rest)} others", _sum(waits, rest)))
     most = max((sum(times.values()) for _, times in bars), default=0.0)
@@ -150,12 +150,6 @@ def _draw_fold(panel: Axes, by: str, waits: Waits, part: PhaseBounds, factor: fl
     panel.set_yticks(range(len(bars)), [name for name, _ in bars])
     panel.set_ylim(max(len(bars), 3) - 0.4, -0.6)
     panel.set_xlim(0.0, 1.45 * most / factor or 1.0)
-
-
-def _end_of(name: str) -> str:
-    """A name, or the end of a long one, which says more than its beginning."""
-    whole = label(name or "none", len(name) + 4)
-    return whole if len(whole) <= NAME else f"...{whole[3 - NAME :]}"
 
 
 def _stack(

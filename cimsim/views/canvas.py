@@ -108,6 +108,12 @@ def label(text: str, most: int = 80) -> str:
     return f" {shown}" if shown.startswith("_") else shown  # legends leave out what starts with _
 
 
+def end_of(name: str, most: int) -> str:
+    """A name as it is drawn, or the end of a long one, which says more than its beginning."""
+    whole = label(name, len(name) + 4)
+    return whole if len(whole) <= most else f"...{whole[3 - most :]}"
+
+
 def require_matplotlib() -> None:
     """Import it whatever MPLBACKEND says: a value that it does not know stops its import.
 

@@ -16,7 +16,7 @@ from cimsim.engines.cover import joined
 from cimsim.engines.program import IntArray
 from cimsim.simulation import Simulation
 from cimsim.units import PS_PER_S, prefix_of, ps_to_seconds
-from cimsim.views.canvas import area_key, label, picture
+from cimsim.views.canvas import area_key, end_of, label, picture
 from cimsim.views.palette import BLACK, GREY, PALE, fill_of
 from cimsim.views.part import RunPart, part_of
 from cimsim.views.rows import Chart, UnitRow, at_once, chart, lanes, share
@@ -100,7 +100,7 @@ def _draw_row(axes: Axes, number: int, row: UnitRow, part: RunPart, scale: float
     """The work of a unit as bars or as a curve; returns the name of the row."""
     most = at_once(row.spans)
     name = f"{row.name}: {row.unit}" if row.unit not in row.name else row.name
-    shown = _end_of(name, 52)
+    shown = end_of(name, 52)
     if len(row.spans) > BARS or most > LANES:
         of = max(row.servers, most)
         edges = np.linspace(part.start_ps, part.end_ps, BINS + 1)
@@ -116,11 +116,6 @@ def _draw_row(axes: Axes, number: int, row: UnitRow, part: RunPart, scale: float
             spans = row.spans[own & (lane == at)]
             _bars(axes, spans, number + TOP + at * height, height, unit, scale)
     return shown
-
-
-def _end_of(name: str, most: int) -> str:
-    whole = label(name, len(name) + 4)
-    return whole if len(whole) <= most else f"...{whole[3 - most :]}"
 
 
 def _bars(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from cimsim.errors import CimsimError
 from cimsim.report import Report
 from cimsim.units import prefix_of
-from cimsim.views.canvas import label, picture
+from cimsim.views.canvas import end_of, label, picture
 from cimsim.views.palette import BLACK, GREY, PALE, fill_of
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ INCHES: dict[Width, float] = {"column": 3.5, "page": 7.16}
 """Widths of a column and of a page (IEEE's two-column journals)."""
 POINTS = 7
 """Choice: size of text in the picture as printed, the least that journals take."""
+NAME = 34
+"""Choice: characters of the name of a layer."""
 LAYERS = 20
 """Choice: layers with a bar of their own."""
 ROW_INCH, REST_INCH = 0.17, 0.75
@@ -105,14 +107,9 @@ def _panels(
 def _most(values: Mapping[str, float]) -> dict[str, float]:
     """The largest LAYERS, names shortened at their beginning, and the sum of all others."""
     names = sorted(values, key=lambda name: -values[name])
-    found = {_end_of(name): values[name] for name in names[:LAYERS]}
+    found = {end_of(name, NAME): values[name] for name in names[:LAYERS]}
     others = math.fsum(values[name] for name in names[LAYERS:])
     return {**found, f"{len(names) - LAYERS} others": others} if names[LAYERS:] else found
-
-
-def _end_of(name: str, most: int = 34) -> str:
-    whole = label(name, len(name) + 4)
-    return whole if len(whole) <= most else f"...{whole[3 - most :]}"
 
 
 def title_of(report: Report) -> str:

@@ -1,21 +1,20 @@
 """Charts of a front for plotly, as plain values: traces, layout, and the point behind each mark.
 
-Plotly reads some HTML in every text that it is given: names pass `escaped`. What a point holds is
+Plotly reads some HTML in every text that it is given: names pass `text`. What a point holds is
 not handed to plotly at all; marks carry the number of the point (`customdata`), the page shows it.
 """
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 import numpy as np
 
-from cimsim.values.plaintext import literal
 from cimsim.views.front.columns import Column, decades, short
 from cimsim.views.front.parallel import folded
 from cimsim.views.front.scatter import heading, looks_of
 from cimsim.views.front.scene import Scene
+from cimsim.views.pages.document import text
 from cimsim.views.palette import BLACK, GREY, VERMILION
 
 Json = dict[str, Any]
@@ -25,11 +24,6 @@ SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v"
 
 LINE, COLUMN = 15, 120
 """Choice: characters of a line of a heading, and least width of its column (pixels)."""
-
-
-def escaped(text: str) -> str:
-    """A name that plotly shows as it is: no tags, no entities, no control characters."""
-    return escape(literal(text), quote=True)
 
 
 def charts_of(scene: Scene) -> list[Json]:
@@ -72,7 +66,7 @@ def _pair(scene: Scene, across: Column, up: Column) -> Json:
 def _marks(across: Column, up: Column, points: list[int], name: str, marker: Json) -> Json:
     return {
         "x": _at(across, points), "y": _at(up, points), "customdata": points, "mode": "markers",
-        "name": escaped(name), "marker": marker, "hoverinfo": "none",
+        "name": text(name), "marker": marker, "hoverinfo": "none",
     }  # fmt: skip
 
 
@@ -82,11 +76,11 @@ def _at(column: Column, points: list[int] | tuple[int, ...]) -> list[float]:
 
 def _scale(column: Column) -> Json:
     scale: Json = {
-        "title": {"text": escaped(heading(column))}, "automargin": True, "zeroline": False,
+        "title": {"text": text(heading(column))}, "automargin": True, "zeroline": False,
         "exponentformat": "none",
     }  # fmt: skip
     if column.categories:
-        names = [escaped(short(name)) for name in column.categories]
+        names = [text(short(name)) for name in column.categories]
         scale |= {"tickvals": list(range(len(names))), "ticktext": names}
     elif column.log:
         marks = decades(column.numbers)
@@ -137,7 +131,7 @@ def _uprights(scene: Scene) -> Json:
     for place, column in enumerate(columns):
         shapes.append({"type": "line", "x0": place, "x1": place, "y0": 0, "y1": 1,
                        "line": {"width": 1, "color": GREY}})  # fmt: skip
-        lines = [escaped(one) for one in folded(column.label, LINE).split("\n")]
+        lines = [text(one) for one in folded(column.label, LINE).split("\n")]
         notes.append({
             "x": place, "y": 1.06, "yanchor": "bottom", "showarrow": False,
             "text": "<br>".join(lines), "font": {"size": 11},
@@ -145,7 +139,7 @@ def _uprights(scene: Scene) -> Json:
         notes += [
             {
                 "x": place, "y": height, "xanchor": "left", "xshift": 4, "showarrow": False,
-                "text": escaped(short(name, LINE)), "font": {"size": 11},
+                "text": text(short(name, LINE)), "font": {"size": 11},
             }
             for height, name in column.ticks()
         ]  # fmt: skip

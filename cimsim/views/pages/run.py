@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +48,7 @@ class _Charts:
             }
         trace = {
             "type": "bar", "orientation": "h", "x": [values[key] for key in names],
-            "y": [escape(literal(key), quote=True) for key in names], "customdata": told,
+            "y": [text(key) for key in names], "customdata": told,
             "marker": {"color": [fill_of(key).colour for key in names], **more},
             "hoverinfo": "none",
             "text": [f"{values[key] / total:.1%}" for key in names], "textposition": "auto",
