@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -109,6 +110,20 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 def write_text(path: str | Path, text: str) -> None:
     """Write `text` as UTF-8 to `path`, completely or not at all; raises OutputError."""
     write_bytes(path, text.encode("utf-8"))
+
+
+def require_place(path: str | Path) -> None:
+    """Raise OutputError where no file could be written at `path`; what is there stays."""
+    target = Path(path)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "it is a directory")
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}."[:50], dir=target.parent)
+        os.close(handle)
+        os.unlink(temporary)
+    except (OSError, ValueError) as problem:
+        raise _unwritable(path, problem) from None
 
 
 def remove(path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import pickle
@@ -13,7 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cimsim
-from cimsim.errors import CapacityError, CimsimError, SpecError, WorkloadError
+from cimsim.errors import CapacityError, CimsimError, MappingError, SpecError, WorkloadError
+from cimsim.exploration.checks import check_space
 from cimsim.exploration.evaluate import Evaluator
 from cimsim.exploration.executors import Executor, OneProcess
 from cimsim.exploration.measured import content_of, key_of
@@ -226,6 +228,25 @@ def test_unknown_outputs_name_those_near(key: str, told: str) -> None:
         check_outputs([key])
 
 
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [
+        ("phases.decode.latency_s", "it has prefill"),
+        ("baselines.GPU.latency_ratio", "--baseline"),
+        ("energy_by_unit_J.ram", "it has rram, sram, pmca"),
+    ],
+)
+def test_names_that_no_design_has_are_refused(key: str, told: str) -> None:
+    with pytest.raises(SpecError, match=told):
+        swept({"rram.rows": [64]}, outputs=[key])
+
+
+def test_an_adaptation_that_the_machine_has_no_unit_for_is_refused() -> None:
+    where = "minilm_sentiment_r8_s32", "ahwa_pcm_pmca"
+    with pytest.raises(MappingError, match=r"`sram`|'sram'"):
+        cimsim.sweep(*where, {"adaptation": ["lora-pmca", "lora-sram"]}, pipeline="token")
+
+
 def test_known_outputs_may_have_dots_in_names() -> None:
     check_outputs(["baselines.GPU 4.5, LoRA merged.latency_ratio", "bound", "energy_by_unit_J.x"])
 
@@ -330,7 +351,7 @@ def test_processes_and_resumes_share_what_was_measured(tmp_path: Path) -> None:
     for store in (path, path, None, tmp_path / "none.sqlite"):
         first = Evaluator(base, ("accuracy", "accuracy.noisy_std"), store)
         evaluate_point = pickle.loads(pickle.dumps(first))
-        scores = evaluate_point._scores
+        scores = evaluate_point.scores
         scores._subjects["toy", "toy", None] = Subject.of(base_model, None), task
         rows.append(evaluate_point(resolve(base, {"pmca.clock_MHz": 321.0})))
         counts.append(scores.measured)
@@ -349,6 +370,33 @@ def test_a_key_of_a_measurement_changes_with_its_files(tmp_path: Path) -> None:
     assert key_of("x", 1.0, None) != key_of("x", 1.0, "None")
 
 
+def test_an_accuracy_of_another_model_is_refused_before_the_first_point(tmp_path: Path) -> None:
+    import analog
+    import toy_task
+
+    from cimsim.accuracy import Subject, trace_task_model
+
+    model = toy_task.model()
+    task, machine = toy_task.task(model.module), toy_task.machine()
+    own = trace_task_model(model, tokens=6)
+    asked = Scoring(task="toy", noise="gaussian:0.05", seeds=2, limit=4)
+    other = dataclasses.replace(model, module=analog.network(8, 8))
+    space = Space({"pmca.clock_MHz": Choice((300.0, 400.0)), "rram.tile_count": Choice((1, 500))})
+
+    def checked(given: object, noise: str | None = "gaussian:0.05") -> None:
+        scoring = asked.model_copy(update={"noise": noise})
+        base = Base(own, machine, adaptation="none", pipeline="token", scoring=scoring)
+        scores = Evaluator(base, ("accuracy",)).scores
+        scores._subjects["toy", "toy", None] = Subject.of(given, None), task  # type: ignore[arg-type]
+        check_space(base, space, scores)
+
+    checked(model)
+    with pytest.raises(MappingError, match=r"no linear layer for.*leave out `model` or name"):
+        checked(other)
+    with pytest.raises(SpecError, match="device"):
+        checked(model, noise=None)
+
+
 def test_points_that_score_alike_share_a_measurement() -> None:
     import toy_task
 
@@ -360,7 +408,7 @@ def test_points_that_score_alike_share_a_measurement() -> None:
     asked = Scoring(task="toy", noise="gaussian:0.05", seeds=2, limit=10, converters=False)
     base = Base(workload, machine, adaptation="none", pipeline="token", scoring=asked)
     evaluate_point = Evaluator(base, ("latency_s", "accuracy", "accuracy.noisy_std"))
-    scores = evaluate_point._scores
+    scores = evaluate_point.scores
     scores._subjects["toy", "toy", None] = Subject.of(base_model, None), task
     points = [
         {}, {"pmca.clock_MHz": 321.0}, {"pipeline": "sequential"}, {"noise": "gaussian:0.5"},

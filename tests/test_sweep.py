@@ -168,6 +168,8 @@ def test_a_sweep_file_says_it_all(cimsim: Cli, files: tuple[Path, Path], tmp_pat
         (("--vary", "architecture=puma"), "not among its values"),
         (("--vary", "rram.adc_bits=4", "--to", "xls"), "csv, parquet or json"),
         (("--vary", "rram.adc_bits=4", "-o", "t.xls"), ".csv"),
+        (("--vary", "rram.adc_bits=4", "--output", "phases.decode.latency_s"), "it has prefill"),
+        (("--vary", "rram.adc_bits=4", "--optimize", "pipeline", "--trials", "9"), "is no number"),
         ((), "nothing is varied"),
     ],
 )
@@ -196,10 +198,10 @@ def test_a_design_that_fits_nowhere_ends_in_1(
 
 def test_an_output_that_no_design_has_is_told(cimsim: Cli, files: tuple[Path, Path]) -> None:
     verb = ("sweep", *files, "--vary", "rram.adc_bits=6", "--pipeline", "token", "--workers", 1,
-            "--output", "energy_by_unit_J.rram,energy_by_unit_J.ram")  # fmt: skip
+            "--output", "energy_by_unit_J.rram,area_by_unit_mm2.ram")  # fmt: skip
     code, _, err = cimsim(*verb)
     assert code == 0
-    assert err == "note: no design has energy_by_unit_J.ram; `cimsim run` shows what there is.\n"
+    assert err == "note: no design has area_by_unit_mm2.ram; `cimsim run` shows what there is.\n"
 
 
 def test_the_rate_is_of_points_that_ran_and_the_time_of_those_left() -> None:

@@ -14,6 +14,8 @@ from cimsim.accuracy.placing import as_mapped, check_adapter
 from cimsim.accuracy.section import Named, section
 from cimsim.accuracy.trials import Trials
 from cimsim.errors import TaskError
+from cimsim.frontend.dora import with_folded_dora
+from cimsim.functional.sites import check_layers, find_sites
 from cimsim.ir import Workload
 from cimsim.mapping import Mapping
 from cimsim.report import Accuracy
@@ -101,6 +103,13 @@ def load(
         labels = label_count(task) if isinstance(task, str | Path) else None
         model = load_model(str(model)) if labels is None else load_model(str(model), labels=labels)
     return model, load_task(task, model, scoring)
+
+
+def check_subject(subject: Subject, workload: Workload, mapping: Mapping) -> None:
+    """Raise, before anything is measured, what `measure` would where they are of other layers."""
+    module = as_mapped(subject.module, mapping)
+    check_adapter(workload, mapping, subject.module)
+    check_layers(find_sites(with_folded_dora(module)), mapping)
 
 
 @checked(TaskError)

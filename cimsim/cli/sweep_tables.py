@@ -11,7 +11,7 @@ from cimsim.cli.streams import emit
 from cimsim.errors import SpecError
 from cimsim.exploration.rows import Row
 from cimsim.exploration.sweep import Sweep
-from cimsim.exploration.tables import Kind, as_csv, as_json, kind_of, write_rows
+from cimsim.exploration.tables import Kind, as_csv, as_json, require_table, write_rows
 from cimsim.values.display import shown
 
 SHOWN = 40
@@ -24,10 +24,10 @@ def check_table(to: str | None, output: Path | None, *, json: bool) -> None:
         raise SpecError(f"--to takes csv, parquet or json, not {shown(to)}.")
     if to == "parquet" and output is None:
         raise SpecError("a Parquet table is no text: name its file with -o.")
-    if output is not None and to is None:
-        kind_of(output)
     if json and (to is not None or output is not None):
         raise SpecError("--json prints the rows, --to and -o write them: give one of them.")
+    if output is not None:
+        require_table(output, to)  # type: ignore[arg-type]
 
 
 def write_table(rows: Sequence[Row], to: str | None, output: Path | None) -> None:

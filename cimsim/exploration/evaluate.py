@@ -49,7 +49,7 @@ class Evaluator:
             )
         self.base, self.outputs = base, tuple(outputs)
         self.store, self.memory = store, Memory()
-        self._scores = Scores(base.folder, None if store is None else StoredScores(store))
+        self.scores = Scores(base.folder, None if store is None else StoredScores(store))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Evaluator, (self.base, self.outputs, self.store)  # a memory stays with its process
@@ -89,6 +89,6 @@ class Evaluator:
         for gpu in self.base.baselines:
             report = with_baseline(report, workload, gpu)
         if point.scoring is not None:
-            accuracy = self._scores.of(done, point.scoring)
+            accuracy = self.scores.of(done, point.scoring)
             report = report.model_copy(update={"accuracy": accuracy})
         return values_of(report, self.outputs, done.bound)

@@ -15,12 +15,12 @@ from pathlib import Path
 from cimsim.adaptation import Adaptation
 from cimsim.baseline import Gpu
 from cimsim.errors import CimsimError, LimitError
-from cimsim.exploration.checks import check_space
+from cimsim.exploration.checks import check_keys, check_space
 from cimsim.exploration.evaluate import Evaluator
 from cimsim.exploration.executors import Executor
 from cimsim.exploration.front import Front, front_of
 from cimsim.exploration.objectives import Constraint, Objective, excess_of, parse_objectives
-from cimsim.exploration.outputs import ACCURACY, BOUND
+from cimsim.exploration.outputs import ACCURACY, BOUND, check_numbers
 from cimsim.exploration.proposers import DEFAULT, SearchSetup, proposer_named
 from cimsim.exploration.rivals import excess_at_best
 from cimsim.exploration.rows import Row
@@ -151,7 +151,9 @@ def optimize(
     """
     sought, limits = parse_objectives(objectives), tuple(map(Constraint.of, require))
     space = Space({name: axis_of(name, given) for name, given in vary.items()})
-    keys = (*(o.key for o in sought), *(limit.key for limit in limits), *outputs, BOUND)
+    named = (*(o.key for o in sought), *(limit.key for limit in limits))
+    check_numbers(named)
+    keys = (*named, *outputs, BOUND)
     if any(key.partition(".")[0] == ACCURACY for key in keys):
         keys = (*keys, SPREAD)
     evaluate = evaluator_of(
@@ -161,7 +163,8 @@ def optimize(
     )  # fmt: skip
     base = evaluate.base
     proposer = proposer_named(sampler, SearchSetup(space, len(sought), trials, seed, bool(limits)))
-    check_space(base, space)
+    check_space(base, space, evaluate.scores)
+    check_keys(base, space, evaluate.outputs)
     told = ",".join(objective.text for objective in sought)
     facts = {**base.facts, "outputs": ", ".join(evaluate.outputs), "objectives": told}
     kept = open_store(store, facts)

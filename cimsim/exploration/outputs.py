@@ -45,6 +45,29 @@ def check_outputs(keys: Sequence[str]) -> None:
             _check(key, Report, key, "a report")
 
 
+def check_numbers(keys: Sequence[str]) -> None:
+    """Raise SpecError for a key that no report has as a number: none is less than another."""
+    for key in keys:
+        if key == BOUND or (
+            key != ACCURACY and not _is_number(_check(key, Report, key, "a report"))
+        ):
+            raise SpecError(
+                f"{shown(key)} is no number, so that it can be neither sought nor limited: name "
+                "another output (latency_s, energy_J), and have this one kept with --output."
+            )
+
+
+def check_named(key: str, names: Mapping[str, Sequence[str]]) -> None:
+    """Raise SpecError for a key below one of `names` that has none of the names known there."""
+    top, _, rest = key.partition(".")
+    known = names.get(top)
+    if known is None or any(rest == name or rest.startswith(f"{name}.") for name in known):
+        return
+    listed = f"it has {', '.join(known)}" if known else "nothing is there in this sweep"
+    lever = ": give a GPU (--baseline)" if top == "baselines" and not known else ""
+    raise SpecError(f"output {shown(key)}: no design has this name below `{top}`, {listed}{lever}.")
+
+
 def values_of(report: Report, keys: Sequence[str], bound: str | None) -> dict[str, Scalar]:
     """The value of each key; None where the report of this design has no such name.
 
@@ -78,8 +101,15 @@ def _scalar(value: Any) -> Scalar:
     return value if isinstance(value, int | float | str) else None
 
 
-def _check(key: str, kind: Any, rest: str, where: str) -> None:
-    """Raise SpecError unless `rest` leads from `kind`, the type of `where`, to a single value."""
+def _is_number(kind: Any) -> bool:
+    return any(option in (int, float) for option in _options(kind))
+
+
+def _check(key: str, kind: Any, rest: str, where: str) -> Any:
+    """The type of what `rest` leads to from `kind`, the type of `where`.
+
+    Raises SpecError where that is no single value.
+    """
     options = _options(kind)
     model = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), None)
     named = next((get_args(o)[1] for o in options if get_origin(o) is dict), None)
@@ -90,16 +120,17 @@ def _check(key: str, kind: Any, rest: str, where: str) -> None:
             near = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names
             listed = ", ".join([*near, *(BESIDE if kind is Report else ())])
             raise SpecError(f"there is no output {shown(key)}: {where} has {listed}.")
-        _check(key, model.model_fields[name].annotation, further, f"`{name}`")
-    elif named is not None and rest:
-        _check_named(key, named, rest, where)
-    elif named is not None or any(get_origin(o) is tuple for o in options):
+        return _check(key, model.model_fields[name].annotation, further, f"`{name}`")
+    if named is not None and rest:
+        return _check_named(key, named, rest, where)
+    if named is not None or any(get_origin(o) is tuple for o in options):
         raise SpecError(f"output {shown(key)}: {where} is no single value: name one of its parts.")
-    elif rest:
+    if rest:
         raise SpecError(f"output {shown(key)}: {where} is a value without parts.")
+    return kind
 
 
-def _check_named(key: str, kind: Any, rest: str, where: str) -> None:
+def _check_named(key: str, kind: Any, rest: str, where: str) -> Any:
     """As `_check`, below a name that may have dots in it and is free."""
     parts = rest.split(".")
     problems = []

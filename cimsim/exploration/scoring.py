@@ -7,17 +7,22 @@ work, no energy. Points that agree in these, in noise and in seeds, share one me
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, ValidationError
 
-from cimsim.adaptation import adaptation_of, adaptation_text
-from cimsim.errors import SpecError, TaskError
+from cimsim.adaptation import Adaptation, adaptation_of, adaptation_text
+from cimsim.errors import MappingError, SpecError, TaskError
 from cimsim.exploration.measured import StoredScores, content_of, key_of
 from cimsim.files import beside, describe_validation
+from cimsim.ir import Workload
+from cimsim.mappers import Mapper, build_mapping
+from cimsim.mapping import Mapping
 from cimsim.report import Accuracy
 from cimsim.simulation import Sized
+from cimsim.spec import Architecture
 from cimsim.studies.accuracy import require_torch
 from cimsim.values.bounds import Amount, Count, CountOrNone, Flag, Name
 from cimsim.values.codec.grammar import bare, parts_of, word
@@ -70,6 +75,21 @@ class Scoring(Frozen):
         return ", ".join(f"{key} {value}" for key, value in self if value not in (None, False))
 
 
+@dataclass(frozen=True, eq=False)
+class Mapped:
+    """What decides where the weights of a design are."""
+
+    workload: Workload
+    architecture: Architecture
+    adaptation: Adaptation
+    mapper: Mapper
+
+    def mapping(self) -> Mapping:
+        """Where they are; raises MappingError, or CapacityError where there is no room."""
+        adapted = self.adaptation.apply(self.workload)
+        return build_mapping(adapted, self.architecture, self.adaptation, self.mapper)
+
+
 @brief
 class Scores:
     """Measurements by what they depend on; models, tasks and adapters are loaded once.
@@ -89,6 +109,28 @@ class Scores:
         """The accuracy of a finished simulation; raises what `with_accuracy` does."""
         key = self._key(done, asked)
         return self._found.get(key, lambda: self._shared(key, done, asked))
+
+    def check(self, job: Mapped, asked: Scoring) -> None:
+        """Raise, before anything runs, what `of` would raise of what can be known by then.
+
+        Model, task and adapter are loaded, and held against the mapping that the job has. Raises
+        TaskError, SpecError or MappingError; CapacityError where the mapping does not fit.
+        """
+        from cimsim.accuracy.study import check_subject, model_of
+        from cimsim.analog.hardware import hardware_of
+
+        hardware_of(job.architecture, asked.noise)
+        model = model_of(job.workload, asked.model, self.folder)
+        subject, _ = self._loaded(self._path(model), self._path(asked.task), asked.adapter)
+        mapping = job.mapping()
+        try:
+            check_subject(subject, job.workload, mapping)
+        except MappingError as problem:
+            raise MappingError(
+                f"{asked.task} cannot be measured on {job.workload.name!r}: {problem} An accuracy "
+                "is that of the workload's own model: leave out `model` or name the one it was "
+                "traced from, or measure in a sweep of its own over the same axes."
+            ) from None
 
     def _key(self, done: Sized, asked: Scoring) -> str:
         from cimsim.accuracy.study import model_of

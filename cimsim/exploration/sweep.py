@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cimsim.adaptation import Adaptation
 from cimsim.baseline import Gpu
 from cimsim.errors import CimsimError, SpecError
-from cimsim.exploration.checks import check_points, check_space
+from cimsim.exploration.checks import check_keys, check_points, check_space
 from cimsim.exploration.evaluate import Evaluator
 from cimsim.exploration.executors import Executor, ManyProcesses, OneProcess, rows_of
 from cimsim.exploration.front import Front, front_of
@@ -178,7 +178,8 @@ def sweep(
     )  # fmt: skip
     base = evaluate.base
     chosen = parse_sample(sample, seed) if isinstance(sample, str) else sample
-    space, settings, total = _asked(base, vary, points, chosen)
+    space, settings, total = _asked(evaluate, vary, points, chosen)
+    check_keys(base, space, evaluate.outputs)
     reached = Reached(total)
     kept = open_store(store, {**base.facts, "outputs": ", ".join(evaluate.outputs)})
     try:
@@ -245,7 +246,7 @@ def executor_of(
 
 
 def _asked(
-    base: Base,
+    evaluate: Evaluator,
     vary: Mapping[str, object] | None,
     points: Sequence[Mapping[str, object]] | None,
     sample: Sampling,
@@ -255,10 +256,10 @@ def _asked(
         if vary is not None:
             raise CimsimError("axes and points were given: leave one of them out.")
         listed: list[Settings] = [plain(dict(settings)) for settings in points]
-        return check_points(base, listed), iter(listed), len(listed)
+        return check_points(evaluate.base, listed, evaluate.scores), iter(listed), len(listed)
     space = Space({name: axis_of(name, given) for name, given in (vary or {}).items()})
     total = sample.size(space)
-    check_space(base, space)
+    check_space(evaluate.base, space, evaluate.scores)
     return space, sample.settings(space), total
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from cimsim.errors import SpecError
 from cimsim.exploration.rows import Row
-from cimsim.files import write_bytes, write_text
+from cimsim.files import require_place, write_bytes, write_text
 from cimsim.runtime.libraries import library
 from cimsim.values.display import shown
 
@@ -30,6 +30,13 @@ def kind_of(path: str | Path) -> Kind:
             "say which it is (--to csv)."
         )
     return ending  # type: ignore[return-value]
+
+
+def require_table(path: str | Path, kind: Kind | None = None) -> None:
+    """Raise, before there are rows, what keeps a table of them from being written."""
+    if (kind or kind_of(path)) == "parquet":
+        _library("pandas"), _library("pyarrow")
+    require_place(path)
 
 
 def columns_of(rows: Iterable[Row]) -> list[str]:

@@ -112,10 +112,15 @@ def check_fit(sites: dict[str, Site], mapping: Mapping, architecture: Architectu
             f"{architecture.name!r}: call build_mapping with the one that is to run the model."
         )
     _check_tiles(mapping, architecture)
-    _check_adapter(sites, mapping)
-    _check_names(sites, mapping)
+    check_layers(sites, mapping)
     _check_columns(sites, mapping)
     _check_protected(sites, mapping)
+
+
+def check_layers(sites: dict[str, Site], mapping: Mapping) -> None:
+    """Raise MappingError, with names, unless model and mapping are of the same layers."""
+    _check_adapter(sites, mapping)
+    _check_names(sites, mapping)
 
 
 def _check_protected(sites: dict[str, Site], mapping: Mapping) -> None:

@@ -41,7 +41,8 @@ class Spent(NamedTuple):
         return self.layer, self.unit, self.kind
 
 
-_OTHERS = ("link", "buffer", "dram", "leakage")
+UNITS = (*KINDS, "link", "buffer", "dram", "leakage")
+"""What energies by unit are of, whatever the machine has."""
 
 
 def fold(
@@ -66,7 +67,7 @@ def fold(
     the paper does. Without `told` nothing is said in words: no notes, no assumed numbers.
     """
     makespan, latencies, times = findings.makespan_s, findings.latencies_s, findings.unit_times
-    units = (*KINDS, *_OTHERS) if counted is None else ()
+    units = UNITS if counted is None else ()
     energies = amounts(plan, findings, architecture, counted)
     by_unit, by_component, by_kind, by_phase = folded(energies, units, len(latencies))
     more_built, more_used = column_memory_mm2(adapted, architecture, plan)
