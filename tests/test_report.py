@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import small
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 from small import close
 
 from cimsim.errors import CimsimError, SpecError
@@ -140,3 +142,31 @@ def test_kinds_of_work_are_named() -> None:
     written = report().reprogramming
     assert written.cells_written > 0
     assert written.adapter_switch.cells_written == 0
+
+
+def values_in(kind: Any) -> Iterator[type[BaseModel]]:
+    """The types of values that a type holds, itself first."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        yield kind
+        for field in kind.model_fields.values():
+            yield from values_in(field.annotation)
+    for part in get_args(kind):
+        yield from values_in(part)
+
+
+def test_everything_in_a_report_says_what_it_is() -> None:
+    kinds = set(values_in(Report))
+    assert {"Baseline", "AccuracyPoint", "Lever", "Effect", "Change"} <= {k.__name__ for k in kinds}
+    silent = [
+        f"{kind.__name__}.{name}"
+        for kind in kinds
+        for name, field in kind.model_fields.items()
+        if not field.description
+    ]
+    assert silent == []
+
+
+def test_everything_in_a_report_is_on_the_page_of_the_api() -> None:
+    page = (small.ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"^::: [a-z.]+\.(\w+)$", page, re.MULTILINE))
+    assert {kind.__name__ for kind in values_in(Report)} <= shown

@@ -17,17 +17,17 @@ from cimsim.values.frozen import Frozen
 
 
 class AccuracyPoint(Frozen):
-    """The metric of every noise draw at one time after programming, and their spread.
+    """The metric of every noise draw at one time after programming, and their spread."""
 
-    `std` (n - 1) is None for a single draw, Student's 95 % interval of the mean for fewer than
-    three.
-    """
-
-    t_s: Number
-    compensated: Flag
-    mean: Number
-    std: Number | None
-    confidence_95: tuple[Number, Number] | None
+    t_s: Number = Field(description="seconds after programming at which the chips are read")
+    compensated: Flag = Field(description="whether drift was compensated by a factor a tile")
+    mean: Number = Field(description="percent right, or perplexity; mean over draws")
+    std: Number | None = Field(
+        description="standard deviation over draws (n - 1); None for a single one"
+    )
+    confidence_95: tuple[Number, Number] | None = Field(
+        description="Student's 95 % interval of the mean; None for fewer than three draws"
+    )
     values: tuple[Number, ...] = Field(description="one for each seed, in their order")
     saturated_ratio: Number = Field(
         default=0.0, description="share of saturated conversions in the worst layer of all draws"
@@ -47,74 +47,104 @@ class AccuracyPoint(Frozen):
 class NoiseResult(Frozen):
     """One device model; mean and spread are those of the first of `by_time`."""
 
-    noise: str
-    device: dict[str, JsonValue]
-    mean: Number
-    std: Number | None
-    confidence_95: tuple[Number, Number] | None
-    by_time: tuple[AccuracyPoint, ...] = Field(min_length=1)
+    noise: str = Field(description="device model with its options, as text")
+    device: dict[str, JsonValue] = Field(description="the same as fields")
+    mean: Number = Field(description="percent right, or perplexity, at the first time")
+    std: Number | None = Field(
+        description="standard deviation over draws there; None for a single one"
+    )
+    confidence_95: tuple[Number, Number] | None = Field(
+        description="95 % interval of the mean there; None for fewer than three draws"
+    )
+    by_time: tuple[AccuracyPoint, ...] = Field(
+        min_length=1, description="one for each time, without and with compensation as asked"
+    )
 
 
 class Recalibration(Frozen):
     """What fitting scale and offset of every column of every tile once costs.
 
-    Each of `vectors` goes through every tile, which gives `conversions` partial sums; two numbers
-    are kept for each of `columns`, in `stored_bits`. Exact results come from outside
-    (`reference_bytes`). `time_s` is that of one weight after the other. At run time the numbers are
-    part of the digital scaling that every result passes, whose cost they do not change.
+    At run time the fitted numbers are part of the digital scaling that every result passes, whose
+    cost they do not change.
     """
 
-    vectors: Whole
-    columns: Whole
-    conversions: Whole
-    stored_bits: Whole
-    reference_bytes: Whole
+    vectors: Whole = Field(description="calibration vectors that go through every tile")
+    columns: Whole = Field(description="columns that are fitted, two numbers each")
+    conversions: Whole = Field(description="partial sums that are converted for it")
+    stored_bits: Whole = Field(description="memory of the fitted numbers")
+    reference_bytes: Whole = Field(description="exact results that come from outside")
     area_mm2: Number = Field(description="of the memory of the numbers")
-    energy_by_part_J: dict[str, Number]
-    energy_J: Number
-    time_s: Number
+    energy_by_part_J: dict[str, Number] = Field(
+        description="part of the work -> energy; sums to energy_J"
+    )
+    energy_J: Number = Field(description="of one recalibration of the whole chip")
+    time_s: Number = Field(description="of one weight after the other")
 
 
 class Accuracy(Frozen):
     """A task on the machine: accuracy in percent or perplexity, over noise draws (chips).
 
-    `noise`, `noisy_mean`, `noisy_std`, `confidence_95` and `by_time` are those of the first of
-    `by_noise`. All draws share one test set, whose size leaves `test_set_95` open
-    (Wilson's 95 % interval of `digital`; None for perplexity).
+    All draws share one test set, whose size leaves `test_set_95` open.
     """
 
-    task: str
-    metric: Literal["accuracy", "perplexity"]
-    model: str
-    note: str = ""
-    adapter: str | None = None
+    task: str = Field(description="data that it was measured on")
+    metric: Literal["accuracy", "perplexity"] = Field(
+        description="accuracy in percent right, or perplexity"
+    )
+    model: str = Field(description="model that was measured")
+    note: str = Field(
+        default="", description="what to know about the number, such as weights lost to clipping"
+    )
+    adapter: str | None = Field(
+        default=None, description="directory of the adapter; None for the bare model"
+    )
     examples: Whole = Field(
         description="test examples evaluated, the first of `examples_available`"
     )
-    examples_available: Whole
-    digital: Number
+    examples_available: Whole = Field(description="test examples that the task has")
+    digital: Number = Field(description="score of the exact model, without tiles")
     digital_unanswered_ratio: Number = Field(
         default=0.0, description="share of examples without an answer in the asked format"
     )
-    test_set_95: tuple[Number, Number] | None = None
-    noise: str
-    noisy_mean: Number
-    noisy_std: Number | None
-    confidence_95: tuple[Number, Number] | None
-    draws: Whole
-    seeds: tuple[Whole, ...]
+    test_set_95: tuple[Number, Number] | None = Field(
+        default=None,
+        description="Wilson's 95 % interval of `digital`, from the number of examples; None for "
+        "perplexity",
+    )
+    noise: str = Field(description="device model of the first of by_noise")
+    noisy_mean: Number = Field(
+        description="mean score over draws, at the first time of the first noise"
+    )
+    noisy_std: Number | None = Field(
+        description="standard deviation over these draws (n - 1); None for a single one"
+    )
+    confidence_95: tuple[Number, Number] | None = Field(
+        description="Student's 95 % interval of noisy_mean; None for fewer than three draws"
+    )
+    draws: Whole = Field(description="chips that were programmed")
+    seeds: tuple[Whole, ...] = Field(
+        description="seed of each draw; equal seeds are the same chip for every method"
+    )
     converters: Flag = Field(
         default=True, description="false: noise on weights and nothing else (HaLoRA's setting)"
     )
-    dac_bits: Whole | None = None
-    adc_bits: Whole | None = None
+    dac_bits: Whole | None = Field(
+        default=None, description="bits of the input converters; None where they are left out"
+    )
+    adc_bits: Whole | None = Field(
+        default=None, description="bits of the output converters; None where they are left out"
+    )
     recalibration: Recalibration | None = Field(
         default=None, description="where columns were fitted anew at every time: what once costs"
     )
-    by_noise: tuple[NoiseResult, ...] = Field(min_length=1)
-    by_time: tuple[AccuracyPoint, ...]
+    by_noise: tuple[NoiseResult, ...] = Field(
+        min_length=1, description="one for each device model that was asked for"
+    )
+    by_time: tuple[AccuracyPoint, ...] = Field(description="the times of the first noise")
     lora_reload: Reprogramming = Field(description="cost of loading this adapter over another")
-    inputs: dict[str, str | Whole]
+    inputs: dict[str, str | Whole] = Field(
+        description="sha256 digests of weights, adapter and test data, and options"
+    )
 
     @model_validator(mode="after")
     def _first_stands_above(self) -> Self:

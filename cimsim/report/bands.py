@@ -14,19 +14,19 @@ from cimsim.values.frozen import Frozen
 
 
 class Effect(Frozen):
-    """A number at both ends of its range, all others as they are, and a result there.
+    """A number at both ends of its range, all others as they are, and a result there."""
 
-    `share` is its part in the variance of the result over all ranges (total Sobol index).
-    """
-
-    path: str
-    value: Number
-    low: Number
-    high: Number
-    source: str
-    at_low: Number
-    at_high: Number
-    share: Number
+    path: str = Field(description="field of the machine or GPU")
+    value: Number = Field(description="its value, in the unit of its name")
+    low: Number = Field(description="lower end of its range")
+    high: Number = Field(description="upper end of its range")
+    source: str = Field(description="who says that the range is plausible")
+    at_low: Number = Field(description="the result with the number at its lower end")
+    at_high: Number = Field(description="the result with the number at its upper end")
+    share: Number = Field(
+        description="its part in the variance of the result over all ranges (total Sobol index), "
+        "0 to 1"
+    )
     by: Literal["fold", "part", "run"] = Field(
         description="fold: energies folded anew, exact; part: times of a part of the workload, "
         "carried over; run: simulated at both ends"
@@ -41,9 +41,9 @@ class Effect(Frozen):
 class Result(Frozen):
     """A result of a run, by the name of its metric."""
 
-    metric: str
+    metric: str = Field(description="such as latency_s, energy_J, latency_ratio")
     beside: str | None = Field(description="the GPU of a ratio, and what became of LoRA")
-    value: Number
+    value: Number = Field(description="as simulated")
 
     @property
     def name(self) -> str:
@@ -54,9 +54,9 @@ class Result(Frozen):
 class Band(Result):
     """A result with its 5th and 95th percentile; effects are those that move it, most first."""
 
-    low: Number
-    high: Number
-    effects: tuple[Effect, ...]
+    low: Number = Field(description="5th percentile over draws of all ranges")
+    high: Number = Field(description="95th percentile over draws of all ranges")
+    effects: tuple[Effect, ...] = Field(description="numbers that move it, most first")
 
 
 class Screened(Frozen):
@@ -65,10 +65,14 @@ class Screened(Frozen):
     None where the machine does not run there; whole numbers are rounded, away from their value.
     """
 
-    path: str
-    value: Number
-    at_half: Number | None
-    at_double: Number | None
+    path: str = Field(description="field of the machine")
+    value: Number = Field(description="its value, in the unit of its name")
+    at_half: Number | None = Field(
+        description="the result with half of it; None where the machine does not run there"
+    )
+    at_double: Number | None = Field(
+        description="the result with twice of it; None where the machine does not run there"
+    )
 
     def reach(self, value: float) -> float:
         """How far the result moves from `value`, at most."""
@@ -79,7 +83,9 @@ class Screened(Frozen):
 class Screen(Result):
     """A result, and what the numbers without a range would do to it; most first."""
 
-    numbers: tuple[Screened, ...]
+    numbers: tuple[Screened, ...] = Field(
+        description="assumed numbers without a range, those that move it most first"
+    )
 
     @property
     def moving(self) -> tuple[Screened, ...]:
@@ -88,24 +94,25 @@ class Screen(Result):
 
 
 class Sensitivity(Frozen):
-    """Bands of the results of one run under a fixed strategy.
+    """Bands of the results of one run under a fixed strategy."""
 
-    `without_range` are assumed numbers that no range was given for, which were held, and
-    `assumed` counts those of the machine; `screens` say what halving and doubling each of them
-    would do, none where that was not asked. `times_held` says that latency was not varied.
-    """
-
-    workload: str
-    architecture: str
-    pipeline: str
-    bands: tuple[Band, ...]
-    varied: Whole
-    assumed: Whole
-    without_range: tuple[str, ...]
-    screens: tuple[Screen, ...] = ()
-    samples: Whole
-    seed: Whole
-    times_held: bool
+    workload: str = Field(description="name of what was run")
+    architecture: str = Field(description="name of the machine")
+    pipeline: str = Field(description="strategy, the same for all draws")
+    bands: tuple[Band, ...] = Field(description="one for each result")
+    varied: Whole = Field(description="numbers with a range, which were varied")
+    assumed: Whole = Field(description="assumed numbers of the machine")
+    without_range: tuple[str, ...] = Field(
+        description="fields of assumed numbers that no range was given for, which were held"
+    )
+    screens: tuple[Screen, ...] = Field(
+        default=(),
+        description="what halving and doubling each of those would do; none where that was not "
+        "asked",
+    )
+    samples: Whole = Field(description="points of the Sobol sequence over all ranges")
+    seed: Whole = Field(description="of the sequence")
+    times_held: bool = Field(description="whether only energies were varied")
 
     def to_json(self) -> str:
         """The study as text; equal studies give equal text."""

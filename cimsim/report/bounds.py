@@ -21,26 +21,36 @@ class Bound(Frozen):
     The ratio is at least 1, and None where the bound is 0.
     """
 
-    name: str
-    time_s: Number
-    latency_ratio: Number | None
+    name: str = Field(description="what has most to do, or where the chain is longest")
+    time_s: Number = Field(description="time that no order of the same work beats")
+    latency_ratio: Number | None = Field(
+        description="latency over it, at least 1; None where the bound is 0"
+    )
 
 
 class Lever(Frozen):
     """Numbers of the machine that would move what bounds it, and the gain (s) of the new values.
 
-    `acts_on` is the `work` of `units` or waiting for them where they are `shared`. `predicted_s` is
-    an estimate (docs/bounds.md). `measured_s` is what simulating the changed machine gave, below 0
-    where it lost, and None where it was not asked for or `refused` says why it cannot be.
+    How gains are predicted: docs/bounds.md.
     """
 
-    units: tuple[str, ...]
-    acts_on: str
-    old: dict[str, Whole | Number]
-    new: dict[str, Whole | Number]
-    predicted_s: Number
-    measured_s: Number | None = None
-    refused: str | None = None
+    units: tuple[str, ...] = Field(
+        description="kinds of unit whose share of the critical path it shortens"
+    )
+    acts_on: str = Field(description="work of the units, or shared: waiting for them")
+    old: dict[str, Whole | Number] = Field(description="field of the machine -> its value")
+    new: dict[str, Whole | Number] = Field(
+        description="field of the machine -> the value that would help"
+    )
+    predicted_s: Number = Field(description="gain of latency, estimated")
+    measured_s: Number | None = Field(
+        default=None,
+        description="gain that simulating it gave, below 0 where it lost; None where it was not "
+        "asked for",
+    )
+    refused: str | None = Field(
+        default=None, description="why the changed machine cannot be; None where it can"
+    )
 
 
 class PhaseBounds(Frozen):
@@ -50,10 +60,16 @@ class PhaseBounds(Frozen):
     before it has ended: there it would not be one.
     """
 
-    latency_s: Number
-    by_unit_s: dict[str, Number]
-    by_kind_s: dict[str, Number]
-    by_layer_s: dict[str, Number]
+    latency_s: Number = Field(description="of the phase, or of the whole run")
+    by_unit_s: dict[str, Number] = Field(
+        description="unit -> its part of the critical path; sums to latency_s"
+    )
+    by_kind_s: dict[str, Number] = Field(
+        description="kind of work -> its part of the critical path; sums to latency_s"
+    )
+    by_layer_s: dict[str, Number] = Field(
+        description="layer -> its part of the critical path; sums to latency_s"
+    )
     by_wait_s: dict[str, Number] = Field(
         description="what the next part of the path waited for while this one worked: data (its "
         "own result), order (the unit, busy with the block before), full (a slot in a full "
@@ -71,13 +87,19 @@ class PhaseBounds(Frozen):
     latency_by_unit_s: dict[str, Number] = Field(
         description="the part of by_unit_s that occupies no unit: latency, which no rate shortens"
     )
-    busiest: Bound | None
-    chain: Bound | None
+    busiest: Bound | None = Field(description="bound by the unit or stage with most to do; None "
+    "as said above",
+    chain: Bound | None = Field(
+        description="bound by the longest chain of work, with shared units without limit; None "
+        "likewise"
+    )
     busiest_by_unit_s: dict[str, Number] = Field(
         description="by unit kind the time of the unit or stage that works longest; empty where "
         "there are no bounds"
     )
-    levers: tuple[Lever, ...] = ()
+    levers: tuple[Lever, ...] = Field(
+        default=(), description="numbers of the machine that would shorten it, largest gain first"
+    )
 
     def shared_by_unit_s(self) -> dict[str, float]:
         """The part of `by_unit_s` in which the path waited for that shared unit, longest first."""
@@ -89,17 +111,16 @@ class PhaseBounds(Frozen):
 class LayerTime(Frozen):
     """Work of one layer on one kind of unit in one phase.
 
-    `busy_s` adds up all units that work side by side; `critical_s` is its part of the critical
-    path. What belongs to no layer (leakage, or all energy of paper accounting) has layer "".
+    What belongs to no layer (leakage, or all energy of paper accounting) has layer "".
     """
 
-    layer: str
-    unit: str
-    kind: str
-    phase: str
-    busy_s: Number
-    critical_s: Number
-    energy_J: Number
+    layer: str = Field(description="layer of the model; empty for what belongs to none")
+    unit: str = Field(description="kind of unit")
+    kind: str = Field(description="kind of work")
+    phase: str = Field(description="prefill or decode")
+    busy_s: Number = Field(description="work, all units side by side added up")
+    critical_s: Number = Field(description="its part of the critical path")
+    energy_J: Number = Field(description="its part of the report's energy_J")
 
 
 class Bottlenecks(Frozen):
@@ -108,9 +129,11 @@ class Bottlenecks(Frozen):
     Energies of `layers` sum to the report's; so does the time of each unit kind, over its units.
     """
 
-    total: PhaseBounds
-    phases: dict[str, PhaseBounds]
-    layers: tuple[LayerTime, ...]
+    total: PhaseBounds = Field(description="the whole run")
+    phases: dict[str, PhaseBounds] = Field(description="prefill, decode -> the same within it")
+    layers: tuple[LayerTime, ...] = Field(
+        description="work of every layer on every kind of unit; energies sum to the report's"
+    )
 
     def save_layers(self, path: str | Path) -> None:
         """Write `layers` as a table (CSV), completely or not at all; raises OutputError."""

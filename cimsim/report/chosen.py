@@ -2,32 +2,32 @@
 
 from __future__ import annotations
 
+from pydantic import Field
+
 from cimsim.values.bounds import Number, Whole
 from cimsim.values.frozen import Frozen
 
 
 class Candidate(Frozen):
-    """A strategy that was tried.
+    """A strategy that was tried."""
 
-    `estimated_s` follows from runs of a part of the workload, None where they failed;
-    `simulated_s` from a run of the whole, None where the estimate ruled it out. `problem` says why
-    it does not run, `same_as` names the strategy that runs the same here.
-    """
-
-    pipeline: str
-    estimated_s: Number | None
-    simulated_s: Number | None
-    problem: str = ""
-    same_as: str = ""
+    pipeline: str = Field(description="strategy with its options")
+    estimated_s: Number | None = Field(
+        description="latency from runs of a part of the workload; None where they failed"
+    )
+    simulated_s: Number | None = Field(
+        description="latency of the whole run; None where the estimate ruled it out"
+    )
+    problem: str = Field(default="", description="why it does not run here; empty where it does")
+    same_as: str = Field(
+        default="", description="strategy that runs the same here; empty where none does"
+    )
 
 
 class Search(Frozen):
-    """How a strategy was found: what was asked, what won, and all candidates, best first.
+    """How a strategy was found."""
 
-    `runs` are the runs of parts of the workload.
-    """
-
-    asked: str
-    chosen: str
-    runs: Whole
-    candidates: tuple[Candidate, ...]
+    asked: str = Field(description="what was asked for, such as auto")
+    chosen: str = Field(description="strategy that won")
+    runs: Whole = Field(description="runs of parts of the workload")
+    candidates: tuple[Candidate, ...] = Field(description="all that were tried, best first")

@@ -33,49 +33,62 @@ def read_value(path: str | Path, kind: type[_Model], what: str) -> _Model:
 class PhaseResult(Frozen):
     """One phase. `tokens` are processed in prefill, generated in decode."""
 
-    latency_s: Number
-    energy_J: Number
-    tokens: Whole
-    tokens_per_s: Number
+    latency_s: Number = Field(description="from the end of the phase before to the end of this one")
+    energy_J: Number = Field(
+        description="dynamic energy of the phase's work, and leakage meanwhile"
+    )
+    tokens: Whole = Field(description="processed in prefill, generated in decode")
+    tokens_per_s: Number = Field(
+        description="tokens over latency_s; 0 where the phase takes no time"
+    )
 
 
 class UnitTime(Frozen):
     """Busy and idle time (s) of one kind of unit, mean over `units`; they sum to the makespan."""
 
-    units: Whole
-    busy_s: Number
-    idle_s: Number
+    units: Whole = Field(description="units of the kind that work was given to")
+    busy_s: Number = Field(description="time at work, mean over the units")
+    idle_s: Number = Field(description="the rest of the makespan, mean over the units")
 
 
 class Reprogramming(Frozen):
     """Cost of one write: the first programming of the model, or a switch of adapter.
 
-    `cells_written` are those that hold what is written, `cells_changed` those of them whose level
-    differs, which alone take `pulses` (both expected); `hottest_pulses` are those of the cell that
-    takes most, `wear` the share of the endurance that the write uses up, mean over all
-    `cells_written`. `register_bits_written` are
-    digital state beside the units: masks and scales of a task. `loaded_from` is the memory
-    out of which what is written was brought, `load_energy_J` that part of the energy; None where
-    that is no part of the cost.
+    What is "expected" is the mean over what cells held before and over pulses that a cell takes by
+    chance.
     """
 
-    cells_written: Whole
-    energy_J: Number
-    time_s: Number
-    sram_bits_written: Whole
-    tcdm_bytes_written: Whole
-    wear: Number
-    cells_changed: Number = 0.0
-    pulses: Number = 0.0
-    hottest_pulses: Number = 0.0
-    register_bits_written: Whole = 0
+    cells_written: Whole = Field(description="analog cells that hold what is written")
+    energy_J: Number = Field(
+        description="of everything that is written, its way over the link, and load_energy_J"
+    )
+    time_s: Number = Field(description="from the first byte to the last cell")
+    sram_bits_written: Whole = Field(description="bits written into SRAM units")
+    tcdm_bytes_written: Whole = Field(description="bytes written into the clusters' memory")
+    wear: Number = Field(
+        description="share of the endurance that the write uses up, mean over cells_written"
+    )
+    cells_changed: Number = Field(
+        default=0.0, description="cells whose level differs and which alone take pulses (expected)"
+    )
+    pulses: Number = Field(default=0.0, description="pulses of all these cells (expected)")
+    hottest_pulses: Number = Field(
+        default=0.0, description="pulses of the cell that takes most (expected)"
+    )
+    register_bits_written: Whole = Field(
+        default=0, description="digital state beside the units: masks and scales of a task"
+    )
     also_written: dict[str, Whole] = Field(
         default_factory=dict, description="amounts of other kinds of unit, such as `edram_bits`"
     )
 
-    loaded_from: Name | None = None
-    loaded_bytes: Whole = 0
-    load_energy_J: Number = 0.0
+    loaded_from: Name | None = Field(
+        default=None,
+        description="memory out of which it was brought: dram or buffer; None where that is no "
+        "part of the cost",
+    )
+    loaded_bytes: Whole = Field(default=0, description="bytes brought out of that memory")
+    load_energy_J: Number = Field(default=0.0, description="the part of energy_J for bringing them")
 
     @model_serializer(mode="wrap")
     def _without_nothing(self, whole: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -109,4 +122,6 @@ class Reprogramming(Frozen):
 class ModelWrite(Reprogramming):
     """The first programming of the model, and what a switch of its adapter costs after that."""
 
-    adapter_switch: Reprogramming
+    adapter_switch: Reprogramming = Field(
+        description="another adapter of the same shape, once the model is in place"
+    )

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, JsonValue, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, PrivateAttr
 
 from cimsim.values.display import Brief
 
@@ -22,11 +22,13 @@ class Change(Brief, BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    of: Literal["architecture", "workload"]
-    field: str
-    old: JsonValue
-    new: JsonValue
-    why: str
+    of: Literal["architecture", "workload"] = Field(
+        description="the file that says otherwise: of the machine or of the workload"
+    )
+    field: str = Field(description="path of the field, such as rram.integration_ns")
+    old: JsonValue = Field(description="value of the file; None where it had none")
+    new: JsonValue = Field(description="value that was simulated; None where it was taken out")
+    why: str = Field(description="who changed it")
 
 
 class Changeable(BaseModel):
