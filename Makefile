@@ -1,5 +1,6 @@
 # make run           install into .venv and simulate the main example
 # make test          lint, type check and all tests
+# make docs          the documentation as a site, in out/docs
 # make lock          pin every dependency anew, in requirements.lock
 # make test-oldest   all tests on the lowest versions that pyproject.toml admits
 # make test-newest   all tests on the newest versions of everything
@@ -13,7 +14,7 @@ export OMP_NUM_THREADS ?= 1
 # Hundreds of short processes load the package: its bytecode is kept, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: run test lint warm format lock test-oldest test-newest clean
+.PHONY: run test lint warm format docs lock test-oldest test-newest clean
 
 run: $(READY)
 	$(BIN)/cimsim run arch_configs/halora_rram_sram.json workloads/llama3.2_1b_r4_p512_d128.json \
@@ -37,6 +38,10 @@ warm: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "out/docs/index.html"
 
 lock: $(READY)
 	$(COMPILE) --group dev --group cpu --universal --python-version 3.11 --upgrade \

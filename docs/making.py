@@ -14,9 +14,9 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
 TAKEN = (
-    "*.md", "LICENSE", "docs/**/*.md", "docs/**/*.png", "docs/*.css", "docs/*.svg",
-    "docs/tutorials/*.ipynb", "examples/*", "workloads/README.md", "benchmarks/**/README.md",
-    "benchmarks/**/*.png", "benchmarks/dse/*.json",
+    "*.md", "CITATION.cff", "LICENSE", "docs/**/*.md", "docs/**/*.png", "docs/*.css",
+    "docs/*.js", "docs/*.svg", "docs/tutorials/*.ipynb", "examples/*", "workloads/README.md",
+    "benchmarks/**/README.md", "benchmarks/**/*.png", "benchmarks/dse/*.json",
 )  # fmt: skip
 """What goes onto the site, from the top of the repository."""
 COMMAND_LINE = "docs/cli.md"
@@ -74,4 +74,6 @@ def command_line() -> str:
 
     command: Any = typer.main.get_command(app)
     context = typer.Context(command, info_name="cimsim")
+    for verb in command.commands.values():
+        verb.get_help(typer.Context(verb, parent=context))  # says the names that options take
     return str(get_docs_for_click(obj=command, ctx=context, name="cimsim", title="Command line"))

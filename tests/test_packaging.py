@@ -32,7 +32,7 @@ def asked() -> list[Requirement]:
     texts = list(PROJECT["project"]["dependencies"])
     for extra in PROJECT["project"]["optional-dependencies"].values():
         texts += extra
-    for group in ("test", "dev", "cpu"):
+    for group in ("test", "docs", "dev", "cpu"):
         texts += [text for text in PROJECT["dependency-groups"][group] if isinstance(text, str)]
     return [Requirement(text) for text in texts]
 

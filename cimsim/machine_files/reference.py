@@ -19,9 +19,9 @@ _HEAD = """# Fields of a machine file
 
 Made by `cimsim schema fields`. The unit is the last part of a field's name; a field without one is
 a count, a name or a ratio. `required` fields have no default; where a component model gives a
-field (docs/components.md) it may be left out. Every number needs a line in the `sources` of its
-block: a citation, or `assumed: why`. How to write a file that says only what differs from another:
-docs/own_machine.md.
+field ([components.md](components.md)) it may be left out. Every number needs a line in the
+`sources` of its block: a citation, or `assumed: why`. How to write a file that says only what
+differs from another: [own_machine.md](own_machine.md).
 """
 
 

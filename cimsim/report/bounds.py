@@ -87,8 +87,9 @@ class PhaseBounds(Frozen):
     latency_by_unit_s: dict[str, Number] = Field(
         description="the part of by_unit_s that occupies no unit: latency, which no rate shortens"
     )
-    busiest: Bound | None = Field(description="bound by the unit or stage with most to do; None "
-    "as said above",
+    busiest: Bound | None = Field(
+        description="bound by the unit or stage with most to do; None as said above"
+    )
     chain: Bound | None = Field(
         description="bound by the longest chain of work, with shared units without limit; None "
         "likewise"

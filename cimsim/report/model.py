@@ -33,8 +33,9 @@ class DecodePoint(Frozen):
     batch: Whole = Field(description="sequences that the GPU runs at a time")
     latency_s: Number = Field(description="all decode steps, share of one sequence")
     energy_J: Number = Field(description="all decode steps, share of one sequence")
-    step_latency_s: Number = Field(description="one step: what a user waits for a token, which "
-    "grows with the batch",
+    step_latency_s: Number = Field(
+        description="one step: what a user waits for a token, which grows with the batch"
+    )
     latency_ratio: Number | None = Field(
         description="GPU over machine; None where the machine needs no time"
     )
