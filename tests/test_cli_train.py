@@ -73,6 +73,16 @@ def test_an_adapter_is_trained_and_can_be_measured(cimsim, given, tmp_path):
         assert path.read_bytes() == (again / path.name).read_bytes()
 
 
+def test_protected_tiles_are_trained_for(cimsim, given, tmp_path):
+    protected = ("--adapt", "protected:0.5,outliers=0.02,inner=(lora-sram)", "--eval-every", 8)
+    code, _, err = cimsim(*command(given, tmp_path / "protected", *protected))
+    assert (code, err) == (0, "")
+    assert cimsim(*command(given, tmp_path / "bare"))[0] == 0
+    records = [load_record(tmp_path / name) for name in ("protected", "bare")]
+    assert records[0].mapping_sha256 != records[1].mapping_sha256
+    assert records[0].losses != records[1].losses
+
+
 def test_training_goes_on_from_an_adapter_and_from_a_checkpoint(
     cimsim, given, tmp_path, monkeypatch
 ):

@@ -16,7 +16,7 @@ from cimsim.analog.crossbar import Cuts, program
 from cimsim.errors import SpecError
 from cimsim.functional import Redraw
 from cimsim.functional.operands import torch_operands
-from cimsim.functional.training import with_fresh_noise
+from cimsim.functional.training import tile_sigmas, with_fresh_noise
 from cimsim.noise import PCM, Gaussian, Ideal
 
 pytestmark = pytest.mark.filterwarnings(
@@ -159,8 +159,9 @@ def test_noise_drawn_for_training_is_that_of_the_device(scheme, noise):
     grid = Cuts.of(weight.shape, (32, 48))
     exact = program(weight, grid, coding, Ideal(), seed=0).read()
     operands = torch_operands(exact, hardware, None, torch.device("cpu"))
+    sigmas = tile_sigmas(operands, grid)
     drawn = [
-        with_fresh_noise(operands, grid, 1, draw).steps_KSN - operands.steps_KSN
+        with_fresh_noise(operands, sigmas, 1, draw).steps_KSN - operands.steps_KSN
         for draw in range(40)
     ]
     device = [

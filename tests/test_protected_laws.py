@@ -97,6 +97,40 @@ def test_an_adapter_beside_it_sees_what_it_saw(text: str) -> None:
     assert difference(model, chip.model) < 1e-6
 
 
+@pytest.mark.parametrize("text", [
+    "protected:0.5,outliers=0.01,inner=lora-pmca", "protected:0.5,fold=false,inner=lora-sram",
+    f"{SPLIT},inner=lora-rram",
+])  # fmt: skip
+def test_an_adapter_learns_through_it_as_without_it(text: str) -> None:
+    model = analog.llama()
+    learning = [p for name, p in model.named_parameters() if p.requires_grad_("lora_" in name)
+                .requires_grad]  # fmt: skip
+    workload = analog.traced(model)
+    mapping = analog.mapped(workload, MACHINE, text)
+    twin = protected(model, mapping, workload, (analog.IDS,), trainable=True)
+    chip = analog.analogize(twin, mapping, MACHINE, **analog.ideal(MACHINE), path="torch")
+    assert {id(p) for p in learning} <= {id(p) for p in chip.model.parameters()}
+    for _ in range(2):
+        ours, theirs = (
+            torch.autograd.grad(m(analog.IDS).logits.square().mean(), learning)
+            for m in (model, chip.model)
+        )
+        for mine, other in zip(ours, theirs, strict=True):
+            assert torch.allclose(mine, other, rtol=0.02, atol=0.02 * float(mine.abs().max()))
+        with torch.no_grad():
+            for parameter in learning:
+                parameter.mul_(1.5)
+
+
+def test_weights_that_learn_are_not_rescaled_or_split() -> None:
+    model = analog.llama(rank=None).requires_grad_(True)
+    workload = analog.traced(model)
+    for text, what in (("protected:0.5", "what is rescaled"), (SPLIT, "its outliers")):
+        mapping = analog.mapped(workload, MACHINE, text)
+        with pytest.raises(MappingError, match=f"learns, and {what} .* once: train an adapter"):
+            protected(model, mapping, workload, (analog.IDS,), trainable=True)
+
+
 def test_norms_that_residuals_read_are_not_folded_into() -> None:
     model = sharpened(analog.bert())
     workload = analog.traced(model)

@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
+from cimsim.accuracy import Trials, evaluating
 from cimsim.errors import MappingError, OutputError, TaskError
 from cimsim.frontend import trace_model, trace_module
 from cimsim.functional import program_chip
@@ -391,6 +392,28 @@ def test_converter_ranges_are_calibrated_once():
     later = tiles.at(31)
     assert later is not first
     assert [a is b for a, b in zip(ranges(first), ranges(later), strict=True)] == [True] * 12
+
+
+def test_an_adapter_is_trained_on_protected_tiles():
+    shape = LoraShape(2, 4.0)
+    work = trace_model(adapted(causal(), shape), prefill=8)
+    laid = analog.mapped(work, machine(), "protected:0.5,outliers=0.02,inner=lora-pmca")
+    exact = Injection(Gaussian(0.0))
+    method = Method("protected", replace(QUICK, epochs=2.0), shape, exact)
+    settings = {"mapping": laid, "workload": work}
+    found = run(method, causal, questions(), **settings)
+    plain = run(Method("plain", method.recipe, shape), causal, questions())
+    for name, tensor in tensors(plain.model).items():
+        # LoRA on clusters is rounded to FP16.
+        assert torch.allclose(tensors(found.model)[name], tensor, atol=2e-3), name
+    noisy = replace(method, injection=Injection(Gaussian(0.05), converters=True))
+    other = run(noisy, causal, questions(), **settings)
+    assert not same(other.model, found.model)
+    trials = Trials((Gaussian(0.05),), seeds=1)
+    part = evaluating(questions(), laid, machine(), trials, 1, work)
+    assert part.measure(found.model).keys() == {"accuracy", "accuracy_noisy"}
+    with pytest.raises(TaskError, match=r"give the workload that was mapped\.$"):
+        run(method, causal, questions(), mapping=laid)
 
 
 @pytest.mark.parametrize("converters", [False, True])

@@ -26,6 +26,7 @@ from cimsim.cli.streams import complain, say
 from cimsim.errors import TaskError
 
 if TYPE_CHECKING:
+    from cimsim.ir import Workload
     from cimsim.mappers import Mapper
     from cimsim.mapping import Mapping
     from cimsim.spec import Architecture
@@ -147,21 +148,23 @@ def train(
         base = load_model(model, labels=label_count(task))
         data = load_task(task, base)
         tell("mapping")
-        mapping = None
+        workload = mapping = None
         if chosen.injection is not None or eval_every is not None:
-            mapping = _place(base, data, chosen, machine, adapt, laid)
+            workload, mapping = _place(base, data, chosen, machine, adapt, laid)
         evaluation = None
         if eval_every is not None and mapping is not None:
             evaluation = _evaluation(
-                data, chosen, mapping, machine, eval_noise, eval_seeds, eval_limit, eval_every
-            )
+                data, chosen, mapping, machine, eval_noise, eval_seeds, eval_limit, eval_every,
+                workload,
+            )  # fmt: skip
     checkpoint = output / CHECKPOINT
     if resume and not checkpoint.exists():
         complain(f"no checkpoint in {output}: starting from the beginning")
     with _bar() as hear:
         trained = training.train(
             base, data, chosen, mapping=None if chosen.injection is None else mapping,
-            architecture=None if chosen.injection is None else machine, seed=seed, start=start,
+            architecture=None if chosen.injection is None else machine, workload=workload,
+            seed=seed, start=start,
             execution=training.Execution(checkpoint, every, resume, threads), progress=hear,
             evaluating=evaluation,
         )  # fmt: skip
@@ -181,6 +184,7 @@ def _evaluation(
     seeds: int,
     limit: int,
     every: int,
+    workload: Workload | None,
 ) -> Evaluating:
     """Evaluation under `noise`, with converters where the method has them in its loop."""
     from cimsim.accuracy import Trials, evaluating
@@ -190,7 +194,7 @@ def _evaluation(
     device = DEVICE_CODEC.parse(noise) if noise is not None else part.noise if part else None
     converters = part is not None and part.converters
     trials = Trials((device,), seeds=seeds, limit=limit, converters=converters)
-    return evaluating(task, mapping, machine, trials, every)
+    return evaluating(task, mapping, machine, trials, every, workload)
 
 
 def _write_curve(output: Path, trained: Trained) -> None:
@@ -237,17 +241,17 @@ def _place(
     machine: Architecture,
     adapt: str | None,
     mapper: Mapper,
-) -> Mapping | None:
-    """Where the weights go; None for a task without training examples."""
+) -> tuple[Workload | None, Mapping | None]:
+    """What is mapped and where it goes; None for a task without training examples."""
     from cimsim.accuracy import place
     from cimsim.tasks.batching import longest
     from cimsim.training import student
 
     if not task.train:
-        return None
+        return None, None
     tokens = max(longest(example) for example in task.train)
     adapted = None if method.lora is None else student(base, method)
-    _, mapping = place(
+    return place(
         base,
         machine,
         tokens=tokens,
@@ -255,7 +259,6 @@ def _place(
         adaptation=adapt if adapted is not None else "none",
         mapper=mapper,
     )
-    return mapping
 
 
 def _sources(model: str, task: str) -> dict[str, str]:

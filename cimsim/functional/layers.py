@@ -36,7 +36,14 @@ from cimsim.functional.padding import Padding
 from cimsim.functional.product import Counts, multiply
 from cimsim.functional.recalibration import ColumnFit, fit_columns
 from cimsim.functional.sites import Layer
-from cimsim.functional.training import Redraw, can_draw, exact_device, with_fresh_noise
+from cimsim.functional.training import (
+    Redraw,
+    TileSigma,
+    can_draw,
+    exact_device,
+    tile_sigmas,
+    with_fresh_noise,
+)
 from cimsim.values.display import brief
 from cimsim.values.ranges import LARGEST
 
@@ -55,6 +62,7 @@ class Copy:
     fit: ColumnFit | None = None
     key: tuple[object, ...] = ()
     operands: Mvm | TorchOperands | None = field(default=None, repr=False)
+    sigmas: tuple[TileSigma, ...] | None = field(default=None, repr=False)
 
 
 SATURATION_WARNING = 0.01
@@ -343,7 +351,7 @@ class AnalogLayer(nn.Module):
         key = ("torch", device, native, draw, *self._key(copy))
         found = copy.operands
         if not isinstance(found, TorchOperands) or copy.key != key:
-            copy.operands = found = None
+            copy.operands = copy.sigmas = found = None
             recipe, seed = self.recipe, copy.seed
             if native:
                 recipe = replace(recipe, hardware=exact_device(recipe.hardware))
@@ -355,7 +363,9 @@ class AnalogLayer(nn.Module):
             copy.operands, copy.key = found, key
         if not native:
             return found
-        return with_fresh_noise(found, self.recipe.grid, copy.seed, self._draw)
+        if copy.sigmas is None:
+            copy.sigmas = tile_sigmas(found, self.recipe.grid)
+        return with_fresh_noise(found, copy.sigmas, copy.seed, self._draw)
 
     def _normals(
         self, copy: Copy, operands: TorchOperands, x_BK: torch.Tensor, first: int
@@ -427,17 +437,22 @@ class HalfLayer(nn.Module):
     also accumulates in FP16 rounds more often (not modelled).
     """
 
+    divisors: torch.Tensor | None
+
     def __init__(self, name: str, layer: nn.Linear) -> None:
         super().__init__()
         self.name = name
         self.weight, self.bias = layer.weight, layer.bias
+        own = layer.divisors if isinstance(layer, ProtectedLinear) else None
+        self.register_buffer("divisors", own, persistent=False)
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.training = layer.training
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Rounded x W^T + b."""
         bias = None if self.bias is None else _half(self.bias)
-        return _half(functional.linear(_half(x), _half(self.weight), bias))
+        inputs = divided(x, self.divisors)
+        return _half(functional.linear(_half(inputs), _half(self.weight), bias))
 
 
 def _half(x: torch.Tensor) -> torch.Tensor:

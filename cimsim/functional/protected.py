@@ -36,13 +36,16 @@ FOLD_TOLERANCE = 1e-4
 
 @checked(MappingError)
 def protected(
-    model: nn.Module, mapping: WeightMapping, workload: Workload, samples: Samples | None = None
-) -> nn.Module:
+    model: nn.Module, mapping: WeightMapping, workload: Workload, samples: Samples | None = None,
+    *, trainable: bool = False,
+) -> nn.Module:  # fmt: skip
     """A copy of `model` as the adaptation of `mapping`, which is `protected`, runs it.
 
     `workload` is the one that was mapped, before adaptation: it says what reads what. `samples`
     are the arguments of one call of `model`, the batch that scales are taken from; what its
-    attention mask leaves out does not count. Raises MappingError for a mapping without protection,
+    attention mask leaves out does not count. With `trainable` what learns of an adapter keeps its
+    own weights: A behind a folded norm has its inputs multiplied instead, which computes the same.
+    Raises MappingError for a mapping without protection,
     layers that cannot have it, and rescaling without samples.
     """
     adaptation = mapping.adaptation
@@ -61,7 +64,7 @@ def protected(
     largest = _largest_inputs(model, groups, weights, samples) if groups else {}
     sites = find_sites(twin)
     by_layer = {name: sites[weight] for name, weight in weights.items() if weight in sites}
-    changed = _Changed(twin, {})
+    changed = _Changed(twin, {}, trainable)
     for group in groups:
         _rescale(changed, by_layer, group, largest[group.layers[0]], adaptation.rescale or 0.0)
     for name, placement in mapping.placements.items():
@@ -71,6 +74,8 @@ def protected(
     for site, (weight, divisors, rest) in changed.weights.values():
         bias = None if site.layer.bias is None else site.layer.bias.detach()
         made = ProtectedLinear(weight, bias, divisors, rest).train(site.layer.training)
+        if changed.learns(site):
+            made.weight = site.layer.weight
         owner, _, attribute = site.path.rpartition(".")
         setattr(unwrap(twin).get_submodule(owner), attribute, made)
     return twin
@@ -82,6 +87,10 @@ class _Changed:
 
     model: nn.Module
     weights: dict[str, tuple[Site, tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]]]
+    trainable: bool
+
+    def learns(self, site: Site) -> bool:
+        return self.trainable and site.layer.weight.requires_grad
 
     def of(self, site: Site) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
         found = self.weights.get(site.path)
@@ -112,9 +121,12 @@ def _rescale(
     layers = [by_layer[name] for name in group.layers]
     rows_K = torch.stack([changed.of(site)[0].abs().amax(0) for site in layers]).amax(0)
     divisors = scales(largest_K, rows_K, power)
+    others: set[str] = set()
     if group.folded:
         _fold(changed.model, str(group.source), divisors)
-        layers += [by_layer[name] for name in group.others]
+        beside = [by_layer[name] for name in group.others]
+        layers += beside
+        others = {site.path for site in beside}
     for site in layers:
         if site.path in changed.weights:
             raise MappingError(
@@ -122,6 +134,14 @@ def _rescale(
                 "leave rescale out."
             )
         weight, _, rest = changed.of(site)
+        if changed.learns(site):
+            if site.path not in others:
+                raise MappingError(
+                    f"{site.name!r} learns, and what is rescaled is programmed once: train an "
+                    "adapter, or leave rescale out."
+                )
+            changed.put(site, weight, 1.0 / divisors, rest)
+            continue
         given = None if group.folded else divisors
         changed.put(site, weight * divisors.to(weight.dtype), given, rest)
 
@@ -167,6 +187,11 @@ def _no_fold(source: str) -> MappingError:
 
 def _split(changed: _Changed, site: Site, placement: Placement, nonzeros: int) -> None:
     """Clip the largest weights, in units of the standard deviation of their column of a tile."""
+    if changed.learns(site):
+        raise MappingError(
+            f"{site.name!r} learns, and its outliers are chosen once: train an adapter, or leave "
+            "outliers out."
+        )
     weight, divisors, earlier = changed.of(site)
     assert earlier is None
     clipped, rest = split(weight, placement.grid.block_rows, nonzeros)

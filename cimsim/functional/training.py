@@ -7,7 +7,7 @@ decides how often that is worth its time (HaLoRA redraws every 400 steps).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -42,16 +42,17 @@ def exact_device(hardware: Hardware) -> Hardware:
 
 
 def with_fresh_noise(
-    operands: TorchOperands, grid: Cuts, seed: int, draw: int
+    operands: TorchOperands, sigmas: Sequence[TileSigma], seed: int, draw: int
 ) -> TorchOperands:  # fmt: skip
-    """`operands` of exact cells plus one draw of the Gaussian of their hardware's device."""
+    """`operands` of exact cells plus one draw of the Gaussian that has these `sigmas`."""
     steps = operands.steps_KSN
     source = torch.Generator(steps.device)
     source.manual_seed(seed_for(seed, "cells", draw) >> 1)
     noisy = torch.empty_like(steps)
-    for rows, columns, sigma in _tile_sigmas(operands, grid):
-        z = torch.randn(sigma.shape, generator=source, device=steps.device)
-        noisy[rows, :, columns] = steps[rows, :, columns] + z * sigma
+    for rows, columns, sigma in sigmas:
+        tile = steps[rows, :, columns]
+        z = torch.randn(tile.shape, generator=source, device=steps.device)
+        torch.add(tile, z.mul_(sigma), out=noisy[rows, :, columns])
     return replace(operands, steps_KSN=noisy)
 
 
@@ -59,17 +60,23 @@ def weight_sigma(operands: TorchOperands, grid: Cuts) -> torch.Tensor:
     """Standard deviation [K, N] that the Gaussian of the hardware's device gives each weight."""
     sigma_KN = torch.empty_like(operands.steps_KSN[:, 0])
     share = operands.significance_S.square()
-    for rows, columns, sigma in _tile_sigmas(operands, grid):
+    for rows, columns, sigma in tile_sigmas(operands, grid):
         sigma_KN[rows, columns] = torch.einsum("ksn,s->kn", sigma.square(), share).sqrt_()
     for t, rows in enumerate(operands.rows):
         sigma_KN[rows] *= operands.gain_TN[t]
     return sigma_KN
 
 
-def _tile_sigmas(
-    operands: TorchOperands, grid: Cuts
-) -> Iterator[tuple[slice, slice, torch.Tensor]]:
-    """Rows, columns and standard deviation [R, S, C] in steps of each tile of exact cells."""
+TileSigma = tuple[slice, slice, torch.Tensor]
+"""Rows, columns and standard deviation [R, S, C] in steps of a tile of exact cells.
+
+A standard deviation that all cells of a column, or all cells, share has one entry for them.
+"""
+
+
+def tile_sigmas(operands: TorchOperands, grid: Cuts) -> tuple[TileSigma, ...]:
+    """What the Gaussian of the hardware's device does to each tile of exact cells."""
+    found: list[TileSigma] = []
     device = operands.hardware.device
     assert isinstance(device, Gaussian)
     largest = _channel_max(operands) if device.relative_to == "channel" else None
@@ -79,7 +86,9 @@ def _tile_sigmas(
             gain = operands.gain_TN[t, columns] * operands.significance_S.sum()
             channel = (largest[columns] + operands.offset_TN[t, columns]) / gain
         tile = operands.steps_KSN[rows, :, columns]
-        yield rows, columns, _sigma_steps(tile, device, operands.hardware.coding, channel)
+        sigma = _sigma_steps(tile, device, operands.hardware.coding, channel)
+        found.append((rows, columns, sigma))
+    return tuple(found)
 
 
 def _channel_max(operands: TorchOperands) -> torch.Tensor:
@@ -101,22 +110,27 @@ def _sigma_steps(
     the difference, of which one side is at g_min.
     """
     low = coding.g_min_uS / coding.step_uS
-    if coding.scheme == "differential":
+    if channel_C is not None and device.relative_to == "channel":
+        cells = tile_RSC[:1]
+        if coding.scheme == "differential":
+            channel_C, cells = low + channel_C, torch.stack([cells, cells])
+    elif coding.scheme == "differential":
         cells = torch.stack([low + tile_RSC.clamp(min=0.0), low + (-tile_RSC).clamp(min=0.0)])
-        channel_C = None if channel_C is None else low + channel_C
     else:
         cells = tile_RSC.abs()[None]
     reference = device.relative_to
     if reference == "absolute":
-        sigma = torch.full_like(cells, device.sigma_uS / coding.step_uS)
+        sigma = torch.full_like(cells[:, :1, :, :1], device.sigma_uS / coding.step_uS)
     elif channel_C is not None:
         sigma = (channel_C * device.sigma_ratio).expand_as(cells)
     elif reference == "cell":
         sigma = cells * device.sigma_ratio
     elif reference == "column":
-        sigma = (cells.amax(1, keepdim=True) * device.sigma_ratio).expand_as(cells)
+        sigma = cells.amax(1, keepdim=True) * device.sigma_ratio
     elif reference == "tensor" and coding.scaling == "tensor":
-        sigma = torch.full_like(cells, device.sigma_ratio * coding.g_max_uS / coding.step_uS)
+        whole = device.sigma_ratio * coding.g_max_uS / coding.step_uS
+        sigma = torch.full_like(cells[:, :1, :, :1], whole)
     else:
-        sigma = torch.full_like(cells, device.sigma_ratio * float(cells.amax()))
+        whole = device.sigma_ratio * float(cells.amax())
+        sigma = torch.full_like(cells[:, :1, :, :1], whole)
     return sigma.square().sum(0).sqrt()

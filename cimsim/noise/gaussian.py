@@ -83,10 +83,10 @@ class Gaussian:
 
     The standard deviation is `sigma_ratio` times the largest target magnitude of the tile
     (default), of its column, of the output channel (that column over all row tiles), of the whole
-    tensor, or of the cell itself (multiplicative); or `sigma_uS` with "absolute". HaLoRA (weights
-    W0 + N(0, sigma^2), 64 x 64 tiles, sigma 0.005 to 0.02) does not say what sigma refers to; the
-    tile maximum is the reading assumed here. It puts one weight in one cell: use it with signed
-    coding. In a differential pair both devices are noisy and the weight sees sqrt(2) sigma.
+    tensor, or of the cell itself (multiplicative); or `sigma_uS` with "absolute". In HaLoRA
+    (Eq. 3-4; sigma 0.005 to 0.02) that is the largest weight of a 64 x 64 block. It puts one weight
+    in one cell: use it with signed coding. In a differential pair both devices are noisy and the
+    weight sees sqrt(2) sigma.
     Conductances may go below 0 uS, as in that model.
     """
 

@@ -8,9 +8,11 @@ from typing import Any
 
 from torch import nn
 
+from cimsim.adaptation import Protected
 from cimsim.errors import TaskError
-from cimsim.functional import AnalogModel, Redraw, hardware_of, program_chip
+from cimsim.functional import AnalogModel, Redraw, hardware_of, program_chip, protected
 from cimsim.functional.padding import by_name
+from cimsim.ir import Workload
 from cimsim.mapping import Mapping as WeightMapping
 from cimsim.noise import Device, Gaussian
 from cimsim.spec import Architecture
@@ -56,8 +58,10 @@ class NoisyModel:
     seed: int
     steps: int
     samples: Mapping[str, Any]
+    workload: Workload | None = None
 
     def __post_init__(self) -> None:
+        self._protect()
         hardware = hardware_of(self.architecture, self.injection.noise)
         adc, coding = hardware.adc, hardware.coding
         if self.injection.adc_noise is not None:
@@ -68,6 +72,20 @@ class NoisyModel:
         self._needs_samples = self.injection.converters and hardware.needs_samples
         self._level = ramp_level(0, self.steps, self.injection.ramp)
         self._now = self._build(self._level, None)
+
+    def _protect(self) -> None:
+        """Run the model as `protected` does, where the mapping was made with it."""
+        adaptation = self.mapping.adaptation
+        if not isinstance(adaptation, Protected) or not adaptation.changes:
+            return
+        if self.workload is None:
+            raise TaskError(
+                "a model that is mapped with protected is trained as its workload says what reads "
+                "what: give the workload that was mapped."
+            )
+        self.model = protected(
+            self.model, self.mapping, self.workload, self.samples, trainable=True
+        )
 
     def at(self, step: int) -> AnalogModel:
         """The model of `step`, in training mode."""

@@ -17,6 +17,7 @@ from torch import nn
 from transformers import TrainerCallback
 
 from cimsim.errors import SpecError, TaskError
+from cimsim.ir import Workload
 from cimsim.mapping import Mapping
 from cimsim.spec import Architecture
 from cimsim.tasks.task import Example, Task
@@ -126,6 +127,7 @@ def train(
     *,
     mapping: Mapping | None = None,
     architecture: Architecture | None = None,
+    workload: Workload | None = None,
     seed: int = 0,
     start: str | Path | None = None,
     execution: Execution | None = None,
@@ -136,7 +138,8 @@ def train(
     """Train an adapter, masks or all weights of `model` for `task` as `method` says.
 
     `model` is left as it is. `mapping` and `architecture` say on which tiles the noise falls and
-    are needed by methods with noise only. `start` is a directory with what an earlier training
+    are needed by methods with noise only, `workload`, which was mapped, where it was with
+    `protected`. `start` is a directory with what an earlier training
     left; a method that trains all weights starts from an adapter merged into them. `execution`
     says how it is run: checkpoints, threads. `evaluating` measures the model meanwhile,
     `callbacks` hear of it and may stop it early (see `callbacks`). Same arguments, same result; no
@@ -166,7 +169,7 @@ def train(
     with own_randomness(trained), _threads(execution.threads):
         run = _Run(trained, task, record, progress or (lambda step: None))
         run.watch.callbacks, run.watch.evaluating = tuple(callbacks), evaluating
-        run.prepare(mapping, architecture)
+        run.prepare(mapping, architecture, workload)
         losses = run.all(execution)
     record = replace(record, steps=len(losses), losses=smoothed(losses))
     return Trained(trained.eval(), record, tuple(losses), tuple(run.watch.found))
@@ -236,7 +239,9 @@ class _Run:
         self.learning: dict[str, torch.Tensor] = {}
         self.order: list[int] | None = None
 
-    def prepare(self, mapping: Mapping | None, architecture: Architecture | None) -> None:
+    def prepare(
+        self, mapping: Mapping | None, architecture: Architecture | None, workload: Workload | None
+    ) -> None:  # fmt: skip
         """Choose what learns and lay out the noisy model, from the weights at the start."""
         self._choose()
         part = self.method.injection
@@ -258,6 +263,7 @@ class _Run:
             key(self.seed, "noise"),
             self.record.steps,
             inputs,
+            workload,
         )
 
     def _choose(self) -> None:

@@ -51,11 +51,16 @@ def train_one(name: str) -> None:
     task, method = load_task(wanted.task, model), parse_method(wanted.method)
     start = None if wanted.start is None else adapter_path(wanted.start)
     machine = machine_of(wanted.machine, wanted.values)
+    if wanted.bf16:
+        torch.backends.mkldnn.matmul.fp32_precision = "bf16"
     begun = student(model, method, wanted.seed, start)
-    _, mapping = place(model, machine, tokens=TOKENS, adapted=begun)
+    workload, mapping = place(
+        model, machine, tokens=TOKENS, adapted=begun, adaptation=wanted.adaptation
+    )
     trained = train(
-        model, task, method, mapping=mapping, architecture=machine, seed=wanted.seed, start=start,
-        execution=Execution(HERE / "checkpoints" / f"{name}.safetensors", every=100, resume=True),
+        model, task, method, mapping=mapping, architecture=machine, workload=workload,
+        seed=wanted.seed, start=start,
+        execution=Execution(HERE / "checkpoints" / f"{name}.safetensors", every=20, resume=True),
         progress=teller(name),
     )  # fmt: skip
     trained.save(adapter_path(name))
@@ -66,7 +71,7 @@ def teller(name: str) -> Any:
     begun = time.monotonic()
 
     def tell(step: Step) -> None:
-        if step.done % 50 == 0:
+        if step.done % 10 == 0:
             seconds = time.monotonic() - begun
             print(f"{name} {step.done}/{step.steps} {step.loss:.3f} {seconds:.0f} s", flush=True)
 
@@ -83,7 +88,9 @@ def measure_one(name: str, smoke: bool) -> None:
     task, machine = load_task(wanted.task, model), machine_of(wanted.machine, wanted.values)
     folder = None if wanted.adapter is None else adapter_path(wanted.adapter)
     subject = Subject.of(model, folder, wanted.adapter)
-    workload, mapping = place(model, machine, tokens=TOKENS, adapted=subject.module)
+    workload, mapping = place(
+        model, machine, tokens=TOKENS, adapted=subject.module, adaptation=wanted.adaptation
+    )
     settings = replace(wanted.settings, limit=8, seeds=1) if smoke else wanted.settings
     found = measure(subject, task, workload, mapping, machine, settings)
     text = found.model_dump_json(indent=1) + "\n"

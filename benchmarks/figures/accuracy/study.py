@@ -68,6 +68,12 @@ SMOLLM2 = {
     "halora": f"halora-every-step:epochs=0.27,{SMOLLM2_RECIPE},{SMOLLM2_NOISE},{PENALTY}",
 }
 """96 steps of plain training, 143 more of HaLoRA: 1,536 and 2,288 sentences."""
+PROTECTED = "protected:0.5,outliers=0.005,inner=(lora-pmca)"
+PROTECTED_RECIPE = (
+    "batch=16,learning_rate=0.001,rank=4,alpha=16,dropout=0,sigma=0.06,relative_to=channel,"
+    "clip_sigma=none"
+)
+"""Noise of every step as large as the spread of the cells after a year, and converters."""
 RANKS = (1, 4, 8, 16)
 
 
@@ -81,7 +87,8 @@ def ranked(rank: int) -> str:
 class Adapter:
     """One training; `start` names the adapter that it goes on from.
 
-    `values` are fields of the architecture that differ from its file.
+    `values` are fields of the architecture that differ from its file. `bf16` lets the processor
+    multiply in BF16, where it can, and add in float32.
     """
 
     method: str
@@ -91,6 +98,8 @@ class Adapter:
     machine: str = HYBRID
     values: dict[str, int] = field(default_factory=dict)
     start: str | None = None
+    adaptation: str | None = None
+    bf16: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,7 @@ class Measurement:
     task: str = "sentiment"
     machine: str = HYBRID
     values: dict[str, int] = field(default_factory=dict)
+    adaptation: str | None = None
 
 
 def channel(*sigmas: float) -> tuple[Device, ...]:
@@ -160,6 +170,14 @@ ADAPTERS = {
         for seed in SEEDS
     },
 }
+
+ADAPTERS |= {
+    # On the whole PCM machine, protected: 101 steps in which sigma grows, then more at all of it.
+    "smollm2-pcm-grown-s0": Adapter(
+        f"ahwa:epochs=0.19,{PROTECTED_RECIPE},ramp=0.5,warmup_ratio=0.06,decay=constant",
+        model="smollm2", machine=PCM_MACHINE, adaptation=PROTECTED, bf16=True,
+    ),
+}  # fmt: skip
 
 YEARS_LATER = Trials((None,), (TIMES_S[-1],), seeds=3, compensate=True, limit=QUARTER, workers=1)
 DRIFT = Trials((None,), TIMES_S, seeds=3, compensate="both", limit=QUARTER, workers=1)
