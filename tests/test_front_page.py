@@ -56,12 +56,13 @@ def test_text_from_outside_is_text(elements: Elements) -> None:
 
 def test_points_have_every_setting_and_the_stored_values(elements: Elements) -> None:
     data = json.loads(elements.data["scene"])
-    assert data["keys"] == ["rram.adc_bits", "pipeline", "rram.rows", "latency_s", "energy_J",
-                            "accuracy", "area_used_mm2", "bound"]  # fmt: skip
+    keys = ["rram.adc_bits", "pipeline", "rram.rows", "latency_s", "energy_J", "accuracy",
+            "area_used_mm2", "bound"]  # fmt: skip
+    assert [chart["keys"] for chart in data["charts"]] == [keys, keys]
     assert len(data["points"]) == 36
     seen = study()
     for number, point in data["points"].items():
-        values = dict(zip(data["keys"], point["values"], strict=True))
+        values = dict(zip(keys, point["values"], strict=True))
         latency, energy = (column.texts[int(number)] for column in seen.objectives)
         assert values["latency_s"].split(" (")[0] == latency == repr(float(latency))
         assert values["energy_J"].split(" (")[0] == energy

@@ -12,6 +12,7 @@ from cimsim.cli.accuracy_options import Asked, asking
 from cimsim.cli.options import (
     AdaptOption,
     ArchitectureArg,
+    HtmlOption,
     JsonOption,
     MapperOption,
     ReplicateOption,
@@ -64,6 +65,7 @@ def accuracy(
             "-o", "--output", metavar="DIR", help="Write accuracy.json and accuracy.png here."
         ),
     ] = None,
+    html: HtmlOption = None,
     json: JsonOption = False,
 ) -> None:
     """Measure a task on ARCH over noise draws, noise models and times after programming.
@@ -98,6 +100,10 @@ def accuracy(
     results = [one.model_copy(update={"inputs": one.inputs | inputs}) for one in results]
     report = _report(machine, placed[0][0], results)
     outcome = None if output is None else _write(report, output)
+    if html is not None:
+        from cimsim.views.pages.measured import save_accuracy_page
+
+        save_accuracy_page(report, machine, html)
     if json:
         emit(report.to_json())
     else:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cimsim.cli.options import JsonOption
+from cimsim.cli.options import HtmlOption, JsonOption
 from cimsim.cli.streams import emit
 
 
@@ -18,6 +18,7 @@ def compare(
             metavar="REPORT...", help="report.json files or their directories.", show_default=False
         ),
     ],
+    html: HtmlOption = None,
     json: JsonOption = False,
 ) -> None:
     """Put reports side by side: numbers, ratios against the first, and what differs between runs.
@@ -29,6 +30,10 @@ def compare(
 
     found = side_by_side([p / "report.json" if p.is_dir() else p for p in reports])
     rows, differs = found.rows, found.differs
+    if html is not None:
+        from cimsim.views.pages.compared import save_comparison_page
+
+        save_comparison_page(found, html)
     if json:
         import json as encoder
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cimsim.cli.options import JsonOption
+from cimsim.cli.options import HtmlOption, JsonOption
 from cimsim.cli.outputs import finish, reserve, write
 from cimsim.cli.sheet import Sheet, show
 from cimsim.cli.streams import emit, say
@@ -48,10 +48,7 @@ def front(
             "(.png, .pdf, .svg).",
         ),
     ] = None,
-    html: Annotated[
-        Path | None,
-        typer.Option("--html", metavar="FILE", help="Write the page, which needs no network."),
-    ] = None,
+    html: HtmlOption = None,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Show the front of STORE: points that no other beats in everything, and what makes them.

@@ -12,9 +12,11 @@ from cimsim.cli.axes import completing
 from cimsim.cli.options import (
     AdaptOption,
     ArchitectureArg,
+    HtmlOption,
     JsonOption,
     OptionalWorkloadArg,
     SetOption,
+    digest,
     machine_of,
     refuse_without_effect,
 )
@@ -67,6 +69,7 @@ def pipelines(
         typer.Option("-o", "--output", metavar="DIR", help="Write pipelines.json and pictures."),
     ] = None,
     settings: SetOption = None,
+    html: HtmlOption = None,
     json: JsonOption = False,
 ) -> None:
     """Compare pipeline strategies on ARCH, for a whole model or one layer."""
@@ -76,18 +79,31 @@ def pipelines(
         refuse_without_effect(context, ("rank", "tokens"), why)
     outcome = None
     with progress() as tell:
+        machine = machine_of(architecture, settings)
         rows, drawn = _rows(
-            machine_of(architecture, settings), workload, layer, rank, tokens, strategy,
+            machine, workload, layer, rank, tokens, strategy,
             integration_ns, block_tokens, adapt, tell,
         )  # fmt: skip
         if output is not None:
             tell("drawing")
             outcome = _write(rows, drawn, output)
+        if html is not None:
+            from cimsim.views.pages.strategies import save_pipelines_page
+
+            tell("writing the page")
+            save_pipelines_page(rows, machine, _inputs(architecture, workload), html)
     if json:
         emit(_encoded(rows))
     else:
         _print(rows)
     finish(outcome, quiet=json)
+
+
+def _inputs(architecture: Path, workload: Path | None) -> dict[str, str]:
+    """The files that were read, and their digests."""
+    files = {"architecture": architecture} | ({} if workload is None else {"workload": workload})
+    named = {f"{what}_file": path.name for what, path in files.items()}
+    return named | {f"{what}_sha256": digest(path) for what, path in files.items()}
 
 
 Drawn = tuple["Study", "Workload", "Pipeline | Auto"]

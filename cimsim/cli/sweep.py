@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cimsim.cli.axes import completing
-from cimsim.cli.options import AdaptOption, BaselineOption, JsonOption, SetOption
+from cimsim.cli.options import AdaptOption, BaselineOption, HtmlOption, JsonOption, SetOption
 from cimsim.cli.options import refuse_without_effect as refuse
 from cimsim.cli.progress import points_told
 from cimsim.cli.streams import complain, emit, say
@@ -157,6 +157,7 @@ def sweep(
         Path | None,
         typer.Option("-o", metavar="FILE", show_default=False, help="Where the table goes."),
     ] = None,
+    html: HtmlOption = None,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Simulate every point of a space of designs once, and keep a row of each.
@@ -166,7 +167,14 @@ def sweep(
     them, chosen by what the others came to.
     """
     from cimsim.cli.sweep_search import OF_A_SEARCH, Sought, show_search
-    from cimsim.cli.sweep_tables import check_table, print_sweep, write_table
+    from cimsim.cli.sweep_tables import (
+        check_page,
+        check_table,
+        print_sweep,
+        write_page,
+        write_table,
+    )
+    from cimsim.exploration.front import objectives_of
 
     check_table(to, output, json=json)
     executor = None
@@ -190,9 +198,13 @@ def sweep(
         sought = Sought(optimize, trials, sampler, tuple(require or ()))
         with interruptible(store) as tell:
             searched = sought.run(plan, store, workers, executor, tell)
+        if html is not None:
+            write_page(searched.front, searched.store.study, html)
         show_search(searched, to, output, json=json)
         return
     refuse(context, OF_A_SEARCH, "without --optimize, which searches")
+    if html is not None:
+        check_page(plan.arguments())
     with interruptible(store) as tell:
         done = plan.run(store=store, workers=workers, executor=executor, progress=tell)
     rows = done.rows
@@ -204,6 +216,9 @@ def sweep(
         emit(done.to_json())
     else:
         print_sweep(done)
+    if html is not None and any(row.status == "done" for row in rows):
+        objectives = ",".join(plan.arguments()["prune"]) or objectives_of(done.store.study, rows)
+        write_page(done.front(objectives), done.store.study, html)
     if done.absent and any(row.status == "done" for row in rows):
         complain(f"note: no design has {', '.join(done.absent)}; `cimsim run` shows what there is.")
     if rows and not any(row.status == "done" for row in rows):

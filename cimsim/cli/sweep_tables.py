@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from cimsim.cli.sheet import Sheet, show
 from cimsim.cli.streams import emit
 from cimsim.errors import SpecError
+from cimsim.exploration.front import MOST, Front
+from cimsim.exploration.outputs import ACCURACY, BOUND
 from cimsim.exploration.rows import Row
 from cimsim.exploration.sweep import Sweep
 from cimsim.exploration.tables import Kind, as_csv, as_json, require_table, write_rows
@@ -28,6 +30,26 @@ def check_table(to: str | None, output: Path | None, *, json: bool) -> None:
         raise SpecError("--json prints the rows, --to and -o write them: give one of them.")
     if output is not None:
         require_table(output, to)  # type: ignore[arg-type]
+
+
+def check_page(plan: Mapping[str, Any]) -> None:
+    """Raise SpecError, before anything runs, for more outputs than a page draws as sought."""
+    sought = [key for key in plan["outputs"] if key != BOUND]
+    sought += [ACCURACY] * (plan["accuracy"] is not None and ACCURACY not in sought)
+    if not plan["prune"] and len(sought) > MOST:
+        raise SpecError(
+            f"--html draws the front of at most {MOST} outputs, the sweep keeps {len(sought)}: "
+            "name fewer with --output, or store them and say which are sought: cimsim front STORE "
+            "--objectives KEY,... --html FILE."
+        )
+
+
+def write_page(front: Front, study: Mapping[str, str], path: Path) -> None:
+    """Write the page of a front, as `cimsim front --html` does."""
+    from cimsim.views.front.page import save_page
+    from cimsim.views.front.scene import scene_of
+
+    save_page(scene_of(front, study), path)
 
 
 def write_table(rows: Sequence[Row], to: str | None, output: Path | None) -> None:

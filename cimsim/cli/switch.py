@@ -10,6 +10,7 @@ import typer
 from cimsim.cli.axes import completing
 from cimsim.cli.options import (
     ArchitectureArg,
+    HtmlOption,
     JsonOption,
     ScenarioArg,
     SetOption,
@@ -67,6 +68,7 @@ def switch(
             help="Write switch.json, rows.csv and switch.png here.",
         ),
     ] = None,
+    html: HtmlOption = None,
     json: JsonOption = False,
 ) -> None:  # fmt: skip
     """Run a stream of requests for many tasks on ARCH under each strategy, side by side.
@@ -87,6 +89,10 @@ def switch(
     outcome = None
     if output is not None:
         outcome = _write(output, found)
+    if html is not None:
+        from cimsim.views.pages.switches import save_switching_page
+
+        save_switching_page(found, machine, html)
     if json:
         emit(found.to_json())
     else:

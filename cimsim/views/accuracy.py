@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cimsim.report import Accuracy, AccuracyPoint, AccuracyReport
 from cimsim.views.canvas import label, picture
+from cimsim.views.palette import LINES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-COLOURS = ("#3b6ea8", "#d98032", "#4f9d69", "#8c6bb1", "#a35c5c", "#7aa6d6")
 TIMES = ((31_536_000.0, "y"), (2_592_000.0, "mo"), (604_800.0, "w"), (86_400.0, "d"),
          (3600.0, "h"), (60.0, "min"), (1.0, "s"))  # fmt: skip
+Against = Literal["noise", "time"]
 
 
 def save_accuracy(report: AccuracyReport, path: Path) -> None:
@@ -22,11 +25,7 @@ def save_accuracy(report: AccuracyReport, path: Path) -> None:
     Error bars are the 95 % intervals of the mean over draws; the dashed line is the digital model.
     """
     first = report.results[0]
-    kinds = []
-    if len(first.by_noise) > 1 or len(_times(first)) == 1:
-        kinds.append("noise")
-    if len(_times(first)) > 1:
-        kinds.append("time")
+    kinds = against(first)
     with picture(path, 5.6 * len(kinds) + 1.0, 4.4, len(kinds)) as (figure, made):
         axes: list[Axes] = list(made) if len(kinds) > 1 else [made]
         names = (first.task, first.model, report.architecture)
@@ -36,39 +35,104 @@ def save_accuracy(report: AccuracyReport, path: Path) -> None:
             _panel(panel, report, kind)
 
 
+def against(result: Accuracy) -> list[Against]:
+    """What a result is drawn against: noise, time, or both, where there is more than one value."""
+    found: list[Against] = []
+    times = _times(result)
+    if len(result.by_noise) > 1 or len(times) == 1:
+        found.append("noise")
+    if len(times) > 1:
+        found.append("time")
+    return found
+
+
+def is_joined(result: Accuracy, kind: Against) -> bool:
+    """Whether points lie on a scale, so that lines between them mean something."""
+    return kind == "time" or bool(_sigmas(result))
+
+
+def title_across(result: Accuracy, kind: Against) -> str:
+    """What stands below the axis."""
+    if kind == "time":
+        zero = ", 0 apart" if 0.0 in _times(result) else ""
+        return f"time after programming (log scale{zero})"
+    if _sigmas(result):
+        return f"sigma, relative to {result.by_noise[0].device['relative_to']}"
+    return "noise"
+
+
+def title_up(result: Accuracy) -> str:
+    """What is measured, and on how many chips and examples."""
+    unit = "accuracy (%)" if result.metric == "accuracy" else "perplexity"
+    return f"{unit}, {result.draws} draws, {result.examples} examples"
+
+
+def names_across(result: Accuracy, kind: Against) -> dict[float, str]:
+    """Places on the axis and what stands there; nothing where they are numbers."""
+    if kind == "time":
+        return {place: short_time(t) for t, place in time_places(_times(result)).items()}
+    if _sigmas(result):
+        return {}
+    return {float(place): noise.noise for place, noise in enumerate(result.by_noise)}
+
+
+def time_places(times: Iterable[float]) -> dict[float, float]:
+    """Times (s) and where they stand: their decimal logarithms, 0 a decade before the first."""
+    positive = [t for t in times if t > 0]
+    zero = math.log10(min(positive, default=10.0)) - 1.0
+    return {t: math.log10(t) if t > 0 else zero for t in times}
+
+
+def short_time(t_s: float) -> str:
+    """A time in the largest unit of which it has one."""
+    for size, unit in TIMES:
+        if t_s >= size:
+            return f"{t_s / size:.3g} {unit}"
+    return f"{t_s:g} s" if t_s else "0"
+
+
+Lines = list[tuple[str, list[tuple[float, AccuracyPoint]]]]
+
+
+def lines_of(result: Accuracy, kind: Against) -> Lines:
+    """Lines by what they are called, each with its places and points."""
+    return _noise_lines(result) if kind == "noise" else _time_lines(result)
+
+
+def half_95(point: AccuracyPoint) -> float:
+    """Half the 95 % interval of a mean; 0 where there is none."""
+    return 0.0 if point.confidence_95 is None else point.confidence_95[1] - point.mean
+
+
 def _times(result: Accuracy) -> list[float]:
     return list(dict.fromkeys(point.t_s for point in result.by_time))
 
 
-def _panel(panel: Axes, report: AccuracyReport, kind: str) -> None:
+def _panel(panel: Axes, report: AccuracyReport, kind: Against) -> None:
     first = report.results[0]
-    sigmas = _sigmas(first) if kind == "noise" else []
-    joined = kind == "time" or bool(sigmas)
-    width = (
-        (max(sigmas) - min(sigmas)) if sigmas else len(_times(first) if joined else first.by_noise)
-    )
+    joined = is_joined(first, kind)
+    names = names_across(first, kind)
+    places = list(names) or _sigmas(first)
+    width = max(places) - min(places) or 1.0
     for number, result in enumerate(report.results):
-        colour = COLOURS[number % len(COLOURS)]
+        colour = LINES[number % len(LINES)]
         name = "" if len(report.results) == 1 else label(result.adapter or "no adapter", 40)
-        lines = _noise_lines(result) if kind == "noise" else _time_lines(result)
-        for style, (text, points) in enumerate(lines):
+        for style, (text, points) in enumerate(lines_of(result, kind)):
             # Side by side, so that error bars of methods do not hide each other.
             beside = 0.008 * width * (number - 0.5 * (len(report.results) - 1))
             moved = [(x + beside, point) for x, point in points]
-            _line(panel, moved, colour, style if joined else None, f"{name} {text}".rstrip())
+            shown = " ".join(part for part in (name, label(text, 60)) if part)
+            _line(panel, moved, colour, style if joined else None, shown)
         panel.axhline(result.digital, color=colour, linestyle="--", linewidth=0.8)
-    if kind == "time":
-        panel.set_xticks(range(len(_times(first))), [_short(t) for t in _times(first)])
-        panel.set_xlabel("time after programming")
-    elif sigmas:
-        panel.set_xlabel(f"sigma, relative to {first.by_noise[0].device['relative_to']}")
-    else:
-        names = [_split(noise.noise) for noise in first.by_noise]
-        panel.set_xticks(range(len(names)), names)
+    if names:
+        shown_names = [_split(n) if kind == "noise" else n for n in names.values()]
+        panel.set_xticks(list(names), shown_names)
+    if kind == "noise" and not joined:
         panel.tick_params(axis="x", labelsize=7)
         panel.margins(x=0.3)
-    unit = "accuracy (%)" if first.metric == "accuracy" else "perplexity"
-    panel.set_ylabel(f"{unit}, {first.draws} draws, {first.examples} examples")
+    else:
+        panel.set_xlabel(title_across(first, kind))
+    panel.set_ylabel(title_up(first))
     if panel.get_legend_handles_labels()[1]:
         title = "dashed: digital; bars: mean, 95 %"
         panel.legend(fontsize=7, title=title, title_fontsize=7, framealpha=0.6)
@@ -87,9 +151,6 @@ def _sigmas(result: Accuracy) -> list[float]:
     if not gaussian or len(references) > 1 or "absolute" in references:
         return []
     return [float(str(n.device["sigma_ratio"])) for n in result.by_noise]
-
-
-Lines = list[tuple[str, list[tuple[float, AccuracyPoint]]]]
 
 
 def _noise_lines(result: Accuracy) -> Lines:
@@ -113,12 +174,12 @@ def _noise_lines(result: Accuracy) -> Lines:
 
 def _time_lines(result: Accuracy) -> Lines:
     """A line for each noise and state of compensation."""
-    times = _times(result)
+    places = time_places(_times(result))
     several = len(result.by_noise) > 1
     return [
         (
-            f"{label(noise.noise, 60)} {text}".strip() if several else text,
-            [(times.index(p.t_s), p) for p in noise.by_time if p.compensated == state],
+            f"{noise.noise} {text}".strip() if several else text,
+            [(places[p.t_s], p) for p in noise.by_time if p.compensated == state],
         )
         for noise in result.by_noise
         for text, state in _states(result)
@@ -137,18 +198,8 @@ def _line(
     label: str,
 ) -> None:  # fmt: skip
     """Means with their intervals; without a style the points are not joined."""
-    bars = [
-        (p.confidence_95[1] - p.mean) if p.confidence_95 is not None else 0.0 for _, p in points
-    ]
     panel.errorbar(
-        [x for x, _ in points], [p.mean for _, p in points], yerr=bars, color=colour,
-        marker="os^Dv"[(style or 0) % 5], capsize=3, label=label or None,
+        [x for x, _ in points], [p.mean for _, p in points], yerr=[half_95(p) for _, p in points],
+        color=colour, marker="os^Dv"[(style or 0) % 5], capsize=3, label=label or None,
         linestyle="none" if style is None else ("-", ":", "-.")[style % 3],
     )  # fmt: skip
-
-
-def _short(t_s: float) -> str:
-    for size, unit in TIMES:
-        if t_s >= size:
-            return f"{t_s / size:.3g} {unit}"
-    return f"{t_s:g} s"

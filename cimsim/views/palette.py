@@ -6,6 +6,7 @@ The colours are those of M. Okabe and K. Ito, Color Universal Design (2008), wit
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 BLUE, SKY, GREEN, ORANGE = "#0072B2", "#56B4E9", "#009E73", "#E69F00"
 YELLOW, VERMILION, PURPLE, BLACK = "#F0E442", "#D55E00", "#CC79A7", "#000000"
@@ -40,3 +41,11 @@ OTHER = Fill(GREY, "++")
 def fill_of(unit: str) -> Fill:
     """The fill of a kind of unit."""
     return UNITS.get(unit, OTHER)
+
+
+LINES = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY)
+"""Colours of lines, seen on white and on black."""
+DASHES: tuple[Literal["-"], Literal["--"], Literal["-."], Literal[":"]] = ("-", "--", "-.", ":")
+"""What tells lines of one colour apart."""
+SYMBOLS = ("o", "s", "^", "D", "v", "P")
+"""Markers of lines."""

@@ -10,21 +10,8 @@ import numpy as np
 from cimsim.serving.result import StrategyResult, Switching
 from cimsim.units import quantity
 from cimsim.views.canvas import label, picture
-from cimsim.views.palette import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PALE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    YELLOW,
-)
+from cimsim.views.palette import BLACK, DASHES, GREY, LINES, PALE
 
-COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK, YELLOW)
-DASHES: tuple[Any, ...] = ("-", "--", "-.", ":")
 REACH = 100.0
 """Choice: a break-even further beyond the stream than so many times its length is not drawn."""
 NAMED = 6
@@ -41,8 +28,8 @@ def save_switching(found: Switching, path: Path) -> None:
     end = max([float(length), *(1.2 * getattr(c, axis) for c in drawn)])
     with picture(path, 9.0, 6.0) as (figure, axes):
         for number, result in enumerate(found.strategies):
-            dash = DASHES[number // len(COLOURS) % len(DASHES)]
-            _draw(axes, result, axis, end, COLOURS[number % len(COLOURS)], dash)
+            dash = DASHES[number // len(LINES) % len(DASHES)]
+            _draw(axes, result, axis, end, LINES[number % len(LINES)], dash)
         for number, crossing in enumerate(drawn):
             at = getattr(crossing, axis), crossing.energy_J
             axes.plot(*at, "o", color=BLACK, markersize=4)

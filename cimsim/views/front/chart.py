@@ -14,14 +14,11 @@ from cimsim.views.front.columns import Column, decades, short
 from cimsim.views.front.parallel import folded
 from cimsim.views.front.scatter import heading, looks_of
 from cimsim.views.front.scene import Scene
+from cimsim.views.pages.charts import MARKS
 from cimsim.views.pages.document import text
 from cimsim.views.palette import BLACK, GREY, VERMILION
 
 Json = dict[str, Any]
-SYMBOLS = {"o": "circle", "s": "square", "^": "triangle-up", "D": "diamond", "v": "triangle-down",
-           "P": "cross"}  # fmt: skip
-"""Plotly's names of the markers of pictures."""
-
 LINE, COLUMN = 15, 120
 """Choice: characters of a line of a heading, and least width of its column (pixels)."""
 
@@ -49,7 +46,7 @@ def _pair(scene: Scene, across: Column, up: Column) -> Json:
         points = [i for i, given in zip(scene.front, scene.why, strict=True) if given == why]
         name = f"front, bound by {short(why, 40)}" if why else "front"
         traces.append(_marks(across, up, points, name, {
-            "color": colour, "size": 9, "symbol": SYMBOLS[symbol],
+            "color": colour, "size": 9, "symbol": MARKS[symbol],
             "line": {"width": 0.5, "color": BLACK},
         }))  # fmt: skip
     ring = {"color": VERMILION, "size": 19, "symbol": "circle-open", "line": {"width": 3}}
@@ -116,7 +113,7 @@ def _parallel(scene: Scene) -> Json:
             "x": across, "y": heights[:, point].tolist(), "customdata": [point] * len(columns),
             "mode": "lines+markers", "hoverinfo": "none",
             "line": {"color": VERMILION if knee else colour, "width": 4 if knee else 1.5},
-            "marker": {"size": 6, "symbol": SYMBOLS[symbol], "color": colour},
+            "marker": {"size": 6, "symbol": MARKS[symbol], "color": colour},
         })  # fmt: skip
     return {"data": traces, "layout": _uprights(scene)}
 

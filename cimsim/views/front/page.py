@@ -37,7 +37,8 @@ def page(scene: Scene) -> str:
         _front(scene),
         _inputs(scene),
     ]
-    told = {"keys": _keys(scene), "points": _points(scene), "charts": charts}
+    keys = _keys(scene)
+    told = {"points": _points(scene), "charts": [chart | {"keys": keys} for chart in charts]}
     return document(scene.title, parts, told)
 
 

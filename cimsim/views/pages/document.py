@@ -31,7 +31,7 @@ def document(title: str, parts: list[str], scene: Mapping[str, object]) -> str:
 
     `scene` has `charts` for plotly, each drawn into the element `chart-NUMBER`, and what hovering
     tells: the marks of a chart carry the name of one of `points` (`customdata`), which has a `name`
-    and a value for each of `keys`. Raises NoPlotlyError without plotly.
+    and a value for each of the chart's `keys`. Raises NoPlotlyError without plotly.
     """
     scripts = (_plotly(), (HERE / "page.js").read_text(encoding="utf-8"))
     return (
@@ -49,13 +49,18 @@ def document(title: str, parts: list[str], scene: Mapping[str, object]) -> str:
 
 
 def text(given: str) -> str:
-    """A text as HTML: no tags, no entities, no control characters."""
-    return escape(literal(given), quote=True)
+    """A text as HTML, and for plotly: no tags, no entities, no control characters, no TeX."""
+    return escape(literal(given), quote=True).replace("$", "&#36;")
 
 
 def table(heads: list[str], rows: list[str]) -> str:
-    """A table that scrolls by itself where it is too wide; `heads` and `rows` are HTML."""
-    head = "".join(f"<th>{cell}</th>" for cell in heads)
+    """A table that scrolls by itself where it is too wide; `heads` and `rows` are HTML.
+
+    Heads stand as the cells of the first row do.
+    """
+    numbers = ['class="number"' in cell for cell in rows[0].split("<td")[1:]] if rows else []
+    looks = [' class="number"' * one for one in numbers] + [""] * len(heads)
+    head = "".join(f"<th{look}>{cell}</th>" for cell, look in zip(heads, looks, strict=False))
     return (
         f'<div class="wide"><table><thead><tr>{head}</tr></thead>\n<tbody>'
         + "\n".join(rows)

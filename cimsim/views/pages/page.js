@@ -19,10 +19,10 @@
   };
 
   // Text alone: what a point holds never becomes markup.
-  const tell = (point) => {
+  const tell = (point, keys) => {
     const table = document.createElement("table");
     table.createCaption().textContent = scene.points[point].name;
-    scene.keys.forEach((key, number) => {
+    keys.forEach((key, number) => {
       const row = table.insertRow();
       row.insertCell().textContent = key;
       row.insertCell().textContent = scene.points[point].values[number];
@@ -44,7 +44,9 @@
     const home = document.getElementById(`chart-${number}`);
     Plotly.newPlot(home, chart.data, themed(chart.layout), config);
     home.on("plotly_hover", (hover) => {
-      tell(hover.points[0].customdata);
+      const point = hover.points[0].customdata;
+      if (point === null || point === undefined) return;
+      tell(point, chart.keys);
       place(hover.event);
     });
     home.on("plotly_unhover", () => { told.hidden = true; });

@@ -1,0 +1,106 @@
+"""Pipeline strategies side by side as a page: the fastest of each layer, and what each costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from cimsim.files import write_text
+from cimsim.spec import Architecture
+from cimsim.studies.pipelines import PipelineRow
+from cimsim.units import quantity
+from cimsim.version import VERSION
+from cimsim.views.pages import parts
+from cimsim.views.pages.charts import Charts
+from cimsim.views.pages.document import document, table, text
+from cimsim.views.pages.parts import known, numbers, row, section
+
+
+def save_pipelines_page(
+    rows: Sequence[PipelineRow], machine: Architecture, inputs: Mapping[str, object], path: Path
+) -> None:
+    """Write the page; raises NoPlotlyError without plotly and OutputError for `path`."""
+    write_text(path, pipelines_page(rows, machine, inputs))
+
+
+def pipelines_page(
+    rows: Sequence[PipelineRow], machine: Architecture, inputs: Mapping[str, object]
+) -> str:
+    """The page of a study on `machine` as text: one HTML file that needs no network."""
+    charts = Charts()
+    groups: dict[str, list[PipelineRow]] = {}
+    for one in rows:
+        groups.setdefault(_group(one), []).append(one)
+    adaptations = ", ".join(dict.fromkeys(one.adaptation for one in rows))
+    made = [
+        f"<p>{text(f'adaptation {adaptations}, cimsim {VERSION}')}</p>",
+        *section("The fastest strategy", _fastest(groups)),
+        *(
+            part
+            for name, own in groups.items()
+            for part in section(name, (*_charts(own, charts), *_table(own)))
+        ),
+        *section("What differs from the files", parts.changes(machine.changes)),
+        *parts.assumed(machine.assumed(), parts.ranges_of(machine)),
+        *parts.inputs(inputs),
+    ]
+    subject = rows[0].layer
+    return document(f"Pipeline strategies: {subject} on {machine.name}", made, charts.scene)
+
+
+def _fastest(groups: Mapping[str, list[PipelineRow]]) -> Iterator[str]:
+    rows = []
+    for name, own in groups.items():
+        best = min(own, key=lambda one: one.makespan_s)
+        least = min(own, key=lambda one: one.energy_J)
+        alone = ", ".join(dict.fromkeys(quantity(one.aimc_only_s, "s") for one in own))
+        rows.append(
+            row(
+                name, quantity(best.makespan_s, "s"), _name(best), alone, f"{best.overhead:.1%}",
+                quantity(least.energy_J, "J"), _name(least), exact=repr(best.makespan_s),
+            )
+        )  # fmt: skip
+    heads = ["", "makespan", "of", "without LoRA", "overhead", "least energy", "of"]
+    yield table(heads, rows)
+
+
+def _charts(rows: Sequence[PipelineRow], charts: Charts) -> Iterator[str]:
+    def values(key: str) -> dict[str, dict[str, float]]:
+        return {_name(one): {key: float(getattr(one, key))} for one in rows}
+
+    yield parts.beside(
+        charts.side_by_side("makespan", values("makespan_s"), "s"),
+        charts.side_by_side("energy", values("energy_J"), "J"),
+    )
+
+
+def _table(rows: Sequence[PipelineRow]) -> Iterator[str]:
+    found = [
+        numbers(
+            _name(one),
+            [
+                known(one.makespan_s, "s"), known(one.overhead), known(one.energy_J, "J"),
+                known(one.tile_time_s, "s"), known(one.pmca_time_s, "s"),
+                known(one.pmca_tile_ratio), known(one.pmca_utilisation),
+                known(one.tile_utilisation), known(one.tcdm_bytes, "B"),
+                known(one.spill_bytes, "B"), known(one.area_mm2, "mm2"),
+                known(one.area_used_mm2, "mm2"),
+            ],
+        )
+        for one in rows
+    ]  # fmt: skip
+    heads = ["strategy", "makespan", "overhead", "energy", "tile, a block", "PMCA, a block",
+             "PMCA / tile", "PMCA use", "tile use", "TCDM", "spilled", "area built",
+             "area used"]  # fmt: skip
+    yield table(heads, found)
+
+
+def _group(one: PipelineRow) -> str:
+    time = "" if one.integration_ns is None else f", {one.integration_ns:g} ns"
+    return f"{one.layer}{time}"
+
+
+def _name(one: PipelineRow) -> str:
+    chosen = f" ({one.chosen})" if one.chosen != one.strategy else ""
+    block = f", {one.block_tokens} tokens" if one.block_tokens is not None else ""
+    return f"{one.strategy}{chosen}{block}"
