@@ -147,18 +147,72 @@ def test_batches_change_nothing(run, machine):
 
 def test_processes_change_nothing(run):
     options = {"converters": True, "times_s": (0.0, 1e6), "noises": (NOISE, PCM()),
-               "adc": Adc(8, "fixed", 4.0, noise_ratio=0.05)}  # fmt: skip
+               "adc": Adc(8, "fixed", 4.0, noise_ratio=0.05), "adc_bits": (8, 4)}  # fmt: skip
     seen = []
     two = run(**options, workers=2, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(n, 9) for n in range(10)]
+    assert seen == [(n, 17) for n in range(18)]
     assert run(**options, workers=1) == two
 
 
-def test_points_go_by_noise_then_time_then_compensation(run):
+@pytest.mark.parametrize(
+    ("adc", "more"),
+    [
+        (Adc(8, "fixed", 4.0, noise_ratio=0.05), {"compensate": "both"}),
+        (Adc(8, "calibrated"), {}),
+        (Adc(8, "calibrated"), {"recalibrate": True}),
+        (Adc(None, "worst_case"), {}),
+    ],
+)
+def test_several_bits_in_one_pass_are_as_many_passes(run, adc, more):
+    """And so are several noises and times: bit for bit, with noise in every conversion."""
+    options = {"converters": True, "adc": adc, "dac": Dac(8)} | more
+    noises, times = (NOISE, PCM(drift_scale=3.0)), (0.0, 1e6)
+    whole = run(**options, noises=noises, times_s=times, adc_bits=(3, 5))
+    parts = [
+        run(**options, noises=(noise,), times_s=times, adc_bits=bits)
+        for noise in noises
+        for bits in (3, 5)
+    ]
+    assert whole.points == tuple(point for part in parts for point in part.points)
+    late = run(**options, noises=noises[1:], times_s=times[1:], adc_bits=5)
+    assert whole.points[-len(late.points) :] == late.points
+    assert {part.digital for part in (*parts, late)} == {whole.digital}
+    assert {point.adc_bits for point in whole.points} == {3, 5}
+    assert whole.points[0].values != whole.points[len(whole.points) // 4].values
+
+
+def test_cells_are_read_once_for_all_bits(run, monkeypatch):
+    reads = []
+    read = Chip.at
+    monkeypatch.setattr(Chip, "at", lambda self, *a, **g: reads.append(1) or read(self, *a, **g))
+    run(converters=True, adc=Adc(8, "fixed", 4.0), times_s=(0.0, 60.0), adc_bits=(4, 5, 6, 7))
+    assert len(reads) == 2 * 2  # counted: chips and times
+    with pytest.raises(TaskError, match="ADCs of 4 bits are named twice"):
+        run(converters=True, adc_bits=(4, 5, 4))
+    with pytest.raises(TaskError, match="the list of ADC bits is empty"):
+        run(converters=True, adc_bits=())
+    with pytest.raises(TaskError, match="bits of converters were given for noise on weights only"):
+        run(adc_bits=(4, 5))
+
+
+def test_points_go_by_noise_then_bits_then_time_then_compensation(run):
     found = run(noises=(NOISE, PCM()), times_s=(0.0, 60.0), compensate="both", seeds=1, limit=2)
     assert [(p.noise, p.t_s, p.compensated) for p in found.points] == [
         (noise, t, c) for noise in (NOISE, PCM()) for t in (0.0, 60.0) for c in (False, True)
     ]
+    found = run(noises=(NOISE, PCM()), adc_bits=(6, 4), converters=True, seeds=1, limit=2,
+                times_s=(0.0, 60.0), adc=Adc(8, "fixed", 4.0))  # fmt: skip
+    assert [(p.noise, p.adc_bits, p.t_s) for p in found.points] == [
+        (noise, bits, t) for noise in (NOISE, PCM()) for bits in (6, 4) for t in (0.0, 60.0)
+    ]
+    made = section(found, named(), RELOAD)
+    assert [(n.noise, n.adc_bits) for n in made.by_noise] == [
+        (format_device(noise), bits) for noise in (NOISE, PCM()) for bits in (6, 4)
+    ]
+    assert made.adc_bits == 6
+    assert [(line.adc_bits, line.difference) for line in paired(made, made)[::2]] == [
+        (6, 0.0), (4, 0.0), (6, 0.0), (4, 0.0)
+    ]  # fmt: skip
     assert [p.compensated for p in run(compensate=True, limit=2).points] == [True]
 
 
@@ -618,6 +672,16 @@ def test_the_picture_is_drawn(run, tmp_path: Path):
         ("one", {}),
         ("sigmas", {"noises": noises}),
         ("kinds", {"noises": (NOISE, PCM()), "times_s": (0.0, 60.0), "compensate": "both"}),
+        (
+            "bits",
+            {
+                "noises": (NOISE, PCM()),
+                "times_s": (0.0, 60.0),
+                "adc_bits": (4, 6),
+                "converters": True,
+                "adc": Adc(8, "fixed", 4.0),
+            },
+        ),
     ):
         made = section(run(**options, limit=4), named(), RELOAD)
         report = AccuracyReport(architecture="tiny", workload="toy", results=(made, made))

@@ -225,6 +225,13 @@ def test_settings_reach_the_measurement(call):
     coarse = measured("--adc-bits", 3, "--dac-bits", 3)
     assert (coarse["adc_bits"], coarse["dac_bits"]) == (3, 3)
     assert coarse["noisy_mean"] < plain["noisy_mean"]
+    both = measured("--adc-bits", "3,8", "--dac-bits", 3)
+    assert [noise["adc_bits"] for noise in both["by_noise"]] == [3, 8]
+    assert both["by_noise"][0] == coarse["by_noise"][0]
+    code, out, _ = call("accuracy", "machine.json", "toy", *TOY, "--adc-bits", "3,8")
+    assert code == 0
+    assert "ADC bits" in out
+    assert "ADC of" not in out
     weights = measured("--weights-only", "--noise", "ideal")
     assert not weights["converters"]
     assert weights["noisy_mean"] == weights["digital"] == 100.0
@@ -253,6 +260,8 @@ ACCURACY = ("accuracy", "machine.json", "toy")
         ((*ACCURACY, *TOY, "--times", "0,soon"), "--times takes numbers with commas between them"),
         ((*ACCURACY, *TOY, "--times", ""), "--times takes numbers with commas between them"),
         ((*ACCURACY, *TOY, "--times", "1,1"), "the time 1 s is named twice"),
+        ((*ACCURACY, *TOY, "--adc-bits", "4,5.5"), "--adc-bits takes numbers with commas between"),
+        ((*ACCURACY, *TOY, "--adc-bits", "4,99"), "bits"),
         ((*ACCURACY, *TOY, "--sigmas", ","), "--sigmas takes numbers with commas between them"),
         ((*ACCURACY, *TOY, "--sigmas", "-0.1"), "sigma_ratio must lie in 0 .. 1, got -0.1"),
         ((*ACCURACY, *TOY, "--noise", "pcm", "--sigmas", "0"), "sigmas vary the sigma_ratio of"),

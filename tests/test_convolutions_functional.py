@@ -11,6 +11,7 @@ import torch
 from analog import analogize
 from torch import nn
 
+from cimsim.analog.converters import Adc
 from cimsim.errors import MappingError, SpecError
 from cimsim.frontend import trace_module
 from cimsim.mappers import build_mapping
@@ -115,6 +116,24 @@ def test_conversions_are_those_of_the_mapping() -> None:
         grid = mapping.placements[name].grid
         rows = {"depth.weight": 72, "wide.weight": 72, "last.weight": 72}[name] * len(x)
         assert layer.counts.conversions == rows * grid.row_blocks * grid.columns
+
+
+@pytest.mark.parametrize("path", ["kernel", "torch"])
+def test_other_adcs_on_the_same_cells_are_those_of_a_chip_that_has_them(path: str) -> None:
+    torch.manual_seed(4)
+    model, x = Net(padding=1).eval(), image()
+    adcs = {bits: Adc(bits, "fixed", 4.0, noise_ratio=0.02) for bits in (3, 7)}
+    made = {
+        bits: converted(model, x[:1], path=path, adc=adc, noise=Gaussian(0.02))[0]
+        for bits, adc in adcs.items()
+    }
+    with torch.no_grad():
+        three, seven = (made[bits](x) for bits in (3, 7))
+        assert not torch.equal(three, seven)
+        made[3].convert(7)
+        assert torch.equal(made[3](x), seven)
+        made[7].convert(3)
+        assert torch.equal(made[7](x), three)
 
 
 def test_noise_on_weights_alone_and_another_number_of_groups_are_refused() -> None:

@@ -32,6 +32,7 @@ from cimsim.noise import (
     snapshot,
 )
 from cimsim.noise.faults import BOLTZMANN_eV_per_K
+from cimsim.noise.verify import STEP_SIGMA_uS
 
 DAY = 86_400.0
 
@@ -228,7 +229,8 @@ def test_cmo_programming_and_decay(window, sigma_at_50):
 
 
 def test_table_is_the_spread_it_states():
-    table = Table((0.0, 0.5, 1.0), (1.0, 100.0), ((0.01, 0.02, 0.03), (0.03, 0.04, 0.05)), "mine")
+    sigmas = (0.01, 0.02, 0.03), (0.03, 0.04, 0.05)
+    table = Table((0.0, 0.5, 1.0), (1.0, 100.0), sigmas, "mine", 40.0)
     tile = flat(30.0)
     assert table.name == "mine"
     assert table.sigma(tile, 0.0)[0, 0] == pytest.approx(0.025 * 40)
@@ -237,6 +239,35 @@ def test_table_is_the_spread_it_states():
     cells = table.program(tile, rng())
     assert moments(cells.g_uS) == pytest.approx((30.0, 1.0), rel=0.01)
     assert moments(table.drift(cells, 1e6)) == pytest.approx((30.0, 1.8), rel=0.01)
+    # a narrower window keeps the spread in uS, which `scaled` takes for a share of any g_max
+    assert table.sigma(flat(30.0, 35.0), 0.0)[0, 0] == pytest.approx(0.025 * 40)
+    scaled = replace(table, scaled=True)
+    assert scaled.sigma(flat(60.0, 80.0), 0.0)[0, 0] == pytest.approx(0.025 * 80)
+    assert scaled.program(flat(60.0, 80.0), rng()).g_uS.std() == pytest.approx(2.0, rel=0.01)
+
+
+def test_what_was_not_measured_is_refused():
+    wide, low = flat(50.0, 80.0, shape=(2, 2)), flat(5.0, 25.0, shape=(2, 2))
+    table = Table((0.25, 1.0), (1.0,), ((0.01, 0.02),), "mine", 40.0)
+    with pytest.raises(SpecError, match=r"^mine was measured on cells of 10 to 40 uS, these hold"):
+        table.program(wide, rng())
+    with pytest.raises(SpecError, match=r"these hold 5 to 25 uS: .* take table:scaled=true, which"):
+        table.program(low, rng())
+    with pytest.raises(SpecError, match=r"^mine: at which g_max was it measured\? Give the table"):
+        replace(table, g_max_uS=None).program(low, rng())
+    replace(table, g_max_uS=None, scaled=True).program(low, rng())
+    with pytest.raises(
+        SpecError, match=r"^write_verify was measured on cells of 0 to 40 uS, these"
+    ):
+        WriteVerify().program(wide, rng())
+    # counted: 80 uS are twice 40, so are all errors but those of the window
+    target = flat(50.0, 80.0, shape=(50, 50))
+    double = WriteVerify(2.0, scaled=True).program(target, rng())
+    own = WriteVerify(2.0, step_sigma_uS=2.0 * STEP_SIGMA_uS).program(target, rng())
+    assert np.array_equal(double.g_uS, own.g_uS)
+    single = WriteVerify(1.0).program(flat(25.0, shape=(50, 50)), rng())
+    assert double.traits["pulse_count"] == pytest.approx(single.traits["pulse_count"])
+    assert double.g_uS == pytest.approx(2.0 * single.g_uS)
 
 
 def test_one_chip_has_one_history():
@@ -302,7 +333,7 @@ EVERY = [
     ReadNoise(0.01, inner=PCM()),
     StuckAt(0.1, 0.2, inner=WriteVerify(inner=NeuRRAM(0.5))),
     Retention(0.1, inner=CmoHfox(0.2)),
-    Table((0.0, 1.0), (1.0,), ((0.1, 0.2),)),
+    Table((0.0, 1.0), (1.0,), ((0.1, 0.2),), g_max_uS=40.0, scaled=True),
 ]
 
 

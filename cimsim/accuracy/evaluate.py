@@ -52,7 +52,8 @@ _Shares = tuple[float, float, float]
 @brief
 @dataclass(frozen=True)
 class Measured:
-    """The metric of every draw under one noise, at one time.
+    """The metric of every draw under one noise, at one time, with ADCs of `adc_bits` (None: as the
+    machine has them).
 
     Shares of conversions are those of the worst layer of all draws: saturated ones, shifted words
     that overflowed, and that lost bits. `unanswered_ratio` is the mean share of examples without
@@ -67,6 +68,7 @@ class Measured:
     overflowed_ratio: float
     shortened_ratio: float
     unanswered_ratio: float = 0.0
+    adc_bits: int | None = None
 
     @property
     def spread(self) -> Spread:
@@ -79,8 +81,9 @@ class Measured:
 class Evaluation:
     """A task with its metric on the digital model and on chips, point by point.
 
-    `points` go by noise, then by time, then uncompensated before compensated; value k of each
-    belongs to the chip of `seeds[k]`. `recalibrated_on` vectors a layer the columns were fitted.
+    `points` go by noise, then by bits of the ADCs, then by time, then uncompensated before
+    compensated; value k of each belongs to the chip of `seeds[k]`. `recalibrated_on` vectors a
+    layer the columns were fitted.
     """
 
     task: str
@@ -100,7 +103,8 @@ class _Setting:
     """All that a process needs to measure any draw.
 
     `keep` says whether the cells of a chip are kept for its other times. `chip` is the chip
-    measured last with its number, `latest` that chip right after programming.
+    measured last with its number, `latest` that chip right after programming, `read` what was read
+    last and when.
     """
 
     task: Task
@@ -116,6 +120,7 @@ class _Setting:
     keep: bool = False
     chip: tuple[int, Chip] | None = None
     latest: tuple[int, AnalogModel] | None = None
+    read: tuple[tuple[int, float, bool], AnalogModel] | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +132,12 @@ class _Draw:
     seed: int = 0
     t_s: float = 0.0
     compensate: bool = False
+    adc_bits: int | None = None
+
+    @property
+    def state(self) -> tuple[int, float, bool]:
+        """Equal where the same cells are read in the same state."""
+        return self.chip, self.t_s, self.compensate
 
 
 @checked(TaskError)
@@ -159,7 +170,7 @@ def evaluate(
     samples = None
     if trials.recalibrate or (trials.converters and tiles.needs_samples):
         samples = _samples(task, model, calibration)
-    seeds, states = trials.chips, trials.states
+    seeds, states, widths = trials.chips, trials.states, trials.widths
     workers = cores() if trials.workers is None else trials.workers
     setting = _Setting(
         task, model, mapping, architecture, tiles, trials.converters, trials.recalibrate, examples,
@@ -169,11 +180,17 @@ def evaluate(
     chips = [(n, seed) for n in devices for seed in seeds]
     # what does not fit is told before anything runs
     programmed = [_programmed(setting, device, seeds) for device in devices]
-    # Chip by chip, so that its converters are calibrated once for all times.
-    draws = [_Draw(n, k, seed, t, c) for k, (n, seed) in enumerate(chips) for t, c in states]
+    # Chip by chip, so that its converters are calibrated once for all times, and time by time, so
+    # that its cells are read once for all converters.
+    draws = [
+        _Draw(noise, k, seed, t, c, bits)
+        for k, (noise, seed) in enumerate(chips)
+        for t, c in states
+        for bits in widths
+    ]
     found = spread_over(_measure, setting, [_Draw(None), *draws], workers, progress)
     (exact, _), *rest = found
-    of = {(d.chip, d.t_s, d.compensate): r for d, r in zip(draws, rest, strict=True)}
+    of = {(*d.state, d.adc_bits): r for d, r in zip(draws, rest, strict=True)}
     size = len(seeds)
     return Evaluation(
         task=task.name,
@@ -186,22 +203,23 @@ def evaluate(
         recalibrated_on=_vectors(model, samples) if trials.recalibrate else 0,
         clipping=_clipping(setting, programmed[0]) if trials.converters else {},
         points=tuple(
-            _point(n, t, c, of_point)
-            for j, n in enumerate(devices)
+            _point(noise, t, c, bits, [of[j * size + k, t, c, bits] for k in range(size)])
+            for j, noise in enumerate(devices)
+            for bits in widths
             for t, c in states
-            for of_point in ([of[k, t, c] for k in range(j * size, (j + 1) * size)],)
         ),
     )
 
 
 def _point(
-    noise: Device, t_s: float, compensated: bool, draws: Sequence[tuple[Pass, _Shares]]
-) -> Measured:
+    noise: Device, t_s: float, compensated: bool, adc_bits: int | None,
+    draws: Sequence[tuple[Pass, _Shares]],
+) -> Measured:  # fmt: skip
     saturated, overflowed, shortened = map(max, zip(*(worst for _, worst in draws), strict=True))
     unanswered = sum(found.unanswered_ratio for found, _ in draws) / len(draws)
     values = tuple(found.metric for found, _ in draws)
     return Measured(
-        noise, t_s, compensated, values, saturated, overflowed, shortened, unanswered
+        noise, t_s, compensated, values, saturated, overflowed, shortened, unanswered, adc_bits
     )  # fmt: skip
 
 
@@ -209,14 +227,17 @@ def _tiles(architecture: Architecture, given: Hardware | None, trials: Trials) -
     """The hardware of `trials`; a machine that names no device will do where every trial does."""
     first = trials.devices[0] if None not in trials.devices else None
     tiles = hardware_of(architecture, given or first)
-    return with_bits(tiles, dac_bits=trials.dac_bits, adc_bits=trials.adc_bits)
+    tiles = with_bits(tiles, dac_bits=trials.dac_bits)
+    # what no converter has is told before anything runs
+    made = [with_bits(tiles, adc_bits=bits) for bits in trials.widths]
+    return made[0]
 
 
 def _measure(setting: _Setting, draw: _Draw) -> tuple[Pass, _Shares]:
     """What a draw does, and the worst shares of conversions in a layer (`Measured`)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", SaturationWarning)  # counted and reported instead
-        model = setting.model if draw.noise is None else _read(setting, draw)
+        model = setting.model if draw.noise is None else _converted(setting, draw)
         found = pass_over(setting.task, model, setting.examples, setting.batches)
     metric = found.metric
     if not math.isfinite(metric):
@@ -237,9 +258,24 @@ def _programmed(setting: _Setting, noise: Device, seed: int | Sequence[int]) -> 
     return program_chip(setting.model, setting.mapping, setting.architecture, hardware, seed)
 
 
+def _converted(setting: _Setting, draw: _Draw) -> AnalogModel:
+    """The chip of `draw` in its state, with its converters."""
+    if setting.recalibrate:  # what columns are fitted to went through the converters
+        return _read(setting, draw)
+    if setting.read is None or setting.read[0] != draw.state:
+        setting.read = None  # frees its memory first
+        setting.read = draw.state, _read(setting, draw)
+    model = setting.read[1]
+    if draw.adc_bits is not None:
+        model.convert(draw.adc_bits)
+    return model
+
+
 def _read(setting: _Setting, draw: _Draw) -> AnalogModel:
     assert draw.noise is not None
     chip = _chip(setting, draw)
+    if draw.adc_bits is not None:
+        chip = replace(chip, hardware=with_bits(chip.hardware, adc_bits=draw.adc_bits))
     ranges = None
     if setting.samples is not None and setting.hardware.needs_samples:
         ranges = _calibrated(setting, draw, chip)

@@ -38,7 +38,6 @@ class Named:
     inputs: dict[str, str | int]
     converters: bool = True
     dac_bits: int | None = None
-    adc_bits: int | None = None
     recalibration: Recalibration | None = None
 
 
@@ -47,7 +46,7 @@ def section(found: Evaluation, named: Named, reload: Reprogramming) -> Accuracy:
     """The section; `reload` is what a switch of the adapter costs on the same mapping."""
     by_noise = tuple(
         _of_noise(list(points))
-        for _, points in groupby(found.points, lambda point: id(point.noise))
+        for _, points in groupby(found.points, lambda point: (id(point.noise), point.adc_bits))
     )
     first = by_noise[0]
     size = None
@@ -72,7 +71,7 @@ def section(found: Evaluation, named: Named, reload: Reprogramming) -> Accuracy:
         seeds=found.seeds,
         converters=named.converters,
         dac_bits=named.dac_bits,
-        adc_bits=named.adc_bits,
+        adc_bits=first.adc_bits,
         recalibration=named.recalibration,
         by_noise=by_noise,
         by_time=first.by_time,
@@ -99,6 +98,7 @@ def _of_noise(points: Sequence[Measured]) -> NoiseResult:
     return NoiseResult(
         noise=format_device(noise),
         device=noise_json(noise),
+        adc_bits=points[0].adc_bits,
         mean=first.mean,
         std=first.std,
         confidence_95=first.confidence_95,
@@ -134,6 +134,7 @@ def paired(a: Accuracy, b: Accuracy) -> tuple[PairedAccuracy, ...]:
                     base=a.adapter or a.model,
                     other=b.adapter or b.model,
                     noise=mine.noise,
+                    adc_bits=mine.adc_bits,
                     t_s=p.t_s,
                     compensated=p.compensated,
                     difference=difference.mean,

@@ -141,7 +141,7 @@ def measure(
     }
     named = Named(
         subject.base.name, subject.base.note, subject.name, inputs,
-        trials.converters, trials.dac_bits, trials.adc_bits,
+        trials.converters, trials.dac_bits,
         recalibration(machine, mapping, found.recalibrated_on) if trials.recalibrate else None,
     )  # fmt: skip
     reload = (

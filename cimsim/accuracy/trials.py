@@ -32,8 +32,8 @@ class Trials:
     global drift compensation, "both" for with and without. `recalibrate`: at every time, scale and
     offset of each column of each tile are fitted to training examples. Without `converters` the
     weights are noisy, none is clipped, and that is all; `dac_bits` and `adc_bits` are other bits
-    than the machine's. `limit` takes the first test examples only. `workers` processes of one
-    thread each share the draws
+    than the machine's. Several `adc_bits` read the same cells of every chip. `limit` takes the
+    first test examples only. `workers` processes of one thread each share the draws
     (None: one a core); neither they nor `batch` (examples at a time) change a number.
 
     Raises TaskError for values that make no sense.
@@ -46,13 +46,13 @@ class Trials:
     recalibrate: bool = False
     converters: bool = True
     dac_bits: int | None = None
-    adc_bits: int | None = None
+    adc_bits: int | Sequence[int] | None = None
     limit: int | None = None
     workers: int | None = 1
     batch: int = BATCH
 
     def __post_init__(self) -> None:
-        _check_lists(self.devices, self.times_s)
+        _check_lists(self.devices, self.times_s, self.widths)
         _check_counts(self)
         if not self.converters and (self.dac_bits, self.adc_bits) != (None, None):
             raise TaskError(
@@ -69,6 +69,12 @@ class Trials:
     def devices(self) -> tuple[Device | None, ...]:
         """The noises as models; None stands for the machine's own."""
         return tuple(None if noise is None else device_of(noise) for noise in self.noises)
+
+    @property
+    def widths(self) -> tuple[int | None, ...]:
+        """Bits of the ADCs, one after the other; None stands for the machine's own."""
+        bits = self.adc_bits
+        return (bits,) if bits is None or isinstance(bits, int) else tuple(bits)
 
     @property
     def chips(self) -> tuple[int, ...]:
@@ -91,8 +97,10 @@ def with_sigmas_of(
     return tuple(with_sigmas(noises[0] or hardware_of(machine).device, sigmas))
 
 
-def _check_lists(noises: Sequence[Device | None], times_s: Sequence[float]) -> None:
-    for name, listed in (("noise models", noises), ("times", times_s)):
+def _check_lists(
+    noises: Sequence[Device | None], times_s: Sequence[float], widths: Sequence[int | None]
+) -> None:
+    for name, listed in (("noise models", noises), ("times", times_s), ("ADC bits", widths)):
         if not listed:
             raise TaskError(f"the list of {name} is empty; at least 1 is needed.")
     for position, noise in enumerate(noises):
@@ -107,6 +115,9 @@ def _check_lists(noises: Sequence[Device | None], times_s: Sequence[float]) -> N
             )
         if t_s in times_s[:position]:
             raise TaskError(f"the time {t_s:g} s is named twice; every time counts once.")
+    for position, bits in enumerate(widths):
+        if bits in widths[:position]:
+            raise TaskError(f"ADCs of {bits} bits are named twice; every number counts once.")
 
 
 def _check_counts(trials: Trials) -> None:

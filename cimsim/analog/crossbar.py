@@ -265,12 +265,7 @@ class _Reader:
         )
         if before == now:
             return 1.0
-        if now * COMPENSATION_MAX < before:
-            raise SpecError(
-                f"drift compensation would amplify a tile by more than {COMPENSATION_MAX:g}: at "
-                f"{self.t_s:g} s next to nothing is left in its cells. Leave compensation out, or "
-                "read earlier."
-            )
+        require_amplifiable(float(before), float(now))
         return float(before / now)
 
     def _seen(self, number: int, g_uS_SPRC: F32) -> F32:
@@ -281,6 +276,15 @@ class _Reader:
         moment = Moment(self.t_s, self.read_noise, self.read_index)
         effective = place.effective(g_uS_SPRC, bar.wires, bar.coding.g_min_uS, moment)
         return signed_conductance(effective)
+
+
+def require_amplifiable(before: float, now: float) -> None:
+    """Raise SpecError for a read-out that is too weak to be compensated."""
+    if now * COMPENSATION_MAX < before:
+        raise SpecError(
+            f"drift compensation would amplify a tile by more than {COMPENSATION_MAX:g}: next to "
+            "nothing is left in its cells. Leave compensation out, or read earlier."
+        )
 
 
 def program(

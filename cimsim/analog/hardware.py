@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
@@ -17,6 +18,8 @@ from cimsim.spec import Architecture
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 
+CompensationRead = Literal["exact", "converters"]
+
 
 @checked(SpecError)
 @brief
@@ -25,7 +28,9 @@ class Hardware:
     """Everything that every tile of a machine has in common; `hardware_of` reads a machine's.
 
     `dataclasses.replace(hardware, adc=Adc(6))` is the same with another part. Raises SpecError for
-    a device that cannot hold conductances of the coding's range.
+    a device that cannot hold conductances of the coding's range. `compensation` says how the factor
+    of a drift compensation is measured: `exact` from the conductances of all cells of a tile, or
+    through the `converters` (`cimsim.analog.compensation`).
     """
 
     coding: Coding
@@ -34,6 +39,7 @@ class Hardware:
     adc: Adc
     wires: Wires | None = None
     read_noise: ReadNoiseMode = "frozen"
+    compensation: CompensationRead = "exact"
 
     def __post_init__(self) -> None:
         # What the device cannot be asked for is told here, not in the middle of a model.
@@ -90,6 +96,7 @@ def hardware_of(
         dac=_dac(rram, facts),
         adc=_adc(rram, facts),
         wires=_wires(facts),
+        compensation=facts.compensation_read,
     )
 
 

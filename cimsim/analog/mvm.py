@@ -165,6 +165,12 @@ class Mvm:
             *(sum(part) for part in zip((0, 0, 0, 0), *counts, strict=True)),
         )
 
+    def converted(self, adc: Adc) -> Mvm:
+        """The same cells with other ADCs, whose range is that of those that they replace."""
+        other = replace(self, adc=adc)
+        converters = tuple(row_converter(other, t, row) for t, row in enumerate(self.full_scale_TS))
+        return replace(other, converters=converters)
+
     @property
     def rows(self) -> tuple[slice, ...]:
         """The rows of each row of tiles."""

@@ -173,6 +173,10 @@ class Numerics(MachineBlock):
         default="grounded",
         description="rows of a tile that a product does not use: at 0 V, or cells switched off",
     )
+    compensation_read: Literal["exact", "converters"] = Field(
+        default="exact",
+        description="how drift compensation reads what drifted: cells, or through DAC and ADC",
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> Self:

@@ -14,7 +14,7 @@ from typer.core import TyperCommand
 from cimsim.cli.axes import completing, helped
 from cimsim.cli.numbers import numbers_of, strict_numbers
 from cimsim.errors import TaskError
-from cimsim.values.parsing import parse_real
+from cimsim.values.parsing import parse_real, parse_whole
 
 if TYPE_CHECKING:
     from cimsim.accuracy import Trials
@@ -88,7 +88,10 @@ RecalibrateOption = Annotated[
         help="At every time, fit scale and offset of each tile column to training examples.",
     ),
 ]
-AdcOption = Annotated[int | None, _option("--adc-bits", help="Other bits of the ADCs.")]
+AdcOption = Annotated[
+    str | None,
+    _option("--adc-bits", metavar="B,B...", help="Other bits of the ADCs, for the same chips."),
+]
 DacOption = Annotated[int | None, _option("--dac-bits", help="Other bits of the DACs.")]
 WeightsOnlyOption = Annotated[
     bool, _option("--weights-only", help="Noise on weights alone, none clipped (as HaLoRA).")
@@ -173,7 +176,7 @@ class Asked:
             recalibrate=self.recalibrate,
             converters=not self.weights_only,
             dac_bits=self.dac_bits,
-            adc_bits=self.adc_bits,
+            adc_bits=None if self.adc_bits is None else _wholes(self.adc_bits, "--adc-bits"),
             limit=self.limit,
             workers=self.workers,
         )
@@ -191,6 +194,10 @@ class Asked:
 
 def _reals(text: str, option: str) -> tuple[float, ...]:
     return tuple(numbers_of(text, parse_real, option, TaskError))
+
+
+def _wholes(text: str, option: str) -> tuple[int, ...]:
+    return tuple(numbers_of(text, parse_whole, option, TaskError))
 
 
 def asking(verb: Callable[..., None]) -> Callable[..., None]:

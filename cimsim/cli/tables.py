@@ -252,11 +252,13 @@ def _accuracy(result: Accuracy) -> Sheet:
     points = [point for noise in result.by_noise for point in noise.by_time]
     # counted: two columns, where anything was shifted
     shown = 2 * any(point.overflowed_ratio or point.shortened_ratio for point in points)
+    several = _several_bits(result)
     written = any(point.unanswered_ratio for point in points) or result.digital_unanswered_ratio
     table = Sheet(
         f"{result.task}: {result.adapter or result.model}, {result.metric}{unit}",
         (
             "noise",
+            *(("ADC bits",) if several else ()),
             "time",
             "drift",
             "mean",
@@ -267,13 +269,15 @@ def _accuracy(result: Accuracy) -> Sheet:
             *("overflowed", "lost bits")[:shown],
             *(("no answer",) if written else ()),
         ),
-        texts=(0, 2),
+        texts=(0, 3 if several else 2),
         caption=_accuracy_caption(result),
     )
+    before = ""
     for noise in result.by_noise:
-        for number, point in enumerate(noise.by_time):
+        for point in noise.by_time:
             table.add(
-                noise.noise.replace(",", ", ") if number == 0 else "",
+                "" if noise.noise == before else _spaced(noise.noise),
+                *((str(noise.adc_bits),) if several else ()),
                 f"{point.t_s:g} s",
                 "compensated" if point.compensated else "as it is",
                 f"{point.mean:.2f}",
@@ -287,7 +291,17 @@ def _accuracy(result: Accuracy) -> Sheet:
                 ),
                 *((f"{point.unanswered_ratio:.1%}",) if written else ()),
             )
+            before = noise.noise
     return table
+
+
+def _spaced(noise: str) -> str:
+    """A device model with places to fold it at."""
+    return ", ".join(part.strip() for part in noise.split(","))
+
+
+def _several_bits(result: Accuracy) -> bool:
+    return len({noise.adc_bits for noise in result.by_noise}) > 1
 
 
 def _lost(result: Accuracy, mean: float) -> float:
@@ -308,7 +322,7 @@ def _accuracy_caption(result: Accuracy) -> str:
         size = f" (a test set of this size leaves {_interval(result.test_set_95)} open, 95 %)"
     reload = result.lora_reload
     settings = "" if result.converters else "noise on weights only, none clipped; "
-    bits = {"DAC": result.dac_bits, "ADC": result.adc_bits}
+    bits = {"DAC": result.dac_bits, "ADC": None if _several_bits(result) else result.adc_bits}
     if result.digital_unanswered_ratio:
         settings += f"digital: no answer to {result.digital_unanswered_ratio:.1%}; "
     settings += "".join(f"{name} of {n} bits; " for name, n in bits.items() if n is not None)
@@ -343,7 +357,7 @@ def _paired(lines: Iterable[PairedAccuracy]) -> Sheet:
     )  # fmt: skip
     for line in lines:
         table.add(
-            f"{line.other} - {line.base}", line.noise.replace(",", ", "), f"{line.t_s:g} s",
+            f"{line.other} - {line.base}", _spaced(line.label), f"{line.t_s:g} s",
             "compensated" if line.compensated else "as it is", f"{line.difference:+.2f}",
             "-" if line.std is None else f"{line.std:.2f}", _interval(line.confidence_95),
         )  # fmt: skip

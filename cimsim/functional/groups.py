@@ -96,6 +96,12 @@ class GroupedLayer(AnalogLayer):
         for _, part in self._arrays:
             part.advance()
 
+    def convert(self, adc_bits: int) -> None:
+        """Read the same cells through ADCs of so many bits in the same ranges."""
+        super().convert(adc_bits)
+        for _, part in self._arrays:
+            part.convert(adc_bits)
+
     def _all(self, x_DBK: torch.Tensor) -> torch.Tensor:
         return torch.cat([part._all(x_DBK[..., rows]) for rows, part in self._arrays], -1)
 

@@ -14,6 +14,7 @@ from torch.nn import functional
 from cimsim.adaptation.layers.columns import ColumnLayer
 from cimsim.adaptation.layers.protected import ProtectedLinear, divided, with_rest
 from cimsim.analog.crossbar import Readout
+from cimsim.analog.hardware import with_bits
 from cimsim.analog.mvm import ColumnNumbers, Mvm, not_computable
 from cimsim.errors import SpecError
 from cimsim.functional.operands import (
@@ -118,6 +119,19 @@ class AnalogLayer(nn.Module):
         """The next training pass draws what pass number `step` (from 0) draws."""
         self._steps, self._vectors = step, 0
 
+    def convert(self, adc_bits: int) -> None:
+        """Read the same cells through ADCs of so many bits in the same ranges."""
+        hardware = with_bits(self.recipe.hardware, adc_bits=adc_bits)
+        self.recipe = replace(self.recipe, hardware=hardware)
+        through = self.recipe.compensate and hardware.compensation == "converters"
+        for copy in (copy for copies in self._copies for copy in copies):
+            if through:
+                copy.operands = None
+            elif isinstance(copy.operands, Mvm):
+                copy.operands = copy.operands.converted(hardware.adc)
+            elif copy.operands is not None:
+                copy.operands = replace(copy.operands, hardware=hardware)
+
     def advance(self) -> None:
         """The model begins another forward pass: in training, time for new noise."""
         self._steps += self.training
@@ -194,7 +208,8 @@ class AnalogLayer(nn.Module):
         """Set the converter ranges of all copies from typical vectors (see `rows_of`)."""
         samples = rows_BK.detach().to("cpu", torch.float32).numpy()
         for copy in (copy for copies in self._copies for copy in copies):
-            readout = read_out(self.weight_KN(), self.recipe, copy.seed, copy.places)
+            recipe = replace(self.recipe, compensate=False)  # which no range depends on
+            readout = read_out(self.weight_KN(), recipe, copy.seed, copy.places)
             copy.ranges = find_ranges(readout, self.recipe.hardware, samples)
             copy.operands = None
 
@@ -225,7 +240,7 @@ class AnalogLayer(nn.Module):
         """The copy as it is read, with the scales that were fitted to it."""
         readout = read_out(
             self.weight_KN(), recipe or self.recipe, copy.seed if seed is None else seed,
-            copy.places,
+            copy.places, copy.ranges,
         )  # fmt: skip
         return readout if copy.fit is None else copy.fit.on(readout)
 

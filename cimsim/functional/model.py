@@ -111,6 +111,15 @@ class AnalogModel(nn.Module):
         for layer in self.layers.values():
             layer.seek(step)
 
+    def convert(self, adc_bits: int) -> None:
+        """Read the same cells through ADCs of so many bits in the same ranges, from 0 again.
+
+        Scales that were fitted to columns through other bits (`recalibrate`) stay as they are.
+        """
+        for layer in self.layers.values():
+            layer.convert(adc_bits)
+        self.restart()
+
     def saturation(self) -> dict[str, float]:
         """Share of saturated conversions by weight, since the last restart."""
         return self._shares("saturated")

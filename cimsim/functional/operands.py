@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from cimsim.analog.compensation import compensated
 from cimsim.analog.converters import Dac
 from cimsim.analog.crossbar import Crossbar, Cuts, Readout, program
 from cimsim.analog.hardware import Hardware
@@ -75,11 +76,26 @@ Places = tuple[TilePlace, ...] | None
 
 
 def read_out(
-    weight_KN: torch.Tensor, recipe: Deployment, seed: int, places: Places = None
+    weight_KN: torch.Tensor,
+    recipe: Deployment,
+    seed: int,
+    places: Places = None,
+    ranges: Ranges | None = None,
 ) -> Readout:
-    """Program a copy from its seed and read it at the recipe's time."""
-    bar = programmed(weight_KN, recipe, seed, places)
-    return bar.read(recipe.t_s, read_noise=recipe.hardware.read_noise, compensate=recipe.compensate)
+    """Program a copy from its seed and read it at the recipe's time.
+
+    `ranges` are those of converters that compensation is read through, where they are calibrated.
+    """
+    bar, hardware = programmed(weight_KN, recipe, seed, places), recipe.hardware
+    mode = hardware.read_noise
+    if not (recipe.compensate and hardware.compensation == "converters"):
+        return bar.read(recipe.t_s, read_noise=mode, compensate=recipe.compensate)
+    now, before = (bar.read(t_s, read_noise=mode) for t_s in (recipe.t_s, 0.0))
+    known = ranges or _plain_ranges(now, hardware)
+    later, first = (seed_for(seed, f"compensation at {t_s!r} s", 0) for t_s in (recipe.t_s, 0.0))
+    return compensated(
+        now, before, known.dac, hardware.adc, known.full_scale_TS, (later, first)
+    )  # fmt: skip
 
 
 def programmed(

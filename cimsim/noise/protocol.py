@@ -136,11 +136,12 @@ def require_physical(target: Target, model: str) -> None:
 
 
 def require_fitted(
-    target: Target, model: str, fit_uS: tuple[float, float], scaled: bool
-) -> None:  # fmt: skip
+    target: Target, model: str, fit_uS: tuple[float, float], scaled: bool, kind: str | None = None
+) -> None:
     """Raise SpecError for cells beyond the conductances that a fit was measured on.
 
-    Not where `scaled` assumes that it holds in any window.
+    Not where `scaled` assumes that it holds in any window. `kind` is what files call the model,
+    where that is not its name.
     """
     if scaled:
         return
@@ -151,7 +152,8 @@ def require_fitted(
         raise SpecError(
             f"{model} was measured on cells of {fit_uS[0]:g} to {fit_uS[1]:g} uS, these hold "
             f"{least:g} to {high:g} uS: set rram.g_min_uS and rram.g_max_uS within that, or take "
-            f"{model}:scaled=true, which assumes that the spread is the same share of any g_max."
+            f"{kind or model}:scaled=true, which assumes that the spread is the same share of any "
+            "g_max."
         )
 
 

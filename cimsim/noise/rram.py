@@ -20,6 +20,7 @@ from cimsim.noise.protocol import (
     F32,
     SCALE_MAX,
     Cells,
+    CONDUCTANCE_MAX_uS,
     LONGEST_s,
     Target,
     fit_span_uS,
@@ -173,13 +174,17 @@ class Table:
     """A user's measurements: spread versus g / g_max at given times, in units of g_max.
 
     `sigma_ratio` has one row a time and one column a level. Linear in g and in ln t between the
-    entries, held beyond them; clipped at 0 uS. Levels and times must rise strictly.
+    entries, held beyond them; clipped at 0 uS. Levels and times must rise strictly. `g_max_uS` is
+    the g_max that was measured: cells beyond the first and last level, in uS, are refused. Without
+    it `scaled` has to assume that the spread is the same share of any g_max.
     """
 
     g_ratio: tuple[float, ...]
     times_s: tuple[float, ...]
     sigma_ratio: tuple[tuple[float, ...], ...]
     title: str = "table"
+    g_max_uS: float | None = None
+    scaled: bool = False
 
     @property
     def name(self) -> str:
@@ -192,6 +197,8 @@ class Table:
         object.__setattr__(self, "sigma_ratio", tuple(tuple(row) for row in self.sigma_ratio))
         if not (isinstance(self.title, str) and self.title.strip()):
             raise SpecError(f"table: title is a text that is not empty, got {shown(self.title)}.")
+        if self.g_max_uS is not None:
+            require_number(self.title, "g_max_uS", self.g_max_uS, 1e-6, CONDUCTANCE_MAX_uS)
         self._rising("g_ratio", self.g_ratio, 0.0, 1.0)
         self._rising("times_s", self.times_s, 1e-12, LONGEST_s)
         if len(self.sigma_ratio) != len(self.times_s):
@@ -224,6 +231,14 @@ class Table:
     def program(self, target: Target, rng: np.random.Generator) -> Cells:
         """Conductances at the first time; trait `normal` as in the other fits."""
         require_physical(target, self.title)
+        if self.g_max_uS is None and not self.scaled:
+            raise SpecError(
+                f"{self.title}: at which g_max was it measured? Give the table g_max_uS, or "
+                "scaled, which assumes that the spread is the same share of any g_max."
+            )
+        measured = self._measured_uS(target)
+        ends = self.g_ratio[0] * measured, self.g_ratio[-1] * measured
+        require_fitted(target, self.title, ends, self.scaled, "table")
         normal = noise_like(target.g_uS, rng)
         return Cells(target, _relaxed(target, normal, self.sigma(target, 0.0)), {"normal": normal})
 
@@ -241,6 +256,12 @@ class Table:
         row, weight = _between(self.times_s, t_s)
         now = np.array(self.sigma_ratio[row])
         then = np.array(self.sigma_ratio[min(row + 1, len(self.times_s) - 1)])
-        x = target.g_uS / target.g_max_uS
-        ratio = np.interp(x, self.g_ratio, (1.0 - weight) * now + weight * then)
-        return np.asarray(ratio * target.g_max_uS, np.float32)
+        measured = self._measured_uS(target)
+        ratio = np.interp(
+            target.g_uS / measured, self.g_ratio, (1.0 - weight) * now + weight * then
+        )
+        return np.asarray(ratio * measured, np.float32)
+
+    def _measured_uS(self, target: Target) -> float:
+        """The g_max that levels and spread are parts of."""
+        return target.g_max_uS if self.scaled or self.g_max_uS is None else self.g_max_uS

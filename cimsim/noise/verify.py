@@ -21,7 +21,9 @@ from cimsim.noise.protocol import (
     CONDUCTANCE_MAX_uS,
     Device,
     Target,
+    fit_span_uS,
     noise_like,
+    require_fitted,
     require_inner,
     require_number,
     require_physical,
@@ -33,6 +35,8 @@ STEP_SIGMA_uS = 5.125
 """Spread of one pulse's effect. Fitted (not published): makes the mean over targets spread evenly
 over 0 .. 40 uS equal to NeuRRAM's 8.52 pulses a cell at a window of +-1 uS (Wan et al., Nature
 608, 2022), given the assumed gain of one half."""
+VERIFIED_uS = (0.0, 40.0)
+"""Range of the targets of that fit (Wan et al., Nature 608, 2022)."""
 GRID_CELLS_PER_SIGMA = 12
 """Choice: grid cells of errors for the spread of one pulse."""
 GRID_CELLS_MAX = 4_096
@@ -51,7 +55,9 @@ class WriteVerify:
     `step_sigma_uS`; cells start at `start_uS` and stop within `tolerance_uS` of the target, or
     after `max_pulses` wherever they are then. Pulses before the first verify are not needed by
     cells that start inside the window. `inner` (default: none) adds what happens afterwards, such
-    as relaxation; it is given the conductances reached as its targets.
+    as relaxation; it is given the conductances reached as its targets. The spread of a pulse that
+    stands here was fitted on 0 to 40 uS: cells beyond are refused unless `step_sigma_uS` is their
+    own, or `scaled` assumes that it is the same share of any g_max.
     """
 
     tolerance_uS: float = 1.0
@@ -60,6 +66,7 @@ class WriteVerify:
     step_sigma_uS: float = STEP_SIGMA_uS
     max_pulses: int = 60  # choice: a cell stops there wherever it is
     inner: Device = field(default_factory=Ideal)
+    scaled: bool = False
     name: ClassVar[str] = "write_verify"
 
     def __post_init__(self) -> None:
@@ -74,19 +81,24 @@ class WriteVerify:
     def program(self, target: Target, rng: np.random.Generator) -> Cells:
         """Cells after the loop; traits `pulse_count` and `converged` (1 or 0) of every device."""
         require_physical(target, self.name)
+        own = self.step_sigma_uS != STEP_SIGMA_uS
+        require_fitted(target, self.name, VERIFIED_uS, self.scaled or own)
         for name in ("tolerance_uS", "start_uS"):
             require_within(self.name, name, getattr(self, name), target)
-        error, pulses, open_ = self._loop(target.g_uS, rng)
+        ratio = fit_span_uS(target, VERIFIED_uS, self.scaled) / VERIFIED_uS[1]
+        error, pulses, open_ = self._loop(target.g_uS, self.step_sigma_uS * ratio, rng)
         reached = np.maximum(target.g_uS + error, np.float32(0.0))
         inner = self.inner.program(replace(target, g_uS=reached), rng)
         traits = {"pulse_count": pulses, "converged": (~open_).astype(np.float32)}
         return Cells(target, inner.g_uS, traits, inner)
 
-    def _loop(self, g_uS: F32, rng: np.random.Generator) -> tuple[F32, F32, npt.NDArray[np.bool_]]:
+    def _loop(
+        self, g_uS: F32, sigma_uS: float, rng: np.random.Generator
+    ) -> tuple[F32, F32, npt.NDArray[np.bool_]]:
         error = np.float32(self.start_uS) - g_uS.ravel()
         pulses = np.zeros(error.size, np.float32)
         active = np.flatnonzero(np.abs(error) > self.tolerance_uS)
-        keep, sigma = np.float32(1.0 - self.gain_ratio), np.float32(self.step_sigma_uS)
+        keep, sigma = np.float32(1.0 - self.gain_ratio), np.float32(sigma_uS)
         for _ in range(self.max_pulses):
             if active.size == 0:
                 break

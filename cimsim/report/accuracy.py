@@ -45,10 +45,13 @@ class AccuracyPoint(Frozen):
 
 
 class NoiseResult(Frozen):
-    """One device model; mean and spread are those of the first of `by_time`."""
+    """One device model under one ADC; mean and spread are those of the first of `by_time`."""
 
     noise: str = Field(description="device model with its options, as text")
     device: dict[str, JsonValue] = Field(description="the same as fields")
+    adc_bits: Whole | None = Field(
+        default=None, description="bits of the ADCs; None for those of the machine"
+    )
     mean: Number = Field(description="percent right, or perplexity, at the first time")
     std: Number | None = Field(
         description="standard deviation over draws there; None for a single one"
@@ -59,6 +62,15 @@ class NoiseResult(Frozen):
     by_time: tuple[AccuracyPoint, ...] = Field(
         min_length=1, description="one for each time, without and with compensation as asked"
     )
+
+    @property
+    def label(self) -> str:
+        """The device model, with the bits of the ADCs where they are not the machine's."""
+        return _labelled(self.noise, self.adc_bits)
+
+
+def _labelled(noise: str, adc_bits: int | None) -> str:
+    return noise if adc_bits is None else f"{noise}, ADC of {adc_bits} bits"
 
 
 class Recalibration(Frozen):
@@ -129,16 +141,17 @@ class Accuracy(Frozen):
         default=True, description="false: noise on weights and nothing else (HaLoRA's setting)"
     )
     dac_bits: Whole | None = Field(
-        default=None, description="bits of the input converters; None where they are left out"
+        default=None, description="bits of the DACs; None for those of the machine"
     )
     adc_bits: Whole | None = Field(
-        default=None, description="bits of the output converters; None where they are left out"
+        default=None,
+        description="bits of the ADCs of the first of by_noise; None for those of the machine",
     )
     recalibration: Recalibration | None = Field(
         default=None, description="where columns were fitted anew at every time: what once costs"
     )
     by_noise: tuple[NoiseResult, ...] = Field(
-        min_length=1, description="one for each device model that was asked for"
+        min_length=1, description="one for each device model that was asked for, under each ADC"
     )
     by_time: tuple[AccuracyPoint, ...] = Field(description="the times of the first noise")
     lora_reload: Reprogramming = Field(description="cost of loading this adapter over another")
@@ -176,11 +189,17 @@ class PairedAccuracy(Frozen):
     base: str
     other: str
     noise: str
+    adc_bits: Whole | None = None
     t_s: Number
     compensated: Flag
     difference: Number
     std: Number | None
     confidence_95: tuple[Number, Number] | None
+
+    @property
+    def label(self) -> str:
+        """The device model, with the bits of the ADCs where they are not the machine's."""
+        return _labelled(self.noise, self.adc_bits)
 
 
 class AccuracyReport(Frozen):

@@ -1,4 +1,4 @@
-"""Accuracy against noise and against time after programming, with error bars, as one picture."""
+"""Accuracy against noise, bits of the ADCs and time after programming, as one picture."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from cimsim.report import Accuracy, AccuracyPoint, AccuracyReport
+from cimsim.report import Accuracy, AccuracyPoint, AccuracyReport, NoiseResult
 from cimsim.views.canvas import label, picture
 from cimsim.views.palette import LINES
 
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 TIMES = ((31_536_000.0, "y"), (2_592_000.0, "mo"), (604_800.0, "w"), (86_400.0, "d"),
          (3600.0, "h"), (60.0, "min"), (1.0, "s"))  # fmt: skip
-Against = Literal["noise", "time"]
+Against = Literal["noise", "bits", "time"]
 
 
 def save_accuracy(report: AccuracyReport, path: Path) -> None:
-    """Panels for noise and for time, each where there is more than one value.
+    """Panels for noise, bits and time, each where there is more than one value.
 
+    A panel shows every noise, at the first of the bits and times that it is not against.
     Error bars are the 95 % intervals of the mean over draws; the dashed line is the digital model.
     """
     first = report.results[0]
@@ -36,11 +37,13 @@ def save_accuracy(report: AccuracyReport, path: Path) -> None:
 
 
 def against(result: Accuracy) -> list[Against]:
-    """What a result is drawn against: noise, time, or both, where there is more than one value."""
+    """What a result is drawn against: noise, bits, time, wherever there is more than one value."""
     found: list[Against] = []
-    times = _times(result)
-    if len(result.by_noise) > 1 or len(times) == 1:
+    times, bits = _times(result), _bits(result)
+    if len(_noises(result)) > 1 or len(times) == len(bits) == 1:
         found.append("noise")
+    if len(bits) > 1:
+        found.append("bits")
     if len(times) > 1:
         found.append("time")
     return found
@@ -48,7 +51,7 @@ def against(result: Accuracy) -> list[Against]:
 
 def is_joined(result: Accuracy, kind: Against) -> bool:
     """Whether points lie on a scale, so that lines between them mean something."""
-    return kind == "time" or bool(_sigmas(result))
+    return kind != "noise" or bool(_sigmas(result))
 
 
 def title_across(result: Accuracy, kind: Against) -> str:
@@ -56,6 +59,8 @@ def title_across(result: Accuracy, kind: Against) -> str:
     if kind == "time":
         zero = ", 0 apart" if 0.0 in _times(result) else ""
         return f"time after programming (log scale{zero})"
+    if kind == "bits":
+        return "bits of the ADCs"
     if _sigmas(result):
         return f"sigma, relative to {result.by_noise[0].device['relative_to']}"
     return "noise"
@@ -71,9 +76,11 @@ def names_across(result: Accuracy, kind: Against) -> dict[float, str]:
     """Places on the axis and what stands there; nothing where they are numbers."""
     if kind == "time":
         return {place: short_time(t) for t, place in time_places(_times(result)).items()}
+    if kind == "bits":
+        return {float(place): str(bits) for place, bits in enumerate(_bits(result))}
     if _sigmas(result):
         return {}
-    return {float(place): noise.noise for place, noise in enumerate(result.by_noise)}
+    return {float(place): noise.noise for place, noise in enumerate(_noises(result))}
 
 
 def time_places(times: Iterable[float]) -> dict[float, float]:
@@ -96,7 +103,9 @@ Lines = list[tuple[str, list[tuple[float, AccuracyPoint]]]]
 
 def lines_of(result: Accuracy, kind: Against) -> Lines:
     """Lines by what they are called, each with its places and points."""
-    return _noise_lines(result) if kind == "noise" else _time_lines(result)
+    if kind == "noise":
+        return _noise_lines(result)
+    return _bits_lines(result) if kind == "bits" else _time_lines(result)
 
 
 def half_95(point: AccuracyPoint) -> float:
@@ -106,6 +115,15 @@ def half_95(point: AccuracyPoint) -> float:
 
 def _times(result: Accuracy) -> list[float]:
     return list(dict.fromkeys(point.t_s for point in result.by_time))
+
+
+def _bits(result: Accuracy) -> list[int | None]:
+    return list(dict.fromkeys(noise.adc_bits for noise in result.by_noise))
+
+
+def _noises(result: Accuracy) -> list[NoiseResult]:
+    """Every noise under the first ADCs."""
+    return [noise for noise in result.by_noise if noise.adc_bits == result.adc_bits]
 
 
 def _panel(panel: Axes, report: AccuracyReport, kind: Against) -> None:
@@ -146,18 +164,20 @@ def _split(noise: str) -> str:
 
 def _sigmas(result: Accuracy) -> list[float]:
     """Where every noise is Gaussian relative to the same: its sigmas."""
-    references = {str(noise.device.get("relative_to")) for noise in result.by_noise}
-    gaussian = all(noise.device["kind"] == "gaussian" for noise in result.by_noise)
+    noises = _noises(result)
+    references = {str(noise.device.get("relative_to")) for noise in noises}
+    gaussian = all(noise.device["kind"] == "gaussian" for noise in noises)
     if not gaussian or len(references) > 1 or "absolute" in references:
         return []
-    return [float(str(n.device["sigma_ratio"])) for n in result.by_noise]
+    return [float(str(n.device["sigma_ratio"])) for n in noises]
 
 
 def _noise_lines(result: Accuracy) -> Lines:
     """At the first time, a line for each state of compensation."""
-    places = _sigmas(result) or [float(n) for n in range(len(result.by_noise))]
+    noises = _noises(result)
+    places = _sigmas(result) or [float(n) for n in range(len(noises))]
     first = result.by_time[0].t_s
-    found = sorted(zip(places, result.by_noise, strict=True), key=lambda pair: pair[0])
+    found = sorted(zip(places, noises, strict=True), key=lambda pair: pair[0])
     return [
         (
             text,
@@ -173,17 +193,40 @@ def _noise_lines(result: Accuracy) -> Lines:
 
 
 def _time_lines(result: Accuracy) -> Lines:
-    """A line for each noise and state of compensation."""
-    places = time_places(_times(result))
-    several = len(result.by_noise) > 1
+    """A line for each noise and state of compensation, under the first ADCs."""
+    places, noises = time_places(_times(result)), _noises(result)
     return [
         (
-            f"{noise.noise} {text}".strip() if several else text,
+            _line_name(noise, text, noises),
             [(places[p.t_s], p) for p in noise.by_time if p.compensated == state],
         )
-        for noise in result.by_noise
+        for noise in noises
         for text, state in _states(result)
     ]
+
+
+def _bits_lines(result: Accuracy) -> Lines:
+    """A line for each noise and state of compensation, at the first time."""
+    bits, noises, first = _bits(result), _noises(result), result.by_time[0].t_s
+    return [
+        (
+            _line_name(noise, text, noises),
+            [
+                (float(bits.index(other.adc_bits)), point)
+                for other in result.by_noise
+                if other.noise == noise.noise
+                for point in other.by_time
+                if point.t_s == first and point.compensated == state
+            ],
+        )
+        for noise in noises
+        for text, state in _states(result)
+    ]
+
+
+def _line_name(noise: NoiseResult, text: str, noises: list[NoiseResult]) -> str:
+    """What a line shows: its noise, where there are several, and state of compensation."""
+    return f"{noise.noise} {text}".strip() if len(noises) > 1 else text
 
 
 def _states(result: Accuracy) -> list[tuple[str, bool]]:

@@ -73,7 +73,7 @@ def headline(results: Sequence[Accuracy]) -> str:
 
 
 def points(results: Sequence[Accuracy], charts: Charts) -> Iterator[str]:
-    """Charts against noise and time, where there is more than one, and all points as a table."""
+    """Charts against noise, bits and time, where there are several, and all points as a table."""
     for kind in against(results[0]):
         yield _chart(results, kind, charts)
     yield (
@@ -83,7 +83,7 @@ def points(results: Sequence[Accuracy], charts: Charts) -> Iterator[str]:
     yield table(
         ["", "mean", "standard deviation", "95 % of the mean", "noise", "after", "compensated",
          "saturated", "chips"],
-        [_point(result, noise.noise, at)
+        [_point(result, noise.label, at)
          for result in results for noise in result.by_noise for at in noise.by_time],
     )  # fmt: skip
 
@@ -107,8 +107,9 @@ def _chart(results: Sequence[Accuracy], kind: Against, charts: Charts) -> str:
 
 def _mark(result: Accuracy, kind: Against, x: float, point: AccuracyPoint) -> Mark:
     place = names_across(result, kind).get(x, f"{x!r}")
+    head = {"noise": "noise", "bits": "ADC bits", "time": "after"}[kind]
     told = {
-        ("after" if kind == "time" else "noise"): f"{point.t_s!r} s" if kind == "time" else place,
+        head: f"{point.t_s!r} s" if kind == "time" else place,
         "mean": repr(point.mean), "standard deviation": repr(point.std),
         "95 % of the mean": repr(point.confidence_95),
         "compensated": "yes" if point.compensated else "no",
@@ -132,7 +133,7 @@ def _paired(found: Sequence[PairedAccuracy]) -> Iterator[str]:
             row(
                 f"{line.other} - {line.base}", f"{line.difference:+.3g}",
                 "-" if line.std is None else f"{line.std:.3g}", _interval(line.confidence_95),
-                line.noise, quantity(line.t_s, "s"), "yes" if line.compensated else "no",
+                line.label, quantity(line.t_s, "s"), "yes" if line.compensated else "no",
                 exact=repr(line.difference),
             )
             for line in found
