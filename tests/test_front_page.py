@@ -132,6 +132,45 @@ def test_parallel_coordinates_tell_the_same(visit: Visit) -> None:
     assert set(told) > {"rram.adc_bits", "pipeline", "latency_s", "area_used_mm2"}
 
 
+def test_a_brush_keeps_what_lies_in_it(visit: Visit) -> None:
+    seen = study()
+    place = 2  # rram.rows
+    column = seen.columns[place]
+    where = """([column, height]) => {
+      const home = document.querySelector("#chart-1");
+      home.scrollIntoView();
+      const { xaxis, yaxis, _size: size } = home._fullLayout;
+      const box = home.getBoundingClientRect();
+      return [box.left + size.l + xaxis.l2p(column), box.top + size.t + yaxis.l2p(height)];
+    }"""
+    kept = "document.querySelector('#kept').textContent"
+    opacities = "document.querySelector('#chart-1').data.map(one => one.opacity ?? 1)"
+    before = visit.page.evaluate(opacities)
+    for height, move in ((0.6, "down"), (1.02, "up")):
+        visit.page.mouse.move(*visit.page.evaluate(where, [place, height]))
+        getattr(visit.page.mouse, move)()
+    inside = [i for i, height in enumerate(column.heights) if height >= 0.6]
+    assert 0 < len(inside) < 36
+    visit.until(f"{kept} === '{len(inside)} of 36 drawn points are kept.'")
+    for chart, faded in ((0, True), (1, False)):
+        data = visit.page.evaluate(f"document.querySelector('#chart-{chart}').data")
+        for trace in data:
+            points = trace.get("customdata", [])
+            if faded and points:
+                assert [points[i] for i in trace["selectedpoints"]] == [
+                    point for point in points if point in inside
+                ]
+            elif trace.get("meta") == "ground":
+                assert set(points) == {i for i in seen.ground if i in inside}
+            elif points:
+                assert (trace["opacity"] == 1) == (points[0] in inside)
+    told = visit.told_at(0, ".trace:nth-child(3) .point")
+    assert told["bound"] == EVIL
+    visit.page.mouse.click(*visit.page.evaluate(where, [place, 0.3]))
+    visit.until(f"{kept} === ''")
+    assert visit.page.evaluate(opacities) == before
+
+
 def test_the_browser_shows_names_as_text(visit: Visit) -> None:
     texts = visit.page.eval_on_selector_all(
         "svg text", "all => all.map(one => one.textContent.replaceAll('\\u00a0', ' '))"

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from cimsim.search.attempt import Progress
     from cimsim.spec import Architecture
     from cimsim.studies.pipelines import PipelineRow, Shape, Study
+    from cimsim.values.field_paths import Value
 
 
 Number = TypeVar("Number", int, float)
@@ -129,8 +130,9 @@ def _rows(
     adapt: str | None, tell: Progress,
 ) -> tuple[list[PipelineRow], Drawn]:  # fmt: skip
     """All rows, and what the Gantt chart shows: the last strategy on the first machine."""
+    from cimsim.exploration.strategies import compared
     from cimsim.ir import load_workload
-    from cimsim.schedule.pipelines import PIPELINE_CODEC, parse_pipeline
+    from cimsim.schedule.pipelines import PIPELINE_CODEC, format_pipeline, parse_pipeline
     from cimsim.studies.layer import layer_workload, with_integration
     from cimsim.studies.pipelines import Study, adapted_shapes, parse_layer, with_blocks
 
@@ -153,19 +155,20 @@ def _rows(
         raise CimsimError(
             "--block-tokens had no effect: none of the strategies runs in blocks of a chosen size."
         )
-    studies = [Study(m, adaptation=adapt) for m in machines]
-    rows = []
-    for study in studies:
-        for pipeline in chosen:
-            tell(f"simulating {pipeline.name}")
-            if model is not None:
-                rows.append(study.model(model, pipeline))
-            rows += [study.layer(shape, pipeline) for shape in shapes]
+    points: list[dict[str, Value]] = [
+        {**at, "pipeline": format_pipeline(pipeline)}
+        for at in [{"rram.integration_ns": ns} for ns in times] or [{}]
+        for pipeline in chosen
+    ]
+    found = []
+    for subject in [*([] if model is None else [model]), *shapes]:
+        tell(f"simulating {subject.name}")
+        found.append(compared(subject, machine, points, adaptation=adapt))
+    rows = [row for point in zip(*found, strict=True) for row in point]
     first = shapes[0]
-    subject = model or layer_workload(
-        first.in_features, first.out_features, first.rank, first.tokens
-    )
-    return rows, (studies[0], subject, chosen[0] if len(chosen) == 1 else _shown(chosen))
+    drawn = model or layer_workload(first.in_features, first.out_features, first.rank, first.tokens)
+    study = Study(machines[0], adaptation=adapt)
+    return rows, (study, drawn, chosen[0] if len(chosen) == 1 else _shown(chosen))
 
 
 def _shown(chosen: list[Pipeline | Auto]) -> Pipeline | Auto:

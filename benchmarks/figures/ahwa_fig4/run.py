@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from cimsim.ir import Linear, Op, Workload, load_workload
-from cimsim.schedule.pipelines import PIPELINES, parse_pipeline
+from cimsim.exploration.strategies import compared
+from cimsim.ir import Workload, load_workload
+from cimsim.schedule.pipelines import PIPELINES
 from cimsim.spec import Architecture, load_architecture
-from cimsim.studies.layer import with_integration
-from cimsim.studies.pipelines import PipelineRow, Shape, Study, adapted_shapes
+from cimsim.studies.pipelines import PipelineRow, Shape, adapted_shapes
 
 ROOT = Path(__file__).parents[3]
 LAYERS = ((128, 128), (512, 128))
@@ -28,43 +29,31 @@ MODELS = ("mobilebert_squad_r8_s320", "bert_base_r8_s320", "bert_large_r8_s320")
 TOKENS, RANK = 320, 8
 
 
+def points(pipelines: Iterable[str], times: Iterable[float] = TIMES_NS) -> list[dict[str, Any]]:
+    """Every strategy at every integration time."""
+    return [{"rram.integration_ns": ns, "pipeline": name} for ns in times for name in pipelines]
+
+
 def blocks(machine: Architecture) -> list[dict[str, Any]]:
     """Panels a and b: tile and cluster time of a block, and its TCDM need."""
+    swept = points([f"token:{block}" for block in BLOCKS])
     return [
-        Study(with_integration(machine, time)).layer(shape, strategy).as_dict()
+        row.as_dict()
         for shape in (Shape(*layer, RANK, TOKENS) for layer in LAYERS)
-        for time in TIMES_NS
-        for strategy in (parse_pipeline(f"token:{block}") for block in BLOCKS)
+        for row in compared(shape, machine, swept)
     ]
 
 
 def totals(machine: Architecture, shapes: list[tuple[Shape, int]]) -> list[dict[str, Any]]:
     """Panel c: every layer shape of `shapes` at every integration time, every strategy."""
-    rows = []
-    for time in TIMES_NS:
-        study = Study(with_integration(machine, time))
-        for shape, layers in shapes:
-            rows += [
-                study.layer(shape, parse_pipeline(name)).as_dict() | {"layers": layers}
-                for name in PIPELINES
-            ]
-    return rows
-
-
-def with_rank(workload: Workload, rank: int) -> Workload:
-    """`workload` with LoRA of another rank; parameters are left as traced."""
-
-    def changed(op: Op) -> Op:
-        if not isinstance(op, Linear) or op.role == "base":
-            return op
-        size = "out_features" if op.role == "lora_a" else "in_features"
-        return op.model_copy(update={size: rank})
-
-    phases = tuple(
-        phase.model_copy(update={"ops": tuple(changed(op) for op in phase.ops)})
-        for phase in workload.phases
-    )
-    return workload.model_copy(update={"phases": phases})
+    found = [compared(shape, machine, points(PIPELINES)) for shape, _ in shapes]
+    each = len(PIPELINES)
+    return [
+        row.as_dict() | {"layers": layers}
+        for start in range(0, each * len(TIMES_NS), each)
+        for rows, (_, layers) in zip(found, shapes, strict=True)
+        for row in rows[start : start + each]
+    ]
 
 
 def first_block(workload: Workload) -> Workload:
@@ -78,24 +67,25 @@ def first_block(workload: Workload) -> Workload:
 
 def end_to_end(machine: Architecture, workload: Workload) -> list[PipelineRow]:
     """The model under every strategy at the machine's own integration time."""
-    study = Study(machine)
-    return [study.model(workload, parse_pipeline(name)) for name in PIPELINES]
+    return compared(workload, machine, [{"pipeline": name} for name in PIPELINES])
 
 
 def ranks(machine: Architecture, mobilebert: Workload, chosen: tuple[int, ...]) -> dict[str, Any]:
     """Balanced, over the rank: both layers at every integration time, and MobileBERT."""
-    balanced = PIPELINES["balanced"]
-    layers = [
-        Study(with_integration(machine, time)).layer(Shape(*layer, rank, TOKENS), balanced)
+    of_rank = [
+        [compared(Shape(*layer, rank, TOKENS), machine, points(["balanced"])) for rank in chosen]
         for layer in LAYERS
-        for time in TIMES_NS
-        for rank in chosen
     ]
-    study = Study(machine)
-    models = [study.model(with_rank(mobilebert, rank), balanced) for rank in chosen]
-    per_layer = len(chosen)
+    models = compared(
+        mobilebert, machine, [{"rank": rank, "pipeline": "balanced"} for rank in chosen]
+    )
     return {
-        "layers": [row.as_dict() | {"rank": chosen[i % per_layer]} for i, row in enumerate(layers)],
+        "layers": [
+            row.as_dict() | {"rank": rank}
+            for rows in of_rank
+            for at in zip(*rows, strict=True)
+            for rank, row in zip(chosen, at, strict=True)
+        ],
         "model": [row.as_dict() | {"rank": rank} for row, rank in zip(models, chosen, strict=True)],
     }
 

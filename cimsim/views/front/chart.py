@@ -28,6 +28,21 @@ def charts_of(scene: Scene) -> list[Json]:
     return [*(_pair(scene, *pair) for pair in scene.pairs), _parallel(scene)]
 
 
+def brush_of(scene: Scene, charts: list[Json]) -> Json:
+    """Where every drawn point lies on the uprights of the last chart, for its brushes.
+
+    They are the page's own: plotly's parallel coordinates know no points to hover on, and compile
+    code in the browser, which the page forbids.
+    """
+    heights = np.array([column.heights for column in scene.columns])
+    points = sorted({*scene.front, *scene.dominated})
+    return {
+        "chart": len(charts) - 1,
+        "columns": len(scene.columns),
+        "heights": {point: heights[:, point].round(6).tolist() for point in points},
+    }
+
+
 def _pair(scene: Scene, across: Column, up: Column) -> Json:
     others = scene.dominated
     traces = []
@@ -64,6 +79,7 @@ def _marks(across: Column, up: Column, points: list[int], name: str, marker: Jso
     return {
         "x": _at(across, points), "y": _at(up, points), "customdata": points, "mode": "markers",
         "name": text(name), "marker": marker, "hoverinfo": "none",
+        "unselected": {"marker": {"opacity": 0.06}},
     }  # fmt: skip
 
 
@@ -103,7 +119,7 @@ def _parallel(scene: Scene) -> Json:
         faint = 0.3 if len(others) > 300 else 0.6  # choice: many lines stay a ground
         traces.append({
             "x": x, "y": y, "customdata": ids, "mode": "lines", "opacity": faint,
-            "line": {"color": GREY, "width": 1}, "hoverinfo": "none",
+            "line": {"color": GREY, "width": 1}, "hoverinfo": "none", "meta": "ground",
         })  # fmt: skip
     looks = looks_of(scene)
     for point, why in zip(scene.front, scene.why, strict=True):
@@ -145,5 +161,6 @@ def _uprights(scene: Scene) -> Json:
         "xaxis": hidden | {"range": [-0.5, len(columns) - 0.4]},
         "yaxis": hidden | {"range": [-0.07, 1.25]},
         "shapes": shapes, "annotations": notes, "showlegend": False, "hovermode": "closest",
+        "dragmode": False,
         "height": 480, "margin": {"l": 10, "r": 10, "t": 10, "b": 10},
     }  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 from cimsim.files import write_text
 from cimsim.values.plaintext import literal
 from cimsim.version import VERSION
-from cimsim.views.front.chart import COLUMN, charts_of
+from cimsim.views.front.chart import COLUMN, brush_of, charts_of
 from cimsim.views.front.columns import Column, exact
 from cimsim.views.front.explained import about, taken_and_never
 from cimsim.views.front.scene import Scene
@@ -31,14 +31,20 @@ def page(scene: Scene) -> str:
         "<h2>Objectives against each other</h2>",
         f'<div class="pairs">{"".join(pairs)}</div>',
         "<h2>Parallel coordinates</h2>",
-        "<p>A line is a point: its settings, then (on grey) its results. The knee is thick.</p>",
+        "<p>A line is a point: its settings, then (on grey) its results. The knee is thick. Drag "
+        "along an upright to keep the points that lie there, in all charts; click it to let go. "
+        '<output id="kept"></output></p>',
         f'<div class="wide"><div style="min-width:{width}px">{last}</div></div>',
         _effects(scene),
         _front(scene),
         _inputs(scene),
     ]
     keys = _keys(scene)
-    told = {"points": _points(scene), "charts": [chart | {"keys": keys} for chart in charts]}
+    told = {
+        "points": _points(scene),
+        "charts": [chart | {"keys": keys} for chart in charts],
+        "brush": brush_of(scene, charts),
+    }
     return document(scene.title, parts, told)
 
 

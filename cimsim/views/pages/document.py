@@ -31,9 +31,12 @@ def document(title: str, parts: list[str], scene: Mapping[str, object]) -> str:
 
     `scene` has `charts` for plotly, each drawn into the element `chart-NUMBER`, and what hovering
     tells: the marks of a chart carry the name of one of `points` (`customdata`), which has a `name`
-    and a value for each of the chart's `keys`. Raises NoPlotlyError without plotly.
+    and a value for each of the chart's `keys`. `brush`, if it is there, names the `chart` of
+    parallel coordinates, its `columns`, and the `heights` of every point on them: intervals that
+    are dragged there keep points in all charts. Raises NoPlotlyError without plotly.
     """
-    scripts = (_plotly(), (HERE / "page.js").read_text(encoding="utf-8"))
+    own = [(HERE / name).read_text(encoding="utf-8") for name in ("brush.js", "page.js")]
+    scripts = (_plotly(), "\n".join(own[0 if "brush" in scene else 1 :]))
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_policy(scripts)}">\n'

@@ -52,7 +52,12 @@
     home.on("plotly_unhover", () => { told.hidden = true; });
     return home;
   });
+  const layouts = scene.charts.map((chart) => chart.layout);
   dark.addEventListener("change", () => {
-    drawn.forEach((home, number) => Plotly.react(home, home.data, themed(scene.charts[number].layout), config));
+    drawn.forEach((home, number) => {
+      const { shapes } = home.layout;
+      Plotly.react(home, home.data, themed({ ...layouts[number], ...(shapes ? { shapes } : {}) }), config);
+    });
   });
+  if (scene.brush) window.brushed(scene, drawn, layouts);
 })();
