@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -88,23 +88,35 @@ def _part(part: str | int) -> str:
     return text if len(text) <= 64 and text.isprintable() else shown(text)
 
 
-def write_bytes(path: str | Path, data: bytes) -> None:
-    """Write `data` to `path` through a temporary file beside it; raises OutputError."""
+@contextmanager
+def replacing(path: str | Path) -> Iterator[IO[bytes]]:
+    """A stream to a temporary file beside `path`, which takes its place at the end of the `with`.
+
+    Raises OutputError; whatever ends the `with` otherwise, `path` stays as it was.
+    """
     target = Path(path)
     temporary = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=f".{target.name}."[:50], dir=target.parent)
         with os.fdopen(handle, "wb") as stream:
-            stream.write(data)
+            yield stream
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
         os.replace(temporary, target)
+        temporary = None
     except (OSError, ValueError) as problem:  # ValueError: a name that no file can have
+        raise _unwritable(path, problem) from None
+    finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
-        raise _unwritable(path, problem) from None
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write `data` to `path` through a temporary file beside it; raises OutputError."""
+    with replacing(path) as stream:
+        stream.write(data)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,10 +20,12 @@ import cimsim as package
 from cimsim.cli.progress import _rate
 from cimsim.errors import CimsimError, SpecError
 from cimsim.exploration.plan import load_sweep
+from cimsim.exploration.rows import Row
 from cimsim.exploration.scoring import Scoring, scoring_text
 from cimsim.exploration.space import Choice, Range
 from cimsim.exploration.store import read_store
 from cimsim.exploration.sweep import Reached
+from cimsim.exploration.tables import Again, csv_lines, json_lines, write_rows
 from cimsim.exploration.text import parse_axes
 from cimsim.ir import save_workload
 
@@ -126,6 +129,54 @@ def test_tables_hold_the_same_rows(files: tuple[Path, Path], tmp_path: Path) -> 
         assert list(again.columns) == list(frame.columns)
     with pytest.raises(SpecError, match=r"ends in \.csv"):
         done.save(tmp_path / "t.xlsx")
+
+
+def _made(count: int) -> Again:
+    def rows() -> Iterator[Row]:
+        for n in range(count):
+            values = {"a": None if n % 5 else n / 7, "b": f"x\n{n}", "c": n if n % 2 else "odd"}
+            settings = {"m": n % 3, "n": n, "t": n % 2 == 0}
+            yield Row(str(n), settings, "done", values, "", 0.5)
+
+    return Again(rows)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7])
+def test_tables_in_pieces_are_those_of_all_rows(tmp_path: Path, count: int) -> None:
+    pandas = pytest.importorskip("pandas")
+    flat = [row.flat() for row in _made(count)]
+    assert json.dumps(flat, indent=2) == "".join(json_lines(_made(count)))
+    listed = [Row("d", {"m": [1, {"a": []}]}, "done", {}, "", 0.0)]
+    assert json.dumps([listed[0].flat()], indent=2) == "".join(json_lines(listed))
+    write_rows(_made(count), tmp_path / "t.csv")
+    assert (tmp_path / "t.csv").read_text() == "".join(csv_lines(_made(count)))
+    if not count:
+        return
+    assert len(pandas.read_csv(tmp_path / "t.csv")) == count
+    pytest.importorskip("pyarrow")
+    write_rows(_made(count), tmp_path / "t.parquet")
+    found = pandas.read_parquet(tmp_path / "t.parquet")
+    assert list(found["n"]) == list(range(count))
+    assert list(found["m"]) == [n % 3 for n in range(count)]
+    assert list(found["b"]) == [f"x\n{n}" for n in range(count)]
+    assert list(found["c"]) == [str(n) if n % 2 else "odd" for n in range(count)]
+    assert list(found["a"].isna()) == [n % 5 != 0 for n in range(count)]
+
+
+@pytest.mark.parametrize("ending", ["csv", "json", "parquet"])
+def test_a_table_is_never_held_whole(
+    tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if ending == "parquet":
+        pytest.importorskip("pyarrow")
+    monkeypatch.setattr("cimsim.exploration.tables.GROUP", 50)
+    peaks = []
+    for count in (100, 100, 2000):
+        tracemalloc.start()
+        write_rows(_made(count), tmp_path / f"t.{ending}")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[2] < peaks[1] + 100_000
 
 
 def test_a_sweep_file_says_it_all(cimsim: Cli, files: tuple[Path, Path], tmp_path: Path) -> None:

@@ -161,7 +161,8 @@ def _rows(
         for pipeline in chosen
     ]
     found = []
-    for subject in [*([] if model is None else [model]), *shapes]:
+    subjects: list[Workload | Shape] = [*([] if model is None else [model]), *shapes]
+    for subject in subjects:
         tell(f"simulating {subject.name}")
         found.append(compared(subject, machine, points, adaptation=adapt))
     rows = [row for point in zip(*found, strict=True) for row in point]

@@ -207,21 +207,24 @@ def sweep(
         check_page(plan.arguments())
     with interruptible(store) as tell:
         done = plan.run(store=store, workers=workers, executor=executor, progress=tell)
-    rows = done.rows
     if output is not None or to is not None:
-        write_table(rows, to, output)
+        write_table(done.again, to, output)
         if output is not None and not json:
-            say(f"wrote {len(rows)} rows to {output}")
+            say(f"wrote {done.designs} rows to {output}")
     elif json:
-        emit(done.to_json())
+        for piece in done.json_lines():
+            emit(piece)
     else:
         print_sweep(done)
-    if html is not None and any(row.status == "done" for row in rows):
-        objectives = ",".join(plan.arguments()["prune"]) or objectives_of(done.store.study, rows)
-        write_page(done.front(objectives), done.store.study, html)
-    if done.absent and any(row.status == "done" for row in rows):
+    feasible = done.feasible
+    if html is not None and feasible:
+        prune = ",".join(plan.arguments()["prune"])
+        write_page(
+            done.front(prune or objectives_of(done.store.study, done.again)), done.store.study, html
+        )
+    if done.absent and feasible:
         complain(f"note: no design has {', '.join(done.absent)}; `cimsim run` shows what there is.")
-    if rows and not any(row.status == "done" for row in rows):
+    if done.designs and not feasible:
         complain("no point fits: the column shortage says what is missing.")
         raise typer.Exit(1)
 

@@ -16,6 +16,7 @@ from cimsim.exploration.executors import Executor
 from cimsim.exploration.optimize import FrontSearch, optimize
 from cimsim.exploration.plan import LoadedPlan
 from cimsim.exploration.sweep import Reached
+from cimsim.exploration.tables import Again
 
 OF_A_SEARCH = ("trials", "sampler", "require")
 """Options that a search alone has."""
@@ -55,10 +56,10 @@ class Sought:
 def show_search(found: FrontSearch, to: str | None, output: Path | None, *, json: bool) -> None:
     """Counts and the front, or JSON; all rows where a table of them was asked for."""
     if output is not None or to is not None:
-        write_table(found.rows, to, output)
+        write_table(Again(found.store.rows), to, output)
         if to is not None and output is None:
             return
-        say(f"wrote {len(found.rows)} rows to {output}")
+        say(f"wrote {len(found.store)} rows to {output}")
     if json:
         emit(found.to_json())
         return

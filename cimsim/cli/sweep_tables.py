@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, get_args
 
@@ -13,7 +14,7 @@ from cimsim.exploration.front import MOST, Front
 from cimsim.exploration.outputs import ACCURACY, BOUND
 from cimsim.exploration.rows import Row
 from cimsim.exploration.sweep import Sweep
-from cimsim.exploration.tables import Kind, as_csv, as_json, require_table, write_rows
+from cimsim.exploration.tables import Kind, csv_lines, json_lines, require_table, write_rows
 from cimsim.values.display import shown
 
 SHOWN = 40
@@ -52,34 +53,37 @@ def write_page(front: Front, study: Mapping[str, str], path: Path) -> None:
     save_page(scene_of(front, study), path)
 
 
-def write_table(rows: Sequence[Row], to: str | None, output: Path | None) -> None:
-    """Write rows to a file, or as text on standard output."""
-    if output is None:
-        emit(as_csv(rows) if to == "csv" else as_json(rows))
-    else:
+def write_table(rows: Iterable[Row], to: str | None, output: Path | None) -> None:
+    """Write rows to a file, or as text on standard output; they are gone through twice."""
+    if output is not None:
         write_rows(rows, output, to)  # type: ignore[arg-type]
+        return
+    for piece in csv_lines(rows) if to == "csv" else chain(json_lines(rows), "\n"):
+        emit(piece)
 
 
 def print_sweep(done: Sweep) -> None:
     """A table of rows, and how many points came to what."""
-    rows = done.rows
+    rows = list(islice(done.each(), SHOWN))
     axes = list(done.space.axes)
     short = any(row.shortage for row in rows)
-    beaten = any(row.beaten_by for row in rows)
-    more = ("shortage",) * short + ("beaten by",) * beaten
+    by = {row.beaten_by for row in rows if row.beaten_by}
+    places = (
+        {row.digest: n for n, row in enumerate(done.each(), 1) if row.digest in by} if by else {}
+    )
+    more = ("shortage",) * short + ("beaten by",) * bool(by)
     columns = (*axes, *done.outputs, *more)
-    places = {row.digest: place for place, row in enumerate(rows, 1)} if beaten else {}
     texts = tuple(i for i in range(len(columns)) if not _numbers(rows, columns[i]))
     sheet = Sheet(_title(done), columns, texts=texts, keys=len(axes))
-    for row in rows[:SHOWN]:
+    for row in rows:
         cells = [_cell(row.settings.get(name)) for name in axes]
         cells += [_cell(row.values.get(key)) for key in done.outputs]
         cells += [_first(row.shortage)] * short
-        by = places.get(row.beaten_by)
-        cells += ["" if by is None else f"row {by}"] * beaten
+        place = places.get(row.beaten_by)
+        cells += ["" if place is None else f"row {place}"] * bool(by)
         sheet.add(*cells)
-    if len(rows) > SHOWN:
-        sheet.caption = f"the first {SHOWN} of {len(rows)}; -o rows.csv or --json has all"
+    if done.designs > len(rows):
+        sheet.caption = f"the first {SHOWN} of {done.designs}; -o rows.csv or --json has all"
     show(sheet)
 
 

@@ -132,10 +132,11 @@ def _check_pruned(
             )
 
 
-def objectives_of(study: Mapping[str, str], rows: Sequence[Row]) -> tuple[Objective, ...]:
+def objectives_of(study: Mapping[str, str], rows: Iterable[Row]) -> tuple[Objective, ...]:
     """What a study sought, or else the outputs that it kept, as far as they are numbers.
 
-    Raises CimsimError where they are too many to be all meant.
+    Rows are gone through more than once. Raises CimsimError where they are too many to be all
+    meant.
     """
     if "objectives" in study:
         return parse_objectives(study["objectives"])

@@ -25,7 +25,7 @@ from cimsim.exploration.samplers import Sampling, parse_sample
 from cimsim.exploration.scoring import Scoring, check_scoring, scoring_of
 from cimsim.exploration.space import Axis, Choice, Settings, Space
 from cimsim.exploration.store import Store, open_store
-from cimsim.exploration.tables import to_pandas, write_rows
+from cimsim.exploration.tables import Again, json_lines, to_pandas, write_rows
 from cimsim.ir import Workload
 from cimsim.mappers import Mapper
 from cimsim.runtime.workers import cores
@@ -106,14 +106,35 @@ class Sweep:
                 return ()
         return tuple(key for key in self.outputs if key in left) if self.reached.points else ()
 
+    @property
+    def designs(self) -> int:
+        """How many rows there are."""
+        return sum(1 for _ in self.each())
+
+    @property
+    def feasible(self) -> bool:
+        """Whether a design is done."""
+        return any(row.status == "done" for row in self.each())
+
+    @property
+    def again(self) -> Again:
+        """As `each`, to be gone through more than once."""
+        return Again(self.each)
+
     def to_pandas(self) -> DataFrame:
         """The rows as a data frame; raises CimsimError without pandas."""
-        return to_pandas(self.rows)
+        return to_pandas(self.again)
 
     def to_json(self) -> str:
         """Counts of points, and the rows."""
-        rows = [row.flat() for row in self.each()]
-        return json.dumps({"points": asdict(self.reached), "rows": rows}, indent=2) + "\n"
+        return "".join(self.json_lines())
+
+    def json_lines(self) -> Iterator[str]:
+        """As `to_json`, in pieces."""
+        points = json.dumps(asdict(self.reached), indent=2).replace("\n", "\n  ")
+        yield f'{{\n  "points": {points},\n  "rows": '
+        yield from json_lines(self.each(), "  ")
+        yield "\n}\n"
 
     def save(self, path: str | Path) -> None:
         """Write the rows as the ending of the name says: .csv, .parquet or .json.
@@ -121,7 +142,7 @@ class Sweep:
         Completely or not at all; raises OutputError, SpecError for another ending, CimsimError
         without the packages that Parquet takes.
         """
-        write_rows(self.rows, path)
+        write_rows(self.again, path)
 
 
 @checked(CimsimError)

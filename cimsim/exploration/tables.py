@@ -5,13 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from cimsim.errors import SpecError
 from cimsim.exploration.rows import Row
-from cimsim.files import require_place, write_bytes, write_text
+from cimsim.files import replacing, require_place
 from cimsim.runtime.libraries import library
 from cimsim.values.display import shown
 
@@ -19,6 +21,18 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 Kind = Literal["csv", "parquet", "json"]
+GROUP = 10_000
+"""Choice: rows of a group of a Parquet file, which are held at once."""
+
+
+@dataclass(frozen=True)
+class Again:
+    """Rows that are read anew each time that they are gone through."""
+
+    read: Callable[[], Iterator[Row]]
+
+    def __iter__(self) -> Iterator[Row]:
+        return self.read()
 
 
 def kind_of(path: str | Path) -> Kind:
@@ -51,21 +65,44 @@ def columns_of(rows: Iterable[Row]) -> list[str]:
     return [*settings, *values, *(key for key in last if key in others or key != "beaten_by")]
 
 
-def as_csv(rows: Sequence[Row]) -> str:
-    """A table with a head; what a row lacks is empty."""
+def csv_lines(rows: Iterable[Row]) -> Iterator[str]:
+    """A table with a head, in pieces; what a row lacks is empty. Rows are gone through twice."""
     text = io.StringIO()
     table = csv.DictWriter(text, columns_of(rows), lineterminator="\n")
     table.writeheader()
-    table.writerows({key: _cell(value) for key, value in row.flat().items()} for row in rows)
-    return text.getvalue()
+    for row in rows:
+        yield _taken(text)
+        table.writerow({key: _cell(value) for key, value in row.flat().items()})
+    yield _taken(text)
 
 
-def as_json(rows: Sequence[Row]) -> str:
-    """A list of objects."""
-    return json.dumps([row.flat() for row in rows], indent=2) + "\n"
+def _taken(text: io.StringIO) -> str:
+    found = text.getvalue()
+    text.seek(0)
+    text.truncate()
+    return found
 
 
-def to_pandas(rows: Sequence[Row]) -> DataFrame:
+def json_lines(rows: Iterable[Row], indent: str = "") -> Iterator[str]:
+    """A list of objects, in pieces, as `json.dumps` writes it with an indent of 2."""
+    before = "["
+    for row in rows:
+        yield f"{before}\n{indent}  {_object(row.flat(), f'{indent}  ')}"
+        before = ","
+    yield "[]" if before == "[" else f"\n{indent}]"
+
+
+def _object(flat: Mapping[str, object], indent: str) -> str:
+    """As `json.dumps` with an indent of 2, which leaves garbage of each call to the collector."""
+    inner = f"{indent}  "
+    lines = []
+    for key, value in flat.items():
+        told = json.dumps(value, indent=2 if isinstance(value, list | dict) else None)
+        lines.append(f"{inner}{json.dumps(key)}: " + told.replace("\n", f"\n{inner}"))
+    return "{\n" + ",\n".join(lines) + f"\n{indent}}}"
+
+
+def to_pandas(rows: Iterable[Row]) -> DataFrame:
     """A data frame, one row a design; raises CimsimError without pandas."""
     pandas = _library("pandas")
     flat = [{key: _column(value) for key, value in row.flat().items()} for row in rows]
@@ -73,24 +110,52 @@ def to_pandas(rows: Sequence[Row]) -> DataFrame:
     return frame
 
 
-def write_rows(rows: Sequence[Row], path: str | Path, kind: Kind | None = None) -> None:
+def write_rows(rows: Iterable[Row], path: str | Path, kind: Kind | None = None) -> None:
     """Write rows, completely or not at all; the kind is that of the name if left out.
 
-    Raises OutputError, and CimsimError without the packages that Parquet takes.
+    Rows are gone through more than once, and never all held. Raises OutputError, and CimsimError
+    without the packages that Parquet takes.
     """
     chosen = kind or kind_of(path)
-    if chosen == "csv":
-        write_text(path, as_csv(rows))
-    elif chosen == "json":
-        write_text(path, as_json(rows))
-    else:
-        _library("pyarrow")
-        data = io.BytesIO()
-        frame = to_pandas(rows)
-        mixed = [name for name in frame if frame[name].map(type).nunique() > 1]
-        texts = {name: frame[name].map(_text) for name in mixed if frame[name].dtype == object}
-        frame.assign(**texts).to_parquet(data, index=False)
-        write_bytes(path, data.getvalue())
+    if chosen == "parquet":
+        _write_parquet(rows, path)
+        return
+    pieces = csv_lines(rows) if chosen == "csv" else chain(json_lines(rows), "\n")
+    with replacing(path) as stream:
+        for piece in pieces:
+            stream.write(piece.encode("utf-8"))
+
+
+def _write_parquet(rows: Iterable[Row], path: str | Path) -> None:
+    """Groups of rows; each column has one kind, text where it would have several."""
+    arrow = _library("pyarrow")
+    parquet = _library("pyarrow.parquet")
+    found: dict[str, set[type]] = {name: set() for name in columns_of(rows)}
+    for row in rows:
+        for name, value in row.flat().items():
+            if value is not None:
+                found[name].add(type(_column(value)))
+    kinds = {name: _kind(arrow, types) for name, types in found.items()}
+    schema = arrow.schema(list(kinds.items()))
+    texts = {name for name, kind in kinds.items() if kind == arrow.string()}
+    left = iter(rows)
+    with replacing(path) as stream, parquet.ParquetWriter(stream, schema) as file:
+        while group := [row.flat() for row in islice(left, GROUP)]:
+            columns = {
+                name: [_text(row.get(name)) if name in texts else row.get(name) for row in group]
+                for name in kinds
+            }
+            file.write_table(arrow.table(columns, schema))
+
+
+def _kind(arrow: Any, types: set[type]) -> Any:
+    if not types:
+        return arrow.null()
+    if types == {bool}:
+        return arrow.bool_()
+    if types == {int}:
+        return arrow.int64()
+    return arrow.float64() if types <= {int, float} else arrow.string()
 
 
 def _library(name: str) -> Any:
@@ -106,7 +171,5 @@ def _column(value: object) -> object:
 
 
 def _text(value: object) -> object:
-    """A value of a column that holds several kinds: Parquet has one kind a column."""
-    if value is None or value != value:  # what a row lacks is NaN in a data frame
-        return None
-    return value if isinstance(value, str) else json.dumps(value)
+    """A value of a column of texts."""
+    return value if value is None or isinstance(value, str) else json.dumps(value)
