@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -193,6 +194,22 @@ def test_cells_are_read_once_for_all_bits(run, monkeypatch):
         run(converters=True, adc_bits=())
     with pytest.raises(TaskError, match="bits of converters were given for noise on weights only"):
         run(adc_bits=(4, 5))
+
+
+def test_processes_start_only_for_much_work(run, monkeypatch):
+    def stopped(work, setting, pieces, workers, progress=None):
+        raise InterruptedError(f"{len(pieces)} passes by {workers}")
+
+    # The package shows a function of the same name.
+    place_of = sys.modules["cimsim.accuracy.evaluate"]
+    monkeypatch.setattr(place_of, "spread_over", stopped)
+    monkeypatch.setattr(place_of, "cores", lambda: 7)
+    with pytest.raises(InterruptedError, match=r"^3 passes by 1$"):
+        run(workers=None, seeds=2)
+    with pytest.raises(InterruptedError, match=r"^10001 passes by 7$"):
+        run(workers=None, seeds=10_000, limit=None)
+    with pytest.raises(InterruptedError, match=r"^3 passes by 2$"):
+        run(workers=2, seeds=2)
 
 
 def test_points_go_by_noise_then_bits_then_time_then_compensation(run):

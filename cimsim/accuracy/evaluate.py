@@ -44,6 +44,10 @@ SAMPLE_TOKENS = 256
 """Choice: tokens that what clipping takes is measured on."""
 KEPT_BYTES = 4e9
 """Choice: cells kept at a time by all processes; those of larger models are programmed again."""
+ALONE = 1e9
+"""Choice: weights on tiles times examples times passes, up to which this process is done before
+others have started (MiniLM, 24 examples, 5 passes: 8 s of a core, starting two takes 7 s).
+"""
 
 
 _Shares = tuple[float, float, float]
@@ -171,7 +175,8 @@ def evaluate(
     if trials.recalibrate or (trials.converters and tiles.needs_samples):
         samples = _samples(task, model, calibration)
     seeds, states, widths = trials.chips, trials.states, trials.widths
-    workers = cores() if trials.workers is None else trials.workers
+    passes = 1 + len(devices) * len(seeds) * len(states) * len(widths)
+    workers = trials.workers or _worth(_weights(mapping) * len(examples) * passes)
     setting = _Setting(
         task, model, mapping, architecture, tiles, trials.converters, trials.recalibrate, examples,
         in_batches(examples, trials.batch), samples,
@@ -310,11 +315,20 @@ def _chip(setting: _Setting, draw: _Draw) -> Chip:
     return setting.chip[1]
 
 
+def _worth(size: float) -> int:
+    """The processes that are worth starting: one, or one a core."""
+    return 1 if size <= ALONE else cores()
+
+
+def _weights(mapping: Mapping) -> int:
+    """Weights on tiles, copies too."""
+    grids = [(p.grid, p.replicas) for p in analog(mapping).values()]
+    return sum(grid.rows * grid.columns * copies for grid, copies in grids)
+
+
 def _bytes_of_cells(mapping: Mapping, tiles: Hardware) -> int:
     """What the cells of a chip take: target, conductance and a trait of each, in float32."""
-    grids = [(p.grid, p.replicas) for p in analog(mapping).values()]
-    weights = sum(grid.rows * grid.columns * copies for grid, copies in grids)
-    return 3 * 4 * weights * tiles.coding.cell_count  # counted: three float32 a cell
+    return 3 * 4 * _weights(mapping) * tiles.coding.cell_count  # counted: three float32 a cell
 
 
 def _calibrated(setting: _Setting, draw: _Draw, chip: Chip) -> AnalogModel:

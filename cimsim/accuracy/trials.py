@@ -33,8 +33,9 @@ class Trials:
     offset of each column of each tile are fitted to training examples. Without `converters` the
     weights are noisy, none is clipped, and that is all; `dac_bits` and `adc_bits` are other bits
     than the machine's. Several `adc_bits` read the same cells of every chip. `limit` takes the
-    first test examples only. `workers` processes of one thread each share the draws
-    (None: one a core); neither they nor `batch` (examples at a time) change a number.
+    first test examples only. `workers` processes of one thread each share the draws (None: one a
+    core, or for little work this one alone); neither they nor `batch` (examples at a time) change
+    a number.
 
     Raises TaskError for values that make no sense.
     """

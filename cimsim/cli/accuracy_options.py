@@ -100,7 +100,11 @@ LimitOption = Annotated[
     int | None, _option("--limit", metavar="N", help="The first N test examples only.")
 ]
 WorkersOption = Annotated[
-    int | None, _option("--workers", help="Processes of one thread each [default: one a core].")
+    int | None,
+    _option(
+        "--workers",
+        help="Processes of one thread each [default: one a core, for little work only this one].",
+    ),
 ]
 
 
