@@ -16,7 +16,7 @@ from cimsim.analog.crossbar import Cuts, program
 from cimsim.errors import SpecError
 from cimsim.functional import Redraw
 from cimsim.functional.operands import torch_operands
-from cimsim.functional.training import tile_sigmas, with_fresh_noise
+from cimsim.functional.training import tile_sigmas, weight_sigma, with_fresh_noise
 from cimsim.noise import PCM, Gaussian, Ideal
 
 pytestmark = pytest.mark.filterwarnings(
@@ -170,7 +170,11 @@ def test_noise_drawn_for_training_is_that_of_the_device(scheme, noise):
     ]
     ours, theirs = torch.stack(drawn)[:, :, 0].numpy(), np.stack(device)
     assert abs(ours.mean()) < 0.01 * ours.std() + 1e-3
-    for rows in (slice(0, 32), slice(32, 64)):
+    of_weights = weight_sigma(operands, grid)
+    for t, rows in enumerate((slice(0, 32), slice(32, 64))):
+        steps = of_weights[rows] / operands.gain_TN[t]
+        told = float(steps.square().mean().sqrt())
+        assert told == pytest.approx(np.sqrt(np.square(ours[:, rows]).mean()), rel=0.02)
         by_column = [np.sqrt(np.square(d[:, rows]).mean(axis=(0, 1))) for d in (ours, theirs)]
         assert np.allclose(*by_column, rtol=0.15)
         total = [np.sqrt(np.square(d[:, rows]).mean()) for d in (ours, theirs)]

@@ -111,9 +111,9 @@ def _sigma_steps(
     """
     low = coding.g_min_uS / coding.step_uS
     if channel_C is not None and device.relative_to == "channel":
-        cells = tile_RSC[:1]
+        cells = tile_RSC[None, :1]
         if coding.scheme == "differential":
-            channel_C, cells = low + channel_C, torch.stack([cells, cells])
+            channel_C, cells = low + channel_C, torch.cat([cells, cells])
     elif coding.scheme == "differential":
         cells = torch.stack([low + tile_RSC.clamp(min=0.0), low + (-tile_RSC).clamp(min=0.0)])
     else:
