@@ -19,6 +19,7 @@ from small import close
 
 from cimsim.errors import CimsimError, SpecError
 from cimsim.report import Baseline, PhaseResult, Report, load_report
+from cimsim.report.fold import Spent, folded
 from cimsim.schedule.pipelines import PIPELINES
 from cimsim.simulation import simulate
 
@@ -27,6 +28,23 @@ from cimsim.simulation import simulate
 def report(pipeline: str = "token") -> Report:
     machine = small.machine(attention_on="sram", adaptation="lora-sram")
     return simulate(small.decoder(), machine, pipeline=PIPELINES[pipeline]).report
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from("ab"), st.lists(st.floats(-1e9, 1e9), min_size=2, max_size=2),
+            st.integers(1, 200),
+        ),
+        max_size=12,
+    )
+)  # fmt: skip
+def test_energies_that_come_many_times_are_summed_as_one_by_one(
+    entries: list[tuple[str, list[float], int]],
+) -> None:
+    spent = [(Spent("", unit, "c", "k", tuple(energy)), n) for unit, energy, n in entries]
+    one_by_one = [(entry, 1) for entry, count in spent for _ in range(count)]
+    assert folded(spent, ("a",), 2) == folded(one_by_one, ("a",), 2)
 
 
 def with_baseline() -> Report:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import NamedTuple
 
 from cimsim.adaptation import adaptation_of, adaptation_text
@@ -201,15 +202,26 @@ def folded(
     folds: tuple[dict[str, list[float]], ...] = ({u: [] for u in units}, {}, {})
     phases: list[list[float]] = [[] for _ in range(phase_count)]
     for (_, *keys, energy), count in energies:
+        powers = _powers(count)
+        every = energy if count == 1 else [value * power for power in powers for value in energy]
         for fold, key in zip(folds, keys, strict=True):
-            fold.setdefault(key, []).extend(energy * count)
+            fold.setdefault(key, []).extend(every)
         for phase, value in enumerate(energy):
-            phases[phase] += [value] * count
+            phases[phase] += [value * power for power in powers]
     by_unit, by_component, by_kind = (
         {key: math.fsum(values) for key, values in fold.items()} for fold in folds
     )
     by_component = dict(sorted(by_component.items()))
     return by_unit, by_component, dict(sorted(by_kind.items())), [math.fsum(p) for p in phases]
+
+
+@cache
+def _powers(count: int) -> tuple[float, ...]:
+    """The powers of two that a count is the sum of: a number times each of them is exact.
+
+    `math.fsum` rounds the sum of their products as it rounds that of as many single numbers.
+    """
+    return tuple(float(1 << bit) for bit in range(count.bit_length()) if count >> bit & 1)
 
 
 def _notes(

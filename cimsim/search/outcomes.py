@@ -36,6 +36,11 @@ class Ran:
     ends: Ends
 
     @cached_property
+    def mapping_sha256(self) -> str:
+        """The digest of the mapping."""
+        return self.mapping.digest()
+
+    @cached_property
     def findings(self) -> Findings:
         """What a report needs of it, found once."""
         return RunFold(self.workload, self.plan, self.ends.marks).found(self.ends, self.plan.times)
@@ -61,7 +66,7 @@ class Essentials:
             ran.plan, program=Program((), (), ()), roles=(), activations=(), times=(), formulas=(),
             wakings=(),
         )  # fmt: skip
-        return cls(ran.mapping, ran.mapping.digest(), plan, findings, bound)
+        return cls(ran.mapping, ran.mapping_sha256, plan, findings, bound)
 
 
 @brief
@@ -76,6 +81,11 @@ class LaidOut:
     def on(self, machine: Architecture) -> Scheduled:
         """The schedule with its times on `machine`; raises SimulationError as `build_plan`."""
         return Scheduled(self, self.plan.on(machine))
+
+    @cached_property
+    def mapping_sha256(self) -> str:
+        """The digest of the mapping."""
+        return self.mapping.digest()
 
     @cached_property
     def kept(self) -> Kept:
@@ -105,6 +115,11 @@ class Scheduled:
     def mapping(self) -> Mapping:
         """Where everything is."""
         return self.laid_out.mapping
+
+    @property
+    def mapping_sha256(self) -> str:
+        """Its digest, worked out once a layout."""
+        return self.laid_out.mapping_sha256
 
     def run(self, *, bound: bool) -> Essentials:
         """Run it; of a run of which all is kept it can be told what binds it.

@@ -129,5 +129,6 @@ def value_at(data: Mapping[str, Any], path: str) -> JsonValue:
     """What stands at a path such as `rram.integration_ns`; None where nothing does."""
     found: Any = data
     for part in path.split("."):
-        found = found.get(part) if isinstance(found, Mapping) else None
+        there = type(found) is dict or isinstance(found, Mapping)  # to ask for a Mapping is slow
+        found = found.get(part) if there else None
     return found  # type: ignore[no-any-return]

@@ -253,7 +253,7 @@ def copied(data: Any) -> Any:
     """The content of a file, its objects and lists anew; several times as fast as `deepcopy`."""
     if type(data) in _LEAVES:  # most are, and to ask for a Mapping is slow
         return data
-    if isinstance(data, Mapping):
+    if type(data) is dict or isinstance(data, Mapping):
         return {key: copied(value) for key, value in data.items()}
     return [copied(value) for value in data] if isinstance(data, list) else data
 
