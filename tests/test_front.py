@@ -6,7 +6,8 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Mapping
+import tracemalloc
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from conftest import Cli
 from fronts import EVIL
 
 from cimsim.errors import CimsimError
-from cimsim.exploration.front import front_of
+from cimsim.exploration.front import DRAWN, front_of
 from cimsim.exploration.objectives import Constraint, Objective
 from cimsim.exploration.rows import Row
 from cimsim.exploration.store import open_store
+from cimsim.exploration.tables import Again
 
 STUDY = {"workload": f"{EVIL}, sha256 ab12", "architecture": "tiny, sha256 cd34"}
 
@@ -67,6 +69,31 @@ def test_the_front_by_hand(order: int) -> None:
     assert found.note == (
         "8 points: 3 on the front, 3 dominated, 1 infeasible, 1 without a value of an objective"
     )
+
+
+def test_rows_are_not_held() -> None:
+    def made(count: int) -> Again:
+        def rows() -> Iterator[Row]:
+            for n in range(count):
+                at = {"x": n / 7, "n": n % 9, "pipeline": "token" if n % 2 else "layer"}
+                yield row(n, {"a": float(n % 1000), "b": float(999 - n % 997)}, **at)
+
+        return Again(rows)
+
+    few, many = 4000, 12_000
+    peaks = []
+    for count in (few, few, many):
+        tracemalloc.start()
+        found = front_of(made(count), "a,b")
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert found.points == count
+        assert len(found.dominated) == min(found.beaten, DRAWN)
+    assert peaks[2] - peaks[1] < 500 * (many - few)
+    held = front_of(list(made(many)), "a,b")
+    assert (held.rows, held.dominated, held.effects) == (
+        found.rows, found.dominated, found.effects,
+    )  # fmt: skip
 
 
 def test_limits_leave_points_out_and_senses_turn() -> None:

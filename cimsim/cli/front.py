@@ -58,18 +58,18 @@ def front(
     """
     from cimsim.exploration.front import front_of, objectives_of
     from cimsim.exploration.store import read_store
+    from cimsim.exploration.tables import Again
     from cimsim.views.front.scene import scene_of
 
     picture = _picture(output)
     if picture is None:
         reserve(context, output)
     with read_store(store) as opened:
-        study, rows = opened.study, list(opened.rows())
-    done = [row for row in rows if row.status == "done"]
-    found = front_of(
-        rows, objectives or objectives_of(study, done), require or [],
-        complete="objectives" not in study,
-    )  # fmt: skip
+        study, rows = opened.study, Again(opened.rows)
+        found = front_of(
+            rows, objectives or objectives_of(study, rows), require or [],
+            complete="objectives" not in study,
+        )  # fmt: skip
     scene = scene_of(found, study)
     outcome = None
     if picture is not None:
@@ -193,7 +193,7 @@ def _json(found: Front, scene: Scene) -> str:
         "study": dict(scene.inputs),
         "objectives": [{"key": o.key, "maximise": o.maximise} for o in found.objectives],
         "constraints": [str(limit) for limit in found.constraints],
-        "points": found.points, "dominated": len(found.dominated), "beyond": found.beyond,
+        "points": found.points, "dominated": found.beaten, "beyond": found.beyond,
         "infeasible": found.infeasible, "unknown": found.unknown, "pruned": found.pruned,
         "knee": found.knee,
         "front": [row.flat() for row in found.rows],

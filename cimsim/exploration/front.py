@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from cimsim.errors import CimsimError
-from cimsim.exploration.objectives import (
-    Constraint,
-    Objective,
-    costs,
-    excess_of,
-    number_of,
-    parse_objectives,
-)
+from cimsim.exploration.effects import Effects, effects
+from cimsim.exploration.gathered import Gathered
+from cimsim.exploration.objectives import Constraint, Objective, number_of, parse_objectives
 from cimsim.exploration.outputs import BOUND
 from cimsim.exploration.pareto import F64, knee, nondominated
-from cimsim.exploration.rivals import broken_by, costs_at_best
 from cimsim.exploration.rows import Row
-from cimsim.values.display import brief, shown
+from cimsim.values.display import brief
 
 MOST = 4
 """Choice: outputs of a store that are taken as objectives where nobody named any, at most."""
+
+
+DRAWN = 4_000
+"""Choice: dominated rows that are kept beside a front, for pictures; of more, an even choice."""
 
 
 @brief
@@ -34,9 +31,11 @@ class Front:
     """Rows that no other dominates, by their first objective, the best first.
 
     `knee` is the place in `rows` of the one nearest to the best of every objective. `dominated`
-    are the other rows that keep to all limits; `beyond` counts those that do not, `infeasible`
-    those that do not fit, `unknown` those that lack the value of an objective, and `pruned` those
-    that were not run because they are none of the front.
+    are other rows that keep to all limits, an even choice of `DRAWN` where there are more than
+    that: `beaten` counts them all. `beyond` counts those that break a limit, `infeasible` those
+    that do not fit, `unknown` those that lack the value of an objective, and `pruned` those that
+    were not run because they are none of the front. `effects` are those of the axes over all rows
+    that keep to the limits.
     """
 
     objectives: tuple[Objective, ...]
@@ -44,10 +43,12 @@ class Front:
     rows: tuple[Row, ...]
     knee: int
     dominated: tuple[Row, ...]
+    beaten: int
     beyond: int
     infeasible: int
     unknown: int
-    pruned: int = 0
+    pruned: int
+    effects: Effects = field(repr=False)
 
     @property
     def why(self) -> tuple[str, ...]:
@@ -57,13 +58,13 @@ class Front:
     @property
     def points(self) -> int:
         """Rows in all."""
-        counted = len(self.rows) + len(self.dominated)
+        counted = len(self.rows) + self.beaten
         return counted + self.beyond + self.infeasible + self.unknown + self.pruned
 
     @property
     def note(self) -> str:
         """How many rows are what, in a line."""
-        told = [f"{len(self.rows)} on the front", f"{len(self.dominated)} dominated"]
+        told = [f"{len(self.rows)} on the front", f"{self.beaten} dominated"]
         limits = " or ".join(str(limit) for limit in self.constraints)
         for count, what in (
             (self.infeasible, "infeasible"), (self.beyond, f"beyond {limits}"),
@@ -83,49 +84,43 @@ def front_of(
     """The front of the rows that are done and keep to every constraint.
 
     Objectives and constraints are values, or texts such as `latency_s,energy_J,-accuracy` and
-    `area_used_mm2<=400`. Raises CimsimError for a key that no row has (with the names near it), or
-    that is no number, where no row is left, and where a row that was pruned for other objectives or
-    limits may be on this front, unless it need not be `complete`: a search runs some designs alone.
+    `area_used_mm2<=400`. Rows are gone through twice, and few are held: of the others their
+    settings and objectives, 8 bytes a number. Raises CimsimError for a key that no row has (with
+    the names near it), or that is no number, where no row is left, and where a row that was pruned
+    for other objectives or limits may be on this front, unless it need not be `complete`: a search
+    runs some designs alone.
     """
     sought = parse_objectives(objectives) if isinstance(objectives, str) else tuple(objectives)
     limits = tuple(Constraint.of(one) if isinstance(one, str) else one for one in constraints)
-    everything = list(rows)
-    done = [row for row in everything if row.status == "done"]
-    if not done:
-        raise CimsimError(_nothing(everything))
-    for key in (*(one.key for one in sought), *(one.key for one in limits)):
-        _check(key, done)
-    known = [row for row in done if all(_has(row, one.key) for one in sought)]
-    kept = [row for row in known if excess_of(row.values, limits) == 0.0]
-    if not kept:
-        what = " and ".join(str(limit) for limit in limits) or "its objectives"
-        raise CimsimError(
-            f"none of {len(done)} feasible points keeps to {what}: widen the limit, or sweep "
-            "further."
-        )
-    values = costs([row.values for row in kept], sought)
+    again = list(rows) if isinstance(rows, Iterator) else rows
+    seen = Gathered(sought, limits)
+    for place, row in enumerate(again):
+        seen.add(place, row)
+    seen.check()
+    values = seen.costs()
     best = nondominated(values)
     order = np.flatnonzero(best)[np.lexsort(values[best].T[::-1])]
-    pruned = [row for row in everything if row.status == "pruned"]
     if complete:
-        _check_pruned(pruned, sought, limits, values[best])
+        _check_pruned(seen.pruned_at_best, seen.pruned_keys, seen.pruned, values[best])
+    others = np.flatnonzero(~best)
+    chosen = others[np.unique(np.linspace(0, len(others) - 1, min(len(others), DRAWN)).astype(int))]
+    places = np.frombuffer(seen.places, np.int64) if seen.places else np.zeros(0, np.int64)
+    wanted = {int(places[i]) for i in (*order, *chosen)}
+    held = {place: row for place, row in enumerate(again) if place in wanted}
     return Front(
-        sought, limits, tuple(kept[i] for i in order), knee(values[order]),
-        tuple(kept[i] for i in np.flatnonzero(~best)), len(known) - len(kept),
-        len(everything) - len(done) - len(pruned), len(done) - len(known), len(pruned),
+        sought, limits, tuple(held[int(places[i])] for i in order), knee(values[order]),
+        tuple(held[int(places[i])] for i in chosen), len(others), seen.beyond, seen.infeasible,
+        seen.unknown, seen.pruned,
+        effects(seen.axes(), {o.key: o.sign * values[:, i] for i, o in enumerate(sought)}, order),
     )  # fmt: skip
 
 
-def _check_pruned(
-    pruned: Sequence[Row], sought: Sequence[Objective], limits: Sequence[Constraint], front: F64
-) -> None:
+def _check_pruned(best: Sequence[F64], keys: str, pruned: int, front: F64) -> None:
     """Raise CimsimError unless no row that was not run can be better than all of a front."""
-    for row in pruned:
-        best = costs_at_best(row.bounds, sought)
-        if not broken_by(row.bounds, limits) and not (front <= best).all(axis=1).any():
-            keys = ", ".join(row.bounds)
+    for one in best:
+        if not (front <= one).all(axis=1).any():
             raise CimsimError(
-                f"some of {len(pruned)} points that were pruned may be on this front: of {keys} "
+                f"some of {pruned} points that were pruned may be on this front: of {keys} "
                 "alone they have bounds, and no row that keeps to the limits beats one of them. "
                 "Seek what they were pruned for, or sweep once more without --prune: that runs "
                 "them, and nothing else."
@@ -152,29 +147,3 @@ def objectives_of(study: Mapping[str, str], rows: Iterable[Row]) -> tuple[Object
 
 def _has(row: Row, key: str) -> bool:
     return math.isfinite(number_of(row.values, key))
-
-
-def _nothing(rows: Sequence[Row]) -> str:
-    if not rows:
-        return "the store is empty: no point has been evaluated yet."
-    if any(row.status == "pruned" for row in rows):
-        return "the rows are of points that were pruned alone: sweep without --prune."
-    return (
-        f"none of {len(rows)} stored points is feasible, so there is no front. The first: "
-        f"{rows[0].shortage}"
-    )
-
-
-def _check(key: str, rows: Sequence[Row]) -> None:
-    """Raise CimsimError for a key that none of the rows has as a number."""
-    if any(_has(row, key) for row in rows):
-        return
-    names = list(dict.fromkeys(name for row in rows for name in row.values))
-    if key in names:
-        held = next((row.values[key] for row in rows if row.values.get(key) is not None), None)
-        raise CimsimError(f"{shown(key)} is no number in any row, but such as {shown(held)}.")
-    near = difflib.get_close_matches(key, names, n=3, cutoff=0.4) or names
-    raise CimsimError(
-        f"no row has a value {shown(key)}; near it: {', '.join(near)}. What a sweep stores is "
-        "said with its outputs."
-    )

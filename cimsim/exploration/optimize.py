@@ -30,6 +30,7 @@ from cimsim.exploration.space import Space
 from cimsim.exploration.stages import SPREAD, stages_of
 from cimsim.exploration.store import Store, open_store
 from cimsim.exploration.sweep import Tell, axis_of, evaluator_of, executor_of
+from cimsim.exploration.tables import Again
 from cimsim.ir import Workload
 from cimsim.mappers import Mapper
 from cimsim.schedule.pipelines import Auto, Pipeline
@@ -61,8 +62,7 @@ class FrontSearch:
 
         Raises LimitError where none keeps to the limits, and says which comes nearest.
         """
-        rows = self.rows
-        known = [row for row in rows if row.status != "infeasible"]
+        known = (row for row in self.store.rows() if row.status != "infeasible")
         nearest = min(known, key=self._excess, default=None)
         if nearest is not None and self._excess(nearest) > 0.0:
             limits = " and ".join(str(limit) for limit in self.constraints)
@@ -70,11 +70,12 @@ class FrontSearch:
                 f"{limit.key} {nearest.values.get(limit.key)}" for limit in self.constraints
             )
             where = ", ".join(f"{name}={value}" for name, value in nearest.settings.items())
+            known = (row for row in self.store.rows() if row.status != "infeasible")
             raise LimitError(
-                f"none of {len(known)} designs keeps to {limits}. The nearest: {told} ({where}); "
-                "widen the limit, or vary more (--vary)."
+                f"none of {sum(1 for _ in known)} designs keeps to {limits}. The nearest: {told} "
+                f"({where}); widen the limit, or vary more (--vary)."
             )
-        return front_of(rows, self.objectives, self.constraints, complete=False)
+        return front_of(Again(self.store.rows), self.objectives, self.constraints, complete=False)
 
     def _excess(self, row: Row) -> float:
         """How far a design is beyond its limits, one that was not run at its best."""

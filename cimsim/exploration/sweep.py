@@ -88,7 +88,7 @@ class Sweep:
         self, objectives: Sequence[Objective] | str, require: Sequence[Constraint | str] = ()
     ) -> Front:
         """What no other row of this sweep beats; see `front_of`."""
-        return front_of(self.each(), objectives, require)
+        return front_of(self.again, objectives, require)
 
     def each(self) -> Iterator[Row]:
         """As `rows`, one at a time."""

@@ -90,7 +90,7 @@ def scene_of(front: Front, study: Mapping[str, str]) -> Scene:
         [row.settings for row in rows], [row.values for row in rows],
         {objective.key: objective.maximise for objective in front.objectives},
         range(len(front.rows)), front.knee, why=front.why,
-        title=", ".join(filter(None, told)), note=front.note, inputs=study,
+        title=", ".join(filter(None, told)), note=front.note, inputs=study, found=front.effects,
     )  # fmt: skip
 
 
@@ -105,9 +105,11 @@ def scene(
     title: str,
     note: str,
     inputs: Mapping[str, str],
+    found: Effects | None = None,
 ) -> Scene:
     """The scene of points with `settings` and `values`; `objectives` are key -> maximise.
 
+    `found` are the effects of the axes, over more points perhaps; those of these if left out.
     A setting that a point lacks is drawn as `null`.
     """
     keys = dict.fromkeys(key for one in settings for key in one)
@@ -115,7 +117,7 @@ def scene(
     sought = {key: [one[key] for one in values] for key in objectives}
     first, maximise = next(iter(objectives.items()))
     order = sorted(range(len(front)), key=lambda i: sought[first][front[i]] * (1 - 2 * maximise))
-    found = effects(varied, sought, np.asarray(front, np.int64))
+    found = found or effects(varied, sought, np.asarray(front, np.int64))
     further = dict.fromkeys(key for one in values for key in one if key not in sought)
     others = {key: tuple(told(one.get(key)) for one in values) for key in further}
     return Scene(
