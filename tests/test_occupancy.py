@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cimsim.report.occupancy import _Held, _peak
+from cimsim.engines.program import IntArray
+from cimsim.report.occupancy import _Peak
 
 LIVES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=12)
 
@@ -21,13 +22,23 @@ LIVES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=12)
 def test_the_peak_is_the_most_of_all_moments(
     lives: list[tuple[list[tuple[int, int]], float]], third: bool
 ) -> None:
-    held, alive = [], Counter[int]()
+    held, alive, times = [], Counter[int](), [np.zeros(1, np.int64)]
+
+    def places(of: IntArray) -> IntArray:
+        """Where these times stand among all."""
+        start = sum(map(len, times))
+        times.append(of)
+        return np.arange(start, start + len(of))
+
     for tokens, size in lives:
         born = np.sort(np.array([b for b, _ in tokens], np.int64))
         dies = np.sort(np.array([b + t for b, t in tokens], np.int64))
-        held.append(_Held(born, dies, size / 3 if third else size))
+        readers = [places(np.minimum(dies, 40)), places(dies)] if third else [places(dies)]
+        if tokens:
+            held.append((places(born), readers, size / 3 if third else size))
         for b, d in zip(born.tolist(), dies.tolist(), strict=True):
             for moment in range(b, d + 1):
                 alive[moment] += round(2 * size)
     most = max(alive.values(), default=0) / 2
-    assert _peak(held) == (pytest.approx(most / 3) if third else most)
+    found = _Peak(held).bytes(np.concatenate(times))
+    assert found == (pytest.approx(most / 3) if third else most)

@@ -6,7 +6,6 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,7 @@ from cimsim.schedule.plan import Plan
 from cimsim.units import ps_to_seconds
 
 FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 
 
 def phase_ends_ps(plan: Plan, run: Finished) -> list[int]:
@@ -116,16 +116,11 @@ class BufferedTokens:
             dies.setdefault(key, []).append(end)
             size[key] = edge.bytes_per_token
         self.held = [(born[key], dies[key], size[key]) for key in born]
+        self._peak = _Peak([entry for entry in self.held if entry[0].size])
 
     def peak_bytes(self, end_ps: IntArray) -> float:
         """Largest number of bytes alive at once, of a run with these ends."""
-        held = []
-        for born, dies, size in self.held:
-            ends = end_ps[dies[0]]
-            for more in dies[1:]:
-                ends = np.maximum(ends, end_ps[more])
-            held.append(_Held(end_ps[born], ends, size))
-        return _peak(held)
+        return self._peak.bytes(end_ps)
 
 
 def buffer_bytes(plan: Plan, run: Finished, times_ps: IntArray) -> FloatArray:
@@ -138,36 +133,56 @@ def buffer_bytes(plan: Plan, run: Finished, times_ps: IntArray) -> FloatArray:
     return found
 
 
-class _Held(NamedTuple):
-    """Tokens of one size in the buffer: when each of them came and went (ps), in order."""
-
-    born: IntArray
-    dies: IntArray
-    bytes_per_token: float
-
-
-def _peak(held: list[_Held]) -> float:
+class _Peak:
     """Most bytes at any moment; what goes at a moment is still there with what comes at it.
 
+    Tokens that come and go are each in one array, entry by entry (`held` as in `BufferedTokens`).
     The moment is found in whole numbers, as many to a byte as a sum over all tokens has room for.
     """
-    held = [entry for entry in held if entry.born.size]
-    tokens = [entry.born.size for entry in held]
-    every = sum(count * entry.bytes_per_token for count, entry in zip(tokens, held, strict=True))
-    if not every:
-        return 0.0
-    # counted: bits of a signed word, less one for rounding and for the largest sum
-    scale = 2.0 ** (61 - math.frexp(every)[1])
-    each = np.array([round(entry.bytes_per_token * scale) for entry in held], np.int64)
-    come, go = (np.concatenate(times) for times in zip(*(h[:2] for h in held), strict=True))
-    moves = np.concatenate([np.repeat(each, tokens), -np.repeat(each, [h.dies.size for h in held])])
-    order = np.argsort(np.concatenate([come, go]), kind="stable")
-    moment = np.append(come, go)[order[np.argmax(np.cumsum(moves[order]))]]
-    most = 0.0
-    for born, dies, size in held:
-        there = np.searchsorted(born, moment, "right") - np.searchsorted(dies, moment, "left")
-        most += float(there) * size
-    return most
+
+    def __init__(self, held: Sequence[tuple[IntArray, list[IntArray], float]]) -> None:
+        tokens = [born.size for born, _, _ in held]
+        gone = [dies[0].size for _, dies, _ in held]
+        self._sizes = [size for _, _, size in held]
+        every = sum(count * size for count, size in zip(tokens, self._sizes, strict=True))
+        self._none = not every
+        if self._none:
+            return
+        # counted: bits of a signed word, less one for rounding and for the largest sum
+        scale = 2.0 ** (61 - math.frexp(every)[1])
+        each = np.array([round(size * scale) for size in self._sizes], np.int64)
+        self._moves = np.concatenate([np.repeat(each, tokens), -np.repeat(each, gone)])
+        self._come = np.concatenate([born for born, _, _ in held])
+        self._go = np.concatenate([dies[0] for _, dies, _ in held])
+        self._came, self._went = (np.cumsum([0, *counts]) for counts in (tokens, gone))
+        self._later = [
+            (slice(int(start), int(start) + dies[0].size), dies[1:])
+            for start, (_, dies, _) in zip(self._went[:-1], held, strict=True)
+            if len(dies) > 1
+        ]
+
+    def bytes(self, end_ps: IntArray) -> float:
+        """That of a run with these ends."""
+        if self._none:
+            return 0.0
+        come, go = end_ps[self._come], end_ps[self._go]
+        for where, more in self._later:
+            for dies in more:
+                np.maximum(go[where], end_ps[dies], out=go[where])
+        times = np.concatenate([come, go])
+        order = np.argsort(times, kind="stable")
+        moment = times[order[np.argmax(np.cumsum(self._moves[order]))]]
+        there = _by_part(come <= moment, self._came) - _by_part(go < moment, self._went)
+        most = 0.0
+        for count, size in zip(there.tolist(), self._sizes, strict=True):
+            most += float(count) * size
+        return most
+
+
+def _by_part(marks: BoolArray, ends: IntArray) -> IntArray:
+    """How many of `marks` are set between each two of `ends`."""
+    counts: IntArray = np.diff(np.append(0, np.cumsum(marks, dtype=np.int64))[ends])
+    return counts
 
 
 def _moments(plan: Plan, run: Finished, verb_type: type[Get] | type[Put]) -> dict[int, IntArray]:
