@@ -58,7 +58,7 @@ class Effects:
 
 
 def effects(
-    axes: Mapping[str, Sequence[Any]], objectives: Mapping[str, Sequence[float]], front: Ints
+    axes: Mapping[str, Sequence[Any]], objectives: Mapping[str, Sequence[float] | F64], front: Ints
 ) -> Effects:
     """What `axes` (values at each of n points) explain of `objectives` (numbers at each).
 

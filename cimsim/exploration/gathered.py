@@ -26,6 +26,7 @@ class Gathered:
 
     def __init__(self, sought: Sequence[Objective], limits: Sequence[Constraint]) -> None:
         self.sought, self.limits = tuple(sought), tuple(limits)
+        self._keys = (*(o.key for o in self.sought), *(limit.key for limit in self.limits))
         self.places, self.beyond, self.infeasible = array("q"), 0, 0
         self.unknown, self.pruned, self.pruned_keys = 0, 0, ""
         self.pruned_at_best: list[F64] = []
@@ -51,9 +52,9 @@ class Gathered:
         for key, value in row.values.items():
             if value is not None:
                 self._names[key] = self._names.get(key) or value
-        for one in (*self.sought, *self.limits):
-            if one.key not in self._numbers and math.isfinite(number_of(row.values, one.key)):
-                self._numbers.add(one.key)
+        for key in self._keys:
+            if key not in self._numbers and math.isfinite(number_of(row.values, key)):
+                self._numbers.add(key)
         found = [one.sign * number_of(row.values, one.key) for one in self.sought]
         if not all(map(math.isfinite, found)):
             self.unknown += 1
@@ -83,8 +84,8 @@ class Gathered:
         """Raise CimsimError where there is no front, and for a key that no row has as a number."""
         if not self._done:
             raise CimsimError(self._nothing())
-        for one in (*self.sought, *self.limits):
-            self._check(one.key)
+        for key in self._keys:
+            self._check(key)
         if not self.places:
             what = " and ".join(str(limit) for limit in self.limits) or "its objectives"
             raise CimsimError(
