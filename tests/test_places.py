@@ -18,7 +18,7 @@ from cimsim.errors import SpecError
 from cimsim.frontend import trace_module
 from cimsim.functional import hardware_of
 from cimsim.mappers import build_mapping
-from cimsim.noise import Ideal
+from cimsim.noise import Hermes, Ideal
 
 NOW = Moment(0.0, "frozen", 0)
 WIRES = Wires(20.0, 30.0, 5.0, 7.0)
@@ -220,6 +220,27 @@ def test_groups_of_a_convolution_are_seated():
     assert (outputs(off, x) - want).norm() > 1e-3 * want.norm()
     for layer in off.layers.values():
         assert all(copy.places for part in layer.parts() for copy in part.copies(0))
+
+
+def test_a_pair_below_zero_leads_on_its_other_polarity():
+    g = random_cells(2, 2, 4, 3)
+    g[:, 0] *= np.random.default_rng(2).choice([-1.0, 1.0], g[:, 0].shape)
+    lead, other = g.copy(), g[:, 0] < 0.0
+    lead[:, 1][other] -= g[:, 0][other]
+    lead[:, 0][other] = 0.0
+    place = TilePlace(6, 4, 1, 1)
+    found, wanted = (
+        place.effective(cells.astype(np.float32), WIRES, 0.0, NOW) for cells in (g, lead)
+    )
+    assert found == pytest.approx(wanted, rel=1e-6)
+    signed = g[:, :1].astype(np.float32)
+    with pytest.raises(SpecError, match="wire resistance needs finite conductances of at least 0"):
+        place.effective(signed, WIRES, 0.0, NOW)
+    weight = np.random.default_rng(3).standard_normal((8, 6)).astype(np.float32)
+    coding = Coding(g_max_uS=20.0)
+    bar = program(weight, Cuts.of((8, 6), (8, 6)), coding, Hermes(), seed=1, wires=WIRES)
+    assert min(cells.g_uS.min() for cells in bar.cells) < 0.0
+    assert np.isfinite(bar.read(3600.0).weights()).all()
 
 
 def test_idle_rows_are_grounded_or_open():

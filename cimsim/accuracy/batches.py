@@ -56,7 +56,7 @@ def pass_over(
         for batch in batches:
             chosen = [examples[index] for index in batch]
             scores = task.scores(model, chosen)
-            values[:, list(batch)] = task.values(scores, chosen).double()
+            values[:, list(batch)] = task.values(scores, chosen).cpu().double()
             unanswered += int(torch.isneginf(scores).all(-1).sum())
     (metric,) = task.summary(values, examples)
     return Pass(float(metric), unanswered / len(examples))

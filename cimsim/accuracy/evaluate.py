@@ -26,6 +26,7 @@ from cimsim.functional import (
     program_chip,
     protected,
 )
+from cimsim.functional.devices import on_device
 from cimsim.functional.model import SAMPLE_VECTORS, Samples
 from cimsim.functional.operands import KeptCells
 from cimsim.functional.padding import by_name
@@ -168,6 +169,7 @@ def evaluate(
     together, SpecError for values out of range.
     """
     trials = trials or Trials()
+    model = on_device(model, trials.device)
     tiles = _tiles(architecture, hardware, trials)
     devices = [tiles.device if noise is None else noise for noise in trials.devices]
     examples = _examples(task, trials.limit)
@@ -176,7 +178,9 @@ def evaluate(
         samples = _samples(task, model, calibration)
     seeds, states, widths = trials.chips, trials.states, trials.widths
     passes = 1 + len(devices) * len(seeds) * len(states) * len(widths)
-    workers = trials.workers or _worth(_weights(mapping) * len(examples) * passes)
+    workers = trials.workers or 1
+    if trials.workers is None and _computes_on_cpu(model):
+        workers = _worth(_weights(mapping) * len(examples) * passes)
     setting = _Setting(
         task, model, mapping, architecture, tiles, trials.converters, trials.recalibrate, examples,
         in_batches(examples, trials.batch), samples,
@@ -214,6 +218,10 @@ def evaluate(
             for t, c in states
         ),
     )
+
+
+def _computes_on_cpu(model: nn.Module) -> bool:
+    return all(parameter.device.type == "cpu" for parameter in model.parameters())
 
 
 def _point(

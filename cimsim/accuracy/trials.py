@@ -9,6 +9,7 @@ from typing import Literal
 from cimsim.accuracy.noises import with_sigmas
 from cimsim.analog.hardware import hardware_of
 from cimsim.errors import TaskError
+from cimsim.functional.devices import torch_device
 from cimsim.noise import Device, device_of, format_device
 from cimsim.noise.protocol import LONGEST_s
 from cimsim.spec import Architecture
@@ -34,8 +35,9 @@ class Trials:
     weights are noisy, none is clipped, and that is all; `dac_bits` and `adc_bits` are other bits
     than the machine's. Several `adc_bits` read the same cells of every chip. `limit` takes the
     first test examples only. `workers` processes of one thread each share the draws (None: one a
-    core, or for little work this one alone); neither they nor `batch` (examples at a time) change
-    a number.
+    core, or for little work this one alone); `device` is where the model computes (cpu, cuda, mps;
+    where it is if left out), an accelerator in one process. Neither workers nor `batch` (examples
+    at a time) change a number.
 
     Raises TaskError for values that make no sense.
     """
@@ -50,6 +52,7 @@ class Trials:
     adc_bits: int | Sequence[int] | None = None
     limit: int | None = None
     workers: int | None = 1
+    device: str | None = None
     batch: int = BATCH
 
     def __post_init__(self) -> None:
@@ -59,6 +62,12 @@ class Trials:
             raise TaskError(
                 "bits of converters were given for noise on weights only, without converters: "
                 "leave one of them out."
+            )
+        away = self.device is not None and torch_device(self.device).type != "cpu"
+        if away and self.workers not in (None, 1):
+            raise TaskError(
+                f"{self.workers} processes were asked for on device {self.device!r}, which "
+                "computes in one: leave workers out."
             )
         if not self.converters and self.recalibrate:
             raise TaskError(

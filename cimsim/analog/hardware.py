@@ -124,7 +124,7 @@ def _wires(facts: Numerics) -> Wires | None:
     if facts.word_ohm is None or facts.bit_ohm is None:
         return None
     ends = facts.driver_ohm or 0.0, facts.sense_ohm or 0.0
-    return Wires(facts.word_ohm, facts.bit_ohm, *ends, facts.idle_rows)
+    return Wires(facts.word_ohm, facts.bit_ohm, *ends, facts.idle_rows, facts.topology)
 
 
 def _coding(rram: CrossbarTiles, facts: Numerics) -> Coding:

@@ -66,14 +66,22 @@ class TilePlace:
         driven = slice(self.row, self.row + rows)
         sensed = slice(self.column * each, (self.column + columns) * each)
         for neighbour in self.neighbours:
-            _put(array, neighbour.cells(moment), *neighbour.corner)
-        _put(array, g_uS_SPRC, self.row, self.column)
+            _put(array, _led(neighbour.cells(moment)), *neighbour.corner)
+        _put(array, _led(g_uS_SPRC), self.row, self.column)
         if wires.idle_rows == "open":
             array[: driven.start] = array[driven.stop :] = 0.0
         found = effective_conductances(array, wires, driven, sensed)
         split = found.reshape(rows, columns, slices, polarities)
         # counted: axes of rows, columns, slices and polarities
         return np.asarray(split.transpose(2, 3, 0, 1), np.float32)
+
+
+def _led(g_uS_SPRC: F32) -> F32:
+    """Pairs as they conduct: what a model puts below 0 uS on one polarity the other holds above."""
+    if g_uS_SPRC.shape[1] != 2 or g_uS_SPRC.min() >= 0.0:
+        return g_uS_SPRC
+    over, under = np.maximum(g_uS_SPRC, 0.0), np.maximum(-g_uS_SPRC, 0.0)
+    return np.asarray(over + under[:, ::-1])
 
 
 def _put(array: npt.NDArray[np.float64], g_uS_SPRC: F32, row: int, column: int) -> None:

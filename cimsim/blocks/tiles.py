@@ -169,6 +169,11 @@ class Numerics(MachineBlock):
     sense_ohm: Amount | None = Field(
         default=None, description="converter of a bit line, behind its last segment; 0 if left out"
     )
+    topology: Literal["crossed", "parallel"] = Field(
+        default="crossed",
+        description="wires of a tile: word lines across the bit lines, or source lines parallel to "
+        "them, of which word_ohm and driver_ohm are then (rows are switched by gates)",
+    )
     idle_rows: Literal["grounded", "open"] = Field(
         default="grounded",
         description="rows of a tile that a product does not use: at 0 V, or cells switched off",
@@ -186,6 +191,12 @@ class Numerics(MachineBlock):
             raise ValueError(
                 "driver_ohm and sense_ohm are ends of wires: give word_ohm and bit_ohm too (0 for "
                 "none)"
+            )
+        if self.topology == "parallel" and self.word_ohm is None:
+            raise ValueError("topology is that of wires: give word_ohm and bit_ohm too")
+        if self.topology == "parallel" and self.idle_rows != "open":
+            raise ValueError(
+                "rows of parallel source lines are switched by gates: set idle_rows to open"
             )
         for end in ("dac", "adc"):
             rules = [getattr(self, f"{end}_{rule}") for rule in ("percentile", "sigmas")]

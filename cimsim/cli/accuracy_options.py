@@ -106,6 +106,10 @@ WorkersOption = Annotated[
         help="Processes of one thread each [default: one a core, for little work only this one].",
     ),
 ]
+DeviceOption = Annotated[
+    str | None,
+    _option("--device", help="Where the model computes: cpu, cuda (cuda:1, ...), mps."),
+]
 
 
 class Grouped(TyperCommand):
@@ -153,6 +157,7 @@ class Asked:
     weights_only: WeightsOnlyOption = False
     limit: LimitOption = None
     workers: WorkersOption = None
+    device: DeviceOption = None
 
     def given(self) -> list[str]:
         """The options that say something, as they are spelt."""
@@ -183,6 +188,7 @@ class Asked:
             adc_bits=None if self.adc_bits is None else _wholes(self.adc_bits, "--adc-bits"),
             limit=self.limit,
             workers=self.workers,
+            device=self.device,
         )
 
     def load(self, model: str) -> tuple[TaskModel, Task]:

@@ -86,6 +86,10 @@ def train(
     threads: Annotated[
         int, typer.Option(help="Processor threads; another number rounds differently.", min=1)
     ] = 1,
+    device: Annotated[
+        str | None,
+        typer.Option(help="Where it trains: cpu, cuda (cuda:1, ...), mps.", show_default=False),
+    ] = None,
     eval_every: Annotated[
         int | None,
         typer.Option(
@@ -165,7 +169,8 @@ def train(
             base, data, chosen, mapping=None if chosen.injection is None else mapping,
             architecture=None if chosen.injection is None else machine, workload=workload,
             seed=seed, start=start,
-            execution=training.Execution(checkpoint, every, resume, threads), progress=hear,
+            execution=training.Execution(checkpoint, every, resume, threads, device),
+            progress=hear,
             evaluating=evaluation,
         )  # fmt: skip
     trained.save(output, _sources(model, task))

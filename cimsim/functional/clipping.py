@@ -59,12 +59,12 @@ def clipping_losses(chip: Chip, samples: Samples) -> dict[str, float]:
 
 
 def _measured(layer: AnalogLayer, power: _Powers, padding: Padding | None) -> Any:
-    weight = layer.weight_KN().detach().to(torch.float64)
+    weight = layer.weight_KN().detach().to("cpu", torch.float64)
     away = torch.from_numpy(layer.clipped_away()).to(weight)
 
     def measure(module: torch.nn.Module, args: tuple[torch.Tensor, ...]) -> None:
         layer.padding = padding
-        rows = layer.tokens_of(args[0].detach())[:LOOKED_AT].to(torch.float64)
+        rows = layer.tokens_of(args[0].detach())[:LOOKED_AT].to("cpu", torch.float64)
         layer.padding = None
         power.whole += float((rows @ weight).square().sum())
         power.taken += float((rows @ away).square().sum())

@@ -390,9 +390,9 @@ class AnalogLayer(nn.Module):
         size = (len(x_BK), self.out_features)
         if not self.training:
             return counted_normals(copy.seed, *size, first, x_BK.device)
-        source = torch.Generator(x_BK.device)
+        source = torch.Generator()
         source.manual_seed(seed_for(copy.seed, f"outputs {self._vectors}", self._steps) >> 1)
-        return generated_normals(*size, source)
+        return generated_normals(*size, source, x_BK.device)
 
     def extra_repr(self) -> str:
         """Shape, tiles and copies for `print(model)`."""

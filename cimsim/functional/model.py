@@ -17,6 +17,7 @@ from cimsim.analog.hardware import Hardware, hardware_of
 from cimsim.errors import MappingError, SpecError
 from cimsim.frontend.adapters import unwrap
 from cimsim.frontend.dora import with_folded_dora
+from cimsim.functional.devices import on_device
 from cimsim.functional.groups import GroupedLayer, require_converters
 from cimsim.functional.layers import PATHS, AnalogLayer, HalfLayer, Path
 from cimsim.functional.mode import in_evaluation
@@ -238,12 +239,15 @@ def program_chip(
     architecture: Architecture,
     hardware: Hardware | Device | str | None = None,
     seed: int | Sequence[int] = 0,
+    device: str | None = None,
 ) -> Chip:
     """Program the weights of `model` as `mapping` places them on `architecture`.
 
     `hardware` is what the tiles do to numbers: that of the architecture file if left out, with
     another device model if only that is given (see `hardware_of`). Several seeds give as many
-    chips, evaluated side by side. Every weight that the mapping puts on analog tiles is multiplied
+    chips, evaluated side by side. `device` is where the model computes (cpu, cuda, mps; where it is
+    if left out): a copy of it there, with the same cells and the same random numbers as on the CPU.
+    Every weight that the mapping puts on analog tiles is multiplied
     by those tiles; on SRAM it stays exact in the model's own precision (digital units of at least
     its bits), on clusters it is computed in FP16. Everything else stays as it is, as does `model`:
     what is read of the chip (`Chip.at`) shares all parameters with it.
@@ -252,7 +256,7 @@ def program_chip(
     weights that are not finite and for settings that make no sense.
     """
     tiles = _for_outliers(hardware_of(architecture, hardware), mapping)
-    model = with_folded_dora(model)
+    model = with_folded_dora(on_device(model, device))
     sites = find_sites(model)
     check_fit(sites, mapping, architecture)
     for name in analog(mapping):

@@ -237,10 +237,12 @@ def counted_normals(
     return draw
 
 
-def generated_normals(vectors: int, columns: int, source: torch.Generator) -> Normals:
-    """Numbers of a torch generator, for training."""
+def generated_normals(
+    vectors: int, columns: int, source: torch.Generator, device: torch.device
+) -> Normals:
+    """Numbers of a torch generator of the CPU, for training: the same on every device."""
 
     def draw(t: int, stream: int) -> torch.Tensor:
-        return torch.randn((vectors, columns), generator=source, device=source.device)
+        return torch.randn((vectors, columns), generator=source).to(device)
 
     return draw

@@ -1,8 +1,9 @@
 """Fresh programming noise for training.
 
-Gaussian noise is drawn on the device that trains, for every step, from the exact cells of the
-same coding. Every other device model programs its cells again on the CPU, so that `Redraw.every`
-decides how often that is worth its time (HaLoRA redraws every 400 steps).
+Gaussian noise is added on the device that trains, for every step, to the exact cells of the same
+coding; its numbers are those of the CPU's generator on every device. Every other device model
+programs its cells again on the CPU, so that `Redraw.every` decides how often that is worth its time
+(HaLoRA redraws every 400 steps).
 """
 
 from __future__ import annotations
@@ -46,12 +47,12 @@ def with_fresh_noise(
 ) -> TorchOperands:  # fmt: skip
     """`operands` of exact cells plus one draw of the Gaussian that has these `sigmas`."""
     steps = operands.steps_KSN
-    source = torch.Generator(steps.device)
+    source = torch.Generator()
     source.manual_seed(seed_for(seed, "cells", draw) >> 1)
     noisy = torch.empty_like(steps)
     for rows, columns, sigma in sigmas:
         tile = steps[rows, :, columns]
-        z = torch.randn(tile.shape, generator=source, device=steps.device)
+        z = torch.randn(tile.shape, generator=source).to(steps.device)
         torch.add(tile, z.mul_(sigma), out=noisy[rows, :, columns])
     return replace(operands, steps_KSN=noisy)
 

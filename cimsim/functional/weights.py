@@ -100,9 +100,9 @@ class WeightLayer(AnalogLayer):
         """What the cells hold more than they were aimed at, [K, N]."""
         if draw >= 0 and can_draw(self.recipe.hardware):
             sigma = self._spread(copy)
-            source = torch.Generator(sigma.device)
+            source = torch.Generator()
             source.manual_seed(seed_for(copy.seed, "cells", draw) >> 1)
-            return torch.randn(sigma.shape, generator=source, device=sigma.device) * sigma
+            return torch.randn(sigma.shape, generator=source).to(sigma.device) * sigma
         seed = copy.seed if draw < 0 else seed_for(copy.seed, f"{self.name} step {draw}", 0)
         error = weight_errors(self.weight_KN(), self.recipe, seed, copy.places)
         return torch.from_numpy(error).to(self.weight.device)

@@ -81,7 +81,7 @@ class LanguageModelling:
 
     def values(self, scores: torch.Tensor, examples: Sequence[Example]) -> torch.Tensor:
         """Negative log-likelihood of each window in nats, float64 [D, B]."""
-        return -scores[..., 0].detach().double()
+        return -scores[..., 0].detach().cpu().double()
 
     def summary(self, values: torch.Tensor, examples: Sequence[Example]) -> list[float]:
         """Perplexity of each draw."""

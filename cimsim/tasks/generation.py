@@ -90,7 +90,7 @@ class GenerateAndMatch:
         """1 where the right answer is named, else 0, float64 [D, B]."""
         labels = torch.tensor([example.label for example in examples])
         own = scores[:, torch.arange(len(examples)), labels]
-        return own.isfinite().double()
+        return own.isfinite().cpu().double()
 
     def summary(self, values: torch.Tensor, examples: Sequence[Example]) -> list[float]:
         """Accuracy of each draw in percent."""

@@ -17,7 +17,7 @@ def right(scores_DBC: torch.Tensor, examples: Sequence[Example]) -> torch.Tensor
     scores = scores_DBC.detach()
     labels = torch.tensor([example.label for example in examples], device=scores.device)
     found = (scores.argmax(-1) == labels) & ~scores.isnan().any(-1)
-    return found.double()
+    return found.cpu().double()
 
 
 def percent(values_DB: torch.Tensor) -> list[float]:

@@ -61,7 +61,7 @@ def fisher(
             slopes = torch.autograd.grad(loss, list(matrices.values()), allow_unused=True)
             for (name, matrix), slope in zip(matrices.items(), slopes, strict=True):
                 square = torch.zeros_like(matrix) if slope is None else slope.square()
-                own = square.double().sum(1)
+                own = square.cpu().double().sum(1)
                 scores[name] = own if at == 0 else momentum * scores[name] + (1 - momentum) * own
                 difficulty[at] += float(own.sum())
             tell(at + 1, len(examples))

@@ -17,6 +17,7 @@ from torch import nn
 from transformers import TrainerCallback
 
 from cimsim.errors import SpecError, TaskError
+from cimsim.functional.devices import on_device, torch_device
 from cimsim.ir import Workload
 from cimsim.mapping import Mapping
 from cimsim.spec import Architecture
@@ -106,15 +107,21 @@ class Execution:
 
     `checkpoint` is a file written every `every` steps; with `resume` it is gone on from if it
     exists, and the result is the same bit for bit. `threads` are torch's meanwhile (None: as many
-    as it has; sums are rounded differently with another number). Raises TaskError.
+    as it has; sums are rounded differently with another number). `device` is where it is computed
+    (cpu, cuda, mps; where the model is if left out), with the noise and batches of the CPU but for
+    dropout, which torch draws there, and sums rounded as they are there; the result is back on the
+    CPU. Raises TaskError, SpecError for a device that is not there.
     """
 
     checkpoint: str | Path | None = None
     every: int = 500
     resume: bool = False
     threads: int | None = None
+    device: str | None = None
 
     def __post_init__(self) -> None:
+        if self.device is not None:
+            torch_device(self.device)
         if self.every < 1:
             raise TaskError(f"a checkpoint is written every 1 step or more, got {self.every}.")
 
@@ -151,7 +158,7 @@ def train(
     if not task.train:
         raise TaskError(f"task {task.name!r} has no examples to train on: give it training data.")
     execution = execution or Execution()
-    trained = student(model, method, seed, start)
+    trained = on_device(student(model, method, seed, start), execution.device)
     record = Record(
         method=method,
         seed=seed,
@@ -172,6 +179,8 @@ def train(
         run.prepare(mapping, architecture, workload)
         losses = run.all(execution)
     record = replace(record, steps=len(losses), losses=smoothed(losses))
+    if execution.device is not None:
+        trained = trained.to("cpu")
     return Trained(trained.eval(), record, tuple(losses), tuple(run.watch.found))
 
 

@@ -8,6 +8,8 @@ With resistance in both lines the array is cut into blocks, each known by the ad
 its ports, the ends of its lines; joined blocks lose the ports between them (a Schur complement).
 Every block owns the segments left of its cells and below them. N^3 operations for N x N cells.
 
+Source lines parallel to the bit lines are those of `cimsim.analog.kernels.parallel`.
+
 Not modelled: resistance of access transistors (it belongs to the cell), capacitance.
 """
 
@@ -19,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cimsim.analog.kernels.parallel import carried
 from cimsim.analog.wires import Wires
 from cimsim.errors import SpecError
 from cimsim.runtime.jit import njit
@@ -37,12 +40,17 @@ def effective_conductances(
 ) -> F64:
     """Matrix G_eff (uS) from the `driven` rows to the `sensed` columns: currents are V @ G_eff.
 
+    Of parallel source lines it holds what every cell carries with all `driven` rows on, per volt.
     Made for reducing a programmed tile once, not for each vector: see
     `cimsim.analog.kernels.relaxation.column_currents` for a few. Raises SpecError for a negative or
     non-finite conductance.
     """
     g = checked_cells(g_uS_RC)
     word, bit, driver, sense = wires.megaohms
+    if wires.topology == "parallel":
+        on = np.zeros_like(g)
+        on[driven] = g[driven]
+        return carried(on, wires.megaohms)[driven, sensed]
     if word == 0.0:
         return _without_word_drop(g, driver, bit, sense)[driven, sensed]
     if bit == 0.0:

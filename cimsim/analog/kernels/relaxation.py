@@ -37,8 +37,10 @@ def column_currents(
     effective conductances; else it takes those, as where a wire has 0 ohm. In a relaxation all word
     lines are solved given the bit lines, then all bit lines given the word lines, until no current
     of the vector is further off than `tolerance_ratio` of the largest, by the rate at which changes
-    shrink. Raises SpecError for invalid input, and where relaxation is asked for a wire of 0 ohm;
-    SimulationError if a relaxation that was asked for takes more than 100,000 sweeps.
+    shrink. Of parallel source lines, under 1 V, the inputs are gates, 0 or 1, and every vector is
+    solved exactly, whose currents are no linear function of them. Raises SpecError for invalid
+    input, and where relaxation is asked for a wire of 0 ohm; SimulationError if a relaxation that
+    was asked for takes more than 100,000 sweeps.
     """
     g = checked_cells(g_uS_RC)
     volts = np.asarray(voltage_V_BR, np.float64)
@@ -48,6 +50,8 @@ def column_currents(
         )
     if method not in ("auto", "relaxation", "direct"):
         raise SpecError(f"method is auto, relaxation or direct, got {method!r}.")
+    if wires.topology == "parallel":
+        return _gated(g, volts, wires)
     wired = wires.word_ohm > 0.0 and wires.bit_ohm > 0.0
     if method == "relaxation" and not wired:
         raise SpecError("relaxation needs both wires above 0 ohm; use method auto or direct.")
@@ -68,6 +72,17 @@ def column_currents(
                 "direct."
             )
     return found
+
+
+def _gated(g: F64, gates_BR: F64, wires: Wires) -> F64:
+    """Currents under 1 V on all source lines, with the rows on whose gates are 1."""
+    if not np.isin(gates_BR, (0.0, 1.0)).all():
+        raise SpecError(
+            "inputs of parallel source lines are gates, 0 (off) or 1 (on): give one-bit pulses."
+        )
+    return np.stack(
+        [effective_conductances(g * gates[:, None], wires).sum(axis=0) for gates in gates_BR]
+    )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
