@@ -282,7 +282,7 @@ class Run:
         for role, (actor, verbs) in enumerate(zip(program.roles, kept.parts, strict=True)):
             found[places(first[role], counts[role])] = self.ends_ps(role, kept.marks[role])
             for step, parts in zip(timed_verbs(actor.steps), verbs, strict=True):
-                start, end = self._intervals_of(role, step)
+                start, end = self.intervals_of(role, step)
                 for at, (cell, time) in enumerate(parts, 1):
                     over = end if time is None or at == len(parts) else start + time
                     group = np.full(end.size, kept.cells[cell])
@@ -290,14 +290,20 @@ class Run:
                     start = over
         return Ends.of(program, kept, found, cover.time_ps())
 
-    def _intervals_of(self, role: int, verb: int) -> tuple[IntArray, IntArray]:
-        """As `intervals` for a Hold or Use of a role, member after member."""
-        numbers, _ = self.program.cast[role]
+    def intervals_of(self, role: int, verb: int) -> tuple[IntArray, IntArray]:
+        """As `intervals` for a Hold or Use of a role, actor after actor."""
+        numbers, sizes = self.program.cast[role]
         at = timed_verbs(self.program.roles[role].steps).index(verb)
-        actors = self.program.actors
-        each = [self.intervals(n, timed_verbs(actors[n].steps)[at]) for n in numbers.tolist()]
-        start, end = (np.concatenate(column) for column in zip(*each, strict=True))
-        return start, end
+        if numbers.size == 1:
+            first = self.layout.interval_offset[int(numbers[0])] + at * int(sizes[0])
+            span = slice(first, first + int(sizes[0]))
+            return self.start_ps[span], self.end_ps[span]
+        here = places(self._first_intervals[numbers] + at * sizes, sizes)
+        return self.start_ps[here], self.end_ps[here]
+
+    @cached_property
+    def _first_intervals(self) -> IntArray:
+        return np.array(self.layout.interval_offset, np.int64)
 
     @property
     def makespan_ps(self) -> int:

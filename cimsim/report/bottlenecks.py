@@ -18,7 +18,7 @@ from cimsim.report.bounds import Bottlenecks, Bound, LayerTime, PhaseBounds
 from cimsim.report.kinds import times_by_kind
 from cimsim.report.occupancy import last_of_phases, phase_marks_ps
 from cimsim.report.work import Key, Work
-from cimsim.schedule.plan import Plan
+from cimsim.schedule.plan import ActorInfo, Plan
 from cimsim.units import ps_to_seconds, ratio
 
 CHAIN = "shared units without limit"
@@ -103,16 +103,17 @@ class _Path:
         codes = (found.actor * steps + found.step) * waits + found.wait
         order = np.argsort(codes, kind="stable")
         members = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+        origin = _Origin.of(plan)
         rows: dict[tuple[Key, int], IntArray] = {}
         latency: dict[str, IntArray] = {}
         for here in members if codes.size else ():
             first = here[0]
             actor, step, wait = (int(c[first]) for c in (found.actor, found.step, found.wait))
-            info = plan.actors[actor]
+            info, behind = origin.of_actor(actor)
             at = timed_verbs(plan.program.actors[actor].steps).index(step)
             start, iteration = found.start_ps[here], found.iteration[here]
             for kind, part in times_by_kind(info, at, kinds):
-                length = part[iteration] if isinstance(part, np.ndarray) else part
+                length = part[behind + iteration] if isinstance(part, np.ndarray) else part
                 end = found.end_ps[here] if length is None else start + length
                 unit, units = info.occupies[at]
                 key = (info.layer, unit, kind), wait
@@ -155,6 +156,25 @@ class _Path:
             busiest=busiest, chain=chain,
             busiest_by_unit_s={u: ps_to_seconds(t) for u, t in sorted(busiest_by_unit.items())},
         )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class _Origin:
+    """The role of every actor, and the iterations of the role that belong to actors before it."""
+
+    infos: tuple[ActorInfo, ...]
+    role: IntArray
+    behind: IntArray
+
+    @classmethod
+    def of(cls, plan: Plan) -> _Origin:
+        role, behind = np.empty((2, plan.program.actor_count), np.int64)
+        for at, (numbers, sizes) in enumerate(plan.program.cast):
+            role[numbers], behind[numbers] = at, np.cumsum(sizes) - sizes
+        return cls(plan.roles, role, behind)
+
+    def of_actor(self, actor: int) -> tuple[ActorInfo, int]:
+        return self.infos[int(self.role[actor])], int(self.behind[actor])
 
 
 def _seconds(times: Counter[str]) -> dict[str, float]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from itertools import pairwise
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 
 from cimsim.engines import Run
-from cimsim.engines.program import Duration, Hold, IntArray, Use, timed_verbs
+from cimsim.engines.program import Crew, Duration, Hold, IntArray, Use, timed_verbs
 from cimsim.report.kinds import times_by_kind
 from cimsim.schedule.plan import Plan
 from cimsim.values.display import brief
@@ -23,100 +23,118 @@ Key = tuple[str, str, str]
 class Work:
     """Time of all work (ps): by key, by shared resource and by actor, each with one entry a phase.
 
-    `by_key` adds up units that work side by side; `unit_of` is the unit kind of each resource.
-    `first_ps` is when the work of each phase begins, None for one without work.
+    `by_key` adds up units that work side by side. `by_role` has a row for each actor of each role,
+    `by_role_unit` its parts by unit kind; `unit_of` is the unit kind of each resource. `first_ps`
+    is when the work of each phase begins, None for one without work.
     """
 
     by_key: dict[Key, list[int]]
-    by_resource: list[list[int]]
-    by_actor: list[list[int]]
-    by_actor_unit: list[dict[str, list[int]]]
+    by_resource: IntArray
+    by_role: list[IntArray]
+    by_role_unit: list[dict[str, IntArray]]
     unit_of: dict[int, str]
     first_ps: list[int | None]
-    _cuts: dict[int, list[int]] = field(default_factory=dict)
-    _sums: dict[tuple[int, int], list[int]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, plan: Plan, run: Run, kinds: Mapping[str, str]) -> Work:
         """The work of a run of `plan`; `kinds` is the kind of each op's work, or vector."""
-        count = len(plan.phases)
-        resources = [[0] * count for _ in plan.program.resources]
+        count, program = len(plan.phases), plan.program
+        resources = np.zeros((len(program.resources), count), np.int64)
         work = cls({}, resources, [], [], {}, [None] * count)
-        for number, (actor, info) in enumerate(zip(plan.program.actors, plan.actors, strict=True)):
-            work.by_actor.append([0] * count)
-            work.by_actor_unit.append({})
-            timed = timed_verbs(actor.steps)
-            for at, (step, (unit, units)) in enumerate(zip(timed, info.occupies, strict=True)):
+        roles = zip(program.roles, plan.roles, program.cast, _elsewhere(plan), strict=True)
+        for role, (actor, info, (_, sizes), elsewhere) in enumerate(roles):
+            sums = _Sums.of(sizes, info.phase, count)
+            total = np.zeros((sizes.size, count), np.int64)
+            by_unit: dict[str, IntArray] = {}
+            for at, (step, (unit, units)) in enumerate(
+                zip(timed_verbs(actor.steps), info.occupies, strict=True)
+            ):
                 verb = actor.steps[step]
                 assert isinstance(verb, Hold | Use)
-                times = work._by_phase(verb.duration, info.phase)
+                times = sums.over(verb.duration)
                 for kind, part in times_by_kind(info, at, kinds):
-                    of_kind = times if part is None else work._by_phase(part, info.phase)
-                    key = info.layer, unit, kind
-                    _add(work.by_key.setdefault(key, [0] * count), of_kind, units)
-                _add(work.by_actor[-1], times)
-                _add(work.by_actor_unit[-1].setdefault(unit, [0] * count), times)
+                    of_kind = times if part is None else sums.over(part)
+                    into = work.by_key.setdefault((info.layer, unit, kind), [0] * count)
+                    for p, time in enumerate(of_kind.sum(axis=0).tolist()):
+                        into[p] += time * units
+                total += times
+                by_unit[unit] = by_unit[unit] + times if unit in by_unit else times
                 if isinstance(verb, Use):
-                    _add(work.by_resource[verb.resource], times)
-                    work.unit_of[verb.resource] = unit
-                work._begin(*run.intervals(number, step), info.phase, times)
+                    places = elsewhere.get(verb.resource, np.full(sizes.size, verb.resource))
+                    np.add.at(work.by_resource, places, times)
+                    work.unit_of.update(zip(places.tolist(), repeat(unit)))
+                work._begin(*run.intervals_of(role, step), info.phase)
+            work.by_role.append(total)
+            work.by_role_unit.append(by_unit)
         return work
 
     def busiest(self, plan: Plan, phases: list[int]) -> tuple[str, int]:
         """Name and time (ps) of what works longest in `phases`: a shared unit, its work spread
         evenly over its servers, or an actor on units of its own, which does one block at a time.
         """
-        found = ("nothing", 0)
-        for actor, times in zip(plan.program.actors, self.by_actor, strict=True):
-            found = max(found, (actor.name, sum(times[p] for p in phases)), key=lambda x: x[1])
-        for resource, times in zip(plan.program.resources, self.by_resource, strict=True):
-            time = -(-sum(times[p] for p in phases) // resource.servers)
-            found = max((resource.name, time), found, key=lambda x: x[1])
+        program = plan.program
+        most, number = 0, 0
+        for (numbers, _), times in zip(program.cast, self.by_role, strict=True):
+            each = times[:, phases].sum(axis=1)
+            at = int(each.argmax())
+            most, number = max((most, number), (int(each[at]), -int(numbers[at])))
+        found = (program.actors[-number].name, most) if most else ("nothing", 0)
+        for resource, work in zip(program.resources, self._of_resources(phases), strict=True):
+            found = max((resource.name, -(-work // resource.servers)), found, key=lambda x: x[1])
         return found
 
     def busiest_by_unit(self, plan: Plan, phases: list[int]) -> dict[str, int]:
         """Unit kind -> time (ps) of what works longest on it in `phases`; see `busiest`."""
         found: dict[str, int] = {}
-        for units in self.by_actor_unit:
+        for units in self.by_role_unit:
             for unit, times in units.items():
-                found[unit] = max(found.get(unit, 0), sum(times[p] for p in phases))
+                longest = int(times[:, phases].sum(axis=1).max())
+                found[unit] = max(found.get(unit, 0), longest)
+        works = self._of_resources(phases)
         for resource, unit in self.unit_of.items():
-            work = sum(self.by_resource[resource][p] for p in phases)
             servers = plan.program.resources[resource].servers
-            found[unit] = max(found[unit], -(-work // servers))
+            found[unit] = max(found[unit], -(-works[resource] // servers))
         return found
 
-    def _by_phase(self, duration: Duration, phase: IntArray) -> list[int]:
-        """Sum of a duration over the iterations of each phase."""
-        cuts = self._cuts_of(phase)
-        if not isinstance(duration, np.ndarray):
-            return [duration * (b - a) for a, b in pairwise(cuts)]
-        key = id(duration), id(phase)
-        if key not in self._sums:
-            pairs = pairwise(cuts)
-            self._sums[key] = [int(duration[a:b].sum()) for a, b in pairs]
-        return self._sums[key]
+    def _of_resources(self, phases: list[int]) -> list[int]:
+        found: list[int] = self.by_resource[:, phases].sum(axis=1).tolist()
+        return found
 
-    def _cuts_of(self, phase: IntArray) -> list[int]:
-        """Where the iterations of each phase begin, and where the last ones end."""
-        if id(phase) not in self._cuts:
-            numbers = np.arange(len(self.first_ps) + 1)
-            self._cuts[id(phase)] = np.searchsorted(phase, numbers).tolist()
-        return self._cuts[id(phase)]
-
-    def _begin(self, start: IntArray, end: IntArray, phase: IntArray, times: list[int]) -> None:
+    def _begin(self, start: IntArray, end: IntArray, phase: IntArray) -> None:
         """Let each phase begin no later than its first interval here that takes time."""
-        cuts = self._cuts_of(phase)
-        for p, time in enumerate(times):
-            if time:
-                at = cuts[p]
-                while start[at] == end[at]:
-                    at += 1
-                known = self.first_ps[p]
-                begun = int(start[at])
+        taking = end > start
+        for p, known in enumerate(self.first_ps):
+            here = start[taking & (phase == p)]
+            if here.size:
+                begun = int(here.min())
                 self.first_ps[p] = begun if known is None else min(begun, known)
 
 
-def _add(into: list[int], times: list[int], units: int = 1) -> None:
-    for p, time in enumerate(times):
-        into[p] += time * units
+def _elsewhere(plan: Plan) -> Iterator[Mapping[int, IntArray]]:
+    """Of every role the resources that differ from actor to actor."""
+    for group in plan.program.groups:
+        if isinstance(group, Crew):
+            yield from repeat(group.elsewhere, len(group.actors))
+        else:
+            yield {}
+
+
+@dataclass(frozen=True)
+class _Sums:
+    """Folds over the iterations of a role: a row for each of its actors, a column a phase."""
+
+    edges: IntArray
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, sizes: IntArray, phase: IntArray, phases: int) -> _Sums:
+        """`sizes` are the iterations of each actor; `phase` is sorted within an actor."""
+        cell = np.repeat(np.arange(sizes.size) * phases, sizes) + phase
+        return cls(np.searchsorted(cell, np.arange(sizes.size * phases + 1)), (sizes.size, phases))
+
+    def over(self, duration: Duration) -> IntArray:
+        """Sums (ps) of a duration."""
+        if not isinstance(duration, np.ndarray):
+            return (np.diff(self.edges) * duration).reshape(self.shape)
+        through = np.concatenate([[0], np.cumsum(duration, dtype=np.int64)])
+        return np.diff(through[self.edges]).reshape(self.shape)
