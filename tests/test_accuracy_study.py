@@ -73,6 +73,21 @@ def test_halora_wins_under_noise_and_costs_little_without():
     assert mean(plain) - mean(halora) <= 1.5
 
 
+def test_protection_saves_what_halora_loses():
+    def values(path):
+        found = Accuracy.model_validate_json((FOLDER / "data" / f"{path}.json").read_text())
+        (noise,) = [n for n in found.by_noise if n.device["sigma_ratio"] == 0.1]
+        return found.digital, noise.by_time[0].values
+
+    before = [values(f"sigma/halora-s{seed}") for seed in study.SEEDS]
+    after = [values(f"protected/halora-s{seed}") for seed in study.SEEDS]
+    assert [digital for digital, _ in before] == [digital for digital, _ in after]
+    noisy = [v for _, draws in after for v in draws]
+    assert mean(noisy) >= 80.0
+    same = [v for _, draws in before for v in draws[:3]]
+    assert all(new > old + 2.0 for new, old in zip(noisy, same, strict=True))
+
+
 def test_committed_adapters_on_a_chip_today(minilm):
     model, task = minilm
     machine = run.machine_of(study.HYBRID, {})

@@ -68,12 +68,9 @@ SMOLLM2 = {
     "halora": f"halora-every-step:epochs=0.27,{SMOLLM2_RECIPE},{SMOLLM2_NOISE},{PENALTY}",
 }
 """96 steps of plain training, 143 more of HaLoRA: 1,536 and 2,288 sentences."""
+OUTLIERS_ON_SRAM = "protected:outliers=0.005,inner=(lora-sram)"
+BOTH_ON_SRAM = "protected:0.5,outliers=0.005,inner=(lora-sram)"
 PROTECTED = "protected:0.5,outliers=0.005,inner=(lora-pmca)"
-PROTECTED_RECIPE = (
-    "batch=16,learning_rate=0.001,rank=4,alpha=16,dropout=0,sigma=0.06,relative_to=channel,"
-    "clip_sigma=none"
-)
-"""Noise of every step as large as the spread of the cells after a year, and converters."""
 RANKS = (1, 4, 8, 16)
 
 
@@ -88,7 +85,8 @@ class Adapter:
     """One training; `start` names the adapter that it goes on from.
 
     `values` are fields of the architecture that differ from its file. `bf16` lets the processor
-    multiply in BF16, where it can, and add in float32.
+    multiply in BF16, where it can, and add in float32. After `steps` the training stops early.
+    `half` keeps the adapter in FP16, as clusters hold it.
     """
 
     method: str
@@ -100,6 +98,8 @@ class Adapter:
     start: str | None = None
     adaptation: str | None = None
     bf16: bool = False
+    steps: int | None = None
+    half: bool = False
 
 
 @dataclass(frozen=True)
@@ -172,10 +172,12 @@ ADAPTERS = {
 }
 
 ADAPTERS |= {
-    # On the whole PCM machine, protected: 101 steps in which sigma grows, then more at all of it.
-    "smollm2-pcm-grown-s0": Adapter(
-        f"ahwa:epochs=0.19,{PROTECTED_RECIPE},ramp=0.5,warmup_ratio=0.06,decay=constant",
-        model="smollm2", machine=PCM_MACHINE, adaptation=PROTECTED, bf16=True,
+    # On the whole PCM machine, protected, converters and their noise in the loop: the first 20 of
+    # 101 steps, in which sigma grows to 0.0225.
+    "smollm2-pcm-s0": Adapter(
+        "ahwa:epochs=0.19,batch=16,learning_rate=0.001,warmup_ratio=0.06,decay=constant,rank=4,"
+        "alpha=16,dropout=0,sigma=0.06,ramp=0.5,clip_sigma=none",
+        model="smollm2", machine=PCM_MACHINE, adaptation=PROTECTED, steps=20, bf16=True, half=True,
     ),
 }  # fmt: skip
 
@@ -183,6 +185,7 @@ YEARS_LATER = Trials((None,), (TIMES_S[-1],), seeds=3, compensate=True, limit=QU
 DRIFT = Trials((None,), TIMES_S, seeds=3, compensate="both", limit=QUARTER, workers=1)
 SMOLLM2_DRIFT = replace(DRIFT, limit=128, converters=False, workers=2)
 """On weights alone: the converters of the machine cost this model all accuracy by themselves."""
+ONE_CHIP = Trials((None,), (0.0,), seeds=1, compensate=True, limit=128, workers=1)
 STUCK_RATES = (0.001, 0.003, 0.01, 0.03)
 
 
@@ -200,6 +203,32 @@ FULL = tuple(f"{method}-s{seed}" for method in ("plain", "halora") for seed in S
 """Measured on the full test split."""
 MEASUREMENTS = {
     **{f"sigma/{name}": Measurement(name, on_weights(*channel(*SIGMAS))) for name in FULL},
+    **{
+        f"protected/halora-s{seed}": Measurement(
+            f"halora-s{seed}", on_weights(*channel(0.1), seeds=3), adaptation=BOTH_ON_SRAM
+        )
+        for seed in SEEDS
+    },
+    "outliers/halora-s0": Measurement(
+        "halora-s0", on_weights(*channel(0.1), seeds=3), adaptation=OUTLIERS_ON_SRAM
+    ),
+    **{
+        f"smollm2_pcm/{name}": Measurement(
+            "smollm2-pcm-s0",
+            replace(ONE_CHIP, **settings),
+            "smollm2",
+            task,
+            PCM_MACHINE,
+            adaptation=PROTECTED,
+        )
+        for name, task, settings in (
+            ("sentiment", "sentiment", {}),
+            ("sentiment-columns", "sentiment", {"recalibrate": True}),
+            ("tweets", "tweets", {}),
+            ("year", "sentiment", {"times_s": (YEAR_S,)}),
+            ("year-columns", "sentiment", {"times_s": (YEAR_S,), "recalibrate": True}),
+        )
+    },
     **{
         f"ablation/{method}-s0": Measurement(
             f"{method}-s0", on_weights(*channel(*SIGMAS), limit=QUARTER)
