@@ -281,7 +281,7 @@ def test_title_axis_and_rule_say_what_is_shown(decoder: Simulation) -> None:
     part = part_of(decoder, step=3)
     axes = drawn(chart(decoder, part, 5))
     total = chart(decoder, part, 5).units
-    assert axes.get_title() == f"{part.name} (the 5 busiest of {total} units at work)"
+    assert axes.get_title(loc="right") == f"{part.name} (the 5 busiest of {total} units at work)"
     assert axes.get_xlabel().startswith("time (us)")
     left, right = axes.get_xlim()
     assert [left * 1e6, right * 1e6] == [close(part.start_ps), close(part.end_ps)]
@@ -364,4 +364,4 @@ def test_wrong_parts_end_in_one_line(
     assert not (tmp_path / "out").exists()
     code, out, err = cimsim(*ask)
     assert (code, out) == (2, "")
-    assert "had no effect without -o" in err
+    assert "had no effect without -o, --html or --timeline" in err

@@ -15,6 +15,7 @@ import pytest
 import small
 
 import cimsim
+from cimsim.costs.memory import access_energy_J
 from cimsim.simulation import Simulation
 from cimsim.views.part import part_of
 from cimsim.views.perfetto import BINS, save_timeline
@@ -62,6 +63,21 @@ def test_energies_of_slices_sum_to_the_dynamic_energy(
     for number, name in enumerate(simulation.plan.phases):
         spent = math.fsum(charge.energy_J[number] for charge in charges)
         assert by_phase[name] == pytest.approx(spent, rel=1e-9)
+
+
+def test_bytes_of_slices_are_what_memories_are_paid_for(
+    trace: dict[str, Any], simulation: Simulation
+) -> None:
+    """Bytes x energy a bit, summed over the slices of a memory, is its energy in the report."""
+    machine, report = simulation.architecture, simulation.report
+    moved: dict[str, float] = defaultdict(float)
+    for event in slices(trace["traceEvents"]):
+        moved[event["cat"]] += event["args"].get("bytes", 0.0)
+    assert moved.keys() >= {"buffer", "dma"}
+    for unit in ("buffer", "dram"):
+        energy = access_energy_J(getattr(machine, unit), 8 * moved[unit])
+        assert energy == pytest.approx(report.energy_by_unit_J.get(unit, 0.0), rel=1e-9), unit
+    assert 0.0 < moved["dma"] <= moved["buffer"]
 
 
 def test_work_on_a_track_never_overlaps(trace: dict[str, Any]) -> None:
@@ -156,7 +172,7 @@ def test_a_window_needs_somewhere_to_go(cimsim: Cli, tmp_path: Path) -> None:
     run = ("run", "--pipeline", "token", "ahwa_pcm_pmca", "minilm_sentiment_r8_s32")
     code, _, err = cimsim(*run, "--window", "1us:2us")
     assert code == 2
-    assert "without -o or --timeline" in err
+    assert "without -o, --html or --timeline" in err
     code, _, _ = cimsim(*run, "--window", "1us:2us", "--timeline", tmp_path / "t.gz", "--json")
     assert code == 0
     assert (tmp_path / "t.gz").is_file()

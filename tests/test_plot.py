@@ -15,7 +15,10 @@ import small
 import cimsim
 from cimsim.errors import CimsimError
 from cimsim.report import Report
+from cimsim.simulation import Simulation
+from cimsim.views.gantt import save_gantt
 from cimsim.views.palette import UNITS
+from cimsim.views.roofline import save_roofline
 from cimsim.views.simulation import (
     INCHES,
     LAYERS,
@@ -24,13 +27,18 @@ from cimsim.views.simulation import (
     save_layers,
     save_times,
 )
+from cimsim.views.tilemap import save_tilemap
 
 Cli = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="module")
-def report() -> Report:
-    simulation = cimsim.simulate(small.decoder(layers=3), small.machine(), pipeline="token")
+def simulation() -> Simulation:
+    return cimsim.simulate(small.decoder(layers=3), small.machine(), pipeline="token")
+
+
+@pytest.fixture(scope="module")
+def report(simulation: Simulation) -> Report:
     return simulation.report.model_copy(update={"bounds": simulation.bottlenecks()})
 
 
@@ -41,6 +49,11 @@ def test_pictures_are_as_wide_as_a_paper_and_say_what_they_show(
 ) -> None:
     path = tmp_path / "picture.pdf"
     draw(report, path, width)
+    check(path, width)
+
+
+def check(path: Path, width: Width) -> None:
+    """The picture is as wide as it should be, and all its text has 7 pt."""
     data = path.read_bytes()
     box = re.search(rb"/MediaBox \[ 0 0 ([\d.]+) ([\d.]+) \]", data)
     assert box is not None
@@ -50,6 +63,15 @@ def test_pictures_are_as_wide_as_a_paper_and_say_what_they_show(
     text = b"".join(_inflated(stream) for stream in streams)
     sizes = {float(size) for size in re.findall(rb"/F\d+ ([\d.]+) Tf", text)}
     assert sizes == {7.0}
+
+
+@pytest.mark.parametrize("width", ["column", "page"])
+@pytest.mark.parametrize("draw", [save_gantt, save_roofline, save_tilemap])
+def test_pictures_of_runs_have_the_same_widths_and_sizes(
+    draw: Callable[..., None], width: Width, simulation: Simulation, tmp_path: Path
+) -> None:
+    draw(simulation, tmp_path / "picture.pdf", width=width)
+    check(tmp_path / "picture.pdf", width)
 
 
 def _inflated(stream: bytes) -> bytes:

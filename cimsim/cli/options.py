@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from cimsim.values.field_paths import Value
 
 
+SET_HERE = "set on the command line"
+"""Why a number is another than in its file."""
+
+
 def _names(shelf: Shelf) -> Callable[[str], list[str]]:
     return lambda incomplete: [name for name in shelf.names() if name.startswith(incomplete)]
 
@@ -138,7 +142,7 @@ def machine_of(path: Path, settings: list[str] | None) -> Architecture:
 
     machine, changed = load_architecture(path), values_of(settings)
     if changed:
-        machine = machine.with_values(changed, "set on the command line")
+        machine = machine.with_values(changed, SET_HERE)
     adaptation_for(machine, where=path)
     return machine
 

@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cimsim.cli.again import again
+from cimsim.cli.options import refuse_without_effect
+from cimsim.cli.parts import Chosen, LayerOption, StepOption, WindowOption
+from cimsim.cli.progress import progress
 from cimsim.cli.streams import say
+
+if TYPE_CHECKING:
+    from cimsim.simulation import Simulation
+    from cimsim.views.simulation import Width
 
 
 class Kind(StrEnum):
@@ -17,6 +25,9 @@ class Kind(StrEnum):
     BREAKDOWN = "breakdown"
     TIME = "time"
     LAYERS = "layers"
+    GANTT = "gantt"
+    ROOFLINE = "roofline"
+    TILEMAP = "tilemap"
 
 
 class PaperWidth(StrEnum):
@@ -26,7 +37,12 @@ class PaperWidth(StrEnum):
     PAGE = "page"
 
 
+OF_REPORTS = (Kind.BREAKDOWN, Kind.TIME, Kind.LAYERS)
+"""What is drawn of a report alone."""
+
+
 def plot(
+    context: typer.Context,
     report: Annotated[
         Path,
         typer.Argument(metavar="REPORT", help="A report.json of `cimsim run`.", show_default=False),
@@ -44,18 +60,70 @@ def plot(
     kind: Annotated[
         Kind,
         typer.Option(
-            help="breakdown: energy and area; time: busy units; layers: those that take most, of a "
-            "run with --bounds."
+            help="breakdown: energy and area; time: busy units; layers: those that take most, of "
+            "a run with --bounds; gantt: what works when; roofline: operations a second against "
+            "those a byte; tilemap: where weights lie. The last three make the run again."
         ),
     ] = Kind.BREAKDOWN,
     width: Annotated[
         PaperWidth, typer.Option(help="Width of a column or of a page of a paper.")
     ] = PaperWidth.PAGE,
-) -> None:
+    machine: Annotated[
+        Path | None,
+        typer.Option(
+            "--machine", metavar="FILE", show_default=False,
+            help="Architecture of the report, where it does not come with cimsim; its digest is "
+            "checked.",
+        ),
+    ] = None,
+    workload: Annotated[
+        Path | None,
+        typer.Option(
+            "--workload", metavar="FILE", show_default=False,
+            help="Workload of the report, likewise.",
+        ),
+    ] = None,
+    window: WindowOption = None,
+    step: StepOption = None,
+    layer: LayerOption = None,
+) -> None:  # fmt: skip
     """Draw REPORT for a paper: SI units, 7 pt, colours told apart without colour vision."""
+    if kind is not Kind.GANTT:
+        why = "without --kind gantt, which shows a part of the run: add it"
+        refuse_without_effect(context, ("window", "step", "layer"), why)
+    if kind in OF_REPORTS:
+        why = f"with --kind {kind.value}, which is drawn from the report alone"
+        refuse_without_effect(context, ("machine", "workload"), why)
     from cimsim.report import load_report
     from cimsim.views.simulation import save_breakdown, save_layers, save_times
 
     draw = {Kind.BREAKDOWN: save_breakdown, Kind.TIME: save_times, Kind.LAYERS: save_layers}
-    draw[kind](load_report(report), output, width.value)
+    found = load_report(report)
+    if kind in draw:
+        draw[kind](found, output, width.value)
+    else:
+        from cimsim.views.canvas import ending_of
+
+        ending_of(output)
+        with progress() as tell:
+            tell("making the run again")
+            simulation = again(found, machine, workload)
+            chosen = Chosen.of(simulation.workload, window, step, layer)
+            _draw(simulation, kind, output, width.value, chosen)
     say(f"wrote {output}")
+
+
+def _draw(
+    simulation: Simulation, kind: Kind, output: Path, width: Width, chosen: Chosen
+) -> None:  # fmt: skip
+    from cimsim.views.gantt import save_gantt
+    from cimsim.views.roofline import save_roofline
+    from cimsim.views.tilemap import save_tilemap
+
+    if kind is Kind.GANTT:
+        part = chosen.part(simulation) if chosen.is_given else None
+        save_gantt(simulation, output, part, width=width)
+    elif kind is Kind.ROOFLINE:
+        save_roofline(simulation, output, width)
+    else:
+        save_tilemap(simulation, output, width)

@@ -147,7 +147,7 @@ def run(
     """Simulate WORKLOAD on ARCH: latency, energy, area, utilisation, reprogramming, accuracy."""
     reserve(context, output)
     _check_asked(asked, accuracy)
-    _require_effects(context, baseline, timeline, output)
+    _require_effects(context, baseline, timeline, output, html)
     if not bounds:
         refuse_without_effect(context, ("levers",), "without --bounds: add it")
     given = _read(architecture, workload, settings)
@@ -188,7 +188,8 @@ def run(
             from cimsim.views.pages.run import save_run_page
 
             tell("writing the page")
-            save_run_page(report, html)
+            shown = chosen.part(simulation) if chosen.is_given else None
+            save_run_page(report, html, simulation, shown)
         if timeline is not None:
             from cimsim.views.perfetto import save_timeline
 
@@ -239,7 +240,7 @@ def _bands(simulation: Simulation, report: Report) -> Sensitivity:
 
 def _require_effects(
     context: typer.Context, baseline: list[Path] | None, timeline: Path | None,
-    output: Path | None,
+    output: Path | None, html: Path | None,
 ) -> None:  # fmt: skip
     """Raise CimsimError for options that another one, which was not given, makes work."""
     if not baseline:
@@ -248,8 +249,8 @@ def _require_effects(
     if timeline is None:
         why = "without --timeline: give the file that the intervals go to"
         refuse_without_effect(context, ("timeline_intervals",), why)
-    if output is None and timeline is None:
-        why = "without -o or --timeline: give the directory of gantt.png or the file of a timeline"
+    if output is None and timeline is None and html is None:
+        why = "without -o, --html or --timeline, which show a part of the run: give one of them"
         refuse_without_effect(context, ("window", "step", "layer"), why)
 
 

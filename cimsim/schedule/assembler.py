@@ -27,7 +27,7 @@ from cimsim.errors import SimulationError
 from cimsim.schedule.alike import Alike
 from cimsim.schedule.formulas import Formulas, check_clock
 from cimsim.schedule.graph import Graph, Stream, block_classes, phase_sums, plain
-from cimsim.schedule.plan import ActorInfo, Booked, Portion, Tally, Waking
+from cimsim.schedule.plan import ActorInfo, Bits, Booked, Portion, Tally, Waking
 from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
 from cimsim.values.display import brief
@@ -50,7 +50,7 @@ def check_intervals(intervals: int) -> None:
 @dataclass(frozen=True, slots=True)
 class Timed:
     """The time of a number (see `Formulas`) that occupies `units` units of kind `unit`, once
-    `resource` is granted where there is one; `portions` as in `ActorInfo`.
+    `resource` is granted where there is one; `portions` and `bits` as in `ActorInfo`.
 
     No units where it waits for the latency of one, which others share.
     """
@@ -60,6 +60,7 @@ class Timed:
     units: int = 1
     resource: int | None = None
     portions: tuple[Portion, ...] = ()
+    bits: Bits | None = None
 
     def verb(self, times: Sequence[Duration]) -> Hold | Use:
         """What it is with `times` by number."""
@@ -166,7 +167,12 @@ class Assembler:
         here = where if isinstance(where, int) else id(where)
         share = self.formulas.number(("share", name, key, here), time(share_ps))
         rest = self.formulas.number(("rest", name, key, here), time(_rest_ps))
-        return Timed(share, name, ways(spec), server), Timed(rest, name, 0)
+
+        def moved(machine: Architecture) -> Duration:
+            found = bits(machine)
+            return found if isinstance(where, int) else where * np.asarray(found)
+
+        return Timed(share, name, ways(spec), server, bits=moved), Timed(rest, name, 0)
 
     def count(self, unit: str, units: int) -> None:
         """Add `units` to the units of a kind that the workload occupies."""
@@ -201,8 +207,9 @@ class Assembler:
         timed = [step for step in present if type(step) is Timed]
         occupies = tuple([(s.unit, s.units) for s in timed])
         portions, times = tuple([s.portions for s in timed]), tuple([s.time for s in timed])
+        bits = tuple([s.bits for s in timed])
         self.infos.append(
-            ActorInfo(stage.name, stage.layer, part, occupies, stream.phase, portions, times)
+            ActorInfo(stage.name, stage.layer, part, occupies, stream.phase, portions, times, bits)
         )
         return _Drafted(f"{stage.name}:{part}", stream.iterations, present)
 

@@ -22,7 +22,7 @@ from cimsim.schedule.lanes import Lanes
 from cimsim.schedule.pair import LoraBranch
 from cimsim.schedule.pieces import woken_ps
 from cimsim.schedule.plan import Portion
-from cimsim.schedule.portions import Amounts, Parted, parted, total
+from cimsim.schedule.portions import Amounts, Parted, parted, some_of, total
 from cimsim.schedule.stages import MaskedScores, Stage
 from cimsim.schedule.work import (
     Scores,
@@ -46,11 +46,12 @@ INDEX_BITS = 32
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Transfers:
-    """Times of the DMA transfers of every block, one after the other, see `dma_times`."""
+    """Times of the DMA transfers of every block, one after the other, see `dma_times`, and bits."""
 
     share: Parted
     latency: Parted
     engine: Parted
+    bits: int | IntArray
 
     def total(self) -> IntArray:
         """Time (ps) of all three in every block; one value where blocks are equal."""
@@ -59,12 +60,16 @@ class Transfers:
 
     def of(self, picked: IntArray) -> Transfers:
         """The transfers of some of the blocks."""
-        return Transfers(self.share.of(picked), self.latency.of(picked), self.engine.of(picked))
+        return Transfers(
+            self.share.of(picked), self.latency.of(picked), self.engine.of(picked),
+            some_of(self.bits, picked),
+        )  # fmt: skip
 
     def named(self, names: Mapping[str, str]) -> Transfers:
         """The same transfers for ops of other names."""
         parts = (self.share, self.latency, self.engine)
-        return Transfers(*(part.named(names) for part in parts))
+        share, latency, engine = (part.named(names) for part in parts)
+        return Transfers(share, latency, engine, self.bits)
 
 
 @brief
@@ -261,7 +266,8 @@ def _cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> Cluster
         times = [dma_times(architecture, amount, count) for amount, count in unique.T.tolist()]
         which = inverse.reshape(-1)
         columns = (within_64_bits(list(part))[which] for part in zip(*times, strict=True))
-        return Transfers(*(parted(column, amounts, stage.name) for column in columns))
+        share, latency, engine = (parted(column, amounts, stage.name) for column in columns)
+        return Transfers(share, latency, engine, plain(8 * a_part))  # counted: bits of a byte
 
     first, second = compute(early), compute(late, waiting)
     clusters = architecture.units_of(PMCA.name)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, pairwise
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
@@ -68,6 +68,12 @@ class Portion:
     duration: Duration
 
 
+Bits: TypeAlias = Formula | int | IntArray
+"""Bits that move in every iteration, one number where they are the same; on a machine where they
+depend on it.
+"""
+
+
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
 class ActorInfo:
@@ -78,7 +84,8 @@ class ActorInfo:
     `occupies` has one (unit, number of units) for each timed verb of the actor, in order;
     `phase` gives the phase of each iteration. `portions` has for each timed verb the ops that it
     works on, one after another, whose times sum to the verb's; none where the op that names the
-    stage is the only one. `times` has the number of the duration of each, see `Plan`.
+    stage is the only one. `times` has the number of the duration of each, see `Plan`,
+    `bits` what each moves in or out of a memory, None where it moves nothing there.
     """
 
     stage: str
@@ -88,6 +95,7 @@ class ActorInfo:
     phase: IntArray
     portions: tuple[tuple[Portion, ...], ...]
     times: tuple[int, ...] = ()
+    bits: tuple[Bits | None, ...] = ()
 
     def members(self, crew: Crew) -> list[ActorInfo]:
         """What each member of a crew stands for."""
@@ -103,6 +111,7 @@ class ActorInfo:
                 part=f"{self.part}{number}",
                 phase=self.phase[a:b],
                 portions=tuple(tuple(of(slice(a, b), p) for p in each) for each in self.portions),
+                bits=tuple(x[a:b] if isinstance(x, np.ndarray) else x for x in self.bits),
             )
             for number, (a, b) in zip(crew.numbers, pairwise(cuts), strict=True)
         ]

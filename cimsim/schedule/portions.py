@@ -27,8 +27,8 @@ class Parted:
 
     def of(self, picked: IntArray) -> Parted:
         """The times of some of the blocks."""
-        portions = (Portion(p.op, _picked(p.duration, picked)) for p in self.portions)
-        return Parted(_picked(self.duration, picked), tuple(portions))
+        portions = (Portion(p.op, some_of(p.duration, picked)) for p in self.portions)
+        return Parted(some_of(self.duration, picked), tuple(portions))
 
     def behind(self, longer: Duration) -> Parted:
         """The same in more time: what comes before the work goes to its first op."""
@@ -46,7 +46,8 @@ class Parted:
         return Parted(self.duration, tuple(Portion(names[p.op], p.duration) for p in self.portions))
 
 
-def _picked(duration: Duration, picked: IntArray) -> Duration:
+def some_of(duration: Duration, picked: IntArray) -> Duration:
+    """The values of some of the blocks, one int where they are equal."""
     if not isinstance(duration, np.ndarray):
         return duration
     chosen = duration[picked]

@@ -153,9 +153,11 @@ def _moved(assembler: Assembler, dma: int, times: Transfers) -> tuple[Timed, Tim
     share, latency, engine = times.share, times.latency, times.engine
     fixed = assembler.formulas.fixed
     return (
-        Timed(fixed(share.duration), "buffer", ways(spec), buffer, share.portions),
+        Timed(fixed(share.duration), "buffer", ways(spec), buffer, share.portions, times.bits),
         Timed(fixed(latency.duration), "dma", 0, portions=latency.portions),
-        Timed(fixed(engine.duration), "dma", resource=dma, portions=engine.portions),
+        Timed(
+            fixed(engine.duration), "dma", resource=dma, portions=engine.portions, bits=times.bits
+        ),
     )
 
 

@@ -5,14 +5,13 @@ Length is time on the critical path, colour the unit, hatch what the path waited
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from cimsim.report import Bound, PhaseBounds, Report
 from cimsim.units import prefix_of, quantity
-from cimsim.views.canvas import area_key, end_of, label, line_key, picture
+from cimsim.views.canvas import area_key, end_of, label, line_key, picture, starred
 from cimsim.views.palette import BLACK, PALE, VERMILION, fill_of
 
 if TYPE_CHECKING:
@@ -119,14 +118,11 @@ def blocks_joined(waits: Waits) -> dict[str, dict[str, float]]:
     """
     alike: dict[str, list[str]] = {}
     for layer in waits:
-        alike.setdefault(_NUMBER.sub("*", layer), []).append(layer)
+        alike.setdefault(starred(layer), []).append(layer)
     return {
         f"{pattern} ({len(layers)})" if len(layers) > 1 else layers[0]: _sum(waits, layers)
         for pattern, layers in alike.items()
     }
-
-
-_NUMBER = re.compile(r"(?<=\.)[0-9]+(?=[./])")
 
 
 def _sum(waits: Waits, names: list[str]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -106,6 +107,14 @@ def label(text: str, most: int = 80) -> str:
     """A name as it is drawn: no control characters, and no longer than there is room for."""
     shown = shortened(literal(text), most)
     return f" {shown}" if shown.startswith("_") else shown  # legends leave out what starts with _
+
+
+_NUMBER = re.compile(r"(?<=\.)[0-9]+(?=[./])")
+
+
+def starred(name: str) -> str:
+    """A name without its numbers: that of all layers which are the same in a model's blocks."""
+    return _NUMBER.sub("*", name)
 
 
 def end_of(name: str, most: int) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from cimsim.views.canvas import area_key, end_of, label, picture
 from cimsim.views.palette import BLACK, GREY, PALE, fill_of
 from cimsim.views.part import RunPart, part_of
 from cimsim.views.rows import Chart, UnitRow, at_once, chart, lanes, share
-from cimsim.views.simulation import title_of
+from cimsim.views.simulation import INCHES, POINTS, WRAPPED, Width, title_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,29 +36,35 @@ LANES = 4
 """Choice: lanes of a row that are high enough to be seen."""
 TOP, DEEP, MARK = -0.42, 0.74, 0.1
 """Choice: where work begins on a row, and heights of work and of the mark of the critical path."""
+NAMES: dict[Width, int] = {"column": 24, "page": 44}
+"""Choice: characters of the name of a row."""
 EDGE = "#333333"
 OTHERS = "#E8E8E8"
 """Work of other layers."""
 
 
 def save_gantt(
-    simulation: Simulation, path: Path, part: RunPart | None = None, *, rows: int = ROWS
-) -> None:
+    simulation: Simulation, path: Path, part: RunPart | None = None, *, rows: int = ROWS,
+    width: Width = "page",
+) -> None:  # fmt: skip
     """Draw the `rows` busiest units of a part of a run (`part_of`), of all of it if left out.
+
+    As wide as a page or as a column of a paper.
 
     Raises OutputError for what cannot be written, SimulationError for more intervals than are kept.
     """
     found = chart(simulation, part or part_of(simulation), rows)
-    with picture(path, 15.0, 2.0 + 0.24 * (len(found.rows) + 1)) as (figure, axes):
-        figure.suptitle(title_of(simulation.report), fontsize=11)
-        handles = draw(axes, found)
+    several = 4 if width == "column" else 8
+    with picture(path, INCHES[width], 1.8 + 0.15 * (len(found.rows) + 1)) as (figure, axes):
+        figure.suptitle(title_lines(simulation.report, width), fontsize=POINTS)
+        handles = draw(axes, found, width)
         figure.legend(
-            handles=handles, loc="outside lower center", ncols=min(8, len(handles)), fontsize=8,
-            frameon=False,
+            handles=handles, loc="outside lower center", ncols=min(several, len(handles)),
+            fontsize=POINTS, frameon=False,
         )  # fmt: skip
 
 
-def draw(axes: Axes, found: Chart) -> list[Any]:
+def draw(axes: Axes, found: Chart, width: Width = "page") -> list[Any]:
     """The chart on `axes`; returns what its legend shows."""
     part = found.part
     factor, prefix = prefix_of(ps_to_seconds(part.end_ps))
@@ -66,23 +73,25 @@ def draw(axes: Axes, found: Chart) -> list[Any]:
     _draw_path(axes, found, scale)
     for name, at in found.phases:
         axes.axvline(at / scale, color=GREY, linewidth=0.6, linestyle=":", zorder=0)
-        axes.text(at / scale, -0.5, f" {label(name, 30)}", fontsize=7, va="bottom")
+        axes.text(at / scale, -0.5, f" {label(name, 30)}", fontsize=POINTS, va="bottom")
     for number, row in enumerate(found.rows, 1):
-        ticks.append(_draw_row(axes, number, row, part, scale))
+        ticks.append(_draw_row(axes, number, row, part, scale, NAMES[width]))
         _mark(axes, number, row.path, part, scale)
     lines = np.arange(len(ticks)) + TOP + DEEP
     axes.hlines(lines, part.start_ps / scale, part.end_ps / scale, colors=PALE, lw=0.4, zorder=0)
-    axes.set_title(label(f"{part.name} ({_rule(found)})", 200), fontsize=9)
-    axes.set_yticks(range(len(ticks)), ticks, fontsize=7)
+    title = label(f"{part.name} ({_rule(found)})", 200)
+    axes.set_title("\n".join(wrap(title, WRAPPED[width])), fontsize=POINTS, loc="right")
+    axes.set_yticks(range(len(ticks)), ticks, fontsize=POINTS)
     axes.set_ylim(len(ticks) - 0.4, -1.0 if found.phases else -0.6)
     axes.set_xlim(part.start_ps / scale, part.end_ps / scale)
     axes.ticklabel_format(axis="x", useOffset=False, style="plain")
-    axes.set_xlabel(
+    told = (
         f"time ({prefix}s); bars: work, lanes where several at a time; curves: mean share of the "
-        f"unit at work in each 1/{BINS} of the window",
-        fontsize=8,
+        f"unit at work in each 1/{BINS} of the window"
     )
+    axes.set_xlabel("\n".join(wrap(told, WRAPPED[width])), fontsize=POINTS, loc="right")
     axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", labelsize=POINTS)
     axes.spines[["top", "right", "left"]].set_visible(False)
     return _handles(found)
 
@@ -96,11 +105,13 @@ def _rule(found: Chart) -> str:
     )
 
 
-def _draw_row(axes: Axes, number: int, row: UnitRow, part: RunPart, scale: float) -> str:
+def _draw_row(
+    axes: Axes, number: int, row: UnitRow, part: RunPart, scale: float, room: int
+) -> str:  # fmt: skip
     """The work of a unit as bars or as a curve; returns the name of the row."""
     most = at_once(row.spans)
     name = f"{row.name}: {row.unit}" if row.unit not in row.name else row.name
-    shown = end_of(name, 52)
+    shown = end_of(name, room)
     if len(row.spans) > BARS or most > LANES:
         of = max(row.servers, most)
         edges = np.linspace(part.start_ps, part.end_ps, BINS + 1)

@@ -24,7 +24,7 @@ from cimsim.units import PS_PER_S
 from cimsim.version import VERSION
 from cimsim.views.part import RunPart, part_of, step_ends, stepped_phase
 from cimsim.views.rows import TimedVerb
-from cimsim.views.slices import Floats, Position, Slices, position_of, slices_of
+from cimsim.views.slices import ENERGY, PJ, Floats, Slices, Teller, slices_of
 
 US_PS = 1e6
 """counted: picoseconds of a microsecond, the unit of the format."""
@@ -74,7 +74,7 @@ class _Slices:
     def __init__(self, simulation: Simulation, found: list[TimedVerb]) -> None:
         self.simulation, self.found = simulation, found
         self.processes: dict[str, int] = {}
-        self.positions: dict[int, Position] = {}
+        self.teller = Teller(simulation)
         self.written: dict[tuple[int, int, int], tuple[int, int]] = {}
         self.threads = 0
 
@@ -105,27 +105,8 @@ class _Slices:
                 "tid": first + lane,
                 "ts": start / US_PS,
                 "dur": (end - start) / US_PS,
-                "args": self._told(work, iteration, energy),
+                "args": {**self.teller.told(work, iteration), ENERGY: energy / PJ},
             }
-
-    def _told(self, work: TimedVerb, iteration: int, energy_J: float) -> dict[str, object]:
-        plan, workload = self.simulation.plan, self.simulation.workload
-        if work.actor not in self.positions:
-            self.positions[work.actor] = position_of(plan, workload, work)
-        at = self.positions[work.actor]
-        told: dict[str, object] = {
-            "layer": work.info.layer,
-            "stage": work.info.stage,
-            "part": work.info.part,
-            "phase": plan.phases[int(at.phase[iteration])],
-            "energy (pJ)": energy_J / 1e-12,  # counted: joules of a picojoule
-        }
-        if at.step[iteration] and workload.phases[int(at.phase[iteration])].steps > 1:
-            told["step"] = int(at.step[iteration])
-        if at.behind_token[iteration] > at.first_token[iteration]:
-            first, last = int(at.first_token[iteration]) + 1, int(at.behind_token[iteration])
-            told["tokens"] = f"{first}" if first == last else f"{first} to {last}"
-        return told
 
     def arrows(self, part: RunPart) -> Iterator[Event]:
         """An arrow from each piece of the critical path to the next that is shown."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from cimsim.engines.program import IntArray, Use, timed_verbs
 from cimsim.report.occupancy import phase_marks_ps
-from cimsim.schedule.plan import ActorInfo, Plan
+from cimsim.schedule.plan import ActorInfo, Bits, Plan
 from cimsim.simulation import Simulation
 from cimsim.values.display import brief
 from cimsim.views.part import RunPart
@@ -63,7 +63,8 @@ class Chart:
 class TimedVerb(NamedTuple):
     """A timed verb of an actor, and the unit that it occupies; none for a latency.
 
-    `servers` are those of a shared unit, 0 for what a stage has of its own.
+    `servers` are those of a shared unit, 0 for what a stage has of its own; `bits` move in or
+    out of a memory meanwhile.
     """
 
     actor: int
@@ -73,12 +74,15 @@ class TimedVerb(NamedTuple):
     units: int
     key: Key | None
     servers: int
+    bits: Bits | None
 
 
 def works(plan: Plan) -> Iterator[TimedVerb]:
     """Every timed verb of every actor."""
     for index, (actor, info) in enumerate(zip(plan.program.actors, plan.actors, strict=True)):
-        for step, (unit, count) in zip(timed_verbs(actor.steps), info.occupies, strict=True):
+        moved = info.bits or (None,) * len(info.occupies)
+        steps = timed_verbs(actor.steps)
+        for step, (unit, count), bits in zip(steps, info.occupies, moved, strict=True):
             verb = actor.steps[step]
             key, servers = None, 0
             if count and isinstance(verb, Use):
@@ -86,7 +90,7 @@ def works(plan: Plan) -> Iterator[TimedVerb]:
                 key, servers = (unit, resource.name), resource.servers
             elif count:
                 key = unit, info.stage
-            yield TimedVerb(index, step, info, unit, count, key, servers)
+            yield TimedVerb(index, step, info, unit, count, key, servers, bits)
 
 
 def chart(simulation: Simulation, part: RunPart, most: int) -> Chart:

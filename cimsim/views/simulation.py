@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Width = Literal["column", "page"]
 INCHES: dict[Width, float] = {"column": 3.5, "page": 7.16}
 """Widths of a column and of a page (IEEE's two-column journals)."""
+WRAPPED: dict[Width, int] = {"column": 62, "page": 130}
+"""counted: characters of 7 pt on a line of these widths."""
 POINTS = 7
 """Choice: size of text in the picture as printed, the least that journals take."""
 NAME = 34
@@ -98,7 +100,7 @@ def _panels(
         grid = (len(panels), 1) if stacked else (1, len(panels))
         ratios = {"height_ratios": heights} if stacked else None
         axes = list(figure.subplots(*grid, gridspec_kw=ratios))
-        figure.suptitle(_short_title(report, stacked), fontsize=POINTS)
+        figure.suptitle(title_lines(report, width), fontsize=POINTS)
         for own, panel in zip(axes, panels, strict=True):
             _bars(own, panel)
         yield axes
@@ -119,10 +121,12 @@ def title_of(report: Report) -> str:
     return f"{workload} on {architecture} ({pipeline}, {adaptation})"
 
 
-def _short_title(report: Report, stacked: bool) -> str:
+def title_lines(report: Report, width: Width) -> str:
     """The title on as many lines as it takes."""
     whole = title_of(report)
-    return whole.replace(" (", "\n(", 1).replace(" on ", "\non ", 1) if stacked else whole
+    if width == "page" and len(whole) <= WRAPPED["page"]:
+        return whole
+    return whole.replace(" (", "\n(", 1).replace(" on ", "\non ", 1)
 
 
 def _ordered(values: Mapping[str, float]) -> list[str]:

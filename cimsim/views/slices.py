@@ -18,10 +18,13 @@ from cimsim.engines.program import Get, IntArray, Put
 from cimsim.ir import Workload
 from cimsim.schedule.plan import Plan
 from cimsim.simulation import Simulation
+from cimsim.spec import Architecture
 from cimsim.values.display import brief
 from cimsim.views.part import RunPart
 from cimsim.views.rows import Key, TimedVerb, lanes, works
 
+ENERGY, BYTES, PJ = "energy (pJ)", "bytes", 1e-12
+"""counted: what slices call their energy and what they move, and joules of a picojoule."""
 Floats = npt.NDArray[np.float64]
 
 
@@ -131,6 +134,53 @@ def position_of(plan: Plan, workload: Workload, work: TimedVerb) -> Position:
                 first[here], behind[here] = ends - moved[here], ends
                 break
     return Position(phase, step, first, behind)
+
+
+class Teller:
+    """Says of a piece of work what it is for, by words; numbers are as they are."""
+
+    def __init__(self, simulation: Simulation) -> None:
+        self.plan, self.workload = simulation.plan, simulation.workload
+        self._machine = simulation.architecture
+        self._positions: dict[int, Position] = {}
+        self._bits: dict[tuple[int, int], IntArray | None] = {}
+
+    def told(self, work: TimedVerb, iteration: int) -> dict[str, object]:
+        """Layer, stage, part and phase; step, tokens and bytes where it has some."""
+        if work.actor not in self._positions:
+            self._positions[work.actor] = position_of(self.plan, self.workload, work)
+        at = self._positions[work.actor]
+        phase = int(at.phase[iteration])
+        found: dict[str, object] = {
+            "layer": work.info.layer,
+            "stage": work.info.stage,
+            "part": work.info.part,
+            "phase": self.plan.phases[phase],
+        }
+        if at.step[iteration] and self.workload.phases[phase].steps > 1:
+            found["step"] = int(at.step[iteration])
+        if at.behind_token[iteration] > at.first_token[iteration]:
+            first, last = int(at.first_token[iteration]) + 1, int(at.behind_token[iteration])
+            found["tokens"] = f"{first}" if first == last else f"{first} to {last}"
+        moved = self._moved(work)
+        if moved is not None and moved[iteration]:
+            found[BYTES] = float(moved[iteration]) / 8  # counted: bits of a byte
+        return found
+
+    def _moved(self, work: TimedVerb) -> IntArray | None:
+        """Bits that move in every iteration of a work."""
+        key = work.actor, work.step
+        if key not in self._bits:
+            self._bits[key] = moved_bits(work, self._machine)
+        return self._bits[key]
+
+
+def moved_bits(work: TimedVerb, machine: Architecture) -> IntArray | None:
+    """Bits that move in or out of a memory in every iteration of a work; None where none do."""
+    if work.bits is None:
+        return None
+    found = work.bits(machine) if callable(work.bits) else work.bits
+    return np.broadcast_to(np.asarray(found, np.int64), work.info.phase.shape)
 
 
 def _counts(plan: Plan, actor: int, iterations: int) -> list[IntArray]:

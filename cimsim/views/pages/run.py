@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cimsim.files import write_text
 from cimsim.report import Report
+from cimsim.simulation import Simulation
 from cimsim.units import quantity
 from cimsim.version import VERSION
 from cimsim.views.pages import parts
@@ -15,21 +16,31 @@ from cimsim.views.pages.document import document, table, text
 from cimsim.views.pages.measured import headline as accuracy_headline
 from cimsim.views.pages.measured import points as accuracy_points
 from cimsim.views.pages.parts import row, section
+from cimsim.views.pages.working import tiles, timeline
 from cimsim.views.palette import SKY
+from cimsim.views.part import RunPart
 from cimsim.views.simulation import title_of
 
 LAYERS = 25
 """Choice: layers in the table of a page; `layers.csv` has all."""
 
 
-def save_run_page(report: Report, path: Path) -> None:
+def save_run_page(
+    report: Report, path: Path, simulation: Simulation | None = None, part: RunPart | None = None
+) -> None:
     """Write the page; raises NoPlotlyError without plotly and OutputError for `path`."""
-    write_text(path, run_page(report))
+    write_text(path, run_page(report, simulation, part))
 
 
-def run_page(report: Report) -> str:
-    """The page of a report as text: one HTML file that needs no network."""
+def run_page(
+    report: Report, simulation: Simulation | None = None, part: RunPart | None = None
+) -> str:
+    """The page of a report as text: one HTML file that needs no network.
+
+    With its simulation it has a timeline (of `part` if that is given) and maps of tiles.
+    """
     charts = Charts()
+    machine = None if simulation is None else simulation.architecture
     made = [
         f"<p>{text(f'{report.mapper}, {report.accounting} accounting, cimsim {VERSION}')}</p>",
         *section("Result", _headline(report)),
@@ -39,14 +50,21 @@ def run_page(report: Report) -> str:
         *section("Energy", _energy(report, charts)),
         *section("Area and time", _area(report, charts)),
         *section("Layers that take most energy", _layers(report)),
+        *_at_work(simulation, part, charts),
         *section("Writing weights", _writes(report)),
         *section("Accuracy", _accuracy(report, charts)),
         *section("What differs from the files", parts.changes(report.changes)),
         *section("What to look out for", parts.notes(report.notes)),
-        *parts.assumed(report.assumed, parts.ranges_of(None, report.bands)),
+        *parts.assumed(report.assumed, parts.ranges_of(machine, report.bands)),
         *parts.inputs(report.inputs),
     ]
     return document(title_of(report), made, charts.scene)
+
+
+def _at_work(simulation: Simulation | None, part: RunPart | None, charts: Charts) -> Iterator[str]:
+    if simulation is not None:
+        yield from section("Timeline", timeline(simulation, part, charts))
+        yield from section("Tile map", tiles(simulation, charts))
 
 
 def _headline(report: Report) -> Iterator[str]:
