@@ -35,7 +35,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     found = Files([file for file in files if file.src_dir != config.docs_dir])
     for path in sorted({path for pattern in TAKEN for path in ROOT.glob(pattern)}):
         if path.is_file():
-            found.append(_file(path.relative_to(ROOT).as_posix(), config))
+            name = path.relative_to(ROOT).as_posix()
+            found.append(_file(name, config))
+            if path.suffix == ".ipynb":
+                for picture in _show(found.get_file_from_path(name), config):
+                    found.append(picture)
     page = _file(COMMAND_LINE, config)
     page.content_string = command_line()
     found.append(page)
@@ -50,19 +54,24 @@ def _file(name: str, config: MkDocsConfig) -> File:
         if place.name == "README.md" and len(place.parts) > 1:
             place = place.with_name("index.md")
         place = place.with_suffix(".html")
-    file = kind(name, str(ROOT), config.site_dir, config.use_directory_urls,
+    return kind(name, str(ROOT), config.site_dir, config.use_directory_urls,
                 dest_uri=place.as_posix())  # fmt: skip
-    if kind is Notebook:
-        file.content_string = page_of(ROOT / name)
-    return file
 
 
-def page_of(path: Path) -> str:
-    """A notebook as Markdown."""
+def _show(notebook: Any, config: MkDocsConfig) -> list[File]:
+    """Give a notebook its page; the pictures in it, as files beside it."""
     from nbconvert import MarkdownExporter
 
-    text, _ = MarkdownExporter().from_filename(str(path))
-    return str(text)
+    path = ROOT / notebook.src_uri
+    text, more = MarkdownExporter().from_filename(str(path), {"unique_key": path.stem})
+    notebook.content_string = f"{text}\n\nThis page is the notebook `{notebook.src_uri}`.\n"
+    pictures = []
+    for name, content in more["outputs"].items():
+        src = f"{Path(notebook.src_uri).parent}/{name}"
+        picture = File.generated(config, src, content=content)
+        picture.dest_uri = src.removeprefix("docs/")
+        pictures.append(picture)
+    return pictures
 
 
 def command_line() -> str:

@@ -17,7 +17,7 @@ from browsing import chromium
 
 import cimsim
 
-VISITED = ("index", "start", "bounds", "fields", "api", "cli")
+VISITED = ("index", "bounds", "fields", "api", "cli", "gallery", "tutorials/study")
 LOADING = {"script": "src", "img": "src", "link": "href", "iframe": "src", "source": "srcset"}
 """What a page loads by itself, and where it says from where."""
 
@@ -75,6 +75,21 @@ def test_every_name_is_on_the_page_of_the_api(site: Path) -> None:
     assert sorted(shown) == sorted(set(cimsim.__all__) - {"__version__"})
     page = (site / "api.html").read_text(encoding="utf-8")
     assert "from time 0 to the last end of any work" in page
+
+
+def test_every_picture_is_in_the_gallery_below_a_command() -> None:
+    page = (small.ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+    folders = (small.ROOT / "docs", small.ROOT / "benchmarks")
+    pictures = [path for folder in folders for path in folder.rglob("*.png")]
+    assert len(pictures) > 15
+    for path in pictures:
+        name = path.relative_to(small.ROOT).as_posix()
+        link = name.removeprefix("docs/") if name.startswith("docs/") else f"../{name}"
+        above, found, _ = page.partition(f"]({link})")
+        assert found, f"{name} is not in docs/gallery.md"
+        assert "```bash" in above
+    for script in re.findall(r"^python (\S+)$", page, re.MULTILINE):
+        assert (small.ROOT / script).is_file(), script
 
 
 @pytest.fixture(scope="module")

@@ -55,3 +55,6 @@ def test_commands_run(
     monkeypatch.chdir(tmp_path)
     code, _, err = cimsim(*shlex.split(command, comments=True)[1:])
     assert code == 0, err
+    for page in tmp_path.glob("*.md"):  # made by the command, and kept in docs
+        kept = (ROOT / "docs" / page.name).read_text(encoding="utf-8")
+        assert page.read_text(encoding="utf-8") == kept, f"{page.name} is out of date: {command}"

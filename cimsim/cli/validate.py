@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,10 +20,21 @@ def validate(
     baseline: Annotated[
         bool, typer.Option("--baseline", help="The A100 baseline only (group a100).")
     ] = False,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Also write the table with its sources as a page of Markdown.",
+            show_default=False,
+        ),
+    ] = None,
     json: JsonOption = False,
 ) -> None:
     """Compare simulated with published numbers; exit code 1 if one is out of tolerance."""
-    from cimsim.validation import GROUPS
+    from cimsim.files import write_text
+    from cimsim.validation import GROUPS, validation_page
     from cimsim.validation import rows as rows_of
 
     if baseline:
@@ -31,6 +43,8 @@ def validate(
         raise SpecError(f"unknown group {', '.join(unknown)}; known: {', '.join(GROUPS)}")
     rows = rows_of(tuple(group or ()))
     failed = sum(not row.passed for row in rows)
+    if output is not None:
+        write_text(output, validation_page(rows))
     if json:
         import json as encoder
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from cimsim.validation.judged import Judged
+from cimsim.validation.page import validation_page
 
 GROUPS: dict[str, str] = {
     "ahwa-lora": "cimsim.validation.ahwa_lora",
@@ -19,7 +20,7 @@ GROUPS: dict[str, str] = {
 }
 """Group name -> module with `rows()`; loaded on demand."""
 
-__all__ = ["GROUPS", "Judged", "rows"]
+__all__ = ["GROUPS", "Judged", "rows", "validation_page"]
 
 
 def rows(groups: tuple[str, ...] = ()) -> list[Judged]:
