@@ -317,8 +317,13 @@ def _chip(setting: _Setting, draw: _Draw) -> Chip:
     """The chip of `draw`, whose cells are kept if they fit."""
     assert draw.noise is not None
     if setting.chip is None or setting.chip[0] != draw.chip:
-        setting.chip = None  # frees its memory first
-        chip = _programmed(setting, draw.noise, draw.seed)
+        before, setting.chip = setting.chip, None  # frees its memory first
+        if before is None:
+            chip = _programmed(setting, draw.noise, draw.seed)
+        else:  # of the same weights, which were checked
+            hardware = replace(before[1].hardware, device=draw.noise)
+            chip = replace(before[1], hardware=hardware, seeds=(draw.seed,), kept=None)
+        del before
         setting.chip = draw.chip, replace(chip, kept=KeptCells() if setting.keep else None)
     return setting.chip[1]
 

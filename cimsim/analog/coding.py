@@ -142,6 +142,10 @@ class Coding:
         Pass a tile for `column` and `tile`, the whole tensor for `tensor`.
         """
         require_finite(weight_RC)
+        return self.scale_of_finite(weight_RC)
+
+    def scale_of_finite(self, weight_RC: F32) -> F32:
+        """As `scale`, of weights that were checked."""
         columns = weight_RC.shape[1]
         if self.scaling == "none":
             return np.full(columns, self.g_max_uS, np.float32)
@@ -166,7 +170,11 @@ class Coding:
         so. Raises SpecError for NaN or infinite weights.
         """
         require_finite(weight_RC)
-        scale = self.scale(weight_RC) if scale_C is None else scale_C
+        return self.encode_finite(weight_RC, self.scale(weight_RC) if scale_C is None else scale_C)
+
+    def encode_finite(self, weight_RC: F32, scale_C: F32) -> Encoded:
+        """As `encode`, of weights that were checked."""
+        scale = scale_C
         ratio = weight_RC / scale
         if self.scaling == "none" and np.abs(ratio).max(initial=0.0) > 1.0:
             raise SpecError(

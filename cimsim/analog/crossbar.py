@@ -98,7 +98,7 @@ class Readout:
 @brief
 @dataclass(frozen=True, eq=False)
 class Crossbar:
-    """A programmed weight; `program` makes it, nothing changes it.
+    """A programmed weight; `program` makes it, which checks it, and nothing changes it.
 
     Without stored cells (`keep_cells` False) every read programs the same chip again from its
     seed: the same bits for a fraction of the memory.
@@ -133,8 +133,21 @@ class Crossbar:
 
     def encoded(self, rows: slice, columns: slice) -> Encoded:
         """Targets, gains and offsets of one tile."""
-        scale = None if self.scale_N is None else self.scale_N[columns]
-        return self.coding.encode(self.weight_KN[rows, columns], scale)
+        return self.coding.encode_finite(
+            self.weight_KN[rows, columns], self._scales[rows.start, columns.start]
+        )
+
+    @cached_property
+    def _scales(self) -> dict[tuple[int, int], F32]:
+        """The scale of each tile, by its corner."""
+        found = {}
+        for _, _, rows, columns in self.grid.tiles():
+            if self.scale_N is None:
+                scale = self.coding.scale_of_finite(self.weight_KN[rows, columns])
+            else:
+                scale = self.scale_N[columns]
+            found[rows.start, columns.start] = scale
+        return found
 
     @cached_property
     def channel_max_N(self) -> F32:
@@ -142,9 +155,8 @@ class Crossbar:
         tiles = self.grid.tiles()
         largest = np.zeros(self.grid.shape[1], np.float32)
         for _, _, rows, columns in tiles:
-            tile = self.weight_KN[rows, columns]
-            scale = self.coding.scale(tile) if self.scale_N is None else self.scale_N[columns]
-            held = np.minimum(np.abs(tile).max(axis=0), scale)
+            scale = self._scales[rows.start, columns.start]
+            held = np.minimum(np.abs(self.weight_KN[rows, columns]).max(axis=0), scale)
             largest[columns] = np.maximum(largest[columns], held)
         return largest
 
