@@ -14,18 +14,21 @@ import study
 from matplotlib.axes import Axes
 
 from cimsim.report import Accuracy, AccuracyPoint
+from cimsim.views.accuracy import short_time, time_places
 from cimsim.views.canvas import picture
+from cimsim.views.palette import BLUE, GREEN, GREY, ORANGE, PURPLE, VERMILION
 
 HERE = Path(__file__).parent
 LABELS = {
-    "plain": ("plain LoRA", "#b03a3a"),
-    "noise-aware": ("noise alone", "#d98032"),
-    "penalty": ("regulariser alone", "#8c6bb1"),
-    "halora": ("HaLoRA: both", "#3b6ea8"),
-    "ahwa": ("AHWA-LoRA", "#3b6ea8"),
-    "ahwa-full": ("AHWA, all weights", "#4f9d69"),
+    "plain": ("plain LoRA", VERMILION, "o"),
+    "noise-aware": ("noise alone", ORANGE, "^"),
+    "penalty": ("regulariser alone", PURPLE, "v"),
+    "halora": ("HaLoRA: both", BLUE, "s"),
+    "ahwa": ("AHWA-LoRA", BLUE, "s"),
+    "ahwa-full": ("AHWA, all weights", GREEN, "D"),
 }
-TIMES = ("0", "1 h", "1 d", "1 w", "1 mo", "1 y", "10 y")
+"""Name, colour and marker of each method."""
+AGAIN = ("AHWA-LoRA, adapted again", GREEN, "D")
 BYTES_FP16 = 2
 
 
@@ -45,27 +48,34 @@ def sigma_of(point_noise: dict[str, object]) -> float:
     return float(str(point_noise["sigma_ratio"]))
 
 
-def line(axes: Axes, x: list[float], values: list[list[float]], label: str, colour: str) -> None:
+def line(
+    axes: Axes, x: list[float], values: list[list[float]], label: str, colour: str, marker: str,
+    style: str = "-",
+) -> None:  # fmt: skip
     """Means with one standard deviation of all values on either side."""
     middle = [mean(v) for v in values]
     spread = [stdev(v) if len(v) > 1 else 0.0 for v in values]
-    axes.errorbar(x, middle, spread, color=colour, label=label, marker="o", ms=4, capsize=3)
+    face = colour if style == "-" else "none"
+    axes.errorbar(
+        x, middle, spread, color=colour, label=label, marker=marker, mfc=face, ls=style, ms=4,
+        capsize=3,
+    )  # fmt: skip
 
 
 SIGMA = "sigma / largest weight of the "
 
 
-def finish(axes: Axes, x: str, y: str = "accuracy (%), bars: standard deviation") -> None:
-    """Names of axes, legend and the line of chance."""
-    axes.axhline(50.0, color="#9a9a9a", lw=0.8, ls=":")
+def finish(axes: Axes, x: str, of: str) -> None:
+    """Names of axes, legend and the line of chance; `of` says what means and bars are over."""
+    axes.axhline(50.0, color=GREY, lw=0.8, ls=":")
     axes.set_xlabel(x)
-    axes.set_ylabel(y)
+    axes.set_ylabel(f"accuracy (%): mean and standard\ndeviation (bars), {of}")
     axes.legend(fontsize=8, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
 
 
 def against_sigma(
-    groups: tuple[str, ...], path: Path, title: str, reference: str = "output channel"
+    groups: tuple[str, ...], path: Path, title: str, of: str, reference: str = "output channel"
 ) -> None:
     """All seeds and draws of each method against sigma, the digital model at 0."""
     by_method: dict[str, dict[float, list[float]]] = {}
@@ -77,12 +87,12 @@ def against_sigma(
             for noise in result.by_noise:
                 values.setdefault(sigma_of(noise.device), []).extend(noise.by_time[0].values)
     with picture(path, 6.0, 4.2) as (_, axes):
-        for method, (label, colour) in LABELS.items():
+        for method, look in LABELS.items():
             if method in by_method:
                 points = sorted(by_method[method].items())
-                line(axes, [x for x, _ in points], [v for _, v in points], label, colour)
+                line(axes, [x for x, _ in points], [v for _, v in points], *look)
         axes.set_title(title, fontsize=10)
-        finish(axes, f"{SIGMA}{reference}")
+        finish(axes, f"{SIGMA}{reference}", of)
 
 
 def of_mode(result: Accuracy, compensated: bool) -> list[AccuracyPoint]:
@@ -91,39 +101,41 @@ def of_mode(result: Accuracy, compensated: bool) -> list[AccuracyPoint]:
 
 
 def against_time(group: str, path: Path, title: str) -> None:
-    """Drift, with global compensation (solid) and without (dashed)."""
+    """Drift over the logarithm of time, with global compensation (solid) and without (dashed)."""
+    results = found(group)
+    alone = len(results) == 1
     with picture(path, 6.4, 4.4) as (_, axes):
-        for name, result in found(group).items():
-            label, colour = LABELS[method_of(name).removeprefix("smollm2-")]
+        for name, result in results.items():
+            label, colour, marker = LABELS[method_of(name).removeprefix("smollm2-")]
             for compensated, style in ((True, "-"), (False, "--")):
                 points = of_mode(result, compensated)
-                axes.errorbar(
-                    range(len(points)), [p.mean for p in points], [p.std or 0.0 for p in points],
-                    color=colour, ls=style, marker="o", ms=4, capsize=3,
-                    label=label if compensated else f"{label}, not compensated",
+                places = time_places([point.t_s for point in points])
+                line(
+                    axes, [places[point.t_s] for point in points],
+                    [list(point.values) for point in points],
+                    label if compensated else f"{label}, not compensated",
+                    BLUE if alone and not compensated else colour, marker, style,
                 )  # fmt: skip
-        axes.set_xticks(range(len(TIMES)), TIMES)
+        axes.set_xticks(list(places.values()), [short_time(t) for t in places])
         axes.set_title(f"PCM tiles of 512x512, {title}", fontsize=10)
-        finish(axes, "time after programming")
+        finish(axes, "time after programming (log scale, 0 apart)", f"n = {result.draws} chips")
 
 
 def against_bits(path: Path) -> None:
-    """Fewer bits in DAC and ADC, with and without training the adapter for them."""
+    """Bits in DAC and ADC, with and without training the adapter for them."""
     with picture(path, 6.0, 4.2) as (_, axes):
-        lines: dict[tuple[str, str], list[tuple[int, Accuracy]]] = {}
+        lines: dict[tuple[str, str, str], list[tuple[int, Accuracy]]] = {}
         for name, result in found("bits").items():
             adapter, _, bits = name.partition("@")
-            again = "bit" in adapter
-            key = ("AHWA-LoRA, adapted again", "#4f9d69") if again else LABELS[method_of(adapter)]
+            key = AGAIN if "bit" in adapter else LABELS[method_of(adapter)]
             lines.setdefault(key, []).append((int(bits), result))
-        for (label, colour), points in lines.items():
+        for look, points in lines.items():
             points.sort(key=lambda point: point[0])
             values = [list(result.by_time[0].values) for _, result in points]
-            line(axes, [float(bits) for bits, _ in points], values, label, colour)
+            line(axes, [float(bits) for bits, _ in points], values, *look)
         axes.set_xticks(sorted({bits for points in lines.values() for bits, _ in points}))
-        axes.invert_xaxis()
-        axes.set_title("PCM after 10 years, drift compensated", fontsize=10)
-        finish(axes, "bits of DAC and ADC")
+        axes.set_title("MiniLM sentiment, PCM after 10 years, drift compensated", fontsize=10)
+        finish(axes, "bits of DAC and ADC", "n = 3 chips")
 
 
 def against_rate(path: Path) -> None:
@@ -131,13 +143,13 @@ def against_rate(path: Path) -> None:
     with picture(path, 6.0, 4.2) as (_, axes):
         percents = [100.0 * rate for rate in study.STUCK_RATES]
         for name, result in found("stuck").items():
-            label, colour = LABELS[method_of(name)]
             values = [list(noise.by_time[0].values) for noise in result.by_noise]
-            line(axes, percents, values, label, colour)
+            line(axes, percents, values, *LABELS[method_of(name)])
         axes.set_xscale("log")
         axes.set_xticks(percents, [f"{percent:g}" for percent in percents], minor=False)
         axes.minorticks_off()
-        finish(axes, "stuck cells (%), half on, half off")
+        axes.set_title("MiniLM sentiment, cells that clip nothing", fontsize=10)
+        finish(axes, "stuck cells (%), half on, half off", "n = 3 chips")
 
 
 def against_rank(path: Path) -> None:
@@ -147,11 +159,12 @@ def against_rank(path: Path) -> None:
         ranks = sorted(results)
         where = [math.log2(rank) for rank in ranks]
         noisy = [list(results[r].by_time[0].values) for r in ranks]
-        line(axes, where, [[results[r].digital] for r in ranks], "exact", "#4f9d69")
-        line(axes, where, noisy, "sigma 0.1", "#3b6ea8")
+        line(axes, where, [[results[r].digital] for r in ranks], "exact", GREEN, "D")
+        line(axes, where, noisy, "sigma 0.1", BLUE, "s")
         memory = [f"{rank}\n{BYTES_FP16 * adapter_values(rank) / 1024:.0f} KiB" for rank in ranks]
         axes.set_xticks(where, memory)
-        finish(axes, "rank, memory of the adapter in FP16")
+        axes.set_title("MiniLM sentiment, HaLoRA for half an epoch", fontsize=10)
+        finish(axes, "rank, memory of the adapter in FP16", "n = 3 chips")
 
 
 def adapter_values(rank: int) -> int:
@@ -165,16 +178,18 @@ def main() -> None:
     parser.add_argument("-o", "--output", type=Path, default=HERE)
     out: Path = parser.parse_args().output
     title = "MiniLM, 2,114 movie sentences, noise on weights"
-    against_sigma(("sigma",), out / "sigma.png", title)
+    chips = "n = 3 seeds x 5 chips"
+    against_sigma(("sigma",), out / "sigma.png", title, chips)
     parts = "MiniLM, 528 sentences, one training seed"
     smollm2 = f"SmolLM2-135M, {study.SMOLLM2_SENTENCES} sentences, noise on weights"
-    short = (
-        f"MiniLM, {study.PUBLISHED_SENTENCES} sentences, 160 steps, n = 1 training seed x 5 chips"
-    )
+    short = f"MiniLM, {study.PUBLISHED_SENTENCES} sentences, 160 steps, one training seed"
     for group, draw in (
-        ("short", lambda path: against_sigma(("short",), path, short, "64 x 64 tile")),
-        ("ablation", lambda path: against_sigma(("ablation", "more"), path, parts)),
-        ("smollm2", lambda path: against_sigma(("smollm2",), path, smollm2)),
+        (
+            "short",
+            lambda path: against_sigma(("short",), path, short, "n = 5 chips", "64 x 64 tile"),
+        ),
+        ("ablation", lambda path: against_sigma(("ablation", "more"), path, parts, "n = 5 chips")),
+        ("smollm2", lambda path: against_sigma(("smollm2",), path, smollm2, chips)),
         ("drift", lambda path: against_time("drift", path, "MiniLM sentiment")),
         (
             "smollm2_drift",
