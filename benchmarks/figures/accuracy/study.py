@@ -204,10 +204,10 @@ FULL = tuple(f"{method}-s{seed}" for method in ("plain", "halora") for seed in S
 MEASUREMENTS = {
     **{f"sigma/{name}": Measurement(name, on_weights(*channel(*SIGMAS))) for name in FULL},
     **{
-        f"protected/halora-s{seed}": Measurement(
-            f"halora-s{seed}", on_weights(*channel(0.1), seeds=3), adaptation=BOTH_ON_SRAM
+        f"protected/{name}": Measurement(
+            name, on_weights(*channel(0.1), seeds=3), adaptation=BOTH_ON_SRAM
         )
-        for seed in SEEDS
+        for name in ("plain-s0", *(f"halora-s{seed}" for seed in SEEDS))
     },
     "outliers/halora-s0": Measurement(
         "halora-s0", on_weights(*channel(0.1), seeds=3), adaptation=OUTLIERS_ON_SRAM
