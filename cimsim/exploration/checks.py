@@ -38,7 +38,9 @@ class Beforehand:
         self._right: set[Hashable] = set()
 
     def wrong(self, settings: Settings) -> CimsimError | None:
-        """What is wrong with settings; a CapacityError where there is no room for them."""
+        """What is wrong with settings; a CapacityError where a task cannot be held against a
+        mapping that has no room.
+        """
         try:
             point = resolve(self.base, settings)
         except CimsimError as problem:
@@ -52,6 +54,8 @@ class Beforehand:
         if key in self._right:
             return None
         found = self._of(point)
+        if self.scores is None and isinstance(found, CapacityError):
+            found = None
         if found is None:
             self._right.add(key)
         return found
@@ -83,14 +87,10 @@ class Beforehand:
         full = 0
         for settings in points:
             found = self.wrong(settings)
-            if isinstance(found, CapacityError):
-                full += 1
-                if self.scores is not None and full < FITTED:
-                    continue
+            full += isinstance(found, CapacityError)
+            if found is None or full >= FITTED:
                 return
-            if found is None:
-                return
-            problem = found
+            problem = problem if isinstance(found, CapacityError) else found
         if not isinstance(problem, CapacityError):
             raise problem
 

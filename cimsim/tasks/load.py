@@ -76,9 +76,7 @@ def load_task(source: TaskSource, model: TaskModel, scoring: str = "likelihood")
     path = Path(source)
     if path.is_file():
         return _scored(_from_file(path, model, scoring), scoring)
-    raise TaskError(
-        f"{source}: no such task. Name one of {', '.join(TASKS)}, or a JSON Lines file."
-    )
+    raise _unknown(source)
 
 
 @checked(TaskError)
@@ -86,7 +84,17 @@ def label_count(source: str | Path) -> int:
     """Labels to load a model with for a task: 5 for news, else 2 for named ones, 1 for text."""
     if source == "news":
         return len(TOPICS)
-    return 2 if str(source) in TASKS else max(1, read_records(Path(source)).labels)
+    if str(source) in TASKS:
+        return 2
+    if not Path(source).is_file():
+        raise _unknown(source)
+    return max(1, read_records(Path(source)).labels)
+
+
+def _unknown(source: object) -> TaskError:
+    return TaskError(
+        f"{source}: no such task. Name one of {', '.join(TASKS)}, or a JSON Lines file."
+    )
 
 
 def _scored(task: Task, scoring: str) -> Task:
