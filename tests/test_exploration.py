@@ -14,7 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cimsim
-from cimsim.errors import CapacityError, CimsimError, MappingError, SpecError, WorkloadError
+from cimsim.errors import (
+    CapacityError,
+    CimsimError,
+    MappingError,
+    OutputError,
+    SpecError,
+    WorkloadError,
+)
 from cimsim.exploration.checks import check_space
 from cimsim.exploration.evaluate import Evaluator
 from cimsim.exploration.executors import Executor, OneProcess
@@ -323,6 +330,15 @@ def test_a_foreign_database_is_refused(tmp_path: Path) -> None:
     other.close()
     with pytest.raises(SpecError, match="no store of cimsim"):
         open_store(path, {})
+
+
+def test_a_store_has_a_place_before_the_first_point(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="is a directory"):
+        open_store(tmp_path, {})
+    open_store(tmp_path / "a" / "b" / "s.sqlite", {}).close()
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="cannot write"):
+        open_store(tmp_path / "file" / "s.sqlite", {})
 
 
 @settings(max_examples=20)

@@ -118,7 +118,7 @@ def _check(key: str, kind: Any, rest: str, where: str) -> Any:
         if name not in model.model_fields:
             names = list(model.model_fields)
             near = difflib.get_close_matches(name, names, n=3, cutoff=0.5) or names
-            listed = ", ".join([*near, *(BESIDE if kind is Report else ())])
+            listed = ", ".join(dict.fromkeys([*near, *(BESIDE if kind is Report else ())]))
             raise SpecError(f"there is no output {shown(key)}: {where} has {listed}.")
         return _check(key, model.model_fields[name].annotation, further, f"`{name}`")
     if named is not None and rest:

@@ -18,6 +18,7 @@ from typing import Self
 from cimsim.errors import OutputError, SpecError
 from cimsim.exploration.rows import Row, Status
 from cimsim.exploration.space import Settings
+from cimsim.files import require_place
 from cimsim.values.display import shown
 from cimsim.version import VERSION
 
@@ -139,8 +140,11 @@ def open_store(path: str | Path | None, study: Mapping[str, str]) -> Store:
         store = Store(None, _connected(""))
         _begin(store, study)
         return store
+    if os.path.isdir(path):
+        raise SpecError(f"{path}: a store is a file, and this is a directory: name a file in it.")
     there = os.path.exists(path) and os.path.getsize(path) > 0
     if not there:
+        require_place(path)
         with _errors_of(path):
             store = Store(Path(path), _connected(str(path)))
         return _checked(store, lambda: _begin(store, study))
