@@ -10,11 +10,12 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from cimsim.errors import CimsimError, OutputError
+from cimsim.values.codec.hints import nearest
 from cimsim.values.display import shown
 from cimsim.values.parsing import parse_json
 from cimsim.values.plaintext import literal, shortened
@@ -64,22 +65,45 @@ PROBLEMS_SHOWN = 5
 LINE_LENGTH = 320
 
 
-def describe_validation(path: str | Path, error: ValidationError) -> str:
-    """One line a problem, five at most: file, field path, what is wrong and what stood there."""
-    lines = [line for item in error.errors(include_url=False) for line in _lines(item)]
+def describe_validation(path: str | Path, error: ValidationError, model: object = None) -> str:
+    """One line a problem, five at most: file, field path, what is wrong and what stood there.
+
+    Of `model`, the type that was validated, come the nearest names of a field that is none.
+    """
+    found = error.errors(include_url=False)
+    lines = [line for item in found for line in _lines(item, model)]
     told = [f"{path}: {shortened(literal(line), LINE_LENGTH)}" for line in lines[:PROBLEMS_SHOWN]]
     if len(lines) > PROBLEMS_SHOWN:
         told.append(f"{path}: and {len(lines) - PROBLEMS_SHOWN} more")
     return "\n".join(told)
 
 
-def _lines(item: ErrorDetails) -> Iterator[str]:
+def _lines(item: ErrorDetails, model: object) -> Iterator[str]:
     """The lines of one problem; a rule over the whole may have found several."""
     field = ".".join(_part(part) for part in item["loc"]) or "(top level)"
     given = item.get("input")
     told = f" (got {shown(given)})" if isinstance(given, str | int | float | bool) else ""
+    if item["type"] == "extra_forbidden":
+        told += nearest(str(item["loc"][-1]), _fields_at(model, item["loc"][:-1]))
     for message in item["msg"].removeprefix("Value error, ").split("\n"):
         yield f"{field}: {message}{told}"
+
+
+def _fields_at(model: object, loc: tuple[int | str, ...]) -> list[str]:
+    """Names of the fields that the part of `model` at `loc` has."""
+    here = _models_in(model)
+    for part in loc:
+        # An index, a key or the tag of a union leads to no field: the models are inside already.
+        fields = [one.model_fields[part] for one in here if part in one.model_fields]
+        here = [one for field in fields for one in _models_in(field.annotation)] or here
+    return list(dict.fromkeys(name for one in here for name in one.model_fields))
+
+
+def _models_in(annotation: object) -> list[type[BaseModel]]:
+    """The models that an annotation names."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [one for part in get_args(annotation) for one in _models_in(part)]
 
 
 def _part(part: str | int) -> str:

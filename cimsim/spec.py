@@ -383,7 +383,7 @@ class Architecture(Sourced, Changeable):
         try:
             made = type(self).model_validate(data)
         except ValidationError as error:
-            raise SpecError(describe_validation(self.name, error)) from None
+            raise SpecError(describe_validation(self.name, error, type(self))) from None
         after = made.content
         return made.remembering(
             self,
@@ -443,7 +443,7 @@ def load_architecture(path: str | Path) -> Architecture:
     try:
         made = machine_type().model_validate(file.content)
     except ValidationError as error:
-        raise SpecError(describe_validation(path, error)) from None
+        raise SpecError(describe_validation(path, error, machine_type())) from None
     if base is None:
         return made
     before, after, why = base.content, made.content, f"{made.name} extends {base.name}"

@@ -140,7 +140,7 @@ def changed(tmp_path: Path, edit: Callable[[dict[str, Any]], None]) -> Path:
         ),
         (
             lambda d: d.update(colour="green"),
-            "colour: Extra inputs are not permitted (got 'green')",
+            "colour: Extra inputs are not permitted (got 'green'), nearest: lora",
         ),
         (lambda d: d["gemm"].pop("lone"), "gemm.lone: Field required"),
         (

@@ -89,7 +89,7 @@ def load_figures() -> Figures:
     try:
         return Figures.model_validate(load_json(path, SpecError, "figures"))
     except ValidationError as error:
-        raise SpecError(describe_validation(path, error)) from None
+        raise SpecError(describe_validation(path, error, Figures)) from None
 
 
 @checked(SpecError)

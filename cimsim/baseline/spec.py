@@ -172,4 +172,4 @@ def load_gpu(path: str | Path) -> Gpu:
     try:
         return Gpu.model_validate(data)
     except ValidationError as error:
-        raise SpecError(describe_validation(path, error)) from None
+        raise SpecError(describe_validation(path, error, Gpu)) from None

@@ -99,7 +99,7 @@ class LoadedPlan:
         try:
             return LoadedPlan(SweepPlan.model_validate(content))
         except ValidationError as error:
-            raise SpecError(describe_validation("sweep", error)) from None
+            raise SpecError(describe_validation("sweep", error, SweepPlan)) from None
 
     def run(
         self,
@@ -156,7 +156,7 @@ def load_sweep(path: str | Path) -> LoadedPlan:
     try:
         return LoadedPlan(SweepPlan.model_validate(data), Path(path).parent)
     except ValidationError as error:
-        raise SpecError(describe_validation(path, error)) from None
+        raise SpecError(describe_validation(path, error, SweepPlan)) from None
 
 
 def span_of(axis: Axis) -> list[Any] | Span:

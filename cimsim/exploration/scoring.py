@@ -208,7 +208,7 @@ def scoring_text(text: str) -> Scoring:
             given[option] = bare(word(value)) if kinds[option] == Name | None else _value(value)
         return Scoring.model_validate(given)
     except ValidationError as error:
-        raise SpecError(describe_validation("accuracy", error)) from None
+        raise SpecError(describe_validation("accuracy", error, Scoring)) from None
     except ValueError as problem:
         raise SpecError(f"accuracy {shown(text)}: {problem}.") from None
 
@@ -225,4 +225,4 @@ def scoring_of(given: Any) -> Scoring | None:
     try:
         return Scoring.model_validate({"task": given} if isinstance(given, str) else dict(given))
     except ValidationError as error:
-        raise SpecError(describe_validation("accuracy", error)) from None
+        raise SpecError(describe_validation("accuracy", error, Scoring)) from None

@@ -458,12 +458,12 @@ class Phase(Frozen):
 
 
 @contextmanager
-def workload_errors(name: str | Path) -> Iterator[None]:
-    """Within, what pydantic refuses is a WorkloadError about `name`."""
+def workload_errors(name: str | Path, model: object = None) -> Iterator[None]:
+    """Within, what pydantic refuses of `model` is a WorkloadError about `name`."""
     try:
         yield
     except ValidationError as error:
-        raise WorkloadError(describe_validation(name, error)) from None
+        raise WorkloadError(describe_validation(name, error, model)) from None
 
 
 def make_phase(**fields: Any) -> Phase:

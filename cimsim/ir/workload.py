@@ -180,7 +180,7 @@ def make_workload(**fields: Any) -> Workload:
 def load_workload(path: str | Path) -> Workload:
     """Read a workload file; raises WorkloadError naming the file and the field."""
     data = load_json(path, WorkloadError, "workload")
-    with workload_errors(path):
+    with workload_errors(path, Workload):
         return Workload.model_validate(data)
 
 

@@ -27,7 +27,7 @@ def read_value(path: str | Path, kind: type[_Model], what: str) -> _Model:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        raise SpecError(describe_validation(path, error)) from None
+        raise SpecError(describe_validation(path, error, kind)) from None
 
 
 class PhaseResult(Frozen):

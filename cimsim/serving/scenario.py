@@ -138,4 +138,4 @@ def load_scenario(path: str | Path) -> Scenario:
     try:
         return Scenario.model_validate(data)
     except ValidationError as error:
-        raise SpecError(describe_validation(path, error)) from None
+        raise SpecError(describe_validation(path, error, Scenario)) from None
