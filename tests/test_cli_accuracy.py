@@ -213,7 +213,9 @@ def test_the_bare_model_and_a_whole_one(call, files, base):
     assert whole["lora_reload"]["cells_written"] > 0
 
 
-def test_settings_reach_the_measurement(call):
+def test_settings_reach_the_measurement(call, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")  # no heading is broken
+
     def measured(*options: object) -> dict:
         code, out, err = call("accuracy", "machine.json", "toy", *TOY, *options, "--json")
         assert code == 0, err
