@@ -125,6 +125,18 @@ def test_map_and_check(cimsim: Cli, small: Path) -> None:
     assert "assumed numbers" in out
 
 
+def test_check_says_what_moves_a_result(cimsim: Cli, small: Path) -> None:
+    """As a run says it."""
+    code, out, _ = cimsim("check", HALORA, small, "--moves", "--json")
+    assert code == 0
+    bands = json.loads(out)["bands"]
+    (energy,) = bands["bands"]
+    assert energy["low"] < energy["value"] < energy["high"]
+    assert bands == json.loads(cimsim("run", HALORA, small, "--band", "--json")[1])["bands"]
+    code, _, err = cimsim("check", HALORA, "--moves")
+    assert (code, "--moves had no effect without a WORKLOAD" in err) == (2, True)
+
+
 def test_compare_gives_ratios_against_the_first(cimsim: Cli, small: Path, tmp_path: Path) -> None:
     for name, pipeline in (("a", "sequential"), ("b", "layer")):
         assert cimsim("run", AHWA, small, "--pipeline", pipeline, "-o", tmp_path / name)[0] == 0

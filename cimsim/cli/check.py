@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,11 +17,18 @@ from cimsim.cli.options import (
     SetOption,
     machine_of,
     mapper_of,
+    refuse_without_effect,
 )
+from cimsim.cli.progress import progress
 from cimsim.cli.streams import emit, say
+
+if TYPE_CHECKING:
+    from cimsim.report.bands import Sensitivity
+    from cimsim.spec import Architecture
 
 
 def check(
+    context: typer.Context,
     architecture: ArchitectureArg,
     workload: OptionalWorkloadArg = None,
     adapt: AdaptOption = None,
@@ -29,6 +37,12 @@ def check(
     knobs: Annotated[
         bool,
         typer.Option("--knobs", help="Also list every number of hardware that no cost follows."),
+    ] = False,
+    moves: Annotated[
+        bool,
+        typer.Option(
+            "--moves", help="Also simulate WORKLOAD: the numbers that move its energy most."
+        ),
     ] = False,
     json: JsonOption = False,
 ) -> None:
@@ -40,6 +54,8 @@ def check(
     from cimsim.report.origins import differences_of, origins_of
     from cimsim.report.plausibility import doubts_on_machine
 
+    if workload is None:
+        refuse_without_effect(context, ("moves",), "without a WORKLOAD: name one")
     machine = machine_of(architecture, settings)
     notes = (*doubts_on_machine(machine), *inert_changes(machine))
     assumed, models = machine.assumed(), machine.modelled()
@@ -47,6 +63,7 @@ def check(
     fits: dict[str, int | float] = {}
     built, plan = machine.area_mm2(), machine.floorplan
     used: dict[str, float] | None = None
+    bands: Sensitivity | None = None
     if workload is not None:
         from cimsim.adaptation import adaptation_for
         from cimsim.cli.fit import units_occupied, units_told, units_used
@@ -62,6 +79,8 @@ def check(
         )
         fits, told = units_used(mapping), units_told(mapping)
         used = machine.area_mm2(units_occupied(mapping, machine.pmca))
+        if moves:
+            bands = _bands(workload, machine, adapt, mapper)
     if json:
         import json as encoder
 
@@ -79,6 +98,7 @@ def check(
             "models": told_models,
             "notes": notes,
             **({"inert": inert_knobs(machine)} if knobs else {}),
+            **({} if bands is None else {"bands": bands.model_dump(mode="json")}),
             **fits,
         }
         emit(encoder.dumps(data, indent=2) + "\n")
@@ -104,7 +124,25 @@ def check(
     if knobs:
         print_inert(inert_knobs(machine))
     print_notes(notes)
-    say("what moves a result most: cimsim sensitivity ARCH WORKLOAD")
+    if bands is None:
+        say("what moves a result most: --moves with a workload, or cimsim sensitivity")
+    else:
+        from cimsim.cli.sensitivity import print_headline
+
+        print_headline(bands)
+
+
+def _bands(workload: Path, machine: Architecture, adapt: str | None, mapper: str) -> Sensitivity:
+    """What the energy of a run hangs on."""
+    from cimsim.cli.sensitivity import energy_bands
+    from cimsim.simulation import simulate
+
+    with progress() as tell:
+        done = simulate(
+            workload, machine, adaptation=adapt, mapper=mapper_of(mapper, None), progress=tell
+        )
+        tell("folding bands")
+        return energy_bands(done, done.report)
 
 
 def schema(

@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from cimsim.engines import Engine
     from cimsim.ir import Workload
     from cimsim.report import Report
-    from cimsim.report.bands import Sensitivity
     from cimsim.search.attempt import Progress
     from cimsim.simulation import Simulation
     from cimsim.spec import Architecture
@@ -171,8 +170,10 @@ def run(
             host_s = host_ms * 1e-3
             report = with_baseline(report, work, card, baseline_mode, batch, host_s, gpu_stack)
         if _wants_band(band, simulation, json):
+            from cimsim.cli.sensitivity import energy_bands
+
             tell("folding bands")
-            report = report.model_copy(update={"bands": _bands(simulation, report)})
+            report = report.model_copy(update={"bands": energy_bands(simulation, report)})
     if prepared is not None:
         from cimsim.studies.accuracy import with_accuracy
 
@@ -228,14 +229,6 @@ def _wants_band(asked: bool | None, simulation: Simulation, json: bool) -> bool:
         complain("no bands, which need scipy: pip install '.[sensitivity]', or say --no-band")
         return False
     return True
-
-
-def _bands(simulation: Simulation, report: Report) -> Sensitivity:
-    """Energies, and ratios of energy to every GPU, over the ranges of the machine."""
-    from cimsim.studies.sensitivity import sensitivity
-
-    metrics = ["energy_J", "energy_ratio"] if report.baselines else ["energy_J"]
-    return sensitivity(simulation, report, metrics=metrics, hold_times=True, shares=False)
 
 
 def _require_effects(

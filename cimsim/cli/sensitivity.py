@@ -27,7 +27,9 @@ from cimsim.cli.streams import emit, say
 from cimsim.units import quantity
 
 if TYPE_CHECKING:
+    from cimsim.report import Report
     from cimsim.report.bands import Band, Screen, Sensitivity
+    from cimsim.simulation import Simulation
 
 MAKERS = 3
 """Choice: numbers named beside a headline."""
@@ -121,6 +123,14 @@ def sensitivity(
     else:
         print_bands(found)
     finish(outcome, quiet=json)
+
+
+def energy_bands(simulation: Simulation, report: Report) -> Sensitivity:
+    """Energies, and ratios of energy to every GPU, over the ranges of the machine."""
+    from cimsim.studies.sensitivity import sensitivity
+
+    metrics = ["energy_J", "energy_ratio"] if report.baselines else ["energy_J"]
+    return sensitivity(simulation, report, metrics=metrics, hold_times=True, shares=False)
 
 
 def print_bands(found: Sensitivity) -> None:
