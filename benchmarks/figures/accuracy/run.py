@@ -20,7 +20,6 @@ from typing import Any
 import study
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import TrainerCallback
 
 import cimsim
 from cimsim.accuracy import Subject, measure, place
@@ -64,24 +63,12 @@ def train_one(name: str) -> None:
         model, task, method, mapping=mapping, architecture=machine, workload=workload,
         seed=wanted.seed, start=start,
         execution=Execution(HERE / "checkpoints" / f"{name}.safetensors", every=20, resume=True),
-        progress=teller(name), callbacks=[Stop(wanted.steps)],
+        progress=teller(name),
     )  # fmt: skip
     trained.save(adapter_path(name))
     if wanted.half:
         file = adapter_path(name) / ADAPTER_FILE
         save_file({key: each.half() for key, each in load_file(file).items()}, file)
-
-
-class Stop(TrainerCallback):
-    """Stop after `steps`, if that is a number."""
-
-    def __init__(self, steps: int | None) -> None:
-        self.steps = steps
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **more: Any) -> None:
-        """As transformers calls it."""
-        if state.global_step == self.steps:
-            control.should_training_stop = True
 
 
 def teller(name: str) -> Any:
