@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from cimsim.report.bands import Band, Screen, Sensitivity
     from cimsim.simulation import Simulation
 
-MAKERS = 3
-"""Choice: numbers named beside a headline."""
 SHOWN = 10
 """Choice: numbers in a table; --json has all."""
 
@@ -162,8 +160,7 @@ def print_headline(found: Sensitivity) -> None:
     )
     for band in found.bands:
         told = [band.name, *(_result(band, x) for x in (band.value, band.low, band.high))]
-        makers = [f"{e.path} {e.low:g} to {e.high:g}" for e in band.effects[:MAKERS]]
-        for maker in makers or [""]:
+        for maker in band.makers or ("",):
             sheet.add(*told, maker)
             told = [""] * len(told)
     show(sheet)

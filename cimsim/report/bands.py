@@ -12,6 +12,9 @@ from cimsim.files import write_text
 from cimsim.values.bounds import Number, Whole
 from cimsim.values.frozen import Frozen
 
+MAKERS = 3
+"""Choice: numbers named as the reasons of a band."""
+
 
 class Effect(Frozen):
     """A number at both ends of its range, all others as they are, and a result there."""
@@ -37,6 +40,11 @@ class Effect(Frozen):
         """How far the result moves from end to end."""
         return abs(self.at_high - self.at_low)
 
+    @property
+    def span(self) -> str:
+        """Its range, in words."""
+        return f"{self.low:g} to {self.high:g}"
+
 
 class Result(Frozen):
     """A result of a run, by the name of its metric."""
@@ -57,6 +65,11 @@ class Band(Result):
     low: Number = Field(description="5th percentile over draws of all ranges")
     high: Number = Field(description="95th percentile over draws of all ranges")
     effects: tuple[Effect, ...] = Field(description="numbers that move it, most first")
+
+    @property
+    def makers(self) -> tuple[str, ...]:
+        """The few numbers that move it most, each with its range."""
+        return tuple(f"{effect.path} {effect.span}" for effect in self.effects[:MAKERS])
 
 
 class Screened(Frozen):

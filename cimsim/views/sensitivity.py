@@ -32,7 +32,7 @@ def _draw(band: Band, axes: Any) -> None:
         for end, colour, hatch in ((effect.at_low, BLUE, ""), (effect.at_high, ORANGE, "///")):
             axes.barh(row, end - band.value, left=band.value, color=colour, hatch=hatch, height=0.7)
     axes.axvline(band.value, color=BLACK, linewidth=0.8)
-    names = [f"{label(e.path, 50)}  {e.low:g} to {e.high:g}" for e in effects]
+    names = [f"{label(e.path, 50)}  {e.span}" for e in effects]
     axes.set_yticks(range(len(effects)), names, fontsize=7)
     axes.set_xlabel(label(band.name), fontsize=8)
     if min([band.low, *(min(e.at_low, e.at_high) for e in effects)]) > 0.0:

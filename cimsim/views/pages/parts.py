@@ -12,9 +12,6 @@ from cimsim.units import quantity
 from cimsim.values.history import Change
 from cimsim.views.pages.document import listed, table, text
 
-MAKERS = 3
-"""Choice: numbers named as the reasons of a band."""
-
 
 def section(title: str, parts: Iterable[str]) -> Iterator[str]:
     """A heading and what stands below it; nothing where that is nothing."""
@@ -80,8 +77,7 @@ def between(band: Band | None, unit: str) -> tuple[str, str]:
     """A band in words, and the numbers that make it."""
     if band is None:
         return "", ""
-    makers = ", ".join(f"{e.path} {e.low:g} to {e.high:g}" for e in band.effects[:MAKERS])
-    return f"{quantity(band.low, unit)} to {quantity(band.high, unit)}", makers
+    return f"{quantity(band.low, unit)} to {quantity(band.high, unit)}", ", ".join(band.makers)
 
 
 def how_sure(bands: Sensitivity | None) -> str:
@@ -134,7 +130,7 @@ def ranges_of(machine: Architecture | None, bands: Sensitivity | None = None) ->
     """Field path -> range in words, of the machine and of bands that were folded over it."""
     found: dict[str, str] = {}
     for band in () if bands is None else bands.bands:
-        found |= {effect.path: f"{effect.low:g} to {effect.high:g}" for effect in band.effects}
+        found |= {effect.path: effect.span for effect in band.effects}
     if machine is not None:
         found |= {path: f"{low:g} to {high:g}" for path, (low, high, _) in machine.ranges.items()}
     return found

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from cimsim.files import write_text
 from cimsim.report import Report
+from cimsim.report.bands import MAKERS
 from cimsim.simulation import Simulation
 from cimsim.units import quantity
 from cimsim.version import VERSION
@@ -108,9 +109,7 @@ def _bounds(report: Report) -> Iterator[str]:
     for name, found in report.bounds.phases.items():
         path = ", ".join(
             f"{unit} {time / found.latency_s:.0%}"
-            for unit, time in sorted(found.by_unit_s.items(), key=lambda item: -item[1])[
-                : parts.MAKERS
-            ]
+            for unit, time in sorted(found.by_unit_s.items(), key=lambda item: -item[1])[:MAKERS]
             if found.latency_s
         )
         bounds = (
