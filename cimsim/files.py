@@ -121,8 +121,7 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
     target = Path(path)
     temporary = None
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}."[:50], dir=target.parent)
+        handle, temporary = _temporary(target)
         with os.fdopen(handle, "wb") as stream:
             yield stream
         umask = os.umask(0)
@@ -135,6 +134,12 @@ def replacing(path: str | Path) -> Iterator[IO[bytes]]:
     finally:
         if temporary is not None:
             Path(temporary).unlink(missing_ok=True)
+
+
+def _temporary(target: Path) -> tuple[int, str]:
+    """A new file beside `target`, whose folder is made: descriptor and name."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return tempfile.mkstemp(prefix=f".{target.name}."[:50], dir=target.parent)
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -152,10 +157,9 @@ def require_place(path: str | Path) -> None:
     """Raise OutputError where no file could be written at `path`; what is there stays."""
     target = Path(path)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_dir():
             raise IsADirectoryError(errno.EISDIR, "it is a directory")
-        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}."[:50], dir=target.parent)
+        handle, temporary = _temporary(target)
         os.close(handle)
         os.unlink(temporary)
     except (OSError, ValueError) as problem:

@@ -174,8 +174,7 @@ class Coding:
 
     def encode_finite(self, weight_RC: F32, scale_C: F32) -> Encoded:
         """As `encode`, of weights that were checked."""
-        scale = scale_C
-        ratio = weight_RC / scale
+        ratio = weight_RC / scale_C
         if self.scaling == "none" and np.abs(ratio).max(initial=0.0) > 1.0:
             raise SpecError(
                 f"coding: without scaling 1 uS is one weight unit and a weight of "
@@ -184,8 +183,8 @@ class Coding:
             )
         ratio = np.clip(ratio, -1.0, 1.0).astype(np.float32)
         if self.bits_per_cell is None:
-            return self._continuous(ratio, scale)
-        return self._digits(ratio, scale)
+            return self._continuous(ratio, scale_C)
+        return self._digits(ratio, scale_C)
 
     def _continuous(self, ratio_RC: F32, scale_C: F32) -> Encoded:
         span = np.float32(self.g_max_uS - self.g_min_uS)

@@ -210,7 +210,7 @@ def sweep(
     if output is not None or to is not None:
         write_table(done.again, to, output)
         if output is not None and not json:
-            say(f"wrote {done.designs} rows to {output}")
+            say(f"wrote {done.reached.stored} rows to {output}")
     elif json:
         for piece in done.json_lines():
             emit(piece)
@@ -222,9 +222,9 @@ def sweep(
         write_page(
             done.front(prune or objectives_of(done.store.study, done.again)), done.store.study, html
         )
-    if done.absent and feasible:
-        complain(f"note: no design has {', '.join(done.absent)}; `cimsim run` shows what there is.")
-    if done.designs and not feasible:
+    if feasible and (absent := done.absent):
+        complain(f"note: no design has {', '.join(absent)}; `cimsim run` shows what there is.")
+    if done.reached.stored and not feasible:
         complain("no point fits: the column shortage says what is missing.")
         raise typer.Exit(1)
 

@@ -82,8 +82,8 @@ def print_sweep(done: Sweep) -> None:
         place = places.get(row.beaten_by)
         cells += ["" if place is None else f"row {place}"] * bool(by)
         sheet.add(*cells)
-    if done.designs > len(rows):
-        sheet.caption = f"the first {SHOWN} of {done.designs}; -o rows.csv or --json has all"
+    if done.reached.stored > len(rows):
+        sheet.caption = f"the first {SHOWN} of {done.reached.stored}; -o rows.csv or --json has all"
     show(sheet)
 
 

@@ -107,11 +107,6 @@ class Sweep:
         return tuple(key for key in self.outputs if key in left) if self.reached.points else ()
 
     @property
-    def designs(self) -> int:
-        """How many rows there are."""
-        return sum(1 for _ in self.each())
-
-    @property
     def feasible(self) -> bool:
         """Whether a design is done."""
         return any(row.status == "done" for row in self.each())
