@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.installed
 UV := $(BIN)/uv
-COMPILE := $(UV) pip compile --quiet pyproject.toml --extra plots --extra sensitivity --extra search --extra cluster --extra tables --extra torch
+COMPILE := $(UV) pip compile --quiet pyproject.toml --extra plots --extra sensitivity --extra search --extra cluster --extra tables --extra torch --extra datasets
 export OMP_NUM_THREADS ?= 1
 # Hundreds of short processes load the package: its bytecode is kept, whatever the environment says.
 export PYTHONDONTWRITEBYTECODE :=

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +17,7 @@ import transformers as tf
 
 from cimsim.errors import TaskError
 from cimsim.tasks import load_model, load_task
-from cimsim.tasks.gguf import dequantise, read_gguf
+from cimsim.tasks.gguf import read_gguf
 from cimsim.tasks.model import HALORA_TARGETS, lora_targets
 from cimsim.tasks.smollm import _INNER, _OUTER, read_llama
 
@@ -181,23 +183,46 @@ def test_names_for_adapters_mean_the_blocks_alone():
 # GGUF ----------------------------------------------------------------------------------------
 
 
-def test_blocks_are_dequantised_as_a_slow_loop_does_it():
+def test_blocks_are_dequantised_as_a_slow_loop_does_it(tmp_path):
+    """low + step * code in float32; low nibbles are a block's first half, high ones its second."""
     source = np.random.default_rng(0)
-    q4, q8 = np.dtype("<f2,<f2,16u1"), np.dtype("<f2,32i1")
-    four = np.frombuffer(source.bytes(4 * q4.itemsize), np.uint8).copy().view(q4)
-    eight = np.frombuffer(source.bytes(4 * q8.itemsize), np.uint8).copy().view(q8)
-    for blocks in (four, eight):
-        blocks["f0"] = source.normal(size=4).astype("<f2")
-    four["f1"] = source.normal(size=4).astype("<f2")
-    wanted4 = [
-        [float(d) * (int(c[i % 16]) >> (4 * (i // 16)) & 15) + float(m) for i in range(32)]
-        for d, m, c in four
+    step, low = (source.normal(size=8).astype("<f2") for _ in range(2))
+    codes = [source.bytes(16) for _ in range(8)]
+    signed = [source.integers(-128, 128, 32).astype("i1") for _ in range(8)]
+    tensors = {
+        "four": (
+            3,
+            b"".join(
+                s.tobytes() + m.tobytes() + c for s, m, c in zip(step, low, codes, strict=True)
+            ),
+        ),
+        "eight": (
+            8,
+            b"".join(s.tobytes() + c.tobytes() for s, c in zip(step, signed, strict=True)),
+        ),
+    }
+    blocks = {name: Blocks(kind, (2, 128), data) for name, (kind, data) in tensors.items()}
+    file = read_gguf(write_gguf(tmp_path / "x.gguf", {}, blocks))
+    f4 = np.float32
+    four = [
+        f4(f4(s) * f4(c[i % 16] >> 4 * (i // 16) & 15)) + f4(m)
+        for s, m, c in zip(step, low, codes, strict=True)
+        for i in range(32)
     ]
-    wanted8 = [[float(d) * int(c) for c in codes] for d, codes in eight]
-    named4 = np.dtype([("step", "<f2"), ("low", "<f2"), ("codes", "u1", 16)])
-    named8 = np.dtype([("step", "<f2"), ("codes", "i1", 32)])
-    assert dequantise(four.view(named4)) == pytest.approx(np.array(wanted4), rel=1e-5)
-    assert dequantise(eight.view(named8)) == pytest.approx(np.array(wanted8), rel=1e-5)
+    eight = [f4(s) * f4(q) for s, c in zip(step, signed, strict=True) for q in c]
+    for name, wanted in {"four": four, "eight": eight}.items():
+        found = file.tensors[name]
+        assert (found.shape, found.dtype) == ((2, 128), np.float32)
+        assert found.ravel().tolist() == [float(value) for value in wanted]
+
+
+@dataclass(frozen=True)
+class Blocks:
+    """A quantised tensor of a file: number of its type, shape, bytes."""
+
+    kind: int
+    shape: tuple[int, ...]
+    data: bytes
 
 
 def text(value: str) -> bytes:
@@ -223,15 +248,17 @@ def entry(key: str, value: object) -> bytes:
     return text(key) + struct.pack("<I", kind) + data
 
 
-def write_gguf(path: Path, metadata: dict, tensors: dict[str, np.ndarray]) -> Path:
+def write_gguf(path: Path, metadata: dict, tensors: dict[str, np.ndarray | Blocks]) -> Path:
     head = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(metadata))
     head += b"".join(entry(key, value) for key, value in metadata.items())
     body = b""
-    for name, array in tensors.items():
-        shape = array.shape[::-1]
+    for name, given in tensors.items():
+        plain = not isinstance(given, Blocks)
+        made = Blocks(0, given.shape, given.astype("<f4").tobytes()) if plain else given
+        shape = made.shape[::-1]
         head += text(name) + struct.pack("<I", len(shape)) + struct.pack(f"<{len(shape)}Q", *shape)
-        head += struct.pack("<IQ", 0, len(body))
-        body += array.astype("<f4").tobytes()
+        head += struct.pack("<IQ", made.kind, len(body))
+        body += made.data
         body += bytes(-len(body) % 32)
     path.write_bytes(head + bytes(-len(head) % 32) + body)
     return path
@@ -307,6 +334,17 @@ def test_a_llama_in_gguf_computes_what_it_did(tmp_path):
     assert tokenizer.decode(tokenizer(said)["input_ids"]) == said
 
 
+def test_a_llama_in_gguf_is_what_transformers_makes_of_it(tmp_path):
+    path, _ = llama_file(tmp_path / "llama.gguf")
+    theirs = tf.AutoModelForCausalLM.from_pretrained(
+        tmp_path, gguf_file=path.name, local_files_only=True, dtype=torch.float32
+    ).state_dict()
+    mine = read_llama(path)[0].state_dict()
+    assert mine.keys() == theirs.keys()
+    for name, weight in mine.items():
+        assert torch.equal(weight, theirs[name]), name
+
+
 def test_a_damaged_file_is_no_traceback(tmp_path):
     path, _ = llama_file(tmp_path / "llama.gguf")
     whole = path.read_bytes()
@@ -322,13 +360,22 @@ def test_a_damaged_file_is_no_traceback(tmp_path):
 def test_tensors_that_are_missing_or_of_unknown_type(tmp_path):
     path, _ = llama_file(tmp_path / "llama.gguf")
     file = read_gguf(path)
+    assert {(type(t), t.flags.writeable) for t in file.tensors.values()} == {(np.ndarray, True)}
     less = {n: t for n, t in file.tensors.items() if n != "blk.1.ffn_up.weight"}
     write_gguf(path, file.metadata, less)
     with pytest.raises(TaskError, match=r"weights missing: \['model\.layers\.1\.mlp\.up_proj"):
         read_llama(path)
-    data = bytearray(write_gguf(path, {}, {"x": np.zeros(32)}).read_bytes())
-    at = data.index(text("x")) + 9 + 4 + 8
-    data[at] = 14
-    path.write_bytes(data)
-    with pytest.raises(TaskError, match=r"x has tensor type 14; known are F32, Q4_1 and Q8_0\.$"):
+    for kind, said in (
+        (99, r"99.* is not a valid GGMLQuantizationType"),
+        (26, "for I32 is not yet"),
+    ):
+        write_gguf(path, {}, {"x": Blocks(kind, (1, 32), bytes(128))})
+        with pytest.raises(TaskError, match=rf"^{path}: .*{said}"):
+            read_gguf(path)
+
+
+def test_gguf_without_its_package(tmp_path, monkeypatch):
+    path, _ = llama_file(tmp_path / "llama.gguf")
+    monkeypatch.setitem(sys.modules, "gguf", None)
+    with pytest.raises(TaskError, match=rf"^{path}: reading it needs gguf: pip install '\.\[torch"):
         read_gguf(path)

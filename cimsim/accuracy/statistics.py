@@ -4,6 +4,9 @@ Draws are independent chips on one and the same test set: their spread says noth
 test set. What the size of the test set leaves open is `wilson`, which does not shrink with more
 draws. Intervals are 95 % intervals, and a number behind +- is half of one, nothing else: standard
 deviations are called by that name.
+
+scipy has both distributions, but the extra `torch`, which accuracies need, does not install it; a
+test holds them to scipy's.
 """
 
 from __future__ import annotations

@@ -1,4 +1,9 @@
-"""SmolLM2-135M-Instruct, a small Llama, from the quantised file that a package ships."""
+"""SmolLM2-135M-Instruct, a small Llama, from the quantised file that a package ships.
+
+Put together here and not by transformers, which reads GGUF as well: its tokeniser of such a file
+(version 5.24) does not split digits off first, as the file says (`smollm`), so that spaces before a
+number are other tokens: 1 of the 2,114 test sentences of `sentiment` differs.
+"""
 
 from __future__ import annotations
 
