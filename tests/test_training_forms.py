@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import analog
 import numpy as np
 import pytest
 import torch
@@ -11,8 +12,12 @@ from safetensors.torch import load_file
 from test_training import QUICK, SHAPE, encoder, machine, mapping, same, tensors, toy
 from torch.nn import functional
 
+import cimsim
+from cimsim.accuracy.placing import as_mapped
+from cimsim.adaptation.layers.columns import Columns, column_layers
 from cimsim.adaptation.layers.masked import WeightMaskedLinear, folded
 from cimsim.errors import MappingError, TaskError
+from cimsim.frontend import trace_module
 from cimsim.functional import program_chip
 from cimsim.noise import Gaussian
 from cimsim.training import (
@@ -23,6 +28,7 @@ from cimsim.training import (
     Method,
     SparseUpdate,
     adapted,
+    for_arrays,
     load_trained,
     parse_method,
     train,
@@ -32,7 +38,24 @@ from cimsim.training.sparse import chosen, easy_first, fisher, lora_matrices
 
 MASKS = Method("piggyback", replace(QUICK, learning_rate=2e-3), None, masking=Masking())
 SPARSE = Method("fisher-sparse", QUICK, SHAPE, sparse=SparseUpdate(share=0.25))
-FORMS = {"masks": MASKS, "sparse": SPARSE}
+COLUMNS = {
+    "gates": Method(
+        "xbm", replace(QUICK, learning_rate=2e-3), None, masking=Masking(kind="gate", rows=16)
+    ),
+    "shifts": Method(
+        "xma",
+        replace(QUICK, learning_rate=0.2),
+        None,
+        masking=Masking(kind="shift", bits=2, rows=16),
+    ),
+    "scales": Method(
+        "own",
+        replace(QUICK, learning_rate=0.03),
+        None,
+        masking=Masking(kind="scale", bits=6, rows=16),
+    ),
+}
+FORMS = {"masks": MASKS, "sparse": SPARSE} | COLUMNS
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +66,7 @@ def trained():
 @pytest.mark.parametrize("name", FORMS)
 def test_the_loss_falls_and_the_base_weights_stay_bit_for_bit(name, trained):
     before = tensors(encoder().module)
-    rate = 0.01 if name == "masks" else 0.04
+    rate = {"masks": 0.01, "sparse": 0.04, "gates": 0.02, "shifts": 0.1, "scales": 0.03}[name]
     method = replace(FORMS[name], recipe=replace(QUICK, epochs=12.0, learning_rate=rate))
     if method.sparse is not None:
         method = replace(method, sparse=replace(method.sparse, curriculum=False))
@@ -112,6 +135,86 @@ def test_masks_are_saved_as_bits_and_loaded_again(trained, tmp_path):
     assert onward.losses[0] != trained["masks"].losses[0]
 
 
+@pytest.mark.parametrize("name", COLUMNS)
+def test_numbers_of_columns_train_alone_and_are_saved_as_codes(name, trained, tmp_path):
+    model, part = trained[name].model, COLUMNS[name].masking
+    layers = column_layers(model)
+    learning = {n for n, p in model.named_parameters() if p.requires_grad}
+    scores = {f"{n}.columns.scores" for n in layers}
+    assert learning == scores | {"head.weight", "head.bias"}
+    assert len(layers) == 12
+    for layer in layers.values():
+        assert layer.columns.scores.shape == (-(-layer.in_features // 16), layer.out_features)
+    assert any(bool((layer.columns.numbers() != 1).any()) for layer in layers.values())
+    trained[name].save(tmp_path)
+    state = load_file(tmp_path / MASKS_FILE)
+    for each in scores:
+        found = state[f"mask {each}" if part.kind == "gate" else f"codes {each}"]
+        numbers = dict(model.named_parameters())[each].numel()
+        assert (found.dtype, found.numel()) == (
+            (torch.uint8, -(-numbers // 8)) if part.kind == "gate" else (torch.int8, numbers)
+        )
+    again = load_trained(encoder(), tmp_path)
+    assert not again.training
+    for path, layer in column_layers(again).items():
+        torch.testing.assert_close(
+            layer.columns.numbers(), layers[path].columns.numbers(), rtol=0, atol=0
+        )
+    examples = toy().test
+    one, other = (toy().scores(m, examples) for m in (again, model))
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+    onward = train(encoder(), toy(), COLUMNS[name], start=tmp_path)
+    assert onward.losses[0] != trained[name].losses[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "bits", "scores", "codes", "numbers"),
+    [
+        ("gate", 1, [0.0, 0.004, 0.006, 0.01], [0, 0, 1, 1], [0, 0, 1, 1]),
+        ("shift", 2, [-9.0, -1.4, 0.4, 5.0], [-2, -1, 0, 1], [0.25, 0.5, 1, 2]),
+        ("scale", 3, [-1.0, 0.3, 0.7, 9.0], [0, 1, 3, 7], [0, 0.25, 0.75, 1.75]),
+    ],
+)
+def test_codes_by_hand(kind, bits, scores, codes, numbers):
+    columns = Columns(kind, bits, 8, (1, 4))
+    with torch.no_grad():
+        columns.scores.copy_(torch.tensor([scores]))
+    assert columns.codes.tolist() == [codes]
+    assert columns.numbers().tolist() == [numbers]
+    other = Columns(kind, bits, 8, (1, 4))
+    other.set_codes(columns.codes)
+    assert other.numbers().tolist() == [numbers]
+
+
+def test_rows_are_those_of_the_machine_or_said():
+    gate = replace(COLUMNS["gates"], masking=Masking(kind="gate"))
+    assert for_arrays(gate, machine()).masking.rows == machine().rram.rows
+    assert for_arrays(COLUMNS["gates"], machine()) is COLUMNS["gates"]
+    assert for_arrays(MASKS, machine()) is MASKS
+    with pytest.raises(TaskError, match=r"say how many rows an array has \(rows=64\)"):
+        train(encoder(), toy(), gate)
+    given = train(encoder(), toy(), gate, architecture=machine())
+    assert given.record.method.masking.rows == machine().rram.rows
+    with pytest.raises(TaskError, match=r"masks columns of analog arrays, and .* has none"):
+        for_arrays(gate, cimsim.machine("halora_sram_only"))
+
+
+def test_tiles_of_the_same_arrays_run_trained_gates(trained):
+    rows = machine().rram.rows
+    gate = replace(COLUMNS["gates"], masking=Masking(kind="gate", rows=rows))
+    model = train(encoder(), toy(), gate).model
+    ones = torch.ones((1, 8), dtype=torch.long)
+    work = trace_module(encoder().module, {"input_ids": ones, "attention_mask": ones}, name="tiny")
+    placed = analog.mapped(work, machine(), "xbm")
+    chip = program_chip(as_mapped(model, placed), placed, machine(), Gaussian(0.0))
+    examples = toy().test
+    one, other = (toy().scores(m, examples) for m in (chip.at(converters=False), model))
+    torch.testing.assert_close(one, other)
+    if rows != 16:
+        with pytest.raises(MappingError, match="has masks for arrays of 16 rows"):
+            as_mapped(trained["gates"].model, placed)
+
+
 def test_tiles_take_masks_by_piggyback_alone(trained):
     model, placed = trained["masks"].model, mapping(None)
     with pytest.raises(MappingError, match=r"a mask over its weights, .* adaptation `piggyback`"):
@@ -148,6 +251,7 @@ def test_masks_that_do_not_fit_are_refused(trained, tmp_path):
         ({"lora": None, "masking": Masking(), "injection": Injection()}, "on exact weights alone"),
         ({"lora": None, "sparse": SparseUpdate()}, "no LoRA whose neurons"),
         ({"recipe": replace(QUICK, weight_decay=0.1), "sparse": SparseUpdate()}, "weight decay"),
+        ({"lora": LoraShape(), "masking": Masking(kind="gate")}, "both LoRA and masks"),
     ],
 )
 def test_parts_that_exclude_each_other(parts, text):
@@ -159,6 +263,23 @@ def test_parts_that_exclude_each_other(parts, text):
 def test_settings_out_of_range(field):
     with pytest.raises(TaskError, match=field.partition("=")[0]):
         parse_method(f"fisher-sparse:{field}")
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("xbm:bits=2", "bits of a gate is a whole number"),
+        ("xma:bits=5", "bits of a shift is a whole number .* at most 4, got 5"),
+        ("xma:kind=scale,bits=1", "bits of a scale is a whole number of at least 2"),
+        ("xbm:rows=0", "rows is a whole number of at least 1"),
+        ("piggyback:rows=64", "rows are those of masks on columns"),
+        ("xbm:zero=true", "zero is a level of kind=shift"),
+        ("xma:kind=mask", "kind takes one of weight, gate, shift, scale"),
+    ],
+)
+def test_masks_that_are_none(text, match):
+    with pytest.raises(TaskError, match=match):
+        parse_method(text)
 
 
 # Fisher information

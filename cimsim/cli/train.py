@@ -146,6 +146,7 @@ def train(
         why = f"on method {chosen.name!r}, which has no adapter to place: leave it out"
         refuse_without_effect(context, ("adapt",), why)
     machine = machine_of(architecture, settings)
+    chosen = training.for_arrays(chosen, machine)
     laid = mapper_of(mapper, replicate)
     with progress() as tell:
         tell(f"loading {model}")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cimsim.training.curve import curve_csv
     from cimsim.training.masks import load_masks, masked, save_masks
     from cimsim.training.method_json import method_from_json, method_to_json
-    from cimsim.training.methods import METHODS, Method
+    from cimsim.training.methods import METHODS, Method, for_arrays
     from cimsim.training.noisy import inputs_of
     from cimsim.training.parts import (
         Distillation,
@@ -68,6 +68,7 @@ _HOME = {
     "Trained": "trainer",
     "adapted": "adapters",
     "curve_csv": "curve",
+    "for_arrays": "methods",
     "format_method": "text",
     "inputs_of": "noisy",
     "load_adapter": "adapters",
@@ -108,6 +109,7 @@ __all__ = [
     "Trained",
     "adapted",
     "curve_csv",
+    "for_arrays",
     "format_method",
     "inputs_of",
     "load_adapter",

@@ -1,11 +1,13 @@
-"""Trained masks over the weights of a model, in and out of directories.
+"""Trained masks over the weights of a model, or on their columns, in and out of directories.
 
-masks.safetensors holds eight mask bits a byte and the modules saved with them; the model that
-masks are put on shares the memory of its frozen weights with the one handed in.
+masks.safetensors holds eight mask bits a byte, other numbers as their codes, and the modules saved
+with them; the model that masks are put on shares the memory of its frozen weights with the one
+handed in.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,8 +16,15 @@ import torch
 from safetensors.torch import save
 from torch import nn
 
+from cimsim.adaptation.layers.columns import (
+    ColumnConv2d,
+    ColumnLayer,
+    ColumnLinear,
+    Columns,
+    shape_of,
+)
 from cimsim.adaptation.layers.masked import SCORE, WeightMaskedLinear
-from cimsim.errors import TaskError
+from cimsim.errors import MappingError, TaskError
 from cimsim.files import write_bytes
 from cimsim.training.parts import Masking
 from cimsim.training.record import RECORD_FILE, Record, load_record
@@ -33,16 +42,18 @@ if TYPE_CHECKING:
     from cimsim.tasks.model import TaskModel
 
 MASKS_FILE = "masks.safetensors"
-PACKED = "mask "
-"""Begins the name of packed bits; the name of the scores follows."""
+PACKED, CODES = "mask ", "codes "
+"""Begin the names of packed bits and of codes; the name of the scores follows."""
+BYTE_BITS = 8
 
 
 @checked(TaskError)
 def masked(model: TaskModel, part: Masking) -> nn.Module:
-    """The model with a mask that lets every weight of its targets through, in training mode.
+    """The model with masks on its targets that change nothing yet, in training mode.
 
     What learns are scores of the masks, and the saved modules, which get memory of their own.
-    Raises TaskError for targets or saved modules that the model does not have.
+    Raises TaskError for targets or saved modules that the model does not have, and for masks on
+    columns that do not say how many rows a block has.
     """
     targets = model.lora_targets if part.targets is None else part.targets
     saved = model.saved if part.saved is None else part.saved
@@ -52,10 +63,8 @@ def masked(model: TaskModel, part: Masking) -> nn.Module:
     for name, layer in list(own.named_modules()):
         if not _named(name, targets) or _named(name, saved):
             continue
-        if not isinstance(layer, nn.Linear):
-            raise TaskError(f"{name} is a {type(layer).__name__}: masks are on linear layers.")
         owner, _, attribute = name.rpartition(".")
-        setattr(own.get_submodule(owner), attribute, WeightMaskedLinear(layer))
+        setattr(own.get_submodule(owner), attribute, _masked(name, layer, part))
     for name, module in own.named_modules():
         if _named(name, saved):
             for parameter in module.parameters():
@@ -64,9 +73,32 @@ def masked(model: TaskModel, part: Masking) -> nn.Module:
     return own.train()
 
 
+def _masked(name: str, layer: nn.Module, part: Masking) -> nn.Module:
+    if isinstance(layer, nn.Linear) and part.kind == "weight":
+        return WeightMaskedLinear(layer)
+    if part.kind == "weight" or not isinstance(layer, nn.Linear | nn.Conv2d):
+        kinds = "linear layers and convolutions" if part.on_columns else "linear layers"
+        raise TaskError(f"{name} is a {type(layer).__name__}: masks are on {kinds}.")
+    if part.rows is None:
+        raise TaskError(
+            f"kind={part.kind} has a number for each column of an array: say how many rows an "
+            "array has (rows=64), or give the architecture."
+        )
+    shape = shape_of(layer, part.rows)
+    columns = Columns(part.kind, part.bits, part.rows, shape, zero=part.zero)
+    try:
+        return (
+            ColumnLinear(layer, columns)
+            if isinstance(layer, nn.Linear)
+            else ColumnConv2d(layer, columns)
+        )
+    except MappingError as problem:
+        raise TaskError(f"{name}: {problem}") from None
+
+
 def is_masked(model: nn.Module) -> bool:
-    """Whether a layer of `model` has a mask over its weights."""
-    return any(isinstance(module, WeightMaskedLinear) for module in model.modules())
+    """Whether a layer of `model` has masks over its weights or on their columns."""
+    return any(isinstance(m, WeightMaskedLinear | ColumnLayer) for m in model.modules())
 
 
 @checked(TaskError)
@@ -98,21 +130,48 @@ def load_masks(model: TaskModel, directory: str | Path) -> nn.Module:
         for name, parameter in found.named_parameters():
             if name in state:
                 parameter.copy_(state[name])
-            elif f"{PACKED}{name}" in state:
-                bits = np.unpackbits(state[f"{PACKED}{name}"].numpy(), count=parameter.numel())
-                parameter.copy_(torch.from_numpy(bits).view_as(parameter) * SCORE)
+        for name, layer in found.named_modules():
+            if isinstance(layer, WeightMaskedLinear):
+                bits = _unpacked(state[f"{PACKED}{name}.scores"], layer.scores)
+                layer.scores.copy_(bits * SCORE)
+            elif isinstance(layer, Columns):
+                layer.set_codes(_codes_of(state, f"{name}.scores", layer))
     return found.eval()
 
 
+def _codes_of(state: Mapping[str, torch.Tensor], name: str, columns: Columns) -> torch.Tensor:
+    if columns.bits == 1:
+        return _unpacked(state[f"{PACKED}{name}"], columns.scores)
+    return state[f"{CODES}{name}"]
+
+
+def _unpacked(packed: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Bits, eight a byte, in the shape of `like`."""
+    bits = np.unpackbits(packed.numpy(), count=like.numel())
+    return torch.from_numpy(bits).view_as(like)
+
+
+def _packed(bits: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(np.packbits(bits.detach().cpu().numpy().astype(bool)))
+
+
 def mask_state(model: nn.Module) -> dict[str, torch.Tensor]:
-    """Packed mask bits, and the parameters that learn beside them, by name."""
-    state = {}
+    """Packed mask bits, codes of other numbers, and what learns beside them, by name."""
+    state, scores = {}, set()
     for name, module in model.named_modules():
+        if not isinstance(module, WeightMaskedLinear | Columns):
+            continue
+        path = f"{name}.scores"
+        scores.add(path)
         if isinstance(module, WeightMaskedLinear):
-            bits = module.mask.detach().cpu().numpy().astype(bool)
-            state[f"{PACKED}{name}.scores"] = torch.from_numpy(np.packbits(bits))
+            state[f"{PACKED}{path}"] = _packed(module.mask)
+        elif module.bits == 1:
+            state[f"{PACKED}{path}"] = _packed(module.codes)
+        else:
+            kind = torch.int8 if module.bits < BYTE_BITS else torch.int32
+            state[f"{CODES}{path}"] = module.codes.to(kind)
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad and f"{PACKED}{name}" not in state:
+        if parameter.requires_grad and name not in scores:
             state[name] = parameter.detach()
     return state
 

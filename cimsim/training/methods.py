@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cimsim.errors import TaskError
 from cimsim.noise import Gaussian
@@ -23,7 +23,11 @@ from cimsim.training.parts import (
     Schedule,
     SparseUpdate,
 )
+from cimsim.values.arguments import checked
 from cimsim.values.display import brief
+
+if TYPE_CHECKING:
+    from cimsim.spec import Architecture
 
 
 @brief
@@ -142,6 +146,24 @@ def piggyback() -> Method:
     return Method("piggyback", recipe, None, masking=Masking())
 
 
+def xbm() -> Method:
+    """XBM: binary masks on the columns of each array, and the head.
+
+    Its recipe is not public: Piggyback's, whose scores and threshold masks have, stands in.
+    """
+    return replace(piggyback(), name="xbm", masking=Masking(kind="gate"))
+
+
+def xma() -> Method:
+    """XMA: a shift on each column of each array, and the head.
+
+    Its bits, levels and recipe are not public: two bits, and a rate at which scores cross the half
+    that a level is away (benchmarks/tasks) are assumed.
+    """
+    recipe = Schedule(epochs=3.0, batch=16, learning_rate=3e-2, warmup_ratio=0.06)
+    return Method("xma", recipe, None, masking=Masking(kind="shift", bits=2))
+
+
 def fisher_sparse() -> Method:
     """FibecFed: LoRA whose neurons of large Fisher information learn, easy examples first.
 
@@ -159,8 +181,27 @@ METHODS: dict[str, Callable[[], Method]] = {
     "ahwa": ahwa,
     "ahwa-full": ahwa_full,
     "piggyback": piggyback,
+    "xbm": xbm,
+    "xma": xma,
     "fisher-sparse": fisher_sparse,
 }
+
+
+@checked(TaskError)
+def for_arrays(method: Method, architecture: Architecture | None) -> Method:
+    """`method` with the rows of the machine's arrays where its masks are on columns and say none.
+
+    Raises TaskError for such masks on a machine without analog arrays.
+    """
+    part = method.masking
+    if architecture is None or part is None or part.rows is not None or not part.on_columns:
+        return method
+    if architecture.rram is None:
+        raise TaskError(
+            f"method {method.name!r} masks columns of analog arrays, and {architecture.name!r} has "
+            "none: say rows=, or choose another method."
+        )
+    return replace(method, masking=replace(part, rows=architecture.rram.rows))
 
 
 def _halora_recipe() -> Schedule:

@@ -28,6 +28,16 @@ DROPOUT_MAX = 0.99
 FACTOR_MAX = 1e6
 MOMENTUM_MAX = 0.9999
 """With 1 no example after the first would count."""
+ROWS_MAX = 1_000_000
+"""Beyond every array."""
+MaskKind = Literal["weight", "gate", "shift", "scale"]
+MASK_BITS: dict[str, tuple[int, int]] = {
+    "weight": (1, 1),
+    "gate": (1, 1),
+    "shift": (1, 4),
+    "scale": (2, 24),
+}
+"""Least and most bits of a number, as the adaptations take them."""
 Norm = Literal["spectral", "frobenius"]
 Reduction = Literal["sum", "mean"]
 
@@ -155,18 +165,38 @@ class Injection:
 @brief
 @dataclass(frozen=True)
 class Masking:
-    """Binary masks over frozen weights, one bit a weight (Piggyback).
+    """Numbers that a task trains over frozen weights: one each weight, or each column of an array.
 
+    `weight` is a bit a weight (Piggyback). The others are on the columns of blocks of `rows` rows,
+    those of the machine's arrays if None: `gate` a bit (XBM), `shift` a power of two of `bits`
+    (XMA), whose least one may stand for `zero`, `scale` a fixed-point number of `bits` (XMA2).
     `targets` (linear layers) and `saved` (modules trained whole, such as a head) are those of the
     model if None.
     """
 
     targets: tuple[str, ...] | None = None
     saved: tuple[str, ...] | None = None
+    kind: MaskKind = "weight"
+    bits: int = 1
+    rows: int | None = None
+    zero: bool = False
 
     def __post_init__(self) -> None:
+        check_choice("kind", self.kind, tuple(MASK_BITS))
+        check_number(f"bits of a {self.kind}", self.bits, *MASK_BITS[self.kind], whole=True)
+        if self.rows is not None:
+            check_number("rows", self.rows, 1, ROWS_MAX, whole=True)
+            if not self.on_columns:
+                raise TaskError("rows are those of masks on columns, kind=weight has none.")
+        if self.zero and self.kind != "shift":
+            raise TaskError(f"zero is a level of kind=shift, not of kind={self.kind}.")
         if self.targets == ():
             raise TaskError("targets names no layer to mask; leave it out for the model's own.")
+
+    @property
+    def on_columns(self) -> bool:
+        """Whether there is a number for each column, not for each weight."""
+        return self.kind != "weight"
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from cimsim.training.checkpoint import State, read_checkpoint, write_checkpoint
 from cimsim.training.losses import check_labels, distilled, task_loss, teacher_scores
 from cimsim.training.masks import is_masked, save_masks
 from cimsim.training.method_json import method_to_json
-from cimsim.training.methods import Method
+from cimsim.training.methods import Method, for_arrays
 from cimsim.training.noisy import NoisyModel, inputs_of
 from cimsim.training.parts import Schedule
 from cimsim.training.penalty import factors, regulariser
@@ -146,18 +146,18 @@ def train(
 
     `model` is left as it is. `mapping` and `architecture` say on which tiles the noise falls and
     are needed by methods with noise only, `workload`, which was mapped, where it was with
-    `protected`. `start` is a directory with what an earlier training
-    left; a method that trains all weights starts from an adapter merged into them. `execution`
-    says how it is run: checkpoints, threads. `evaluating` measures the model meanwhile,
-    `callbacks` hear of it and may stop it early (see `callbacks`). Same arguments, same result; no
-    global generator is touched.
+    `protected`; masks on columns take the rows of an array from `architecture`. `start` is a
+    directory with what an earlier training left; a method that trains all weights starts from an
+    adapter merged into them. `execution` says how it is run: checkpoints, threads. `evaluating`
+    measures the model meanwhile, `callbacks` hear of it and may stop it early (see `callbacks`).
+    Same arguments, same result; no global generator is touched.
 
     Raises TaskError for data, adapters and checkpoints that do not fit and for a loss that is
     not finite, MappingError where model and mapping do not belong together.
     """
     if not task.train:
         raise TaskError(f"task {task.name!r} has no examples to train on: give it training data.")
-    execution = execution or Execution()
+    execution, method = execution or Execution(), for_arrays(method, architecture)
     trained = on_device(student(model, method, seed, start), execution.device)
     record = Record(
         method=method,

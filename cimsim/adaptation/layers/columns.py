@@ -68,13 +68,33 @@ class Columns(nn.Module):
         scores = self.scores
         if self.kind == "gate":
             return hardened(scores, scores > THRESHOLD)
-        if self.kind == "shift":
-            low, high = -(2 ** (self.bits - 1)), 2 ** (self.bits - 1) - 1
-            power = hardened(scores, scores.round().clamp(low, high))
-            found = torch.exp2(power)
-            return found * (power > low) if self.zero else found
-        one = 2.0 ** (self.bits - 1)
-        return hardened(scores, (scores * one).round().clamp(0, 2 * one - 1) / one)
+        low, high, one = self._codes
+        found = hardened(scores, (scores * one).round().clamp(low, high) / one)
+        if self.kind == "scale":
+            return found
+        shifted = torch.exp2(found)
+        return shifted * (found > low) if self.zero else shifted
+
+    @property
+    def codes(self) -> torch.Tensor:
+        """What registers hold, whole numbers [blocks, outputs]: a bit, a power, a fixed point."""
+        scores = self.scores.detach()
+        if self.kind == "gate":
+            return (scores > THRESHOLD).to(torch.int32)
+        low, high, one = self._codes
+        return (scores * one).round().clamp(low, high).to(torch.int32)
+
+    def set_codes(self, codes: torch.Tensor) -> None:
+        """Scores of which `codes` [blocks, outputs] are made, as at the start where a gate is 1."""
+        one = SCORE if self.kind == "gate" else 1.0 / self._codes[2]
+        with torch.no_grad():
+            self.scores.copy_(codes.to(self.scores.dtype) * one)
+
+    @property
+    def _codes(self) -> tuple[int, int, int]:
+        """Least and largest code of a shift or scale, and the code of a score of 1."""
+        half = 1 << (self.bits - 1)
+        return (-half, half - 1, 1) if self.kind == "shift" else (0, 2 * half - 1, half)
 
     @property
     def kept_share(self) -> float:
