@@ -13,7 +13,7 @@ from test_training import QUICK, SHAPE, encoder, machine, mapping, same, tensors
 from torch.nn import functional
 
 import cimsim
-from cimsim.accuracy.placing import as_mapped
+from cimsim.accuracy.placing import as_mapped, check_adapter
 from cimsim.adaptation.layers.columns import Columns, column_layers
 from cimsim.adaptation.layers.masked import WeightMaskedLinear, folded
 from cimsim.errors import MappingError, TaskError
@@ -210,6 +210,12 @@ def test_tiles_of_the_same_arrays_run_trained_gates(trained):
     examples = toy().test
     one, other = (toy().scores(m, examples) for m in (chip.at(converters=False), model))
     torch.testing.assert_close(one, other)
+    check_adapter(work, placed, model)
+    bare = analog.mapped(work, machine(), "none")
+    with pytest.raises(
+        MappingError, match=r"a gate on its columns, which adaptation 'none' has no"
+    ):
+        check_adapter(work, bare, model)
     if rows != 16:
         with pytest.raises(MappingError, match="has masks for arrays of 16 rows"):
             as_mapped(trained["gates"].model, placed)

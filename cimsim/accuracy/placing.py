@@ -19,6 +19,7 @@ from cimsim.adaptation import (
     switched,
     two_tasks,
 )
+from cimsim.adaptation.layers.columns import column_layers
 from cimsim.adaptation.layers.pooled import pooled_layers
 from cimsim.errors import MappingError, TaskError
 from cimsim.frontend import trace_model, trace_module
@@ -118,7 +119,16 @@ def check_adapter(workload: Workload, mapping: Mapping, module: nn.Module) -> No
     """Raise MappingError where a workload and the model that is to run as it do not agree.
 
     A workload with an adapter may be run without one where a switch of adapters writes nothing.
+    Numbers on columns are run by an adaptation that has them, which prices them.
     """
+    numbered = column_layers(module)
+    if numbered and getattr(adaptation_of(mapping), "columns", None) is None:
+        path, layer = next(iter(numbered.items()))
+        raise MappingError(
+            f"{path} has a {layer.columns.kind} on its columns, which adaptation "
+            f"{mapping.adaptation.name!r} has no registers for: choose that which it was trained for "
+            "(xbm: gates, xma: shifts, xma2: scales)."
+        )
     given = has_adapter(module)
     if given and workload.adapter is None:
         raise MappingError(
