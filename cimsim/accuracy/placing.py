@@ -126,8 +126,8 @@ def check_adapter(workload: Workload, mapping: Mapping, module: nn.Module) -> No
         path, layer = next(iter(numbered.items()))
         raise MappingError(
             f"{path} has a {layer.columns.kind} on its columns, which adaptation "
-            f"{mapping.adaptation.name!r} has no registers for: choose that which it was trained for "
-            "(xbm: gates, xma: shifts, xma2: scales)."
+            f"{mapping.adaptation.name!r} has no registers for: choose that which it was trained "
+            "for (xbm: gates, xma: shifts, xma2: scales)."
         )
     given = has_adapter(module)
     if given and workload.adapter is None:
