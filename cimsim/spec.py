@@ -150,6 +150,20 @@ class Architecture(Sourced, Changeable):
             )
         return data
 
+    @model_validator(mode="before")
+    @classmethod
+    def _rows_fold_by_level(cls, data: Any) -> Any:
+        """Refuse the one fold of older files, with what takes its place."""
+        pmca = data.get("pmca") if isinstance(data, Mapping) else None
+        core = pmca.get("core") if isinstance(pmca, Mapping) else None
+        if isinstance(core, Mapping) and "reduce_row_cycles" in core:
+            raise ValueError(
+                "pmca.core.reduce_row_cycles is gone: a fold of n partial results takes "
+                "ceil(log2 n) levels and a store; give pmca.core.reduce_cycles_per_level (shipped "
+                "machines: 3) and pmca.core.reduce_store_cycles (1)"
+            )
+        return data
+
     @model_validator(mode="wrap")
     @classmethod
     def _models_give_their_numbers(

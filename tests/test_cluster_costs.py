@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -192,11 +193,12 @@ def test_row_kernels_laws(rows: int, width: int, n: int) -> None:
 def test_a_row_kernel_is_no_slower_than_whole_rows_or_all_cores_on_each(
     rows: int, width: int, n: int
 ) -> None:
-    """Elements at 0.25 * 1.4 = 0.35 cycles and 10 a row, 20 to set up; shared: 10 + 10 more."""
+    """Elements at 0.25 * 1.4 = 0.35 cycles and two levels and a store of 4 lanes, 7 a row, 20 to
+    set up; shared: a barrier of 10, levels of the cores and a store."""
     cycles = reduction_cycles(of(n), rows * width, rows)
     busiest, share = -(-rows // n), -(-width // n)
-    whole = 20 + busiest * (0.35 * width + 10)
-    shared = 20 + rows * (0.35 * share + 10 + 20)
+    whole = 20 + busiest * (0.35 * width + 7)
+    shared = 20 + rows * (0.35 * share + 7 + 10 + 3 * math.ceil(math.log2(n)) + 1)
     assert cycles < min(whole, shared) + 1
     assert cycles >= 20 + rows * 0.35 * width / n, "no core does more than it can"
 
@@ -205,29 +207,45 @@ def test_a_row_is_shared_by_all_cores_where_that_is_faster() -> None:
     """64 of 512 elements a core; each reduction adds a barrier of 10 and a fold of 10."""
     assert norm_cycles(of(8), 512, 1, "layer") == 20 + 287  # 64 * 2.45 = 156.8; 90 and 2 * 20
     assert norm_cycles(of(8), 512, 1, "rms") == 20 + 178  # 64 * 1.05 = 67.2; 90 and 20
-    assert reduction_cycles(of(8), 512, 1) == 20 + 53  # 64 * 0.35 = 22.4; 10 and 20
+    assert reduction_cycles(of(8), 512, 1) == 20 + 50  # 64 * 0.35 = 22.4; 7 and 20
     assert softmax_cycles(of(8), 512, 1) == 20 + 1008  # 64 * 14.5 = 928; 40 and 2 * 20
 
 
 def test_a_short_row_stays_with_one_core() -> None:
-    """8 elements alone: 8 * 0.35 + 10; shared 0.35 + 10 + 20."""
-    assert reduction_cycles(of(8), 8, 1) == 20 + 13
+    """8 elements alone: 8 * 0.35 + 7; shared by two 4 * 0.35 + 7 + 14."""
+    assert reduction_cycles(of(8), 8, 1) == 20 + 10
 
 
 def test_nine_rows_on_eight_cores() -> None:
     """Whole rows: two on a core. Four teams of two: three rows each. All on each: nine times."""
-    whole, pairs, all_on_each = 2 * (600 * 14.5 + 40), 3 * (300 * 14.5 + 80), 9 * (75 * 14.5 + 80)
-    assert (whole, pairs, all_on_each) == (17480, 13290, 10507.5)
+    whole, pairs, all_on_each = 2 * (600 * 14.5 + 40), 3 * (300 * 14.5 + 68), 9 * (75 * 14.5 + 80)
+    assert (whole, pairs, all_on_each) == (17480, 13254, 10507.5)
     assert softmax_cycles(of(8), 9 * 600, 9) == 20 + 10508
     assert softmax_cycles(of(9), 9 * 600, 9) == 20 + 600 * 14.5 + 40
-    assert softmax_cycles(of(8), 9 * 20, 9) == 20 + 2 * (20 * 14.5 + 40)
+    assert softmax_cycles(of(8), 9 * 10, 9) == 20 + 2 * (10 * 14.5 + 40)
 
 
 def test_teams_of_cores_work_side_by_side() -> None:
-    """Two rows: four of eight cores on each, three of six; all seven on one row after the other."""
-    assert softmax_cycles(of(8), 2 * 600, 2) == 20 + 150 * 14.5 + 80
+    """Two rows: four of eight cores on each, three of six; all seven on one row after the other.
+    Three and four cores fold in two levels, 40 + 2 * (10 + 7), seven in three."""
+    assert softmax_cycles(of(8), 2 * 600, 2) == 20 + 150 * 14.5 + 74
     assert softmax_cycles(of(7), 2 * 600, 2) == 20 + 172 * 14.5 + 160  # 86 of each row, in turn
-    assert softmax_cycles(of(6), 2 * 600, 2) == 20 + 200 * 14.5 + 80
+    assert softmax_cycles(of(6), 2 * 600, 2) == 20 + 200 * 14.5 + 74
+
+
+@pytest.mark.parametrize(
+    ("members", "levels"), [(2, 1), (3, 2), (4, 2), (5, 3), (7, 3), (8, 3), (9, 4), (17, 5)]
+)
+def test_a_team_folds_its_partial_results_in_a_tree(members: int, levels: int) -> None:
+    """A long row: 1000 elements a core, 40 a row; two barriers, and for each reduction 3 cycles a
+    level of the tree and 1 for the store."""
+    cycles = softmax_cycles(of(members), 1000 * members, 1)
+    assert cycles == 20 + 14500 + 40 + 2 * (10 + 3 * levels + 1)
+
+
+def test_four_of_five_cores_are_faster_where_a_fifth_adds_a_level() -> None:
+    """100 elements: 25 * 0.35 + 7 + 10 + 7 = 32.75 by four, 20 * 0.35 + 7 + 10 + 10 by five."""
+    assert reduction_cycles(of(5), 100, 1) == 20 + 33
 
 
 def test_row_kernels_are_their_closed_forms() -> None:
@@ -235,8 +253,8 @@ def test_row_kernels_are_their_closed_forms() -> None:
     pmca = of(2)
     assert norm_cycles(pmca, 384, 3, "layer") == 20 + 808  # 256 * 1.75 * 1.4 = 627.2, 2 * 90
     assert norm_cycles(pmca, 384, 3, "rms") == 20 + 449  # 256 * 0.75 * 1.4 = 268.8, 2 * 90
-    assert reduction_cycles(pmca, 384, 3) == 20 + 110  # 256 * 0.25 * 1.4 = 89.6, 2 * 10
-    assert softmax_cycles(pmca, 384, 3) == 20 + 3024  # 3 * (64 * 14.5 + 40 + 2 * 20)
+    assert reduction_cycles(pmca, 384, 3) == 20 + 104  # 256 * 0.25 * 1.4 = 89.6, 2 * 7
+    assert softmax_cycles(pmca, 384, 3) == 20 + 2988  # 3 * (64 * 14.5 + 40 + 2 * 14)
     for kernel in KERNELS:
         assert kernel(pmca, 0, 0) == 0
 
@@ -299,6 +317,6 @@ def test_a_narrower_word_makes_streams_slower_and_scalar_work_no_slower(width: i
     pmca = clusters(simd_width=width, cores=1)
     assert norm_cycles(pmca, 800, 1, "layer") == 20 + 90 + 7840 // width
     assert norm_cycles(pmca, 800, 1, "rms") == 20 + 90 + 3360 // width
-    assert reduction_cycles(pmca, 800, 1) == 20 + 10 + 1120 // width
+    assert reduction_cycles(pmca, 800, 1) == 20 + {1: 1, 2: 4, 4: 7}[width] + 1120 // width
     assert softmax_cycles(pmca, 800, 1) == 20 + 40 + 9600 + 8000 // width
     assert elementwise_cycles(pmca, 800, {"div": 1}) == 20 + 12320

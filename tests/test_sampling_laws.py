@@ -25,25 +25,25 @@ STEPS = 4
 both_engines = pytest.mark.parametrize("engine", ["simpy", "compiled"])
 
 
-def step(tokens: int, *, samples: bool) -> tuple[Op, ...]:
+def step(tokens: int, vocabulary: int, *, samples: bool) -> tuple[Op, ...]:
     """Look-up, a head for the last token, and the choice of the next."""
     found: tuple[Op, ...] = (
         Embedding(name="words", inputs=(), tokens=tokens, weight="words.weight", rows=tokens,
                   columns=8),
         Linear(name="head", inputs=("words",), tokens=1, weight="head.weight", rows=1,
-               in_features=8, out_features=V),
+               in_features=8, out_features=vocabulary),
     )  # fmt: skip
     chosen = Reduce(
         name="argmax.0", inputs=("head",), tokens=1, function="argmax", elements=1,
-        inputs_per_output=V,
+        inputs_per_output=vocabulary,
     )  # fmt: skip
     return (*found, chosen) if samples else found
 
 
-def decoder(*, samples: bool = True) -> Workload:
+def decoder(*, samples: bool = True, vocabulary: int = V) -> Workload:
     phases = (
-        Phase(name="prefill", tokens=3, ops=step(3, samples=samples)),
-        Phase(name="decode", tokens=1, steps=STEPS, ops=step(1, samples=samples)),
+        Phase(name="prefill", tokens=3, ops=step(3, vocabulary, samples=samples)),
+        Phase(name="decode", tokens=1, steps=STEPS, ops=step(1, vocabulary, samples=samples)),
     )
     return small.workload_of("decoder", phases, 8)
 
@@ -59,10 +59,11 @@ MOVED_BITS = (V + 4) * 8
 
 @both_engines
 def test_an_argmax_fetches_logits_and_shares_them_between_the_cores(engine: Any) -> None:
-    """34 compares on the busiest of 3 cores: 34 / 2 * 1.25 = 21.25 cycles, 6 for the row, a barrier
-    of 7 and a fold of 6 to join the cores; 11 to set up. Every step waits for the one before."""
+    """34 compares on the busiest of 3 cores: 34 / 2 * 1.25 = 21.25 cycles, 3.5 for the lanes, a
+    barrier of 7 and a fold of 6 to join the cores; 11 to set up. Every step waits for the one
+    before."""
     done, before = run(decoder(), engine), run(decoder(samples=False), engine)
-    fetch, compute, drain = FETCH_PS, (11 + 41) * CYCLE_PS, DRAIN_PS
+    fetch, compute, drain = FETCH_PS, (11 + 38) * CYCLE_PS, DRAIN_PS
     name, count = "argmax.0:block0", 1 + STEPS
     share_in, wait_in, dma_in, cores, *out = takes_ps(done, name)
     assert [sum(x) for x in zip(share_in, wait_in, dma_in, strict=True)] == [fetch] * count
@@ -80,10 +81,10 @@ def test_an_argmax_fetches_logits_and_shares_them_between_the_cores(engine: Any)
         )
     ]
     assert latencies == pytest.approx([each * 1e-12, STEPS * each * 1e-12], rel=1e-9)
-    # cores: 3 * 40.25 and 3 * 11; logits are read once by the cores and moved by the DMA
+    # cores: 3 * 37.75 and 3 * 11; logits are read once by the cores and moved by the DMA
     moved = MOVED_BITS // 8
     parts = {
-        "pmca.shared": 5e-12 * (11 + 41), "pmca.cores": 8e-12 * (121 + 33),
+        "pmca.shared": 5e-12 * (11 + 38), "pmca.cores": 8e-12 * (114 + 33),
         "pmca.tcdm": 0.25e-12 * (2 * V + moved), "pmca.dma": 0.125e-12 * moved,
     }  # fmt: skip
     assert charged_J(done, "argmax.0") == {
@@ -99,15 +100,52 @@ def test_an_argmax_fetches_logits_and_shares_them_between_the_cores(engine: Any)
 @pytest.mark.parametrize(
     ("cores", "cycles"),
     [
-        (1, 69),  # 100 / 2 * 1.25 + 6 = 68.5, nobody to join
-        (2, 51),  # 50 / 2 * 1.25 + 6 + 13 = 50.25
-        (4, 35),  # 25 / 2 * 1.25 + 6 + 13 = 34.625
-        (10, 26),  # 10 / 2 * 1.25 + 6 + 13 = 25.25
+        (1, 66),  # 100 / 2 * 1.25 + 3.5, nobody to join
+        (2, 46),  # 50 / 2 * 1.25 + 3.5 + 7 + 3.5 = 45.25
+        (4, 33),  # 25 / 2 * 1.25 + 3.5 + 7 + 6 = 32.125
+        (10, 28),  # 10 / 2 * 1.25 + 3.5 + 7 + 11 = 27.75
     ],
 )
 def test_an_argmax_on_other_numbers_of_cores(cores: int, cycles: int) -> None:
     done = run(decoder(), cores=cores)
     assert takes_ps(done, "argmax.0:block0")[3] == [(11 + cycles) * CYCLE_PS] * (1 + STEPS)
+
+
+@both_engines
+@pytest.mark.parametrize(
+    ("count", "share", "moved_ps", "cycles", "gathered_ps", "fold"),
+    [
+        (1, 1000, 200_000, 226, 0, 0),  # 334 / 2 * 1.25 + 3.5 + 13 = 225.25
+        # 167 / 2 * 1.25 + 16.5 = 120.875; 12 bytes; 2 / 2 * 1.25 + 3.5 = 4.75
+        (2, 500, 100_000, 121, 1500, 5),
+        # 84 / 2 * 1.25 + 16.5 = 69; 24 bytes; 4 / 2 * 1.25 + 3.5 = 6
+        (4, 250, 46 * CYCLE_PS, 69, 3000, 6),
+    ],
+)
+def test_an_argmax_shared_by_clusters_gathers_values_and_indices(
+    count: int, share: int, moved_ps: int, cycles: int, gathered_ps: int, fold: int, engine: Any
+) -> None:
+    """1000 logits, a share of them to each cluster: every one fetches its bytes from one bank at 5
+    GB/s, or 16 a cycle after 30, and holds all 1000 banks for its share, one after the other.
+    Winners of 16 bits with indices of 32 go to one cluster, at 8 GB/s over 2 * 3 hops; it
+    folds them like a row, 11 to set up. Clusters meet there and at the end by a barrier of 7. One
+    of them sends the token's number."""
+    machine = {"cluster_count": count, "pool_clusters": count}
+    after, before = (
+        run(decoder(samples=samples, vocabulary=1000), engine, **machine)
+        for samples in (True, False)
+    )
+    name = "argmax.0:block0"
+    waited = count * share // 5  # the last of the clusters comes to the banks behind the others
+    fetch = HEAD_PS - share // 5 + waited + moved_ps
+    trip = 2 * 3 * 1500
+    meetings = 0
+    if count > 1:
+        meetings = 2 * (trip + 7 * CYCLE_PS) + gathered_ps + (11 + fold) * CYCLE_PS
+    compute = (11 + cycles) * CYCLE_PS + meetings
+    each = fetch + compute + DRAIN_PS
+    assert takes_ps(after, name)[3] == [compute] * (1 + STEPS)
+    assert after.run.makespan_ps - before.run.makespan_ps == (1 + STEPS) * each
 
 
 def test_a_workload_without_it_says_so() -> None:

@@ -50,12 +50,12 @@ def test_clusters_meet_over_the_hops_between_their_groups(count: int, side: int)
 
 
 def test_values_of_a_shared_row_travel_and_are_folded() -> None:
-    """4 values of 2 bytes at 8 GB/s are 1 ns; one row of 4: 4 * 0.5 * 1.25 + 6 = 8.5, 11 to set
+    """4 values of 2 bytes at 8 GB/s are 1 ns; one row of 4: 4 * 0.5 * 1.25 + 3.5 = 6, 11 to set
     up. A softmax and a layer norm reduce a row twice, an RMS norm and a sum once; whole rows meet
     at the end only."""
     machine = clusters(cluster_count=4, pool_clusters=4)
     end = TRIP_PS + 7 * CYCLE_PS
-    shared = TRIP_PS + 1000 + (7 + 11 + 9) * CYCLE_PS
+    shared = TRIP_PS + 1000 + (7 + 11 + 6) * CYCLE_PS
     total = Reduce(
         name="op", inputs=(), tokens=1, elements=1, inputs_per_output=400, function="sum"
     )
@@ -72,11 +72,11 @@ def test_values_of_a_shared_row_travel_and_are_folded() -> None:
 
 def test_a_row_of_a_norm_is_shared_where_that_is_faster() -> None:
     """Of 400 values two clusters have 200 each, 67 on the busiest of 3 cores: 67 * 2.5 * 1.25 + 13
-    + 2 * 13 = 248.4, 11 to set up. Two reductions travel (2 values, 0.5 ns; 2 * 0.625 + 6 = 7.25,
+    + 2 * 13 = 248.4, 11 to set up. Two reductions travel (2 values, 0.5 ns; 2 * 0.625 + 3.5 = 4.75,
     11 to set up), one barrier ends; 469 cycles on one cluster. 200 bytes are 13 beats, and 40 ps of
     all banks, for which the second cluster waits."""
     found = run(norm(400), machine=clusters(cluster_count=2, pool_clusters=2), pipeline="layer:1")
-    meetings = (TRIP_PS + 7 * CYCLE_PS) + 2 * (TRIP_PS + 500 + (7 + 11 + 8) * CYCLE_PS)
+    meetings = (TRIP_PS + 7 * CYCLE_PS) + 2 * (TRIP_PS + 500 + (7 + 11 + 5) * CYCLE_PS)
     drain = 40 + HEAD_PS + (30 + 13) * CYCLE_PS
     assert found.makespan_ps == (11 + 249) * CYCLE_PS + meetings + drain
     on_s = 2 * ((11 + 249) * 1.25e-9 + meetings * 1e-12)
@@ -90,7 +90,7 @@ def test_a_row_stays_whole_where_meetings_take_longer() -> None:
     assert found.makespan_ps == 72 * CYCLE_PS + HEAD_PS + 32 * CYCLE_PS
 
 
-SHARED_PS = (11 + 230) * CYCLE_PS + 2 * (TRIP_PS + 500 + (7 + 11 + 8) * CYCLE_PS)
+SHARED_PS = (11 + 230) * CYCLE_PS + 2 * (TRIP_PS + 500 + (7 + 11 + 5) * CYCLE_PS)
 """Half a row of 100: 17 of 50 values on the busiest core, 17 * 11 + 17 + 2 * 13 = 230."""
 
 

@@ -242,6 +242,25 @@ def test_an_older_count_of_tiles_names_what_takes_its_place(tmp_path: Path) -> N
     )
 
 
+def test_an_older_fold_of_a_row_names_what_takes_its_place(tmp_path: Path) -> None:
+    said = (
+        "pmca.core.reduce_row_cycles is gone: a fold of n partial results takes ceil(log2 n) "
+        "levels and a store; give pmca.core.reduce_cycles_per_level (shipped machines: 3) and "
+        "pmca.core.reduce_store_cycles (1)"
+    )
+
+    def older(data: dict[str, Any]) -> None:
+        data["pmca"]["core"]["reduce_row_cycles"] = 10
+
+    assert refusal(tmp_path, older).endswith(said)
+    differs = tmp_path / "differs.json"
+    content = {"extends": "isaac_rram", "name": "mine", "pmca": {"core": {"reduce_row_cycles": 9}}}
+    differs.write_text(json.dumps(content))
+    with pytest.raises(SpecError) as caught:
+        load_architecture(differs)
+    assert str(caught.value).endswith(said)
+
+
 def test_null_takes_an_optional_block_out() -> None:
     """With the ranges that lead into it; one that must be there is still no single value."""
     machine = Architecture.model_validate(SHIPPED["halora_rram_sram"])

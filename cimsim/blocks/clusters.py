@@ -67,7 +67,10 @@ class PmcaCore(MachineBlock):
     rms_norm_cycles_per_word: Cycles = Field(description="RMS norm of a word")
     norm_row_cycles: Cycles = Field(description="one row of either norm, beside its elements")
     reduce_cycles_per_word: Cycles = Field(description="sum, mean or maximum of a row")
-    reduce_row_cycles: Cycles = Field(description="folding the partial results of a row")
+    reduce_cycles_per_level: Cycles = Field(
+        description="folding pairs of partial results of a row, once a level of their tree"
+    )
+    reduce_store_cycles: Cycles = Field(description="storing the value of a row")
     softmax_row_cycles: Cycles = Field(description="one row of a softmax, beside its elements")
     stream_setup_cycles: CountOrNone = Field(description="start of one kernel on all cores")
     tcdm_contention_ratio: Slowdown = Field(description="slow-down of streams by bank conflicts")

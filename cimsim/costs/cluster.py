@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from cimsim.blocks import PmcaClusters
+from cimsim.blocks import PmcaClusters, PmcaCore
 from cimsim.costs.busy import IDLE, Busy
 from cimsim.errors import MappingError, WorkloadError
 
@@ -124,12 +124,22 @@ def elementwise_busy(pmca: PmcaClusters, elements: int, functions: Mapping[str, 
 def reduction_busy(pmca: PmcaClusters, elements: int, rows: int) -> Busy:
     """`rows` rows of together `elements` to one value a row (sum, mean, max).
 
-    A streamed pass, and for each row the folding of its partial results. Raises WorkloadError
+    A streamed pass, and for each row the folding of the lanes of a word. Raises WorkloadError
     for a negative count.
     """
     core = pmca.core
     each = core.reduce_cycles_per_word / pmca.simd_width * core.tcdm_contention_ratio
-    return _rows_busy(pmca, elements, rows, _RowKernel(each, core.reduce_row_cycles, 1, 1))
+    row = fold_cycles(core, pmca.simd_width)
+    return _rows_busy(pmca, elements, rows, _RowKernel(each, row, 1, 1))
+
+
+def fold_cycles(core: PmcaCore, partials: int) -> float:
+    """Cycles in which `partials` partial results become one: levels of a binary tree, and a store.
+
+    reduce_cycles_per_level * ceil(log2(partials)) + reduce_store_cycles.
+    """
+    levels = (partials - 1).bit_length()
+    return core.reduce_cycles_per_level * levels + core.reduce_store_cycles
 
 
 def norm_busy(pmca: PmcaClusters, elements: int, rows: int, kind: Literal["layer", "rms"]) -> Busy:
@@ -213,9 +223,12 @@ def _rows_busy(pmca: PmcaClusters, elements: int, rows: int, kernel: _RowKernel)
     _check_count("rows", rows)
     if elements == 0 or rows == 0:
         return IDLE
-    joined = kernel.reductions * (pmca.barrier_cycles + pmca.core.reduce_row_cycles)
+    joined = tuple(
+        kernel.reductions * (pmca.barrier_cycles + fold_cycles(pmca.core, members))
+        for members in range(1, pmca.cores + 1)
+    )
     set_up = pmca.core.stream_setup_cycles
-    cycles, at_work = _in_best_teams(elements, rows, pmca.cores, kernel, joined, set_up)
+    cycles, at_work = _in_best_teams(elements, rows, kernel, joined, set_up)
     return Busy(cycles, at_work, tcdm_bytes=_bytes(pmca, kernel.touches * elements))
 
 
@@ -225,13 +238,14 @@ def _bytes(pmca: PmcaClusters, values: int) -> int:
 
 @lru_cache(maxsize=1 << 16)
 def _in_best_teams(
-    elements: int, rows: int, cores: int, kernel: _RowKernel, joined: float, setup: int
+    elements: int, rows: int, kernel: _RowKernel, joined: tuple[float, ...], setup: int
 ) -> tuple[int, int]:
     """Cycles of the team with most rows, and of all cores that have some together.
 
-    A core has its share of each row's elements. Where a row is shared its reductions take
-    `joined` cycles: a barrier and the folding of the cores' partial results for each.
+    A core has its share of each row's elements. Where a team of n shares a row its reductions take
+    `joined[n - 1]` cycles: a barrier and the folding of the cores' partial results for each.
     """
+    cores = len(joined)
 
     def of_team(members: int) -> float:
         busiest_rows = -(-rows // (cores // members))
@@ -242,7 +256,7 @@ def _in_best_teams(
 
     def of_row(members: int) -> float:
         share = -(-elements // (rows * members))
-        return share * kernel.element_cycles + kernel.row_cycles + joined
+        return share * kernel.element_cycles + kernel.row_cycles + joined[members - 1]
 
     members = min(range(1, cores + 1), key=of_team)
     at_work = min(rows, cores // members) * members * setup

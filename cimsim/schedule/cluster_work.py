@@ -25,6 +25,7 @@ from cimsim.schedule.plan import Portion
 from cimsim.schedule.portions import Amounts, Parted, parted, some_of, total
 from cimsim.schedule.stages import MaskedScores, Stage
 from cimsim.schedule.work import (
+    INDEX_BITS,
     Scores,
     block_elements,
     context,
@@ -38,9 +39,6 @@ from cimsim.schedule.work import (
 from cimsim.unit_kinds import PMCA
 from cimsim.units import cycles_to_ps
 from cimsim.values.display import brief
-
-INDEX_BITS = 32
-"""Choice: the place of a maximum, such as a token's number, is a word of the cores."""
 
 
 @brief

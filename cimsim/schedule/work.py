@@ -31,10 +31,14 @@ from cimsim.ir import (
     Op,
     Reduce,
     Softmax,
+    is_argmax,
     output_elements,
 )
 from cimsim.spec import Architecture
 from cimsim.units import cycles_to_ps, ns_to_ps
+
+INDEX_BITS = 32
+"""Choice: the place of a maximum, such as a token's number, is a word of the cores."""
 
 
 def size_at(op: Op, field: str, step: int) -> int:
@@ -155,22 +159,23 @@ def block_rows(op: Op, step: int, size: int) -> int:
     return math.ceil(whole_rows * size / op.tokens)
 
 
-def meeting_ps(architecture: Architecture, clusters: int, values: int = 0) -> int:
-    """Time (ps) until `clusters` clusters know that all have come, and of `values` of each.
+def meeting_ps(architecture: Architecture, clusters: int, value_bits: int = 0) -> int:
+    """Time (ps) until `clusters` clusters know that all have come, and of a value of each.
 
     A word to one of them and its answer, each over the hops of the link, and a barrier of its
-    cores; values are gathered over its port and folded like a row. Clusters of one group are the
-    hops of the link apart, those of g groups as many for each group along the side of a square.
+    cores; values of `value_bits`, none for 0, are gathered over its port and folded like a row.
+    Clusters of one group are the hops of the link apart, those of g groups as many for each group
+    along the side of a square.
     """
     if clusters <= 1:
         return 0
     pmca, link = architecture.pmca, architecture.cluster_link.near
     # assumed: groups lie in a square mesh, each as many hops wide as clusters of one are apart
     side = math.isqrt(-(-clusters // pmca.pool_clusters) - 1) + 1
-    gathered = math.ceil(clusters * values * pmca.value_bits / 8)
+    gathered = math.ceil(clusters * value_bits / 8)
     cycles = pmca.barrier_cycles
-    if values:
-        cycles += reduction_busy(pmca, clusters * values, values).cycles
+    if value_bits:
+        cycles += reduction_busy(pmca, clusters, 1).cycles
     travel_ns = 2 * side * link.hops * link.hop_ns + gathered / link.bandwidth_GBps
     return ns_to_ps(travel_ns) + cycles_to_ps(cycles, pmca.clock_MHz)
 
@@ -180,7 +185,8 @@ def meetings_ps(
 ) -> int:
     """Time (ps) for which clusters wait for each other where `parts` of them work on one block.
 
-    A value of every reduction of a row that several share, and at the end one barrier of all.
+    A value of every reduction of a row that several share, with its place where the place of a
+    maximum is asked for, and at the end one barrier of all.
     """
     if parts == 1:
         return 0
@@ -188,7 +194,8 @@ def meetings_ps(
     for op in ops:
         if reductions := _reductions(op):
             sharing = RowShare.of(block_rows(op, step, size), parts).sharing
-            total += reductions * meeting_ps(architecture, sharing, values=1)
+            bits = architecture.pmca.value_bits + (INDEX_BITS if is_argmax(op) else 0)
+            total += reductions * meeting_ps(architecture, sharing, bits)
     return total
 
 
