@@ -462,7 +462,8 @@ def test_a_task_that_does_not_fit_the_model(file):
         load_task("squad", ENCODER)
     assert str(problem.value) == (
         "squad: no such task. Name one of sentiment, editorials, tweets, products, news, spam, "
-        "boolq, piqa, brown, or a JSON Lines file."
+        "boolq, piqa, brown, a JSON Lines file, or a data set (a folder, or a file of Parquet, CSV "
+        "or Arrow)."
     )
 
 

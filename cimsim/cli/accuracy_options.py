@@ -36,7 +36,11 @@ ModelOption = Annotated[
 ]
 TaskOption = Annotated[
     str | None,
-    _option("--task", help="sentiment, news, ... (docs/training.md) or a JSON Lines file."),
+    _option(
+        "--task",
+        help="sentiment, news, ..., a JSON Lines file, or a data set, FOLDER?text=COLUMN&... "
+        "(docs/training.md).",
+    ),
 ]
 ScoringOption = Annotated[
     str | None,

@@ -49,7 +49,9 @@ def train(
     task: Annotated[
         str,
         typer.Option(
-            "--task", help="sentiment, news, ... (docs/training.md) or a JSON Lines file."
+            "--task",
+            help="sentiment, news, ..., a JSON Lines file, or a data set, FOLDER?text=COLUMN&... "
+            "(docs/training.md).",
         ),
     ],
     output: Annotated[

@@ -42,7 +42,9 @@ KEPT = 4096
 class Scoring(Frozen):
     """A task that is measured on every design, and on which chips (see `cimsim accuracy`)."""
 
-    task: Name = Field(description="sentiment, news, ... or a JSON Lines file, as --task takes it")
+    task: Name = Field(
+        description="sentiment, news, ..., a JSON Lines file or a data set, as --task takes it"
+    )
     model: Name | None = Field(
         default=None, description="model or its directory; what the workload names if left out"
     )
@@ -121,7 +123,7 @@ class Scores:
 
         hardware_of(job.architecture, asked.noise)
         model = model_of(job.workload, asked.model, self.folder)
-        subject, _ = self._loaded(self._path(model), self._path(asked.task), asked.adapter)
+        subject, _ = self._loaded(self._path(model), self._source(asked.task), asked.adapter)
         mapping = job.mapping()
         try:
             check_subject(subject, job.workload, mapping)
@@ -135,11 +137,13 @@ class Scores:
     def _key(self, done: Sized, asked: Scoring) -> str:
         from cimsim.accuracy.study import model_of
         from cimsim.analog.hardware import hardware_of
+        from cimsim.tasks.tables import MARK
 
         tiles = hardware_of(done.architecture, asked.noise)
         adaptation = adaptation_text(adaptation_of(done.mapping))
         model = model_of(done.workload, asked.model, self.folder)
-        files = [self._content(name) for name in (model, asked.task, asked.adapter)]
+        task = asked.task.partition(MARK)[0]
+        files = [self._content(name) for name in (model, task, asked.adapter)]
         scored = done.workload.digest(), done.mapping.digest(), adaptation, tiles
         return key_of(asked.model_dump_json(), model, *files, *scored)
 
@@ -163,7 +167,7 @@ class Scores:
         from cimsim.accuracy.study import model_of
 
         model = model_of(done.workload, asked.model, self.folder)
-        subject, task = self._loaded(self._path(model), self._path(asked.task), asked.adapter)
+        subject, task = self._loaded(self._path(model), self._source(asked.task), asked.adapter)
         found = measure(
             subject, task, done.workload, done.mapping, done.architecture, asked.trials()
         )
@@ -180,6 +184,13 @@ class Scores:
             directory = None if adapter is None else Path(self._path(adapter))
             self._subjects[key] = Subject.of(base, directory), data
         return self._subjects[key]
+
+    def _source(self, task: str) -> str:
+        """A task by name, or its file or data set, with what is said about its columns."""
+        from cimsim.tasks.tables import MARK
+
+        path, mark, columns = task.partition(MARK)
+        return f"{self._path(path)}{mark}{columns}"
 
     def _path(self, name: str) -> str:
         return str(beside(name, self.folder, Path.exists))

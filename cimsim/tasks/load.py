@@ -23,7 +23,8 @@ from cimsim.tasks.domains import DOMAINS, TOPICS, read_domain, read_mail, read_n
 from cimsim.tasks.encode import encode_labelled, encode_questions, encode_windows
 from cimsim.tasks.generation import GenerateAndMatch, generated
 from cimsim.tasks.model import Kind, TaskModel
-from cimsim.tasks.records import check_labels, read_records
+from cimsim.tasks.records import Records, read_records
+from cimsim.tasks.tables import MARK, is_table, read_table
 from cimsim.tasks.task import Task
 from cimsim.values.arguments import checked
 
@@ -61,9 +62,9 @@ TaskSource = str | Path | Task | Callable[[TaskModel], Task]
 def load_task(source: TaskSource, model: TaskModel, scoring: str = "likelihood") -> Task:
     """The task `source`, tokenised for `model`; `scoring` is for questions to causal models.
 
-    `source` is a name (a key of `TASKS`), a JSON Lines file (see `records`), a
-    function that makes a task for a model, or a task, which is handed back. Raises TaskError for
-    a task that does not fit the model, and for data that are absent or broken.
+    `source` is a name (a key of `TASKS`), a JSON Lines file (see `records`), a data set (see
+    `tables`), a function that makes a task for a model, or a task, which is handed back. Raises
+    TaskError for a task that does not fit the model, and for data that are absent or broken.
     """
     if scoring not in SCORINGS:
         raise TaskError(f"scoring is one of {', '.join(SCORINGS)}, got {scoring!r}.")
@@ -73,10 +74,7 @@ def load_task(source: TaskSource, model: TaskModel, scoring: str = "likelihood")
         return source(model) if callable(source) else source
     if str(source) in TASKS:
         return _scored(_named(str(source), model, scoring), scoring)
-    path = Path(source)
-    if path.is_file():
-        return _scored(_from_file(path, model, scoring), scoring)
-    raise _unknown(source)
+    return _scored(_from_records(_path(source), _records(source), model, scoring), scoring)
 
 
 @checked(TaskError)
@@ -86,15 +84,23 @@ def label_count(source: str | Path) -> int:
         return len(TOPICS)
     if str(source) in TASKS:
         return 2
-    if not Path(source).is_file():
-        raise _unknown(source)
-    return max(1, read_records(Path(source)).labels)
+    return max(1, _records(source).labels)
 
 
-def _unknown(source: object) -> TaskError:
-    return TaskError(
-        f"{source}: no such task. Name one of {', '.join(TASKS)}, or a JSON Lines file."
+def _records(source: str | Path) -> Records:
+    if is_table(source):
+        return read_table(source)
+    if Path(source).is_file():
+        return read_records(Path(source))
+    raise TaskError(
+        f"{source}: no such task. Name one of {', '.join(TASKS)}, a JSON Lines file, or a data set "
+        "(a folder, or a file of Parquet, CSV or Arrow)."
     )
+
+
+def _path(source: str | Path) -> Path:
+    """A file or folder without what is said about its columns."""
+    return Path(str(source).partition(MARK)[0])
 
 
 def _scored(task: Task, scoring: str) -> Task:
@@ -126,15 +132,14 @@ def _named(name: str, model: TaskModel, scoring: str) -> Task:
     return _classification(name, split, model)
 
 
-def _from_file(path: Path, model: TaskModel, scoring: str) -> Task:
-    records = read_records(path)
+def _from_records(path: Path, records: Records, model: TaskModel, scoring: str) -> Task:
     kind: Kind = "encoder" if records.form == "classification" else "causal"
     _require(path.name, (kind,), model)
     split: Any = records.items
     if records.form == "choice":
         return _choice(path.stem, split, model, scoring)
     if records.form == "classification":
-        check_labels(path, model.labels, f"the head of {model.name!r} tells {model.labels} apart")
+        records.check_labels(model.labels, f"the head of {model.name!r} tells {model.labels} apart")
         return _classification(path.stem, split, model)
     train, test = (encode_windows(side, model, WINDOW_TOKENS) for side in _sides(split))
     if not test:

@@ -10,8 +10,8 @@ gives every fifth to test.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
@@ -32,13 +32,40 @@ _FIELDS: dict[Form, tuple[str, ...]] = {
 }
 
 
+@dataclass(frozen=True)
+class Line:
+    """One example as it was read; `where` is its place, for errors."""
+
+    where: str
+    data: Mapping[str, Any]
+
+    def fail(self, what: str) -> NoReturn:
+        """Raise TaskError saying where `what` is wrong."""
+        raise TaskError(f"{self.where}: {what}")
+
+    def text(self, field: str) -> str:
+        """A text that is not empty."""
+        found = self.data.get(field)
+        if not isinstance(found, str) or not found.strip():
+            self.fail(f"{field} is to be a text that is not empty, got {_shown(self.data, field)}.")
+        return found
+
+    def label(self) -> int:
+        """The number of the right answer."""
+        found = self.data.get("label")
+        if isinstance(found, bool) or not isinstance(found, int) or found < 0:
+            self.fail(f"label is to be a whole number from 0 on, got {_shown(self.data, 'label')}.")
+        return found
+
+
 @brief
 @dataclass(frozen=True)
 class Records:
-    """What a file holds: its form, and its examples by split."""
+    """What a file holds: its form, its examples by split, and the lines that they are from."""
 
     form: Form
     items: TrainTest[Labelled | Question | str]
+    lines: tuple[Line, ...] = field(repr=False)
 
     @property
     def labels(self) -> int:
@@ -46,34 +73,25 @@ class Records:
         items = (*self.items.train, *self.items.test)
         return 1 + max((item.label for item in items if not isinstance(item, str)), default=-1)
 
-
-@dataclass(frozen=True)
-class _Line:
-    """One line of a file, for errors that say where they are."""
-
-    path: Path
-    number: int
-    data: dict[str, Any]
-
-    def fail(self, what: str) -> NoReturn:
-        raise TaskError(f"{self.path}: line {self.number}: {what}")
-
-    def text(self, field: str) -> str:
-        found = self.data.get(field)
-        if not isinstance(found, str) or not found.strip():
-            self.fail(f"{field} is to be a text that is not empty, got {_shown(self.data, field)}.")
-        return found
-
-    def label(self) -> int:
-        found = self.data.get("label")
-        if isinstance(found, bool) or not isinstance(found, int) or found < 0:
-            self.fail(f"label is to be a whole number from 0 on, got {_shown(self.data, 'label')}.")
-        return found
+    def check_labels(self, limit: int, why: str) -> None:
+        """Raise TaskError, with the line, for a label from `limit` on; `why` says whose limit."""
+        for line in self.lines:
+            if line.label() >= limit:
+                line.fail(
+                    f"label {line.label()} is out of range: {why}, so labels are 0 to {limit - 1}."
+                )
 
 
 def read_records(path: Path) -> Records:
-    """Read the file at `path`; raises TaskError with file and line."""
-    lines = _lines(path)
+    """Read the JSON Lines file at `path`; raises TaskError with file and line."""
+    return records_of(path, _lines(path))
+
+
+def records_of(source: object, lines: Sequence[Line]) -> Records:
+    """The examples of `lines`, of which there is one or more; raises TaskError.
+
+    `source` is what they come from, for errors.
+    """
     form = _form(lines[0])
     items = [_item(line, form) for line in lines]
     sides = [_side(line) for line in lines]
@@ -84,29 +102,20 @@ def read_records(path: Path) -> Records:
         if side is None:
             line.fail("no split, but other lines have one. Give one to every line, or to none.")
     if "test" not in sides:
-        raise TaskError(f'{path}: no line has "split": "test", so nothing can be measured.')
+        raise TaskError(f'{source}: no line has "split": "test", so nothing can be measured.')
     pairs = list(zip(items, sides, strict=True))
     train, test_items = (tuple(i for i, side in pairs if side == s) for s in ("train", "test"))
-    return Records(form, TrainTest(train, test_items))
+    return Records(form, TrainTest(train, test_items), tuple(lines))
 
 
-def check_labels(path: Path, limit: int, why: str) -> None:
-    """Raises TaskError, with the line, for a label of `limit` or more; `why` says whose limit."""
-    for line in _lines(path):
-        if line.label() >= limit:
-            line.fail(
-                f"label {line.label()} is out of range: {why}, so labels are 0 to {limit - 1}."
-            )
-
-
-def _lines(path: Path) -> list[_Line]:
+def _lines(path: Path) -> list[Line]:
     try:
         content = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as problem:
         reason = problem.strerror if isinstance(problem, OSError) else "it is not UTF-8 text"
         raise TaskError(f"{path}: cannot read the task file: {reason}.") from None
     lines = [
-        _Line(path, number, _parsed(path, number, line))
+        Line(f"{path}: line {number}", _parsed(path, number, line))
         for number, line in enumerate(content.split("\n"), 1)
         if line.strip()
     ]
@@ -132,29 +141,29 @@ def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
     return data
 
 
-def _form(line: _Line) -> Form:
+def _form(line: Line) -> Form:
     if "prompt" in line.data or "choices" in line.data:
         return "choice"
     return "classification" if "label" in line.data else "text"
 
 
-def _item(line: _Line, form: Form) -> Labelled | Question | str:
+def _item(line: Line, form: Form) -> Labelled | Question | str:
     known = _FIELDS[form]
     unknown = sorted(set(line.data) - set(known))
     if unknown:
         line.fail(f"{unknown[0]!r} is not known here; a line of this file has {', '.join(known)}.")
-    makers: dict[Form, Callable[[_Line], Labelled | Question | str]] = {
+    makers: dict[Form, Callable[[Line], Labelled | Question | str]] = {
         "classification": _labelled, "choice": _question, "text": lambda line: line.text("text"),
     }  # fmt: skip
     return makers[form](line)
 
 
-def _labelled(line: _Line) -> Labelled:
+def _labelled(line: Line) -> Labelled:
     pair = line.text("pair") if "pair" in line.data else None
     return Labelled(line.text("text"), line.label(), pair)
 
 
-def _question(line: _Line) -> Question:
+def _question(line: Line) -> Question:
     choices = line.data.get("choices")
     if (
         not isinstance(choices, list)
@@ -171,7 +180,7 @@ def _question(line: _Line) -> Question:
     return Question(line.text("prompt").rstrip(), spaced, line.label())
 
 
-def _side(line: _Line) -> str | None:
+def _side(line: Line) -> str | None:
     side = line.data.get("split")
     if "split" in line.data and side not in ("train", "test"):
         line.fail(f"split is train or test, got {_shown(line.data, 'split')}.")
@@ -183,5 +192,5 @@ def _share(count: int) -> set[int]:
     return set(order[: max(1, count // TEST_SHARE)])
 
 
-def _shown(data: dict[str, Any], field: str) -> str:
+def _shown(data: Mapping[str, Any], field: str) -> str:
     return repr(data[field])[:60] if field in data else "nothing"
