@@ -59,8 +59,14 @@ def test_an_adapter_is_trained_and_can_be_measured(cimsim, given, tmp_path):
     assert out.startswith(f"{output}: halora for words on bert, ")
     assert "trained parameters, 8 steps, loss 0." in out
     assert {path.name for path in output.iterdir()} == {
-        "adapter_config.json", "adapter_model.safetensors", "training.json"
+        "adapter_config.json", "adapter_model.safetensors", "training.json", "curve.csv",
+        "curve.png",
     }  # fmt: skip
+    head, *lines = (output / "curve.csv").read_text().splitlines()
+    assert (head, len(lines)) == ("step,loss,accuracy_train", 8)
+    scored = [float(line.split(",")[2]) for line in lines]
+    begun, ended = f"{scored[0]:.4g} -> {scored[-1]:.4g}".split(" -> ")
+    assert f"\naccuracy {begun} -> {ended} % on the training examples of a step\n" in out
     load_adapter(load_model(given / "bert"), output)
     record = load_record(output)
     assert (record.method.name, record.seed, record.architecture) == ("halora", 0, "tiny")
@@ -124,7 +130,9 @@ def test_a_training_is_evaluated_as_it_goes(cimsim, given, tmp_path):
     assert (code, err) == (0, "")
     assert f"wrote curve.csv and curve.png to {output}" in out
     head, *lines = (output / "curve.csv").read_text().splitlines()
-    assert head == "step,loss,accuracy,accuracy_noisy,accuracy_noisy_std"
+    assert head == "step,loss,accuracy_train,accuracy,accuracy_noisy,accuracy_noisy_std"
+    assert "\naccuracy on test examples in the end: digital " in out
+    assert " %, on 2 chips " in out
     assert [line.count(",,") == 0 for line in lines] == [n in (3, 6, 8) for n in range(1, 9)]
     assert (output / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert cimsim(*command(given, without))[0] == 0
@@ -215,13 +223,16 @@ def test_a_file_is_no_place_for_an_adapter(cimsim, given, tmp_path):
 def test_the_bar_counts_and_smooths(monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     verb = import_module("cimsim.cli.train")
-    with verb._bar() as hear:
+    with verb._bar("accuracy") as hear:
         hear(Step(3, 10, float("nan"), "teacher"))
         for done in range(1, 5):
-            hear(Step(done, 4, 1.0 / done))
-    assert capsys.readouterr().out == ""
+            hear(Step(done, 4, 1.0 / done, scored=25.0 * done))
+    said = capsys.readouterr()
+    assert said.out == ""
+    # 25, then 0.95 of what was and 0.05 of 50, 75 and 100
+    assert "loss 0.9083, accuracy 32.3" in said.err
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
-    with verb._bar() as hear:
+    with verb._bar("accuracy") as hear:
         hear(Step(1, 4, 1.0))
     assert capsys.readouterr().err == ""
 

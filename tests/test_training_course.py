@@ -10,6 +10,7 @@ from test_training import PLAIN, machine, mapping, noisy, run, same, toy
 from cimsim.accuracy import Trials, evaluate, evaluating
 from cimsim.errors import TaskError
 from cimsim.noise import Gaussian
+from cimsim.tasks import Classification
 from cimsim.training import Evaluated, Evaluating, curve_csv
 
 pytestmark = pytest.mark.filterwarnings("ignore::cimsim.functional.SaturationWarning")
@@ -97,11 +98,34 @@ def test_evaluations_come_through_a_checkpoint(tmp_path):
     resumed = run(PLAIN, evaluating=counting(2), checkpoint=path, resume=True, callbacks=[heard])
     assert heard.events[0][:2] == ("begin", 4)
     assert resumed.evaluations == whole.evaluations
+    assert (resumed.course, len(resumed.scored)) == (whole.course, 8)
     assert same(resumed.model, whole.model)
 
 
 def test_a_curve_is_a_line_a_step():
     found = [Evaluated(2, {"accuracy": 50.0}), Evaluated(3, {"accuracy": 75.0, "more": 1.0})]
-    assert curve_csv((0.5, 0.25, 0.125), found) == (
-        "step,loss,accuracy,more\n1,0.5,,\n2,0.25,50.0,\n3,0.125,75.0,1.0\n"
+    course = {"loss": (0.5, 0.25, 0.125), "accuracy_train": (0.0, 50.0, 100.0)}
+    assert curve_csv(course, found) == (
+        "step,loss,accuracy_train,accuracy,more\n"
+        "1,0.5,0.0,,\n2,0.25,50.0,50.0,\n3,0.125,100.0,75.0,1.0\n"
     )
+    assert curve_csv(course, []).splitlines()[0] == "step,loss,accuracy_train"
+
+
+def test_a_step_is_scored_as_it_ran_before_it_learned(monkeypatch):
+    """By hand: in how many of a step's examples the right answer has the largest score."""
+    seen, told, original = [], [], Classification.scores
+
+    def scores(task, model, examples, draws=1):
+        found = original(task, model, examples, draws)
+        answers = found.detach()[0].argmax(-1).tolist()
+        right = [answer == e.label for answer, e in zip(answers, examples, strict=True)]
+        if torch.is_grad_enabled():
+            seen.append(100.0 * sum(right) / len(right))
+        return found
+
+    monkeypatch.setattr(Classification, "scores", scores)
+    found = run(noisy(), progress=told.append)
+    assert len(set(seen)) > 1
+    assert found.course == {"loss": found.losses, "accuracy_train": tuple(seen)}
+    assert [step.scored for step in told] == seen

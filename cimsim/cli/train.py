@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from cimsim.spec import Architecture
     from cimsim.tasks import Task, TaskModel
     from cimsim.training import Evaluating, Method, Trained
-    from cimsim.training.trainer import Progress
+    from cimsim.training.trainer import Progress, Step
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -95,8 +95,7 @@ def train(
     eval_every: Annotated[
         int | None,
         typer.Option(
-            help="Measure the task every so many steps, digital and under noise; also writes "
-            "curve.csv and curve.png.",
+            help="Measure the task on test examples every so many steps, digital and under noise.",
             min=1,
             show_default=False,
         ),
@@ -121,7 +120,8 @@ def train(
     """Train an adapter or masks of MODEL for a task, with the noise of its tiles on ARCH.
 
     Writes adapter_model.safetensors and adapter_config.json, which PEFT reads (masks:
-    masks.safetensors), and training.json with method, seed and digests of what it was made from.
+    masks.safetensors), training.json with method, seed and digests of what it was made from, and
+    curve.csv and curve.png with loss and accuracy of every step.
     """
     from cimsim.studies.accuracy import require_torch
 
@@ -167,7 +167,7 @@ def train(
     checkpoint = output / CHECKPOINT
     if resume and not checkpoint.exists():
         complain(f"no checkpoint in {output}: starting from the beginning")
-    with _bar() as hear:
+    with _bar(data.metric) as hear:
         trained = training.train(
             base, data, chosen, mapping=None if chosen.injection is None else mapping,
             architecture=None if chosen.injection is None else machine, workload=workload,
@@ -178,9 +178,8 @@ def train(
         )  # fmt: skip
     trained.save(output, _sources(model, task))
     checkpoint.unlink(missing_ok=True)
-    say(_summary(output, trained))
-    if trained.evaluations:
-        _write_curve(output, trained)
+    say(_summary(output, trained, eval_seeds))
+    _write_curve(output, trained, eval_seeds)
 
 
 def _evaluation(
@@ -205,16 +204,16 @@ def _evaluation(
     return evaluating(task, mapping, machine, trials, every, workload)
 
 
-def _write_curve(output: Path, trained: Trained) -> None:
+def _write_curve(output: Path, trained: Trained, chips: int) -> None:
     from cimsim.files import write_text
     from cimsim.training import curve_csv
     from cimsim.views.training import save_curve
 
-    course, record = (trained.losses, trained.evaluations), trained.record
+    course, record = (trained.course, trained.evaluations), trained.record
     title = f"{record.method.name} for {record.task} on {record.model}"
 
     def draw(path: Path) -> None:
-        save_curve(*course, title, path)
+        save_curve(*course, chips, title, path)
 
     def save(path: Path) -> None:
         write_text(path, curve_csv(*course))
@@ -286,19 +285,37 @@ def _sources(model: str, task: str) -> dict[str, str]:
     return {package.title: package.sha256 for package in used}
 
 
-def _summary(output: Path, trained: Any) -> str:
-    record = trained.record
+def _summary(output: Path, trained: Trained, chips: int) -> str:
+    from cimsim.training.record import smoothed
+
+    record, unit = trained.record, " %" if trained.metric == "accuracy" else ""
     size = sum(p.numel() for p in trained.model.parameters() if p.requires_grad)
-    first, last = record.losses[0], record.losses[-1]
-    return (
+    lines = [
         f"{output}: {record.method.name} for {record.task} on {record.model}, {size:,} trained "
-        f"parameters, {trained.steps} steps, loss {first:.4g} -> {last:.4g}"
-    )
+        f"parameters, {trained.steps} steps, {_from_to('loss', record.losses)}",
+        f"{_from_to(trained.metric, smoothed(trained.scored))}{unit} on the training examples of a "
+        "step",
+    ]
+    if trained.evaluations:
+        digital, noisy, *spread = trained.evaluations[-1].metrics.values()
+        told = f"digital {digital:.4g}{unit}, on {_chips(chips)} {noisy:.4g}{unit}"
+        told += "".join(f" (standard deviation {std:.4g})" for std in spread)
+        lines.append(f"{trained.metric} on test examples in the end: {told}")
+    return "\n".join(lines)
+
+
+def _chips(count: int) -> str:
+    return "a chip" if count == 1 else f"{count} chips"
+
+
+def _from_to(name: str, values: Sequence[float]) -> str:
+    """What a part of the training had at its begin and at its end."""
+    return f"{name} {values[0]:.4g} -> {values[-1]:.4g}"
 
 
 @contextmanager
-def _bar() -> Iterator[Progress]:
-    """A bar on a terminal with the smoothed loss, speed and time left; silent in a pipe."""
+def _bar(metric: str) -> Iterator[Progress]:
+    """A bar on a terminal with smoothed loss and `metric`, speed, time left; silent in a pipe."""
     import sys
 
     if not sys.stderr.isatty():
@@ -314,12 +331,16 @@ def _bar() -> Iterator[Progress]:
         shown = made.add_task("training", total=None, note="")
         smooth: dict[str, float] = {}
 
-        def hear(step: Any) -> None:
+        def mean(name: str, value: float) -> float:
+            smooth[name] = value + 0.95 * (smooth.get(name, value) - value)
+            return smooth[name]
+
+        def hear(step: Step) -> None:
             note = ""
             if step.stage == "training":
-                smooth["loss"] = step.loss + 0.95 * (smooth.get("loss", step.loss) - step.loss)
                 speed = made.tasks[0].speed
-                note = f"loss {smooth['loss']:.4f}"
+                note = f"loss {mean('loss', step.loss):.4f}"
+                note += f", {metric} {mean(metric, step.scored):.1f}"
                 note += f", {speed:.2f} steps/s" if speed else ""
             made.update(
                 shown, description=step.stage, completed=step.done, total=step.steps, note=note

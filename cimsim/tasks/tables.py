@@ -25,6 +25,7 @@ from cimsim.errors import TaskError
 from cimsim.runtime.libraries import library
 from cimsim.tasks.records import Line, Records, records_of
 from cimsim.values.codec.hints import nearest
+from cimsim.values.display import shown
 
 MARK = "?"
 _READERS = {
@@ -161,13 +162,20 @@ def _quiet(datasets: Any) -> Iterator[None]:
 def _lines(asked: _DataSet, splits: Mapping[str, Sequence[Mapping[str, Any]]]) -> Iterator[Line]:
     for side, rows in splits.items():
         columns = _columns(asked, rows)
-        names = asked.options.get("labels", "").split(",") if "labels" in asked.options else None
+        names = asked.options["labels"].split(",") if "labels" in asked.options else []
         for number, row in enumerate(rows, 1):
             data = {field: _value(row, column) for field, column in columns.items()}
-            if names is not None and str(data.get("label")) in names:
+            line = Line(f"{asked.path}: {side and side + ' '}row {number}", data)
+            if str(data.get("label")) in names:
                 data["label"] = names.index(str(data["label"]))
-            place = f"{asked.path}: {side and side + ' '}row {number}"
-            yield Line(place, data | ({"split": side} if side else {}))
+            elif isinstance(data.get("label"), str):
+                line.fail(
+                    f"label {shown(data['label'])} is a name: say labels= the names of all, with "
+                    "commas, in the order of their numbers."
+                )
+            if side:
+                data["split"] = side
+            yield line
 
 
 def _columns(asked: _DataSet, rows: Any) -> dict[str, str]:

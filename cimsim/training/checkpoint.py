@@ -26,10 +26,11 @@ MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 @brief
 @dataclass(frozen=True, eq=False)
 class State:
-    """Steps done, their losses, the teacher's scores if there is a teacher, what was measured."""
+    """Steps done, their losses and scores, those of a teacher if there is one; measurements."""
 
     step: int
     losses: list[float]
+    scored: list[float]
     teacher: torch.Tensor | None
     evaluations: list[Evaluated] = field(default_factory=list)
 
@@ -43,6 +44,7 @@ def write_checkpoint(
 ) -> None:
     """Replace `path` by the state; raises OutputError."""
     tensors = {"losses": torch.tensor(state.losses, dtype=torch.float64)}
+    tensors["scored"] = torch.tensor(state.scored, dtype=torch.float64)
     tensors["done"] = torch.tensor(state.step)
     if state.teacher is not None:
         tensors["teacher"] = state.teacher
@@ -84,8 +86,8 @@ def read_checkpoint(
             device = parameter.device
             moments = {m: tensors[f"{m} {name}"].to(device) for m in MOMENTS}
             optimiser.state[parameter] = moments
-    losses = tensors["losses"].tolist()
-    return State(int(tensors["done"]), losses, tensors.get("teacher"), evaluations)
+    losses, scored = tensors["losses"].tolist(), tensors["scored"].tolist()
+    return State(int(tensors["done"]), losses, scored, tensors.get("teacher"), evaluations)
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str], list[Evaluated]]:
@@ -106,7 +108,8 @@ def _check_names(
     path: Path, tensors: Mapping[str, torch.Tensor], parameters: Mapping[str, torch.nn.Parameter]
 ) -> None:
     expected: Sequence[str] = [
-        "losses", "done", *(f"{kind} {n}" for n in parameters for kind in ("value", *MOMENTS))
+        "losses", "scored", "done",
+        *(f"{kind} {n}" for n in parameters for kind in ("value", *MOMENTS)),
     ]  # fmt: skip
     missing = [name for name in expected if name not in tensors]
     if missing:

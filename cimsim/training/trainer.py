@@ -21,7 +21,7 @@ from cimsim.functional.devices import on_device, torch_device
 from cimsim.ir import Workload
 from cimsim.mapping import Mapping
 from cimsim.spec import Architecture
-from cimsim.tasks.task import Example, Task
+from cimsim.tasks.task import Example, Metric, Task
 from cimsim.training.adapters import save_adapter, save_whole
 from cimsim.training.callbacks import Evaluated, Evaluating, Watch
 from cimsim.training.checkpoint import State, read_checkpoint, write_checkpoint
@@ -49,9 +49,15 @@ if TYPE_CHECKING:
     from cimsim.tasks.model import TaskModel
 
 
+OF_TRAINING = "_train"
+"""What the name of a metric of training examples ends in."""
+
+
 @dataclass(frozen=True)
 class Step:
     """What the progress callback hears: `done` of `steps`, the loss that the task saw.
+
+    `scored` is the task's metric (accuracy in percent, or perplexity) of the step's examples.
 
     While the teacher of a distillation scores the examples `stage` is "teacher", while their
     Fisher information is computed "fisher", and both count examples.
@@ -61,6 +67,7 @@ class Step:
     steps: int
     loss: float
     stage: str = "training"
+    scored: float = math.nan
 
 
 Progress = Callable[[Step], None]
@@ -69,21 +76,30 @@ Progress = Callable[[Step], None]
 @brief
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """The model as trained, digital and in evaluation mode; the loss of every step.
+    """The model as trained, digital and in evaluation mode; loss and score of every step.
 
-    `evaluations` are what was measured meanwhile, in the order of the steps. `model` is a PEFT
-    model, one with masked layers, or for other methods the model itself.
+    `scored` is the task's `metric` (accuracy in percent, or perplexity) of each step's examples as
+    the step ran them, under its noise and before it learned of them. `evaluations` are what was
+    measured meanwhile, in the order of the steps. `model` is a PEFT model, one with masked layers,
+    or for other methods the model itself.
     """
 
     model: nn.Module
     record: Record
     losses: tuple[float, ...]
+    scored: tuple[float, ...]
+    metric: Metric
     evaluations: tuple[Evaluated, ...] = ()
 
     @property
     def steps(self) -> int:
         """Steps taken."""
         return len(self.losses)
+
+    @property
+    def course(self) -> dict[str, tuple[float, ...]]:
+        """Loss and score of every step by name: `loss`, and `accuracy_train` for an accuracy."""
+        return {"loss": self.losses, f"{self.metric}{OF_TRAINING}": self.scored}
 
     def save(self, directory: str | Path, sources: SourceMapping[str, str] | None = None) -> None:
         """Write the adapter, the masks or the model with its training.json.
@@ -177,11 +193,13 @@ def train(
         run = _Run(trained, task, record, progress or (lambda step: None))
         run.watch.callbacks, run.watch.evaluating = tuple(callbacks), evaluating
         run.prepare(mapping, architecture, workload)
-        losses = run.all(execution)
+        losses, scored = run.all(execution)
     record = replace(record, steps=len(losses), losses=smoothed(losses))
     if execution.device is not None:
         trained = trained.to("cpu")
-    return Trained(trained.eval(), record, tuple(losses), tuple(run.watch.found))
+    return Trained(
+        trained.eval(), record, tuple(losses), tuple(scored), task.metric, tuple(run.watch.found)
+    )
 
 
 @contextmanager
@@ -247,6 +265,7 @@ class _Run:
         self.teacher: torch.Tensor | None = None
         self.learning: dict[str, torch.Tensor] = {}
         self.order: list[int] | None = None
+        self.scored = math.nan
 
     def prepare(
         self, mapping: Mapping | None, architecture: Architecture | None, workload: Workload | None
@@ -296,27 +315,29 @@ class _Run:
         part = self.method.sparse
         return easy_first(self.order, self.examples, part, batch, self.seed, first, steps)
 
-    def all(self, execution: Execution) -> list[float]:
-        """Take every step that is left; returns the loss of each from the first on."""
+    def all(self, execution: Execution) -> tuple[list[float], list[float]]:
+        """Take every step that is left; returns loss and score of each from the first on."""
         checkpoint = None if execution.checkpoint is None else Path(execution.checkpoint)
         identity = _identity(self.record)
-        state = State(0, [], None, self.watch.found)
+        state = State(0, [], [], None, self.watch.found)
         if execution.resume and checkpoint is not None and checkpoint.exists():
             state = read_checkpoint(checkpoint, identity, self.parameters, self.optimiser)
         self._set_teacher(state.teacher)
-        losses, steps, self.watch.found = state.losses, self.record.steps, state.evaluations
+        losses, scored, steps = state.losses, state.scored, self.record.steps
+        self.watch.found = state.evaluations
         self.watch.begin(state.step)
         for step, batch in self._walk(state.step):
             losses.append(self.step(step, batch))
-            self.tell(Step(step + 1, steps, losses[-1]))
+            scored.append(self.scored)
+            self.tell(Step(step + 1, steps, losses[-1], scored=scored[-1]))
             self.watch.step(step + 1, losses[-1])
             if checkpoint is not None and _is_due(step, steps, execution.every):
-                now = State(step + 1, losses, self.teacher, self.watch.found)
+                now = State(step + 1, losses, scored, self.teacher, self.watch.found)
                 write_checkpoint(checkpoint, identity, now, self.parameters, self.optimiser)
             if self.watch.stopped:
                 break
         self.watch.end()
-        return losses
+        return losses, scored
 
     def _set_teacher(self, known: torch.Tensor | None) -> None:
         part = self.method.distillation
@@ -331,7 +352,10 @@ class _Run:
         self.teacher = known
 
     def step(self, step: int, batch: list[int]) -> float:
-        """One step on the examples numbered in `batch`; returns the loss without the penalty."""
+        """One step on the examples numbered in `batch`; returns the loss without the penalty.
+
+        What the task's metric makes of the same scores is left in `scored`.
+        """
         recipe = self.method.recipe
         for group in self.optimiser.param_groups:
             group["lr"] = recipe.rate(step, self.record.steps)
@@ -363,6 +387,8 @@ class _Run:
         examples = [self.examples[i] for i in batch]
         scores = self._scores(step, examples)
         check_labels(scores, examples, self.task)
+        values = self.task.values(scores.detach()[None], examples)
+        (self.scored,) = self.task.summary(values, examples)
         loss = task_loss(scores, examples, self.task.metric)
         if self.teacher is not None and self.method.distillation is not None:
             teacher = self.teacher[batch].to(scores.device)
