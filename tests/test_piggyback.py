@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional
 
 from cimsim import simulate
 from cimsim.adaptation import (
@@ -21,7 +22,13 @@ from cimsim.adaptation import (
     task_bits,
     tuned_weights,
 )
-from cimsim.adaptation.layers.masked import SCORE, THRESHOLD, WeightMaskedLinear, folded
+from cimsim.adaptation.layers.masked import (
+    SCORE,
+    THRESHOLD,
+    WeightMaskedLinear,
+    folded,
+    masked_layer,
+)
 from cimsim.errors import MappingError
 from cimsim.mappers import build_mapping
 from cimsim.mapping import Mapping, Masked, Registers
@@ -116,7 +123,7 @@ def test_a_share_that_is_none_is_refused(zeroed: float) -> None:
 # The torch form ----------------------------------------------------------------------------------
 
 
-def masked_layer() -> tuple[nn.Linear, WeightMaskedLinear]:
+def layer_and_mask() -> tuple[nn.Linear, WeightMaskedLinear]:
     layer = nn.Linear(5, 3)
     masked = WeightMaskedLinear(layer)
     with torch.no_grad():
@@ -126,7 +133,7 @@ def masked_layer() -> tuple[nn.Linear, WeightMaskedLinear]:
 
 def test_a_mask_lets_weights_through_or_not() -> None:
     torch.manual_seed(3)
-    layer, masked = masked_layer()
+    layer, masked = layer_and_mask()
     x = torch.randn(4, 5)
     assert torch.equal(WeightMaskedLinear(layer)(x), layer(x))
     kept = (masked.scores > THRESHOLD).float()
@@ -137,7 +144,7 @@ def test_a_mask_lets_weights_through_or_not() -> None:
 
 def test_the_gradient_of_a_score_is_that_of_its_mask_bit() -> None:
     torch.manual_seed(4)
-    layer, masked = masked_layer()
+    layer, masked = layer_and_mask()
     x, weight = torch.randn(4, 5), torch.randn(4, 3)
     (masked(x) * weight).sum().backward()
     wanted = (weight.T @ x) * layer.weight.detach()
@@ -166,6 +173,28 @@ def test_on_tiles_it_is_the_masked_weight() -> None:
             raise AssertionError
 
     assert torch.equal(WeightMasks().functional(Given())(x), model(x))
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_convolution_has_masks_of_its_kernel(groups: int) -> None:
+    torch.manual_seed(6)
+    layer = nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=groups, padding_mode="circular")
+    masked = masked_layer(layer)
+    x = torch.randn(2, 4, 7, 5)
+    assert torch.equal(masked(x), layer(x))
+    with torch.no_grad():
+        masked.scores.copy_(torch.where(torch.rand_like(masked.scores) < 0.4, 0.0, SCORE))
+    kept = (masked.scores > THRESHOLD).float()
+    padded = functional.pad(x, (1, 1, 1, 1), "circular")
+    wanted = functional.conv2d(padded, layer.weight * kept, layer.bias, 2, groups=groups)
+    torch.testing.assert_close(masked(x), wanted)
+    masked(x).square().sum().backward()
+    assert masked.scores.grad is not None
+    assert bool(masked.scores.grad[kept == 0].any())
+    assert layer.weight.grad is None
+    twin = folded(nn.Sequential(masked))
+    assert type(twin[0]) is nn.Conv2d
+    assert torch.equal(twin(x), masked(x))
 
 
 def test_a_model_without_masks_is_refused() -> None:

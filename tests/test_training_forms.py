@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from test_training import QUICK, SHAPE, encoder, machine, mapping, same, tensors, toy
+from torch import nn
 from torch.nn import functional
 
 import cimsim
@@ -18,8 +19,11 @@ from cimsim.adaptation.layers.columns import Columns, column_layers
 from cimsim.adaptation.layers.masked import WeightMaskedLinear, folded
 from cimsim.errors import MappingError, TaskError
 from cimsim.frontend import trace_module
-from cimsim.functional import program_chip
+from cimsim.functional import learning, program_chip
 from cimsim.noise import Gaussian
+from cimsim.tasks import TaskModel
+from cimsim.tasks.measures import percent, right
+from cimsim.tasks.task import Example
 from cimsim.training import (
     Execution,
     Injection,
@@ -219,6 +223,78 @@ def test_tiles_of_the_same_arrays_run_trained_gates(trained):
     if rows != 16:
         with pytest.raises(MappingError, match="has masks for arrays of 16 rows"):
             as_mapped(trained["gates"].model, placed)
+
+
+class Images:
+    """Rows of a picture are token numbers; a label says whether its upper half is the brighter."""
+
+    name, metric, labels = "halves", "accuracy", 2
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(5)
+        drawn, labels = rng.integers(0, 128, (48, 16)), rng.integers(0, 2, 48)
+        drawn[:, :8] += 120 * labels[:, None]
+        made = [
+            Example((tuple(row),), label)
+            for row, label in zip(drawn.tolist(), labels.tolist(), strict=True)
+        ]
+        self.train, self.test = tuple(made[:32]), tuple(made[32:])
+
+    def scores(self, model, examples, draws=1):
+        rows = torch.tensor([e.sequences[0] for e in examples], dtype=torch.float32) / 255
+        images = rows.view(-1, 1, 2, 8)
+        return model(images.repeat(draws, 1, 1, 1)).unflatten(0, (draws, len(images)))
+
+    def values(self, scores, examples):
+        return right(scores, examples)
+
+    def summary(self, values, examples):
+        return percent(values)
+
+
+def convolutional() -> TaskModel:
+    torch.manual_seed(8)
+    net = nn.Sequential(
+        nn.Conv2d(1, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(),
+        nn.Conv2d(6, 8, 3, stride=2, padding=1, groups=2), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.Flatten(), nn.Linear(32, 2),
+    )  # fmt: skip
+    with torch.no_grad():
+        net(torch.rand(64, 1, 2, 8))
+    return TaskModel("net", "encoder", net.eval(), None, ("0", "3"), ("7",))
+
+
+@pytest.mark.parametrize("kind", ["weight", "gate"])
+def test_masks_of_a_convolutional_network_learn_and_its_statistics_stay(kind):
+    base = convolutional()
+    before = {n: t.clone() for n, t in base.module.state_dict().items()}
+    part = Masking(("0", "3") if kind == "weight" else ("0",), kind=kind,
+                   rows=None if kind == "weight" else 4)  # fmt: skip
+    method = Method("own", replace(QUICK, epochs=40.0, learning_rate=2e-2), None, masking=part)
+    found = train(base, Images(), method)
+    assert sum(found.losses[-4:]) < 0.8 * sum(found.losses[:4])
+    assert all(torch.equal(before[n], t) for n, t in base.module.state_dict().items())
+    after = found.model.state_dict()
+    assert all(torch.equal(before[n], after[n]) for n in before if n[0] in "1234")
+    norms = [m for m in learning(found.model).modules() if isinstance(m, nn.BatchNorm2d)]
+    assert not any(m.training for m in norms)
+    assert found.model.training
+
+
+def test_all_weights_learn_with_statistics_of_their_own():
+    base, method = convolutional(), Method("own", QUICK, None)
+    before = base.module[1].running_mean.clone()
+    found = train(base, Images(), method)
+    assert torch.equal(base.module[1].running_mean, before)
+    assert not torch.equal(found.model[1].running_mean, before)
+
+
+def test_a_convolution_in_groups_has_no_numbers_on_columns():
+    part = Masking(("3",), kind="gate", rows=4)
+    with pytest.raises(TaskError, match="3: numbers on columns of a convolution in 2 groups"):
+        train(convolutional(), Images(), Method("own", QUICK, None, masking=part))
+    with pytest.raises(TaskError, match="1 is a BatchNorm2d: masks are on linear layers and conv"):
+        train(convolutional(), Images(), Method("own", QUICK, None, masking=Masking(("1",))))
 
 
 def test_tiles_take_masks_by_piggyback_alone(trained):

@@ -8,7 +8,7 @@ month(input_ids)
 from cimsim.analog.hardware import Hardware, hardware_of, with_bits, without_errors
 from cimsim.functional.clipping import clipping_losses
 from cimsim.functional.layers import AnalogLayer, HalfLayer, SaturationWarning
-from cimsim.functional.mode import in_evaluation
+from cimsim.functional.mode import in_evaluation, learning
 from cimsim.functional.model import (
     AnalogModel,
     Chip,
@@ -34,6 +34,7 @@ __all__ = [
     "find_sites",
     "hardware_of",
     "in_evaluation",
+    "learning",
     "program_chip",
     "protected",
     "side_by_side",

@@ -1,12 +1,16 @@
-"""Evaluation mode for a while."""
+"""Evaluation mode for a while, and the mode in which a part of a model learns."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import torch
 from torch import nn
+
+_Model = TypeVar("_Model", bound=nn.Module)
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @contextmanager
@@ -20,3 +24,17 @@ def in_evaluation(model: nn.Module) -> Iterator[None]:
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def learning(model: _Model) -> _Model:
+    """`model` in training mode, but for batch normalisation without weights that learn.
+
+    Its statistics are the pretrained model's, as Piggyback keeps them: they belong to no task, and
+    the tiles that they are folded into are not written again.
+    """
+    model.train()
+    for module in model.modules():
+        learns = any(p.requires_grad for p in module.parameters(recurse=False))
+        if isinstance(module, _NORMS) and not learns:
+            module.eval()
+    return model

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from cimsim.adaptation import Protected
-from cimsim.adaptation.layers.masked import WeightMaskedLinear
+from cimsim.adaptation.layers.masked import MaskedLayer
 from cimsim.analog.crossbar import Cuts
 from cimsim.analog.hardware import Hardware, hardware_of
 from cimsim.errors import MappingError, SpecError
@@ -310,7 +310,7 @@ def _grid(placement: Placement) -> Cuts:
 
 
 def _require_own_weight(name: str, site: Site) -> None:
-    if isinstance(site.layer, WeightMaskedLinear):
+    if isinstance(site.layer, MaskedLayer):
         raise MappingError(
             f"{name} has a mask over its weights, which tiles would not see: take adaptation "
             "`piggyback`, which writes the masked weights."

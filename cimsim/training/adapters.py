@@ -22,6 +22,7 @@ from cimsim.files import write_bytes, write_text
 from cimsim.frontend.adapter_config import CONFIG_FILE, read_adapter, task_heads
 from cimsim.frontend.adapter_counts import describe_adapter
 from cimsim.frontend.quiet import quietly
+from cimsim.functional.mode import learning
 from cimsim.training.masks import MASKS_FILE, load_masks
 from cimsim.training.parts import LoraShape
 from cimsim.training.record import Record
@@ -57,7 +58,7 @@ def adapted(model: TaskModel, shape: LoraShape, seed: int = 0) -> peft.PeftModel
         target_modules=list(model.lora_targets if shape.targets is None else shape.targets),
         modules_to_save=list(saved) or None,
     )
-    return _put_on(model, config, seed).train()
+    return learning(_put_on(model, config, seed))
 
 
 def whole(model: TaskModel) -> nn.Module:
@@ -65,7 +66,7 @@ def whole(model: TaskModel) -> nn.Module:
     own: nn.Module = copy.deepcopy(model.module)
     for parameter in own.parameters():
         parameter.requires_grad_(True)
-    return own.train()
+    return learning(own)
 
 
 @checked(TaskError)

@@ -23,9 +23,10 @@ from cimsim.adaptation.layers.columns import (
     Columns,
     shape_of,
 )
-from cimsim.adaptation.layers.masked import SCORE, WeightMaskedLinear
+from cimsim.adaptation.layers.masked import SCORE, MaskedLayer, masked_layer
 from cimsim.errors import MappingError, TaskError
 from cimsim.files import write_bytes
+from cimsim.functional.mode import learning
 from cimsim.training.parts import Masking
 from cimsim.training.record import RECORD_FILE, Record, load_record
 from cimsim.training.tensors import (
@@ -70,15 +71,16 @@ def masked(model: TaskModel, part: Masking) -> nn.Module:
             for parameter in module.parameters():
                 parameter.data = parameter.data.clone()
                 parameter.requires_grad_(True)
-    return own.train()
+    return learning(own)
 
 
 def _masked(name: str, layer: nn.Module, part: Masking) -> nn.Module:
-    if isinstance(layer, nn.Linear) and part.kind == "weight":
-        return WeightMaskedLinear(layer)
-    if part.kind == "weight" or not isinstance(layer, nn.Linear | nn.Conv2d):
-        kinds = "linear layers and convolutions" if part.on_columns else "linear layers"
-        raise TaskError(f"{name} is a {type(layer).__name__}: masks are on {kinds}.")
+    if not isinstance(layer, nn.Linear | nn.Conv2d):
+        raise TaskError(
+            f"{name} is a {type(layer).__name__}: masks are on linear layers and convolutions."
+        )
+    if part.kind == "weight":
+        return masked_layer(layer)
     if part.rows is None:
         raise TaskError(
             f"kind={part.kind} has a number for each column of an array: say how many rows an "
@@ -98,7 +100,7 @@ def _masked(name: str, layer: nn.Module, part: Masking) -> nn.Module:
 
 def is_masked(model: nn.Module) -> bool:
     """Whether a layer of `model` has masks over its weights or on their columns."""
-    return any(isinstance(m, WeightMaskedLinear | ColumnLayer) for m in model.modules())
+    return any(isinstance(m, MaskedLayer | ColumnLayer) for m in model.modules())
 
 
 @checked(TaskError)
@@ -131,7 +133,7 @@ def load_masks(model: TaskModel, directory: str | Path) -> nn.Module:
             if name in state:
                 parameter.copy_(state[name])
         for name, layer in found.named_modules():
-            if isinstance(layer, WeightMaskedLinear):
+            if isinstance(layer, MaskedLayer):
                 bits = _unpacked(state[f"{PACKED}{name}.scores"], layer.scores)
                 layer.scores.copy_(bits * SCORE)
             elif isinstance(layer, Columns):
@@ -159,11 +161,11 @@ def mask_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """Packed mask bits, codes of other numbers, and what learns beside them, by name."""
     state, scores = {}, set()
     for name, module in model.named_modules():
-        if not isinstance(module, WeightMaskedLinear | Columns):
+        if not isinstance(module, MaskedLayer | Columns):
             continue
         path = f"{name}.scores"
         scores.add(path)
-        if isinstance(module, WeightMaskedLinear):
+        if isinstance(module, MaskedLayer):
             state[f"{PACKED}{path}"] = _packed(module.mask)
         elif module.bits == 1:
             state[f"{PACKED}{path}"] = _packed(module.codes)

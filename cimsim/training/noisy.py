@@ -11,6 +11,7 @@ from torch import nn
 from cimsim.adaptation import Protected
 from cimsim.errors import TaskError
 from cimsim.functional import AnalogModel, Redraw, hardware_of, program_chip, protected
+from cimsim.functional.mode import learning
 from cimsim.functional.padding import by_name
 from cimsim.ir import Workload
 from cimsim.mapping import Mapping as WeightMapping
@@ -108,7 +109,7 @@ class NoisyModel:
             ranges_of=before if self._needs_samples else None,
             samples=self.samples if first else None,
         )
-        return noisy.train()
+        return learning(noisy)
 
 
 @checked(TaskError)

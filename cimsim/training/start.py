@@ -12,6 +12,7 @@ from torch import nn
 
 from cimsim.errors import TaskError
 from cimsim.frontend.adapters import merged_copy, tied_targets
+from cimsim.functional.mode import learning
 from cimsim.training.adapters import (
     adapted,
     adapter_state,
@@ -115,4 +116,4 @@ def _whole_from(model: TaskModel, start: str | Path) -> nn.Module:
         before = merged_copy(before)
     for parameter in before.parameters():
         parameter.requires_grad_(True)
-    return before.train()
+    return learning(before)

@@ -1,4 +1,4 @@
-"""A linear layer whose weights a trained binary mask lets through: Piggyback's."""
+"""Linear layers and convolutions whose weights a trained binary mask lets through: Piggyback's."""
 
 from __future__ import annotations
 
@@ -36,21 +36,61 @@ class WeightMaskedLinear(nn.Linear):
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__(layer.in_features, layer.out_features, layer.bias is not None, "meta")
-        self.weight, self.bias = layer.weight, layer.bias
-        self.weight.requires_grad_(False)
-        if self.bias is not None:
-            self.bias.requires_grad_(False)
-        self.scores = nn.Parameter(torch.full_like(layer.weight, SCORE))
+        self.scores = _take(self, layer)
 
     @property
     def mask(self) -> torch.Tensor:
-        """[out, in] of 0 and 1."""
-        found: torch.Tensor = _Binary.apply(self.scores)  # type: ignore[no-untyped-call]
-        return found
+        """Of 0 and 1, [out, in]."""
+        return _mask(self.scores)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """X [..., in] to [..., out]."""
         return nn.functional.linear(x, self.weight * self.mask, self.bias)
+
+
+class WeightMaskedConv2d(nn.Conv2d):
+    """The same of a convolution, whose kernel and bias are those of `layer`, frozen."""
+
+    def __init__(self, layer: nn.Conv2d) -> None:
+        super().__init__(
+            layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride,  # type: ignore[arg-type]
+            layer.padding, layer.dilation, layer.groups, layer.bias is not None,  # type: ignore[arg-type]
+            layer.padding_mode, "meta",
+        )  # fmt: skip
+        self.scores = _take(self, layer)
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """Of 0 and 1, in the kernel's shape."""
+        return _mask(self.scores)
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """An image to an image."""
+        out: torch.Tensor = self._conv_forward(input, self.weight * self.mask, self.bias)
+        return out
+
+
+MaskedLayer = WeightMaskedLinear | WeightMaskedConv2d
+
+
+def masked_layer(layer: nn.Linear | nn.Conv2d) -> MaskedLayer:
+    """`layer` with a mask that lets all of its weights through."""
+    return WeightMaskedLinear(layer) if isinstance(layer, nn.Linear) else WeightMaskedConv2d(layer)
+
+
+def _mask(scores: torch.Tensor) -> torch.Tensor:
+    found: torch.Tensor = _Binary.apply(scores)  # type: ignore[no-untyped-call]
+    return found
+
+
+def _take(mine: MaskedLayer, layer: nn.Linear | nn.Conv2d) -> nn.Parameter:
+    """Share the parameters of `layer`, frozen; returns scores of its weights."""
+    mine.weight, mine.bias = layer.weight, layer.bias
+    mine.train(layer.training)
+    for parameter in (mine.weight, mine.bias):
+        if parameter is not None:
+            parameter.requires_grad_(False)
+    return nn.Parameter(torch.full_like(layer.weight, SCORE))
 
 
 def folded(model: nn.Module) -> nn.Module:
@@ -59,14 +99,14 @@ def folded(model: nn.Module) -> nn.Module:
     Raises MappingError for a model without masked layers.
     """
     twin = copy.deepcopy(model)
-    found = [(n, m) for n, m in twin.named_modules() if isinstance(m, WeightMaskedLinear)]
+    found = [(n, m) for n, m in twin.named_modules() if isinstance(m, MaskedLayer)]
     if not found:
         raise MappingError(
-            f"{type(model).__name__} has no layer with a weight mask: put WeightMaskedLinear in "
+            f"{type(model).__name__} has no layer with a weight mask: put masked_layer(layer) in "
             "the place of the layers that the task masks."
         )
     for name, layer in found:
-        plain = nn.Linear(layer.in_features, layer.out_features, layer.bias is not None, "meta")
+        plain = _plain(layer)
         plain.weight = nn.Parameter((layer.weight * layer.mask).detach(), requires_grad=False)
         plain.bias = layer.bias
         plain.train(layer.training)
@@ -75,3 +115,14 @@ def folded(model: nn.Module) -> nn.Module:
             return plain
         setattr(twin.get_submodule(owner), attribute, plain)
     return twin
+
+
+def _plain(layer: MaskedLayer) -> nn.Linear | nn.Conv2d:
+    """A layer of the same shape, without memory for its weights."""
+    if isinstance(layer, nn.Linear):
+        return nn.Linear(layer.in_features, layer.out_features, layer.bias is not None, "meta")
+    return nn.Conv2d(
+        layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride,  # type: ignore[arg-type]
+        layer.padding, layer.dilation, layer.groups, layer.bias is not None,  # type: ignore[arg-type]
+        layer.padding_mode, "meta",
+    )  # fmt: skip
