@@ -30,6 +30,7 @@ from cimsim.training import (
     LoraShape,
     Masking,
     Method,
+    Schedule,
     SparseUpdate,
     adapted,
     for_arrays,
@@ -287,6 +288,43 @@ def test_all_weights_learn_with_statistics_of_their_own():
     found = train(base, Images(), method)
     assert torch.equal(base.module[1].running_mean, before)
     assert not torch.equal(found.model[1].running_mean, before)
+
+
+def test_statistics_that_learn_are_in_a_checkpoint(tmp_path):
+    class StoppedError(Exception):
+        pass
+
+    def stop(step):
+        if step.done == 5:
+            raise StoppedError
+
+    base, method, path = convolutional(), Method("own", QUICK, None), tmp_path / "state.safetensors"
+    whole = train(base, Images(), method)
+    with pytest.raises(StoppedError):
+        train(base, Images(), method, execution=Execution(path, 2), progress=stop)
+    again = train(base, Images(), method, execution=Execution(path, 2, resume=True))
+    one, other = whole.model.state_dict(), again.model.state_dict()
+    assert all(torch.equal(one[n], other[n]) for n in one)
+
+
+@pytest.mark.parametrize("masking", [None, Masking(("0",))])
+def test_the_head_learns_at_a_rate_of_its_own(masking):
+    # A rate of next to nothing leaves all as it is but the head, and the other way round.
+    base = convolutional()
+    for rate, head, still in ((1e-12, 0.1, "0"), (0.1, 1e-12, "7")):
+        recipe = replace(QUICK, learning_rate=rate, head_rate=head, epochs=0.5)
+        found = train(base, Images(), Method("own", recipe, None, masking=masking)).model
+        learnt = {n: p for n, p in found.named_parameters() if p.requires_grad}
+        before = dict(base.module.named_parameters()) | {"0.scores": torch.tensor(1e-2)}
+        moved = {n[0] for n, p in learnt.items() if bool(((p - before[n]).abs() > 1e-6).any())}
+        assert still not in moved
+        assert {"0", "7"} - {still} <= moved
+    alone = Schedule(learning_rate=0.3, warmup_ratio=0.5, head_rate=0.1)
+    assert [alone.rate(s, 4, p) for s, p in ((0, None), (0, 0.1), (2, 0.1), (3, None))] == (
+        pytest.approx([0.1, 0.1 / 3, 0.1, 0.15])
+    )
+    with pytest.raises(TaskError, match="head_rate is a number above 0"):
+        Schedule(head_rate=0.0)
 
 
 def test_a_convolution_in_groups_has_no_numbers_on_columns():

@@ -9,8 +9,11 @@ from typing import TypeVar
 import torch
 from torch import nn
 
+from cimsim.errors import SpecError
+from cimsim.values.arguments import checked
+
 _Model = TypeVar("_Model", bound=nn.Module)
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
 @contextmanager
@@ -26,6 +29,7 @@ def in_evaluation(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+@checked(SpecError)
 def learning(model: _Model) -> _Model:
     """`model` in training mode, but for batch normalisation without weights that learn.
 
@@ -35,6 +39,6 @@ def learning(model: _Model) -> _Model:
     model.train()
     for module in model.modules():
         learns = any(p.requires_grad for p in module.parameters(recurse=False))
-        if isinstance(module, _NORMS) and not learns:
+        if isinstance(module, NORMS) and not learns:
             module.eval()
     return model

@@ -6,7 +6,7 @@ Random streams are functions of the step (see `streams`) and need no state.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -41,6 +41,7 @@ def write_checkpoint(
     state: State,
     parameters: Mapping[str, torch.nn.Parameter],
     optimiser: torch.optim.Optimizer,
+    statistics: Mapping[str, torch.Tensor],
 ) -> None:
     """Replace `path` by the state; raises OutputError."""
     tensors = {"losses": torch.tensor(state.losses, dtype=torch.float64)}
@@ -52,6 +53,7 @@ def write_checkpoint(
         tensors[f"value {name}"] = parameter.detach()
         for moment in MOMENTS:
             tensors[f"{moment} {name}"] = optimiser.state[parameter][moment]
+    tensors |= {f"statistic {name}": buffer for name, buffer in statistics.items()}
     packed = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
     text = {
         "identity": json.dumps(dict(identity), sort_keys=True),
@@ -65,6 +67,7 @@ def read_checkpoint(
     identity: Mapping[str, str],
     parameters: Mapping[str, torch.nn.Parameter],
     optimiser: torch.optim.Optimizer,
+    statistics: Mapping[str, torch.Tensor],
 ) -> State:
     """Put the state of `path` into parameters and optimiser.
 
@@ -79,13 +82,15 @@ def read_checkpoint(
                 f"({_short(written.get(part))}, now {_short(identity[part])}): give what it was "
                 "started with, or start again without resuming."
             )
-    _check_names(path, tensors, parameters)
+    _check_names(path, tensors, parameters, statistics)
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(tensors[f"value {name}"])
             device = parameter.device
             moments = {m: tensors[f"{m} {name}"].to(device) for m in MOMENTS}
             optimiser.state[parameter] = moments
+        for name, buffer in statistics.items():
+            buffer.copy_(tensors[f"statistic {name}"])
     losses, scored = tensors["losses"].tolist(), tensors["scored"].tolist()
     return State(int(tensors["done"]), losses, scored, tensors.get("teacher"), evaluations)
 
@@ -105,11 +110,13 @@ def _read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str], list[Eva
 
 
 def _check_names(
-    path: Path, tensors: Mapping[str, torch.Tensor], parameters: Mapping[str, torch.nn.Parameter]
-) -> None:
+    path: Path, tensors: Mapping[str, torch.Tensor], parameters: Mapping[str, torch.nn.Parameter],
+    statistics: Iterable[str],
+) -> None:  # fmt: skip
     expected: Sequence[str] = [
         "losses", "scored", "done",
         *(f"{kind} {n}" for n in parameters for kind in ("value", *MOMENTS)),
+        *(f"statistic {name}" for name in statistics),
     ]  # fmt: skip
     missing = [name for name in expected if name not in tensors]
     if missing:

@@ -67,7 +67,8 @@ class Schedule:
     """How often the data is seen and how far each step goes; the optimiser is AdamW.
 
     Without weight decay that is Adam. The learning rate rises over `warmup_ratio` of the steps,
-    then falls linearly to 0 or stays. Gradients are scaled down to a norm of `clip_norm`.
+    then falls linearly to 0 or stays. Gradients are scaled down to a norm of `clip_norm`. Modules
+    saved beside an adapter or masks, such as a head, learn at `head_rate`; as the rest if None.
     """
 
     epochs: float = 3.0
@@ -77,6 +78,7 @@ class Schedule:
     weight_decay: float = 0.0
     clip_norm: float | None = 1.0
     decay: Decay = "linear"
+    head_rate: float | None = None
 
     def __post_init__(self) -> None:
         check_number("epochs", self.epochs, 0.0, EPOCHS_MAX, open_=True)
@@ -86,16 +88,19 @@ class Schedule:
         check_number("weight_decay", self.weight_decay, 0.0, RATE_MAX)
         if self.clip_norm is not None:
             check_number("clip_norm", self.clip_norm, 0.0, RATE_MAX, open_=True)
+        if self.head_rate is not None:
+            check_number("head_rate", self.head_rate, 0.0, RATE_MAX, open_=True)
         check_choice("decay", self.decay, ("linear", "constant"))
 
-    def rate(self, step: int, steps: int) -> float:
-        """Learning rate of step `step` (from 0) of `steps`."""
+    def rate(self, step: int, steps: int, peak: float | None = None) -> float:
+        """Learning rate of step `step` (from 0) of `steps`, of what has a `peak` of its own."""
+        highest = self.learning_rate if peak is None else peak
         warmup = round(self.warmup_ratio * steps)
         if step < warmup:
-            return self.learning_rate * (step + 1) / (warmup + 1)
+            return highest * (step + 1) / (warmup + 1)
         if self.decay == "constant":
-            return self.learning_rate
-        return self.learning_rate * (steps - step) / (steps - warmup)
+            return highest
+        return highest * (steps - step) / (steps - warmup)
 
 
 @brief

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Mapping as SourceMapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,6 +18,7 @@ from transformers import TrainerCallback
 
 from cimsim.errors import SpecError, TaskError
 from cimsim.functional.devices import on_device, torch_device
+from cimsim.functional.mode import NORMS
 from cimsim.ir import Workload
 from cimsim.mapping import Mapping
 from cimsim.spec import Architecture
@@ -190,7 +191,13 @@ def train(
         architecture=None if architecture is None else architecture.name,
     )
     with own_randomness(trained), _threads(execution.threads):
-        run = _Run(trained, task, record, progress or (lambda step: None))
+        run = _Run(
+            trained,
+            task,
+            record,
+            _saved(model, method) or model.saved,
+            progress or (lambda step: None),
+        )
         run.watch.callbacks, run.watch.evaluating = tuple(callbacks), evaluating
         run.prepare(mapping, architecture, workload)
         losses, scored = run.all(execution)
@@ -235,13 +242,20 @@ def _identity(record: Record) -> dict[str, str]:
     }
 
 
-def make_optimiser(parameters: Iterable[nn.Parameter], recipe: Schedule) -> torch.optim.AdamW:
-    """AdamW, in the form that marks every weight it changes.
+def make_optimiser(
+    parameters: SourceMapping[str, nn.Parameter], recipe: Schedule, saved: Sequence[str] = ()
+) -> torch.optim.AdamW:
+    """AdamW, in the form that marks every weight it changes; `saved` modules at their own rate.
 
     The fused form does not, and cells would go on holding what a weight was before.
     """
+    heads = {n for n in parameters if any(f".{part}." in f".{n}" for part in saved)}
+    groups = [
+        {"params": [p for n, p in parameters.items() if (n in heads) == own], "peak": peak}
+        for own, peak in ((False, None), (True, recipe.head_rate))
+    ]
     return torch.optim.AdamW(
-        parameters,
+        [group for group in groups if group["params"]],
         lr=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
         foreach=False,
@@ -249,15 +263,28 @@ def make_optimiser(parameters: Iterable[nn.Parameter], recipe: Schedule) -> torc
     )
 
 
+def _statistics(model: nn.Module) -> set[str]:
+    """Names of what batch normalisation in training mode counts along."""
+    return {
+        f"{path}.{name}"
+        for path, module in model.named_modules()
+        if isinstance(module, NORMS) and module.training
+        for name, _ in module.named_buffers(recurse=False)
+    }
+
+
 class _Run:
     """One training from its first to its last step."""
 
-    def __init__(self, model: nn.Module, task: Task, record: Record, tell: Progress) -> None:
+    def __init__(
+        self, model: nn.Module, task: Task, record: Record, saved: tuple[str, ...], tell: Progress
+    ) -> None:  # fmt: skip
         self.model, self.task, self.record, self.tell = model, task, record, tell
         self.method, self.seed = record.method, record.seed
         self.examples: tuple[Example, ...] = tuple(task.train)
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        self.optimiser = make_optimiser(self.parameters.values(), self.method.recipe)
+        self.optimiser = make_optimiser(self.parameters, self.method.recipe, saved)
+        self.statistics = {n: b for n, b in model.named_buffers() if n in _statistics(model)}
         self.factors = factors(model) if self.method.penalty is not None else ()
         steps_an_epoch = math.ceil(len(self.examples) / self.method.recipe.batch)
         self.watch = Watch(model, self.method, record.steps, steps_an_epoch)
@@ -321,7 +348,9 @@ class _Run:
         identity = _identity(self.record)
         state = State(0, [], [], None, self.watch.found)
         if execution.resume and checkpoint is not None and checkpoint.exists():
-            state = read_checkpoint(checkpoint, identity, self.parameters, self.optimiser)
+            state = read_checkpoint(
+                checkpoint, identity, self.parameters, self.optimiser, self.statistics
+            )
         self._set_teacher(state.teacher)
         losses, scored, steps = state.losses, state.scored, self.record.steps
         self.watch.found = state.evaluations
@@ -333,7 +362,9 @@ class _Run:
             self.watch.step(step + 1, losses[-1])
             if checkpoint is not None and _is_due(step, steps, execution.every):
                 now = State(step + 1, losses, scored, self.teacher, self.watch.found)
-                write_checkpoint(checkpoint, identity, now, self.parameters, self.optimiser)
+                write_checkpoint(
+                    checkpoint, identity, now, self.parameters, self.optimiser, self.statistics
+                )
             if self.watch.stopped:
                 break
         self.watch.end()
@@ -358,7 +389,7 @@ class _Run:
         """
         recipe = self.method.recipe
         for group in self.optimiser.param_groups:
-            group["lr"] = recipe.rate(step, self.record.steps)
+            group["lr"] = recipe.rate(step, self.record.steps, group["peak"])
         self.optimiser.zero_grad(set_to_none=True)
         # Dropout draws from torch's global generator: the same masks whatever the noise.
         torch.manual_seed(key(self.seed, "dropout", step))
