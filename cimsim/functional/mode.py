@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TypeVar
 
 import torch
 from torch import nn
@@ -12,7 +11,6 @@ from torch import nn
 from cimsim.errors import SpecError
 from cimsim.values.arguments import checked
 
-_Model = TypeVar("_Model", bound=nn.Module)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -30,8 +28,8 @@ def in_evaluation(model: nn.Module) -> Iterator[None]:
 
 
 @checked(SpecError)
-def learning(model: _Model) -> _Model:
-    """`model` in training mode, but for batch normalisation without weights that learn.
+def learning(model: nn.Module) -> None:
+    """Put `model` into training mode, but for batch normalisation without weights that learn.
 
     Its statistics are the pretrained model's, as Piggyback keeps them: they belong to no task, and
     the tiles that they are folded into are not written again.
@@ -41,4 +39,3 @@ def learning(model: _Model) -> _Model:
         learns = any(p.requires_grad for p in module.parameters(recurse=False))
         if isinstance(module, NORMS) and not learns:
             module.eval()
-    return model

@@ -58,7 +58,9 @@ def adapted(model: TaskModel, shape: LoraShape, seed: int = 0) -> peft.PeftModel
         target_modules=list(model.lora_targets if shape.targets is None else shape.targets),
         modules_to_save=list(saved) or None,
     )
-    return learning(_put_on(model, config, seed))
+    found = _put_on(model, config, seed)
+    learning(found)
+    return found
 
 
 def whole(model: TaskModel) -> nn.Module:
@@ -66,7 +68,8 @@ def whole(model: TaskModel) -> nn.Module:
     own: nn.Module = copy.deepcopy(model.module)
     for parameter in own.parameters():
         parameter.requires_grad_(True)
-    return learning(own)
+    learning(own)
+    return own
 
 
 @checked(TaskError)

@@ -71,7 +71,8 @@ def masked(model: TaskModel, part: Masking) -> nn.Module:
             for parameter in module.parameters():
                 parameter.data = parameter.data.clone()
                 parameter.requires_grad_(True)
-    return learning(own)
+    learning(own)
+    return own
 
 
 def _masked(name: str, layer: nn.Module, part: Masking) -> nn.Module:

@@ -109,7 +109,8 @@ class NoisyModel:
             ranges_of=before if self._needs_samples else None,
             samples=self.samples if first else None,
         )
-        return learning(noisy)
+        learning(noisy)
+        return noisy
 
 
 @checked(TaskError)

@@ -116,4 +116,5 @@ def _whole_from(model: TaskModel, start: str | Path) -> nn.Module:
         before = merged_copy(before)
     for parameter in before.parameters():
         parameter.requires_grad_(True)
-    return learning(before)
+    learning(before)
+    return before
