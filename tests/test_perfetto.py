@@ -80,6 +80,38 @@ def test_bytes_of_slices_are_what_memories_are_paid_for(
     assert 0.0 < moved["dma"] <= moved["buffer"]
 
 
+@pytest.mark.parametrize("case", ["lock-step", "packed", "stored K and V", "dies"])
+def test_bytes_of_slices_on_links_are_what_links_are_paid_for(case: str, tmp_path: Path) -> None:
+    """Bytes x energy a bit over the slices of a kind of link is its energy: every value once."""
+    machine = small.machine()
+    if case == "stored K and V":
+        machine = small.machine(attention_on="sram")
+    elif case == "dies":
+        package = {
+            "dies": 4, "bandwidth_GBps": 8.0, "crossing_ns": 2.0, "energy_pJ_per_bit": 0.5,
+            "port_area_mm2": 0.25,
+        }  # fmt: skip
+        pmca = {"weights_per_cluster": 1024, "pool_clusters": 2, "cluster_count": 8}
+        machine = small.machine(package=small.sourced(package), pmca=pmca)
+    mapper = cimsim.DensePacking() if case == "packed" else None
+    done = cimsim.simulate(small.decoder(rank=2, steps=3), machine, pipeline="token", mapper=mapper)
+    names = {resource.name.partition(" of ")[0] for resource in done.plan.program.resources}
+    assert ("port in" in names) == (case == "packed")
+    assert bool(done.mapping.kv) == (case == "stored K and V")
+    paid: dict[str, float] = defaultdict(float)
+    for charge in done.plan.charges(machine):
+        paid[charge.component] += math.fsum(charge.energy_J)
+    moved: dict[str, float] = defaultdict(float)
+    for event in slices(written(done, tmp_path / "t.json.gz")["traceEvents"]):
+        moved[event["cat"]] += event["args"].get("bytes", 0.0)
+    assert machine.tile_link.near is machine.tile_link
+    energy_pJ = 8 * moved["link"] * machine.tile_link.energy_pJ_per_bit
+    assert energy_pJ * 1e-12 == pytest.approx(paid["tile_link"], rel=1e-9) != 0.0
+    if machine.package is not None:
+        energy_pJ = 8 * moved["die_to_die"] * machine.package.energy_pJ_per_bit
+        assert energy_pJ * 1e-12 == pytest.approx(paid["links"], rel=1e-9) != 0.0
+
+
 def test_work_on_a_track_never_overlaps(trace: dict[str, Any]) -> None:
     tracks: dict[tuple[int, int], list[tuple[float, float]]] = defaultdict(list)
     for event in slices(trace["traceEvents"]):
@@ -102,7 +134,13 @@ def test_busy_units_are_those_of_the_report(trace: dict[str, Any], simulation: S
 
 def counter(trace: dict[str, Any], name: str) -> list[float]:
     """The value of a counter in each of the bins; a value stands until the next."""
-    events = [e for e in trace["traceEvents"] if e["ph"] == "C" and e["name"] == name]
+    events = [
+        {**event, "args": {"value": value}}
+        for event in trace["traceEvents"]
+        if event["ph"] == "C"
+        for series, value in event["args"].items()
+        if f"{event['name']} {series}" == name
+    ]
     end_us = max(e["ts"] + e["dur"] for e in trace["traceEvents"] if e["ph"] == "X")
     found, value, pending = [], 0.0, events
     for number in range(BINS):
@@ -114,7 +152,8 @@ def counter(trace: dict[str, Any], name: str) -> list[float]:
 
 def test_power_times_time_is_the_energy(trace: dict[str, Any], simulation: Simulation) -> None:
     report = simulation.report
-    names = {e["name"] for e in trace["traceEvents"] if e["ph"] == "C"}
+    counters = (event for event in trace["traceEvents"] if event["ph"] == "C")
+    names = {f"{event['name']} {series}" for event in counters for series in event["args"]}
     powers = [name for name in names if name.endswith("power (W)")]
     total = sum(sum(counter(trace, name)) for name in powers) / BINS * report.latency_s
     dynamic = report.energy_J - report.energy_by_unit_J["leakage"]

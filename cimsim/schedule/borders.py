@@ -140,15 +140,17 @@ def add_crossing(
 
     leave_ps = each(lambda part, bits: part.copies * bits * PS_PER_NS / 8 / package.bandwidth_GBps)
     way_ps = each(lambda part, _: part.farthest * ns_to_ps(package.crossing_ns))
+    crossed = each(lambda part, bits: part.crossings * bits)
     port = assembler.resource(f"links of die {borders.most(stage)}", 1, "fifo", UNIT)
     entry = assembler.fifo(f"{name}:border", entered.capacity)
     fixed = assembler.formulas.fixed
     assembler.actor(
-        stage, "cross", stream, Get(entry), Timed(fixed(leave_ps), UNIT, resource=port),
+        stage, "cross", stream, Get(entry),
+        Timed(fixed(leave_ps), UNIT, resource=port, bits=crossed),
         Timed(fixed(way_ps), UNIT, 0),
         *(Put(buffer, stream.in_phases(frozenset(edge.tokens))) for edge, buffer in edges),
     )  # fmt: skip
-    bits = assembler.phase_sums(stream, each(lambda part, bits: part.crossings * bits))
+    bits = assembler.phase_sums(stream, crossed)
     assembler.crossed_bits.append(bits)
     assembler.book(stage, CrossingTally(tuple(bits)))
     return entered, entry

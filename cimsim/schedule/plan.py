@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import chain, pairwise
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from cimsim.engines.program import Crew, Duration, IntArray, Program
 from cimsim.schedule.formulas import Formula, worked_out
@@ -68,7 +69,7 @@ class Portion:
     duration: Duration
 
 
-Bits: TypeAlias = Formula | int | IntArray
+Bits: TypeAlias = Callable[[Architecture], float | npt.NDArray[Any]] | int | IntArray
 """Bits that move in every iteration, one number where they are the same; on a machine where they
 depend on it.
 """
@@ -85,7 +86,7 @@ class ActorInfo:
     `phase` gives the phase of each iteration. `portions` has for each timed verb the ops that it
     works on, one after another, whose times sum to the verb's; none where the op that names the
     stage is the only one. `times` has the number of the duration of each, see `Plan`,
-    `bits` what each moves in or out of a memory, None where it moves nothing there.
+    `bits` what each moves in or out of a memory or over links, None where it moves nothing there.
     """
 
     stage: str

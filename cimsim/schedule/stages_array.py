@@ -13,6 +13,7 @@ from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from cimsim.blocks import Link
 from cimsim.costs.columns import applied_pJ, number_count
@@ -26,7 +27,7 @@ from cimsim.schedule.assembler import Assembler, Timed, per_block
 from cimsim.schedule.formulas import Formula
 from cimsim.schedule.graph import Stream, plain
 from cimsim.schedule.pieces import gated, piece_ps
-from cimsim.schedule.plan import Priced
+from cimsim.schedule.plan import Bits, Priced
 from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
 from cimsim.unit_kinds import Arrays, VectorCost, are_arrays, holding
@@ -38,11 +39,16 @@ PerVector = Callable[[int], int]
 
 @dataclass(frozen=True, slots=True)
 class UnitGroup:
-    """Units of one replica that move in lock-step; `shared` is the unit that others use too."""
+    """Units of one replica that move in lock-step; `shared` is the unit that others use too.
+
+    `taken` and `given` are their shares of the layer's inputs and results.
+    """
 
     columns: int
     units: int
     shared: int | None
+    taken: float
+    given: float
 
 
 @brief
@@ -130,6 +136,23 @@ class Layer:
 
         return self.number(stream, "sent", on)
 
+    def carried(self, way: str, stream: Stream, share: float = 1.0) -> Bits:
+        """A share of the bits of each token that go into the units (`in`) or come out of them."""
+        # Not `self`: the plan keeps it, and would keep the assembler with it.
+        unit, grid, columns = self.placement.unit, self.placement.grid, self.columns
+        vectors = self.vectors
+
+        def on(machine: Architecture) -> npt.NDArray[np.float64]:
+            if way == "in":
+                each = grid.rows * machine.activation_bits
+            else:
+                vector = arrays_of(machine, unit, grid).vector(grid, machine.tile_link, columns)
+                each = grid.columns * vector.output_bits
+            bits = per_block(stream, False, lambda p, s, n, e: n * vectors[p] * each)
+            return share * np.asarray(bits, np.float64)
+
+        return on
+
     def stored(self, stream: Stream) -> tuple[Timed, ...]:
         """The results of each token into the buffer, in the phases `buffered`."""
         columns = self.placement.grid.columns
@@ -147,13 +170,30 @@ def lanes_of(
 ) -> list[UnitGroup]:
     """Lock-step groups of the blocks of one replica: equal width, nothing shared."""
     grid = placement.grid
-    widths: list[int] = grid.sizes()[1][0].tolist()
+    heights, wide = grid.sizes()
+    taken, given = heights / heights.sum(), wide / wide.sum()
+    widths: list[int] = wide[0].tolist()
     units = placement.units[replica]
     if grouped and not _holds(units, shared):
         counts = Counter(widths)
-        return [UnitGroup(width, n * grid.row_blocks, None) for width, n in counts.items()]
+        return [
+            UnitGroup(
+                width,
+                n * grid.row_blocks,
+                None,
+                float(taken[wide == width].sum()),
+                float(given[wide == width].sum()),
+            )
+            for width, n in counts.items()
+        ]
     return [
-        UnitGroup(widths[c], 1, int(units[r, c]) if int(units[r, c]) in shared else None)
+        UnitGroup(
+            widths[c],
+            1,
+            int(units[r, c]) if int(units[r, c]) in shared else None,
+            float(taken[r, c]),
+            float(given[r, c]),
+        )
         for r in range(grid.row_blocks)
         for c in range(grid.column_blocks)
     ]
@@ -244,21 +284,22 @@ def _add_copy(
     _wake(layer, lanes, stream)
     ends = [_add_lane(layer, f"{copy}.{n}", lane, stream) for n, lane in enumerate(lanes)]
 
-    def port(time: int) -> Timed | None:
+    def port(time: int, way: str) -> Timed | None:
         units = layer.placement.units[copy].size
-        return None if layer.packed else Timed(time, "link", units)
+        carried = layer.carried(way, stream)
+        return None if layer.packed else Timed(time, "link", units, bits=carried)
 
     number = "" if layer.placement.replicas == 1 else str(copy)
     bits = layer.op.in_features * assembler.architecture.activation_bits
     read = assembler.access("buffer", layer.per_token(stream, lambda n: n * bits))
     assembler.actor(
         stage, f"read{number}", stream, *gets, *read,
-        port(layer.loaded(stream)),
+        port(layer.loaded(stream), "in"),
         *(Put(entry) for entry, _ in ends),
     )  # fmt: skip
     assembler.actor(
         stage, f"send{number}", stream, *(Get(done) for _, done in ends),
-        port(layer.sent(stream)), *layer.stored(stream), *puts,
+        port(layer.sent(stream), "out"), *layer.stored(stream), *puts,
     )  # fmt: skip
 
 
@@ -356,10 +397,12 @@ def _port(layer: Layer, lane: UnitGroup, way: str, stream: Stream) -> Timed | No
     if not layer.packed:
         return None
     time = layer.loaded(stream) if way == "in" else layer.sent(stream)
+    bits = layer.carried(way, stream, lane.taken if way == "in" else lane.given)
     if lane.shared is None:
-        return Timed(time, "link", lane.units)
+        return Timed(time, "link", lane.units, bits=bits)
     name = f"port {way} of {layer.placement.unit} {lane.shared}"
-    return Timed(time, "link", resource=layer.assembler.resource(name, 1, "fifo"))
+    resource = layer.assembler.resource(name, 1, "fifo")
+    return Timed(time, "link", resource=resource, bits=bits)
 
 
 def _linear(op: object) -> Linear:

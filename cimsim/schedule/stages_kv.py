@@ -105,7 +105,7 @@ def add_kv_stage(
     kept = stream.in_phases(buffered)
     assembler.actor(
         stage, "read", stream, *gets, *assembler.access("buffer", in_bits),
-        Timed(moved("load"), "link", store.units), Put(entry),
+        Timed(moved("load"), "link", store.units, bits=in_bits), Put(entry),
     )  # fmt: skip
     assembler.actor(
         stage, "compute", stream, Get(entry), *written,
@@ -113,7 +113,7 @@ def add_kv_stage(
     )  # fmt: skip
     assembler.actor(
         stage, "send", stream, Get(done),
-        Timed(moved("send"), "link", store.units),
+        Timed(moved("send"), "link", store.units, bits=out_bits),
         *assembler.access("buffer", out_bits, kept), *puts,
     )  # fmt: skip
     sums, results = (
@@ -319,7 +319,7 @@ def _add_writer(
     assembler.actor(
         stage, "write", stream, Get(buffer, edge.get_counts(stream) if ring else 1),
         *assembler.access("buffer", read),
-        Timed(port, "link", units), _at_work(assembler, stage, store, write, units),
+        Timed(port, "link", units, bits=read), _at_work(assembler, stage, store, write, units),
         Put(signal),
     )  # fmt: skip
     counts = per_block(stream, False, lambda p, s, n, e: rows(p))

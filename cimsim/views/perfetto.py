@@ -28,6 +28,8 @@ from cimsim.views.slices import ENERGY, PJ, Floats, Slices, Teller, slices_of
 
 US_PS = 1e6
 """counted: picoseconds of a microsecond, the unit of the format."""
+TIME = "time (ps)"
+"""What slices call their length, of which Perfetto keeps whole nanoseconds."""
 BINS = 1000
 """Choice: values of a counter over the part that is written."""
 RUN, COUNTERS = 1, 2
@@ -105,7 +107,11 @@ class _Slices:
                 "tid": first + lane,
                 "ts": start / US_PS,
                 "dur": (end - start) / US_PS,
-                "args": {**self.teller.told(work, iteration), ENERGY: energy / PJ},
+                "args": {
+                    **self.teller.told(work, iteration),
+                    TIME: end - start,
+                    ENERGY: energy / PJ,
+                },
             }
 
     def arrows(self, part: RunPart) -> Iterator[Event]:
@@ -175,10 +181,10 @@ def _counters(
     yield _name("process_name", COUNTERS, 0, "counters")
     for name, values in (("power (W)", power), ("units at work", busy)):
         for unit, found_values in values.items():
-            yield from _counter(f"{unit}: {name}", edges, found_values)
+            yield from _counter(f"{unit}:", name, edges, found_values)
     at = edges[:-1].astype(np.int64)
     held = buffer_bytes(simulation.plan, simulation.run, at)
-    yield from _counter("global buffer (KiB)", edges, held / 1024.0)  # counted: bytes of a KiB
+    yield from _counter("global buffer", "(KiB)", edges, held / 1024.0)  # counted: bytes of a KiB
 
 
 def _mean(row: Slices, values: Floats, edges: Floats) -> Floats:
@@ -193,12 +199,13 @@ def _mean(row: Slices, values: Floats, edges: Floats) -> Floats:
     return np.maximum(found, 0.0)
 
 
-def _counter(name: str, edges: Floats, values: Floats) -> Iterator[Event]:
+def _counter(name: str, series: str, edges: Floats, values: Floats) -> Iterator[Event]:
+    """Values of a counter, which Perfetto calls by both names, one behind the other."""
     changes = np.flatnonzero(np.diff(values, prepend=np.nan) != 0.0)
     for at in changes.tolist():
         yield {
             "ph": "C", "name": name, "pid": COUNTERS, "ts": float(edges[at]) / US_PS,
-            "args": {"value": float(values[at])},
+            "args": {series: float(values[at])},
         }  # fmt: skip
 
 

@@ -64,7 +64,7 @@ class TimedVerb(NamedTuple):
     """A timed verb of an actor, and the unit that it occupies; none for a latency.
 
     `servers` are those of a shared unit, 0 for what a stage has of its own; `bits` move in or
-    out of a memory meanwhile.
+    out of a memory, or over links, meanwhile.
     """
 
     actor: int

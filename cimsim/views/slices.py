@@ -143,7 +143,7 @@ class Teller:
         self.plan, self.workload = simulation.plan, simulation.workload
         self._machine = simulation.architecture
         self._positions: dict[int, Position] = {}
-        self._bits: dict[tuple[int, int], IntArray | None] = {}
+        self._bits: dict[tuple[int, int], Floats | None] = {}
 
     def told(self, work: TimedVerb, iteration: int) -> dict[str, object]:
         """Layer, stage, part and phase; step, tokens and bytes where it has some."""
@@ -167,7 +167,7 @@ class Teller:
             found[BYTES] = float(moved[iteration]) / 8  # counted: bits of a byte
         return found
 
-    def _moved(self, work: TimedVerb) -> IntArray | None:
+    def _moved(self, work: TimedVerb) -> Floats | None:
         """Bits that move in every iteration of a work."""
         key = work.actor, work.step
         if key not in self._bits:
@@ -175,12 +175,15 @@ class Teller:
         return self._bits[key]
 
 
-def moved_bits(work: TimedVerb, machine: Architecture) -> IntArray | None:
-    """Bits that move in or out of a memory in every iteration of a work; None where none do."""
+def moved_bits(work: TimedVerb, machine: Architecture) -> Floats | None:
+    """Bits that move in every iteration of a work, in or out of a memory or over links, if any.
+
+    Over several ports at a time they are those of all, over links between dies once for each link.
+    """
     if work.bits is None:
         return None
     found = work.bits(machine) if callable(work.bits) else work.bits
-    return np.broadcast_to(np.asarray(found, np.int64), work.info.phase.shape)
+    return np.broadcast_to(np.asarray(found, np.float64), work.info.phase.shape)
 
 
 def _counts(plan: Plan, actor: int, iterations: int) -> list[IntArray]:
