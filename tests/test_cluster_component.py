@@ -28,7 +28,8 @@ PARTS = COMPONENTS["pmca"]["cluster"]["parts"]
 MACHINE = cimsim.machine("halora_rram_sram")
 PUBLISHED = {
     "cores": 8.0, "simd_width": 4.0, "value_bits": 16.0, "matrix_engine.rows": 8.0,
-    "matrix_engine.columns": 4.0, "tcdm_KiB": 128.0, "dma_bytes_per_cycle": 64.0, NODE: 22.0,
+    "matrix_engine.columns": 4.0, "matrix_engine.pipeline": 3.0, "tcdm_KiB": 128.0,
+    "dma_bytes_per_cycle": 64.0, NODE: 22.0,
 }  # fmt: skip
 GIVEN = {
     "cluster_area_mm2": 0.5, "leakage_mW": 1.0, "core_energy_pJ_per_cycle": 10.84,

@@ -172,7 +172,7 @@ def test_gates_shifters_and_multipliers_by_hand() -> None:
     assert gate_pJ(28.0) == close(2 * 0.7e-3 * 0.81)
     assert shift_pJ(16, 28.0) == close(16 * (4 * 4 * 0.7 + 2.1) * 0.81e-3)
     assert shift_pJ(1, 28.0) == close(2.1 * 0.81e-3)
-    assert scale_pJ(16, 8, 28.0) == close(16 * 8 * (9 * 0.7 + 2.1) * 0.81e-3)
+    assert scale_pJ(16, 8, 28.0) == close(16 * 8 * (3 * 0.7 + 2 * 1.05 + 2.1) * 0.81e-3)
     assert shift_pJ(16, 56.0) == close(2 * shift_pJ(16, 28.0))
 
 

@@ -319,13 +319,13 @@ def test_new_refuses(
 
 def test_check_tells_what_differs_and_whence(cimsim: Cli, tmp_path: Path) -> None:
     path = tmp_path / "own.json"
-    path.write_text(json.dumps({**OWN, "rram": {"rows": 128, "affine_lanes": 16}}))
+    path.write_text(json.dumps({**OWN, "rram": {"rows": 128, "affine_ns": 2}}))
     code, out, _ = cimsim("check", path)
     assert code == 0
-    for words in ("2 values differ", "own gives no source", "by models", "rram.affine_lanes was"):
+    for words in ("2 values differ", "own gives no source", "by models", "rram.affine_ns was"):
         assert words in out
     told = json.loads(cimsim("check", path, "--json")[1])
-    assert [found["field"] for found in told["differences"]] == ["rram.rows", "rram.affine_lanes"]
+    assert [found["field"] for found in told["differences"]] == ["rram.rows", "rram.affine_ns"]
     assert told["origins"]["rram"]["assumed"] > told["origins"]["rram"]["ranged"] > 0
 
 

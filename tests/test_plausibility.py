@@ -9,7 +9,14 @@ import pytest
 import small
 
 import cimsim
-from cimsim.report.inert import costs_of, follows, inert_changes, inert_knobs, is_knob
+from cimsim.report.inert import (
+    costs_of,
+    follows,
+    inert_changes,
+    inert_knobs,
+    is_knob,
+    silent_fields,
+)
 from cimsim.report.plausibility import doubts_on_machine, doubts_on_run
 from cimsim.spec import Architecture
 
@@ -46,6 +53,36 @@ def test_converters_that_cannot_keep_up_are_said() -> None:
 
 
 @pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"rram.rows": 8192}, "a bit line over 8192 cells takes 224 ns to settle to 8 bits"),
+        ({"rram.columns": 8192, "rram.integration_ns": 50},
+         "a word line over 8192 cells takes 224 ns to settle to 8 bits"),
+        ({"rram.load_ns": 0.16}, "rram.load_ns 0.16 is shorter than gates of 28 nm take (0.16 ns)"),
+        ({"rram.accumulate_ns": 0.6}, "rram.accumulate_ns 0.6 is shorter"),
+        ({"technology_nm": 65, "rram.shift_add_ns": 1.4}, "rram.shift_add_ns 1.4 is shorter"),
+    ],
+)  # fmt: skip
+def test_lines_and_logic_that_are_too_slow_are_said(values: dict[str, Any], told: str) -> None:
+    """8192 cells of 0.2 um and 0.35 fF have 3.2 pF and 20 kOhm: 9 ln 2 3.2 pF (10 + 1) kOhm.
+
+    A flip-flop takes 3.4 gates of 47.8 ps, a sum of 16 bits 12.8, by node.
+    """
+    few = {"rram.tile_count": 4096}
+    assert any(told in d for d in doubts_on_machine(HYBRID.with_values(few | values)))
+    assert not any(told.split(" takes")[0] in d for d in doubts_on_machine(HYBRID))
+
+
+def test_wires_and_ends_of_a_file_decide_its_settling() -> None:
+    """224 ns with 2.5 ohm a cell and 1 kOhm at the end, 20 with neither."""
+    free = dict.fromkeys((f"rram.accuracy.{n}_ohm" for n in ("word", "bit", "driver", "sense")), 0)
+    long = HYBRID.with_values({"rram.tile_count": 4096, "rram.rows": 8192})
+    for values in (free, free | {"rram.accuracy.bit_ohm": 1.0, "rram.accuracy.sense_ohm": 1000.0}):
+        told = any("a bit line" in d for d in doubts_on_machine(long.with_values(values)))
+        assert told == (values["rram.accuracy.bit_ohm"] == 1.0)
+
+
+@pytest.mark.parametrize(
     ("changed", "told"),
     [
         ({"energy_J": 0.11}, "1.1 W/mm2, above the 1 W/mm2"),
@@ -62,12 +99,13 @@ def test_a_run_that_nobody_could_build(changed: dict[str, Any], told: str) -> No
 
 
 def test_changed_numbers_that_no_cost_follows_are_said_once() -> None:
-    changed = HYBRID.with_values({"rram.adc_bits": 6, "tile_link.bandwidth_GBps": 16.0})
+    changed = HYBRID.with_values({"rram.adc_bits": 6, "dram.access_ns": 50.0})
     (told,) = inert_changes(changed)
-    assert told.startswith("tile_link.bandwidth_GBps was changed and no energy, leakage or area")
+    assert told.startswith("dram.access_ns was changed and no energy, leakage or area")
     assert inert_changes(HYBRID) == ()
-    without = HYBRID.with_values({"rram.models.adc": None}).with_values({"rram.adc_bits": 6})
-    assert [line for line in inert_changes(without) if "rram.models.adc can" in line]
+    without = HYBRID.with_values({"rram.models.adc": None, "rram.models.standing": None})
+    without = without.with_values({"rram.adc_bits": 6})
+    assert [line for line in inert_changes(without) if "rram.models.adc, rram.models" in line]
 
 
 def test_costs_are_told_from_knobs() -> None:
@@ -94,18 +132,20 @@ def test_every_number_of_hardware_moves_a_cost_or_is_listed(cimsim: Any) -> None
     code, out, _ = cimsim("check", "halora_rram_sram", "--knobs", "--json")
     assert code == 0
     assert json.loads(out)["inert"] == listed
+    assert json.loads(out)["silent"] == silent_fields(HYBRID)
     code, out, _ = cimsim("check", "halora_rram_sram", "--knobs")
     assert f"{len(listed)} numbers that no cost follows" in out
+    assert f"{len(silent_fields(HYBRID))} numbers that no result follows" in out
 
 
 def test_check_and_run_say_them(cimsim: Any, tmp_path: Any) -> None:
-    wide = ("--set", "tile_link.bandwidth_GBps=16")
-    code, out, _ = cimsim("check", "halora_rram_sram", *wide, "--json")
+    quick = ("--set", "dram.access_ns=50")
+    code, out, _ = cimsim("check", "halora_rram_sram", *quick, "--json")
     assert code == 0
     notes = json.loads(out)["notes"]
     assert any("reticle" in n for n in notes)
-    assert any("tile_link.bandwidth_GBps" in n for n in notes)
-    code, out, _ = cimsim("run", "halora_rram_sram", "minilm_sentiment_r8_s32", *wide,
+    assert any("dram.access_ns" in n for n in notes)
+    code, out, _ = cimsim("run", "halora_rram_sram", "minilm_sentiment_r8_s32", *quick,
                           "--pipeline", "token", "--json")  # fmt: skip
     assert code == 0
     assert set(notes) <= set(json.loads(out)["notes"])

@@ -268,7 +268,7 @@ def test_a_strategy_may_have_blocks_for_shapes_that_the_part_lacks() -> None:
         planned(part, strategy)
     times = tuple(phase.latency_s for phase in done.report.phases.values())
     base = costs_of(done.plan, done.job, made, times)
-    number = Ranged("cluster_link.leakage_uW", 1.0, 0.1, 10.0, WHY)
+    number = Ranged("cluster_link.models.port.anchor.leakage_uW", 1.0, 0.1, 10.0, WHY)
     (ends,) = Probe(done.job, strategy, base, done.plan).folded([number])
     ports = done.plan.unit_counts["pmca"]
     assert ends.high.energy_J - ends.low.energy_J == close(9.9e-6 * ports * sum(times))

@@ -117,7 +117,7 @@ def test_sources_of_nothing_and_empty_sources(tmp_path: Path) -> None:
         ("rram.rows", 1.5, "rram.rows: Input should be a valid integer (got 1.5)"),
         ("rram.rows", "64", "rram.rows: Input should be a valid integer (got '64')"),
         ("rram.rows", True, "rram.rows: Input should be a valid integer (got True)"),
-        ("buffer.access_ns", "big", "buffer.access_ns: Input should be a valid number (got 'big')"),
+        ("dram.access_ns", "big", "dram.access_ns: Input should be a valid number (got 'big')"),
         ("rram.device", "flash", "rram.device: Input should be 'rram' or 'pcm' (got 'flash')"),
         ("technology_nm", None, "technology_nm: Input should be a valid number"),
         ("rram.tiles", 3, "rram.tiles: Extra inputs are not permitted (got 3), nearest: tiers"),
@@ -194,12 +194,12 @@ def test_assumed_lists_every_number_that_nobody_published(name: str) -> None:
     assert found == expected | modelled
     assert expected
     links = ("tile_link", "cluster_link")
-    wired = [link for link in links if "models" in SHIPPED[name][link]]
+    wired = [link for link in links if "wire" in SHIPPED[name][link]["models"]]
     anchored = {
         f"{block}.{field}"
-        for block in ("rram", "sram", "pmca", "buffer")
+        for block in ("rram", "sram", "pmca", "buffer", *links)
         for entry in SHIPPED[name].get(block, {}).get("models", {}).values()
-        for field, text in entry["anchor_sources"].items()
+        for field, text in entry.get("anchor_sources", {}).items()
         if "assumed:" in text + " ".join(entry.get("sources", {}).values())
     }
     by_wire = {f"{link}.{field}" for link in wired for field in MESH.gives}

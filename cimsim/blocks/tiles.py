@@ -272,6 +272,11 @@ class CrossbarTiles(ModelledBlock):
     )
     cell_read_energy_fJ: Amount = Field(description="one cell, one pulse")
     adc_energy_pJ: Amount = Field(description="one conversion")
+    sample_energy_fJ: Amount | None = Field(
+        default=None,
+        description="one column, one pulse: bit line, its driver, sample and hold; in "
+        "adc_energy_pJ where left out",
+    )
     shift_add_energy_pJ: Amount = Field(description="one conversion")
     affine_energy_pJ: Amount = Field(description="one output")
     accumulate_energy_pJ: Amount = Field(description="one addition of partial sums")
@@ -279,6 +284,10 @@ class CrossbarTiles(ModelledBlock):
     cell_area_um2: Amount = Field(description="one cell")
     dac_area_um2: Amount = Field(description="one row")
     adc_area_um2: Amount = Field(description="one ADC")
+    sample_area_um2: Amount | None = Field(
+        default=None,
+        description="one column, with sample_energy_fJ; in adc_area_um2 where left out",
+    )
     digital_area_um2: Amount = Field(
         description="shift-and-add, scaling, registers and control of one tile"
     )
@@ -301,6 +310,8 @@ class CrossbarTiles(ModelledBlock):
                 f"columns_per_adc {self.columns_per_adc} exceeds columns {self.columns}: one ADC "
                 "serves at most all columns of its tile; lower columns_per_adc"
             )
+        if (self.sample_energy_fJ is None) != (self.sample_area_um2 is None):
+            raise ValueError("give sample_energy_fJ and sample_area_um2 together, or neither")
         if self.columns < self.cells_per_weight:
             raise ValueError(
                 f"a weight of {self.cells_per_weight} cells does not fit {self.columns} columns"
@@ -348,10 +359,11 @@ class CrossbarTiles(ModelledBlock):
 
     @property
     def tile_area_um2(self) -> float:
-        """Area of one tile (um2): cells, DACs, ADCs and its digital part."""
+        """Area of one tile (um2): cells, DACs, ends of columns, ADCs and its digital part."""
         return (
             self.rows * self.columns * self.cell_area_um2
             + self.rows * self.dac_area_um2
             + self.adc_count * self.adc_area_um2
+            + self.columns * (self.sample_area_um2 or 0.0)
             + self.digital_area_um2
         )

@@ -36,7 +36,11 @@ def check(
     settings: SetOption = None,
     knobs: Annotated[
         bool,
-        typer.Option("--knobs", help="Also list every number of hardware that no cost follows."),
+        typer.Option(
+            "--knobs",
+            help="Also list every number of hardware that no cost follows, and all that no "
+            "result follows.",
+        ),
     ] = False,
     moves: Annotated[
         bool,
@@ -50,7 +54,7 @@ def check(
 
     What differs from the machine that a file extends comes first, doubts come last.
     """
-    from cimsim.report.inert import inert_changes, inert_knobs
+    from cimsim.report.inert import inert_changes, inert_knobs, silent_fields
     from cimsim.report.origins import differences_of, origins_of
     from cimsim.report.plausibility import doubts_on_machine
 
@@ -97,7 +101,7 @@ def check(
             "assumed": assumed,
             "models": told_models,
             "notes": notes,
-            **({"inert": inert_knobs(machine)} if knobs else {}),
+            **({"inert": inert_knobs(machine), "silent": silent_fields(machine)} if knobs else {}),
             **({} if bands is None else {"bands": bands.model_dump(mode="json")}),
             **fits,
         }
@@ -122,7 +126,7 @@ def check(
     print_models(models)
     print_assumed(assumed)
     if knobs:
-        print_inert(inert_knobs(machine))
+        print_inert(inert_knobs(machine), silent_fields(machine))
     print_notes(notes)
     if bands is None:
         say("what moves a result most: --moves with a workload, or cimsim sensitivity")

@@ -63,12 +63,14 @@ def print_assumed(assumed: dict[str, str]) -> None:
     show(table)
 
 
-def print_inert(inert: dict[str, str]) -> None:
-    """Numbers that no cost follows, with the reason."""
-    table = Sheet(f"{len(inert)} numbers that no cost follows", ("field", "why"), texts=(0, 1))
-    for field, why in inert.items():
-        table.add(field, why)
-    show(table)
+def print_inert(inert: dict[str, str], silent: dict[str, str]) -> None:
+    """Numbers that no cost follows, and those that no result follows, with the reason."""
+    for what, fields in (("cost", inert), ("result", silent)):
+        title = f"{len(fields)} numbers that no {what} follows"
+        table = Sheet(title, ("field", "why"), texts=(0, 1))
+        for field, why in fields.items():
+            table.add(field, why)
+        show(table)
 
 
 def print_origins(origins: Mapping[str, Origins]) -> None:

@@ -12,8 +12,8 @@ from __future__ import annotations
 import math
 
 from cimsim.costs.components.gates import (
-    ADDER_NANDS,
     SUPPLY_V,
+    ADDER_fF,
     FLIP_FLOP_fF,
     NAND_fF,
     switched_pJ,
@@ -53,7 +53,7 @@ def scale_pJ(word_bits: float, number_bits: float, node_nm: float) -> float:
 
     Source: counted, gates of the ZigZag IMC cost model, 0.9 V.
     """
-    each_fF = ADDER_NANDS * NAND_fF + FLIP_FLOP_fF
+    each_fF = ADDER_fF + FLIP_FLOP_fF
     return switched_pJ(word_bits * number_bits * each_fF, node_nm, SUPPLY_V)
 
 

@@ -104,6 +104,8 @@ def mvm_energy_J(
     input_bytes = column_blocks * rows * rram.input_bits / 8.0
     output_bytes = kept * row_blocks * outputs * rram.output_bits / 8.0
     integrated = {} if circuit is None else {"integrator": columns * _integration_J(rram, circuit)}
+    if rram.sample_energy_fJ is not None:
+        integrated["sample"] = columns * rram.input_pulses * rram.sample_energy_fJ * FJ
     return {
         "cells": cells * rram.input_pulses * rram.cell_read_energy_fJ * FJ,
         "dac": column_blocks * rows * rram.input_pulses * rram.dac_energy_pJ * PJ,

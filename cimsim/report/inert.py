@@ -1,4 +1,4 @@
-"""Changed numbers of a machine that no cost follows, each said in one line.
+"""Numbers of a machine that no cost follows, or no result, each with why.
 
 A cost is a number of the machine file in joules, watts or square metres, or an area or leakage
 summed from them. Hardware that is made larger, faster or wider has a price: by a count that areas
@@ -17,6 +17,7 @@ from cimsim.costs.cluster_energy import supply_voltage_V
 from cimsim.costs.components import COMPONENTS, NODE
 from cimsim.errors import CimsimError
 from cimsim.spec import Architecture
+from cimsim.values.history import value_at
 
 COST = re.compile(r"_(f|p|n|u|m)?(J|W)(_per_\w+)?$|_(u|m)m2$")
 """Names of costs end in an energy, a power or an area."""
@@ -33,8 +34,52 @@ CHOICES = (
 )
 """Fields that say how data and work are laid out, not what is built."""
 
+WHY = {
+    "rram.weight_bits": "what a weight costs is cells_per_weight, adc_bits and output_bits",
+    "rram.bits_per_cell": "levels of a cell cost accuracy, and pulses with write.window_uS",
+    **dict.fromkeys(
+        ("rram.load_ns", "rram.shift_add_ns", "rram.affine_ns", "rram.accumulate_ns"),
+        "logic has the speed of its node: slower saves nothing, faster than its gates is doubted",
+    ),
+    **dict.fromkeys(
+        (f"{block}.power_states.{name}"
+         for block in ("rram", "sram", "pmca") for name in ("wake_up_ns", "clock_wake_up_ns")),
+        "paid for as time; switches of a supply or a clock are no component",
+    ),
+    "rram.write.pulse_ns": "the energy of a pulse is given; with write.pulse_voltage_V it follows",
+    "rram.write.verify_ns": "the energy of a verifying read is given",
+    "rram.write.cells_in_parallel": "drivers that write are no component",
+    "rram.write.tiles_in_parallel": "the supply of writes is no component; see current_limit_mA",
+    "sram.clock_MHz": "slower saves nothing, and faster than the adder tree is refused",
+    "pmca.supply.threshold_voltage_V": "the clock is the one whose voltage is known",
+    "pmca.supply.highest_voltage_V": "it bounds what is noted",
+    "dram.access_ns": "a kind of DRAM has its time; another kind has another energy",
+}  # fmt: skip
+"""Why no cost follows a number that no component model reads."""
+
 LINES = tuple(f"rram.accuracy.{name}_ohm" for name in ("word", "bit", "driver", "sense"))
 """Resistances of lines: wider wires and stronger drivers would cost area and energy."""
+
+
+SILENT = {
+    "rram.bits_per_cell": WHY["rram.bits_per_cell"],
+    "pmca.supply.highest_voltage_V": "it bounds what is noted",
+    "paper_accounting.rram_transistors": "the area of the paper's table (cimsim validate) does",
+    "paper_accounting.sram_transistors": "the area of the paper's table (cimsim validate) does",
+}
+"""Numbers that no report holds anything of, and who follows them."""
+
+OF_CLOCK = (
+    "reference_clock_MHz", "reference_voltage_V", "threshold_voltage_V", "lowest_voltage_V",
+)  # fmt: skip
+"""Numbers of `pmca.supply` that give the voltage of a clock."""
+
+OF_STATES = {
+    "on": ("clock_uW",),
+    "clock_gated": ("clock_wake_up_ns",),
+    "power_gated": ("gated_leakage_uW", "wake_up_ns", "wake_up_energy_pJ"),
+}
+"""Numbers that a state of units without work reads (docs/power.md)."""
 
 
 def inert_changes(machine: Architecture) -> tuple[str, ...]:
@@ -60,6 +105,39 @@ def inert_knobs(machine: Architecture) -> dict[str, str]:
         moves = [_moves(machine, field, other) for other in others if is_knob(field, other)]
         if False in moves and True not in moves:
             found[field] = _why(machine, field)
+    return found
+
+
+def silent_fields(machine: Architecture) -> dict[str, str]:
+    """Field -> why, for every number of the machine that no result of any workload follows.
+
+    Results are times, energies, areas, writes and counts of a report, true or by paper accounting.
+    """
+    data = machine.model_dump(mode="json", exclude_none=True)
+    read_by_accuracy = (f for f, _ in _numbers(data, "") if f.startswith("rram.accuracy."))
+    found = dict.fromkeys(read_by_accuracy, "accuracy alone does (cimsim accuracy)")
+    found |= {field: why for field, why in SILENT.items() if value_at(data, field) is not None}
+    return found | _silent_voltages(machine) | _silent_states(machine)
+
+
+def _silent_voltages(machine: Architecture) -> dict[str, str]:
+    supply, given = machine.pmca.supply, machine.pmca.voltage_V
+    if given is not None:
+        why = "pmca.voltage_V is given, they bound the clock"
+        return dict.fromkeys((f"pmca.supply.{name}" for name in OF_CLOCK), why)
+    field = "pmca.supply.threshold_voltage_V"
+    known = machine.pmca.clock_MHz == supply.reference_clock_MHz
+    return {field: WHY[field]} if known else {}
+
+
+def _silent_states(machine: Architecture) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for block, unit in machine.units.items():
+        if (states := unit.power_states) is None:
+            continue
+        why = f"units without work are {states.idle} (power_states.idle)"
+        others = (names for state, names in OF_STATES.items() if state != states.idle)
+        found |= {f"{block}.power_states.{name}": why for names in others for name in names}
     return found
 
 
@@ -106,9 +184,13 @@ def costs_of(machine: Architecture) -> dict[str, float]:
     return (
         found
         | {f"area {kind}": area for kind, area in machine.area_mm2().items()}
-        | {"energy of clusters, by the square of V": supply_voltage_V(machine.pmca)}
+        | {"energy of clusters, by the square of V": _cluster_scale(machine)}
         | {f"leakage {kind}": unit.leakage_W(unit.count) for kind, unit in units}
     )
+
+
+def _cluster_scale(machine: Architecture) -> float:
+    return (supply_voltage_V(machine.pmca) / machine.pmca.supply.energy_voltage_V) ** 2
 
 
 def _numbers(data: Any, path: str) -> Iterator[tuple[str, float]]:
@@ -131,8 +213,10 @@ def _why(machine: Architecture, field: str) -> str:
         for component, kinds in known.items()
         if any(reads in kind.reads for kind in kinds.values())
     ]
-    if able:
+    if able and field not in WHY:
         return f"the machine has no model that reads it; {', '.join(able)} can (docs/components.md)"
     if field in LINES:
         return "accuracy alone does (docs/irdrop.md)"
+    if field in WHY:
+        return WHY[field]
     return "no component model reads it (docs/components.md)"

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cimsim.costs.components.lines import END_ohm, SEGMENT_ohm, line_fF, settling_ns
+from cimsim.costs.components.tile_logic import addition_ns, latch_ns
 from cimsim.costs.floorplan import RETICLE_MM2
 from cimsim.spec import Architecture
 
@@ -19,8 +21,8 @@ LEAST_SHARE = 0.05
 
 
 def doubts_on_machine(machine: Architecture) -> tuple[str, ...]:
-    """Notes on what no run decides: size of a die, pace of converters."""
-    return (*_die(machine), *_converters(machine))
+    """Notes on what no run decides: size of a die, pace of converters, lines and logic."""
+    return (*_die(machine), *_converters(machine), *_lines(machine), *_logic(machine))
 
 
 def doubts_on_run(
@@ -60,6 +62,44 @@ def _converters(machine: Architecture) -> Iterator[str]:
             f"{tile.adc_time_ns:g} ns take {reading:g} ns a pulse, the cells "
             f"{tile.integration_ns:g} ns; lower rram.columns_per_adc or rram.adc_time_ns"
         )
+
+
+def _lines(machine: Architecture) -> Iterator[str]:
+    tile = machine.rram
+    if tile is None:
+        return
+    found = tile.accuracy
+    word, bit = (found.word_ohm, found.bit_ohm) if found else (None, None)
+    driver, sense = (found.driver_ohm, found.sense_ohm) if found else (None, None)
+    ends = (
+        ("word line", tile.columns, "columns", tile.dac_bits, word, driver),
+        ("bit line", tile.rows, "rows", tile.adc_bits, bit, sense),
+    )
+    for line, cells, field, bits, segment_ohm, end_ohm in ends:
+        load = line_fF(cells, tile.cell_area_um2, machine.technology_nm)
+        ohm = cells * (SEGMENT_ohm if segment_ohm is None else segment_ohm)
+        needed = settling_ns(load, ohm, END_ohm if end_ohm is None else end_ohm, bits)
+        if needed > tile.integration_ns:
+            yield (
+                f"a {line} over {cells} cells takes {needed:.3g} ns to settle to {bits} bits, "
+                f"rram.integration_ns is {tile.integration_ns:g}: raise it, or lower rram.{field}"
+            )
+
+
+def _logic(machine: Architecture) -> Iterator[str]:
+    tile = machine.rram
+    if tile is None:
+        return
+    node = machine.technology_nm
+    adding, latching = addition_ns(tile.output_bits, node), latch_ns(node)
+    least = {"load_ns": latching, "shift_add_ns": adding, "accumulate_ns": adding}
+    for field, needed in least.items():
+        # 0 says that a time is part of another one
+        if 0.0 < getattr(tile, field) < needed:
+            yield (
+                f"rram.{field} {getattr(tile, field):g} is shorter than gates of {node:g} nm take "
+                f"({needed:.2g} ns); raise it"
+            )
 
 
 def _heat(energy_J: float, latency_s: float, used_mm2: float) -> Iterator[str]:

@@ -33,7 +33,7 @@ MVM, BITS, CHIP = 0.05, 0.12, 0.25
 """Tolerances: one MVM; one at other input widths than those fitted; totals of a chip whose control
 and vector units are not in the model."""
 
-CONVERTED = ("cells", "dac", "integrator", "adc", "shift_add")
+CONVERTED = ("cells", "dac", "integrator", "sample", "adc", "shift_add")
 
 
 @brief

@@ -12,6 +12,11 @@ from cimsim.costs.components.gates import SUPPLY_V
 from cimsim.values.bounds import Amount, Name, Positive, Text
 from cimsim.values.display import brief
 
+
+class RefusedError(ValueError):
+    """What a law says of inputs that no hardware of its kind has, with the limit and the lever."""
+
+
 NODE = "technology_nm"
 """The input that every model may read: the node of the machine, no field of the block."""
 
@@ -50,7 +55,8 @@ class Component:
     block. `fitted` is the range of an input in which the law is fitted, outside it is an
     extrapolation; outside `limits` it makes no sense. `absent` names inputs in groups that a block
     may lack (`matrix_engine.rows`), and what they are then. What it gives with assumed
-    constants is `assumed`, unless an anchor fixes its size.
+    constants is `assumed`, unless an anchor fixes its size. `refuse` raises RefusedError for inputs
+    of the machine that no hardware of its kind has; an anchor, which is built, is not asked.
     """
 
     law: Law
@@ -62,6 +68,7 @@ class Component:
     limits: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     absent: Mapping[str, float] = field(default_factory=dict)
     assumed: frozenset[str] = frozenset()
+    refuse: Callable[[Entry, Mapping[str, float]], None] | None = None
 
 
 class SuppliedEntry(Entry):

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 
 from cimsim.costs.components.component import NODE, Component, Entry, SuppliedEntry, supply_V
+from cimsim.costs.components.counting import CountingEntry, refuse_faster_counts
 from cimsim.costs.components.gates import (
     FLIP_FLOP_fF,
     FLIP_FLOP_um2,
@@ -16,14 +18,23 @@ from cimsim.costs.components.gates import (
     scaled_um2,
     switched_pJ,
 )
+from cimsim.costs.components.lines import driven_fJ, driver_um2
 
 
-def word_line_pJ(columns: float, cell_um2: float, volts: float) -> float:
-    """Energy (pJ) to charge a word line over `columns` square cells: 0.2 fF/um of wire.
+def word_line_fF(columns: float, cell_um2: float) -> float:
+    """Capacitance (fF) of a word line over `columns` square cells: 0.2 fF/um of wire.
 
     Source: assumed, 0.2 fF/um of local wire at every node (see `gates`); gates of cells left out.
     """
-    return columns * math.sqrt(cell_um2) * WIRE_fF_per_um * volts**2 * 1e-3
+    return columns * math.sqrt(cell_um2) * WIRE_fF_per_um
+
+
+def word_line_pJ(columns: float, cell_um2: float, volts: float) -> float:
+    """Energy (pJ) to charge a word line and the stages of its driver.
+
+    Source: `word_line_fF` and `lines.driven_fJ`.
+    """
+    return driven_fJ(word_line_fF(columns, cell_um2), volts) * 1e-3
 
 
 def binary_pJ(bits: float, node_nm: float, volts: float) -> float:
@@ -70,21 +81,25 @@ def _line(entry: Entry, at: Mapping[str, float]) -> float:
     return word_line_pJ(at["columns"], at["cell_area_um2"], supply_V(entry))
 
 
+def _driver(at: Mapping[str, float]) -> float:
+    return driver_um2(word_line_fF(at["columns"], at["cell_area_um2"]), at[NODE])
+
+
 def _binary(entry: Entry, at: Mapping[str, float]) -> dict[str, float]:
     bits, node = at["dac_bits"], at[NODE]
     energy = binary_pJ(bits, node, supply_V(entry)) + _line(entry, at)
-    return {"dac_energy_pJ": energy, "dac_area_um2": binary_um2(bits, node)}
+    return {"dac_energy_pJ": energy, "dac_area_um2": binary_um2(bits, node) + _driver(at)}
 
 
 def _one_bit(entry: Entry, at: Mapping[str, float]) -> dict[str, float]:
     energy = one_bit_pJ(at[NODE], supply_V(entry)) + _line(entry, at)
-    return {"dac_energy_pJ": energy, "dac_area_um2": binary_um2(1.0, at[NODE])}
+    return {"dac_energy_pJ": energy, "dac_area_um2": binary_um2(1.0, at[NODE]) + _driver(at)}
 
 
 def _pulse_width(entry: Entry, at: Mapping[str, float]) -> dict[str, float]:
     bits, node = at["dac_bits"], at[NODE]
     energy = pulse_width_pJ(bits, node, supply_V(entry)) + _line(entry, at)
-    return {"dac_energy_pJ": energy, "dac_area_um2": pulse_width_um2(bits, node)}
+    return {"dac_energy_pJ": energy, "dac_area_um2": pulse_width_um2(bits, node) + _driver(at)}
 
 
 READS = ("dac_bits", "columns", "cell_area_um2", NODE)
@@ -116,12 +131,13 @@ ONE_BIT = Component(
 """A driver that is on or off: one bit a pulse."""
 PWM = Component(
     law=_pulse_width,
-    reads=READS,
+    reads=(*READS, "integration_ns"),
     gives=GIVES,
     source="counted: register and comparator of ZigZag's 28 nm gates over 2^bits counts; word line "
     "of 0.2 fF/um, assumed",
-    entry=SuppliedEntry,
+    entry=CountingEntry,
     # choice: up to 10 bits, 1,024 counts a pulse
     fitted={"dac_bits": (1.0, 10.0), **NODES},
+    refuse=partial(refuse_faster_counts, field="dac_bits"),
 )
 """Pulse width: the value is how long the row is on."""

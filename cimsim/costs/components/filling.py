@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from cimsim.blocks import ASSUMED
 from cimsim.costs.components.catalog import COMPONENTS
-from cimsim.costs.components.component import NODE, Component, Entry
+from cimsim.costs.components.component import NODE, Component, Entry, RefusedError
 from cimsim.values.display import brief
 
 
@@ -82,15 +82,19 @@ def filled(
     return full, tuple(models)
 
 
+_STUB_LEAKAGE = 1e9
+"""Choice: a machine that lacks an input is not blamed for what a gated unit leaks beside this."""
+
+
 def _stubbed(data: dict[str, Any]) -> dict[str, Any]:
-    """`data` with 1 for every number that a model would give."""
+    """`data` with 1 for every number that a model would give, leakage above what gates leave."""
     for block, component, raw in _entries(data):
         kinds, kind = COMPONENTS[block][component], raw.get("kind")
         given = kinds[kind].gives if kind in kinds else ()
         holder = data[block]
         sources = holder.setdefault("sources", {})
         for name in given:
-            holder.setdefault(name, 1)
+            holder.setdefault(name, _STUB_LEAKAGE if name.startswith("leakage") else 1)
             sources.setdefault(name, "model")
     return data
 
@@ -106,11 +110,22 @@ def _entries(data: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
             if component not in known:
                 names = f"it has {', '.join(known)}" if known else "it has none"
                 raise ValueError(f"{block}.models.{component}: no such component, {names}")
-    for block, known in COMPONENTS.items():
+    for block, component in _IN_ORDER:
         holder = data.get(block)
         models = holder.get("models") if isinstance(holder, Mapping) else None
-        if isinstance(models, Mapping):
-            yield from ((block, name, models[name]) for name in known if name in models)
+        if isinstance(models, Mapping) and component in models:
+            yield block, component, models[component]
+
+
+def _reads_a_die(component: Mapping[str, Component]) -> bool:
+    return any(name.startswith("die.") for kind in component.values() for name in kind.reads)
+
+
+_IN_ORDER = sorted(
+    ((block, name) for block, known in COMPONENTS.items() for name in known),
+    key=lambda found: _reads_a_die(COMPONENTS[found[0]][found[1]]),
+)
+"""Components as the catalog has them, those that read the area of a die after all others."""
 
 
 def _modelled(
@@ -120,6 +135,7 @@ def _modelled(
     model, entry = _read(path, COMPONENTS[block][component], raw)
     inputs = {name: _input(data, block, name, path, model, derived) for name in model.reads}
     _inside_limits(path, model, inputs)
+    _not_refused(path, model, entry, inputs)
     outputs = _worked_out(path, model, entry, inputs)
     if entry.anchor is not None:
         outputs = _anchored(path, model, entry, inputs, outputs)
@@ -178,6 +194,16 @@ def _worked_out(
     if not finite:
         raise UnreadInputError(f"{path} gives no finite number")
     return found
+
+
+def _not_refused(path: str, model: Component, entry: Entry, inputs: Mapping[str, float]) -> None:
+    try:
+        if model.refuse is not None:
+            model.refuse(entry, inputs)
+    except RefusedError as error:
+        raise ValueError(f"{path}: {error}") from None
+    except (ArithmeticError, ValueError) as error:
+        raise UnreadInputError(f"{path} gives no number: {error}") from None
 
 
 def _inside_limits(path: str, model: Component, inputs: Mapping[str, float]) -> None:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Mapping
 
 from cimsim.costs.components.component import NODE, Component, Entry
+from cimsim.costs.components.gates import NAND_ns, scaled_ns
 
 NODE_NM = 32.0
 """Source: PUMA simulator constants, ISAAC: their node."""
@@ -96,3 +97,34 @@ BANKED = Component(
     fitted={NODE: (14.0, 130.0)},
 )
 """A memory of equal banks, each with a bus."""
+
+
+def bank_ns(bank_KiB: float, bank_um2: float, node_nm: float) -> float:
+    """Time (ns) of an access: gates of decoder and sense amplifier, wires over the bank and back.
+
+    Twelve gates for 8 KiB and one for every doubling. Source: Amrutur and Horowitz, Speed and Power
+    Scaling of SRAMs, JSSC 35(2), 2000, abstract: about one gate delay a doubling up to 1 Mb, wires
+    beyond; gates of the ZigZag IMC cost model, wires of 0.3 ns/mm (Das et al., SLIP, ISCA 2015).
+    Assumed: the twelve.
+    """
+    gates = 12.0 + math.log2(bank_KiB / ACCESS_KiB)
+    way_mm = 2.0 * math.sqrt(bank_um2 * 1e-6)
+    return max(1.0, gates) * scaled_ns(NAND_ns, node_nm) + way_mm * 0.3
+
+
+def _access(entry: Entry, at: Mapping[str, float]) -> dict[str, float]:
+    banks = at["banks"]
+    each_um2 = at["area_mm2"] * 1e6 / banks
+    return {"access_ns": bank_ns(at["capacity_KiB"] / banks, each_um2, at[NODE])}
+
+
+ACCESS = Component(
+    law=_access,
+    reads=("capacity_KiB", "banks", "area_mm2", NODE),
+    gives=("access_ns",),
+    source="gates and wires of a bank (Amrutur and Horowitz, JSSC 2000)",
+    # choice: as for the area
+    fitted={NODE: (14.0, 130.0)},
+    assumed=frozenset({"access_ns"}),
+)
+"""Time before the first byte, by the size of a bank."""

@@ -73,7 +73,8 @@ def _put_parameter(
             raise SpecError(f"{shown(path)} cannot be set: the model has no anchor.")
         entry["anchor"][fields[1]] = value
         sources = entry.setdefault("anchor_sources", {})
-        given = any(fields[1] in kind.gives for kind in kinds.values())
+        model = kinds.get(entry["kind"])
+        given = model is not None and fields[1] in model.gives
         sources.update(dict.fromkeys([fields[1]] if given else sources, why))
     elif fields == ["anchor"] and value is None:
         entry.pop("anchor", None)

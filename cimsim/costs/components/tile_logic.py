@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from cimsim.costs.components.component import NODE, Component, Entry, SuppliedEntry, supply_V
 from cimsim.costs.components.gates import (
-    ADDER_NANDS,
+    ADDER_fF,
+    ADDER_um2,
+    CARRY_ns,
     FLIP_FLOP_fF,
-    NAND_fF,
-    NAND_um2,
+    FLIP_FLOP_ns,
+    SUM_ns,
+    scaled_ns,
     scaled_um2,
     switched_pJ,
 )
@@ -18,9 +22,9 @@ from cimsim.costs.components.gates import (
 def addition_pJ(bits: float, node_nm: float, volts: float) -> float:
     """Energy (pJ) of an addition of `bits` and its register.
 
-    Source: counted, nine NAND2 a full adder and a flip-flop, gates of the ZigZag IMC cost model.
+    Source: counted, a full adder and a flip-flop a bit, gates of the ZigZag IMC cost model.
     """
-    return switched_pJ(bits * (ADDER_NANDS * NAND_fF + FLIP_FLOP_fF), node_nm, volts)
+    return switched_pJ(bits * (ADDER_fF + FLIP_FLOP_fF), node_nm, volts)
 
 
 def multiplication_pJ(bits: float, node_nm: float, volts: float) -> float:
@@ -42,9 +46,33 @@ def register_um2(bits: float, node_nm: float) -> float:
 def adder_um2(bits: float, node_nm: float) -> float:
     """Area (um2) of an adder of `bits`.
 
-    Source: counted, nine NAND2 a full adder, gates of the ZigZag IMC cost model.
+    Source: counted, a full adder a bit, gates of the ZigZag IMC cost model.
     """
-    return scaled_um2(bits * ADDER_NANDS * NAND_um2, node_nm)
+    return scaled_um2(bits * ADDER_um2, node_nm)
+
+
+def multiplier_um2(bits: float, node_nm: float) -> float:
+    """Area (um2) of a multiplier of two values of `bits`: an array of bits x bits full adders.
+
+    Source: counted, with the gates of the ZigZag IMC cost model.
+    """
+    return bits * adder_um2(bits, node_nm)
+
+
+def addition_ns(bits: float, node_nm: float) -> float:
+    """Least time (ns) of an addition of `bits`: carries over a tree of log2(bits) levels.
+
+    Source: gates of the ZigZag IMC cost model; a prefix adder, the fastest there is.
+    """
+    return scaled_ns(SUM_ns + math.log2(max(2.0, bits)) * CARRY_ns, node_nm)
+
+
+def latch_ns(node_nm: float) -> float:
+    """Least time (ns) of a register.
+
+    Source: gates of the ZigZag IMC cost model.
+    """
+    return scaled_ns(FLIP_FLOP_ns, node_nm)
 
 
 def _logic(entry: Entry, at: Mapping[str, float]) -> dict[str, float]:
@@ -52,12 +80,13 @@ def _logic(entry: Entry, at: Mapping[str, float]) -> dict[str, float]:
     outputs = at["columns"] // at["cells_per_weight"]
     registers = at["rows"] * at["input_bits"] + outputs * bits
     adcs = -(-at["columns"] // at["columns_per_adc"])
+    adders = adcs * adder_um2(bits, node) + at["affine_lanes"] * multiplier_um2(bits, node)
     addition = addition_pJ(bits, node, volts)
     return {
         "shift_add_energy_pJ": addition,
         "accumulate_energy_pJ": addition,
         "affine_energy_pJ": multiplication_pJ(bits, node, volts),
-        "digital_area_um2": register_um2(registers, node) + adcs * adder_um2(bits, node),
+        "digital_area_um2": register_um2(registers, node) + adders,
     }
 
 
@@ -70,6 +99,7 @@ LOGIC = Component(
         "cells_per_weight",
         "input_bits",
         "columns_per_adc",
+        "affine_lanes",
         NODE,
     ),
     gives=("shift_add_energy_pJ", "accumulate_energy_pJ", "affine_energy_pJ", "digital_area_um2"),
