@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from itertools import pairwise
@@ -19,12 +20,14 @@ from cimsim.mappers import mapper_named
 from cimsim.report import Report
 from cimsim.schedule.pipelines import (
     PIPELINES,
+    Aim,
     AsIs,
     Auto,
     Replicated,
     ShapedBlock,
     Sharing,
     Strategy,
+    format_pipeline,
     parse_pipeline,
 )
 from cimsim.search import Job, attempt, finals, finder
@@ -124,7 +127,7 @@ def test_layers_that_take_turns_add_up(name: str) -> None:
     estimate = Judge(given).trial(strategy)
     whole = attempt(given, strategy)
     assert estimate.latency_ps == pytest.approx(whole.ends.makespan_ps, rel=1e-3)
-    assert estimate.energy_J == pytest.approx(sum(whole.energies_J(given)), rel=2e-2)
+    assert estimate.energy_J == pytest.approx(sum(whole.energies_J(given)), rel=1e-2)
 
 
 def test_copies_have_their_share_of_a_sample() -> None:
@@ -143,14 +146,60 @@ UNBALANCED = {
 }
 
 
-@pytest.mark.parametrize("made", UNBALANCED)
+VALUES: dict[Aim, Callable[[Report], float]] = {
+    "latency": lambda report: report.latency_s,
+    "energy": lambda report: report.energy_J,
+    "edp": lambda report: report.latency_s * report.energy_J,
+}
+
+
+@pytest.mark.parametrize(
+    ("made", "aim"),
+    [*((made, "latency") for made in UNBALANCED), ("slow tiles", "energy"),
+     ("as shipped", "energy"), ("narrow links", "edp")],
+)  # fmt: skip
 @pytest.mark.parametrize("workload", SMALL)
-def test_no_named_strategy_is_better(workload: str, made: str) -> None:
+def test_no_named_strategy_is_better(workload: str, made: str, aim: Aim) -> None:
     architecture = machine(**UNBALANCED[made])
-    found = simulate(SMALL[workload], architecture, pipeline="auto")
+    found = simulate(SMALL[workload], architecture, pipeline=Auto(objective=aim)).report
     for strategy in PIPELINES.values():
-        other = simulate(SMALL[workload], architecture, pipeline=strategy)
-        assert found.report.latency_s <= other.report.latency_s, strategy.name
+        other = simulate(SMALL[workload], architecture, pipeline=strategy).report
+        assert VALUES[aim](found) <= VALUES[aim](other), strategy.name
+
+
+@pytest.mark.parametrize("aim", VALUES)
+def test_nothing_that_was_tried_is_better_in_the_objective(aim: Aim) -> None:
+    """Layers that stream: every candidate in full, beside what the search knew from parts."""
+    work, hardware = LAYERED["streams"], machine(**UNBALANCED["slow tiles"])
+    found = simulate(work, hardware, pipeline=f"auto:objective={aim}").report
+    assert found.search is not None
+    assert found.search.objective == aim
+    best = VALUES[aim](found)
+    for row in found.search.candidates:
+        if row.estimated_s is not None and not row.same_as:
+            other = simulate(work, hardware, pipeline=row.pipeline).report
+            assert best <= VALUES[aim](other), row.pipeline
+            if row.simulated_s is not None:
+                ran = row.simulated_s, row.simulated_J
+                assert ran == (other.latency_s, pytest.approx(other.energy_J, rel=1e-12))
+
+
+def test_objectives_choose_differently() -> None:
+    """Eight clusters are faster and wait for each other in meetings; where nothing leaks, a group
+    of two takes less energy."""
+    made = machine(
+        pmca={"pool_clusters": 2, "leakage_mW": 0.0}, buffer={"leakage_mW": 0.0},
+        dram={"background_mW": 0.0},
+    )  # fmt: skip
+    work = wide_work()
+    found = {
+        aim: simulate(work, made, adaptation="none", pipeline=f"auto:objective={aim}").report
+        for aim in VALUES
+    }
+    for aim, value in VALUES.items():
+        assert value(found[aim]) == min(map(value, found.values())), aim
+    assert found["energy"].latency_s > found["latency"].latency_s
+    assert found["energy"].energy_J < found["latency"].energy_J
 
 
 @cache
@@ -192,8 +241,10 @@ def test_the_report_says_what_was_chosen_and_rejected() -> None:
 
 
 def test_a_search_has_one_result() -> None:
-    runs = [simulate(decoder(), machine(), pipeline="auto").report.to_json() for _ in range(2)]
-    assert runs[0] == runs[1]
+    for aim in VALUES:
+        asked = f"auto:objective={aim}"
+        runs = [simulate(decoder(), machine(), pipeline=asked).report.to_json() for _ in range(2)]
+        assert runs[0] == runs[1]
 
 
 def test_trials_cost_a_few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,7 +290,7 @@ def test_estimates_from_all_layers_are_the_times_of_the_run(name: str) -> None:
     whole = attempt(given, strategy)
     assert close.latency_ps == pytest.approx(whole.ends.makespan_ps, rel=1e-2)
     assert close.energy_J == pytest.approx(sum(whole.energies_J(given)), rel=1e-2)
-    assert rough.floor_ps <= close.latency_ps * 1.01
+    assert sum(rough.floor_ps) <= close.latency_ps * 1.01
 
 
 def test_all_streams_err_as_the_first_that_is_run_with_all_layers() -> None:
@@ -265,7 +316,9 @@ def test_strategies_that_run_the_same_are_tried_once() -> None:
         "split": "token",
         "balanced+layer": "layer",
     }.items() <= same.items()
+    times = {row.pipeline: (row.estimated_s, row.estimated_J) for row in report.search.candidates}
     for text, other in same.items():
+        assert times[text] == times[other]
         one, two = (simulate(PLAIN, machine(), pipeline=p).report for p in (text, other))
         assert (one.latency_s, one.energy_J) == (two.latency_s, two.energy_J), text
 
@@ -323,7 +376,14 @@ def test_a_strategy_that_does_not_fit_is_told_and_passed_over() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("auto:blocks=3", r"^pipeline 'auto' has no option 'blocks'; options: extra_tiles$"),
+        (
+            "auto:blocks=3",
+            r"^pipeline 'auto' has no option 'blocks'; options: extra_tiles, objective$",
+        ),
+        (
+            "auto:objective=delay",
+            r"'auto': objective takes one of latency, energy, edp: 'delay' is none .*latency$",
+        ),
         ("auto:extra_tiles=-1", r"extra_tiles takes .* of at least 0: -1 is below 0$"),
         ("shaped+never+as-is:sizes=(a+1)+(a+2)", r"a has two sizes, give it one$"),
         ("shaped+never+as-is:sizes=(a+0)", r"sizes takes .*: 0 is below 1$"),
@@ -347,6 +407,9 @@ def test_each_shape_has_its_block() -> None:
 def test_auto_is_a_value_with_a_text() -> None:
     assert parse_pipeline("auto") == Auto()
     assert parse_pipeline("auto:3") == Auto(3)
+    asked = Auto(3, objective="edp")
+    assert format_pipeline(asked) == "auto:extra_tiles=3,objective=edp"
+    assert parse_pipeline(format_pipeline(asked)) == asked
     assert simulate(decoder(), machine(), pipeline=Auto(0)).report.search is not None
 
 
@@ -363,13 +426,16 @@ def test_widths_are_tried_from_all_clusters_down() -> None:
     assert not list(widths(best, alone))
 
 
-def test_work_goes_wide_where_that_is_faster() -> None:
-    """96 divisions of each of 4 x 4096 values keep two clusters busy; there are eight."""
-    made = machine(pmca={"pool_clusters": 2})
+def wide_work() -> cimsim.Workload:
+    """96 divisions of each of 4 x 4096 values keep two clusters busy."""
     op = Elementwise(
         name="op", inputs=(), tokens=4, elements=4 * 4096, functions={"div": 96},
     )  # fmt: skip
-    work = workload_of("wide", (Phase(name="prefill", tokens=4, ops=(op,)),))
+    return workload_of("wide", (Phase(name="prefill", tokens=4, ops=(op,)),))
+
+
+def test_work_goes_wide_where_that_is_faster() -> None:
+    made, work = machine(pmca={"pool_clusters": 2}), wide_work()
     found = simulate(work, made, adaptation="none", pipeline="auto").report
     assert found.pipeline.endswith("share_clusters=8")
     group = simulate(work, made, adaptation="none", pipeline="layer:1").report

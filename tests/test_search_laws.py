@@ -15,6 +15,7 @@ from cimsim.ir import Embedding, Linear, Phase, Workload
 from cimsim.mappers import mapper_named
 from cimsim.schedule.pipelines import (
     PIPELINES,
+    Aim,
     AsIs,
     Auto,
     GivenBlock,
@@ -52,7 +53,7 @@ def test_a_whole_from_samples() -> None:
 
 def test_what_is_slow_with_barriers_is_tried_no_further() -> None:
     given = judge(1, 3)
-    given.trials[TOKEN] = Trial(TOKEN, "token", (60, 40))
+    given.trials[TOKEN] = Trial(TOKEN, "token", (60, 40), (0.0,), (0.0, 0.0))
     given.firsts[TOKEN] = 100
 
     def slow(strategy: Strategy, prompt_ps: int, step_ps: int) -> bool:
@@ -64,11 +65,48 @@ def test_what_is_slow_with_barriers_is_tried_no_further() -> None:
     assert not slow(LAYER, 1000, 10), "layers that stream gain by more layers"
 
 
-def test_trials_are_ranked_by_latency_then_energy_then_text() -> None:
-    rows = [(1, 9.0, "long"), (2, 1.0, "b"), (2, 1.0, "aa"), (2, 3.0, "a")]
-    ranked = [Trial(TOKEN, text, (latency,), energy) for latency, energy, text in rows]
-    assert sorted([*ranked[2:], *ranked[:2]], key=lambda trial: trial.rank) == ranked
-    assert Trial(TOKEN, "token", (60, 40.4)).latency_ps == 100
+RANKED: dict[Aim, list[tuple[int, float, str]]] = {
+    "latency": [(1, 9.0, "long"), (2, 1.0, "b"), (2, 1.0, "aa"), (2, 3.0, "a")],
+    "energy": [(9, 1.0, "long"), (1, 2.0, "b"), (1, 2.0, "aa"), (3, 2.0, "a")],
+    "edp": [(3, 2.0, "long"), (2, 4.0, "b"), (2, 4.0, "aa"), (4, 2.0, "a")],
+}
+
+
+@pytest.mark.parametrize("aim", RANKED)
+def test_trials_are_ranked_by_the_aim_then_latency_energy_and_text(aim: Aim) -> None:
+    ranked = [Trial(TOKEN, text, (time,), (energy,), (0.0,)) for time, energy, text in RANKED[aim]]
+    assert sorted([*ranked[2:], *ranked[:2]], key=lambda trial: trial.rank(aim)) == ranked
+
+
+def test_a_trial_is_of_all_its_phases() -> None:
+    """3 and 4 J for the work, 0.01 and 0.02 J leaked a picosecond: 0.6 and 0.8 J at 60 and 40."""
+    trial = Trial(TOKEN, "token", (60, 40.4), (3.0, 4.0), (1e10, 2e10))
+    assert trial.latency_ps == 100
+    assert trial.energy_J == pytest.approx(3.0 + 4.0 + 0.6 + 0.808)
+    assert trial.at((50, 40)) == pytest.approx((90, 3.0 + 4.0 + 0.5 + 0.8))
+    assert [trial.value(aim) for aim in RANKED] == pytest.approx([100, 8.408, 840.8])
+
+
+def test_energy_of_a_whole_from_samples() -> None:
+    """Samples of 2 and 6 of 12 layers, a prompt and four steps: work adds up by layer, so does the
+    power that leaks, and the leaked energy is the power of all layers over the latency of all."""
+    given = judge(2, 6)
+
+    def ran(times: tuple[int, int], work_J: float, power_W: float) -> Any:
+        energies = [work_J + power_W * time * 1e-12 for time in times]
+        return SimpleNamespace(
+            phases_ps=lambda: list(times), energies_J=lambda job: energies,
+            standing_W=lambda job: [power_W, power_W],
+        )  # fmt: skip
+
+    done = [ran((10, 2), 1.0, 5.0), ran((16, 5), 3.0, 9.0)]
+    found = given._estimate(TOKEN, given.samples, done)
+    assert found.phases_ps == (25, 4 * 9.5)
+    assert found.phases_J == pytest.approx((6.0, 4 * 6.0))
+    assert found.phases_W == pytest.approx((15.0, 15.0)), "9 + 6, whatever the steps"
+    assert found.energy_J == pytest.approx(30.0 + 15.0 * (25 + 38) * 1e-12, rel=1e-15)
+    one = given._estimate(TOKEN, given.samples[:1], done[:1])
+    assert one.energy_J == pytest.approx(6 * (1.0 + 5e-11) + 24 * (1.0 + 1e-11), rel=1e-15)
 
 
 TIMES = {
@@ -236,8 +274,9 @@ def stub_runs(
         empty = SimpleNamespace(actor_count=0)
         plan = SimpleNamespace(phases=("prefill", "decode"), roles=[], program=empty)
         return SimpleNamespace(
-            plan=plan, phases_ps=lambda: list(steps[strategy]), energies_J=lambda job: [1.0, 1.0]
-        )
+            plan=plan, phases_ps=lambda: list(steps[strategy]), energies_J=lambda job: [1.0, 1.0],
+            standing_W=lambda job: [0.0, 0.0],
+        )  # fmt: skip
 
     def run(job: Any, strategy: Strategy) -> Any:
         ran.append(strategy)
@@ -253,7 +292,7 @@ def guessed(*guesses: tuple[Strategy, tuple[int, int]]) -> Any:
     """A judge that has estimates of the prompt and of all four steps."""
     given = judge(1, 3)
     for one, phases in guesses:
-        given.trials[one] = Trial(one, one.name, phases, floor_ps=sum(phases))
+        given.trials[one] = Trial(one, one.name, phases, (0.0,), (0.0, 0.0), phases)
     return given
 
 

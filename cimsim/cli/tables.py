@@ -15,6 +15,8 @@ from cimsim.report import Accuracy, AccuracyReport, Baseline, PairedAccuracy, Re
 from cimsim.report.chosen import Candidate
 from cimsim.units import quantity, ratio
 
+AIMS = {"latency": "latency", "energy": "energy", "edp": "energy-delay product"}
+"""What a search makes small, in words."""
 TEXT_SHOWN = 60
 """Choice: candidates with a longer text are left to the report."""
 
@@ -58,13 +60,17 @@ def _search(search: Search) -> Sheet:
     ]
     rest = len(rows) - len(shown)
     table = Sheet(
-        f"Pipelines tried by {search.asked}", ("", "estimated", "simulated", ""), texts=(0, 3),
+        f"Pipelines tried by {search.asked}, of the least {AIMS[search.objective]} first",
+        ("", "estimated", "energy", "simulated", "energy", ""), texts=(0, 5),
         caption=f"{rest} others, with a block for each shape, are in the report" if rest else "",
     )  # fmt: skip
     for row in shown:
-        times = (row.estimated_s, row.simulated_s)
+        found = (
+            (row.estimated_s, "s"), (row.estimated_J, "J"),
+            (row.simulated_s, "s"), (row.simulated_J, "J"),
+        )  # fmt: skip
         table.add(
-            row.pipeline, *("-" if t is None else quantity(t, "s") for t in times),
+            row.pipeline, *("-" if v is None else quantity(v, unit) for v, unit in found),
             "chosen" if row.pipeline == search.chosen else _verdict(row),
         )  # fmt: skip
     return table

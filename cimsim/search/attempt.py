@@ -16,6 +16,7 @@ from cimsim.mapping import Mapping
 from cimsim.report.accounting import BlockEnergy
 from cimsim.report.fold import spent
 from cimsim.report.kinds import kinds_of
+from cimsim.report.leakage import leaked_J
 from cimsim.report.needs import needed
 from cimsim.report.occupancy import last_of_phases, phase_ends_ps
 from cimsim.runtime.collector import collector_paused
@@ -94,6 +95,23 @@ class Attempt:
         latencies = [ps_to_seconds(time) for time in self.phases_ps()]
         found = spent(self.plan, job.workload, self.architecture, latencies, job.counted)
         return [math.fsum(entry.energy_J[p] for entry in found) for p in range(len(latencies))]
+
+    def standing_W(self, job: Job) -> list[float]:
+        """Power (W) by phase at which energy grows where only the latency does.
+
+        Leakage is affine in the latency; under paper accounting there is none.
+        """
+        latencies = [ps_to_seconds(time) for time in self.phases_ps()]
+        if job.counted is not None:
+            return [0.0] * len(latencies)
+
+        def leaked(times: list[float]) -> list[float]:
+            found = leaked_J(self.architecture, self.plan, times).values()
+            return [math.fsum(each) for each in zip(*found, strict=True)] or [0.0] * len(times)
+
+        longer = leaked([2 * time for time in latencies])
+        parts = zip(leaked(latencies), longer, latencies, strict=True)
+        return [(more - once) / time if time else 0.0 for once, more, time in parts]
 
 
 @collector_paused()

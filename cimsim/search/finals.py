@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from cimsim.errors import CimsimError
 from cimsim.report.chosen import Candidate, Search
 from cimsim.schedule.pipelines import PIPELINES, Auto, Barrier, Sharing, Strategy, format_pipeline
+from cimsim.search.aims import Rank, rank, value
 from cimsim.search.attempt import Attempt, attempt
 from cimsim.search.candidates import copying
 from cimsim.search.trials import START_INTERVALS, Judge, Trial
@@ -46,13 +47,14 @@ class Finals:
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
-        self.simulated: dict[Strategy, int] = {}
+        self.aim = judge.aim
+        self.simulated: dict[Strategy, tuple[int, float]] = {}
         self.problems: dict[Strategy, str] = {}
-        self.best: tuple[tuple[int, float, int, str], Attempt] | None = None
+        self.best: tuple[Rank, Attempt] | None = None
 
     def found(self, auto: Auto) -> Found:
         """The best; raises what the simplest strategy raises where none runs."""
-        ordered = sorted(self.judge.ran(), key=lambda trial: trial.rank)
+        ordered = sorted(self.judge.ran(), key=self._rank)
         if self.judge.is_exact:
             for strategy, done in self.judge.whole.items():
                 self._take(strategy, done)
@@ -75,7 +77,7 @@ class Finals:
 
     def _copy(self, auto: Auto) -> None:
         """Try copies with the best so far, over all layers: a sample may have too few tiles."""
-        best = min(self._closer(), key=lambda trial: trial.rank, default=None)
+        best = min(self._closer(), key=self._rank, default=None)
         if best is None:
             return
         copies = list(copying(best.strategy, auto))
@@ -91,8 +93,11 @@ class Finals:
         if len(known) >= CLOSER:
             return False
         ratios = self._ratios(trial.strategy)
-        expected = trial.floor_ps if ratios is None else self._expected(trial, ratios)
-        return CLOSE * expected < min(other.latency_ps for other in known)
+        expected = _expected(trial, ratios) if ratios else trial.at(trial.floor_ps)
+        return CLOSE * value(self.aim, *expected) < min(other.value(self.aim) for other in known)
+
+    def _rank(self, trial: Trial) -> Rank:
+        return trial.rank(self.aim)
 
     def _closer(self) -> list[Trial]:
         return [trial for trial in self.judge.closer.values() if not trial.problem]
@@ -106,18 +111,13 @@ class Finals:
                 return [b / a if a else 1.0 for a, b in zip(before, closer.phases_ps, strict=True)]
         return None
 
-    def _expected(self, trial: Trial, ratios: Sequence[float] | None) -> float:
-        if ratios is None:
-            return float(trial.latency_ps)
-        return math.fsum(a * b for a, b in zip(trial.phases_ps, ratios, strict=True))
-
     def _run_best(self) -> None:
-        for trial in sorted(self._closer(), key=lambda trial: trial.rank):
+        for trial in sorted(self._closer(), key=self._rank):
             done = self.judge.whole.get(trial.strategy)
             if done is not None:
                 self._take(trial.strategy, done)
             elif self.best is None or (
-                len(self.simulated) < FINALS and trial.latency_ps < self.best[0][0]
+                len(self.simulated) < FINALS and trial.value(self.aim) < self.best[0][0]
             ):
                 self._run(trial.strategy)
 
@@ -130,32 +130,45 @@ class Finals:
             self._take(strategy, done)
 
     def _take(self, strategy: Strategy, done: Attempt) -> None:
-        latency, text = done.ends.makespan_ps, format_pipeline(strategy)
-        self.simulated[strategy] = latency
-        rank = latency, sum(done.energies_J(self.judge.job)), len(text), text
-        if self.best is None or rank < self.best[0]:
-            self.best = rank, done
+        spent = done.ends.makespan_ps, math.fsum(done.energies_J(self.judge.job))
+        self.simulated[strategy] = spent
+        place = rank(self.aim, *spent, format_pipeline(strategy))
+        if self.best is None or place < self.best[0]:
+            self.best = place, done
 
     def _search(self, auto: Auto, done: Attempt) -> Search:
         tried = self.judge.closer | self.judge.trials
-        rows = sorted(map(self._row, tried.values()), key=_order)
+        named = {trial.text: trial for trial in tried.values()}
+        rows = sorted(
+            (self._row(trial, named.get(trial.same_as, trial)) for trial in tried.values()),
+            key=self._order,
+        )
         return Search(
-            asked=format_pipeline(auto), chosen=format_pipeline(done.pipeline),
-            runs=self.judge.runs, candidates=tuple(rows),
+            asked=format_pipeline(auto), objective=self.aim,
+            chosen=format_pipeline(done.pipeline), runs=self.judge.runs, candidates=tuple(rows),
         )  # fmt: skip
 
-    def _row(self, trial: Trial) -> Candidate:
-        closer = self.judge.closer.get(trial.strategy)
+    def _order(self, row: Candidate) -> tuple[bool, float, float, int, str]:
+        """Best first, what does not run last."""
+        time, energy = row.estimated_s, row.estimated_J
+        best = value(self.aim, time or 0.0, energy or 0.0)
+        return time is None, best, time or 0.0, len(row.pipeline), row.pipeline
+
+    def _row(self, trial: Trial, same: Trial) -> Candidate:
+        """What is told of a trial, with the estimate of the one that runs the same."""
+        closer = self.judge.closer.get(same.strategy)
         problem = trial.problem or (closer.problem if closer else "")
-        estimate: float | None = None
-        if closer is not None:
-            estimate = closer.latency_ps
-        elif not problem:
-            estimate = self._expected(trial, self._ratios(trial.strategy))
+        estimate: tuple[float, float] | None = None
+        if not problem:
+            ratios = None if closer else self._ratios(same.strategy)
+            estimate = _expected(closer or same, ratios)
+        simulated = self.simulated.get(trial.strategy)
         return Candidate(
             pipeline=trial.text,
-            estimated_s=None if problem or estimate is None else ps_to_seconds(round(estimate)),
-            simulated_s=_seconds(self.simulated.get(trial.strategy)),
+            estimated_s=estimate and ps_to_seconds(round(estimate[0])),
+            estimated_J=estimate and estimate[1],
+            simulated_s=simulated and ps_to_seconds(simulated[0]),
+            simulated_J=simulated and simulated[1],
             problem=problem or self.problems.get(trial.strategy, ""),
             same_as=trial.same_as,
         )
@@ -166,11 +179,8 @@ def _waits(strategy: Strategy) -> tuple[Barrier, Sharing]:
     return strategy.barrier, strategy.sharing
 
 
-def _order(row: Candidate) -> tuple[bool, float, int, str]:
-    """Best first, what does not run last."""
-    estimate = row.estimated_s
-    return estimate is None, estimate or 0.0, len(row.pipeline), row.pipeline
-
-
-def _seconds(time_ps: int | None) -> float | None:
-    return None if time_ps is None else ps_to_seconds(time_ps)
+def _expected(trial: Trial, ratios: Sequence[float] | None) -> tuple[float, float]:
+    """Latency (ps) and energy (J) of a trial, each phase as much shorter as `ratios` say."""
+    if ratios is None:
+        return trial.at(trial.phases_ps)
+    return trial.at([a * b for a, b in zip(trial.phases_ps, ratios, strict=True)])

@@ -22,11 +22,11 @@ def search(job: Job, auto: Auto, tell: Progress) -> Found:
     """The best run of `job`; raises what the simplest strategy raises where none runs.
 
     All is judged on the compiled engine; where `job` asks for the other, the result runs once more
-    on that. Deterministic: it depends on `job` and `auto` alone. Ties of latency go to the lower
-    energy, then to the shorter text.
+    on that. Deterministic: it depends on `job` and `auto` alone. Ties go to the lower latency,
+    then to the lower energy, then to the shorter text.
     """
     judged = replace(job, engine="compiled", group_tiles=True)
-    judge = Judge(judged)
+    judge = Judge(judged, auto.objective)
     _try_all(judge, auto, tell)
     tell("simulating the best")
     found = Finals(judge).found(auto)

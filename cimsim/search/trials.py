@@ -10,11 +10,13 @@ import numpy as np
 
 from cimsim.errors import CimsimError
 from cimsim.schedule import Plan
-from cimsim.schedule.pipelines import Replicated, ShapedBlock, Strategy, format_pipeline
+from cimsim.schedule.pipelines import Aim, Replicated, ShapedBlock, Strategy, format_pipeline
+from cimsim.search.aims import Rank, rank, value
 from cimsim.search.attempt import Attempt, Job, attempt
 from cimsim.search.candidates import plainest
 from cimsim.search.shapes import ShapeTimes, shape_times
 from cimsim.search.shorten import Sample, samples, with_all_layers
+from cimsim.units import PS_PER_S
 from cimsim.values.display import brief
 
 LAYERS = 1, 3
@@ -32,7 +34,8 @@ ACTOR_INTERVALS = 350
 class Trial:
     """A strategy and what the whole run is estimated to take; `problem` where it does not run.
 
-    `phases_ps` has all steps of each phase. `floor_ps` is what it takes at least, as far as the
+    `phases_ps` and `phases_J` have all steps of each phase, `phases_J` without what leaks:
+    `phases_W` times the latency. `floor_ps` is what each phase takes at least, as far as the
     samples tell: layers that stream may add less than they do in samples, never less than nothing.
     `same_as` is the text of the strategy that runs the same here.
     """
@@ -40,8 +43,9 @@ class Trial:
     strategy: Strategy
     text: str
     phases_ps: tuple[float, ...] = ()
-    energy_J: float = 0.0
-    floor_ps: float = 0.0
+    phases_J: tuple[float, ...] = ()
+    phases_W: tuple[float, ...] = ()
+    floor_ps: tuple[float, ...] = ()
     problem: str = ""
     same_as: str = ""
 
@@ -51,9 +55,24 @@ class Trial:
         return round(math.fsum(self.phases_ps))
 
     @property
-    def rank(self) -> tuple[int, float, int, str]:
-        """The smaller the better: latency, energy, then the simpler name."""
-        return self.latency_ps, self.energy_J, len(self.text), self.text
+    def energy_J(self) -> float:
+        """Of all phases."""
+        return self.at(self.phases_ps)[1]
+
+    def at(self, phases_ps: Sequence[float]) -> tuple[float, float]:
+        """Latency (ps) and energy (J) where phases take `phases_ps`."""
+        leaked = math.fsum(
+            power * time for power, time in zip(self.phases_W, phases_ps, strict=True)
+        )
+        return math.fsum(phases_ps), math.fsum(self.phases_J) + leaked / PS_PER_S
+
+    def value(self, aim: Aim) -> float:
+        """What `aim` makes small."""
+        return value(aim, self.latency_ps, self.energy_J)
+
+    def rank(self, aim: Aim) -> Rank:
+        """The smaller the better."""
+        return rank(aim, self.latency_ps, self.energy_J, self.text)
 
 
 def costs(plan: Plan) -> list[float]:
@@ -69,7 +88,7 @@ def costs(plan: Plan) -> list[float]:
 @brief
 @dataclass(eq=False)
 class Judge:
-    """Tries strategies on parts of `job`, each once; `spent` is what that has cost,
+    """Tries strategies on parts of `job`, each once, for an `aim`; `spent` is what that has cost,
     `whole_cost` what a run of the whole workload costs at most, in intervals of work, where a group
     of clusters shares vector work: more clusters are more actors.
 
@@ -79,6 +98,7 @@ class Judge:
     """
 
     job: Job
+    aim: Aim = "latency"
     trials: dict[Strategy, Trial] = field(default_factory=dict)
     closer: dict[Strategy, Trial] = field(default_factory=dict)
     whole: dict[Strategy, Attempt] = field(default_factory=dict)
@@ -117,7 +137,7 @@ class Judge:
 
     def best(self) -> Trial | None:
         """The best trial so far."""
-        return min(self.ran(), key=lambda trial: trial.rank, default=None)
+        return min(self.ran(), key=lambda trial: trial.rank(self.aim), default=None)
 
     def ran(self) -> list[Trial]:
         """The trials of strategies that run, one of those that are the same."""
@@ -136,7 +156,7 @@ class Judge:
         return self.closer[strategy]
 
     def gains_by_copies(self, strategy: Strategy, extra_tiles: int) -> bool:
-        """Whether the shortest sample is faster with all of `extra_tiles` for its own layers.
+        """Whether the shortest sample is better with all of `extra_tiles` for its own layers.
 
         True where that does not fit: fewer may.
         """
@@ -147,7 +167,7 @@ class Judge:
             done = self._attempt(asked, sample)
         except CimsimError:
             return True
-        return _all_steps_ps(sample, done) < self.firsts[strategy]
+        return self._all_steps(sample, done) < self.firsts[strategy]
 
     def _look_closer(self, strategy: Strategy) -> Trial:
         sample = self.all_layers
@@ -178,7 +198,7 @@ class Judge:
         self._measure(done, wide=strategy.share_clusters is not None)
         found = self._estimate(strategy, self.samples[: len(done)], done)
         best = self.best()
-        if self.is_exact and (best is None or found.rank < best.rank):
+        if self.is_exact and (best is None or found.rank(self.aim) < best.rank(self.aim)):
             self.whole = {strategy: done[0]}
         return found
 
@@ -193,10 +213,14 @@ class Judge:
         self, strategy: Strategy, parts: Sequence[Sample], done: Sequence[Attempt]
     ) -> Trial:
         phases = [one.phases_ps() for one in done]
-        energies = [
-            one.energies_J(self.job.on(sample.workload))
-            for one, sample in zip(done, parts, strict=True)
-        ]
+        jobs = [self.job.on(sample.workload) for sample in parts]
+        powers = [one.standing_W(job) for one, job in zip(done, jobs, strict=True)]
+        if len(parts) == 1 and parts[0].layers < parts[0].of:
+            powers = [[0.0] * len(phases[0])]  # what leaks beside the layers is not told apart
+        works = []
+        for one, job, power, latency in zip(done, jobs, powers, phases, strict=True):
+            spent = zip(one.energies_J(job), power, latency, strict=True)
+            works.append([energy - leaks * time / PS_PER_S for energy, leaks, time in spent])
         times = whole(parts, phases)
         steps, floor = parts[0].steps, times
         if strategy.barrier == "never":
@@ -205,8 +229,9 @@ class Judge:
                 for count, time, last in zip(steps, times, phases[-1], strict=True)
             ]
         return Trial(
-            strategy, format_pipeline(strategy), tuple(times), math.fsum(whole(parts, energies)),
-            math.fsum(floor),
+            strategy, format_pipeline(strategy), tuple(times), tuple(whole(parts, works)),
+            tuple(power / n for power, n in zip(whole(parts, powers), steps, strict=True)),
+            tuple(floor),
         )  # fmt: skip
 
     def _same(self, strategy: Strategy, first: Attempt) -> Trial | None:
@@ -219,12 +244,21 @@ class Judge:
 
     def _is_slow(self, strategy: Strategy, first: Attempt) -> bool:
         """Whether the first sample tells enough: see `SLOWER`."""
-        time = _all_steps_ps(self.samples[0], first)
-        self.firsts[strategy] = time
+        found = self._all_steps(self.samples[0], first)
+        self.firsts[strategy] = found
         best = self.best()
         if best is None or strategy.barrier == "never":
             return False
-        return time > SLOWER * self.firsts[best.strategy]
+        return found > SLOWER * self.firsts[best.strategy]
+
+    def _all_steps(self, sample: Sample, done: Attempt) -> float:
+        """What the aim makes small, of the layers of `sample` over all steps of the workload."""
+        time = sum(a * b for a, b in zip(sample.steps, done.phases_ps(), strict=True))
+        if self.aim == "latency":
+            return time
+        energies = done.energies_J(self.job.on(sample.workload))
+        energy = math.fsum(a * b for a, b in zip(sample.steps, energies, strict=True))
+        return value(self.aim, time, energy)
 
     def _measure(self, done: list[Attempt], *, wide: bool) -> None:
         cost = whole(self.samples[: len(done)], [costs(one.plan) for one in done])
@@ -232,11 +266,6 @@ class Judge:
             self.whole_cost = max(self.whole_cost, math.fsum(cost))
         for shape, by_block in shape_times(done[-1].plan).items():
             self.times.setdefault(shape, {}).update(by_block)
-
-
-def _all_steps_ps(sample: Sample, done: Attempt) -> float:
-    """Time (ps) of the layers of `sample` over all steps of the whole workload."""
-    return sum(a * b for a, b in zip(sample.steps, done.phases_ps(), strict=True))
 
 
 def whole(parts: Sequence[Sample], values: Sequence[Sequence[float]]) -> list[float]:

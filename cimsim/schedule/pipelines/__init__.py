@@ -5,7 +5,7 @@ some of them. Any object with the members of `Pipeline` works wherever these do.
 strategy: it asks `simulate` to search for one.
 """
 
-from cimsim.schedule.pipelines.auto import Auto
+from cimsim.schedule.pipelines.auto import Aim, Auto
 from cimsim.schedule.pipelines.blocks import (
     Blocks,
     GivenBlock,
@@ -34,6 +34,7 @@ from cimsim.schedule.pipelines.text import (
 __all__ = [
     "PIPELINES",
     "PIPELINE_CODEC",
+    "Aim",
     "AsIs",
     "Auto",
     "Barrier",

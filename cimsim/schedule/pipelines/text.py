@@ -14,7 +14,9 @@ PIPELINE_CODEC: Codec[Strategy | Auto] = Codec(
     "pipeline",
     MappingError,
     {
-        "auto": member(Auto, "the fastest of many, searched for each workload and machine"),
+        "auto": member(
+            Auto, "of many, that of least latency, energy or EDP, searched anew each time"
+        ),
         **{name: member(preset, preset.about) for name, preset in PIPELINES.items()},
     },
     unlisted={name: member(made) for name, made in compositions().items()},
