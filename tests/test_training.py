@@ -428,7 +428,9 @@ def test_all_weights_are_programmed_again_as_they_learn(converters):
     assert {n for n in before if n.endswith("query.weight")} <= moved
     own = student(encoder(), full)
     tiles = NoisyModel(own, full.injection, mapping(None), machine(), 0, 4, toy_inputs(own))
-    optimiser = make_optimiser(dict(own.named_parameters()), Schedule(learning_rate=0.1))
+    optimiser = make_optimiser(
+        dict(own.named_parameters()), replace(full, recipe=Schedule(learning_rate=0.1))
+    )
     layer = next(iter(tiles.at(0).layers.values()))
     outputs = []
     for _ in range(2):

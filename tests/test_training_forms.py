@@ -130,6 +130,8 @@ def test_masks_are_saved_as_bits_and_loaded_again(trained, tmp_path):
     }
     found = load_trained(encoder(), tmp_path)
     assert not found.training
+    bits = torch.cat([m.mask.flatten() for m in layers.values()])
+    assert trained["masks"].kept_share == pytest.approx(float(bits.mean()))
     masks = [m.mask for m in found.modules() if isinstance(m, WeightMaskedLinear)]
     assert all(torch.equal(a, m.mask) for a, m in zip(masks, layers.values(), strict=True))
     examples = toy().test

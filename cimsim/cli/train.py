@@ -296,6 +296,8 @@ def _summary(output: Path, trained: Trained, chips: int) -> str:
         f"{_from_to(trained.metric, smoothed(trained.scored))}{unit} on the training examples of a "
         "step",
     ]
+    if (kept := trained.kept_share) is not None:
+        lines.append(f"masks let {kept:.2%} through")
     if trained.evaluations:
         digital, noisy, *spread = trained.evaluations[-1].metrics.values()
         told = f"digital {digital:.4g}{unit}, on {_chips(chips)} {noisy:.4g}{unit}"

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         LoraShape,
         Masking,
         Penalty,
+        Pruning,
         Schedule,
         SparseUpdate,
     )
@@ -61,6 +62,7 @@ _HOME = {
     "METHOD_CODEC": "text",
     "Method": "methods",
     "Penalty": "parts",
+    "Pruning": "parts",
     "Record": "record",
     "Schedule": "parts",
     "SparseUpdate": "parts",
@@ -102,6 +104,7 @@ __all__ = [
     "Masking",
     "Method",
     "Penalty",
+    "Pruning",
     "Record",
     "Schedule",
     "SparseUpdate",

@@ -23,6 +23,7 @@ from cimsim.frontend.adapter_config import CONFIG_FILE, read_adapter, task_heads
 from cimsim.frontend.adapter_counts import describe_adapter
 from cimsim.frontend.quiet import quietly
 from cimsim.functional.mode import learning
+from cimsim.training.gates import GATES_FILE, gate_state, load_gates
 from cimsim.training.masks import MASKS_FILE, load_masks
 from cimsim.training.parts import LoraShape
 from cimsim.training.record import Record
@@ -57,6 +58,7 @@ def adapted(model: TaskModel, shape: LoraShape, seed: int = 0) -> peft.PeftModel
         lora_dropout=shape.dropout,
         target_modules=list(model.lora_targets if shape.targets is None else shape.targets),
         modules_to_save=list(saved) or None,
+        use_dora=shape.dora,
     )
     found = _put_on(model, config, seed)
     learning(found)
@@ -83,6 +85,8 @@ def save_adapter(model: peft.PeftModel, directory: str | Path, record: Record) -
     settings = {name: _plain(value) for name, value in config.to_dict().items()}
     settings |= {"base_model_name_or_path": record.model, "inference_mode": True}
     write_bytes(path / ADAPTER_FILE, save(on_cpu(adapter_state(model))))
+    if gates := gate_state(model):
+        write_bytes(path / GATES_FILE, save(gates))
     text = json.dumps(settings, indent=2, sort_keys=True)
     write_text(path / CONFIG_FILE, text + "\n")
     record.save(path)
@@ -111,6 +115,7 @@ def load_adapter(model: TaskModel, directory: str | Path) -> peft.PeftModel:
     _own_memory(found, state)
     with quietly():
         peft.set_peft_model_state_dict(found, state)
+    load_gates(found, path)
     return found.eval()
 
 

@@ -17,6 +17,7 @@ from safetensors.torch import save
 from torch import nn
 
 from cimsim.adaptation.layers.columns import (
+    ChannelGates,
     ColumnConv2d,
     ColumnLayer,
     ColumnLinear,
@@ -102,6 +103,19 @@ def _masked(name: str, layer: nn.Module, part: Masking) -> nn.Module:
 def is_masked(model: nn.Module) -> bool:
     """Whether a layer of `model` has masks over its weights or on their columns."""
     return any(isinstance(m, MaskedLayer | ColumnLayer) for m in model.modules())
+
+
+def kept_share(model: nn.Module) -> float | None:
+    """The share of weights, columns or channels that the masks of `model` let through, if any."""
+    let: list[torch.Tensor] = []
+    for module in model.modules():
+        if isinstance(module, MaskedLayer):
+            let.append(module.mask.detach() != 0)
+        elif isinstance(module, ChannelGates):
+            let.append(module.codes[0] != 0)
+        elif isinstance(module, Columns):
+            let.append(module.numbers().detach() != 0)
+    return float(torch.cat([part.flatten() for part in let]).double().mean()) if let else None
 
 
 @checked(TaskError)

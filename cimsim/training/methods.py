@@ -20,6 +20,7 @@ from cimsim.training.parts import (
     LoraShape,
     Masking,
     Penalty,
+    Pruning,
     Schedule,
     SparseUpdate,
 )
@@ -45,12 +46,20 @@ class Method:
     distillation: Distillation | None = None
     masking: Masking | None = None
     sparse: SparseUpdate | None = None
+    pruning: Pruning | None = None
 
     def __post_init__(self) -> None:
         if self.masking is not None:
             self._check_masking()
         if self.sparse is not None:
             self._check_sparse()
+        if self.pruning is not None:
+            self._check_pruning()
+        if self.lora is not None and self.lora.dora and self.injection is not None:
+            raise TaskError(
+                f"method {self.name!r} trains DoRA, whose magnitudes are known on exact weights "
+                "alone: leave the noise out, or set dora=false."
+            )
         if self.penalty is not None and self.lora is None:
             raise TaskError(
                 f"method {self.name!r} trains all weights: there is no adapter for mu to act on."
@@ -62,6 +71,15 @@ class Method:
         if self.injection is not None:
             raise TaskError(
                 f"method {self.name!r} trains masks, which are known on exact weights alone: leave "
+                "the noise out."
+            )
+
+    def _check_pruning(self) -> None:
+        if self.lora is None:
+            raise TaskError(f"method {self.name!r} prunes beside LoRA, and has none.")
+        if self.injection is not None:
+            raise TaskError(
+                f"method {self.name!r} trains gates, which are known on exact weights alone: leave "
                 "the noise out."
             )
 
@@ -83,6 +101,7 @@ PARTS: dict[str, type[Any]] = {
     "distillation": Distillation,
     "masking": Masking,
     "sparse": SparseUpdate,
+    "pruning": Pruning,
 }
 """Fields of a method that hold its parts."""
 
@@ -164,6 +183,22 @@ def xma() -> Method:
     return Method("xma", recipe, None, masking=Masking(kind="shift", bits=2))
 
 
+def dora() -> Method:
+    """DoRA: LoRA and a magnitude for each output, on the exact digital model.
+
+    HaLoRA's recipe, so that magnitudes alone tell it from `plain`.
+    """
+    return Method("dora", _halora_recipe(), replace(_halora_shape(), dora=True))
+
+
+def pruned_lora() -> Method:
+    """LoRA beside weights whose channels are gated off by Gumbel-sigmoid masks.
+
+    Neither rank nor rate are public: HaLoRA's recipe stands in.
+    """
+    return Method("pruned-lora", _halora_recipe(), _halora_shape(), pruning=Pruning())
+
+
 def fisher_sparse() -> Method:
     """FibecFed: LoRA whose neurons of large Fisher information learn, easy examples first.
 
@@ -183,6 +218,8 @@ METHODS: dict[str, Callable[[], Method]] = {
     "piggyback": piggyback,
     "xbm": xbm,
     "xma": xma,
+    "dora": dora,
+    "pruned-lora": pruned_lora,
     "fisher-sparse": fisher_sparse,
 }
 
@@ -193,15 +230,19 @@ def for_arrays(method: Method, architecture: Architecture | None) -> Method:
 
     Raises TaskError for such masks on a machine without analog arrays.
     """
-    part = method.masking
-    if architecture is None or part is None or part.rows is not None or not part.on_columns:
+    masks, gates = method.masking, method.pruning
+    asked = masks is not None and masks.on_columns and masks.rows is None
+    if architecture is None or not (asked or (gates is not None and gates.rows is None)):
         return method
     if architecture.rram is None:
         raise TaskError(
             f"method {method.name!r} masks columns of analog arrays, and {architecture.name!r} has "
-            "none: say rows=, or choose another method."
+            "none: say rows, or choose another method."
         )
-    return replace(method, masking=replace(part, rows=architecture.rram.rows))
+    rows = architecture.rram.rows
+    if asked and masks is not None:
+        return replace(method, masking=replace(masks, rows=rows))
+    return replace(method, pruning=None if gates is None else replace(gates, rows=rows))
 
 
 def _halora_recipe() -> Schedule:

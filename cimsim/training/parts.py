@@ -109,7 +109,8 @@ class LoraShape:
     """Rank and place of the adapter.
 
     `targets` and `saved` (modules trained whole and kept with the adapter, such as a head) are
-    those of the model if None.
+    those of the model if None. `dora` trains a magnitude for each output beside it (Liu et al.,
+    arXiv 2402.09353, PEFT's form).
     """
 
     rank: int = 8
@@ -117,6 +118,7 @@ class LoraShape:
     dropout: float = 0.0
     targets: tuple[str, ...] | None = None
     saved: tuple[str, ...] | None = None
+    dora: bool = False
 
     def __post_init__(self) -> None:
         check_number("rank", self.rank, 1, RANK_MAX, whole=True)
@@ -225,6 +227,35 @@ class SparseUpdate:
         check_number("share", self.share, 0.0, 1.0, open_=True)
         check_number("momentum", self.momentum, 0.0, MOMENTUM_MAX)
         check_number("begin", self.begin, 0.0, 1.0, open_=True)
+
+
+@brief
+@dataclass(frozen=True)
+class Pruning:
+    """Gates on the output channels of adapted weights, drawn by Gumbel-sigmoid while they learn.
+
+    Source: Ali et al., ASP-DAC 2025 (abstract), which prints the sparsity; how it is reached,
+    temperature and rates are not public. Here the loss has `gate_penalty` times the distance of
+    the share of open channels from 1 - `sparsity`, so that the task decides which ones close.
+    Theta begins at `gate_start` and learns at `gate_rate`, the peak of the same course as all
+    rates. `rows` are those of the machine's arrays if None; gates are equal in all blocks.
+    """
+
+    sparsity: float = 0.245
+    gate_penalty: float = 1.0
+    gate_rate: float = 0.1
+    gate_temperature: float = 1.0
+    gate_start: float = 2.0
+    rows: Annotated[int | None, Called("gate_rows")] = None
+
+    def __post_init__(self) -> None:
+        check_number("sparsity", self.sparsity, 0.0, 1.0)
+        check_number("gate_penalty", self.gate_penalty, 0.0, FACTOR_MAX)
+        check_number("gate_rate", self.gate_rate, 0.0, RATE_MAX, open_=True)
+        check_number("gate_temperature", self.gate_temperature, 1e-3, 1e3)
+        check_number("gate_start", self.gate_start, 0.0, FACTOR_MAX, open_=True)
+        if self.rows is not None:
+            check_number("gate_rows", self.rows, 1, ROWS_MAX, whole=True)
 
 
 @dataclass(frozen=True)

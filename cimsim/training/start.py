@@ -20,6 +20,7 @@ from cimsim.training.adapters import (
     weights_file,
     whole,
 )
+from cimsim.training.gates import gates_of, put_gates
 from cimsim.training.masks import is_masked, mask_state, masked
 from cimsim.training.methods import Method
 from cimsim.training.parts import LoraShape, Masking
@@ -44,6 +45,9 @@ def student(
     if method.lora is None:
         return whole(model) if start is None else _whole_from(model, start)
     fresh = adapted(model, method.lora, seed)
+    if method.pruning is not None:
+        put_gates(fresh, method.pruning)
+        learning(fresh)
     if start is None:
         return fresh
     before = load_trained(model, start)
@@ -57,6 +61,10 @@ def student(
     check_tensors(f"{start}: differs from what method {method.name!r} adapts",
                   state, adapter_state(fresh))  # fmt: skip
     peft.set_peft_model_state_dict(fresh, state)
+    own = gates_of(before)
+    for path, gates in gates_of(fresh).items():
+        if path in own:
+            gates.set_codes(own[path].codes)
     return fresh
 
 

@@ -26,12 +26,12 @@ from cimsim.tasks.task import Example, Metric, Task
 from cimsim.training.adapters import save_adapter, save_whole
 from cimsim.training.callbacks import Evaluated, Evaluating, Watch
 from cimsim.training.checkpoint import State, read_checkpoint, write_checkpoint
+from cimsim.training.gates import sparsity_loss
 from cimsim.training.losses import check_labels, distilled, task_loss, teacher_scores
-from cimsim.training.masks import is_masked, save_masks
+from cimsim.training.masks import is_masked, kept_share, save_masks
 from cimsim.training.method_json import method_to_json
 from cimsim.training.methods import Method, for_arrays
 from cimsim.training.noisy import NoisyModel, inputs_of
-from cimsim.training.parts import Schedule
 from cimsim.training.penalty import factors, regulariser
 from cimsim.training.record import (
     Record,
@@ -101,6 +101,11 @@ class Trained:
     def course(self) -> dict[str, tuple[float, ...]]:
         """Loss and score of every step by name: `loss`, and `accuracy_train` for an accuracy."""
         return {"loss": self.losses, f"{self.metric}{OF_TRAINING}": self.scored}
+
+    @property
+    def kept_share(self) -> float | None:
+        """The share of weights, columns or channels that masks let through; None without masks."""
+        return kept_share(self.model)
 
     def save(self, directory: str | Path, sources: SourceMapping[str, str] | None = None) -> None:
         """Write the adapter, the masks or the model with its training.json.
@@ -243,24 +248,29 @@ def _identity(record: Record) -> dict[str, str]:
 
 
 def make_optimiser(
-    parameters: SourceMapping[str, nn.Parameter], recipe: Schedule, saved: Sequence[str] = ()
+    parameters: SourceMapping[str, nn.Parameter], method: Method, saved: Sequence[str] = ()
 ) -> torch.optim.AdamW:
     """AdamW, in the form that marks every weight it changes; `saved` modules at their own rate.
 
     The fused form does not, and cells would go on holding what a weight was before.
     """
-    heads = {n for n in parameters if any(f".{part}." in f".{n}" for part in saved)}
-    groups = [
-        {"params": [p for n, p in parameters.items() if (n in heads) == own], "peak": peak}
-        for own, peak in ((False, None), (True, recipe.head_rate))
-    ]
+    groups: dict[float | None, list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        groups.setdefault(_peak(name, method, saved), []).append(parameter)
     return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
+        [{"params": group, "peak": peak} for peak, group in groups.items()],
+        lr=method.recipe.learning_rate,
+        weight_decay=method.recipe.weight_decay,
         foreach=False,
         fused=False,
     )
+
+
+def _peak(name: str, method: Method, saved: Sequence[str]) -> float | None:
+    """The largest rate of a parameter, None for that of the recipe."""
+    if method.pruning is not None and name.endswith(".theta"):
+        return method.pruning.gate_rate
+    return method.recipe.head_rate if any(f".{part}." in f".{name}" for part in saved) else None
 
 
 def _statistics(model: nn.Module) -> set[str]:
@@ -283,7 +293,7 @@ class _Run:
         self.method, self.seed = record.method, record.seed
         self.examples: tuple[Example, ...] = tuple(task.train)
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        self.optimiser = make_optimiser(self.parameters, self.method.recipe, saved)
+        self.optimiser = make_optimiser(self.parameters, self.method, saved)
         self.statistics = {n: b for n, b in model.named_buffers() if n in _statistics(model)}
         self.factors = factors(model) if self.method.penalty is not None else ()
         steps_an_epoch = math.ceil(len(self.examples) / self.method.recipe.batch)
@@ -397,6 +407,8 @@ class _Run:
         whole, penalty = loss, self.method.penalty
         if penalty is not None and penalty.acts(step):
             whole = loss + regulariser(self.factors, penalty)
+        if self.method.pruning is not None:
+            whole = whole + sparsity_loss(self.model, self.method.pruning)
         whole.backward()  # type: ignore[no-untyped-call]
         self._hold_still()
         limit = math.inf if recipe.clip_norm is None else recipe.clip_norm

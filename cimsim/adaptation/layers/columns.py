@@ -59,6 +59,7 @@ class Columns(nn.Module):
     ) -> None:  # fmt: skip
         super().__init__()
         self.kind, self.bits, self.rows, self.zero = kind, bits, rows, zero
+        self.shape = shape
         self.word_bits = word_bits if kind == "shift" else None
         start = {"gate": SCORE, "shift": 0.0, "scale": 1.0}[kind]
         self.scores = nn.Parameter(torch.full(shape, start))
@@ -112,6 +113,44 @@ class Columns(nn.Module):
     def extra_repr(self) -> str:
         """What they are, for `print(model)`."""
         return f"{self.kind} of {self.bits} bits, {self.rows} rows a block"
+
+
+class ChannelGates(Columns):
+    """Gates of whole channels, [blocks, outputs], from `theta` [outputs], which is trained.
+
+    In training mode a gate is drawn: 1 where sigmoid((theta + g1 - g2) / `temperature`) > 1/2 with
+    Gumbel noise g, the gradient that of the sigmoid; else it is 1 where theta > 0. Draws are of
+    torch's generator. Source: Jang et al., ICLR 2017 (Gumbel-softmax), of two classes.
+    """
+
+    def __init__(
+        self, rows: int, shape: tuple[int, int], start: float, temperature: float = 1.0
+    ) -> None:
+        super().__init__("gate", 1, rows, shape)
+        del self.scores
+        self.start, self.temperature = start, temperature
+        self.theta = nn.Parameter(torch.full(shape[1:], start))
+
+    def numbers(self) -> torch.Tensor:
+        """The gates, drawn in training mode."""
+        logits: torch.Tensor = self.theta
+        if self.training:
+            # choice: away from 0 and 1, where the logarithms end
+            uniform = torch.rand_like(logits).clamp(1e-6, 1.0 - 1e-6)
+            logits = logits + torch.log(uniform) - torch.log1p(-uniform)
+        soft = torch.sigmoid(logits / self.temperature)
+        # the gradient is that of `soft`
+        return (soft + ((logits > 0).to(soft.dtype) - soft).detach()).expand(self.shape)
+
+    @property
+    def codes(self) -> torch.Tensor:
+        """A bit for each channel, [blocks, outputs]."""
+        return (self.theta.detach() > 0).to(torch.int32).expand(self.shape)
+
+    def set_codes(self, codes: torch.Tensor) -> None:
+        """Theta as far on either side of 0 as at the start; of `codes` the first row counts."""
+        with torch.no_grad():
+            self.theta.copy_((2.0 * codes[0].to(self.theta.dtype) - 1.0) * abs(self.start))
 
 
 class ColumnLinear(nn.Linear):
@@ -170,11 +209,11 @@ ColumnLayer = ColumnLinear | ColumnConv2d
 def _take(mine: nn.Linear | nn.Conv2d, layer: nn.Linear | nn.Conv2d, columns: Columns) -> None:
     """Share the parameters of `layer`, frozen; raises MappingError for numbers of another shape."""
     wanted = shape_of(layer, columns.rows)
-    if tuple(columns.scores.shape) != wanted:
+    if columns.shape != wanted:
         raise MappingError(
             f"a weight of {layer.weight[0].numel()} inputs and {layer.weight.shape[0]} outputs has "
             f"{wanted[0]} x {wanted[1]} columns in blocks of {columns.rows} rows, the numbers are "
-            f"{tuple(columns.scores.shape)}."
+            f"{columns.shape}."
         )
     mine.weight, mine.bias = layer.weight, layer.bias
     mine.train(layer.training)
