@@ -819,7 +819,7 @@ def test_every_method_round_trips_through_json():
 
 
 def test_text_sets_every_field_of_every_part():
-    named = ("halora", "piggyback", "fisher-sparse")
+    named = ("halora", "piggyback", "pruned-lora", "fisher-sparse")
     methods = [METHODS[name]() for name in named]
     covered = {option.path for method in methods for option in method_options(method).values()}
     for name, part in PARTS.items():
