@@ -335,7 +335,7 @@ class Registers:
 class KvStore:
     """Units of one kind that hold the stationary operand of one attention product.
 
-    Every head has units of its own.
+    Every head of every sequence has units of its own; those of one sequence work at a time.
     """
 
     op: str
@@ -343,10 +343,16 @@ class KvStore:
     grid: Grid
     heads: int
     first_unit: int
+    sequences: int = 1
 
     @property
     def units(self) -> int:
         """Units reserved, at the longest context."""
+        return self.sequences * self.working_units
+
+    @property
+    def working_units(self) -> int:
+        """Units of one sequence."""
         return self.heads * self.grid.blocks
 
 

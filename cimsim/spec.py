@@ -34,6 +34,7 @@ from cimsim.blocks import (
     Dram,
     Link,
     MachineBlock,
+    OpUnits,
     PaperAccounting,
     PmcaClusters,
     Sourced,
@@ -50,6 +51,7 @@ from cimsim.costs.components import (
     put_model_value,
 )
 from cimsim.costs.floorplan import Floorplan
+from cimsim.costs.op_units import ATTENTION, check_tables, owners
 from cimsim.errors import MappingError, SpecError
 from cimsim.files import describe_validation
 from cimsim.machine_files import read_machine_file
@@ -130,6 +132,11 @@ class Architecture(Sourced, Changeable):
     paper_accounting: PaperAccounting | None = Field(
         default=None, description="how the paper of the machine counts, for its own table"
     )
+    op_units: dict[Name, OpUnits] | None = Field(
+        default=None,
+        description="further units by name, whose ops take what a table says: digital and "
+        "attention units of a published cost table",
+    )
     ranges: dict[Name, Spread] = Field(
         default_factory=dict,
         description="field path -> [low, high, source]: where the number may plausibly lie",
@@ -207,6 +214,24 @@ class Architecture(Sourced, Changeable):
             unit = getattr(self, field)
             if unit not in self.units:
                 raise ValueError(f"{field} is {unit!r}, but the machine has no `{unit}` block")
+        return self
+
+    @model_validator(mode="after")
+    def _tables_are_known(self) -> Self:
+        units = self.op_units or {}
+        taken = (*KINDS, "link", "buffer", "dram", "adc", "dma", "leakage", "columns", "die_to_die")
+        for name in units:
+            if name in taken or not name.isidentifier():
+                raise ValueError(
+                    f"op_units.{name} cannot be called so: a name is of letters, digits and _, "
+                    f"and none of {', '.join(taken)}"
+                )
+        check_tables(units)
+        if ATTENTION in owners(units) and self.attention_on != "pmca":
+            raise ValueError(
+                f"op_units.{owners(units)[ATTENTION]} lists attention, but attention_on is "
+                f"{self.attention_on!r}: set attention_on to 'pmca', whose work tables may take"
+            )
         return self
 
     @model_validator(mode="after")
@@ -296,6 +321,9 @@ class Architecture(Sourced, Changeable):
         links = {"tile_link": self.tile_link, "cluster_link": self.cluster_link}
         port_um2 = {name: link.port_area_um2 for name, link in links.items()}
         found = units_mm2(units, counts, port_um2) | {"buffer": self.buffer.area_mm2}
+        for name, op_unit in (self.op_units or {}).items():
+            built = op_unit.unit_count if used is None else used.get(name, 0)
+            found[name] = built * op_unit.unit_area_mm2
         if self.package is not None:
             found["die_to_die"] = self.dies * self.package.port_area_mm2
         return found
@@ -353,10 +381,12 @@ class Architecture(Sourced, Changeable):
     def assumed(self) -> dict[str, str]:
         """Field path -> reason of every number of the machine that is not published."""
         found: dict[str, str] = {}
-        pending: list[tuple[str, Any]] = [*self.blocks.items()]
+        pending: list[tuple[str, Any]] = [*self.blocks.items(), ("op_units", self.op_units)]
         while pending:
             path, block = pending.pop(0)
-            if isinstance(block, MachineBlock):
+            if type(block) is dict and path.startswith("op_units"):
+                pending += [(f"{path}.{key}", inner) for key, inner in block.items()]
+            elif isinstance(block, MachineBlock):
                 found |= {f"{path}.{key}": why for key, why in block.assumed().items()}
                 pending += [
                     (f"{path}.{key}", getattr(block, key)) for key in type(block).model_fields

@@ -168,7 +168,7 @@ def test_ops_come_with_their_phase():
     assert pairs[-1][1].name == "scores"
 
 
-@pytest.mark.parametrize("key", ["tokens", "causal", "gathers", "weight", "name", "nothing"])
+@pytest.mark.parametrize("key", ["causal", "gathers", "weight", "name", "nothing"])
 def test_only_sizes_grow(key):
     with pytest.raises(ValidationError, match=f"growth of '{key}', which is no size of a MatMul"):
         matmul(growth={key: 1})

@@ -53,6 +53,16 @@ def estimate(
             f"{gpu.name}: host_s_per_step must lie in 0 to {HOST_S_MAX:g} s, got "
             f"{host_s_per_step:g}."
         )
+    if workload.sequences > 1:
+        raise SpecError(
+            f"{gpu.name}: {workload.name} has {workload.sequences} sequences at a time, of which "
+            "the GPU is given one and a batch: with_sequences(1), and that batch"
+        )
+    if any(phase.tokens_growth for phase in workload.phases):
+        raise SpecError(
+            f"{gpu.name}: {workload.name} computes all tokens anew in each step (tokens_growth), "
+            "the GPU is calibrated with a KV cache: give it the workload with one"
+        )
     host = gpu.host_band_s(tensor_parallel, host_s_per_step, stack)
     settings = Request(gpu, checked_mode, checked_dtype, batch, tensor_parallel, host, stack)
     given = workload

@@ -3,6 +3,7 @@
 from cimsim.blocks.clusters import ClusterSupply, MatrixEngine, PmcaClusters, PmcaCore
 from cimsim.blocks.integrator import Integrator
 from cimsim.blocks.network import Arbitration, Buffer, Dram, Link
+from cimsim.blocks.op_units import OpCost, OpUnits
 from cimsim.blocks.package import DiePackage
 from cimsim.blocks.paper import PaperAccounting
 from cimsim.blocks.power import PowerStates
@@ -24,6 +25,8 @@ __all__ = [
     "MatrixEngine",
     "ModelledBlock",
     "Numerics",
+    "OpCost",
+    "OpUnits",
     "PaperAccounting",
     "PmcaClusters",
     "PmcaCore",

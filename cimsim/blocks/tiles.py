@@ -265,7 +265,12 @@ class CrossbarTiles(ModelledBlock):
     shift_add_ns: Time_ns = Field(description="adding one conversion to its slices and pulses")
     affine_ns: Time_ns = Field(description="digital scaling of one output")
     affine_lanes: Count = Field(description="outputs scaled at a time")
-    accumulate_ns: Time_ns = Field(description="one level of the partial-sum adder tree")
+    accumulate_ns: Time_ns = Field(description="one level of the partial-sum adders")
+    adders: Literal["tree", "chain"] | None = Field(
+        default=None,
+        description="whether partial sums meet in pairs or one after the other; a tree where left "
+        "out",
+    )
     dac_energy_pJ: Amount = Field(
         description="one row, one pulse: converter, driver and word line, however many of its "
         "cells hold a weight"

@@ -72,7 +72,11 @@ def _workload(data: dict[str, Any]) -> str:
     if "phases" not in data:
         return ""
     lora = f", LoRA of rank {data['adapter']['rank']}" if data.get("adapter") else ""
-    lengths = " + ".join(
-        f"{phase['tokens'] * phase.get('steps', 1)} {phase['name']}" for phase in data["phases"]
-    )
+    lengths = " + ".join(f"{_new_tokens(phase)} {phase['name']}" for phase in data["phases"])
     return f"{data['architecture']}{lora}, tokens: {lengths}"
+
+
+def _new_tokens(phase: dict[str, Any]) -> int:
+    """Tokens that a phase adds; see `Phase.new_tokens`."""
+    steps: int = phase.get("steps", 1)
+    return steps if phase.get("tokens_growth") else int(phase["tokens"]) * steps

@@ -66,6 +66,14 @@ def run(
     replicate: ReplicateOption = None,
     settings: SetOption = None,
     engine: Annotated[str, typer.Option(help="compiled, or simpy (the reference).")] = "compiled",
+    sequences: Annotated[
+        int | None,
+        typer.Option(
+            help="Sequences that the machine runs at a time, if not those of the workload.",
+            min=1,
+            show_default=False,
+        ),
+    ] = None,
     baseline: BaselineOption = None,
     baseline_mode: Annotated[
         str | None,
@@ -149,7 +157,7 @@ def run(
     _require_effects(context, baseline, timeline, output, html)
     if not bounds:
         refuse_without_effect(context, ("levers",), "without --bounds: add it")
-    given = _read(architecture, workload, settings)
+    given = _read(architecture, workload, settings, sequences)
     chosen = Chosen.of(given.workload, window, step, layer)
     prepared = _prepared(asked, given, workload) if accuracy else None
     with progress() as tell:
@@ -292,13 +300,17 @@ class _Given:
     inputs: dict[str, str | int]
 
 
-def _read(architecture: Path, workload: Path, settings: list[str] | None) -> _Given:
+def _read(
+    architecture: Path, workload: Path, settings: list[str] | None, sequences: int | None
+) -> _Given:
     from cimsim.ir import load_workload
 
     with progress() as tell:
         tell("reading")
         machine = machine_of(architecture, settings)
         work = load_workload(workload)
+        if sequences is not None:
+            work = work.with_sequences(sequences)
     inputs: dict[str, str | int] = {
         "architecture_file": architecture.name,
         "architecture_sha256": digest(architecture),

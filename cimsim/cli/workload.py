@@ -50,3 +50,34 @@ def halora_accounting(
         f"{output}: paper accounting, {made.parameter_count:,} parameters, {adapter:,} in LoRA, "
         f"{made.macs:,} MACs, {len(made.phases[0].ops)} ops"
     )
+
+
+@app.command("uncached", cls=Grouped)
+def uncached(
+    output: Annotated[
+        Path,
+        typer.Option("-o", "--output", metavar="FILE", help="Workload file.", show_default=False),
+    ],
+    layers: Annotated[int, typer.Option(help="Transformer layers.", min=1)] = 3,
+    width: Annotated[int, typer.Option(help="Width of the model.", min=1)] = 512,
+    heads: Annotated[int, typer.Option(help="Attention heads.", min=1)] = 8,
+    hidden: Annotated[int, typer.Option(help="Width of the MLP.", min=1)] = 2048,
+    words: Annotated[int, typer.Option(help="Words to choose from.", min=1)] = 1024,
+    table_rows: Annotated[
+        int, typer.Option(help="Rows of the array that holds a token's embedding.", min=1)
+    ] = 512,
+    first: Annotated[int, typer.Option(help="Prompt tokens.", min=1)] = 1,
+    last: Annotated[int, typer.Option(help="Tokens at the end.", min=3)] = 12,
+) -> None:
+    """A decoder without KV cache: every pass computes all tokens anew."""
+    from cimsim.ir import save_workload
+    from cimsim.validation.uncached import Decoder
+    from cimsim.validation.uncached import uncached as build
+
+    sizes = Decoder(layers, width, heads, hidden, words, table_rows, first, last)
+    made = build(output.stem, sizes)
+    save_workload(made, output)
+    say(
+        f"{output}: {made.parameter_count:,} parameters, {made.macs:,} MACs, "
+        f"{sum(phase.run_tokens for phase in made.phases)} tokens computed in {last - first} passes"
+    )

@@ -3,7 +3,8 @@
 Timing. An MVM applies its input in pulses. The converters read the columns of a pulse while the
 crossbar integrates the next one (sample and hold), as in ISAAC (Shafiee et al., ISCA 2016); the
 last pulse's conversions overlap the next vector's first pulse. Partial sums of row blocks meet
-in an adder tree of one level per doubling. Not modelled: bit-line settling that depends on data.
+in an adder tree of one level per doubling, or in a chain (`rram.adders`). Not modelled: bit-line
+settling that depends on data.
 """
 
 from __future__ import annotations
@@ -66,8 +67,13 @@ def _converting_ns(rram: CrossbarTiles, columns: int) -> float:
 
 
 def adders_ps(rram: CrossbarTiles, row_blocks: int) -> int:
-    """Time (ps) of a result through the adder tree over `row_blocks` partial sums."""
-    levels = math.ceil(math.log2(row_blocks)) if row_blocks > 1 else 0
+    """Time (ps) of a result through the adders over `row_blocks` partial sums.
+
+    A tree has a level for each doubling, a chain one for each further partial sum.
+    """
+    levels = row_blocks - 1
+    if rram.adders != "chain":
+        levels = math.ceil(math.log2(row_blocks)) if row_blocks > 1 else 0
     return ns_to_ps(levels * rram.accumulate_ns)
 
 

@@ -279,6 +279,11 @@ def _check(workload: Workload, old: tuple[int, int], new: tuple[int, int]) -> No
     asked = f"{workload.name}: prefill {new[0]} and decode {new[1]} were asked"
     if new[0] < 1 or new[1] < 0:
         raise WorkloadError(f"{asked}; a prompt has at least 1 token, decode at least 0 steps.")
+    if any(phase.tokens_growth for phase in workload.phases):
+        raise WorkloadError(
+            f"{asked}, but its decode keeps no cache: how its ops grow fits no other prompt. Write "
+            "the workload again with other lengths."
+        )
     if "prefill" not in origin or workload.tokens_fixed or "experts" in origin:
         why = "it was not traced from a model that reads token ids alone"
         if "experts" in origin:

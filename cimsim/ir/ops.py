@@ -3,7 +3,8 @@
 A phase is run `steps` times; each run processes `tokens` new tokens (prefill: one step of the
 whole prompt; decode: one step a generated token). An op of a phase carries its whole size for
 the *first* step; `growth` says by how much a size grows with each further step (the KV cache),
-and `growth_steps` when that ends (a sliding window is full).
+and `growth_steps` when that ends (a sliding window is full). Without a KV cache the tokens grow
+themselves (`tokens_growth`): a step computes all tokens before it anew.
 
 Token streams. `Op.tokens` says how often the op runs within a step: once a token (the phase's
 token count, rows are then split evenly over them) or once a step (1). Token i of an op needs
@@ -94,7 +95,7 @@ class _Op(Frozen):
     def _growth_names_sizes(self) -> Self:
         for key in self.growth:
             size = getattr(self, key, None)
-            if not isinstance(size, int) or isinstance(size, bool) or key == "tokens":
+            if not isinstance(size, int) or isinstance(size, bool):
                 raise ValueError(f"growth of {key!r}, which is no size of a {type(self).__name__}")
         return self
 
@@ -436,12 +437,39 @@ class Phase(Frozen):
     name: Literal["prefill", "decode"]
     tokens: Tokens
     steps: Steps = 1
+    tokens_growth: Growth = Field(
+        default=0,
+        description="tokens that each further step has more: those before it, without a KV cache",
+    )
     ops: tuple[Op, ...] = Field(min_length=1, max_length=ITEMS_MAX)
+
+    @model_serializer(mode="wrap")
+    def _without_growth(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Written only where it says something: other workloads keep their digests."""
+        data: dict[str, Any] = dumped(self)
+        if not self.tokens_growth:
+            data.pop("tokens_growth", None)
+        return data
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         check_phase(self)
         return self
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest step."""
+        return self.tokens + (self.steps - 1) * self.tokens_growth
+
+    @property
+    def run_tokens(self) -> int:
+        """Tokens of all steps together, those computed anew included."""
+        return self.steps * (self.tokens + self.longest) // 2
+
+    @property
+    def new_tokens(self) -> int:
+        """Tokens that the phase adds to the sequence: one a step where all others are known."""
+        return self.steps if self.tokens_growth else self.steps * self.tokens
 
     @property
     def sampling(self) -> Reduce | None:

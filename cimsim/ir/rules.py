@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from cimsim.values.bounds import SIZE_MAX, VALUES_MAX
+from cimsim.values.bounds import SIZE_MAX, TOKENS_MAX, VALUES_MAX
 
 if TYPE_CHECKING:
     from cimsim.ir.ops import Linear, MatMul, Op, Phase
@@ -71,6 +71,7 @@ def _raise(problems: Iterable[str]) -> None:
 def _phase_problems(phase: Phase) -> Iterator[str]:
     if phase.name == "prefill" and phase.steps != 1:
         yield f"phase prefill: steps is {phase.steps}, the prompt is processed in 1 step"
+    yield from _recompute_problems(phase)
     seen: set[str] = set()
     linears = {op.name: op for op in phase.ops if op.kind == "linear"}
     for op in phase.ops:
@@ -86,11 +87,32 @@ def _phase_problems(phase: Phase) -> Iterator[str]:
             yield from (f"{where} {problem}" for problem in _adapts_problems(op, linears))
 
 
+def _recompute_problems(phase: Phase) -> Iterator[str]:
+    """Tokens grow in a decode that keeps no cache."""
+    if not phase.tokens_growth:
+        return
+    if phase.name != "decode" or phase.tokens < 2:
+        yield (
+            f"phase {phase.name}: tokens_growth {phase.tokens_growth} with {phase.tokens} tokens: "
+            "a decode of at least 2 tokens grows, the prompt and the one chosen from it"
+        )
+    if phase.longest > TOKENS_MAX:
+        yield (
+            f"phase {phase.name}: the last of {phase.steps} steps has {phase.longest} tokens, more "
+            f"than {TOKENS_MAX}: lower steps or tokens_growth"
+        )
+
+
 def _op_problems(op: Op, phase: Phase) -> Iterator[str]:
     if op.tokens not in (1, phase.tokens):
         yield (
             f"has tokens {op.tokens}, the phase has {phase.tokens}: an op runs once a token "
             f"(tokens {phase.tokens}) or once a step (tokens 1)"
+        )
+    if (by := op.growth.get("tokens", 0)) != (phase.tokens_growth if op.tokens > 1 else 0):
+        yield (
+            f"has growth of tokens {by}, the phase tokens_growth {phase.tokens_growth}: tokens of "
+            "an op that runs once a token grow as those of the phase, others not at all"
         )
     yield from _growth_problems(op, phase.steps)
     yield from _share_problems(op)
@@ -146,6 +168,15 @@ def _share_problems(op: Op) -> Iterator[str]:
         ("rows",) if hasattr(op, "rows") else ("elements",)
     )
     size = math.prod(getattr(op, field) for field in fields)
+    if by := op.growth.get("tokens", 0):
+        for field in ("m",) if op.kind == "matmul" else fields:
+            grown, now = op.growth.get(field, 0), getattr(op, field)
+            if grown * op.tokens != now * by:
+                yield (
+                    f"has {field} {now} with growth {grown}, not as its tokens, {op.tokens} with "
+                    f"growth {by}: what a token does in a step stays the same"
+                )
+        return
     for value in (size, *(op.growth[field] for field in fields if field in op.growth)):
         if value % op.tokens:
             yield (

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from cimsim.errors import WorkloadError
 from cimsim.files import load_json, write_text
@@ -18,6 +18,7 @@ from cimsim.ir.rules import check_workload
 from cimsim.values.arguments import checked
 from cimsim.values.bounds import (
     ITEMS_MAX,
+    Count,
     Flag,
     Name,
     Number,
@@ -29,7 +30,7 @@ from cimsim.values.bounds import (
 )
 from cimsim.values.display import shown
 from cimsim.values.frozen import Frozen
-from cimsim.values.history import Change, Changeable, noted_changes
+from cimsim.values.history import Change, Changeable, note_change, noted_changes
 
 FORMAT = 1
 
@@ -90,7 +91,20 @@ class Workload(Frozen, Changeable):
     tokens_fixed: Flag = Field(
         default=False, description="the inputs of the trace fix its tokens, such as an image"
     )
+    sequences: Count = Field(
+        default=1,
+        description="sequences of these phases at a time: each has its own attention, all share "
+        "the weights",
+    )
     phases: tuple[Phase, ...]
+
+    @model_serializer(mode="wrap")
+    def _without_one_sequence(self, dumped: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Written only where it says something: other workloads keep their digests."""
+        data: dict[str, Any] = dumped(self)
+        if self.sequences == 1:
+            data.pop("sequences", None)
+        return data
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -145,6 +159,13 @@ class Workload(Frozen, Changeable):
         """
         return with_tokens(self, prefill, decode).named(name)
 
+    @checked(WorkloadError)
+    def with_sequences(self, sequences: int, *, name: str | None = None) -> Workload:
+        """The workload for so many sequences at a time, each as long as its one."""
+        origin = dict(self.origin)
+        note_change(origin, "sequences", self.sequences, sequences)
+        return self.remade(sequences=sequences, origin=origin).named(name)
+
     def named(self, name: str | None) -> Workload:
         """The workload under another name; as it is for None."""
         return self if name is None else self.remade(name=name)
@@ -157,8 +178,8 @@ class Workload(Frozen, Changeable):
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of all phases and steps."""
-        return sum(phase.macs() for phase in self.phases)
+        """Multiply-accumulates of all phases, steps and sequences."""
+        return self.sequences * sum(phase.macs() for phase in self.phases)
 
     @property
     def parameter_count(self) -> int:

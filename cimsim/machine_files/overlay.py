@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from cimsim.blocks import ASSUMED
 from cimsim.costs.components import COMPONENTS
 from cimsim.values.history import value_at
+from cimsim.values.keyed import keyed_blocks
 
 _NOTES = ("sources", "anchor_sources")
 
@@ -54,6 +55,8 @@ def _block(
             made[key] = _free(base.get(key), value)
             if made[key] != base.get(key) or f"{key}_source" in given:
                 made[f"{key}_source"] = given.get(f"{key}_source", why)
+        elif isinstance(value, Mapping) and (keyed := _keyed(kind, key)) is not None:
+            made[key] = _by_key(_objects(base.get(key)), value, *keyed, why)
         elif isinstance(value, Mapping) and inner is not None:
             made[key] = _block(_objects(base.get(key)), value, inner, why)
         else:
@@ -61,6 +64,28 @@ def _block(
             _take_source(sources, key, value, base, why)
     made["sources"] = {**sources, **said}
     return made
+
+
+def _by_key(
+    base: Mapping[str, Any], given: Mapping[str, Any], depth: int, kind: type[BaseModel], why: str
+) -> dict[str, Any]:
+    """Blocks of `kind` behind `depth` keys, those of `given` over those of `base`."""
+    made = dict(base)
+    for key, value in given.items():
+        if value is None:
+            made.pop(key, None)
+        elif not isinstance(value, Mapping):
+            made[key] = value
+        elif depth > 1:
+            made[key] = _by_key(_objects(base.get(key)), value, depth - 1, kind, why)
+        else:
+            made[key] = _block(_objects(base.get(key)), value, kind, why)
+    return made
+
+
+def _keyed(kind: type[BaseModel] | None, field: str) -> tuple[int, type[BaseModel]] | None:
+    found = _fields(kind).get(field)
+    return None if found is None else keyed_blocks(found.annotation)
 
 
 def _models(
@@ -153,6 +178,12 @@ def block_types(kind: type[BaseModel]) -> dict[str, type[BaseModel]]:
             if isinstance(option, type) and issubclass(option, BaseModel):
                 found[name] = option
     return found
+
+
+def keyed_types(kind: type[BaseModel]) -> dict[str, tuple[int, type[BaseModel]]]:
+    """Of the fields of `kind` that hold blocks by keys how many keys, and the type of block."""
+    found = {name: keyed_blocks(field.annotation) for name, field in kind.model_fields.items()}
+    return {name: keyed for name, keyed in found.items() if keyed is not None}
 
 
 def _objects(value: Any) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from cimsim.costs.components import COMPONENTS
-from cimsim.machine_files.overlay import block_types
+from cimsim.machine_files.overlay import block_types, keyed_types
 
 _UNIT = re.compile(
     r"_(nm|ns|MHz|GHz|KiB|GiB|GBps|V|uA|mA|uS|ohm|uW|mW|mm2|um2|fF|[fpnum]?J|F2)"
@@ -47,6 +47,9 @@ def _section(path: str, kind: type[BaseModel]) -> Iterator[str]:
         yield f"| {' | '.join(cells)} | {field.description or ''} |\n"
     for name, inner in block_types(kind).items():
         yield from _section(f"{path}.{name}" if path else name, inner)
+    for name, (depth, inner) in keyed_types(kind).items():
+        keys = ".KEY" * depth
+        yield from _section(f"{path}.{name}{keys}" if path else f"{name}{keys}", inner)
 
 
 def unit_of(name: str) -> str:
@@ -93,9 +96,10 @@ def _text(default: Any) -> str:
 
 def undescribed(kind: type[BaseModel], path: str = "") -> list[str]:
     """Fields that say nothing of themselves."""
+    keyed = {name: inner for name, (_, inner) in keyed_types(kind).items()}
     inner = (
         text
-        for name, block in block_types(kind).items()
+        for name, block in (block_types(kind) | keyed).items()
         for text in undescribed(block, f"{path}{name}.")
     )
     own = (f"{path}{name}" for name, field in kind.model_fields.items() if not field.description)

@@ -239,7 +239,9 @@ def _kv_stores(
             longest[op.name] = (op.stationary_batch, max(longest_k, k), max(longest_n, n))
     stores: dict[str, KvStore] = {}
     for name, (heads, k, n) in longest.items():
-        stores[name] = KvStore(name, unit, Grid(k, n, *arrays.shape), heads, first_unit)
+        stores[name] = KvStore(
+            name, unit, Grid(k, n, *arrays.shape), heads, first_unit, workload.sequences
+        )
         first_unit += stores[name].units
     return stores
 

@@ -105,7 +105,7 @@ def fold(
         area_mm2=math.fsum(built.values()),
         area_used_mm2=area_used,
         phases={
-            phase.name: _phase(phase.tokens * phase.steps, latencies[i], by_phase[i])
+            phase.name: _phase(workload.sequences * phase.new_tokens, latencies[i], by_phase[i])
             for i, phase in enumerate(workload.phases)
         },
         energy_by_unit_J=by_unit,

@@ -18,6 +18,8 @@ def leakage_W(architecture: Architecture, used: dict[str, int]) -> dict[str, flo
     )
     kinds = dict.fromkeys(KINDS, 0.0)
     kinds |= {n: unit.leakage_W(used.get(n, 0)) for n, unit in architecture.units.items()}
+    for name, block in (architecture.op_units or {}).items():
+        kinds[name] = used.get(name, 0) * block.leakage_mW * 1e-3
     return kinds | {
         "link": link_uW * 1e-6,
         "buffer": architecture.buffer.leakage_mW * 1e-3,

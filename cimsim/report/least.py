@@ -74,7 +74,7 @@ def bounds_of(
         where = f"phases.{phase.name}"
         low |= {f"{where}.latency_s": latency, f"{where}.energy_J": energy}
         if latency > 0:
-            high[f"{where}.tokens_per_s"] = phase.tokens * phase.steps / latency
+            high[f"{where}.tokens_per_s"] = adapted.sequences * phase.new_tokens / latency
     low = {key: value * (1.0 - ROUNDED) for key, value in low.items()}
     high = {key: value * (1.0 + ROUNDED) for key, value in high.items()}
     exact = _exact(adapted, architecture, mapping, plan)

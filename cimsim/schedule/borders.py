@@ -127,8 +127,12 @@ def add_crossing(
     package, name = borders.package, stage.name
     only = [edge for edge, _ in edges]
     tokens = {p: n for edge in only for p, n in edge.tokens.items()}
-    entered = StageEdge(name, f"{name}:cross", False, dict(sorted(tokens.items())), {})
-    stream = build_stream(entered.tokens, assembler.graph.steps, 1)
+    growth = {p: n for edge in only for p, n in edge.growth.items()}
+    capacity = max(edge.capacity for edge in only)
+    first = dict(sorted(tokens.items()))
+    entered = StageEdge(name, f"{name}:cross", False, first, {}, growth, capacity)
+    graph = assembler.graph
+    stream = build_stream(entered.tokens, graph.steps, 1, entered.growth, graph.sequences)
     parts = {phase: borders.sent(only, phase) for phase in tokens}
     ops = stage.nodes[-1].ops
 
@@ -172,5 +176,5 @@ class CrossingTally:
 
 def token_bits(op: Op, step: int, architecture: Architecture) -> float:
     """Bits of what `op` puts into the buffer for one token of a step."""
-    values = output_elements(op.at(step)) if op.growth else output_elements(op)
-    return values / op.tokens * architecture.activation_bits
+    now = op.at(step)
+    return output_elements(now) / now.tokens * architecture.activation_bits

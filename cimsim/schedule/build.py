@@ -31,6 +31,7 @@ from cimsim.schedule.stages_cluster import (
     add_lookup_stage,
 )
 from cimsim.schedule.stages_kv import add_kv_stage
+from cimsim.schedule.stages_table import add_table_stage, is_attention
 from cimsim.spec import Architecture
 from cimsim.values.arguments import checked
 from cimsim.values.display import shown
@@ -164,16 +165,19 @@ class _Scheduler:
         """
         check_intervals(
             sum(
-                self._parts(stage) * tokens * self.graph.steps[phase]
+                self._parts(stage) * op.tokens * self.graph.steps[phase]
+                if not op.growth.get("tokens", 0)
+                else self._parts(stage) * self.workload.phases[phase].run_tokens
                 for stage in self.stages
-                for phase, tokens in stage.tokens().items()
+                for phase, op in stage.nodes[0].ops.items()
             )
+            * self.graph.sequences
         )
 
     def _parts(self, stage: Stage) -> int:
         """Actors of a stage that work on every token."""
         # counted: read, compute and send; clusters work block by block
-        actors = {"array": 3, "attention": 3, "look-up": 1, "cluster": 0}[stage.work]
+        actors = {"array": 3, "attention": 3, "look-up": 1, "cluster": 0, "table": 1}[stage.work]
         if stage.work == "array":
             placement = self._placement(stage)
             arrays = self.assembler.architecture.arrays(placement.unit)
@@ -234,6 +238,10 @@ class _Scheduler:
             )
         elif stage.work == "look-up":
             add_lookup_stage(self.assembler, stage, stream, gets, puts)
+        elif stage.work == "table":
+            add_table_stage(
+                self.assembler, stage, stream, self.into.get(stage.name, []), gets, puts
+            )
         else:
             late = {buffer for edge, buffer in incoming if self._awaited(edge, stage)}
             demand = self._demand(stage, stream)
@@ -272,12 +280,15 @@ class _Scheduler:
     def _stream(self, stage: Stage) -> Stream:
         tokens = stage.tokens()
         block = 1
+        if stage.work == "table" and is_attention(stage):
+            block = max(phase.longest for phase in self.workload.phases)
         if stage.work == "cluster":
             block, need = self._block(stage, max(tokens.values()))
             self.shapes[stage.name] = shape_of(stage)
             self.assembler.block_tokens[stage.name] = block
             self.assembler.tcdm_bytes[stage.name] = need
-        return build_stream(tokens, self.graph.steps, block)
+        graph = self.graph
+        return build_stream(tokens, graph.steps, block, stage.growth(), graph.sequences)
 
     def _block(self, stage: Stage, tokens: int) -> tuple[int, int]:
         """Tokens of a block of a cluster stage, and the TCDM bytes that it needs."""
@@ -353,6 +364,7 @@ class _Scheduler:
         gets: dict[str, list[Get]] = {}
         puts: dict[str, list[Put]] = {name: [] for name in ending}
         totals = {stage.name: stage.tokens() for stage in self.stages}
+        growth = {stage.name: stage.growth() for stage in self.stages}
         for stage in self.stages:
             if stage.name in fed or max(stage.phases) == 0:
                 continue
@@ -360,8 +372,10 @@ class _Scheduler:
                 taken = started_counts(streams[stage.name], phases)
                 if not taken.any():
                     continue
-                loop = self.assembler.fifo(f"next token -> {stage.name}")
-                produced = ended_counts(streams[last], totals[last], steps, phases, stage.phases)
+                loop = self.assembler.fifo(f"next token -> {stage.name}", self.graph.sequences)
+                produced = ended_counts(
+                    streams[last], totals[last], growth[last], steps, phases, stage.phases
+                )
                 puts[last].append(Put(loop, produced))
                 gets.setdefault(stage.name, []).append(Get(loop, taken))
         return gets, puts

@@ -486,6 +486,12 @@ def _inputs(assembler: Assembler, demand: Demand) -> Amounts:
     full = np.ones(stream.iterations, np.int64)
     found: Amounts = {}
     before = 0 * full
+    varies = _varies(demand) or any(
+        "tokens" in op.growth and "tokens" not in stage.nodes[0].ops[p].growth
+        for edge in demand.fetched
+        for p, op in assembler.graph.nodes[edge.producer].ops.items()
+        if p in edge.tokens
+    )
     for count, (name, _) in enumerate(reads, 1):
 
         def values(p: int, s: int, n: int, e: int, count: int = count) -> int:
@@ -496,7 +502,7 @@ def _inputs(assembler: Assembler, demand: Demand) -> Amounts:
             held = kept * architecture.pmca.value_bits / 8.0
             return math.ceil(moved * architecture.activation_bits / 8.0 + held)
 
-        through = full * per_block(stream, _varies(demand), values)
+        through = full * per_block(stream, varies, values)
         found[name], before = through - before, through
     return found
 
@@ -534,10 +540,10 @@ def _edge_values(
     if edge.stationary or p not in edge.tokens:
         return 0.0
     producer = assembler.graph.nodes[edge.producer].ops[p]
-    values = output_elements(producer.at(s)) if producer.growth else output_elements(producer)
-    consumer = stage.nodes[0].ops[p]
+    now = producer.at(s)
+    values, consumer = output_elements(now), stage.nodes[0].ops[p]
     if producer.tokens == consumer.tokens and not consumer.gathers:
-        return values * n / producer.tokens
+        return values * n / now.tokens
     if isinstance(consumer, Reduce):  # such as that of the last token's logits alone
         values = min(values, consumer.elements * size_at(consumer, "inputs_per_output", s))
     return float(values) if e == n else 0.0

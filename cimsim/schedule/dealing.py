@@ -72,11 +72,14 @@ def step_ps(
 
 
 def _last_step(stream: Stream, phase: int) -> tuple[Stream, int]:
-    """The largest block of the last step of `phase`, the last of several; blocks of the step."""
+    """The largest block of the last step of `phase`, the last of several; blocks of the step of
+    one sequence.
+    """
     here = stream.phase == phase
     places = np.flatnonzero(here & (stream.step == stream.step[here].max()))
     largest = places[np.lexsort((stream.end[places], stream.size[places]))[-1]]
-    return stream.of(slice(int(largest), int(largest) + 1)), int(places.size)
+    opened = int((stream.first_of_step[places] == 1).sum())
+    return stream.of(slice(int(largest), int(largest) + 1)), int(places.size) // opened
 
 
 def _columns(stream: Stream) -> tuple[IntArray, ...]:

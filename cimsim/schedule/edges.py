@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -19,7 +19,9 @@ from cimsim.values.display import brief
 class StageEdge:
     """Tokens from one stage to another.
 
-    By phase: `tokens` produced a step and whether the consumer needs the `whole` step first.
+    By phase: `tokens` produced in the first step and their `growth`, and whether the consumer needs
+    the `whole` step first. `capacity` is how many the buffer must hold: one step of the longest
+    phase, of every sequence.
     """
 
     producer: str
@@ -27,11 +29,8 @@ class StageEdge:
     stationary: bool
     tokens: dict[int, int]
     whole: dict[int, bool]
-
-    @property
-    def capacity(self) -> int:
-        """Tokens that the buffer must hold: one step of the longest phase."""
-        return max(self.tokens.values())
+    growth: dict[int, int]
+    capacity: int
 
     def put_counts(self, stream: Stream) -> int | IntArray:
         """Tokens put in each iteration of the producer's `stream`."""
@@ -39,7 +38,9 @@ class StageEdge:
 
     def get_counts(self, stream: Stream) -> int | IntArray:
         """Tokens taken in each iteration of the consumer's `stream`."""
-        rules = ((p, tokens, self.whole[p]) for p, tokens in self.tokens.items())
+        rules = (
+            (p, tokens, self.growth.get(p, 0), self.whole[p]) for p, tokens in self.tokens.items()
+        )
         return _get_counts(stream, tuple(rules))
 
 
@@ -49,11 +50,12 @@ def _put_counts(stream: Stream, phases: tuple[int, ...]) -> int | IntArray:
 
 
 @lru_cache(maxsize=1024)
-def _get_counts(stream: Stream, rules: tuple[tuple[int, int, bool], ...]) -> int | IntArray:
+def _get_counts(stream: Stream, rules: tuple[tuple[int, int, int, bool], ...]) -> int | IntArray:
     counts = np.zeros(stream.iterations, np.int64)
-    for phase, tokens, whole in rules:
+    for phase, tokens, growth, whole in rules:
         here = stream.phase == phase
-        counts[here] = stream.first_of_step[here] * tokens if whole else stream.size[here]
+        step_tokens = tokens + growth * stream.step[here]
+        counts[here] = stream.first_of_step[here] * step_tokens if whole else stream.size[here]
     return plain(counts)
 
 
@@ -66,7 +68,8 @@ def stage_edges(graph: Graph, stages: list[Stage], pipeline: Pipeline) -> list[S
         if source is target:
             continue
         key = (source.name, target.name, edge.stationary)
-        merged = found.setdefault(key, StageEdge(source.name, target.name, edge.stationary, {}, {}))
+        merged = found.get(key, StageEdge(*key, {}, {}, {}, 0))
+        capacity = merged.capacity
         barrier = pipeline.is_barrier(source, target)
         for phase in edge.phases:
             producer = graph.nodes[edge.producer].ops[phase]
@@ -74,22 +77,32 @@ def stage_edges(graph: Graph, stages: list[Stage], pipeline: Pipeline) -> list[S
             whole = barrier or is_whole(producer, consumer, edge.stationary)
             merged.tokens[phase] = producer.tokens
             merged.whole[phase] = merged.whole.get(phase, False) or whole
+            if by := producer.growth.get("tokens", 0):
+                merged.growth[phase] = by
+            longest = producer.tokens + by * (graph.steps[phase] - 1)
+            capacity = max(capacity, graph.sequences * longest)
+        found[key] = replace(merged, capacity=capacity)
     return list(found.values())
 
 
 def ended_counts(
     stream: Stream,
     totals: dict[int, int],
+    growth: dict[int, int],
     steps: tuple[int, ...],
     phases: tuple[int, ...],
     waiting: tuple[int, ...],
 ) -> IntArray:
     """Tokens of the loop that starts each decode step, put by what ends the steps of `phases`.
 
-    One at the end of every step, of `totals` tokens by phase, that a step of the phases `waiting`
-    follows.
+    One at the end of every step, of `totals` tokens by phase in the first and `growth` more in each
+    further one, that a step of the phases `waiting` follows.
     """
-    total = np.array([totals.get(p, 0) for p in range(len(steps))], np.int64)[stream.phase]
+    total, by = (
+        np.array([known.get(p, 0) for p in range(len(steps))], np.int64)[stream.phase]
+        for known in (totals, growth)
+    )
+    total = total + by * stream.step
     closes = (stream.end == total) & np.isin(stream.phase, phases)
     leaves = stream.step == np.array(steps, np.int64)[stream.phase] - 1
     return np.asarray(closes & np.isin(stream.phase + leaves, waiting), np.int64)

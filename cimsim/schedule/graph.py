@@ -6,6 +6,7 @@ its actor processes the prompt's tokens first, then one token a decode step.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -52,6 +53,7 @@ class Graph:
     edges: tuple[Edge, ...]
     steps: tuple[int, ...]
     tokens: tuple[int, ...]
+    sequences: int = 1
     _in: dict[str, list[Edge]] = field(default_factory=dict)
     _out: dict[str, list[Edge]] = field(default_factory=dict)
 
@@ -90,6 +92,7 @@ def build_graph(workload: Workload) -> Graph:
         edges,
         tuple(phase.steps for phase in workload.phases),
         tuple(phase.tokens for phase in workload.phases),
+        workload.sequences,
     )
     for edge in edges:
         graph._in.setdefault(edge.consumer, []).append(edge)
@@ -125,6 +128,8 @@ def _order(ops: dict[str, dict[int, Op]], edges: tuple[Edge, ...]) -> list[str]:
 @dataclass(frozen=True, slots=True, eq=False)
 class Stream:
     """The iterations of an actor: blocks of consecutive tokens, step by step, phase by phase.
+
+    Several sequences take each step one after the other; a block has tokens of one of them.
 
     Arrays over iterations: `phase`, `step` within it, `size` (tokens of the block) and `end`
     (tokens of the step done with this block).
@@ -192,29 +197,47 @@ def phase_sums(stream: Stream, amounts: float | IntArray | np.ndarray, phases: i
     return found
 
 
-def build_stream(tokens: dict[int, int], steps: tuple[int, ...], block_tokens: int) -> Stream:
+def build_stream(
+    tokens: Mapping[int, int], steps: tuple[int, ...], block_tokens: int,
+    growth: Mapping[int, int] | None = None, sequences: int = 1,
+) -> Stream:  # fmt: skip
     """Blocks of at most `block_tokens` over `tokens[p]` tokens in each of `steps[p]` steps.
 
-    Equal arguments give the same object.
+    Further steps of phase p have `growth[p]` more each; every step is taken by `sequences`
+    sequences in turn. Equal arguments give the same object.
     """
-    return _stream(tuple(sorted(tokens.items())), steps, block_tokens)
+    grown = tuple(sorted((growth or {}).items()))
+    return _stream(tuple(sorted(tokens.items())), steps, block_tokens, grown, sequences)
 
 
 @lru_cache(maxsize=1024)
 def _stream(
-    tokens: tuple[tuple[int, int], ...], steps: tuple[int, ...], block_tokens: int
-) -> Stream:
+    tokens: tuple[tuple[int, int], ...], steps: tuple[int, ...], block_tokens: int,
+    growth: tuple[tuple[int, int], ...], sequences: int,
+) -> Stream:  # fmt: skip
     columns: list[list[IntArray]] = [[], [], [], []]
-    for phase, count in tokens:
+    for phase, first, count, repeats in _alike(tokens, steps, dict(growth)):
         full, rest = divmod(count, block_tokens)
         size = np.array([block_tokens] * full + ([rest] if rest else []), np.int64)
-        n = steps[phase]
+        n = repeats * sequences
         values = (
             np.full(size.size * n, phase, np.int64),
-            np.repeat(np.arange(n, dtype=np.int64), size.size),
+            np.repeat(np.arange(first, first + repeats, dtype=np.int64), size.size * sequences),
             np.tile(size, n),
             np.tile(np.cumsum(size), n),
         )
         for column, value in zip(columns, values, strict=True):
             column.append(value)
     return Stream(*(np.concatenate(column) for column in columns))
+
+
+def _alike(
+    tokens: tuple[tuple[int, int], ...], steps: tuple[int, ...], growth: dict[int, int]
+) -> Iterator[tuple[int, int, int, int]]:
+    """Phase, first step, tokens and number of steps in a row that have as many tokens."""
+    for phase, count in tokens:
+        by = growth.get(phase, 0)
+        if by:
+            yield from ((phase, step, count + step * by, 1) for step in range(steps[phase]))
+        else:
+            yield phase, 0, count, steps[phase]

@@ -9,7 +9,7 @@ of its own, and so is a layer that is saved with an adapter.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,12 +25,15 @@ from cimsim.ir import (
 )
 from cimsim.mapping import Mapping
 from cimsim.schedule.graph import Graph, Node
+from cimsim.schedule.tabled import check_refused, tabled_ops
 from cimsim.schedule.work import is_masked
 from cimsim.spec import Architecture
 from cimsim.values.display import brief
 
-StageWork = Literal["array", "attention", "cluster", "look-up"]
-"""What is done: a matrix in its array, K or V in arrays, on clusters, or tables in DRAM."""
+StageWork = Literal["array", "attention", "cluster", "look-up", "table"]
+"""What is done: a matrix in its array, K or V in arrays, on clusters, rows of a table in DRAM, or
+on units that take what a table of costs says.
+"""
 
 
 @brief
@@ -73,8 +76,13 @@ class Stage:
         return self.work == "cluster" and self.layer != self.nodes[0].name
 
     def tokens(self) -> dict[int, int]:
-        """Tokens a step, by phase."""
+        """Tokens of the first step, by phase."""
         return {phase: op.tokens for phase, op in self.nodes[0].ops.items()}
+
+    def growth(self) -> dict[int, int]:
+        """Tokens that each further step has more, by phase in which it has."""
+        found = {phase: op.growth.get("tokens", 0) for phase, op in self.nodes[0].ops.items()}
+        return {phase: by for phase, by in found.items() if by}
 
 
 def is_whole(producer: Op, consumer: Op, stationary: bool) -> bool:
@@ -85,9 +93,14 @@ def is_whole(producer: Op, consumer: Op, stationary: bool) -> bool:
     return consumer.gathers or producer.tokens != consumer.tokens
 
 
-def work_of(node: Node, mapping: Mapping) -> StageWork:
-    """What is done to run `node`: a weight without units of its own is with the clusters."""
+def work_of(node: Node, mapping: Mapping, tabled: Container[str]) -> StageWork:
+    """What is done to run `node`: a weight without units of its own is with the clusters.
+
+    `tabled` names the ops that tables of costs have.
+    """
     op = node.any
+    if node.name in tabled:
+        return "table"
     if isinstance(op, Linear):
         return "array" if mapping.placements[op.weight].units.size else "cluster"
     if isinstance(op, MatMul) and op.name in mapping.kv:
@@ -122,7 +135,9 @@ def build_stages(
     graph: Graph, architecture: Architecture, mapping: Mapping, share_clusters: int
 ) -> list[Stage]:
     """Stages in the graph's order; `share_clusters` clusters may share vector work."""
-    works = {name: work_of(node, mapping) for name, node in graph.nodes.items()}
+    tabled = tabled_ops(graph, architecture)
+    works = {name: work_of(node, mapping, tabled) for name, node in graph.nodes.items()}
+    check_refused(graph, architecture, (n for n, work in works.items() if work == "cluster"))
     chain_of: dict[str, list[str]] = {}
     chains: list[list[str]] = []
     latest: dict[str, list[str]] = {}
@@ -133,6 +148,8 @@ def build_stages(
         chain = None if previous is None else chain_of[previous]
         if chain is None or _parts(graph, layers, chain, name):
             chain = _beside(graph, works, latest.get(layers[name]), name)
+        if name in tabled:
+            chain = chain_of.get(tabled[name])
         if chain is None:
             chain = []
             chains.append(chain)

@@ -240,7 +240,8 @@ def add_lookup_stage(
     ops = {p: op for p, op in stage.nodes[0].ops.items() if isinstance(op, Embedding)}
 
     def bits(p: int, s: int, n: int, e: int) -> int:
-        values = output_elements(ops[p].at(s)) * n / ops[p].tokens
+        now = ops[p].at(s)
+        values = output_elements(now) * n / now.tokens
         return math.ceil(values * architecture.pmca.value_bits)
 
     varies = any(op.growth for op in ops.values())

@@ -100,20 +100,20 @@ def add_kv_stage(
     in_bits, out_bits, macs = amounts("in"), amounts("out"), amounts("macs")
     compute = assembler.formulas.number(key("compute"), computed)
     if gated(arrays):
-        assembler.wake(store.unit, store.units, stream, compute)
+        assembler.wake(store.unit, store.working_units, stream, compute)
     entry, done = (assembler.fifo(f"{stage.name}:{s}") for s in ("in", "out"))
     kept = stream.in_phases(buffered)
     assembler.actor(
         stage, "read", stream, *gets, *assembler.access("buffer", in_bits),
-        Timed(moved("load"), "link", store.units, bits=in_bits), Put(entry),
+        Timed(moved("load"), "link", store.working_units, bits=in_bits), Put(entry),
     )  # fmt: skip
     assembler.actor(
         stage, "compute", stream, Get(entry), *written,
-        _at_work(assembler, stage, store, compute, store.units), Put(done),
+        _at_work(assembler, stage, store, compute, store.working_units), Put(done),
     )  # fmt: skip
     assembler.actor(
         stage, "send", stream, Get(done),
-        Timed(moved("send"), "link", store.units, bits=out_bits),
+        Timed(moved("send"), "link", store.working_units, bits=out_bits),
         *assembler.access("buffer", out_bits, kept), *puts,
     )  # fmt: skip
     sums, results = (
@@ -258,6 +258,8 @@ def _port_ps(
 def _is_ring(stage: Stage, store: KvStore) -> bool:
     """Whether the units hold fewer rows than a step brings: those of a sliding window."""
     for op in map(_matmul, stage.nodes[0].ops.values()):
+        if "tokens" in op.growth:
+            continue  # without a window, as all that grows
         held = store.grid.columns if op.stationary_token_axis == "n" else store.grid.rows
         if op.tokens > held:
             return True
@@ -280,8 +282,8 @@ def _add_writer(
     architecture = assembler.architecture
     arrays = _arrays(assembler, store)
     op = _matmul(stage.nodes[0].any)
-    steps = assembler.graph.steps
-    stream = build_stream(edge.tokens, steps, 1)
+    graph = assembler.graph
+    stream = build_stream(edge.tokens, graph.steps, 1, edge.growth, graph.sequences)
     ops = {phase: _matmul(node) for phase, node in stage.nodes[0].ops.items()}
     axis = op.stationary_token_axis
     width = op.n if axis == "k" else op.k

@@ -46,6 +46,11 @@ def size_at(op: Op, field: str, step: int) -> int:
     return int(getattr(op, field)) + op.grown(step) * op.growth.get(field, 0)
 
 
+def _share(op: Op, field: str, step: int, tokens: int) -> int:
+    """What so many tokens of `op` at `step` have of its size `field`, rounded up."""
+    return math.ceil(size_at(op, field, step) * tokens / size_at(op, "tokens", step))
+
+
 Scores = MatMul | Softmax
 """What has a row of attention scores for each token."""
 
@@ -57,7 +62,7 @@ def context(op: Scores, step: int, size: int, end: int) -> int:
     last token of the window where it has one.
     """
     axis = _keys(op, step)
-    last = axis - op.tokens + end
+    last = axis - size_at(op, "tokens", step) + end
     if op.window is None:
         return last if op.causal else axis
     upper = last if op.causal else min(axis, last + op.window - 1)
@@ -70,7 +75,18 @@ def _keys(op: Scores, step: int) -> int:
 
 def grows(op: Op, scores: Scores | None) -> bool:
     """True where the work of a block depends on which step or token it is."""
-    return bool(op.growth) or scores is not None or (isinstance(op, MatMul) and is_masked(op))
+    return grows_by_step(op) or scores is not None or (isinstance(op, MatMul) and is_masked(op))
+
+
+_ROWS = ("rows", "elements", "m")
+"""Sizes of which every token has an equal share."""
+
+
+def grows_by_step(op: Op) -> bool:
+    """True where the work of a token depends on the step: all growth but that of the tokens."""
+    if "tokens" not in op.growth:
+        return bool(op.growth)
+    return any(field != "tokens" and field not in _ROWS for field in op.growth)
 
 
 def is_masked(op: Scores) -> bool:
@@ -85,7 +101,7 @@ def block_elements(op: Op, step: int, size: int, end: int, scores: Scores | None
     some of them.
     """
     whole = output_elements(op.at(step)) if op.growth else output_elements(op)
-    share = whole * size / op.tokens
+    share = whole * size / size_at(op, "tokens", step)
     return share if scores is None else share * _seen_share(scores, step, size, end)
 
 
@@ -154,9 +170,8 @@ def _reductions(op: Op) -> int:
 def block_rows(op: Op, step: int, size: int) -> int:
     """Rows of a softmax, norm or reduction in a block of `size` tokens; tokens of other ops."""
     if isinstance(op, Reduce):
-        return math.ceil(size_at(op, "elements", step) * size / op.tokens)
-    whole_rows = size_at(op, "rows" if hasattr(op, "rows") else "tokens", step)
-    return math.ceil(whole_rows * size / op.tokens)
+        return _share(op, "elements", step, size)
+    return _share(op, "rows" if hasattr(op, "rows") else "tokens", step, size)
 
 
 def meeting_ps(architecture: Architecture, clusters: int, value_bits: int = 0) -> int:
@@ -206,11 +221,11 @@ def products(
     if isinstance(op, Linear):
         return (
             op.groups,
-            math.ceil(size_at(op, "rows", step) * size / op.tokens),
+            _share(op, "rows", step, size),
             op.in_features // op.groups,
             op.out_features // op.groups,
         )
-    stacked = op.batch // op.stationary_batch * math.ceil(size_at(op, "m", step) * size / op.tokens)
+    stacked = op.batch // op.stationary_batch * _share(op, "m", step, size)
     k, n = size_at(op, "k", step), size_at(op, "n", step)
     if op.stationary_token_axis == "n":
         n = context(op, step, size, end)
@@ -239,7 +254,7 @@ def op_busy(
 ) -> Busy:
     """What one cluster has to do for a block of `op`, or for one of `parts` of it."""
     if isinstance(op, Linear) and op.nonzeros is not None:
-        rows = math.ceil(size_at(op, "rows", step) * size / op.tokens)
+        rows = _share(op, "rows", step, size)
         return sparse_busy(pmca, rows, op.nonzeros, op.out_features)
     if isinstance(op, Linear | MatMul):
         return product_busy(pmca, *products(op, step, size, end, parts))

@@ -37,7 +37,7 @@ def search(job: Job, auto: Auto, tell: Progress) -> Found:
 
 def _try_all(judge: Judge, auto: Auto, tell: Progress) -> None:
     """Named strategies, uniform blocks and widths in any case, then what the budget is left for."""
-    longest = max(phase.tokens for phase in judge.job.workload.phases)
+    longest = max(phase.longest for phase in judge.job.workload.phases)
 
     def try_out(strategy: Strategy) -> None:
         tell(f"searching: {len(judge.trials)} tried")

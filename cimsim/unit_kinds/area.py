@@ -39,6 +39,8 @@ def die_area_mm2(data: Mapping[str, Any]) -> float:
     built = (*units_mm2(units, counts, port_um2).values(), data["buffer"]["area_mm2"])
     package = data.get("package")
     ends = 0.0 if package is None else package["port_area_mm2"]
+    for unit in (data.get("op_units") or {}).values():
+        built = (*built, unit["unit_count"] * unit["unit_area_mm2"])
     return math.fsum(built) / _dies(data) + ends
 
 

@@ -15,6 +15,7 @@ GROUPS: dict[str, str] = {
     "matrix-engine": "cimsim.validation.matrix_engine",
     "halora": "cimsim.validation.halora",
     "machines": "cimsim.validation.machines",
+    "3d-cim": "cimsim.validation.ibm_3dcim",
     "tasks": "cimsim.validation.tasks",
     "a100": "cimsim.validation.baseline",
 }

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import difflib
+from itertools import islice
 from typing import Any, get_args
 
 from pydantic import BaseModel
 
 from cimsim.errors import SpecError
 from cimsim.values.display import shown
+from cimsim.values.keyed import keyed_blocks
 
 Value = float | int | str | bool | list[Any] | None
 _NOT_VALUES = ("sources", "format", "ranges")
@@ -26,7 +28,24 @@ def put_value(
     """
     *parents, field = path.split(".")
     block, kind, walked = data, model, ""
-    for part in parents:
+    pending = iter(parents)
+    for part in pending:
+        if (keyed := _keyed(kind, part)) is not None:
+            keys, kind = (part, *islice(pending, keyed[0])), keyed[1]
+            if len(keys) <= keyed[0]:
+                raise SpecError(
+                    f"{shown(path)} cannot be set: name one of its fields, behind "
+                    f"{keyed[0]} {'key' if keyed[0] == 1 else 'keys'} of `{part}`"
+                )
+            for key in keys:
+                walked = f"{walked}.{key}" if walked else key
+                if not isinstance(block.get(key), dict):
+                    raise SpecError(
+                        f"{shown(path)} cannot be set: the machine has no `{walked}`. Add it to "
+                        "the file."
+                    )
+                block = block[key]
+            continue
         inner = _inside(kind, part, path, walked)
         walked = f"{walked}.{part}" if walked else part
         if inner is None:
@@ -50,6 +69,12 @@ def put_value(
         sources[field] = why
     if value is None:
         del block[field]
+
+
+def _keyed(kind: type[BaseModel], field: str) -> tuple[int, type[BaseModel]] | None:
+    """How many keys lead to a block of `field`, and its type; None for other fields."""
+    found = kind.model_fields.get(field)
+    return None if found is None else keyed_blocks(found.annotation)
 
 
 def _put_free(block: dict[str, Any], path: str, walked: str, value: Value, why: str) -> None:

@@ -208,4 +208,6 @@ def _content(value: Any, *, whole: bool) -> Hashable:
         return (kind, value.model_dump_json()) if whole else kind
     if value is None or isinstance(value, str | int | float):
         return value
+    if isinstance(value, dict):
+        return tuple((key, _content(inner, whole=True)) for key, inner in value.items())
     return repr(value)

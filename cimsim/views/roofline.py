@@ -50,7 +50,9 @@ def roofline_of(simulation: Simulation) -> Roofline:
     """The roofline of a run; raises SimulationError for more intervals than are kept."""
     report, machine, work = simulation.report, simulation.architecture, simulation.job.workload
     # counted: a multiply and an add
-    operations: dict[str, int] = {phase.name: 2 * phase.macs() for phase in work.phases}
+    operations: dict[str, int] = {
+        phase.name: 2 * work.sequences * phase.macs() for phase in work.phases
+    }
     rates = {
         name: count / report.phases[name].latency_s
         for name, count in operations.items()
@@ -80,15 +82,15 @@ def _moved(simulation: Simulation) -> dict[str, dict[str, float]]:
 def _roofs(simulation: Simulation) -> dict[str, float]:
     """What units of each kind that multiplies do while they are at work, all in use at once."""
     done: dict[str, int] = defaultdict(int)
-    mapping = simulation.mapping
+    mapping, sequences = simulation.mapping, simulation.workload.sequences
     for phase in simulation.job.workload.phases:
         for op in phase.ops:
             if isinstance(op, Linear):
                 placed = mapping.placements.get(op.weight)
-                done[placed.unit if placed else "pmca"] += 2 * op.macs_over(phase.steps)
+                done[placed.unit if placed else "pmca"] += 2 * sequences * op.macs_over(phase.steps)
             elif isinstance(op, MatMul):
                 store = mapping.kv.get(op.name)
-                done[store.unit if store else "pmca"] += 2 * op.macs_over(phase.steps)
+                done[store.unit if store else "pmca"] += 2 * sequences * op.macs_over(phase.steps)
     times = simulation.report.unit_times
     return {
         unit: count / times[unit].busy_s

@@ -126,6 +126,8 @@ def position_of(plan: Plan, workload: Workload, work: TimedVerb) -> Position:
         here = np.flatnonzero(phase == number)
         if not here.size or here.size % found.steps:
             continue
+        if found.tokens_growth or workload.sequences > 1:
+            continue  # steps of unequal length, or several sequences in each
         each = here.size // found.steps
         step[here] = np.arange(here.size) // each + 1
         for moved in counts:

@@ -127,7 +127,7 @@ def _parts(mapping: Mapping, unit: str) -> Iterator[Part]:
     for store in mapping.kv.values():
         if store.unit == unit and store.units:
             room = store.grid.block_rows * store.grid.block_columns
-            held = np.tile(store.grid.held().ravel(), store.heads)
+            held = np.tile(store.grid.held().ravel(), store.heads * store.sequences)
             yield store.op, np.arange(store.first_unit, store.first_unit + store.units), held / room
 
 

@@ -64,7 +64,7 @@ def given_block(
 
 def check_block(block_tokens: int | None, workload: Workload) -> None:
     """Raise MappingError for blocks longer than every phase of `workload`."""
-    longest = max(phase.tokens for phase in workload.phases)
+    longest = max(phase.longest for phase in workload.phases)
     if block_tokens is not None and block_tokens > longest:
         raise MappingError(
             f"block_tokens is {block_tokens}, but {workload.name} has steps of at most {longest} "
