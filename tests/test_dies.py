@@ -186,7 +186,7 @@ def test_k_and_v_go_to_every_die_with_clusters_that_read_them() -> None:
     assert package is not None
     places = {"k": {0: (1.0, 0.0, 0.0, 0.0)}, "scores": {0: (0.0, 0.5, 0.25, 0.25)}}
     moving, kept = (
-        StageEdge("k", "scores", stationary, {0: 3}, {}) for stationary in (False, True)
+        StageEdge("k", "scores", stationary, {0: 3}, {}, {}, 3) for stationary in (False, True)
     )
     borders = Borders(package, places, frozenset({"scores"}))
     assert borders.sent((moving,), 0) == Sent(1.0, 0.5 + 0.25 + 2 * 0.25, 2)
