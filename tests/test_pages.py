@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from browsing import Elements, Visit, chromium
 from conftest import Cli
 
 import cimsim
+from cimsim.cli.sensitivity import energy_bands
 from cimsim.comparison import compare
 from cimsim.ir import save_workload
-from cimsim.report import Accuracy, AccuracyReport
+from cimsim.report import Accuracy, AccuracyReport, Report
 from cimsim.schedule.pipelines import parse_pipeline
 from cimsim.serving import Scenario, Switching, switch
 from cimsim.studies.pipelines import PipelineRow, Shape, Study
@@ -61,6 +63,14 @@ def switching(tmp_path_factory: pytest.TempPathFactory) -> Switching:
     return found.model_copy(update={"notes": (*found.notes, EVIL)})
 
 
+@cache
+def fastest() -> Report:
+    """The run of the fastest strategy, with bands and a GPU."""
+    done = cimsim.simulate(small.decoder(), small.machine(), pipeline="token")
+    report = cimsim.with_baseline(done.report, small.decoder(), cimsim.gpu("a100_sxm4_80gb"))
+    return report.model_copy(update={"bands": energy_bands(done, report)})
+
+
 @pytest.fixture(scope="module")
 def pages(
     measured: AccuracyReport, rows: list[PipelineRow], switching: Switching
@@ -75,7 +85,7 @@ def pages(
     ).model_copy(update={"workload": EVIL})
     return {
         "accuracy": accuracy_page(measured, machine),
-        "pipelines": pipelines_page(rows, machine, {EVIL: "0" * 64}),
+        "pipelines": pipelines_page(rows, machine, {EVIL: "0" * 64}, fastest()),
         "compare": comparison_page(compare(reports)),
         "switch": switching_page(switching, machine),
     }
@@ -119,6 +129,16 @@ def test_pages_say_what_their_results_say(
         for low, high, _ in machine.ranges.values():
             assert f"{low:g} to {high:g}" in texts[name]
     assert all(quantity(row.makespan_s, "s") in texts["pipelines"] for row in rows)
+    bare = fastest().model_copy(update={"baselines": {}, "bands": None})
+    (band,) = (band for band in fastest().bands.bands if band.name == "energy_J")
+    for wanted in (
+        quantity(band.low, "J"), quantity(band.high, "J"), *band.makers[:1],
+        *fastest().baselines, quantity(fastest().energy_J, "J"),
+    ):  # fmt: skip
+        assert wanted in texts["pipelines"], wanted
+    assert "No GPU: name one" in pipelines_page(rows, machine, {}, bare)
+    assert "A GPU computes the digital model" in texts["accuracy"]
+    assert "No GPU stands beside" in texts["switch"]
     assert all(one.strategy in texts["switch"] for one in switching.strategies)
     assert all(str(one.draws) in texts["accuracy"] for one in measured.results)
     for wanted in ("Beside a GPU", "What differs", "pipeline", "A100", "no band"):
@@ -172,6 +192,7 @@ def test_a_browser_shows_them_and_asks_for_nothing(
 def test_the_commands_write_them(cimsim: Cli, tmp_path: Path) -> None:
     machine = tmp_path / "m.json"
     machine.write_text(small.machine().model_dump_json(exclude_none=True))
+    gpu = ("--baseline", "a100_sxm4_80gb")
     work = tmp_path / "w.json"
     save_workload(small.decoder(), work)
     (tmp_path / "s.json").write_text(json.dumps(GIVEN))
@@ -181,13 +202,21 @@ def test_the_commands_write_them(cimsim: Cli, tmp_path: Path) -> None:
     vary = ("--vary", "rram.adc_bits=4,6", "--pipeline", "token", "--workers", 1)
     for name, verb in {
         "compare": ("compare", tmp_path / "run", tmp_path / "run"),
-        "pipelines": layer,
+        "pipelines": (*layer, *gpu, "--integration-ns", "64,256"),
         "switch": ("switch", machine, tmp_path / "s.json"),
         "sweep": ("sweep", machine, work, *vary),
     }.items():
         code, _, err = cimsim(*verb, "--html", tmp_path / f"{name}.html")
         assert code == 0, err
         assert "plotly" in (tmp_path / f"{name}.html").read_text()
+    found = Elements((tmp_path / "pipelines.html").read_text()).texts
+    assert any("A100" in text for text in found)
+    assert any(text.startswith("How sure it is: ") and " under token" in text for text in found)
+    code, _, err = cimsim(*layer, *gpu, "--no-band")
+    assert (code, err) == (
+        2, "error: --baseline, --band had no effect without --html: the page has them of the "
+        "fastest strategy.\n",
+    )  # fmt: skip
     many = "latency_s,energy_J,area_mm2,area_used_mm2,tiles_used"
     code, _, err = cimsim(*("sweep", machine, work, *vary), "--output", many, "--html", "x.html")
     assert code == 2

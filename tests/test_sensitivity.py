@@ -300,7 +300,7 @@ def test_a_run_without_ranges_or_scipy_has_no_band(
     code, out, err = cimsim(*asked)
     assert (code, err) == (0, "")
     assert "times held" not in out
-    monkeypatch.setattr(sys.modules["cimsim.cli.run"], "find_spec", lambda name: None)
+    monkeypatch.setattr(sys.modules["cimsim.cli.sensitivity"], "find_spec", lambda name: None)
     code, out, err = cimsim("run", "halora_rram_sram", *asked[2:])
     assert code == 0
     assert "times held" not in out

@@ -17,6 +17,7 @@ from cimsim.values.display import shown
 from cimsim.values.parsing import parse_value, parse_whole
 
 if TYPE_CHECKING:
+    from cimsim.baseline import Gpu
     from cimsim.mappers import Mapper
     from cimsim.spec import Architecture
     from cimsim.values.field_paths import Value
@@ -55,6 +56,16 @@ OptionalWorkloadArg = Annotated[
 ]
 BaselineOption = Annotated[
     list[Path] | None, typer.Option(**_named(GPUS, "GPU", "GPU to compare with: a file"))
+]
+BandOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--band/--no-band",
+        help="Also say how sure energies are: 5 to 95 % over the ranges of the machine, times "
+        "held (`cimsim sensitivity` varies them too). Left out: where the machine has "
+        "ranges, but not with --json.",
+        show_default=False,
+    ),
 ]
 AdaptOption = Annotated[
     str | None,
@@ -119,6 +130,15 @@ def mapper_of(name: str, replicate: list[str] | None) -> Mapper:
             )
         pairs.append((weight, copies))
     return replace(found, replicate=(*pairs, *found.replicate))
+
+
+def cards_of(paths: list[Path] | None) -> list[Gpu]:
+    """The GPUs of `--baseline`, read before anything is simulated."""
+    if not paths:
+        return []
+    from cimsim.baseline import load_gpu
+
+    return [load_gpu(path) for path in paths]
 
 
 def values_of(settings: list[str] | None) -> dict[str, Value]:

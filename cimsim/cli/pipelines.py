@@ -12,10 +12,13 @@ from cimsim.cli.axes import completing
 from cimsim.cli.options import (
     AdaptOption,
     ArchitectureArg,
+    BandOption,
+    BaselineOption,
     HtmlOption,
     JsonOption,
     OptionalWorkloadArg,
     SetOption,
+    cards_of,
     digest,
     machine_of,
     refuse_without_effect,
@@ -28,8 +31,10 @@ from cimsim.values.display import shown
 from cimsim.values.parsing import parse_list, parse_real, parse_whole
 
 if TYPE_CHECKING:
+    from cimsim.baseline import Gpu
     from cimsim.cli.sheet import Sheet
     from cimsim.ir import Workload
+    from cimsim.report import Report
     from cimsim.schedule.pipelines import Auto, Pipeline
     from cimsim.search.attempt import Progress
     from cimsim.spec import Architecture
@@ -71,16 +76,24 @@ def pipelines(
     ] = None,
     settings: SetOption = None,
     html: HtmlOption = None,
+    baseline: BaselineOption = None,
+    band: BandOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Compare pipeline strategies on ARCH, for a whole model or one layer."""
+    """Compare pipeline strategies on ARCH, for a whole model or one layer.
+
+    --baseline and --band are for the fastest of them, on the page.
+    """
     reserve(context, output)
+    if html is None:
+        why = "without --html: the page has them of the fastest strategy"
+        refuse_without_effect(context, ("baseline", "band"), why)
     if layer is None:
         why = "without --layer: a workload has its own"
         refuse_without_effect(context, ("rank", "tokens"), why)
     outcome = None
     with progress() as tell:
-        machine = machine_of(architecture, settings)
+        machine, cards = machine_of(architecture, settings), cards_of(baseline)
         rows, drawn = _rows(
             machine, workload, layer, rank, tokens, strategy,
             integration_ns, block_tokens, adapt, tell,
@@ -91,13 +104,40 @@ def pipelines(
         if html is not None:
             from cimsim.views.pages.strategies import save_pipelines_page
 
+            tell("running the fastest again")
+            fastest = _fastest(rows, machine, drawn[1], adapt, cards, band)
             tell("writing the page")
-            save_pipelines_page(rows, machine, _inputs(architecture, workload), html)
+            save_pipelines_page(rows, machine, _inputs(architecture, workload), html, fastest)
     if json:
         emit(_encoded(rows))
     else:
         _print(rows)
     finish(outcome, quiet=json)
+
+
+def _fastest(
+    rows: list[PipelineRow], machine: Architecture, subject: Workload, adapt: str | None,
+    cards: list[Gpu], band: bool | None,
+) -> Report:  # fmt: skip
+    """The run of the fastest strategy on what the first row is of, with GPUs and bands."""
+    from cimsim.cli.sensitivity import energy_bands, wants_band
+    from cimsim.comparison import with_baseline
+    from cimsim.schedule.pipelines import parse_pipeline
+    from cimsim.studies.layer import with_integration
+    from cimsim.studies.pipelines import Study
+
+    of_first = (row for row in rows if row.layer == rows[0].layer)
+    best = min(of_first, key=lambda row: row.makespan_s)
+    rram = machine.rram
+    if rram is not None and best.integration_ns not in (None, rram.integration_ns):
+        machine = with_integration(machine, best.integration_ns)
+    simulation = Study(machine, adaptation=adapt).simulation(subject, parse_pipeline(best.chosen))
+    report = simulation.report
+    for card in cards:
+        report = with_baseline(report, simulation.workload, card)
+    if wants_band(band, simulation, json=False):
+        report = report.model_copy(update={"bands": energy_bands(simulation, report)})
+    return report
 
 
 def _inputs(architecture: Path, workload: Path | None) -> dict[str, str]:

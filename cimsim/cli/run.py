@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +14,7 @@ from cimsim.cli.axes import completing
 from cimsim.cli.options import (
     AdaptOption,
     ArchitectureArg,
+    BandOption,
     BaselineOption,
     HtmlOption,
     JsonOption,
@@ -22,6 +22,7 @@ from cimsim.cli.options import (
     ReplicateOption,
     SetOption,
     WorkloadArg,
+    cards_of,
     digest,
     machine_of,
     mapper_of,
@@ -35,7 +36,6 @@ from cimsim.errors import CimsimError, TaskError
 
 if TYPE_CHECKING:
     from cimsim.accuracy import Subject, Trials
-    from cimsim.baseline import Gpu
     from cimsim.engines import Engine
     from cimsim.ir import Workload
     from cimsim.report import Report
@@ -121,16 +121,7 @@ def run(
             "layers.csv.",
         ),
     ] = False,
-    band: Annotated[
-        bool | None,
-        typer.Option(
-            "--band/--no-band",
-            help="Also say how sure energies are: 5 to 95 % over the ranges of the machine, times "
-            "held (`cimsim sensitivity` varies them too). Left out: where the machine has "
-            "ranges, but not with --json.",
-            show_default=False,
-        ),
-    ] = None,
+    band: BandOption = None,
     levers: Annotated[
         bool,
         typer.Option(
@@ -161,7 +152,7 @@ def run(
     chosen = Chosen.of(given.workload, window, step, layer)
     prepared = _prepared(asked, given, workload) if accuracy else None
     with progress() as tell:
-        cards = _cards(baseline or [])
+        cards = cards_of(baseline)
         for card in cards:
             card.host_band_s(1, host_ms * 1e-3, gpu_stack)
         simulation = _simulate(given, pipeline, adapt, mapper, replicate, engine, seed, tell)
@@ -177,9 +168,9 @@ def run(
             work = simulation.workload
             host_s = host_ms * 1e-3
             report = with_baseline(report, work, card, baseline_mode, batch, host_s, gpu_stack)
-        if _wants_band(band, simulation, json):
-            from cimsim.cli.sensitivity import energy_bands
+        from cimsim.cli.sensitivity import energy_bands, wants_band
 
+        if wants_band(band, simulation, json):
             tell("folding bands")
             report = report.model_copy(update={"bands": energy_bands(simulation, report)})
     if prepared is not None:
@@ -227,18 +218,6 @@ def run(
     finish(outcome, quiet=json)
 
 
-def _wants_band(asked: bool | None, simulation: Simulation, json: bool) -> bool:
-    """Whether bands are asked for, or by default: printed runs of machines that have ranges."""
-    if asked is not None:
-        return asked
-    if json or not simulation.architecture.ranges or simulation.job.counted is not None:
-        return False
-    if find_spec("scipy") is None:
-        complain("no bands, which need scipy: pip install '.[sensitivity]', or say --no-band")
-        return False
-    return True
-
-
 def _require_effects(
     context: typer.Context, baseline: list[Path] | None, timeline: Path | None,
     output: Path | None, html: Path | None,
@@ -280,15 +259,6 @@ def _write(
         report = report.model_copy(update={"notes": (*report.notes, outcome.note)})
         report.save(output / "report.json")
     return report, outcome
-
-
-def _cards(paths: list[Path]) -> list[Gpu]:
-    """The GPUs, read before anything is simulated."""
-    if not paths:
-        return []
-    from cimsim.baseline import load_gpu
-
-    return [load_gpu(path) for path in paths]
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,13 +18,14 @@ from cimsim.cli.options import (
     ReplicateOption,
     SetOption,
     WorkloadArg,
+    cards_of,
     machine_of,
     mapper_of,
 )
 from cimsim.cli.outputs import finish, reserve, write
 from cimsim.cli.progress import progress
 from cimsim.cli.sheet import Sheet, show
-from cimsim.cli.streams import emit, say
+from cimsim.cli.streams import complain, emit, say
 from cimsim.units import quantity
 
 if TYPE_CHECKING:
@@ -86,7 +88,6 @@ def sensitivity(
 
     Ranges stand in the machine's file (`ranges`). One strategy is kept throughout.
     """
-    from cimsim.baseline import load_gpu
     from cimsim.comparison import with_baseline
     from cimsim.ir import load_workload
     from cimsim.simulation import simulate
@@ -96,7 +97,7 @@ def sensitivity(
     with progress() as tell:
         tell("reading")
         machine, work = machine_of(architecture, settings), load_workload(workload)
-        cards = [load_gpu(path) for path in baseline or []]
+        cards = cards_of(baseline)
         simulation = simulate(
             work, machine, pipeline=pipeline, adaptation=adapt,
             mapper=mapper_of(mapper, replicate), progress=tell,
@@ -121,6 +122,18 @@ def sensitivity(
     else:
         print_bands(found)
     finish(outcome, quiet=json)
+
+
+def wants_band(asked: bool | None, simulation: Simulation, json: bool) -> bool:
+    """Whether bands are asked for, or by default: printed runs of machines that have ranges."""
+    if asked is not None:
+        return asked
+    if json or not simulation.architecture.ranges or simulation.job.counted is not None:
+        return False
+    if find_spec("scipy") is None:
+        complain("no bands, which need scipy: pip install '.[sensitivity]', or say --no-band")
+        return False
+    return True
 
 
 def energy_bands(simulation: Simulation, report: Report) -> Sensitivity:

@@ -14,7 +14,7 @@ from cimsim.units import quantity
 from cimsim.values.display import brief
 from cimsim.values.plaintext import literal, shortened
 from cimsim.views.pages.document import text
-from cimsim.views.palette import BLACK, DASHES, LINES, SYMBOLS, Fill, fill_of
+from cimsim.views.palette import BLACK, DASHES, LINES, OTHER, SYMBOLS, Fill, fill_of
 
 PIXELS, ROW = 90, 26
 """Choice: height (pixels) of a chart without bars, and of each bar."""
@@ -186,7 +186,7 @@ def _short(name: str) -> str:
 def _fills(series: list[str]) -> list[Fill]:
     """Those of kinds of unit, or else colours in turn, with hatches once all have been taken."""
     own = [fill_of(name) for name in series]
-    if len(set(own)) == len(own):
+    if len(set(own)) == len(own) and own != [OTHER]:
         return own
     hatches = ("", *HATCHED)
     return [Fill(look_of(n)[0], hatches[n // len(LINES) % len(hatches)]) for n in range(len(own))]

@@ -82,8 +82,7 @@ def _gpus(named: Mapping[str, Report]) -> Iterator[str]:
     for name, report in named.items():
         if report.baselines:
             yield f"<p>{text(name)}</p>"
-            rows = [parts.gpu(gpu, found) for gpu, found in report.baselines.items()]
-            yield table(parts.GPU_HEADS, rows)
+            yield from parts.gpus(report)
 
 
 def _differs(differs: Mapping[str, Sequence[object]]) -> Iterator[str]:

@@ -26,6 +26,13 @@ from cimsim.views.pages.charts import Charts, Mark, Scale
 from cimsim.views.pages.document import document, table, text
 from cimsim.views.pages.parts import known, numbers, row, section
 
+_BESIDE = (
+    "<p>A GPU computes the digital model and has its accuracy. Intervals are over chips and over "
+    "the test set; there is no band, as the noise of a machine has no ranges. What a run takes, "
+    "with a band and a GPU beside it, is on the page of "
+    "<code>cimsim run --accuracy --baseline GPU --html FILE</code>.</p>"
+)
+
 
 def save_accuracy_page(report: AccuracyReport, machine: Architecture, path: Path) -> None:
     """Write the page; raises NoPlotlyError without plotly and OutputError for `path`."""
@@ -38,6 +45,7 @@ def accuracy_page(report: AccuracyReport, machine: Architecture) -> str:
     made = [
         f"<p>{text(f'{report.workload}, cimsim {VERSION}')}</p>",
         *section("Result", [headline(report.results)]),
+        *section("Beside a GPU, and how sure it is", [_BESIDE]),
         *section("Every point", points(report.results, charts)),
         *section("Beside the first, chip by chip", _paired(report.paired)),
         *section("Loading an adapter", _loading(report.results)),

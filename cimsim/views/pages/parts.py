@@ -12,6 +12,9 @@ from cimsim.units import quantity
 from cimsim.values.history import Change
 from cimsim.views.pages.document import listed, table, text
 
+WRAPPED = 60
+"""Choice: characters of a text that stands on one line in a table; a longer one is wrapped."""
+
 
 def section(title: str, parts: Iterable[str]) -> Iterator[str]:
     """A heading and what stands below it; nothing where that is nothing."""
@@ -34,7 +37,8 @@ def row(*cells: str, exact: str = "") -> str:
     """A row of texts; the second has `exact` as what hovering tells."""
     made = [f"<td>{text(cells[0])}</td>"]
     made.append(f'<td class="number" title="{text(exact)}">{text(cells[1])}</td>')
-    made += [f"<td>{text(cell)}</td>" for cell in cells[2:]]
+    looks = (' class="long"' * (len(cell) > WRAPPED) for cell in cells[2:])
+    made += [f"<td{look}>{text(cell)}</td>" for look, cell in zip(looks, cells[2:], strict=True)]
     return f"<tr>{''.join(made)}</tr>"
 
 
@@ -55,6 +59,11 @@ def known(value: float | None, unit: str = "") -> tuple[str, str]:
     if unit in ("s", "J"):
         return quantity(value, unit), repr(value)
     return f"{value:.4g} {unit}".rstrip(), repr(value)
+
+
+def share(value: float) -> tuple[str, str]:
+    """A part of a whole, or what comes on top of one."""
+    return f"{value:.1%}", repr(value)
 
 
 def beside(*charts: str) -> str:
@@ -78,6 +87,27 @@ def between(band: Band | None, unit: str) -> tuple[str, str]:
     if band is None:
         return "", ""
     return f"{quantity(band.low, unit)} to {quantity(band.high, unit)}", ", ".join(band.makers)
+
+
+def results(report: Report) -> Iterator[str]:
+    """Latency and energy of a run with their bands, and what the bands are of."""
+    rows = []
+    for name, value, unit in (
+        ("latency", report.latency_s, "s"),
+        ("energy", report.energy_J, "J"),
+    ):
+        band = band_of(report, f"{name}_{unit}")
+        rows.append(row(name, quantity(value, unit), *between(band, unit), exact=repr(value)))
+    used, built = report.area_used_mm2, f"of {report.area_mm2:.4g} mm2 built"
+    rows.append(row("area in use", f"{used:.4g} mm2", built, "", exact=repr(used)))
+    yield table(["", "value", "5 to 95 %", "most by"], rows)
+    yield how_sure(report.bands)
+
+
+def gpus(report: Report) -> Iterator[str]:
+    """The GPUs beside a run, if there are any."""
+    if report.baselines:
+        yield table(GPU_HEADS, [gpu(name, found) for name, found in report.baselines.items()])
 
 
 def how_sure(bands: Sensitivity | None) -> str:

@@ -44,8 +44,8 @@ def run_page(
     machine = None if simulation is None else simulation.architecture
     made = [
         f"<p>{text(f'{report.mapper}, {report.accounting} accounting, cimsim {VERSION}')}</p>",
-        *section("Result", _headline(report)),
-        *section("Beside a GPU", _gpus(report)),
+        *section("Result", parts.results(report)),
+        *section("Beside a GPU", parts.gpus(report)),
         *section("Phases", _phases(report)),
         *section("What bounds it", _bounds(report)),
         *section("Energy", _energy(report, charts)),
@@ -66,29 +66,6 @@ def _at_work(simulation: Simulation | None, part: RunPart | None, charts: Charts
     if simulation is not None:
         yield from section("Timeline", timeline(simulation, part, charts))
         yield from section("Tile map", tiles(simulation, charts))
-
-
-def _headline(report: Report) -> Iterator[str]:
-    rows = []
-    for name, value, unit in (
-        ("latency_s", report.latency_s, "s"),
-        ("energy_J", report.energy_J, "J"),
-    ):
-        band = parts.band_of(report, name)
-        label = "latency" if unit == "s" else "energy"
-        rows.append(
-            row(label, quantity(value, unit), *parts.between(band, unit), exact=repr(value))
-        )
-    used = f"{report.area_used_mm2:.4g} mm2 of {report.area_mm2:.4g} mm2 built"
-    rows.append(row("area in use", used, "", "", exact=repr(report.area_used_mm2)))
-    yield table(["", "value", "5 to 95 %", "most by"], rows)
-    yield parts.how_sure(report.bands)
-
-
-def _gpus(report: Report) -> Iterator[str]:
-    if report.baselines:
-        rows = [parts.gpu(name, found) for name, found in report.baselines.items()]
-        yield table(parts.GPU_HEADS, rows)
 
 
 def _phases(report: Report) -> Iterator[str]:

@@ -6,27 +6,37 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cimsim.files import write_text
+from cimsim.report import Report
 from cimsim.spec import Architecture
 from cimsim.studies.pipelines import PipelineRow
 from cimsim.units import quantity
+from cimsim.values.plaintext import shortened
 from cimsim.version import VERSION
 from cimsim.views.pages import parts
 from cimsim.views.pages.charts import Charts
 from cimsim.views.pages.document import document, table, text
-from cimsim.views.pages.parts import known, numbers, row, section
+from cimsim.views.pages.parts import known, numbers, row, section, share
+
+LONG = 40
+"""Choice: characters of a strategy in a table."""
 
 
 def save_pipelines_page(
-    rows: Sequence[PipelineRow], machine: Architecture, inputs: Mapping[str, object], path: Path
-) -> None:
+    rows: Sequence[PipelineRow], machine: Architecture, inputs: Mapping[str, object], path: Path,
+    fastest: Report | None = None,
+) -> None:  # fmt: skip
     """Write the page; raises NoPlotlyError without plotly and OutputError for `path`."""
-    write_text(path, pipelines_page(rows, machine, inputs))
+    write_text(path, pipelines_page(rows, machine, inputs, fastest))
 
 
 def pipelines_page(
-    rows: Sequence[PipelineRow], machine: Architecture, inputs: Mapping[str, object]
-) -> str:
-    """The page of a study on `machine` as text: one HTML file that needs no network."""
+    rows: Sequence[PipelineRow], machine: Architecture, inputs: Mapping[str, object],
+    fastest: Report | None = None,
+) -> str:  # fmt: skip
+    """The page of a study on `machine` as text: one HTML file that needs no network.
+
+    `fastest` is the run of the fastest strategy, perhaps with bands and GPUs beside it.
+    """
     charts = Charts()
     groups: dict[str, list[PipelineRow]] = {}
     for one in rows:
@@ -35,6 +45,7 @@ def pipelines_page(
     made = [
         f"<p>{text(f'adaptation {adaptations}, cimsim {VERSION}')}</p>",
         *section("The fastest strategy", _fastest(groups)),
+        *_sure(fastest),
         *(
             part
             for name, own in groups.items()
@@ -64,6 +75,16 @@ def _fastest(groups: Mapping[str, list[PipelineRow]]) -> Iterator[str]:
     yield table(heads, rows)
 
 
+def _sure(fastest: Report | None) -> Iterator[str]:
+    """How sure the fastest run is, and GPUs beside it."""
+    if fastest is None:
+        return
+    title = f"{fastest.workload} under {shortened(fastest.pipeline, LONG)}"
+    yield from section(f"How sure it is: {title}", parts.results(fastest))
+    absent = "<p>No GPU: name one (--baseline).</p>"
+    yield from section("Beside a GPU", list(parts.gpus(fastest)) or [absent])
+
+
 def _charts(rows: Sequence[PipelineRow], charts: Charts) -> Iterator[str]:
     def values(key: str) -> dict[str, dict[str, float]]:
         return {_name(one): {key: float(getattr(one, key))} for one in rows}
@@ -79,10 +100,10 @@ def _table(rows: Sequence[PipelineRow]) -> Iterator[str]:
         numbers(
             _name(one),
             [
-                known(one.makespan_s, "s"), known(one.overhead), known(one.energy_J, "J"),
+                known(one.makespan_s, "s"), share(one.overhead), known(one.energy_J, "J"),
                 known(one.tile_time_s, "s"), known(one.pmca_time_s, "s"),
-                known(one.pmca_tile_ratio), known(one.pmca_utilisation),
-                known(one.tile_utilisation), known(one.tcdm_bytes, "B"),
+                known(one.pmca_tile_ratio), share(one.pmca_utilisation),
+                share(one.tile_utilisation), known(one.tcdm_bytes, "B"),
                 known(one.spill_bytes, "B"), known(one.area_mm2, "mm2"),
                 known(one.area_used_mm2, "mm2"),
             ],
@@ -93,6 +114,9 @@ def _table(rows: Sequence[PipelineRow]) -> Iterator[str]:
              "PMCA / tile", "PMCA use", "tile use", "TCDM", "spilled", "area built",
              "area used"]  # fmt: skip
     yield table(heads, found)
+    yield from parts.notes(
+        f"{one.strategy}: {one.chosen}" for one in rows if len(one.chosen) > LONG
+    )
 
 
 def _group(one: PipelineRow) -> str:
@@ -101,6 +125,8 @@ def _group(one: PipelineRow) -> str:
 
 
 def _name(one: PipelineRow) -> str:
-    chosen = f" ({one.chosen})" if one.chosen != one.strategy else ""
+    """A strategy as rows are called; the whole of what `auto` has found stands below."""
+    said = one.chosen.partition(":")[0] == one.strategy
     block = f", {one.block_tokens} tokens" if one.block_tokens is not None else ""
-    return f"{one.strategy}{chosen}{block}"
+    chosen = shortened(one.chosen, LONG)
+    return f"{chosen if said else f'{one.strategy} ({chosen})'}{block}"

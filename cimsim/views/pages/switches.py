@@ -19,6 +19,13 @@ CROSSINGS = 40
 """Choice: break-even points in the table; switch.json has all."""
 
 
+_BESIDE = (
+    "<p>No GPU stands beside: what one takes to change tasks between requests is not modelled. "
+    "Nor is there a band: ranges are folded over a run, not over a stream of requests. A request "
+    "alone has both on the page of <code>cimsim run --baseline GPU --html FILE</code>.</p>"
+)
+
+
 def save_switching_page(found: Switching, machine: Architecture, path: Path) -> None:
     """Write the page; raises NoPlotlyError without plotly and OutputError for `path`."""
     write_text(path, switching_page(found, machine))
@@ -32,6 +39,7 @@ def switching_page(found: Switching, machine: Architecture) -> str:
     made = [
         f"<p>{text(f'{told} {VERSION}')}</p>",
         *section("Result", _headline(found)),
+        *section("Beside a GPU, and how sure it is", [_BESIDE]),
         *section("Energy as requests come", _curves(found, charts)),
         *section("Where strategies cross", _crossings(found.break_even)),
         *section("Where energy goes", _energies(found, charts)),
