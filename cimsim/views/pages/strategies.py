@@ -126,7 +126,7 @@ def _group(one: PipelineRow) -> str:
 
 def _name(one: PipelineRow) -> str:
     """A strategy as rows are called; the whole of what `auto` has found stands below."""
-    said = one.chosen.partition(":")[0] == one.strategy
+    said = one.chosen.startswith(one.strategy)
     block = f", {one.block_tokens} tokens" if one.block_tokens is not None else ""
     chosen = shortened(one.chosen, LONG)
     return f"{chosen if said else f'{one.strategy} ({chosen})'}{block}"
