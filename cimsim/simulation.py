@@ -80,6 +80,7 @@ class Simulation:
     def _facts(self) -> dict[str, object]:
         return facts(self.report)
 
+    @collector_paused()
     def bottlenecks(self, *, levers: bool = False) -> Bottlenecks:
         """What bounds this run: its critical path, two lower bounds, time and energy by layer.
 

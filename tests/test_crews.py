@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from slow_path import slow_critical_path
 
 from cimsim.engines import run, run_for_ends
 from cimsim.engines.critical import critical_path
@@ -143,7 +144,9 @@ def test_roles_have_the_ends_of_their_actors(seed: int) -> None:
         each = [done.finish_ps(number) for number in numbers.tolist()]
         assert [ends.size for ends in each] == sizes.tolist()
         assert done.ends_ps(role).tolist() == np.concatenate(each).tolist()
-    assert critical_path(done).end_ps[-1] == done.makespan_ps
+    found, slow = critical_path(done), slow_critical_path(done)
+    for column in ("actor", "iteration", "step", "start_ps", "end_ps", "wait"):
+        np.testing.assert_array_equal(getattr(found, column), getattr(slow, column), column)
 
 
 def pair(sizes: Any = (1, 2), iterations: int = 3, **more: Any) -> Crew:
@@ -208,3 +211,17 @@ def test_a_deadlock_names_members(engine: Any) -> None:
         run(program, engine)
     with pytest.raises(SimulationError, match="'waits1'"):
         run_for_ends(program, Kept.ends(program, [None] * 2), engine)
+
+
+def test_every_actor_has_a_name() -> None:
+    builder = ProgramBuilder()
+    builder.actor("before", 1, Hold(1))
+    builder.crew(Crew((Actor("a", 3, (Hold(1),)), Actor("b", 3, (Hold(2),))),
+                      np.array([1, 2]), range(7, 9)))  # fmt: skip
+    builder.actor("after", 1, Hold(1))
+    program = builder.build()
+    names = [program.name_of(number) for number in range(program.actor_count)]
+    assert names == ["before", "a7", "b7", "a8", "b8", "after"]
+    assert names == [actor.name for actor in program.actors]
+    with pytest.raises(IndexError, match="actor 6 asked for, the program has 6"):
+        program.name_of(6)

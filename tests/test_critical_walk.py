@@ -107,6 +107,23 @@ def test_users_of_a_resource_in_the_order_of_their_steps() -> None:
     assert critical_path(result).actor.tolist() == [0, 2]
 
 
+@BOTH
+@pytest.mark.parametrize("seed", range(30))
+def test_several_moves_at_one_end(seed: int, engine: Any) -> None:
+    # one buffer, moved at by two or three verbs of either actor, of the same or other counts
+    rng = np.random.default_rng(seed)
+    builder = ProgramBuilder()
+    between, turns = builder.buffer("b", 40, int(rng.integers(0, 3))), 6
+    puts: list[Any] = [rng.integers(0, 4, turns), 2, rng.integers(0, 2, turns)]
+    gets: list[Any] = [*puts[: seed % 3][::-1], *puts[seed % 3 :]]
+    work = [Hold(rng.integers(0, 9, turns)) for _ in range(6)]
+    builder.actor("from", turns, *(v for p, w in zip(puts, work[:3], strict=True)
+                                   for v in (w, Put(between, p))))  # fmt: skip
+    builder.actor("to", turns, *(v for g, w in zip(gets, work[3:], strict=True)
+                                 for v in (Get(between, g), w)))  # fmt: skip
+    assert same(run(builder.build(), engine)) > 5
+
+
 def test_records_of_no_run_are_refused() -> None:
     builder = ProgramBuilder()
     builder.actor("a", 2, Hold(3), Hold(4))

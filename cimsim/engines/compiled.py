@@ -35,8 +35,7 @@ def simulate(program: Program) -> Run:
 
 def simulate_ends(program: Program, kept: Kept) -> Ends:
     """Run `program` and keep what `kept` asks for; raises SimulationError as `simulate` does."""
-    times = TimeTable.of(program)
-    return Prepared(program, kept, times).run(times)
+    return Prepared(program, kept, TimeTable.of(program)).run_once()
 
 
 @brief
@@ -66,7 +65,14 @@ class Prepared:
         if times.shape != self._code.slots.shape:
             self._code = encode(self.program, self.kept, times)
             self._todo = _ready(self.program, self._code)
-        program, kept, machine = self.program, self.kept, self._code.timed(times)
+        return self._run(self._code.timed(times))
+
+    def run_once(self) -> Ends:
+        """The run with the times that it was encoded with, which leaves nothing for another."""
+        return self._run(self._code)
+
+    def _run(self, machine: MachineCode) -> Ends:
+        program, kept = self.program, self.kept
         machine.words[k.READY] = self._todo.size - 1
         log, ready = np.empty(machine.log_size, np.int64), self._todo.copy()
         cover = Cover(len(kept.groups))

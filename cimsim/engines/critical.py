@@ -62,12 +62,12 @@ def critical_path(run: Run) -> CriticalPath:
     columns = np.empty((6, 0), np.int64)
     if makespan:
         tables = flat(run)
-        actor, iteration = _last(run, makespan)
+        actor, iteration = _last(run, tables.actors, makespan)
         row = int(tables.actors[actor, :2].sum()) - 1
         found, now, waiting = walk(tables, row, iteration, makespan)
         if now:
             actor, step = tables.steps[waiting, :2].tolist()
-            name = run.program.actors[actor].name
+            name = run.program.name_of(actor)
             raise ValueError(
                 f"actor {name!r} goes on to step {step} at {now} ps: nothing ends then"
             )
@@ -75,11 +75,12 @@ def critical_path(run: Run) -> CriticalPath:
     return CriticalPath(*columns)
 
 
-def _last(run: Run, makespan_ps: int) -> tuple[int, int]:
-    """The first actor that ends at the makespan, and its last iteration."""
-    for number, actor in enumerate(run.program.actors):
-        if actor.iterations and actor.steps:
-            end = run.layout.iteration_offset[number + 1] - 1
-            if run.iteration_end_ps[end] == makespan_ps:
-                return number, actor.iterations - 1
-    raise ValueError("no actor ends at the makespan")
+def _last(run: Run, actors: IntArray, makespan_ps: int) -> tuple[int, int]:
+    """The first of `actors` (see `FlatRun`) that ends at the makespan, and its last iteration."""
+    _, steps, iterations, first = actors.T
+    able = np.flatnonzero((steps > 0) & (iterations > 0))
+    last = run.iteration_end_ps[first[able] + iterations[able] - 1]
+    ending = able[last == makespan_ps]
+    if not ending.size:
+        raise ValueError("no actor ends at the makespan")
+    return int(ending[0]), int(iterations[ending[0]]) - 1

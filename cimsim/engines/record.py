@@ -268,8 +268,7 @@ class Run:
         if numbers.size == 1:
             here = self.finish_ps(int(numbers[0]))
         else:
-            first = np.array(self.layout.iteration_offset, np.int64)[numbers]
-            here = self.iteration_end_ps[places(first, sizes)]
+            here = self.iteration_end_ps[places(self._first_iterations[numbers], sizes)]
         return here if iterations is None else here[iterations]
 
     def ends(self, kept: Kept) -> Ends:
@@ -300,6 +299,10 @@ class Run:
             return self.start_ps[span], self.end_ps[span]
         here = places(self._first_intervals[numbers] + at * sizes, sizes)
         return self.start_ps[here], self.end_ps[here]
+
+    @cached_property
+    def _first_iterations(self) -> IntArray:
+        return np.array(self.layout.iteration_offset, np.int64)
 
     @cached_property
     def _first_intervals(self) -> IntArray:

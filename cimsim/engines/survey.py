@@ -123,8 +123,9 @@ class Survey:
         """The clients of each resource, in order, and which ones may have to wait."""
         resources = self._program.resources
         self._stride = max(1, self._program.actor_count)
-        keys = np.unique(np.concatenate([place * self._stride + number for place, number in users]))
-        self._keys = keys
+        keys = np.concatenate([place * self._stride + number for place, number in users])
+        keys.sort()
+        self._keys = keys = keys[np.diff(keys, prepend=-1) > 0]
         self._first_key = np.searchsorted(keys, np.arange(len(resources) + 1) * self._stride)
         servers = np.array([resource.servers for resource in resources], np.int64)
         waits = np.diff(self._first_key) > servers

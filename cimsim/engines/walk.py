@@ -23,12 +23,12 @@ NONE = -1
 
 FIRST_STEP, STEPS, ITERATIONS, FIRST_ITERATION = range(4)
 """Columns of `actors`."""
-ACTOR, STEP, KIND, TARGET, COUNT, COUNTS_AT, TIMED, BEFORE, AFTER, EXECUTED = range(10)
+ACTOR, STEP, KIND, TARGET, COUNT, COUNTS_AT, IDLE_AT, TIMED, BEFORE, AFTER, EXECUTED = range(11)
 """Columns of `steps`."""
 MOVER, FIRST_MOVE, THROUGH, THROUGH_AT, SHIFT = range(5)
 """Columns of `ends`."""
-PLACE, LEFT, END = range(3)
-"""Columns of the queues of users."""
+END, USER, OF = range(3)
+"""Rows of services: when each ended, its row in `steps` and its iteration."""
 
 
 @njit(cache=True)
@@ -41,7 +41,9 @@ def walk(f: FlatRun, row: int, iteration: int, now: int) -> tuple[IntArray, int,
     """
     path = np.empty((1024, 6), np.int64)
     length = 0
-    queues = np.full((f.users.shape[0], 3), np.int64(NONE))
+    first = _first_services(f)
+    services = np.empty((3, first[-1]), np.int64)
+    left = np.full(first.size - 1, np.int64(NONE))
     pending = np.empty((64, 4), np.int64)
     seen = np.full((128, 3), np.int64(NONE))
     wait = DATA
@@ -54,7 +56,7 @@ def walk(f: FlatRun, row: int, iteration: int, now: int) -> tuple[IntArray, int,
             )
         if found == NONE and waiting != NONE and f.steps[waiting, KIND] == USE:
             wait = SHARED
-            found, of = _given_back(f, f.steps[waiting, TARGET], now, queues)
+            found, of = _given_back(f, f.steps[waiting, TARGET], now, first, services, left)
         if found == NONE:
             break
         if length == path.shape[0]:
@@ -108,6 +110,8 @@ def _cause(
                 top += 1
         elif ended < now:
             continue
+        if f.steps[row, IDLE_AT] >= 0:
+            row -= f.amounts[f.steps[row, IDLE_AT] + iteration]
         before, of = _previous(f, row, iteration)
         if before != NONE:
             _set(pending[top], before, of, NONE, wait if f.steps[row, STEP] else max(wait, ORDER))
@@ -197,70 +201,57 @@ def _iteration_of(f: FlatRun, e: int, token: int) -> int:
 
 
 @njit(cache=True)
-def _given_back(f: FlatRun, resource: int, now: int, queues: IntArray) -> tuple[int, int]:
+def _first_services(f: FlatRun) -> IntArray:
+    """Where the services of each resource begin, and how many there are in all."""
+    count = f.first_user.size - 1
+    first = np.zeros(count + 1, np.int64)
+    for resource in range(count):
+        found = first[resource]
+        for user in range(f.first_user[resource], f.first_user[resource + 1]):
+            found += f.actors[f.steps[f.users[user], ACTOR], ITERATIONS]
+        first[resource + 1] = found
+    return first
+
+
+@njit(cache=True)
+def _given_back(
+    f: FlatRun, resource: int, now: int, first: IntArray, services: IntArray, left: IntArray
+) -> tuple[int, int]:
     """The first service of `resource`, in the order of rows, that takes time and ends at `now`:
     row and iteration, or `NONE`.
 
-    `queues` has for each user of a resource its place in `users`, how many of its iterations may
-    have ended at `now` or before, and the end of the last of those (-1 without). The users of a
-    resource that was asked for before are a heap: none ends later than the first, and of those
-    that end with it none stands before it in `users`.
+    Asked for times that fall. `services` has those of a resource that was asked for before, by
+    their end and then in the order of rows, of which `left` ended before the time asked for; -1
+    for a resource that was not. Those that take no time end at `NONE`.
     """
-    queue = queues[f.first_user[resource] : f.first_user[resource + 1]]
-    size = queue.shape[0]
-    if size and queue[0, PLACE] < 0:
-        for at in range(size):
-            queue[at, PLACE] = f.first_user[resource] + at
-            row = f.users[queue[at, PLACE]]
-            _unseen(f, queue[at], row, f.actors[f.steps[row, ACTOR], ITERATIONS], now)
-        for at in range(size // 2 - 1, -1, -1):
-            _sink(queue, at)
-    while size and queue[0, END] >= now:
-        row, left = f.users[queue[0, PLACE]], queue[0, LEFT]
-        if queue[0, END] == now and f.start_ps[f.steps[row, BEFORE] + left - 1] < now:
-            return row, left - 1
-        _unseen(f, queue[0], row, left - (queue[0, END] == now), now)
-        _sink(queue, 0)
-    return NONE, 0
+    mine = services[:, first[resource] : first[resource + 1]]
+    if left[resource] == NONE:
+        _list_services(f, resource, mine)
+        left[resource] = mine.shape[1]
+    at = left[resource]
+    while at and mine[END, at - 1] >= now:
+        at -= 1
+    left[resource] = at
+    if at == mine.shape[1] or mine[END, at] != now:
+        return NONE, 0
+    return int(mine[USER, at]), int(mine[OF, at])
 
 
 @njit(cache=True)
-def _unseen(f: FlatRun, entry: IntArray, row: int, left: int, now: int) -> None:
-    """Let `entry` have those of the first `left` services in `row` that end at `now` or before."""
-    place = f.steps[row, BEFORE]
-    low, high = 0, left
-    while low < high:
-        middle = (low + high) >> 1
-        if f.end_ps[place + middle] > now:
-            high = middle
-        else:
-            low = middle + 1
-    entry[LEFT] = low
-    entry[END] = f.end_ps[place + low - 1] if low else NONE
-
-
-@njit(cache=True)
-def _sink(queue: IntArray, at: int) -> None:
-    """Put the entry at `at` in its place among those below it, which are a heap."""
-    place, left, end = queue[at, PLACE], queue[at, LEFT], queue[at, END]
-    size = queue.shape[0]
-    while 2 * at + 1 < size:
-        child = 2 * at + 1
-        if child + 1 < size and _before(queue, child + 1, queue[child, END], queue[child, PLACE]):
-            child += 1
-        if not _before(queue, child, end, place):
-            break
-        queue[at, PLACE], queue[at, LEFT], queue[at, END] = queue[child]
-        at = child
-    queue[at, PLACE], queue[at, LEFT], queue[at, END] = place, left, end
-
-
-@njit(cache=True)
-def _before(queue: IntArray, at: int, end: int, place: int) -> bool:
-    """Whether the entry at `at` ends later than `end`, or with it and stands before `place`."""
-    if queue[at, END] != end:
-        return bool(queue[at, END] > end)
-    return bool(queue[at, PLACE] < place)
+def _list_services(f: FlatRun, resource: int, mine: IntArray) -> None:
+    """Put the services of `resource` into `mine`, sorted."""
+    at = 0
+    for user in range(f.first_user[resource], f.first_user[resource + 1]):
+        row = f.users[user]
+        place = f.steps[row, BEFORE]
+        for iteration in range(f.actors[f.steps[row, ACTOR], ITERATIONS]):
+            end = f.end_ps[place + iteration]
+            mine[END, at] = end if f.start_ps[place + iteration] < end else NONE
+            mine[USER, at], mine[OF, at] = row, iteration
+            at += 1
+    order = np.argsort(mine[END], kind="mergesort")
+    for column in range(3):
+        mine[column] = mine[column][order]
 
 
 @_inline

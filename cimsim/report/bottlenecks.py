@@ -13,7 +13,7 @@ import numpy as np
 from cimsim import engines
 from cimsim.engines import Kept, Run
 from cimsim.engines.critical import WAITS, CriticalPath, critical_path
-from cimsim.engines.program import IntArray, timed_verbs, unlimited
+from cimsim.engines.program import IntArray, timed_in_turn, unlimited
 from cimsim.report.bounds import Bottlenecks, Bound, LayerTime, PhaseBounds
 from cimsim.report.kinds import times_by_kind
 from cimsim.report.occupancy import last_of_phases, phase_marks_ps
@@ -103,14 +103,13 @@ class _Path:
         codes = (found.actor * steps + found.step) * waits + found.wait
         order = np.argsort(codes, kind="stable")
         members = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
-        origin = _Origin.of(plan)
+        origin = _Origin.in_plan(plan)
         rows: dict[tuple[Key, int], IntArray] = {}
         latency: dict[str, IntArray] = {}
         for here in members if codes.size else ():
             first = here[0]
             actor, step, wait = (int(c[first]) for c in (found.actor, found.step, found.wait))
-            info, behind = origin.of_actor(actor)
-            at = timed_verbs(plan.program.actors[actor].steps).index(step)
+            info, at, behind = origin.of(actor, step)
             start, iteration = found.start_ps[here], found.iteration[here]
             for kind, part in times_by_kind(info, at, kinds):
                 length = part[behind + iteration] if isinstance(part, np.ndarray) else part
@@ -160,21 +159,28 @@ class _Path:
 
 @dataclass(frozen=True, eq=False)
 class _Origin:
-    """The role of every actor, and the iterations of the role that belong to actors before it."""
+    """The role of every actor with the steps of it that take time, and the iterations of the role
+    that belong to actors before it.
+    """
 
     infos: tuple[ActorInfo, ...]
+    timed: tuple[tuple[int, ...], ...]
     role: IntArray
     behind: IntArray
 
     @classmethod
-    def of(cls, plan: Plan) -> _Origin:
-        role, behind = np.empty((2, plan.program.actor_count), np.int64)
-        for at, (numbers, sizes) in enumerate(plan.program.cast):
+    def in_plan(cls, plan: Plan) -> _Origin:
+        program = plan.program
+        role, behind = np.empty((2, program.actor_count), np.int64)
+        for at, (numbers, sizes) in enumerate(program.cast):
             role[numbers], behind[numbers] = at, np.cumsum(sizes) - sizes
-        return cls(plan.roles, role, behind)
+        timed = tuple(timed_in_turn(actor.steps) for actor in program.roles)
+        return cls(plan.roles, timed, role, behind)
 
-    def of_actor(self, actor: int) -> tuple[ActorInfo, int]:
-        return self.infos[int(self.role[actor])], int(self.behind[actor])
+    def of(self, actor: int, step: int) -> tuple[ActorInfo, int, int]:
+        """What an actor stands for, which of its timed verbs a step is, and iterations before."""
+        role = int(self.role[actor])
+        return self.infos[role], self.timed[role].index(step), int(self.behind[actor])
 
 
 def _seconds(times: Counter[str]) -> dict[str, float]:

@@ -55,8 +55,10 @@ class LastOfPhases:
         """
         key = id(phase), id(sizes) if sizes.size > 1 else 0
         if key not in self.known:
-            changes = np.flatnonzero(np.diff(phase))
-            self.known[key] = np.union1d(changes, np.cumsum(sizes[sizes > 0]) - 1)
+            last = np.zeros(phase.size, bool)
+            last[:-1] = phase[1:] != phase[:-1]
+            last[np.cumsum(sizes[sizes > 0]) - 1] = True
+            self.known[key] = np.flatnonzero(last)
         return self.known[key]
 
 

@@ -78,7 +78,7 @@ class Work:
             each = times[:, phases].sum(axis=1)
             at = int(each.argmax())
             most, number = max((most, number), (int(each[at]), -int(numbers[at])))
-        found = (program.actors[-number].name, most) if most else ("nothing", 0)
+        found = (program.name_of(-number), most) if most else ("nothing", 0)
         for resource, work in zip(program.resources, self._of_resources(phases), strict=True):
             found = max((resource.name, -(-work // resource.servers)), found, key=lambda x: x[1])
         return found
