@@ -26,7 +26,7 @@ from cimsim.engines.program import (
     Use,
     unlimited,
 )
-from cimsim.engines.record import Kept, Part, timed_verbs
+from cimsim.engines.record import Kept, Part, name_of, timed_verbs
 from cimsim.errors import SimulationError
 
 
@@ -220,8 +220,8 @@ def test_every_actor_has_a_name() -> None:
                       np.array([1, 2]), range(7, 9)))  # fmt: skip
     builder.actor("after", 1, Hold(1))
     program = builder.build()
-    names = [program.name_of(number) for number in range(program.actor_count)]
+    names = [name_of(program, number) for number in range(program.actor_count)]
     assert names == ["before", "a7", "b7", "a8", "b8", "after"]
     assert names == [actor.name for actor in program.actors]
     with pytest.raises(IndexError, match="actor 6 asked for, the program has 6"):
-        program.name_of(6)
+        name_of(program, 6)

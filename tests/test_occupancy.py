@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cimsim.engines.program import IntArray
-from cimsim.report.occupancy import _Peak
+from cimsim.report.occupancy import SLOTS, _Peak
 
 LIVES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=12)
 
@@ -18,9 +18,10 @@ LIVES = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 20)), max_size=12)
 @given(
     lives=st.lists(st.tuples(LIVES, st.sampled_from([0.5, 1.0, 3.0, 64.0])), max_size=4),
     third=st.booleans(),
+    slots=st.sampled_from([1, 2, 7, SLOTS]),
 )
 def test_the_peak_is_the_most_of_all_moments(
-    lives: list[tuple[list[tuple[int, int]], float]], third: bool
+    lives: list[tuple[list[tuple[int, int]], float]], third: bool, slots: int
 ) -> None:
     held, alive, times = [], Counter[int](), [np.zeros(1, np.int64)]
 
@@ -40,5 +41,5 @@ def test_the_peak_is_the_most_of_all_moments(
             for moment in range(b, d + 1):
                 alive[moment] += round(2 * size)
     most = max(alive.values(), default=0) / 2
-    found = _Peak(held).bytes(np.concatenate(times))
+    found = _Peak(held, slots).bytes(np.concatenate(times))
     assert found == (pytest.approx(most / 3) if third else most)

@@ -15,9 +15,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from cimsim.engines.flat import flat
 from cimsim.engines.program import IntArray
-from cimsim.engines.record import Run
+from cimsim.engines.record import Run, name_of
 from cimsim.values.display import brief
 
 Wait: TypeAlias = Literal["data", "order", "full", "shared"]
@@ -56,6 +55,7 @@ def critical_path(run: Run) -> CriticalPath:
 
     Raises ValueError for records that no run of the program has.
     """
+    from cimsim.engines.flat import flat
     from cimsim.engines.walk import walk
 
     makespan = run.makespan_ps
@@ -67,7 +67,7 @@ def critical_path(run: Run) -> CriticalPath:
         found, now, waiting = walk(tables, row, iteration, makespan)
         if now:
             actor, step = tables.steps[waiting, :2].tolist()
-            name = run.program.name_of(actor)
+            name = name_of(run.program, actor)
             raise ValueError(
                 f"actor {name!r} goes on to step {step} at {now} ps: nothing ends then"
             )

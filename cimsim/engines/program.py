@@ -29,7 +29,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import accumulate, chain, pairwise
+from itertools import chain, pairwise
 from typing import Literal, TypeAlias, final
 
 import numpy as np
@@ -323,18 +323,6 @@ class Program:
         """How many buffers there are."""
         return sum(len(s.numbers) if isinstance(s, Bank) else 1 for s in self.stores)
 
-    def name_of(self, actor: int) -> str:
-        """The name of an actor, given by its number."""
-        first = 0
-        for group in self.groups:
-            roles, behind = _roles(group), actor - first
-            if behind < len(roles) * _members(group):
-                member, own = divmod(behind, len(roles))
-                number = group.numbers[member] if isinstance(group, Crew) else ""
-                return f"{roles[own].name}{number}"
-            first += len(roles) * _members(group)
-        raise IndexError(f"actor {actor} asked for, the program has {first}")
-
     def _plainly_valid(self, actor: Actor, verb: Verb, checked: set[int]) -> bool:
         """Whether a verb of an actor that stands alone is seen at a glance to be valid."""
         amount: Duration | Count
@@ -602,9 +590,3 @@ def _plural(count: int, word: str) -> str:
 def timed_verbs(steps: Sequence[Verb]) -> tuple[int, ...]:
     """Positions in `steps` of the verbs that take time (Hold and Use); each makes one interval."""
     return tuple(i for i, verb in enumerate(steps) if type(verb) is Hold or type(verb) is Use)
-
-
-def timed_in_turn(steps: Sequence[Verb]) -> tuple[int, ...]:
-    """The same of a role among the steps of its single actors, a verb for each buffer."""
-    through = [0, *accumulate(map(rows_of, steps))]
-    return tuple([through[step] for step in timed_verbs(steps)])

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import Protocol, TypeAlias
 
 import numpy as np
 
 from cimsim.engines.cover import Cover
-from cimsim.engines.program import Actor, Duration, IntArray, Program, timed_verbs
+from cimsim.engines.program import Actor, Crew, Duration, IntArray, Program, rows_of, timed_verbs
 from cimsim.errors import SimulationError
 from cimsim.values.display import brief
 
@@ -34,6 +35,25 @@ class Layout:
         timed = (sizes * len(timed_verbs(role.steps)) for role, sizes in _sized(program))
         iterations = (sizes for _, sizes in _sized(program))
         return cls(*(tuple(_through(program, counts)) for counts in (timed, iterations)))
+
+
+def name_of(program: Program, actor: int) -> str:
+    """The name of an actor, given by its number; raises IndexError for one that is not there."""
+    first = 0
+    for group in program.groups:
+        roles: tuple[Actor, ...] = group.actors if isinstance(group, Crew) else (group,)
+        numbers = group.numbers if isinstance(group, Crew) else ("",)
+        member, own = divmod(actor - first, len(roles))
+        if member < len(numbers):
+            return f"{roles[own].name}{numbers[member]}"
+        first += len(roles) * len(numbers)
+    raise IndexError(f"actor {actor} asked for, the program has {first}")
+
+
+def timed_in_turn(actor: Actor) -> tuple[int, ...]:
+    """Positions of the verbs of a role that take time among the steps of each of its actors."""
+    through = [0, *accumulate(map(rows_of, actor.steps))]
+    return tuple([through[step] for step in timed_verbs(actor.steps)])
 
 
 def _sized(program: Program) -> Iterator[tuple[Actor, IntArray]]:

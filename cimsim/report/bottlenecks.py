@@ -13,7 +13,8 @@ import numpy as np
 from cimsim import engines
 from cimsim.engines import Kept, Run
 from cimsim.engines.critical import WAITS, CriticalPath, critical_path
-from cimsim.engines.program import IntArray, timed_in_turn, unlimited
+from cimsim.engines.program import IntArray, unlimited
+from cimsim.engines.record import timed_in_turn
 from cimsim.report.bounds import Bottlenecks, Bound, LayerTime, PhaseBounds
 from cimsim.report.kinds import times_by_kind
 from cimsim.report.occupancy import last_of_phases, phase_marks_ps
@@ -174,7 +175,7 @@ class _Origin:
         role, behind = np.empty((2, program.actor_count), np.int64)
         for at, (numbers, sizes) in enumerate(program.cast):
             role[numbers], behind[numbers] = at, np.cumsum(sizes) - sizes
-        timed = tuple(timed_in_turn(actor.steps) for actor in program.roles)
+        timed = tuple(timed_in_turn(actor) for actor in program.roles)
         return cls(plan.roles, timed, role, behind)
 
     def of(self, actor: int, step: int) -> tuple[ActorInfo, int, int]:

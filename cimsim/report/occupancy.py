@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, chain
 
 import numpy as np
 import numpy.typing as npt
 
-from cimsim.engines.program import Count, Duration, Get, IntArray, Put
+from cimsim.engines.program import Duration, Get, IntArray, Put
 from cimsim.engines.record import Finished
 from cimsim.report.parts import UnitTime
 from cimsim.schedule.plan import Plan
@@ -135,50 +135,119 @@ def buffer_bytes(plan: Plan, run: Finished, times_ps: IntArray) -> FloatArray:
     return found
 
 
+SLOTS = 2**12
+"""Choice: spans into which a run is cut to find the one of the peak."""
+TOGETHER = 2**15
+"""Choice: tokens that are looked at together, a few megabytes."""
+
+
 class _Peak:
     """Most bytes at any moment; what goes at a moment is still there with what comes at it.
 
-    Tokens that come and go are each in one array, entry by entry (`held` as in `BufferedTokens`).
-    The moment is found in whole numbers, as many to a byte as a sum over all tokens has room for.
+    The moment is found in whole numbers, as many to a byte as a sum over all tokens has room for,
+    among those of the spans of the run that reach as high as the beginning of any. `held` is as in
+    `BufferedTokens`.
     """
 
-    def __init__(self, held: Sequence[tuple[IntArray, list[IntArray], float]]) -> None:
-        tokens = [born.size for born, _, _ in held]
-        gone = [dies[0].size for _, dies, _ in held]
+    def __init__(
+        self, held: Sequence[tuple[IntArray, list[IntArray], float]], slots: int = SLOTS
+    ) -> None:
+        self._slots = slots
         self._sizes = [size for _, _, size in held]
-        every = sum(count * size for count, size in zip(tokens, self._sizes, strict=True))
+        every = sum(born.size * size for born, _, size in held)
         self._none = not every
         if self._none:
             return
         # counted: bits of a signed word, less one for rounding and for the largest sum
         scale = 2.0 ** (61 - math.frexp(every)[1])
-        each = np.array([round(size * scale) for size in self._sizes], np.int64)
-        self._moves = np.concatenate([np.repeat(each, tokens), -np.repeat(each, gone)])
-        self._come = np.concatenate([born for born, _, _ in held])
-        self._go = np.concatenate([dies[0] for _, dies, _ in held])
-        self._came, self._went = (np.cumsum([0, *counts]) for counts in (tokens, gone))
-        self._later = [
-            (slice(int(start), int(start) + dies[0].size), dies[1:])
-            for start, (_, dies, _) in zip(self._went[:-1], held, strict=True)
-            if len(dies) > 1
-        ]
+        self._some: list[_Some] = []
+        together: list[tuple[IntArray, list[IntArray], int]] = []
+        tokens = 0
+        for born, dies, size in held:
+            if tokens + born.size > TOGETHER and together:
+                self._some.append(_Some(together))
+                together, tokens = [], 0
+            together.append((born, dies, round(size * scale)))
+            tokens += born.size
+        self._some.append(_Some(together))
 
     def bytes(self, end_ps: IntArray) -> float:
         """That of a run with these ends."""
         if self._none:
             return 0.0
+        moment = self._moment(end_ps)
+        there = [count for some in self._some for count in some.there(end_ps, moment)]
+        most = 0.0
+        for count, size in zip(there, self._sizes, strict=True):
+            most += float(count) * size
+        return most
+
+    def _moment(self, end_ps: IntArray) -> int:
+        """The first moment with most bytes."""
+        width = int(end_ps.max()) // self._slots + 1
+        rise, fall = np.zeros((2, self._slots), np.int64)
+        for some in self._some:
+            for into, times, moves in zip(
+                (rise, fall), some.times(end_ps), some.moves, strict=True
+            ):
+                np.add.at(into, times // width, moves)
+        net = rise - fall
+        before = np.cumsum(net) - net
+        able = before + rise >= before.max()
+        both = zip(*(some.within(end_ps, width, able) for some in self._some), strict=True)
+        time, move = np.concatenate(list(chain.from_iterable(both)), axis=1)
+        order = np.argsort(time, kind="stable")
+        net[~able] = 0
+        skipped = before - (np.cumsum(net) - net)
+        level = np.cumsum(move[order]) + skipped[time[order] // width]
+        return int(time[order[np.argmax(level)]])
+
+
+class _Some:
+    """Tokens that come and go, each in one array, entry by entry, and how much each weighs."""
+
+    def __init__(self, held: list[tuple[IntArray, list[IntArray], int]]) -> None:
+        born, dies, weights = zip(*held, strict=True)
+        tokens, gone = [b.size for b in born], [d[0].size for d in dies]
+        self._come, self._go = _joined(born), _joined([d[0] for d in dies])
+        self._came, self._went = (np.cumsum([0, *counts]) for counts in (tokens, gone))
+        self._later = [
+            (slice(int(start), int(start) + each[0].size), each[1:])
+            for start, each in zip(self._went[:-1], dies, strict=True)
+            if len(each) > 1
+        ]
+        weight = np.array(weights, np.int64)
+        self.moves = np.repeat(weight, tokens), np.repeat(weight, gone)
+        """What each that comes brings, and each that goes takes."""
+
+    def times(self, end_ps: IntArray) -> tuple[IntArray, IntArray]:
+        """When tokens come and go in a run with these ends."""
         come, go = end_ps[self._come], end_ps[self._go]
         for where, more in self._later:
             for dies in more:
                 np.maximum(go[where], end_ps[dies], out=go[where])
-        times = np.concatenate([come, go])
-        order = np.argsort(times, kind="stable")
-        moment = times[order[np.argmax(np.cumsum(self._moves[order]))]]
+        return come, go
+
+    def within(self, end_ps: IntArray, width: int, able: BoolArray) -> tuple[IntArray, IntArray]:
+        """Of those that come, and that go, within spans of `width` that are `able`: when, and what
+        that adds; a row each.
+        """
+        found = []
+        for sign, times, moves in zip((1, -1), self.times(end_ps), self.moves, strict=True):
+            here = able[times // width]
+            found.append(np.stack([times[here], sign * moves[here]]))
+        return found[0], found[1]
+
+    def there(self, end_ps: IntArray, moment: int) -> list[int]:
+        """How many tokens of each entry are there at a moment."""
+        come, go = self.times(end_ps)
         there = _by_part(come <= moment, self._came) - _by_part(go < moment, self._went)
-        most = 0.0
-        for count, size in zip(there.tolist(), self._sizes, strict=True):
-            most += float(count) * size
-        return most
+        return list(there.tolist())
+
+
+def _joined(parts: Sequence[IntArray]) -> IntArray:
+    """One behind the other; one alone is not copied."""
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _by_part(marks: BoolArray, ends: IntArray) -> IntArray:
@@ -194,12 +263,7 @@ def _moments(plan: Plan, run: Finished, verb_type: type[Get] | type[Put]) -> dic
     for role, actor in enumerate(plan.program.roles):
         for verb in actor.steps:
             if isinstance(verb, verb_type) and verb.buffer in wanted:
-                counts = _counts(verb.count, actor.iterations)
-                moments[verb.buffer] = np.repeat(run.ends_ps(role), counts)
+                ends = run.ends_ps(role)
+                alone = isinstance(verb.count, int) and verb.count == 1
+                moments[verb.buffer] = ends if alone else np.repeat(ends, verb.count)
     return moments
-
-
-def _counts(count: Count, iterations: int) -> IntArray:
-    if isinstance(count, np.ndarray):
-        return count
-    return np.full(iterations, count, np.int64)

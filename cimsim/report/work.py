@@ -10,6 +10,7 @@ import numpy as np
 
 from cimsim.engines import Run
 from cimsim.engines.program import Crew, Duration, Hold, IntArray, Use, timed_verbs
+from cimsim.engines.record import name_of
 from cimsim.report.kinds import times_by_kind
 from cimsim.schedule.plan import Plan
 from cimsim.values.display import brief
@@ -78,7 +79,7 @@ class Work:
             each = times[:, phases].sum(axis=1)
             at = int(each.argmax())
             most, number = max((most, number), (int(each[at]), -int(numbers[at])))
-        found = (program.name_of(-number), most) if most else ("nothing", 0)
+        found = (name_of(program, -number), most) if most else ("nothing", 0)
         for resource, work in zip(program.resources, self._of_resources(phases), strict=True):
             found = max((resource.name, -(-work // resource.servers)), found, key=lambda x: x[1])
         return found
