@@ -35,6 +35,7 @@ from cimsim.training import (
     adapted,
     for_arrays,
     load_trained,
+    masked,
     parse_method,
     train,
 )
@@ -131,7 +132,7 @@ def test_masks_are_saved_as_bits_and_loaded_again(trained, tmp_path):
     found = load_trained(encoder(), tmp_path)
     assert not found.training
     bits = torch.cat([m.mask.flatten() for m in layers.values()])
-    assert trained["masks"].kept_share == pytest.approx(float(bits.mean()))
+    assert trained["masks"].kept_share == pytest.approx(float(bits.detach().mean()))
     masks = [m.mask for m in found.modules() if isinstance(m, WeightMaskedLinear)]
     assert all(torch.equal(a, m.mask) for a, m in zip(masks, layers.values(), strict=True))
     examples = toy().test
@@ -213,6 +214,7 @@ def test_tiles_of_the_same_arrays_run_trained_gates(trained):
     ones = torch.ones((1, 8), dtype=torch.long)
     work = trace_module(encoder().module, {"input_ids": ones, "attention_mask": ones}, name="tiny")
     placed = analog.mapped(work, machine(), "xbm")
+    assert trace_module(model, {"input_ids": ones, "attention_mask": ones}, name="tiny") == work
     chip = program_chip(as_mapped(model, placed), placed, machine(), Gaussian(0.0))
     examples = toy().test
     one, other = (toy().scores(m, examples) for m in (chip.at(converters=False), model))
@@ -283,6 +285,17 @@ def test_masks_of_a_convolutional_network_learn_and_its_statistics_stay(kind):
     norms = [m for m in found.model.modules() if isinstance(m, nn.BatchNorm2d)]
     assert not any(m.training for m in norms)
     assert found.model.training
+
+
+@pytest.mark.parametrize("kind", ["weight", "gate"])
+def test_a_masked_network_is_traced_as_the_network(kind):
+    base, rows = convolutional(), None if kind == "weight" else 4
+    with_masks = masked(base, Masking(("0",), kind=kind, rows=rows))
+    image = (torch.zeros(1, 1, 2, 8),)
+    one, other = (trace_module(m, image, name="net") for m in (with_masks.eval(), base.module))
+    assert one == other
+    again = trace_module(nn.Sequential(with_masks[0]), image, name="layer")
+    assert [op.weight for op in again.phases[0].ops] == ["0.weight"]
 
 
 def test_all_weights_learn_with_statistics_of_their_own():

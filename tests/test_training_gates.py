@@ -158,8 +158,9 @@ def test_tiles_run_what_was_trained():
     method = replace(GATED, pruning=Pruning(gate_rate=0.4))
     model = train(encoder(), toy(), method, architecture=machine()).model
     ones = torch.ones((1, 8), dtype=torch.long)
-    bare = adapted(encoder(), SHAPE).eval()
-    work = trace_module(bare, {"input_ids": ones, "attention_mask": ones}, name="tiny")
+    inputs = {"input_ids": ones, "attention_mask": ones}
+    work = trace_module(model, inputs, name="tiny")
+    assert work == trace_module(adapted(encoder(), SHAPE).eval(), inputs, name="tiny")
     placed = analog.mapped(work, machine(), "pruned-lora")
     check_adapter(work, placed, model)
     chip = program_chip(as_mapped(model, placed), placed, machine(), Gaussian(0.0))
@@ -167,6 +168,11 @@ def test_tiles_run_what_was_trained():
     one, other = (toy().scores(m, examples) for m in (chip.at(converters=False), model))
     torch.testing.assert_close(one, other)
     assert kept(model) < 1.0
+    with torch.no_grad():
+        read = program_chip(model, placed, machine(), Gaussian(0.0)).at(samples=inputs)
+        assert {layer.path for layer in read.layers.values()} == {"auto"}
+        near = toy().scores(read, examples)
+    assert float((near - other).abs().max()) < 0.05 * float(other.abs().max())
     assert {layer.columns.rows for layer in column_layers(model).values()} == {machine().rram.rows}
 
 

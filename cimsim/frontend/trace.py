@@ -14,6 +14,7 @@ from torch import nn
 from torch.utils._pytree import tree_map
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from cimsim.adaptation.layers.plain import without_masks
 from cimsim.errors import WorkloadError
 from cimsim.frontend.adapter_config import CONFIG_FILE, lora_config, read_adapter
 from cimsim.frontend.adapter_counts import describe_adapter
@@ -166,9 +167,13 @@ def _load(
 
 
 def _twin(module: nn.Module) -> tuple[nn.Module, dict[int, torch.Tensor]]:
-    """`on_meta` of the model inside `module`, with the adapters that act on it and no other."""
+    """`on_meta` of the model inside `module`, with the adapters that act on it and no other.
+
+    Masks and numbers on columns are left out.
+    """
     names = adapters_in_use(module)
     twin, buffers = on_meta(unwrap(module))
+    twin = without_masks(twin)
     settle_adapters(twin, names)
     return twin, buffers
 

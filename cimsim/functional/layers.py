@@ -307,7 +307,7 @@ class AnalogLayer(nn.Module):
 
     def _path(self, x: torch.Tensor) -> str:
         trained = self.weight.requires_grad or (
-            self.columns is not None and self.columns.scores.requires_grad
+            self.columns is not None and any(p.requires_grad for p in self.columns.parameters())
         )
         grad = torch.is_grad_enabled() and (x.requires_grad or trained)
         needs_torch = grad or self.training or x.device.type != "cpu"

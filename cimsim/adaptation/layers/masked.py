@@ -106,7 +106,7 @@ def folded(model: nn.Module) -> nn.Module:
             "the place of the layers that the task masks."
         )
     for name, layer in found:
-        plain = _plain(layer)
+        plain = plain_layer(layer)
         plain.weight = nn.Parameter((layer.weight * layer.mask).detach(), requires_grad=False)
         plain.bias = layer.bias
         plain.train(layer.training)
@@ -117,7 +117,7 @@ def folded(model: nn.Module) -> nn.Module:
     return twin
 
 
-def _plain(layer: MaskedLayer) -> nn.Linear | nn.Conv2d:
+def plain_layer(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
     """A layer of the same shape, without memory for its weights."""
     if isinstance(layer, nn.Linear):
         return nn.Linear(layer.in_features, layer.out_features, layer.bias is not None, "meta")

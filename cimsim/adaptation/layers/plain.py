@@ -1,0 +1,24 @@
+"""Linear layers and convolutions as they are without what a task puts on them."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from cimsim.adaptation.layers.columns import ColumnLayer
+from cimsim.adaptation.layers.masked import MaskedLayer, plain_layer
+
+
+def without_masks(model: nn.Module) -> nn.Module:
+    """`model`, in which a plain layer takes the place of every one with masks or numbers.
+
+    They share parameters. That a task has masks is said by its adaptation, not by the workload.
+    """
+    found = [(n, m) for n, m in model.named_modules() if isinstance(m, MaskedLayer | ColumnLayer)]
+    for name, layer in found:
+        plain = plain_layer(layer)
+        plain.weight, plain.bias = layer.weight, layer.bias
+        owner, _, attribute = name.rpartition(".")
+        if not name:
+            return plain
+        setattr(model.get_submodule(owner), attribute, plain)
+    return model
