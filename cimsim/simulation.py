@@ -27,7 +27,7 @@ from cimsim.report.bottlenecks import binding, bottlenecks
 from cimsim.report.fold import fold, spent
 from cimsim.report.kinds import kinds_of
 from cimsim.report.least import Bounds, bounds_of
-from cimsim.report.levers import TOTAL, with_levers
+from cimsim.report.levers import TOTAL, RunSetting, with_levers
 from cimsim.report.occupancy import phase_marks_ps
 from cimsim.report.writes import model_write
 from cimsim.runtime.collector import collector_paused
@@ -93,12 +93,17 @@ class Simulation:
         counted = _counted(adapted, self.architecture, adaptation)
         found = spent(self.plan, adapted, self.architecture, latencies, counted)
         energies = [(entry.key, entry.energy_J) for entry in found]
-        bounds = bottlenecks(self.plan, self.run, kinds_of(adapted), energies, self.critical_path)
-        return with_levers(bounds, self.job.architecture, self._latencies if levers else None)
+        bounds = bottlenecks(
+            self.plan, self.run, kinds_of(adapted), energies, self.critical_path, self.architecture
+        )
+        tokens: dict[str, int] = {phase.name: phase.tokens for phase in adapted.phases}
+        setting = RunSetting(self.job.architecture, self.pipeline, self.job.mapper, tokens)
+        return with_levers(bounds, setting, self._latencies if levers else None)
 
-    def _latencies(self, machine: Architecture) -> dict[str, float]:
-        """Latency (s) by phase, and in all, of the same strategy on another machine."""
-        done = attempt(replace(self.job, architecture=machine), self.pipeline, ends_only=True)
+    def _latencies(self, setting: RunSetting) -> dict[str, float]:
+        """Latency (s) by phase, and in all, of the same job in another setting."""
+        job = replace(self.job, architecture=setting.machine, mapper=setting.mapper)
+        done = attempt(job, setting.pipeline, ends_only=True)
         ends = phase_marks_ps(done.plan, done.ends)
         phases = zip(done.plan.phases, pairwise(ends), strict=True)
         found = {name: ps_to_seconds(end - start) for name, (start, end) in phases}

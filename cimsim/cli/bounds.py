@@ -7,6 +7,7 @@ from cimsim.report import Bottlenecks, Bound, Lever, PhaseBounds
 from cimsim.units import quantity
 
 LAYERS_SHOWN = 5
+CHANGES_SHOWN = 2
 
 
 def print_bounds(found: Bottlenecks) -> None:
@@ -39,21 +40,29 @@ def _bounds(found: Bottlenecks) -> Sheet:
 
 def _levers(found: Bottlenecks) -> Sheet:
     table = Sheet(
-        "Levers", ("", "number of the machine", "acts on", "predicted gain", "measured gain"),
+        "Levers", ("", "lever", "acts on", "predicted gain", "measured gain"),
         texts=(0, 1, 2), keys=2,
         caption="work: those units at work on the critical path; shared: its waiting for them; "
-        "predicted: half of that time, as far as the bounds allow; measured: the changed machine "
+        "order: its waiting until they have done the block before; blocks: its time in them; "
+        "predicted: half of that time, as far as the bounds allow; measured: the changed run "
         "simulated (--levers); -: not simulated",
     )  # fmt: skip
     for name, part in _parts(found).items():
         for row, lever in enumerate(part.levers):
-            changes = (f"{k} {lever.old[k]:g} -> {lever.new[k]:g}" for k in lever.new)
             table.add(
-                "" if row else name, ", ".join(changes),
+                "" if row else name, _changes(lever),
                 f"{lever.acts_on}: {', '.join(lever.units)}",
                 _gain(lever.predicted_s, part), _measured(lever, part),
             )  # fmt: skip
     return table
+
+
+def _changes(lever: Lever) -> str:
+    """What it changes; of many sizes of blocks the first ones."""
+    names = [name for name in lever.new if lever.new[name] != lever.old[name]]
+    told = [f"{name} {lever.old[name]:g} -> {lever.new[name]:g}" for name in names[:CHANGES_SHOWN]]
+    rest = [f"{len(names) - CHANGES_SHOWN} more"] if len(names) > CHANGES_SHOWN else []
+    return ", ".join(told + rest)
 
 
 def _measured(lever: Lever, part: PhaseBounds) -> str:

@@ -11,6 +11,7 @@ from itertools import pairwise
 import numpy as np
 
 from cimsim import engines
+from cimsim.costs.memory import body_ns
 from cimsim.engines import Kept, Run
 from cimsim.engines.critical import WAITS, CriticalPath, critical_path
 from cimsim.engines.program import IntArray, unlimited
@@ -19,9 +20,18 @@ from cimsim.report.bounds import Bottlenecks, Bound, LayerTime, PhaseBounds
 from cimsim.report.kinds import times_by_kind
 from cimsim.report.occupancy import last_of_phases, phase_marks_ps
 from cimsim.report.work import Key, Work
-from cimsim.schedule.plan import ActorInfo, Plan
-from cimsim.units import ps_to_seconds, ratio
+from cimsim.schedule.plan import ActorInfo, Bits, Plan
+from cimsim.spec import Architecture
+from cimsim.unit_kinds import PMCA
+from cimsim.units import cycles_to_ps, ns_to_ps, ps_to_seconds, ratio
 
+DMA = "dma"
+PRODUCTS = frozenset({"base", "lora", "attention"})
+"""Kinds of work of products, which engines do where there are engines, see `Plan.on_cores`."""
+WEIGHTS = frozenset({"base", "lora"})
+"""Kinds of work of what holds weights."""
+COPIED = "rram", "adc", "sram", "link"
+"""Kinds of unit of which every copy of a weight has its own."""
 CHAIN = "shared units without limit"
 
 
@@ -31,15 +41,17 @@ def bottlenecks(
     kinds: Mapping[str, str],
     energies: Iterable[tuple[Key, Sequence[float]]],
     found: CriticalPath | None = None,
+    machine: Architecture | None = None,
 ) -> Bottlenecks:
     """What bounds `run`; `kinds` is the kind of each op's work, `vector` where it has none.
 
     `energies` (J by phase) belong to layer, unit and kind; `found` is the path, if it is known.
+    Of a `machine` what DMA transfers take beside their beats is told apart.
     Takes one more run, in which every shared unit has a server for each of its users.
     """
     ends = phase_marks_ps(plan, run)
     windows = list(pairwise(ends))
-    path = _Path.of(plan, found or critical_path(run), kinds, windows)
+    path = _Path.of(plan, found or critical_path(run), kinds, windows, machine)
     work = Work.of(plan, run, kinds)
     program = unlimited(plan.program)
     chain = engines.run_for_ends(program, Kept.ends(program, last_of_phases(plan)))
@@ -90,7 +102,9 @@ class _Path:
 
     rows: dict[tuple[Key, int], IntArray]
     latency: dict[str, IntArray]
-    """Of it the time that occupies no unit, by unit kind."""
+    """Of it the time that no rate shortens, by unit kind."""
+    engine: IntArray
+    """Of it the time of matrix engines."""
 
     @classmethod
     def of(
@@ -99,6 +113,7 @@ class _Path:
         found: CriticalPath,
         kinds: Mapping[str, str],
         windows: list[tuple[int, int]],
+        machine: Architecture | None = None,
     ) -> _Path:
         steps, waits = int(found.step.max(initial=0)) + 1, len(WAITS)
         codes = (found.actor * steps + found.step) * waits + found.wait
@@ -107,11 +122,20 @@ class _Path:
         origin = _Origin.in_plan(plan)
         rows: dict[tuple[Key, int], IntArray] = {}
         latency: dict[str, IntArray] = {}
+        engine = np.zeros(len(windows), np.int64)
+        pmca = None if machine is None else machine.pmca
+        engines = pmca and pmca.matrix_engine and pmca.products_on != "cores"
         for here in members if codes.size else ():
             first = here[0]
             actor, step, wait = (int(c[first]) for c in (found.actor, found.step, found.wait))
             info, at, behind = origin.of(actor, step)
             start, iteration = found.start_ps[here], found.iteration[here]
+            on_engine = bool(engines) and info.stage not in plan.on_cores
+            if machine is not None and info.occupies[at] == (DMA, 1):
+                whole = found.end_ps[here] - start
+                fixed = no_rate_ps(machine, info.bits[at], behind + iteration, whole)
+                time = _within(start, start + fixed, windows)
+                latency[DMA] = latency.get(DMA, 0 * time) + time
             for kind, part in times_by_kind(info, at, kinds):
                 length = part[behind + iteration] if isinstance(part, np.ndarray) else part
                 end = found.end_ps[here] if length is None else start + length
@@ -119,10 +143,12 @@ class _Path:
                 key = (info.layer, unit, kind), wait
                 time = _within(start, end, windows)
                 rows[key] = rows[key] + time if key in rows else time
+                if unit == PMCA.name and on_engine and kind in PRODUCTS:
+                    engine = engine + time
                 if not units:
                     latency[unit] = latency[unit] + time if unit in latency else time
                 start = end
-        return cls(rows, latency)
+        return cls(rows, latency, engine)
 
     def phase(
         self, phases: list[int], latency_ps: int, busiest: Bound | None, chain: Bound | None,
@@ -130,10 +156,13 @@ class _Path:
     ) -> PhaseBounds:  # fmt: skip
         """The path within `phases`."""
         folds: dict[str, Counter[str]] = defaultdict(Counter)
+        weights_order = 0
         waits: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: defaultdict(Counter))
         for ((layer, unit, kind), wait), times in self.rows.items():
             if time := int(times[phases].sum()):
                 folds["wait"][WAITS[wait]] += time
+                if unit in COPIED and kind in WEIGHTS and WAITS[wait] == "order":
+                    weights_order += time
                 for by, name in (("unit", unit), ("kind", kind), ("layer", layer)):
                     folds[by][name] += time
                     waits[by][name][WAITS[wait]] += time
@@ -153,6 +182,8 @@ class _Path:
             by_kind_s=seconds("kind"), by_layer_s=seconds("layer"), by_wait_s=seconds("wait"),
             waits_by_unit_s=waited("unit"), waits_by_kind_s=waited("kind"),
             waits_by_layer_s=waited("layer"), latency_by_unit_s=seconds("latency"),
+            weights_order_s=ps_to_seconds(weights_order),
+            engine_s=ps_to_seconds(int(self.engine[phases].sum())),
             busiest=busiest, chain=chain,
             busiest_by_unit_s={u: ps_to_seconds(t) for u, t in sorted(busiest_by_unit.items())},
         )  # fmt: skip
@@ -187,6 +218,36 @@ class _Origin:
 def _seconds(times: Counter[str]) -> dict[str, float]:
     """Times (ps) in s, the longest first."""
     return {name: ps_to_seconds(time) for name, time in times.most_common()}
+
+
+def no_rate_ps(
+    machine: Architecture, bits: Bits | None, places: IntArray, length: IntArray
+) -> IntArray:
+    """Of DMA transfers of `length` (ps) the time that quicker beats and a quicker link leave.
+
+    `bits` move in all iterations, `places` says in which. Beats and link twice as fast halve the
+    rest of `length`: set-ups stay (one at least, all that is not beats where these bind), and a
+    bank that is slower.
+    """
+    if bits is None:
+        return 0 * length
+    given = np.asarray(bits(machine) if callable(bits) else bits)
+    moved = given[places] if given.ndim else np.full(places.size, given)
+    sizes, which = np.unique(moved, return_inverse=True)
+    parts = np.array([_rates_ps(machine, size) for size in sizes.tolist()], np.int64)
+    beats, link, bank = parts.T[:, which.reshape(-1)]
+    one = cycles_to_ps(machine.pmca.dma_setup_cycles, machine.pmca.clock_MHz)
+    set_up = np.where(length > np.maximum(link, bank), length - beats, one)
+    quicker = np.max([set_up + beats // 2, link // 2, bank], axis=0)
+    left: IntArray = np.clip(2 * quicker - length, 0, length)
+    return left
+
+
+def _rates_ps(machine: Architecture, bits: int) -> tuple[int, int, int]:
+    """Times (ps) of the beats of a DMA, of the link and of the fullest bank, each alone."""
+    pmca, link = machine.pmca, machine.cluster_link
+    beats = cycles_to_ps(-(-bits // (8 * pmca.dma_bytes_per_cycle)), pmca.clock_MHz)
+    return beats, ns_to_ps(bits / 8 / link.bandwidth_GBps), ns_to_ps(body_ns(machine.buffer, bits))
 
 
 def _within(start: IntArray, end: IntArray, windows: list[tuple[int, int]]) -> IntArray:

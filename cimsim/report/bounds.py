@@ -29,7 +29,9 @@ class Bound(Frozen):
 
 
 class Lever(Frozen):
-    """Numbers of the machine that would move what bounds it, and the gain (s) of the new values.
+    """What would move what bounds a run, and the gain (s) of the new values.
+
+    Numbers of the machine; `copies` of all weights; blocks of so many tokens.
 
     How gains are predicted: docs/bounds.md.
     """
@@ -37,11 +39,14 @@ class Lever(Frozen):
     units: tuple[str, ...] = Field(
         description="kinds of unit whose share of the critical path it shortens"
     )
-    acts_on: str = Field(description="work of the units, or shared: waiting for them")
-    old: dict[str, Whole | Number] = Field(description="field of the machine -> its value")
-    new: dict[str, Whole | Number] = Field(
-        description="field of the machine -> the value that would help"
+    acts_on: str = Field(
+        description="work of the units; shared: waiting for them; order: waiting until they have "
+        "done the block before; blocks: time in them that the next stage waits for"
     )
+    old: dict[str, Whole | Number] = Field(
+        description="field of the machine, copies, block_tokens or sizes of a shape -> its value"
+    )
+    new: dict[str, Whole | Number] = Field(description="the same -> the value that would help")
     predicted_s: Number = Field(description="gain of latency, estimated")
     measured_s: Number | None = Field(
         default=None,
@@ -85,7 +90,17 @@ class PhaseBounds(Frozen):
         description="by_layer_s of each layer by what was waited for meanwhile"
     )
     latency_by_unit_s: dict[str, Number] = Field(
-        description="the part of by_unit_s that occupies no unit: latency, which no rate shortens"
+        description="the part of by_unit_s that no rate shortens: latency, which occupies no unit, "
+        "and what DMA transfers take beside their beats"
+    )
+    engine_s: Number = Field(
+        default=0.0,
+        description="the part of by_unit_s of pmca in which matrix engines multiply, not cores",
+    )
+    weights_order_s: Number = Field(
+        default=0.0,
+        description="the part of by_unit_s in which units that hold weights, their converters and "
+        "ports work and the next block waits for them (order)",
     )
     busiest: Bound | None = Field(
         description="bound by the unit or stage with most to do; None as said above"
@@ -99,7 +114,7 @@ class PhaseBounds(Frozen):
         "there are no bounds"
     )
     levers: tuple[Lever, ...] = Field(
-        default=(), description="numbers of the machine that would shorten it, largest gain first"
+        default=(), description="what would shorten it, largest gain first"
     )
 
     def shared_by_unit_s(self) -> dict[str, float]:
