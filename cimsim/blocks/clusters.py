@@ -152,7 +152,9 @@ class PmcaClusters(ModelledBlock):
     )
     supply: ClusterSupply = Field(description="voltage by clock")
     cluster_area_mm2: Amount = Field(description="one cluster")
-    leakage_mW: Amount = Field(description="one cluster that is on")
+    leakage_mW: Amount = Field(
+        description="one cluster that is on, at `energy_voltage_V`; more at a higher supply"
+    )
     power_states: PowerStates | None = Field(
         default=None,
         description="of one cluster, its cores and engine; TCDM and DMA stay on; always on where "

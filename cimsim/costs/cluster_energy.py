@@ -4,7 +4,7 @@ Dynamic energy of a cycle or byte grows with the square of the voltage, and more
 voltage: f = k (V - V_threshold)^1.3 / V, the alpha-power law with the exponent of transistors
 whose carriers are fast (Sakurai and Newton, IEEE JSSC 25(2), 1990). `pmca.supply` gives one clock
 and its voltage, which is k. Slower clocks need less, down to the voltage that memories need.
-Leakage is the block's `leakage_mW` for as long as it lasts, and not part of these energies.
+Leakage follows the voltage (`cimsim.costs.leakage`), and is not part of these energies.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from cimsim.blocks import ClusterSupply, PmcaClusters
+from cimsim.costs.leakage import voltage_ratio
 from cimsim.costs.tile import PJ
 
 _EXPONENT = 1.3
@@ -59,6 +60,15 @@ def cluster_energy(pmca: PmcaClusters) -> ClusterEnergy:
         tcdm_J=pmca.tcdm_energy_pJ_per_byte * scale,
         dma_J=pmca.dma_energy_pJ_per_byte * scale,
     )
+
+
+def leakage_W(pmca: PmcaClusters) -> float:
+    """Leakage (W) of one cluster that is on, at its supply; `leakage_mW` is at `energy_voltage_V`.
+
+    Source: `cimsim.costs.leakage`.
+    """
+    supply = supply_voltage_V(pmca)
+    return pmca.leakage_mW * 1e-3 * voltage_ratio(supply, pmca.supply.energy_voltage_V)
 
 
 def supply_voltage_V(pmca: PmcaClusters) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cimsim.blocks import Link, PmcaClusters, PowerStates
+from cimsim.costs.cluster_energy import leakage_W
 from cimsim.costs.tile import link_energy_J
 from cimsim.mapping import Written
 from cimsim.unit_kinds.protocol import UnitKind, WriteCost
@@ -34,7 +35,7 @@ class Clusters:
 
     def leakage_W(self, units: int) -> float:
         """Leakage (W) of `units` clusters that are on."""
-        return units * self.block.leakage_mW * 1e-3
+        return units * leakage_W(self.block)
 
     @property
     def power_states(self) -> PowerStates | None:

@@ -25,6 +25,7 @@ from cimsim.costs.components.component import (
     SuppliedEntry,
     supply_V,
 )
+from cimsim.costs.components.gates import NODE_NM as GATES_NM
 from cimsim.costs.components.gates import (
     SUPPLY_V,
     ADDER_fF,
@@ -40,6 +41,7 @@ from cimsim.costs.components.gates import (
     scaled_um2,
     switched_pJ,
 )
+from cimsim.costs.leakage import node_ratio, voltage_ratio
 
 MHz_OF_NS = 1e3
 """counted: MHz of a period of a nanosecond"""
@@ -50,7 +52,7 @@ CELL_um2 = 0.3
 DRIVER_um2 = FLIP_FLOP_um2 + 4.0 * NAND_um2
 """counted: a bit of a write port, its register and the driver of a pair of bit lines"""
 LEAKAGE_uW_per_um2 = 5.0 / 73_100.0
-"""assumed: density of the shipped unit, 5 uW in 73,100 um2"""
+"""assumed: density of the shipped unit, 5 uW in 73,100 um2 of 28 nm at 0.9 V"""
 
 
 def tree_bits(rows: float, weight_bits: float) -> float:
@@ -112,6 +114,15 @@ def write_fJ(rows: float, node_nm: float) -> float:
     return rows * height_um * WIRE_fF_per_um * SUPPLY_V**2
 
 
+def unit_uW(area_um2: float, node_nm: float, volts: float) -> float:
+    """Leakage (uW) of a unit of `area_um2`, as wide as the node makes its transistors.
+
+    Source: `cimsim.costs.leakage`; the size is assumed, see the constant.
+    """
+    at_28nm = area_um2 * (GATES_NM / node_nm) ** 2 * LEAKAGE_uW_per_um2
+    return at_28nm * node_ratio(node_nm, GATES_NM) * voltage_ratio(volts, SUPPLY_V)
+
+
 def _refuse_faster_clock(entry: Entry, at: Mapping[str, float]) -> None:
     node, volts = at[NODE], supply_V(entry)
     whole_ns = cycle_ns(at["rows"], at["weight_bits"], at["output_bits"], node)
@@ -133,7 +144,7 @@ def _unit(entry: Entry, at: Mapping[str, float]) -> dict[str, float]:
     return {
         "mac_energy_fJ": mac_fJ(rows, bits, at["input_bits"], results, cycles, node, volts),
         "unit_area_um2": area,
-        "leakage_uW": area * LEAKAGE_uW_per_um2,
+        "leakage_uW": unit_uW(area, node, volts),
         "write_energy_fJ_per_bit": write_fJ(rows, node),
     }
 
