@@ -11,10 +11,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from small import close
 
+import cimsim
 from cimsim import shipped
 from cimsim.blocks import PmcaClusters
 from cimsim.costs import Busy, product_busy, softmax_busy
-from cimsim.costs.cluster_energy import cluster_energy, least_voltage_V, supply_voltage_V
+from cimsim.costs.cluster_energy import (
+    cluster_energy,
+    leakage_W,
+    least_voltage_V,
+    supply_voltage_V,
+)
+from cimsim.costs.components import cluster, sram_unit
 from cimsim.report import Report
 from cimsim.simulation import simulate
 from cimsim.spec import Architecture
@@ -175,3 +182,27 @@ def test_cores_in_teams_that_share_rows() -> None:
     busy = softmax_busy(clusters(cores=4), 1200, 2)
     assert busy.counts[:2] == (20 + 4430, 4 * 20 + 2 * 2 * 4430)
     assert softmax_busy(clusters(cores=3), 1200, 2).core_cycles == 3 * 20 + 2 * 3 * 2980
+
+
+def test_leakage_follows_the_supply() -> None:
+    """0.8 V beside 0.65: 0.8 / 0.65 10^(0.1 0.15 / 0.09) = 1.807 times; at 0.65 V that of the file.
+
+    A run on one cluster leaks so much more, and nothing else of its leakage moves.
+    """
+    made = cimsim.machine("halora_rram_sram")
+    slow = made.with_values({"pmca.clock_MHz": 400.0, "pmca.voltage_V": 0.65})
+    assert leakage_W(slow.pmca) == pytest.approx(1e-3, rel=1e-12)
+    assert leakage_W(made.pmca) == pytest.approx(1e-3 * 0.8 / 0.65 * 10 ** (0.015 / 0.09))
+    assert made.units["pmca"].leakage_W(3) == pytest.approx(3 * leakage_W(made.pmca))
+    louder = made.with_values({"pmca.voltage_V": 0.9}).pmca
+    assert leakage_W(louder) > leakage_W(made.pmca)
+
+
+def test_leakage_of_units_follows_node_and_supply() -> None:
+    """As wide transistors as the node makes them: of the same parts at half the node, half."""
+    assert sram_unit.unit_uW(1e4, 56, 0.9) == pytest.approx(sram_unit.unit_uW(1e4, 28, 0.9) / 2)
+    parts = sram_unit.unit_uW(1e4, 28, 0.9)
+    assert sram_unit.unit_uW(0.25e4, 14, 0.9) == pytest.approx(parts / 2)
+    assert sram_unit.unit_uW(1e4, 28, 1.0) / parts == pytest.approx(1 / 0.9 * 10 ** (0.01 / 0.09))
+    assert cluster.leakage_mW(0.5, 22) == pytest.approx(1.0)
+    assert cluster.leakage_mW(0.125, 11) == pytest.approx(0.5)

@@ -170,7 +170,7 @@ def test_a_cluster_is_woken_for_each_block(engine: Any) -> None:
     on_s = work + 3 * WAKE * 1e-12
     assert done.report.unit_times["pmca"].busy_s * used == close(on_s)
     assert leaked(done, "pmca") == {
-        "": close(1e-3 * on_s),
+        "": close(machine("pmca").units["pmca"].leakage_W(1) * on_s),
         "_gated": close(0.25e-6 * (used * done.report.latency_s - on_s)),
         "_wake_up": close(3 * 7e-12),
     }
@@ -212,7 +212,7 @@ def test_engines_agree_and_groups_of_tiles_change_nothing() -> None:
 
 def test_time_on_and_gated_is_the_time_of_every_unit() -> None:
     done = decoded()
-    powers = {"rram": 0.5e-6, "sram": 5e-6, "pmca": 1e-3}
+    powers = {k: units.leakage_W(1) for k, units in small.machine().units.items()}
     for kind, power in powers.items():
         found, units = leaked(done, kind), done.plan.unit_counts[kind]
         on_s, gated_s = found[""] / power, found["_gated"] / 0.25e-6

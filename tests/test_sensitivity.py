@@ -18,11 +18,12 @@ from cimsim import machine as shipped
 from cimsim import workload
 from cimsim.errors import MappingError, SpecError
 from cimsim.ir import save_workload
-from cimsim.report.bands import Band, Effect
+from cimsim.report.bands import Band, Effect, is_chosen
 from cimsim.schedule.pipelines import ShapedBlock, Strategy
 from cimsim.search.shorten import samples
 from cimsim.simulation import Simulation, simulate
 from cimsim.spec import Architecture
+from cimsim.studies.sensitivity import ends as at_ends
 from cimsim.studies.sensitivity import sensitivity
 from cimsim.studies.sensitivity.costs import Costs, costs_of, planned
 from cimsim.studies.sensitivity.ends import BothEnds, Probe
@@ -279,9 +280,9 @@ def test_run_says_its_band(cimsim: Cli) -> None:
     code, out, _ = cimsim(*asked)
     assert code == 0
     assert "energy_J" in out
-    assert "numbers, times held" in out
+    assert "so were numbers that move time, technology_nm among them" in " ".join(out.split())
     assert "most by" in out
-    assert "times held" not in cimsim(*asked, "--no-band")[1]
+    assert "so were numbers" not in cimsim(*asked, "--no-band")[1]
     code, out, _ = cimsim(*asked, "--json", "--band")
     report = json.loads(out)
     (band,) = report["bands"]["bands"]
@@ -299,11 +300,11 @@ def test_a_run_without_ranges_or_scipy_has_no_band(
     asked = ["run", tmp_path / "m.json", "minilm_sentiment_r8_s32", "--pipeline", "token"]
     code, out, err = cimsim(*asked)
     assert (code, err) == (0, "")
-    assert "times held" not in out
+    assert "so were numbers" not in out
     monkeypatch.setattr(sys.modules["cimsim.cli.sensitivity"], "find_spec", lambda name: None)
     code, out, err = cimsim("run", "halora_rram_sram", *asked[2:])
     assert code == 0
-    assert "times held" not in out
+    assert "so were numbers" not in out
     assert "no bands, which need scipy: pip install '.[sensitivity]'" in err
 
 
@@ -333,3 +334,44 @@ def test_gated_tiles_leak_by_state() -> None:
         for value, told in ((effect.low, effect.at_low), (effect.high, effect.at_high)):
             again = run_on(made.with_values({effect.path: value})).report
             assert told == close(again.energy_J)
+
+
+def test_numbers_of_models_are_not_rounded_to_whole_ones() -> None:
+    """`router_ns` 1 in a file is 1.0: its low end is 0.5, not 0; counts stay whole."""
+    made = shipped("halora_rram_sram")
+    found = {n.path: n for n in ranged(made)}
+    assert found["tile_link.models.wire.router_ns"].ends == (0.5, 4.0)
+    assert found["sram.models.unit.anchor.leakage_uW"].ends == (0.5, 50.0)
+    assert found["rram.columns_per_adc"].ends == (8, 64)
+    assert all(n.ends == (n.low, n.high) for n in found.values())
+
+
+def test_what_a_part_did_not_read_is_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sine that no layer takes changes nothing, and no part is run to find it out."""
+    simulation = run_on(shipped("halora_rram_sram"))
+    base = costs_of(simulation.plan, simulation.job, simulation.job.architecture,
+                    tuple(p.latency_s for p in simulation.report.phases.values()))  # fmt: skip
+    probe = Probe(simulation.job, simulation.pipeline, base, simulation.plan)
+    sine = Ranged("pmca.core.sine_cycles_per_element", 80.0, 60.0, 150.0, WHY)
+    access = Ranged("dram.access_ns", 100.0, 50.0, 150.0, WHY)
+    probe.timed([sine], 0, lambda told: None)
+    runs = []
+    real = at_ends.run_costs
+    monkeypatch.setattr(at_ends, "run_costs", lambda *a: runs.append(a) or real(*a))
+    (still,) = probe.timed([sine], 0, lambda told: None)
+    assert runs == []
+    assert still.low.phases_s == still.high.phases_s == base.phases_s
+    (moved,) = probe.timed([access], 0, lambda told: None)
+    assert len(runs) == 2
+    assert moved.low.latency_s < moved.high.latency_s
+
+
+def test_choices_of_a_designer_are_told_from_unknowns() -> None:
+    """HaLoRA's machines have ranges for all but choices, DRAM's background and a fit."""
+    left = {"dram.background_mW", "paper_accounting.periphery_energy_pJ"}
+    for name in ("halora_rram_sram", "halora_rram_only", "halora_sram_only"):
+        assert {p for p in shipped(name).without_range() if not is_chosen(p)} == left
+    assert is_chosen("rram.tile_count")
+    assert is_chosen("sram.write_bits_per_cycle")
+    assert not is_chosen("pmca.models.cluster.anchor.core_energy_pJ_per_cycle")
+    assert not is_chosen("rram.load_ns")

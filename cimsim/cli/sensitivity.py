@@ -155,21 +155,19 @@ def print_bands(found: Sensitivity) -> None:
         *(_numbers(band) for band in found.bands),
         *(_screened(screen) for screen in found.screens),
     )
-    held = len(found.without_range)
-    say(f"varied {found.varied} numbers; {held} of {found.assumed} assumed numbers have no range "
-        "and were held (--json names them, --screen halves and doubles them)")  # fmt: skip
+    say(f"varied {found.varied} numbers; {found.held}")
+    say("--json names what has no range, --screen halves and doubles it")
     if found.times_held:
-        say("numbers that move time were held: latency has no band here")
+        say("latency has no band here")
 
 
 def print_headline(found: Sensitivity) -> None:
     """A table of bands, each with the numbers that make it."""
-    held = len(found.without_range)
     sheet = Sheet(
         f"how sure: over the ranges of {found.varied} numbers{', times held' * found.times_held}",
         ("result", "value", "5 %", "95 %", "most by"),
         texts=(0, 4),
-        caption=f"{held} of {found.assumed} assumed numbers have no range and were held",
+        caption=found.held,
     )
     for band in found.bands:
         told = [band.name, *(_result(band, x) for x in (band.value, band.low, band.high))]

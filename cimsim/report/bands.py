@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,12 @@ from cimsim.files import write_text
 from cimsim.values.bounds import Number, Whole
 from cimsim.values.frozen import Frozen
 
+CHOSEN = re.compile(
+    r"(\w+_count|rows|columns|\w+_bits|\w+_pulses|\w+_lanes|capacity_\w+|tcdm_KiB|banks|channels"
+    r"|interleave_bytes|pool_clusters|weights_per_cluster|\w+_in_parallel|least_part_elements"
+    r"|cores|simd_width|(\w+_)?b(its|ytes)_per_cycle|\w+_per_weight|\w+_per_cell|tiers|phases)"
+)
+"""Names of numbers that a designer chooses: how many, how wide and how large things are."""
 MAKERS = 3
 """Choice: numbers named as the reasons of a band."""
 
@@ -93,6 +100,11 @@ class Screened(Frozen):
         return max(found, default=0.0)
 
 
+def is_chosen(path: str) -> bool:
+    """Whether the number at a field path is a designer's choice, by its name."""
+    return CHOSEN.fullmatch(path.rpartition(".")[2]) is not None
+
+
 class Screen(Result):
     """A result, and what the numbers without a range would do to it; most first."""
 
@@ -126,6 +138,18 @@ class Sensitivity(Frozen):
     samples: Whole = Field(description="points of the Sobol sequence over all ranges")
     seed: Whole = Field(description="of the sequence")
     times_held: bool = Field(description="whether only energies were varied")
+
+    @property
+    def held(self) -> str:
+        """What was held, in words: choices of a designer, which are no unknowns, and the rest."""
+        chosen = sum(is_chosen(path) for path in self.without_range)
+        others = len(self.without_range) - chosen
+        told = (
+            f"{len(self.without_range)} of {self.assumed} assumed numbers have no range and were "
+            f"held: {chosen} are a designer's choice, {others} are not"
+        )
+        times = "; so were numbers that move time, technology_nm among them"
+        return told + times * self.times_held
 
     def to_json(self) -> str:
         """The study as text; equal studies give equal text."""

@@ -191,6 +191,11 @@ def _note_whole(state: _State) -> None:
             _plain(state.inner[name])
 
 
+def agrees(model: BaseModel, reads: Reads) -> bool:
+    """Whether a computation with these `reads` would read of `model` what it read then."""
+    return all(_at(model, path) == found for path, found in reads.found.items())
+
+
 def _at(model: BaseModel, path: Path) -> Hashable:
     """What stands at `path`, None below what is not there."""
     found: Any = model

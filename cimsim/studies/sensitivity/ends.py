@@ -26,6 +26,7 @@ from cimsim.search.trials import fitted
 from cimsim.studies.sensitivity.costs import Costs, planned, planned_costs, run_costs, standing
 from cimsim.studies.sensitivity.numbers import Ranged
 from cimsim.values.display import brief
+from cimsim.values.reads import Reads, agrees, watched
 
 LAYERS = 3
 """Choice: layers of the part that times are taken from; fewer tell nothing of streaming. One is
@@ -171,16 +172,18 @@ class Probe:
         return BothEnds(number, found[0], found[1], by="fold")
 
     @cached_property
-    def _short(self) -> tuple[Probe, Costs]:
-        """The same on a part that times are taken from, and its costs."""
-        part = self._part(LAYERS)
-        return part, run_costs(part.job, part.pipeline)
+    def _short(self) -> tuple[Probe, Costs, Reads]:
+        """The same on a part that times are taken from, its costs, and what they come from."""
+        part, reads = self._part(LAYERS), Reads()
+        seen = replace(part.job, architecture=watched(part.job.architecture, reads))
+        return part, run_costs(seen, part.pipeline), reads
 
     def _carried(self, number: Ranged, value: float) -> Costs:
         """Costs of the whole run that move as those of the part do."""
-        part, at_part = self._short
+        part, at_part, reads = self._short
         job = self._with(part.job, {number.path: value})
-        there = part._tried(number, job, None)
+        alike = agrees(job.architecture, reads)
+        there = at_part if alike else part._tried(number, job, None)
         times = tuple(
             base * new / old if old else base
             for base, new, old in zip(

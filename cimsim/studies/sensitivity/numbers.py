@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from cimsim.costs.components import names_model
 from cimsim.spec import Architecture
 from cimsim.values.display import brief
 from cimsim.values.history import value_at
@@ -36,6 +39,13 @@ class Ranged:
         return self.low, self.high
 
 
+def _number(data: Mapping[str, Any], path: str) -> float:
+    """The number at a path, whole where its field is; those of models are none, 1 or 1.0."""
+    value = value_at(data, path)
+    assert isinstance(value, int | float)
+    return float(value) if names_model(path) else value
+
+
 def doubled(machine: Architecture) -> tuple[Ranged, ...]:
     """Assumed numbers of `machine` that have no range, from half to twice their value.
 
@@ -45,8 +55,7 @@ def doubled(machine: Architecture) -> tuple[Ranged, ...]:
     data = machine.model_dump(mode="json", exclude_none=True)
     why, found = machine.assumed(), []
     for path in machine.without_range():
-        value = value_at(data, path)
-        assert isinstance(value, int | float)
+        value = _number(data, path)
         low, high = value / 2, value * 2
         if isinstance(value, int):
             low, high = min(round(low), value - 1), max(round(high), value + 1)
@@ -60,7 +69,6 @@ def ranged(machine: Architecture) -> tuple[Ranged, ...]:
     data = machine.model_dump(mode="json", exclude_none=True)
     found = []
     for path, (low, high, source) in sorted(machine.ranges.items()):
-        value = value_at(data, path)
-        assert isinstance(value, int | float)
+        value = _number(data, path)
         found.append(Ranged(path, value, low, high, source))
     return tuple(found)

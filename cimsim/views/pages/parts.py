@@ -114,12 +114,7 @@ def how_sure(bands: Sensitivity | None) -> str:
     """What a band is of, or how to get one."""
     if bands is None:
         return "<p>No band: the run was made without one (--band).</p>"
-    held = len(bands.without_range)
-    return (
-        f"<p>Over the ranges of {bands.varied} numbers"
-        f"{', times held' if bands.times_held else ''}; {held} of {bands.assumed}"
-        " assumed numbers have no range and were held.</p>"
-    )
+    return f"<p>Over the ranges of {bands.varied} numbers; {bands.held}.</p>"
 
 
 def gpu(name: str, found: Baseline) -> str:
