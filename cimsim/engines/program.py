@@ -382,9 +382,11 @@ class Program:
             members, roles = _members(group), _roles(group)
             for number, actor in enumerate(roles, first):
                 for verb in actor.steps:
-                    if not isinstance(verb, verb_type):
+                    if type(verb) is not verb_type:
                         continue
-                    if members > 1:
+                    if members == 1 and type(verb.count) is int:
+                        mine = [number]
+                    elif members > 1:
                         mine = list(range(number, number + members * len(roles), len(roles)))
                     else:
                         mine = [number] * rows_of(verb)

@@ -20,7 +20,9 @@ class Alike:
 
     def __init__(self) -> None:
         self._results: dict[Hashable, Any] = {}
-        self._ops: dict[int, tuple[Op, Hashable]] = {}
+        self._ops: dict[int, tuple[Op, int]] = {}
+        self._nodes: dict[int, tuple[Node, Hashable]] = {}
+        self._numbers: dict[Hashable, int] = {}
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
         """What `make` gave when it was first called for this key."""
@@ -31,10 +33,18 @@ class Alike:
 
     def node(self, node: Node) -> Hashable:
         """The op in each of its phases, without its names."""
-        return tuple((phase, self._op(op)) for phase, op in node.ops.items())
+        known = self._nodes.get(id(node))
+        if known is None:
+            ops = tuple([(phase, self._op(op)) for phase, op in node.ops.items()])
+            known = self._nodes[id(node)] = (node, ops)
+        return known[1]
 
-    def _op(self, op: Op) -> Hashable:
+    def number(self, key: Hashable) -> int:
+        """A number that tells `key` from others: shorter to compare."""
+        return self._numbers.setdefault(key, len(self._numbers))
+
+    def _op(self, op: Op) -> int:
         known = self._ops.get(id(op))
         if known is None:
-            known = self._ops[id(op)] = (op, op.content())
+            known = self._ops[id(op)] = (op, self.number(op.content()))
         return known[1]

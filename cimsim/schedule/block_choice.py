@@ -10,7 +10,7 @@ doublings of the TCDM on random small machines 16 took longer, at most 10 %; mos
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,6 +58,11 @@ class StageCosts:
         beside it, once more. The smallest of equals; a token where nothing fits. More TCDM adds
         candidates and takes none away.
         """
+        stage = self.stage
+        key = "best", wanted, streams, stage.near, stage.clusters[1], self._likeness
+        return self.assembler.alike.once(key, lambda: self._best(wanted, streams=streams))
+
+    def _best(self, wanted: int, *, streams: bool) -> int:
         fitting = [block for block in cuts(wanted) if self.fits(block)]
 
         def cost(block: int) -> tuple[int, int]:
@@ -85,8 +90,8 @@ class StageCosts:
     def step(self, block: int) -> StepTime:
         """Closed-form time of the longest step in blocks of `block` tokens."""
         stage = self.stage
-        likeness = stage_likeness(self.assembler, stage, self.fetched, self.beside, self.scores)
-        key = "step", block, stage.near, stage.clusters[1], self.weights_stay(block), likeness
+        likely = self.weights_stay(block), self._likeness
+        key = "step", block, stage.near, stage.clusters[1], *likely
         return self.assembler.alike.once(key, lambda: self._step(block))
 
     def _step(self, block: int) -> StepTime:
@@ -102,6 +107,10 @@ class StageCosts:
         work = cluster_work(self.assembler, demand, lanes)
         engines = self.stage.clusters[1] if lanes.away else self.stage.near
         return step_time(work.teams, engines)
+
+    @property
+    def _likeness(self) -> Hashable:
+        return stage_likeness(self.assembler, self.stage, self.fetched, self.beside, self.scores)
 
     @property
     def _room(self) -> int:

@@ -80,6 +80,7 @@ class _Scheduler:
         self.assembler = Assembler(architecture, self.graph)
         self.blocks: dict[tuple[LoraBranch, int, int, int], int] = {}
         self.shapes: dict[str, str] = {}
+        self.adapters: dict[str, LoraBranch | None] = {}
         self.lanes: dict[str, Lanes] = {}
         self.beside = self._beside()
         self.scores = masked_scores(self.graph)
@@ -251,12 +252,17 @@ class _Scheduler:
             add_cluster_stage(self.assembler, demand, self.lanes[stage.name], ports)
 
     def _demand(self, stage: Stage, stream: Stream) -> Demand:
-        adapter, split = adapter_of(stage), self.pipeline.split
+        adapter, split = self._adapter(stage), self.pipeline.split
         stay = adapter is not None or self._costs(stage).weights_stay(
             self.assembler.block_tokens[stage.name]
         )
         edges = self._edges_into(stage)
         return Demand(stage, stream, *edges, self.scores, adapter, split, stay)
+
+    def _adapter(self, stage: Stage) -> LoraBranch | None:
+        if stage.name not in self.adapters:
+            self.adapters[stage.name] = adapter_of(stage)
+        return self.adapters[stage.name]
 
     def _costs(self, stage: Stage) -> StageCosts:
         return StageCosts(self.assembler, stage, *self._edges_into(stage), self.scores)
@@ -292,7 +298,7 @@ class _Scheduler:
 
     def _block(self, stage: Stage, tokens: int) -> tuple[int, int]:
         """Tokens of a block of a cluster stage, and the TCDM bytes that it needs."""
-        adapter, assembler = adapter_of(stage), self.assembler
+        adapter, assembler = self._adapter(stage), self.assembler
         if adapter is None:
             costs = self._costs(stage)
             block = costs.largest(self._asked(stage, tokens, costs))

@@ -233,11 +233,13 @@ def stage_likeness(
         )
         for edge in (*fetched, *beside)
     )  # fmt: skip
-    return (
-        len(fetched),
-        tuple(alike.node(node) for node in nodes),
-        tuple(source and alike.node(source) for source in masked),
-        tuple(data),
+    return alike.number(
+        (
+            len(fetched),
+            tuple(alike.node(node) for node in nodes),
+            tuple(source and alike.node(source) for source in masked),
+            tuple(data),
+        )
     )
 
 

@@ -77,7 +77,9 @@ class Layer:
     @property
     def arrays(self) -> Arrays:
         """All units of the kind."""
-        return arrays_of(self.assembler.architecture, self.placement.unit, self.placement.grid)
+        machine, unit, grid = self.assembler.architecture, self.placement.unit, self.placement.grid
+        key = "arrays", unit, grid.narrow
+        return self.assembler.alike.once(key, lambda: arrays_of(machine, unit, grid))
 
     @property
     def packed(self) -> bool:

@@ -72,7 +72,8 @@ def add_cluster_stage(assembler: Assembler, demand: Demand, lanes: Lanes, ports:
         _add_team(assembler, stage, work.teams[0], ports)
     else:
         _add_teams(assembler, stage, stream, work, lanes, ports)
-    if gated(assembler.architecture.units_of(PMCA.name)):
+    machine = assembler.architecture
+    if assembler.alike.once("gated clusters", lambda: gated(machine.units_of(PMCA.name))):
         for on_ps in work.pieces:
             assembler.wake(PMCA.name, lanes.parts, stream, assembler.formulas.fixed(on_ps))
     _book(assembler, stage, stream, work)
@@ -168,15 +169,20 @@ def _book(assembler: Assembler, stage: Stage, stream: Stream, work: ClusterWork)
     def sums(amounts: float | IntArray) -> Sums:
         return tuple(assembler.phase_sums(stream, amounts))
 
-    tally = ClusterTally(
-        tuple(
-            (ops.index(op), sums(busy.core_cycles), sums(busy.engine_cycles),
-             sums(busy.tcdm_bytes))
-            for op, busy in work.busy.items()
-        ),
-        tuple((ops.index(op), sums(time)) for op, time in work.busy_ps.items()),
-        tuple((ops.index(op), sums(moved)) for op, moved in work.bytes_moved.items()),
-    )  # fmt: skip
+    def counted() -> ClusterTally:
+        return ClusterTally(
+            tuple(
+                (ops.index(op), sums(busy.core_cycles), sums(busy.engine_cycles),
+                 sums(busy.tcdm_bytes))
+                for op, busy in work.busy.items()
+            ),
+            tuple((ops.index(op), sums(time)) for op, time in work.busy_ps.items()),
+            tuple((ops.index(op), sums(moved)) for op, moved in work.bytes_moved.items()),
+        )  # fmt: skip
+
+    alike = [(ops.index(op), id(amounts)) for found in (work.busy, work.busy_ps, work.bytes_moved)
+             for op, amounts in found.items()]  # fmt: skip
+    tally, _ = assembler.alike.once(("booked", stream, *alike), lambda: (counted(), work))
     assembler.book(stage, tally, ops)
 
 

@@ -14,8 +14,10 @@ row that is written; they do one at a time.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator
+import math
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -25,9 +27,10 @@ from cimsim.costs.tile import link_energy_J, transfer_ps
 from cimsim.engines.program import Duration, Get, IntArray, Put
 from cimsim.ir import MatMul
 from cimsim.mapping import KvStore
-from cimsim.schedule.assembler import Assembler, Timed, per_block
+from cimsim.schedule.assembler import Assembler, Timed, convert, per_block
 from cimsim.schedule.edges import StageEdge
-from cimsim.schedule.graph import Stream, build_stream, phase_sums
+from cimsim.schedule.formulas import check_clock
+from cimsim.schedule.graph import Stream, build_stream, phase_sums, plain
 from cimsim.schedule.pieces import gated, woken_ps
 from cimsim.schedule.plan import Priced
 from cimsim.schedule.stages import Stage
@@ -70,22 +73,24 @@ def add_kv_stage(
         node = assembler.alike.node(stage.nodes[0])
         return "K/V", value, node, store.unit, store.grid, stream, buffered
 
-    def amounts(value: str) -> int | IntArray:
-        def of(phase: int, step: int, size: int, end: int) -> int:
-            bits = architecture.activation_bits
-            return _amount(value, ops[phase], store, arrays, bits, step, size, end)
+    def sizes() -> _Products:
+        kept = per_block(stream, varies, lambda p, s, n, e: context(ops[p], s, n, e))
+        return _Products(ops, stream, kept)
 
-        return assembler.alike.once(key(value), lambda: per_block(stream, varies, of))
+    product = assembler.alike.once(key("products"), sizes)
+
+    def amounts(value: str) -> int | IntArray:
+        def found() -> int | IntArray:
+            return product.amount(value, store, arrays, architecture.activation_bits)
+
+        return assembler.alike.once(key(value), found)
 
     def moved(way: str) -> int:
         def on(machine: Architecture) -> Duration:
-            arrays, link = _attention_arrays(machine, unit), machine.tile_link
-
-            def of(phase: int, step: int, size: int, end: int) -> int:
-                over = link if way == "load" or phase in buffered else link.near
-                return _port_ps(way, ops[phase], store, arrays, over, step, size, end)
-
-            return per_block(stream, varies, of)
+            arrays = _attention_arrays(machine, unit)
+            if way == "load":
+                return product.loaded_ps(store, arrays, machine.tile_link)
+            return product.sent_ps(store, arrays, machine.tile_link, buffered)
 
         return assembler.formulas.number(key(way), on)
 
@@ -209,50 +214,83 @@ def _vectors(op: MatMul) -> int:
     return op.batch // op.stationary_batch * -(-op.m // op.tokens)
 
 
-def _amount(
-    what: str,
-    op: MatMul,
-    store: KvStore,
-    arrays: AttentionArrays,
-    activation_bits: int,
-    step: int,
-    size: int,
-    end: int,
-) -> int:
-    """Bits in, bits out or MACs of a block; the context of all of it for each of its tokens.
+class _Products:
+    """What the blocks of `stream` multiply: `ops` by phase, over `kept` stationary tokens.
 
-    Or, where it fills several row blocks, the partial sums and the results that they are added to.
+    The context is that of all of a block for each of its tokens.
     """
-    kept = context(op, step, size, end)
-    k = kept if op.stationary_token_axis == "k" else op.k
-    n = kept if op.stationary_token_axis == "n" else op.n
-    vectors = op.batch * -(-op.m // op.tokens) * size
-    if what == "in":
-        return vectors * k * activation_bits
-    if what == "out":
-        return vectors * n * arrays.output_bits
-    if what in ("sums", "results"):
-        blocks = -(-k // store.grid.block_rows)
-        return vectors * n * (blocks if what == "sums" else 1) * (blocks > 1)
-    return vectors * k * n
+
+    def __init__(self, ops: dict[int, MatMul], stream: Stream, kept: int | IntArray) -> None:
+        self._ops, self._stream = ops, stream
+        self._k, self._n = (self._size(axis, kept) for axis in ("k", "n"))
+
+    def _each(self, of: Callable[[MatMul], int]) -> IntArray:
+        """A number of the op that every block is of."""
+        table = np.zeros(max(self._ops) + 1, np.int64)
+        for phase, op in self._ops.items():
+            table[phase] = of(op)
+        found: IntArray = table[self._stream.phase]
+        return found
+
+    def _size(self, axis: Literal["k", "n"], kept: int | IntArray) -> IntArray:
+        grows = self._each(lambda op: op.stationary_token_axis == axis) > 0
+        return np.where(grows, kept, self._each(lambda op: getattr(op, axis)))
+
+    def amount(
+        self, what: str, store: KvStore, arrays: AttentionArrays, activation_bits: int
+    ) -> int | IntArray:
+        """Bits in, bits out or MACs of every block.
+
+        Or, where it fills several row blocks, the partial sums and the results that they are added
+        to.
+        """
+        vectors = self._each(lambda op: op.batch * -(-op.m // op.tokens)) * self._stream.size
+        k, n = self._k, self._n
+        if what == "in":
+            return _product(vectors, k, activation_bits)
+        if what == "out":
+            return _product(vectors, n, arrays.output_bits)
+        if what in ("sums", "results"):
+            blocks = -(-k // store.grid.block_rows)
+            return _product(vectors, n, (blocks if what == "sums" else 1) * (blocks > 1))
+        return _product(vectors, k, n)
+
+    def loaded_ps(self, store: KvStore, arrays: AttentionArrays, link: Link) -> int | IntArray:
+        """Time (ps) of the queries of every block into a unit.
+
+        All vectors of the queries that share a head follow one head of the transfer.
+        """
+        rows = np.minimum(self._k, store.grid.block_rows)
+        bits = _product(self._vectors(), rows, arrays.input_bits)
+        return convert(bits, lambda b: transfer_ps(b, link))
+
+    def sent_ps(
+        self, store: KvStore, arrays: AttentionArrays, link: Link, buffered: frozenset[int]
+    ) -> int | IntArray:
+        """Time (ps) of the results of every block, added and out of a unit.
+
+        In the phases `buffered` over all of the link, in others to clusters beside.
+        """
+        grid = store.grid
+        columns = np.minimum(self._n, grid.block_columns)
+        bits = _product(self._vectors(), columns, arrays.output_bits)
+        far = convert(bits, lambda b: transfer_ps(b, link))
+        near = convert(bits, lambda b: transfer_ps(b, link.near))
+        blocks = plain(-(-self._k // grid.block_rows))
+        added = np.asarray(convert(blocks, arrays.adders_ps))
+        kept = np.asarray(self._stream.in_phases(buffered))
+        over = np.broadcast_to(np.where(kept, far, near) + added, self._stream.phase.shape)
+        return plain(over)
+
+    def _vectors(self) -> IntArray:
+        """Query vectors of every block that share one stationary head."""
+        return self._each(_vectors) * self._stream.size
 
 
-def _port_ps(
-    way: str, op: MatMul, store: KvStore, arrays: AttentionArrays, link: Link, step: int, size: int,
-    end: int,
-) -> int:  # fmt: skip
-    """Time (ps) of a block's queries into a unit (`load`), or of results added and out of it.
-
-    All vectors of the queries that share a head follow one head of the transfer.
-    """
-    grid, kept = store.grid, context(op, step, size, end)
-    over_rows = op.stationary_token_axis == "k"
-    rows, columns = (kept, op.n) if over_rows else (op.k, kept)
-    vectors = size * _vectors(op)
-    if way == "load":
-        return transfer_ps(vectors * min(rows, grid.block_rows) * arrays.input_bits, link)
-    out_bits = vectors * min(columns, grid.block_columns) * arrays.output_bits
-    return arrays.adders_ps(-(-rows // grid.block_rows)) + transfer_ps(out_bits, link)
+def _product(*factors: int | IntArray) -> int | IntArray:
+    """The product for every block; raises SimulationError beyond what the event clock counts."""
+    check_clock(math.prod(int(np.max(factor)) for factor in factors))
+    return plain(np.asarray(math.prod(factors)))
 
 
 def _is_ring(stage: Stage, store: KvStore) -> bool:
