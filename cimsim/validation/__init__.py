@@ -16,6 +16,7 @@ GROUPS: dict[str, str] = {
     "halora": "cimsim.validation.halora",
     "machines": "cimsim.validation.machines",
     "3d-cim": "cimsim.validation.ibm_3dcim",
+    "pcm-chip": "cimsim.validation.ibm_pcm",
     "tasks": "cimsim.validation.tasks",
     "a100": "cimsim.validation.baseline",
 }

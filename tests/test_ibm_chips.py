@@ -1,0 +1,57 @@
+"""IBM's two studies by hand: what the validation compares is what these closed forms give."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from cimsim import shipped
+from cimsim.simulation import simulate
+from cimsim.validation import ibm_3dcim, ibm_pcm
+
+BUFFER_NS = 1.0
+"""Choice: what all transfers to and from a buffer of 1e8 GB/s take together, at most."""
+
+
+def test_3d_cim_with_a_tile_for_every_array() -> None:
+    """A pass of one token, and 100 ns a further token behind embedding and each of three layers.
+
+    Embedding 10 + 100 + 10 + 10 and 10 on to the layers; attention 100 + 10 + 2 + 10; output 100 +
+    10 + 10 + 50 + 10; MLP 100 + 10 + 1 + 10, and 100 + 3 x 10 + 10 + 10 + 50 + 10; the head 100 +
+    10 and the choice 10.
+    """
+    layer = (100 + 10 + 2 + 10) + (100 + 10 + 10 + 50 + 10) + (100 + 10 + 1 + 10) + 210
+    one = (10 + 100 + 10 + 10 + 10) + 3 * layer + (100 + 10 + 10)
+    further = sum(range(11)) * 4 * 100
+    machine = shipped.machine("ibm_3dcim").with_values(ibm_3dcim.PLACEHOLDERS)
+    workload = shipped.workload("ibm_3dcim_example")
+    report = simulate(workload, machine, pipeline="layer:1").report
+    wanted = 11 * one + further
+    assert wanted == 45_749
+    assert wanted <= report.latency_s * 1e9 <= wanted + BUFFER_NS
+    counted = 10 * (66 * 37 + 22) + 10 * (66 * (1 + 3 * 5 + 5 + 3) + 11) + 2 * 33
+    work = report.energy_J - report.energy_by_unit_J["leakage"] - report.energy_by_unit_J["link"]
+    assert work * 1e9 == pytest.approx(counted, rel=1e-9)
+    assert report.energy_by_unit_J["leakage"] == pytest.approx(5 * report.latency_s)
+
+
+def test_sequences_of_the_pcm_chip_follow_one_another_by_their_attention() -> None:
+    chip, workload = shipped.machine("ibm_pcm_chip"), ibm_pcm.encoder("BERT-base")
+    times = [ibm_pcm.run(chip, workload, n)[0] * 1e9 for n in (2, 3, 4)]
+    for before, after in itertools.pairwise(times):
+        assert after - before == pytest.approx(22_713, abs=BUFFER_NS)
+
+
+def test_a_larger_encoder_has_its_entry() -> None:
+    """24 layers of 16 heads: the same pace, twice the layers to fill."""
+    chip = shipped.machine("ibm_pcm_chip")
+    larger = chip.with_values({
+        "rram.tile_count": 24 * 48, "op_units.attention.unit_count": 24,
+        "op_units.vector.unit_count": 96,
+    })  # fmt: skip
+    base, large = ibm_pcm.encoder("BERT-base"), ibm_pcm.encoder("BERT-large")
+    small, big = ibm_pcm.run(chip, base, 1)[0], ibm_pcm.run(larger, large, 1)[0]
+    assert big == pytest.approx(2 * small, rel=0.02)
+    two = ibm_pcm.run(larger, large, 2)[0]
+    assert (two - big) * 1e9 == pytest.approx(22_713, abs=BUFFER_NS)
