@@ -247,7 +247,11 @@ def build(name: str, prompt: int, generated: int = 0, rank: int = 0) -> Workload
     `rank` > 0 adds a LoRA adapter to every linear but the last. Raises KeyError for an unknown
     name.
     """
-    sizes = MODELS[name]
+    return of_sizes(MODELS[name], prompt, generated, rank)
+
+
+def of_sizes(sizes: ModelSizes, prompt: int, generated: int = 0, rank: int = 0) -> Workload:
+    """The same of a model of any sizes."""
     prefill = _ModelBuilder(sizes, prompt, prompt, 0, rank).model()
     phases = [Phase(name="prefill", tokens=prompt, ops=prefill)]
     if generated > 1:
@@ -256,7 +260,7 @@ def build(name: str, prompt: int, generated: int = 0, rank: int = 0) -> Workload
     parameters = _parameters(sizes, prefill)
     adapter_size = sum(p.size for p in parameters if p.role in ("lora_a", "lora_b"))
     return Workload(
-        name=f"{name} {prompt}+{generated}",
+        name=f"{sizes.name} {prompt}+{generated}",
         origin={"builder": "cimsim.baseline.reference_models"},
         architecture="encoder" if sizes.encoder else "decoder",
         parameters=parameters,

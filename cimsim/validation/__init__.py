@@ -17,6 +17,7 @@ GROUPS: dict[str, str] = {
     "machines": "cimsim.validation.machines",
     "3d-cim": "cimsim.validation.ibm_3dcim",
     "pcm-chip": "cimsim.validation.ibm_pcm",
+    "leap": "cimsim.validation.leap",
     "tasks": "cimsim.validation.tasks",
     "a100": "cimsim.validation.baseline",
 }

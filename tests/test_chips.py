@@ -1,14 +1,16 @@
-"""IBM's two studies by hand: what the validation compares is what these closed forms give."""
+"""Whole chips by hand: what the validation compares is what these closed forms give."""
 
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import pytest
 
 from cimsim import shipped
+from cimsim.baseline.reference_models import MODELS, of_sizes
 from cimsim.simulation import simulate
-from cimsim.validation import ibm_3dcim, ibm_pcm
+from cimsim.validation import ibm_3dcim, ibm_pcm, leap
 
 BUFFER_NS = 1.0
 """Choice: what all transfers to and from a buffer of 1e8 GB/s take together, at most."""
@@ -55,3 +57,20 @@ def test_a_larger_encoder_has_its_entry() -> None:
     assert big == pytest.approx(2 * small, rel=0.02)
     two = ibm_pcm.run(larger, large, 2)[0]
     assert (two - big) * 1e9 == pytest.approx(22_713, abs=BUFFER_NS)
+
+
+def test_layers_of_leap_are_alike() -> None:
+    """Four layers take three times longer than one as two do; the head and one layer are the rest.
+
+    13,312 arrays a layer of 4096 x (2 x 4096 + 2 x 1024) and 3 x 14336, 32,064 of the head.
+    """
+    machine, sizes = shipped.machine("leap"), MODELS[leap.MODEL]
+    found = [
+        simulate(of_sizes(replace(sizes, layers=n), 64, 8), machine, pipeline="token:1").report
+        for n in (1, 2, 4)
+    ]
+    one, two, four = (report.latency_s for report in found)
+    assert four - one == pytest.approx(3 * (two - one), rel=1e-6)
+    assert [report.tiles_used for report in found] == [13_312 * n + 32_064 for n in (1, 2, 4)]
+    _, power_W = leap.macros()
+    assert power_W == pytest.approx(161.85e-6 * (32 * 13_312 + 32_064))
