@@ -79,7 +79,9 @@ class _Cut:
     def _phase(self, phase: Phase) -> Phase:
         middle = phase.steps // 2
         ops = tuple(self._op(op, middle) for op in phase.ops if op.name not in self.gone)
-        return phase.model_copy(update={"ops": ops, "steps": 1})
+        tokens = phase.tokens + middle * phase.tokens_growth
+        alone = {"ops": ops, "steps": 1, "tokens": tokens, "tokens_growth": 0}
+        return phase.model_copy(update=alone)
 
     def _op(self, op: Op, step: int) -> Op:
         found: Op = op.at(step)
