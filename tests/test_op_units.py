@@ -28,6 +28,8 @@ from cimsim.report import inert
 from cimsim.report.leakage import leakage_W
 from cimsim.simulation import Simulation, simulate
 from cimsim.spec import Architecture, load_architecture
+from cimsim.unit_kinds.area import die_area_mm2
+from cimsim.values.reads import Remembered
 
 WRITE = 2000 + 240
 """96 bits of a row out of a unit (ps)."""
@@ -327,6 +329,25 @@ def test_engines_agree_and_more_units_are_never_slower(
     assert ends[1] <= ends[0] + tokens * stages * 2 * math.ceil(6 * width / 6.4)  # banks in turn
     energies = [run(workload, each).report.energy_by_component_J for each in built]
     assert energies[0]["vector.layer_norm"] == close(energies[1]["vector.layer_norm"])
+
+
+def test_a_file_with_tables_has_the_area_of_its_machine() -> None:
+    built = machine(vector=units(3, NORM), mixer=units(2, TABLE))
+    assert die_area_mm2(built.content) == close(built.die_area_mm2)
+    assert built.die_area_mm2 == close(small.machine(**small.UNEQUAL).die_area_mm2 + 5 * 0.25)
+
+
+def test_what_is_remembered_of_a_table_is_told_from_another() -> None:
+    """Equal machines but for one time of a table have results of their own."""
+    slow = machine(vector=units(1, NORM))
+    fast = slow.with_values({"op_units.vector.ops.layer_norm.16.time_ns": 2.0})
+    known: Remembered[float] = Remembered(4)
+
+    def time_ns(built: Architecture) -> float:
+        return cost_of(built.op_units or {}, "vector", OpWork("layer_norm", 16))[0]
+
+    assert [known.get("norm", each, time_ns) for each in (slow, fast, slow)] == [7.0, 2.0, 7.0]
+    assert len(known) == 2
 
 
 def test_partial_sums_meet_in_a_tree_or_in_a_chain() -> None:

@@ -52,6 +52,30 @@ def test_time_and_energy_are_those_of_prompts_in_a_row(engine: Any, attention_on
         assert whole.report.energy_by_unit_J[unit] == close(spent)
 
 
+@pytest.mark.parametrize("engine", ["simpy", "compiled"])
+def test_steps_whose_last_op_streams_end_with_all_tokens(engine: Any) -> None:
+    """Two layers alone: each step waits for the last token of the one before."""
+
+    def layers(tokens: int, growth: int) -> tuple[Linear, ...]:
+        more = {"tokens": growth, "rows": growth} if growth else {}
+        return tuple(
+            Linear(
+                name=f"l{i}", inputs=("l0",) if i else (), tokens=tokens, weight=f"l{i}",
+                rows=tokens, in_features=16, out_features=16, growth=more,
+            )
+            for i in range(2)
+        )  # fmt: skip
+
+    first = Phase(name="prefill", tokens=2, ops=layers(2, 0))
+    later = Phase(name="decode", tokens=3, steps=3, tokens_growth=2, ops=layers(3, 2))
+    whole = run(small.workload_of("l", (first, later)), engine=engine)
+    parts = [
+        run(small.workload_of("l", (Phase(name="prefill", tokens=n, ops=layers(n, 0)),)))
+        for n in (2, 3, 5, 7)
+    ]
+    assert whole.run.makespan_ps == sum(part.run.makespan_ps for part in parts)
+
+
 def test_counts_of_tokens_and_products() -> None:
     workload = uncached("all", SIZES)
     first, later = workload.phases

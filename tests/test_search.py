@@ -44,7 +44,8 @@ LAYERS = {
     "halora_accounting_1b": [15], "llama3.2_1b_r4_p512_d128": [16],
     "llama3.2_3b_r4_p512_d128": [28], "minilm_sentiment_r8_s32": [6],
     "mobilebert_squad_r8_s320": [24], "qwen2.5_0.5b_r4_p512_d128": [24],
-    "ibm_3dcim_example": [], "resnet50_224": [5, 3], "vgg16_224": [3], "convnext_tiny_224": [9, 3, 3, 3],
+    "resnet50_224": [5, 3], "vgg16_224": [3], "convnext_tiny_224": [9, 3, 3, 3],
+    "ibm_3dcim_example": [],
 }  # fmt: skip
 """Equal layers of each shipped model, counted in its configuration; those of T5, of the paper's
 model and of ResNet's stages less the first, which is not like the others; three are too few."""

@@ -45,10 +45,9 @@ class Lanes:
 
     @cached_property
     def apart(self) -> npt.NDArray[np.bool_]:
-        """True for lanes with at most one block a step."""
+        """True for lanes with at most one block a step, of all sequences together."""
         stream = self.stream
         behind = (np.diff(stream.step) == 0) & (np.diff(stream.phase) == 0)
-        behind &= np.diff(stream.end) > 0  # the same sequence
         lane = np.repeat(np.arange(self.count), self.sizes)
         found = np.ones(self.count, np.bool_)
         found[lane[1:][behind & (np.diff(lane) == 0)]] = False

@@ -296,8 +296,6 @@ def _product(*factors: int | IntArray) -> int | IntArray:
 def _is_ring(stage: Stage, store: KvStore) -> bool:
     """Whether the units hold fewer rows than a step brings: those of a sliding window."""
     for op in map(_matmul, stage.nodes[0].ops.values()):
-        if "tokens" in op.growth:
-            continue  # without a window, as all that grows
         held = store.grid.columns if op.stationary_token_axis == "n" else store.grid.rows
         if op.tokens > held:
             return True

@@ -68,7 +68,7 @@ def add_table_stage(
 
     def on(machine: Architecture) -> Duration:
         def of(p: int, s: int, n: int, e: int) -> int:
-            runs = runs_of_block(stage, p, s, n)
+            runs = runs_of_block(stage, p, s)
             known = machine.op_units or {}
             return ns_to_ps(math.fsum(t * cost_of(known, name, w)[0] for w, t in runs))
 
@@ -96,20 +96,19 @@ def add_table_stage(
     assembler.book(stage, tally)
 
 
-def runs_of_block(stage: Stage, phase: int, step: int, tokens: int) -> Runs:
-    """Runs of a table's ops that a block of `tokens` tokens of a step takes."""
+def runs_of_block(stage: Stage, phase: int, step: int) -> Runs:
+    """Runs of a table's ops that a token of a step takes, of attention all tokens together."""
     if is_attention(stage):
         return ((attention_of(stage.nodes, phase, step), 1),)
-    runs = runs_of_token(stage.nodes[0].ops[phase].at(step))
-    return tuple((work, times * tokens) for work, times in runs)
+    return runs_of_token(stage.nodes[0].ops[phase].at(step))
 
 
 def _runs(stage: Stage, stream: Stream, phases: int) -> tuple[Runs, ...]:
     """All runs of a stage, by phase."""
     found: list[Counter[OpWork]] = [Counter() for _ in range(phases)]
-    columns = (stream.phase.tolist(), stream.step.tolist(), stream.size.tolist())
-    for (phase, step, size), count in Counter(zip(*columns, strict=True)).items():
-        for work, times in runs_of_block(stage, phase, step, size):
+    steps = zip(stream.phase.tolist(), stream.step.tolist(), strict=True)
+    for (phase, step), count in Counter(steps).items():
+        for work, times in runs_of_block(stage, phase, step):
             found[phase][work] += times * count
     return tuple(tuple(counter.items()) for counter in found)
 
