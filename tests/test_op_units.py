@@ -198,6 +198,15 @@ def test_a_decode_step_has_an_entry_of_its_own() -> None:
     assert len(starts[0]) == 4
 
 
+def test_attention_has_the_width_of_all_heads_of_its_queries() -> None:
+    """Four heads of 8 on two of keys and values: 32 values, not 16; in the prompt and in a step."""
+    table = {"attention": {
+        "8x16": (5.0, 1.0), "8x32": (50.0, 6.0), "1x9x16": (3.0, 1.0), "1x9x32": (9.0, 2.0),
+    }}  # fmt: skip
+    done = run(small.decoder(layers=1, steps=2, rank=None), machine(mixer=units(1, table)))
+    assert done.report.energy_by_component_J["mixer.attention"] == close((6 + 2 * 2) * 1e-9)
+
+
 def test_what_no_table_lists_runs_on_clusters_or_is_refused() -> None:
     """RMS norms and SiLU of the decoder are in no table."""
     workload = small.decoder(layers=1, steps=0, rank=None)
