@@ -119,12 +119,16 @@ class _Lowering:
         self.lists: dict[tuple[int, int], int] = {}
         self.seen = Survey(program)
         self.unit, self.waits = self.seen.unit, self.seen.waits
+        self.units = np.array(self.unit, np.int64)
+        self.timed = [timed_verbs(role.steps) for role in program.roles]
         self.holes: list[tuple[IntArray, int]] = []
         self.timed_at: dict[int, int] = {}
         self.delays: list[set[tuple[int, ...]]] = [set() for _ in program.resources]
         self.actors_at = np.zeros(program.actor_count, np.int64)
         self.task_rows: list[IntArray] = []
         self.iteration_rows: list[IntArray] = []
+        self.tasks_alone: list[tuple[int, ...]] = []
+        self.turns_alone: list[tuple[int, ...]] = []
         entries = self.entries()
         self.log_at, self.log_size = in_order(program, entries)
         self.parts: list[tuple[int, IntArray]] = []
@@ -146,13 +150,14 @@ class _Lowering:
         if self.marks is not None:
             return marked(self.program, self.marks)
         return [
-            sizes * (1 + len(timed_verbs(role.steps)))
-            for role, (_, sizes) in zip(self.program.roles, self.program.cast, strict=True)
+            sizes * (1 + len(timed))
+            for timed, (_, sizes) in zip(self.timed, self.program.cast, strict=True)
         ]
 
     def machine(self) -> MachineCode:
         self.place_cells()
         self.place_actors()
+        self.lay_out_alone()
         self.place_resources()
         self.place_buffers()
         words = _aligned_zeros(self.size)
@@ -260,13 +265,16 @@ class _Lowering:
         else:
             words += (k.NEXT_MARKED, code, actor.iterations, self.add_once(marks))
         if self.marks is None:
-            size = np.array([actor.iterations])
-            self.lay_out_log([(self.log_at[role], intervals)], size, 0 * size)
+            stride, turns = len(intervals) + 1, actor.iterations
+            self.tasks_alone += [
+                (log_at + entry, stride, turns, *each) for entry, each in enumerate(intervals)
+            ]
+            self.turns_alone.append((log_at + len(intervals), stride, turns))
 
     def moves(self, verb: Get | Put, counts: IntArray) -> list[int]:
         """Code of a move at one buffer after another, each with a row of `counts`."""
         rows, iterations = counts.shape
-        units = np.array(self.unit[verb.buffer : verb.buffer + rows], np.int64)
+        units = self.units[verb.buffer : verb.buffer + rows]
         buffers = self.buffers_at + k.BUFFER_WIDTH * (verb.buffer + np.arange(rows))
         over = self.range(counts)
         one, many, varying = _MOVES[type(verb)]
@@ -332,8 +340,8 @@ class _Lowering:
             self.actors_at[number + own + len(starts) * at] = begin + start + width * at
         self.holes += [(begin + place + width * at, duration) for place, duration in holes]
         rows = np.tile(np.array(words, np.int64), (at.size, 1))
-        for place, more in (*stamps, *((place, width * at) for place in inner)):
-            rows[:, place] += more
+        stamps += [(place, width * at) for place in inner]
+        rows[:, [place for place, _ in stamps]] += np.stack([more for _, more in stamps], axis=1)
         return rows
 
     def stamp_interval(
@@ -345,12 +353,16 @@ class _Lowering:
         if amount[0]:
             stamps.append((begin + 1, _begins(crew)))
         words += self.interval(role, step, *amount, 0)
-        if isinstance(verb, Use) and self.waits[verb.resource]:
-            places = resources_of(crew, verb)
-            for place in np.unique(places).tolist():
-                self.delays[place] |= self.delays[verb.resource]
-            stamps.append((begin + 2, k.RESOURCE_WIDTH * (places - verb.resource)))
-            stamps.append((begin + 3, self.seen.client(places, self.program.cast[role][0])))
+        if not isinstance(verb, Use):
+            return
+        clients = next(self.seen.together)
+        if self.waits[verb.resource]:
+            stamps.append((begin + 3, clients))
+            if verb.resource in crew.elsewhere:
+                places = resources_of(crew, verb)
+                for place in np.unique(places).tolist():
+                    self.delays[place] |= self.delays[verb.resource]
+                stamps.append((begin + 2, k.RESOURCE_WIDTH * (places - verb.resource)))
 
     def stamp_covers(
         self, crew: Crew, parts: tuple[Part, ...], words: list[int], stamps: Stamps
@@ -371,7 +383,7 @@ class _Lowering:
     def stamp_move(self, crew: Crew, verb: Get | Put, words: list[int], stamps: Stamps) -> None:
         """A Get or Put of every member, each at a buffer of its own."""
         members, begin = len(crew.numbers), len(words)
-        units = np.array(self.unit[verb.buffer : verb.buffer + members], np.int64)
+        units = self.units[verb.buffer : verb.buffer + members]
         one, many, varying = _MOVES[type(verb)]
         buffer = self.buffers_at + k.BUFFER_WIDTH * verb.buffer
         stamps.append((begin + 1, k.BUFFER_WIDTH * np.arange(members)))
@@ -428,7 +440,8 @@ class _Lowering:
     def lay_out_log(
         self, logs: list[tuple[IntArray, list[tuple[bool, int]]]], sizes: IntArray, begins: IntArray
     ) -> None:
-        """Where to read the intervals and iterations of one actor, or of all members."""
+        """Where to read the intervals and iterations of all members."""
+        self.lay_out_alone()
         tasks, iterations = [], []
         for log_at, intervals in logs:
             stride = np.full(sizes.size, len(intervals) + 1)
@@ -439,6 +452,14 @@ class _Lowering:
         if tasks:
             self.task_rows.append(np.array(tasks, np.int64).transpose(2, 0, 1).reshape(-1, 5))
         self.iteration_rows.append(np.array(iterations, np.int64).transpose(2, 0, 1).reshape(-1, 3))
+
+    def lay_out_alone(self) -> None:
+        """Where to read those of the actors since the last crew."""
+        if self.tasks_alone:
+            self.task_rows.append(np.array(self.tasks_alone, np.int64))
+        if self.turns_alone:
+            self.iteration_rows.append(np.array(self.turns_alone, np.int64))
+        self.tasks_alone, self.turns_alone = [], []
 
     def move(self, verb: Get | Put) -> tuple[int, ...]:
         each, count = self.amount(verb.count, self.unit[verb.buffer])
@@ -461,7 +482,7 @@ class _Lowering:
     def delay(self, role: int, step: int) -> tuple[int, ...]:
         """Durations between the last verb that may wait and `step` (a Use that may wait)."""
         steps, numbers = self.program.roles[role].steps, self.times.numbers[role]
-        timed = timed_verbs(steps)
+        timed = self.timed[role]
         found = []
         for place in chain(range(step - 1, -1, -1), range(len(steps) - 1, step - 1, -1)):
             if self.may_wait(steps[place]):
@@ -524,7 +545,7 @@ class _Lowering:
 
     def place_buffers(self) -> None:
         """Buffer rows, and slots: no more of them than tokens that ever come."""
-        unit = np.array(self.unit, np.int64)
+        unit = self.units
         initial = self.seen.initial // unit
         room = self.seen.capacity - self.seen.initial
         total = self.seen.put_total

@@ -591,4 +591,4 @@ def _plural(count: int, word: str) -> str:
 
 def timed_verbs(steps: Sequence[Verb]) -> tuple[int, ...]:
     """Positions in `steps` of the verbs that take time (Hold and Use); each makes one interval."""
-    return tuple(i for i, verb in enumerate(steps) if type(verb) is Hold or type(verb) is Use)
+    return tuple([i for i, verb in enumerate(steps) if type(verb) is Hold or type(verb) is Use])

@@ -27,7 +27,8 @@ class Survey:
     By buffer: `producer`, `consumer`, `put_total` tokens that ever come, and how many of them only
     ever move together (`unit`). `waits` are the resources at which an actor may have to wait; all
     that the members of a crew use in one step are alike in that. `alone` has which of the clients
-    of its resource each actor is that uses one, Use by Use of those that stand alone.
+    of its resource each actor is that uses one, Use by Use of those that stand alone; `together`
+    that of all members of a crew, Use by Use of crews.
     """
 
     def __init__(self, program: Program) -> None:
@@ -134,13 +135,11 @@ class Survey:
             for place in mixed:
                 waits[place] = True
         self.waits: list[bool] = waits.tolist()
-        place, number = users[-1]
-        self.alone = iter(self.client(place, number).tolist())
-
-    def client(self, resources: IntArray, numbers: IntArray) -> IntArray:
-        """Which of the clients of its resource each actor is."""
-        place = np.searchsorted(self._keys, resources * self._stride + numbers)
-        return np.asarray(place - self._first_key[resources])
+        places, numbers = (np.concatenate(column) for column in zip(*users, strict=True))
+        client = np.searchsorted(keys, places * self._stride + numbers) - self._first_key[places]
+        through = np.cumsum([place.size for place, _ in users])
+        *crews, alone = np.split(client, through[:-1])
+        self.together, self.alone = iter(crews), iter(alone.tolist())
 
     def _known(self, counts: IntArray, rows: IntArray) -> _Tokens:
         known = self._counts.get(id(counts))
