@@ -15,6 +15,7 @@ import toy_task
 from analog import programmed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_plot import check
 from toy_task import evaluated
 
 from cimsim.accuracy import (
@@ -702,5 +703,6 @@ def test_the_picture_is_drawn(run, tmp_path: Path):
     ):
         made = section(run(**options, limit=4), named(), RELOAD)
         report = AccuracyReport(architecture="tiny", workload="toy", results=(made, made))
-        save_accuracy(report, tmp_path / f"{name}.png")
-        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        for width in ("page", "column"):
+            save_accuracy(report, tmp_path / f"{name}.pdf", width)
+            check(tmp_path / f"{name}.pdf", width)

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterator
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +14,22 @@ import pytest
 import small
 from browsing import Visit, chromium
 from conftest import Cli
+from hypothesis import given
+from hypothesis import strategies as st
 
 import cimsim
 from cimsim.costs.memory import access_energy_J
 from cimsim.ir import save_workload
 from cimsim.simulation import Simulation
 from cimsim.views import timeline as of_page
+from cimsim.views.pages.charts import Charts
 from cimsim.views.pages.run import run_page
-from cimsim.views.part import part_of
+from cimsim.views.pages.working import timeline
+from cimsim.views.part import RunPart, part_of
 from cimsim.views.roofline import MEMORIES, roofline_of
 from cimsim.views.slices import ENERGY
 from cimsim.views.tiles import OTHERS, columns_of, tile_maps
-from cimsim.views.timeline import shares, timeline_of
+from cimsim.views.timeline import LANES, Timeline, shares, timeline_of
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +50,9 @@ def test_pieces_tell_all_energy_and_never_overlap(
     simulation: Simulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(of_page, "MOST", 10**6)
-    monkeypatch.setattr(of_page, "LANES", 10**6)
     found = timeline_of(simulation)
     work = [piece for piece in found.pieces if piece.lane]
-    assert (len(work), found.shown) == (found.of, found.units)
+    assert len(work) == found.of
     energy = math.fsum(float(piece.told[ENERGY]) for piece in work) * 1e-12
     report = simulation.report
     assert energy == pytest.approx(report.energy_J - report.energy_by_unit_J["leakage"], rel=1e-9)
@@ -181,3 +184,38 @@ def test_a_report_is_drawn_again_or_refused(cimsim: Cli, tmp_path: Path) -> None
     code, _, err = cimsim(*plot, *picture, *files, "--kind", "gantt")
     assert code == 2
     assert "cannot be made again from its report" in err
+
+
+@given(st.lists(st.integers(1, 150), min_size=1, max_size=30))
+def test_every_lane_is_in_one_view(sizes: list[int]) -> None:
+    """Lanes are leafed through in order, and a unit is cut only where it is larger than a view."""
+    lanes = tuple(name for size in sizes for name in ("unit", *[""] * (size - 1)))
+    views = Timeline(RunPart(0, 1, "", None), lanes, (), len(sizes), 0).views
+    assert views[0][0] == 0
+    assert views[-1][1] == len(lanes)
+    assert all(one[1] == other[0] for one, other in pairwise(views))
+    assert all(0 < behind - first <= LANES for first, behind in views)
+    ends = list(accumulate(sizes))
+    for first, _ in views[1:]:
+        inside = next(size for size, end in zip(sizes, ends, strict=True) if end > first)
+        assert lanes[first] or inside > LANES
+
+
+def test_lanes_beyond_those_in_sight_are_leafed_to(
+    simulation: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(of_page, "LANES", 7)
+    found = timeline_of(simulation)
+    charts = Charts()
+    list(timeline(simulation, None, charts))
+    layout = charts.charts[1]["layout"]
+    (menu,) = layout["updatemenus"]
+    ranges = [button["args"][0]["yaxis.range"] for button in menu["buttons"]]
+    assert ranges[0] == layout["yaxis"]["range"]
+    seen = [lane for low, high in ranges for lane in range(len(found.lanes)) if low < -lane < high]
+    assert seen == list(range(len(found.lanes)))
+    assert len(ranges) > 1
+    monkeypatch.setattr(of_page, "LANES", 10**6)
+    whole = Charts()
+    list(timeline(simulation, None, whole))
+    assert "updatemenus" not in whole.charts[1]["layout"]

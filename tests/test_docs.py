@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
+import published
 import pytest
 import small
 from browsing import chromium
@@ -128,3 +129,17 @@ def test_the_search_finds_without_a_server(site: Path, browser: Any) -> None:
         "href"
     )
     page.close()
+
+
+def test_the_readme_has_the_published_figures_of_the_validation_page() -> None:
+    readme, page = (path.read_text(encoding="utf-8") for path in (published.README, published.PAGE))
+    assert published.renewed(readme, page) == readme, "run python tests/published.py"
+    figure = "ISAAC-CE: power without off-chip links"
+    row = published.published(page)["machines", figure, "W"]
+    *_, ours, error, _ = published.cells(row)
+    before, after = f"{ours} | {error}", "1 W | -98.2 %"
+    assert row in readme
+    moved = published.renewed(readme, page.replace(before, after))
+    assert moved == readme.replace(before, after) != readme
+    with pytest.raises(KeyError, match=figure):
+        published.renewed(readme, page.replace(figure, "ISAAC-CE: power"))

@@ -74,6 +74,20 @@ def test_pictures_of_runs_have_the_same_widths_and_sizes(
     check(tmp_path / "picture.pdf", width)
 
 
+def test_a_roofline_has_the_roof_of_a_gpu(simulation: Simulation, tmp_path: Path) -> None:
+    """By the data sheet: 2,039 GB/s of HBM, 312 TFLOPS in fp16."""
+    gpu = cimsim.gpu("a100_sxm4_80gb")
+    texts = []
+    for gpus in ((), (gpu,)):
+        save_roofline(simulation, tmp_path / "picture.svg", gpus=gpus)
+        texts.append(re.findall(r"<!-- (.*?) -->", (tmp_path / "picture.svg").read_text()))
+    told = f"{gpu.name}: 2,039 GB/s, 312 TOPS in fp16"
+    assert told not in texts[0]
+    assert texts[1].count(told) == 1
+    save_roofline(simulation, tmp_path / "picture.pdf", "column", (gpu,))
+    check(tmp_path / "picture.pdf", "column")
+
+
 def _inflated(stream: bytes) -> bytes:
     try:
         return zlib.decompress(stream)

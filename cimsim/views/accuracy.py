@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from cimsim.report import Accuracy, AccuracyPoint, AccuracyReport, NoiseResult
 from cimsim.views.canvas import label, picture
 from cimsim.views.palette import LINES
+from cimsim.views.simulation import INCHES, POINTS, Width
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,21 +20,33 @@ TIMES = ((31_536_000.0, "y"), (2_592_000.0, "mo"), (604_800.0, "w"), (86_400.0, 
 Against = Literal["noise", "bits", "time"]
 
 
-def save_accuracy(report: AccuracyReport, path: Path) -> None:
+BELOW, LINE = 4.2, 1.3
+"""Choice: heights of text between an axis and its legend, which covers no value, and of a line."""
+PANEL_INCH, LINE_INCH = 2.4, 0.14
+"""Choice: height of a panel with its axis, and of a line of its legend."""
+
+
+def save_accuracy(report: AccuracyReport, path: Path, width: Width = "page") -> None:
     """Panels for noise, bits and time, each where there is more than one value.
 
+    As wide as a page (panels beside each other) or as a column (below each other) of a paper.
     A panel shows every noise, at the first of the bits and times that it is not against.
     Error bars are the 95 % intervals of the mean over draws; the dashed line is the digital model.
     """
     first = report.results[0]
     kinds = against(first)
-    with picture(path, 5.6 * len(kinds) + 1.0, 4.4, len(kinds)) as (figure, made):
+    below = width == "column"
+    grid = (len(kinds), 1) if below else (1, len(kinds))
+    heights = [PANEL_INCH + LINE_INCH * _legend_lines(report, kind) for kind in kinds]
+    height = 0.4 + (sum(heights) if below else max(heights))  # choice: of the title
+    with picture(path, INCHES[width], height, grid) as (figure, made):
         axes: list[Axes] = list(made) if len(kinds) > 1 else [made]
         names = (first.task, first.model, report.architecture)
         task, model, machine = (label(name, 40) for name in names)
-        figure.suptitle(f"{task}: {model} on {machine}")
+        said = "dashed: digital; bars: 95 % interval of the mean"
+        figure.suptitle(f"{task}: {model} on {machine}\n({said})", fontsize=POINTS)
         for kind, panel in zip(kinds, axes, strict=True):
-            _panel(panel, report, kind)
+            _panel(panel, report, kind, narrow=not below and len(kinds) > 2)
 
 
 def against(result: Accuracy) -> list[Against]:
@@ -126,7 +139,7 @@ def _noises(result: Accuracy) -> list[NoiseResult]:
     return [noise for noise in result.by_noise if noise.adc_bits == result.adc_bits]
 
 
-def _panel(panel: Axes, report: AccuracyReport, kind: Against) -> None:
+def _panel(panel: Axes, report: AccuracyReport, kind: Against, *, narrow: bool) -> None:
     first = report.results[0]
     joined = is_joined(first, kind)
     names = names_across(first, kind)
@@ -139,22 +152,32 @@ def _panel(panel: Axes, report: AccuracyReport, kind: Against) -> None:
             # Side by side, so that error bars of methods do not hide each other.
             beside = 0.008 * width * (number - 0.5 * (len(report.results) - 1))
             moved = [(x + beside, point) for x, point in points]
-            shown = " ".join(part for part in (name, label(text, 60)) if part)
+            shown = " ".join(part for part in (name, _split(text)) if part)
             _line(panel, moved, colour, style if joined else None, shown)
         panel.axhline(result.digital, color=colour, linestyle="--", linewidth=0.8)
+    apart = BELOW
     if names:
         shown_names = [_split(n) if kind == "noise" else n for n in names.values()]
+        apart = max(BELOW, LINE * (1 + max(n.count("\n") + 1 for n in shown_names)))
         panel.set_xticks(list(names), shown_names)
     if kind == "noise" and not joined:
-        panel.tick_params(axis="x", labelsize=7)
         panel.margins(x=0.3)
     else:
-        panel.set_xlabel(title_across(first, kind))
-    panel.set_ylabel(title_up(first))
+        across = title_across(first, kind)
+        if narrow and "(" in across:
+            across, apart = across.replace(" (", "\n("), apart + LINE
+        panel.set_xlabel(across, fontsize=POINTS)
+    panel.set_ylabel(title_up(first), fontsize=POINTS)
+    panel.tick_params(labelsize=POINTS)
     if panel.get_legend_handles_labels()[1]:
-        title = "dashed: digital; bars: mean, 95 %"
-        panel.legend(fontsize=7, title=title, title_fontsize=7, framealpha=0.6)
+        panel.legend(fontsize=POINTS, frameon=False, loc="upper center", bbox_to_anchor=(0.5, 0.0),
+                     borderaxespad=apart)  # fmt: skip
     panel.spines[["top", "right"]].set_visible(False)
+
+
+def _legend_lines(report: AccuracyReport, kind: Against) -> int:
+    named = [text for text, _ in lines_of(report.results[0], kind)]
+    return len(report.results) * sum(_split(text).count("\n") + 1 for text in named)
 
 
 def _split(noise: str) -> str:
@@ -243,6 +266,7 @@ def _line(
     """Means with their intervals; without a style the points are not joined."""
     panel.errorbar(
         [x for x, _ in points], [p.mean for _, p in points], yerr=[half_95(p) for _, p in points],
-        color=colour, marker="os^Dv"[(style or 0) % 5], capsize=3, label=label or None,
+        color=colour, marker="os^Dv"[(style or 0) % 5], markersize=4, capsize=2,
+        linewidth=1, label=label or None,
         linestyle="none" if style is None else ("-", ":", "-.")[style % 3],
     )  # fmt: skip

@@ -1,18 +1,21 @@
 """Roofline of a run: operations a second of every phase against operations a byte that it moves.
 
-Slopes are the bandwidths of DRAM and buffer. Level roofs are what units in use do where all of them
-work all the time: their operations over the mean time in which they are busy.
+Slopes are the bandwidths of DRAM and buffer (of a GPU beside it: of its memory). Level roofs are
+what units in use do where all of them work all the time: their operations over the mean time in
+which they are busy.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 
+from cimsim.baseline import Gpu
 from cimsim.blocks import Buffer, Dram
 from cimsim.costs.memory import ways
 from cimsim.errors import CimsimError
@@ -20,11 +23,13 @@ from cimsim.ir import Linear, MatMul
 from cimsim.simulation import Simulation
 from cimsim.values.display import brief
 from cimsim.views.canvas import label, picture
-from cimsim.views.palette import DASHES, GREY, LINES, PALE, SYMBOLS, fill_of
+from cimsim.views.palette import BLACK, DASHES, GREY, LINES, PALE, SYMBOLS, fill_of
 from cimsim.views.rows import works
 from cimsim.views.simulation import INCHES, POINTS, Width, title_lines
 from cimsim.views.slices import moved_bits
 
+HIGH_INCH: dict[Width, float] = {"column": 4.2, "page": 3.4}
+"""Choice: height of the picture with its legend."""
 MEMORIES = ("dram", "buffer")
 TERA = 1e12
 """counted: operations of a TOPS."""
@@ -99,8 +104,14 @@ def _roofs(simulation: Simulation) -> dict[str, float]:
     }
 
 
-def save_roofline(simulation: Simulation, path: Path, width: Width = "page") -> None:
-    """Draw it as wide as a page or a column of a paper; raises CimsimError without products."""
+def save_roofline(
+    simulation: Simulation, path: Path, width: Width = "page", gpus: Sequence[Gpu] = ()
+) -> None:
+    """Draw it as wide as a page or a column of a paper, with the roofs of `gpus`.
+
+    Those are a GPU's peak rate in fp16 and the bandwidth of its memory. Raises CimsimError without
+    products.
+    """
     found = roofline_of(simulation)
     points = [
         (memory, phase, found.operations[phase] / moved, found.rates[phase])
@@ -110,23 +121,31 @@ def save_roofline(simulation: Simulation, path: Path, width: Width = "page") -> 
     ]
     if not points:
         raise CimsimError("nothing multiplies and moves bytes in this run: it has no roofline.")
-    top = max([*found.roofs.values(), *(p[3] for p in points)])
+    peaks = {gpu.name: gpu.peak_flop_per_s("fp16") for gpu in gpus}
+    top = max([*found.roofs.values(), *peaks.values(), *(p[3] for p in points)])
     low = min(*(p[3] for p in points), top) / TERA
     knees = [top / slope for slope in found.bandwidths.values()]
     left = min(*(p[2] for p in points), *knees) / 10
     right = max(*(p[2] for p in points), *knees) * 10
-    with picture(path, INCHES[width], 3.4) as (figure, axes):
+    with picture(path, INCHES[width], HIGH_INCH[width]) as (figure, axes):
         figure.suptitle(title_lines(simulation.report, width), fontsize=POINTS)
         for dash, memory in zip(DASHES, MEMORIES, strict=False):
             slope = found.bandwidths[memory]
             ends = np.array([left, top / slope])
             axes.plot(ends, ends * slope / TERA, color=GREY, linestyle=dash, linewidth=1,
-                      label=f"{memory}: {slope / 1e9:.4g} GB/s")  # fmt: skip
+                      label=f"{memory}: {_four(slope / 1e9)} GB/s")  # fmt: skip
         for dash, (unit, roof) in zip(cycle(DASHES), found.roofs.items(), strict=False):
             axes.hlines(
                 roof / TERA, left, right, color=fill_of(unit).colour, linestyle=dash, linewidth=1.2,
                 label=f"{label(unit, 20)} in use, always at work: {_tops(roof)}",
             )  # fmt: skip
+        for dash, gpu in zip(cycle(DASHES[1:]), gpus, strict=False):
+            knee = peaks[gpu.name] / gpu.hbm_byte_per_s
+            ends = np.array([left, min(knee, right), right])
+            heights = np.minimum(ends * gpu.hbm_byte_per_s, peaks[gpu.name])
+            told = f"{_four(gpu.hbm_bandwidth_GBps)} GB/s, {_tops(peaks[gpu.name])} in fp16"
+            axes.plot(ends, heights / TERA, color=BLACK, linestyle=dash, linewidth=1.2,
+                      label=f"{label(gpu.name, 30)}: {told}")  # fmt: skip
         phases = list(found.rates)
         for memory, phase, across, rate in points:
             axes.plot(across, rate / TERA, SYMBOLS[MEMORIES.index(memory)], markersize=5,
@@ -146,5 +165,9 @@ def save_roofline(simulation: Simulation, path: Path, width: Width = "page") -> 
 
 
 def _tops(rate: float) -> str:
-    """A rate with four digits, and no exponent."""
-    return f"{float(f'{rate / TERA:.4g}'):,.10g} TOPS"
+    return f"{_four(rate / TERA)} TOPS"
+
+
+def _four(value: float) -> str:
+    """A number with four digits, and no exponent."""
+    return f"{float(f'{value:.4g}'):,.10g}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -18,7 +19,7 @@ from cimsim.views.slices import ENERGY, PJ, Floats, Slices, Teller, slices_of
 MOST = 1500
 """Choice: pieces of work in a page, which browsers still draw at once."""
 LANES = 60
-"""Choice: lanes of a timeline in a page; of more units the busiest are shown."""
+"""Choice: lanes of a timeline that a page shows at a time, the busiest units first."""
 BINS = 150
 """Choice: times at which a page tells the shares of kinds of unit."""
 PATH = "critical path"
@@ -41,22 +42,39 @@ class Piece:
 class Timeline:
     """A window of a run: the names of its lanes from the top, and the pieces of work on them.
 
-    `of` counts the pieces of the whole run. Lane 0 is the critical path.
+    A name stands at the first lane of a unit, the busiest unit first. `of` counts the pieces of
+    the whole run. Lane 0 is the critical path.
     """
 
     part: RunPart
     lanes: tuple[str, ...]
     pieces: tuple[Piece, ...]
     units: int
-    shown: int
     of: int
 
     @property
     def title(self) -> str:
         """Which part is shown, in a line."""
         whole = len(self.pieces)
-        units = "" if self.shown == self.units else f" of the {self.shown} busiest units"
-        return f"{self.part.name}: {whole:,} pieces of work{units}, {self.of:,} in the whole run"
+        return (
+            f"{self.part.name}: {whole:,} pieces of work on {self.units:,} units, {self.of:,} in "
+            "the whole run"
+        )
+
+    @property
+    def views(self) -> list[tuple[int, int]]:
+        """First lane and the one behind the last of what is shown at a time: LANES at most.
+
+        Those of a unit stay together where they are not more than that.
+        """
+        starts = [lane for lane, name in enumerate(self.lanes) if name]
+        cuts = [0]
+        for lane, behind in zip(starts, [*starts[1:], len(self.lanes)], strict=True):
+            if behind - cuts[-1] > LANES and lane > cuts[-1]:
+                cuts.append(lane)
+            while behind - cuts[-1] > LANES:
+                cuts.append(cuts[-1] + LANES)
+        return list(pairwise([*cuts, len(self.lanes)]))
 
 
 def timeline_of(simulation: Simulation, part: RunPart | None = None) -> Timeline:
@@ -81,12 +99,9 @@ def timeline_of(simulation: Simulation, part: RunPart | None = None) -> Timeline
     rows.sort(key=lambda row: -int((row.end_ps - row.start_ps).sum()))
     names = [PATH]
     pieces: list[Piece] = []
-    teller, shown = Teller(simulation), 0
+    teller = Teller(simulation)
     for row in rows:
         several = int(row.lane.max(initial=0)) + 1
-        if len(names) + several > LANES:
-            continue
-        shown += 1
         pieces += [
             _piece(found[int(row.work[piece])], row, piece, len(names), teller)
             for piece in range(row.start_ps.size)
@@ -95,7 +110,7 @@ def timeline_of(simulation: Simulation, part: RunPart | None = None) -> Timeline
         whole = f"{name}: {unit}" if unit not in name else name
         names += [whole, *[""] * (several - 1)]
     pieces += _on_path(simulation, window, found, teller)
-    return Timeline(window, tuple(names), tuple(pieces), len(rows), shown, every.size)
+    return Timeline(window, tuple(names), tuple(pieces), len(rows), every.size)
 
 
 def shares(simulation: Simulation) -> dict[str, Floats]:

@@ -11,7 +11,7 @@ from cimsim.units import PS_PER_S, prefix_of, ps_to_seconds
 from cimsim.views.canvas import end_of
 from cimsim.views.pages.charts import NAME, Charts
 from cimsim.views.pages.document import text
-from cimsim.views.palette import LINES, fill_of
+from cimsim.views.palette import BLACK, GREY, LINES, fill_of
 from cimsim.views.part import RunPart
 from cimsim.views.slices import BYTES, ENERGY
 from cimsim.views.tiles import TileMap, columns_of, tile_colours, tile_maps
@@ -96,18 +96,41 @@ def _pieces(found: Timeline, charts: Charts) -> str:
         }
         for unit, values in by_unit.items()
     ]  # fmt: skip
+    views = found.views
+    most = max(behind - first for first, behind in views)
     ticks = {-lane: end_of(name, NAME) for lane, name in enumerate(found.lanes) if name}
     layout = {
-        "barmode": "overlay", "height": 130 + LANE * len(found.lanes), "hovermode": "closest",
+        "barmode": "overlay", "height": 130 + LANE * most, "hovermode": "closest",
         "xaxis": {"title": {"text": f"time ({prefix}s)"},
                   "range": [part.start_ps / scale, part.end_ps / scale]},
         "yaxis": {"tickvals": list(ticks), "ticktext": [text(name) for name in ticks.values()],
-                  "fixedrange": True, "range": [0.6 - len(found.lanes), 0.6],
+                  "fixedrange": True, "range": _range(*views[0]),
                   "tickfont": {"size": 10}},
-        "margin": {"l": 150, "r": 10, "t": 30, "b": 40},
+        "margin": {"l": 150, "r": 10, "t": 30, "b": 60 if len(views) > 1 else 40},
         "legend": {"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0},
     }  # fmt: skip
+    if len(views) > 1:
+        layout["updatemenus"] = [_menu(views, len(found.lanes))]
     return charts.add(traces, layout, KEYS)
+
+
+def _range(first: int, behind: int) -> list[float]:
+    """The axis from one lane to the one before another, from the top."""
+    return [0.6 - behind, 0.6 - first]
+
+
+def _menu(views: list[tuple[int, int]], lanes: int) -> dict[str, Any]:
+    """What leafs through lanes, some at a time."""
+    return {
+        "type": "dropdown", "direction": "up", "x": 1, "xanchor": "right", "y": 0,
+        "yanchor": "top", "pad": {"t": 24},
+        "bgcolor": GREY, "font": {"color": BLACK},
+        "buttons": [
+            {"method": "relayout", "label": text(f"lanes {first + 1} to {behind} of {lanes}"),
+             "args": [{"yaxis.range": _range(first, behind)}]}
+            for first, behind in views
+        ],
+    }  # fmt: skip
 
 
 def _tiles(found: TileMap, charts: Charts) -> str:
