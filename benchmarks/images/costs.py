@@ -1,0 +1,61 @@
+"""What the strategies cost: `cimsim switch` of the same network, every request for another task."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from data import TASKS
+
+import cimsim
+from cimsim.adaptation import adaptation_named
+from cimsim.ir import Workload
+from cimsim.serving.scenario import Scenario
+from cimsim.serving.study import switch
+
+MACHINE = "halora_rram_sram"
+ENDURANCE = 1e6
+"""Pulses that a cell survives: of most RRAM macros of 16 to 40 nm in NVMExplorer's table."""
+DAY_S = 86_400.0
+REQUESTS = 50
+
+
+def kept(accuracy: dict[str, Any], strategy: str) -> float:
+    """The mean share of weights or columns that the trained masks of `strategy` let through."""
+    return mean(found["kept"] for label, found in accuracy.items() if label.startswith(strategy))
+
+
+def costs(workload: Workload, accuracy: dict[str, Any], work: Path) -> dict[str, dict[str, Any]]:
+    """A row for each strategy, with the shares that training left."""
+    asked = {
+        "full": "full",
+        "piggyback": f"piggyback:zeroed={1.0 - kept(accuracy, 'piggyback'):.3f}",
+        "xbm": f"xbm:kept={kept(accuracy, 'xbm'):.3f}",
+        "xma": "xma",
+        "scales": "xma2:share=0",
+    }
+    path = work / "workload.json"
+    path.write_text(workload.model_dump_json())
+    scenario = Scenario.model_validate({
+        "name": "benchmark_images", "workload": str(path), "tasks": list(TASKS),
+        "requests": {"pattern": "round_robin", "count": REQUESTS}, "pipeline": "token",
+    })  # fmt: skip
+    rows = {}
+    for strategy, text in asked.items():
+        found = switch(cimsim.machine(MACHINE), scenario, strategies=[adaptation_named(text)])
+        result = found.strategies[0]
+        energy = result.switch_energy_J + result.switching_leakage_J
+        pulses = result.hottest_pulses / result.switches
+        rows[strategy] = {
+            "adaptation": result.strategy,
+            "switch_energy_J": energy / result.switches,
+            "switch_s": result.switching_s / result.switches,
+            "task_bits": result.task_bits,
+            "extra_area_mm2": result.extra_area_mm2,
+            "latency_overhead_ratio": result.latency_overhead_ratio,
+            "energy_overhead_ratio": result.energy_overhead_ratio,
+            "cells_written": result.written["cells_written"] / result.switches,
+            "lifetime_days": ENDURANCE / pulses / DAY_S if pulses else None,
+        }
+    return rows

@@ -1,0 +1,100 @@
+"""results.json as a table and a picture."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+from data import TASKS
+
+HEADER = (
+    "strategy", "accuracy %", *TASKS, "on chips", "energy a switch", "time a switch", "bits a task",
+    "extra area", "inference time / energy", "lifetime",
+)  # fmt: skip
+
+
+def by_seed(
+    accuracy: dict[str, Any], strategy: str, part: str, tasks: tuple[str, ...]
+) -> list[float]:
+    """For each seed the mean over tasks, and over chips."""
+    found: dict[int, list[float]] = {}
+    for label, values in accuracy.items():
+        of, name, seed = label.split("/")
+        if of == strategy and name in tasks:
+            value = values[part]
+            found.setdefault(int(seed), []).append(mean(value) if part == "chips" else value)
+    return [mean(values) for values in found.values() if len(values) == len(tasks)]
+
+
+def shown(values: list[float]) -> str:
+    spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
+    return f"{mean(values):.1f}{spread} ({len(values)})"
+
+
+def row(results: dict[str, Any], strategy: str) -> list[str]:
+    accuracy, cost = results["accuracy"], results["costs"].get(strategy)
+    each = [f"{mean(by_seed(accuracy, strategy, 'digital', (name,))):.1f}" for name in TASKS]
+    cells = [strategy, shown(by_seed(accuracy, strategy, "digital", TASKS)), *each]
+    cells.append(shown(by_seed(accuracy, strategy, "chips", TASKS)))
+    if cost is None:
+        return [*cells, *["-"] * 6]
+    days = cost["lifetime_days"]
+    return [
+        *cells,
+        f"{cost['switch_energy_J'] * 1e6:.3g} uJ",
+        f"{cost['switch_s'] * 1e6:.3g} us",
+        f"{cost['task_bits']:,}",
+        f"{cost['extra_area_mm2']:.3g} mm2",
+        f"{cost['latency_overhead_ratio']:.3f} / {cost['energy_overhead_ratio']:.3f}",
+        "no wear" if days is None else f"{days:.3g} days",
+    ]
+
+
+def write_table(folder: Path) -> None:
+    """table.md and table.png in `folder`."""
+    results = json.loads((folder / "results.json").read_text())
+    strategies = list(dict.fromkeys(label.split("/")[0] for label in results["accuracy"]))
+    order = [s for s in ("frozen", "full", "piggyback", "xbm", "xma", "scales") if s in strategies]
+    rows = [row(results, strategy) for strategy in order]
+    lines = ["| " + " | ".join(cells) + " |" for cells in (HEADER, ["---"] * len(HEADER), *rows)]
+    (folder / "table.md").write_text("\n".join(lines) + "\n")
+    draw(results, order, folder / "table.png")
+
+
+def draw(results: dict[str, Any], strategies: list[str], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(6, 4))
+    for strategy in strategies:
+        found = by_seed(results["accuracy"], strategy, "chips", TASKS)
+        if strategy not in results["costs"]:
+            axes.axhline(mean(found), color="0.5", lw=1, ls="--", label=f"{strategy} (head alone)")
+            continue
+        energy = results["costs"][strategy]["switch_energy_J"] * 1e6
+        spread = stdev(found) if len(found) > 1 else 0.0
+        axes.errorbar(energy, mean(found), yerr=spread, fmt="o", capsize=3)
+        axes.annotate(
+            strategy,
+            (energy, mean(found)),
+            xytext=(6, -12 if strategy == "xma" else 5),
+            textcoords="offset points",
+            fontsize=9,
+        )
+    axes.set_xscale("log")
+    axes.margins(x=0.2, y=0.15)
+    axes.set_xlabel("energy of a switch (uJ), leakage while it is waited for included")
+    axes.set_ylabel("accuracy on chips (%), mean of five tasks\nbars: spread over seeds")
+    axes.legend(loc="lower right", fontsize=8)
+    axes.grid(alpha=0.3)
+    figure.tight_layout()
+    figure.savefig(path, dpi=150)
+    pyplot.close(figure)
+
+
+if __name__ == "__main__":
+    write_table(Path(__file__).parent)
