@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -48,7 +47,7 @@ def test_the_page_has_the_table_of_the_results(study: dict[str, ModuleType]) -> 
 
 def test_costs_are_those_of_the_present_model(study: dict[str, ModuleType], tmp_path: Path) -> None:
     workload = study["network"].traced(study["network"].Residual().eval())
-    found = study["costs"].costs(workload, RESULTS["accuracy"], tmp_path)
+    found = study["costs"].costs(workload, RESULTS["accuracy"])
     assert found == {name: pytest.approx(row) for name, row in RESULTS["costs"].items()}
     convolutions = 9 * 16 + 2 * 144 * 16 + 16 * 9 * 32 + 32 * 9 * 32 + 32 * 9 * 64 + 64 * 9 * 64
     assert found["piggyback"]["task_bits"] == convolutions + 16 * 32 + 32 * 64 + 640

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from statistics import mean
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from data import TASKS
@@ -11,6 +12,7 @@ from data import TASKS
 import cimsim
 from cimsim.adaptation import adaptation_named
 from cimsim.ir import Workload
+from cimsim.serving.result import StrategyResult
 from cimsim.serving.scenario import Scenario
 from cimsim.serving.study import switch
 
@@ -26,7 +28,7 @@ def kept(accuracy: dict[str, Any], strategy: str) -> float:
     return mean(found["kept"] for label, found in accuracy.items() if label.startswith(strategy))
 
 
-def costs(workload: Workload, accuracy: dict[str, Any], work: Path) -> dict[str, dict[str, Any]]:
+def costs(workload: Workload, accuracy: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """A row for each strategy, with the shares that training left."""
     asked = {
         "full": "full",
@@ -35,27 +37,31 @@ def costs(workload: Workload, accuracy: dict[str, Any], work: Path) -> dict[str,
         "xma": "xma",
         "scales": "xma2:share=0",
     }
-    path = work / "workload.json"
-    path.write_text(workload.model_dump_json())
-    scenario = Scenario.model_validate({
-        "name": "benchmark_images", "workload": str(path), "tasks": list(TASKS),
-        "requests": {"pattern": "round_robin", "count": REQUESTS}, "pipeline": "token",
-    })  # fmt: skip
     rows = {}
-    for strategy, text in asked.items():
-        found = switch(cimsim.machine(MACHINE), scenario, strategies=[adaptation_named(text)])
-        result = found.strategies[0]
-        energy = result.switch_energy_J + result.switching_leakage_J
-        pulses = result.hottest_pulses / result.switches
-        rows[strategy] = {
-            "adaptation": result.strategy,
-            "switch_energy_J": energy / result.switches,
-            "switch_s": result.switching_s / result.switches,
-            "task_bits": result.task_bits,
-            "extra_area_mm2": result.extra_area_mm2,
-            "latency_overhead_ratio": result.latency_overhead_ratio,
-            "energy_overhead_ratio": result.energy_overhead_ratio,
-            "cells_written": result.written["cells_written"] / result.switches,
-            "lifetime_days": ENDURANCE / pulses / DAY_S if pulses else None,
-        }
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "workload.json"
+        path.write_text(workload.model_dump_json())
+        scenario = Scenario.model_validate({
+            "name": "benchmark_images", "workload": str(path), "tasks": list(TASKS),
+            "requests": {"pattern": "round_robin", "count": REQUESTS}, "pipeline": "token",
+        })  # fmt: skip
+        for strategy, text in asked.items():
+            found = switch(cimsim.machine(MACHINE), scenario, strategies=[adaptation_named(text)])
+            rows[strategy] = _row(found.strategies[0])
     return rows
+
+
+def _row(result: StrategyResult) -> dict[str, Any]:
+    energy = result.switch_energy_J + result.switching_leakage_J
+    pulses = result.hottest_pulses / result.switches
+    return {
+        "adaptation": result.strategy,
+        "switch_energy_J": energy / result.switches,
+        "switch_s": result.switching_s / result.switches,
+        "task_bits": result.task_bits,
+        "extra_area_mm2": result.extra_area_mm2,
+        "latency_overhead_ratio": result.latency_overhead_ratio,
+        "energy_overhead_ratio": result.energy_overhead_ratio,
+        "cells_written": result.written["cells_written"] / result.switches,
+        "lifetime_days": ENDURANCE / pulses / DAY_S if pulses else None,
+    }

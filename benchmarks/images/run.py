@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from costs import costs
 from data import FOLDER, TASKS, task
 from network import METHODS, base, learnt, start, traced
 from table import write_table
@@ -81,8 +80,6 @@ def main() -> None:
                     results["accuracy"][label] = found
                     print(label, found, flush=True)
                     path.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
-    results["costs"] = costs(traced(base(given.data, work)), results["accuracy"], work)
-    path.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
     write_table(HERE)
 
 

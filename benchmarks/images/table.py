@@ -1,4 +1,4 @@
-"""results.json as a table and a picture."""
+"""Costs for results.json, and all of it as a table and a picture."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from costs import costs
 from data import TASKS
+from network import Residual, traced
 
 HEADER = (
     "strategy", "accuracy %", *TASKS, "on chips", "energy a switch", "time a switch", "bits a task",
@@ -53,8 +55,11 @@ def row(results: dict[str, Any], strategy: str) -> list[str]:
 
 
 def write_table(folder: Path) -> None:
-    """table.md and table.png in `folder`."""
-    results = json.loads((folder / "results.json").read_text())
+    """Price the strategies of results.json in `folder`, write table.md and table.png."""
+    path = folder / "results.json"
+    results = json.loads(path.read_text())
+    results["costs"] = costs(traced(Residual().eval()), results["accuracy"])
+    path.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
     strategies = list(dict.fromkeys(label.split("/")[0] for label in results["accuracy"]))
     order = [s for s in ("frozen", "full", "piggyback", "xbm", "xma", "scales") if s in strategies]
     rows = [row(results, strategy) for strategy in order]
