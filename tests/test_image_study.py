@@ -45,7 +45,7 @@ def test_the_page_has_the_table_of_the_results(study: dict[str, ModuleType]) -> 
         assert line in README.splitlines()
 
 
-def test_costs_are_those_of_the_present_model(study: dict[str, ModuleType], tmp_path: Path) -> None:
+def test_costs_are_those_of_the_present_model(study: dict[str, ModuleType]) -> None:
     workload = study["network"].traced(study["network"].Residual().eval())
     found = study["costs"].costs(workload, RESULTS["accuracy"])
     assert found == {name: pytest.approx(row) for name, row in RESULTS["costs"].items()}
