@@ -102,10 +102,10 @@ CYCLES = [
 ]  # fmt: skip
 WHOLE = {"decoder": small.decoder(), "encoder": small.encoder(tokens=9)}
 UNUSED = {
-    "decoder": ("gelu", "layer"), "encoder": ("silu", "rms", "reduce_row"),
+    "decoder": ("gelu", "layer"), "encoder": ("silu", "rms"),
     "both": (
         "convert", "select", "divide", "root", "power", "sine", "sigmoid", "tanh", "erf",
-        "reduce_cycles",
+        "reduce_cycles_per_word",
     ),
 }  # fmt: skip
 """How the numbers begin that no operation of the model takes."""
