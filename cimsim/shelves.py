@@ -42,7 +42,9 @@ class Shelf:
             return self.path / f"{given}.json"
         if given and there:
             return Path(given)
-        near = difflib.get_close_matches(Path(given).name.removesuffix(".json"), names, cutoff=0.5)
+        stem = Path(given).name.removesuffix(".json")
+        begin = [name for name in names if stem and name.startswith(stem)]
+        near = difflib.get_close_matches(stem, names, cutoff=0.5) or begin
         hint = f"did you mean {' or '.join(near)}? " if near else ""
         raise self.error(
             f"{given}: no such file, and no {self.what} of that name comes with cimsim: {hint}"

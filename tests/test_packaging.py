@@ -151,3 +151,10 @@ def test_a_file_goes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     (tmp_path / "puma").rmdir()
     (tmp_path / "puma").write_text("{}")
     assert shelves.MACHINES.find("puma") == Path("puma")
+
+
+def test_the_begin_of_a_name_is_enough_for_a_hint() -> None:
+    with pytest.raises(SpecError, match=r"did you mean a100_sxm4_40gb or a100_sxm4_80gb\?"):
+        shelves.GPUS.find("a100")
+    with pytest.raises(SpecError, match=r"comes with cimsim: `cimsim list` names them\.$"):
+        shelves.GPUS.find("")

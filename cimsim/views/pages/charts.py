@@ -16,7 +16,7 @@ from cimsim.values.plaintext import literal, shortened
 from cimsim.views.pages.document import text
 from cimsim.views.palette import BLACK, DASHES, LINES, OTHER, SYMBOLS, Fill, fill_of
 
-PIXELS, ROW = 90, 26
+PIXELS, ROW = 108, 26
 """Choice: height (pixels) of a chart without bars, and of each bar."""
 TALL = 380
 """Choice: height (pixels) of a chart with two axes, without the lines of its legend."""
@@ -204,7 +204,7 @@ def _lying(name: str, unit: str, rows: int) -> Json:
         "height": PIXELS + ROW * rows, "hovermode": "closest",
         "xaxis": {"title": {"text": text(title)}, "automargin": True, "exponentformat": "SI"},
         "yaxis": {"automargin": True, "type": "category"},
-        "margin": {"l": 10, "r": 10, "t": 10, "b": 40},
+        "margin": {"l": 10, "r": 10, "t": 28, "b": 40},  # above: the buttons
     }  # fmt: skip
 
 
