@@ -446,3 +446,13 @@ def test_standing_power_by_hand() -> None:
     assert tile().leakage_uW == 256
     law = standing.tile_uW(8, 8, 64, 1536, 28, 1.0) / standing.tile_uW(1, 8, 64, 1536, 28, 1.0)
     assert tile(columns_per_adc=8).leakage_uW == pytest.approx(256 * law)
+
+
+@pytest.mark.parametrize("entry", ["sar", None, 3, {"kind": ["sar"]}, {"kind": 3}])
+def test_what_is_wrong_with_an_input_is_told_beside_a_wrong_model(entry: Any) -> None:
+    """A model that lacks an input says so, whatever stands for the models behind it."""
+    data = copy.deepcopy(GIVEN)
+    data["rram"]["g_min_uS"] = "much"
+    data["tile_link"]["models"]["port"] = entry
+    with pytest.raises(ValueError, match=r"rram\.g_min_uS|reads g_min_uS|Input should be"):
+        Architecture.model_validate(data)

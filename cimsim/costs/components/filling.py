@@ -89,8 +89,9 @@ _STUB_LEAKAGE = 1e9
 def _stubbed(data: dict[str, Any]) -> dict[str, Any]:
     """`data` with 1 for every number that a model would give, leakage above what gates leave."""
     for block, component, raw in _entries(data):
-        kinds, kind = COMPONENTS[block][component], raw.get("kind")
-        given = kinds[kind].gives if kind in kinds else ()
+        kinds = COMPONENTS[block][component]
+        kind = raw.get("kind") if isinstance(raw, Mapping) else None
+        given = kinds[kind].gives if isinstance(kind, str) and kind in kinds else ()
         holder = data[block]
         sources = holder.setdefault("sources", {})
         for name in given:
