@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from cimsim.blocks import PmcaClusters
 from cimsim.costs import (
@@ -145,6 +146,7 @@ class RowShare:
     share: Fraction
 
     @classmethod
+    @lru_cache(maxsize=1024)
     def of(cls, rows: int, parts: int) -> RowShare:
         """That of the part that has most, of `parts` of `rows` rows."""
         if parts <= rows:
@@ -152,6 +154,10 @@ class RowShare:
             return cls(most, 1, Fraction(most, rows))
         sharing = parts // max(1, rows)
         return cls(1, sharing, Fraction(1, max(1, rows) * sharing))
+
+    def of_elements(self, elements: int) -> int:
+        """What a part has of so many elements, rounded up."""
+        return -(-elements * self.share.numerator // self.share.denominator)
 
 
 def _reductions(op: Op) -> int:
@@ -260,7 +266,7 @@ def op_busy(
         return product_busy(pmca, *products(op, step, size, end, parts))
     elements = math.ceil(block_elements(op, step, size, end, scores))
     share = RowShare.of(block_rows(op, step, size), parts)
-    of_rows = math.ceil(elements * share.share)
+    of_rows = share.of_elements(elements)
     match op:
         case Softmax():
             return softmax_busy(pmca, of_rows, share.rows)
@@ -270,7 +276,7 @@ def op_busy(
             return elementwise_busy(pmca, -(-elements // parts), op.functions)
         case Reduce():
             inputs = elements * size_at(op, "inputs_per_output", step)
-            return reduction_busy(pmca, math.ceil(inputs * share.share), share.rows)
+            return reduction_busy(pmca, share.of_elements(inputs), share.rows)
         case Move():
             return IDLE
         case _:
