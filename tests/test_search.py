@@ -265,7 +265,7 @@ def test_trials_cost_a_few_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found is not None
     cost, whole = spent[-1]
     wide = len(list(widths(PIPELINES["layer"], cimsim.machine("ahwa_pcm_pmca").pmca)))
-    fixed = len(PIPELINES) + len(finder.uniform(32)) + wide
+    fixed = len(PIPELINES) + len(finder.uniform(32)) + wide + 2
     assert cost <= (finder.TRIAL_RUNS + fixed) * whole, "named ones are tried in any case"
     assert len(found.candidates) <= fixed + finder.TRIAL_RUNS * 6
     simulated = sum(row.simulated_s is not None for row in found.candidates)
@@ -439,5 +439,9 @@ def test_work_goes_wide_where_that_is_faster() -> None:
     made, work = machine(pmca={"pool_clusters": 2}), wide_work()
     found = simulate(work, made, adaptation="none", pipeline="auto").report
     assert found.pipeline.endswith("share_clusters=8")
+    assert found.search is not None
+    tried = {row.pipeline for row in found.search.candidates}
+    wide = {"layer:block_tokens=1,share_clusters=8", "layer:share_clusters=8"}
+    assert wide <= tried, "blocks anew where work is shared"
     group = simulate(work, made, adaptation="none", pipeline="layer:1").report
     assert found.latency_s < group.latency_s / 3

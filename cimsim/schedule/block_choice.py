@@ -3,8 +3,8 @@
 The time of a block size is a closed form over the lanes of the stage: every lane fetches, computes
 and drains its blocks, two in flight, with all data there from the start and nobody else at work on
 the pool. The events know more: other stages on the same clusters, and tokens that arrive one after
-the other. Where those decide, the block that is best alone may not be the best in the run: of 480
-doublings of the TCDM on random small machines 16 took longer, at most 10 %; most of them streamed.
+the other. Where those decide, the block that is best alone may not be the best in the run: see
+docs/pipelines.md, "More is not always faster".
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from cimsim.schedule.pipelines import Auto, Strategy
+from cimsim.schedule.pipelines import PIPELINES, Auto, Strategy
 from cimsim.search.attempt import Job, Progress, attempt
 from cimsim.search.candidates import named, neighbours, shaped, uniform, variants
 from cimsim.search.finals import Finals, Found
@@ -36,7 +36,10 @@ def search(job: Job, auto: Auto, tell: Progress) -> Found:
 
 
 def _try_all(judge: Judge, auto: Auto, tell: Progress) -> None:
-    """Named strategies, uniform blocks and widths in any case, then what the budget is left for."""
+    """Named strategies, uniform blocks and widths in any case, then what the budget is left for.
+
+    What is the best block in a group need not be that of many clusters.
+    """
     longest = max(phase.longest for phase in judge.job.workload.phases)
 
     def try_out(strategy: Strategy) -> None:
@@ -65,6 +68,13 @@ def _try_all(judge: Judge, auto: Auto, tell: Progress) -> None:
             try_out(strategy)
     while (best := judge.best()) and improved_by(beside(best.strategy, pmca)):
         pass
+    if (best := judge.best()) and best.strategy.share_clusters is not None:
+        width = best.strategy.sharing
+        smallest, *others = uniform(longest)
+        for strategy in (smallest, PIPELINES["layer"]):
+            try_out(replace(strategy, sharing=width))
+        for strategy in others:
+            improved_by([replace(strategy, sharing=width)])
     while (best := judge.best()) and improved_by(variants(best.strategy)):
         pass
     order = sorted(judge.times, key=lambda shape: -_weight(judge, shape))
