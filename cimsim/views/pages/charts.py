@@ -138,7 +138,10 @@ class Charts:
         self, lines: Mapping[str, Sequence[Mark]], across: Scale, up: Scale, *, joined: bool = True,
         levels: Mapping[str, float] | None = None,
     ) -> str:  # fmt: skip
-        """Lines over two axes, each with its marks; `levels` are straight ones beside them."""
+        """Lines over two axes, each with its marks; `levels` are straight ones beside them.
+
+        Of several levels, which may lie close together, the highest alone has its name.
+        """
         keys = list(next(mark.told for marks in lines.values() for mark in marks))
         traces: list[Json] = []
         for number, (name, marks) in enumerate(lines.items()):
@@ -156,7 +159,8 @@ class Charts:
                 trace["error_y"] = {"array": [mark.error for mark in marks], "width": 4}
             traces.append(trace)
         shapes = [_level(height) for height in (levels or {}).values()]
-        notes = [_level_note(name, height) for name, height in (levels or {}).items()]
+        top = max((levels or {}).items(), key=lambda item: item[1], default=None)
+        notes = [] if top is None else [_level_note(*top)]
         layout = {
             "xaxis": _scale(across), "yaxis": _scale(up), "hovermode": "closest",
             "height": TALL + 22 * len(traces),  # choice: pixels of a line of the legend

@@ -89,7 +89,7 @@ def points(results: Sequence[Accuracy], charts: Charts) -> Iterator[str]:
         "dotted: the digital model.</p>"
     )
     yield table(
-        ["", "mean", "standard deviation", "95 % of the mean", "noise", "after", "compensated",
+        ["", "mean", "after", "compensated", "95 % of the mean", "standard deviation", "noise",
          "saturated", "chips"],
         [_point(result, noise.label, at)
          for result in results for noise in result.by_noise for at in noise.by_time],
@@ -129,8 +129,9 @@ def _mark(result: Accuracy, kind: Against, x: float, point: AccuracyPoint) -> Ma
 def _point(result: Accuracy, noise: str, at: AccuracyPoint) -> str:
     spread = "-" if at.std is None else f"{at.std:.3g}"
     return row(
-        _name(result), f"{at.mean:.4g}{_unit(result)}", spread, _interval(at.confidence_95), noise,
-        quantity(at.t_s, "s"), "yes" if at.compensated else "no", f"{at.saturated_ratio:.2%}",
+        _name(result), f"{at.mean:.4g}{_unit(result)}", quantity(at.t_s, "s"),
+        "yes" if at.compensated else "no", _interval(at.confidence_95), spread, noise,
+        f"{at.saturated_ratio:.2%}",
         ", ".join(f"{value:.4g}" for value in at.values), exact=repr(at.mean),
     )  # fmt: skip
 
