@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small import close
 
 import cimsim
 from cimsim.blocks import CrossbarTiles
@@ -423,7 +424,7 @@ def test_a_sample_and_hold_costs_every_column_every_pulse() -> None:
     grown = after.tile_area_um2 - before.tile_area_um2
     assert grown == pytest.approx(64 * after.sample_area_um2)
     parts, more = mvm_energy_J(before, 40, 24, 3, 2), mvm_energy_J(after, 40, 24, 3, 2)
-    assert more.pop("sample") == pytest.approx(3 * 24 * after.sample_energy_fJ * 1e-15)
+    assert more.pop("sample") == close(3 * 24 * after.sample_energy_fJ * 1e-15)
     assert more == parts
     taller = with_it.with_values({"rram.rows": 128}).rram
     assert taller is not None
@@ -456,3 +457,36 @@ def test_what_is_wrong_with_an_input_is_told_beside_a_wrong_model(entry: Any) ->
     data["tile_link"]["models"]["port"] = entry
     with pytest.raises(ValueError, match=r"rram\.g_min_uS|reads g_min_uS|Input should be"):
         Architecture.model_validate(data)
+
+
+@pytest.mark.parametrize(
+    ("kind", "bits", "alone"),
+    [("binary", 8, dac.binary_um2(8, 28)), ("one_bit", 1, dac.binary_um2(1, 28)),
+     ("pwm", 8, dac.pulse_width_um2(8, 28))],
+)  # fmt: skip
+def test_every_input_has_the_driver_of_its_line(kind: str, bits: int, alone: float) -> None:
+    """Area beside the converter: stages for 64 cells of a word line."""
+    few = {"rram.input_bits": bits} if bits == 1 else {}
+    made = MACHINE.with_values({"rram.models.dac.kind": kind, "rram.dac_bits": bits, **few}).rram
+    assert made is not None
+    line = dac.word_line_fF(64, made.cell_area_um2)
+    assert made.dac_area_um2 == pytest.approx(alone + lines.driver_um2(line, 28))
+
+
+def test_drains_shrink_with_the_node_and_results_with_slices() -> None:
+    """0.7 fF a drain at 56 nm; two columns a weight are half as many results to keep."""
+    assert lines.line_fF(64, 0.04, 56) == pytest.approx(64 * (0.04 + 0.7))
+    model = COMPONENTS["rram"]["standing"]["circuits"]
+    at = {"rows": 64.0, "columns": 64.0, "columns_per_adc": 64.0, "adc_bits": 8.0,
+          "cells_per_weight": 2.0, "input_bits": 8.0, "output_bits": 16.0, NODE: 32.0}  # fmt: skip
+    found = model.law(model.entry(kind="circuits", sources={}), at)["leakage_uW"]
+    assert found == pytest.approx(standing.tile_uW(1, 8, 64, 512 + 512, 32, 1.0))
+
+
+def test_each_pulse_is_sampled() -> None:
+    held = {"rram.models.sample.kind": "sample_hold", "rram.models.sample.read_V": 0.2}
+    tiles = MACHINE.with_values({**held, "rram.input_pulses": 3}).rram
+    assert tiles is not None
+    assert tiles.sample_energy_fJ is not None
+    found = mvm_energy_J(tiles, 40, 24, 1, 1)["sample"]
+    assert found == close(3 * 24 * tiles.sample_energy_fJ * 1e-15)

@@ -194,3 +194,12 @@ def test_ports_and_banks_by_hand() -> None:
     assert port.port_uW(1e6, 44) == pytest.approx(1000)
     assert memory.bank_ns(128, 0.16e6, 28) == pytest.approx(16 * 0.0478 + 0.8 * 0.3)
     assert memory.bank_ns(8, 0.0, 56) == pytest.approx(12 * 2 * 0.0478)
+    assert memory.bank_ns(8 * 2.0**-14, 0.0, 28) == pytest.approx(0.0478)
+
+
+def test_a_unit_accumulates_once_a_cycle() -> None:
+    """7 bits, 2 a cycle: 4 cycles."""
+    made = machine({"sram.models.unit.kind": "digital", "sram.input_bits": 7}).sram
+    assert made is not None
+    law = sram_unit.mac_fJ(64, 8, 7, 16, 4, 28, 0.9)
+    assert made.mac_energy_fJ == pytest.approx(law, rel=1e-12)

@@ -149,3 +149,34 @@ def test_check_and_run_say_them(cimsim: Any, tmp_path: Any) -> None:
                           "--pipeline", "token", "--json")  # fmt: skip
     assert code == 0
     assert set(notes) <= set(json.loads(out)["notes"])
+
+
+def test_limits_are_where_they_are_said_to_be() -> None:
+    """A die of 921 mm2 of tiles is beyond 858; what is not in use, or has no time, is no doubt."""
+    large = small.machine(rram={"tile_count": 700_000})
+    assert 858 < large.die_area_mm2 < 1.2 * 858
+    assert any("reticle" in d for d in doubts_on_machine(large))
+    assert doubts_on_run(HYBRID, **FINE) == ()
+    assert doubts_on_run(HYBRID, **{**FINE, "used_mm2": 0.0}) == ()
+    instant = HYBRID.with_values({"rram.shift_add_ns": 0.0, "rram.accumulate_ns": 0.0})
+    assert not any("shorter than gates" in d for d in doubts_on_machine(instant))
+
+
+def test_the_end_of_a_line_delays_it() -> None:
+    """1.6 pF behind 20 kOhm: 9 ln 2 32 ns; behind the assumed 1 kOhm a tenth of it."""
+    none = dict.fromkeys((f"rram.accuracy.{n}_ohm" for n in ("word", "bit", "driver")), 0)
+    tall = HYBRID.with_values({"rram.tile_count": 4096, "rram.rows": 4096, **none})
+    assert not any("a bit line" in d for d in doubts_on_machine(tall))
+    slow = tall.with_values({"rram.accuracy.sense_ohm": 20_000.0})
+    assert any("a bit line" in d for d in doubts_on_machine(slow))
+
+
+def test_costs_and_reasons_by_hand() -> None:
+    """Clusters at 0.8 V take (0.8 / 0.65)^2 of the energies of the file; all units leak."""
+    costs = costs_of(HYBRID)
+    assert costs["energy of clusters, by the square of V"] == pytest.approx((0.8 / 0.65) ** 2)
+    for kind, unit in HYBRID.units.items():
+        assert costs[f"leakage {kind}"] == unit.leakage_W(unit.count)
+    assert inert_knobs(HYBRID)["sram.clock_MHz"].startswith("slower saves nothing")
+    assert is_knob("rram.accuracy.word_ohm", 1.0)
+    assert not is_knob("rram.accuracy.adc_noise_ratio", 1.0)
