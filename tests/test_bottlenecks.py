@@ -325,6 +325,44 @@ def test_latency_that_occupies_no_unit_is_told_apart() -> None:
     assert found.phases["two"].latency_by_unit_s == {"dram": close(3e-12)}
 
 
+def test_what_weights_keep_the_next_block_waiting_for() -> None:
+    """Three blocks of 40 ps: the next one waits for the first two. Of weights alone it counts, and
+    of what each copy has of its own."""
+    builder = ProgramBuilder()
+    builder.actor("port", 3, Hold(40))
+    program = builder.build()
+
+    def order_s(kind: str, unit: str) -> float:
+        info = ActorInfo("a", "a", "p", ((unit, 1),), np.zeros(3, np.int64), ((),))
+        plan = Plan(program, ("one",), (info,), (), (), {}, {}, {}, {}, {}, frozenset())
+        total = bottlenecks(plan, run(program), {"a": kind}, []).total
+        assert total.by_wait_s == {"order": close(80e-12), "data": close(40e-12)}
+        return total.weights_order_s
+
+    for unit in ("rram", "adc", "sram", "link"):
+        assert order_s("base", unit) == order_s("lora", unit) == close(80e-12)
+        assert order_s("attention", unit) == 0.0
+    assert order_s("lora", "pmca") == 0.0
+
+
+def test_room_in_a_buffer_is_no_wait_for_the_block_before() -> None:
+    """As the producer above that is held up: 1 and 50 ps of a tile, 10 of converters."""
+    builder = ProgramBuilder()
+    between = builder.buffer("b", 1)
+    builder.actor("tile", 3, Hold(1), Put(between), Hold(np.array([0, 0, 50])))
+    builder.actor("converters", 3, Get(between), Hold(10))
+    program = builder.build()
+    phase = np.zeros(3, np.int64)
+    infos = (
+        ActorInfo("a", "a", "p", (("rram", 1), ("rram", 1)), phase, ((), ())),
+        ActorInfo("a", "a", "p", (("adc", 1),), phase, ((),)),
+    )
+    plan = Plan(program, ("one",), infos, (), (), {}, {}, {}, {}, {}, frozenset())
+    total = bottlenecks(plan, run(program), {"a": "base"}, []).total
+    assert total.by_wait_s == {"data": close(51e-12), "full": close(10e-12)}
+    assert total.weights_order_s == 0.0
+
+
 def test_work_is_spread_over_servers_and_rounded_up() -> None:
     builder = ProgramBuilder()
     unit = builder.resource("unit", 2)
