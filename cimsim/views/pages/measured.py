@@ -18,6 +18,7 @@ from cimsim.views.accuracy import (
     is_joined,
     lines_of,
     names_across,
+    short_time,
     title_across,
     title_up,
 )
@@ -129,7 +130,7 @@ def _mark(result: Accuracy, kind: Against, x: float, point: AccuracyPoint) -> Ma
 def _point(result: Accuracy, noise: str, at: AccuracyPoint) -> str:
     spread = "-" if at.std is None else f"{at.std:.3g}"
     return row(
-        _name(result), f"{at.mean:.4g}{_unit(result)}", quantity(at.t_s, "s"),
+        _name(result), f"{at.mean:.4g}{_unit(result)}", short_time(at.t_s),
         "yes" if at.compensated else "no", _interval(at.confidence_95), spread, noise,
         f"{at.saturated_ratio:.2%}",
         ", ".join(f"{value:.4g}" for value in at.values), exact=repr(at.mean),
