@@ -161,6 +161,30 @@ def test_time_of_engines_is_told_apart() -> None:
     assert engines.weights_order_s <= engines.by_wait_s["order"]
 
 
+def test_products_that_cores_do_faster_are_no_time_of_engines() -> None:
+    """A token of LoRA takes engines longer than cores; a prompt of one token has no other work."""
+    machine = small.machine(attention_on="sram")
+    done = simulate(small.encoder(tokens=1), machine, pipeline="layer:1", adaptation="lora-pmca")
+    lora = {info.stage for info in done.plan.roles if ("pmca", 1) in info.occupies}
+    assert done.plan.on_cores & lora
+    total = done.bottlenecks().total
+    assert total.by_kind_s["lora"] > 0.0
+    assert total.engine_s == 0.0
+
+
+def test_smaller_blocks_gain_in_the_run_what_they_do_in_its_phases() -> None:
+    found = simulate(small.decoder(), small.machine(), pipeline="token").bottlenecks()
+    waits = {"pmca": {"data": 4.0}}
+    phases = {"prefill": part(waits_by_unit_s=waits), "decode": part(waits_by_unit_s=waits)}
+    bounds = found.model_copy(update={"total": part(waits_by_unit_s=waits), "phases": phases})
+    told = with_levers(bounds, setting_of("layer:8"), None)
+    gains = {
+        name: [lever.predicted_s for lever in of.levers if lever.acts_on == "blocks"]
+        for name, of in {**told.phases, "total": told.total}.items()
+    }
+    assert gains == {"prefill": [2.0], "decode": [], "total": [2.0]}
+
+
 def test_copies_are_of_every_weight_that_has_none() -> None:
     setting = setting_of("token")
     found = COPIES.turned(setting)
