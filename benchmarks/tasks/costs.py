@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from base import SHARED, TARGETS, TASKS, TOKENS, WORK, pretrained
@@ -57,10 +58,11 @@ def adaptations(kept: dict[str, float]) -> dict[str, Any]:
     """The adaptation of each strategy, with the shares that training left."""
     return {
         "frozen": HeadAlone(),
+        "full": "full",
         "merged": "merged",
         "lora-sram": "lora-sram",
         "lora-rram": "lora-rram",
-        "dora": "dora",
+        "dora": "lora-sram",  # of a workload with magnitudes
         "lora-fusion": "lora-fusion:adapters=5",
         "xbm": f"xbm:kept={kept['xbm']:.3f}",
         "xma": "xma:bits=2",
@@ -72,12 +74,14 @@ def adaptations(kept: dict[str, float]) -> dict[str, Any]:
     }
 
 
-def traced() -> str:
+@cache
+def traced(dora: bool) -> str:
     """Path of the workload: MiniLM with an adapter on the blocks that tasks adapt."""
     blocks = range(SHARED, len(pretrained().module.encoder.encoder.layer))
     targets = tuple(f"encoder.layer.{block}.{part}" for block in blocks for part in TARGETS)
-    model = adapted(pretrained(), LoraShape(RANK, ALPHA, targets=targets)).eval()
-    path = WORK / "workload.json"
+    model = adapted(pretrained(), LoraShape(RANK, ALPHA, targets=targets, dora=dora)).eval()
+    WORK.mkdir(parents=True, exist_ok=True)
+    path = WORK / f"workload{'-dora' if dora else ''}.json"
     workload = trace_task_model(pretrained(), model, tokens=TOKENS, name="minilm_upper")
     path.write_text(workload.model_dump_json())
     return str(path)
@@ -85,10 +89,11 @@ def traced() -> str:
 
 def costs(kept: dict[str, float]) -> dict[str, dict[str, Any]]:
     """A row for each strategy; one with `missing` where cimsim has no such adaptation."""
-    scenario = Scenario.model_validate({**SCENARIO, "workload": traced()})
     machine, rows = cimsim.machine(MACHINE), {}
     for strategy, asked in adaptations(kept).items():
         try:
+            workload = traced(strategy == "dora")
+            scenario = Scenario.model_validate({**SCENARIO, "workload": workload})
             named = adaptation_named(asked)
             found = switch(machine, scenario, strategies=[named])
         except CimsimError as problem:
