@@ -15,6 +15,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from cimsim.adaptation.layers.shared import conv_arguments, share_frozen
 from cimsim.errors import MappingError
 
 Kind = Literal["gate", "shift", "scale"]
@@ -187,11 +188,7 @@ class ColumnConv2d(nn.Conv2d):
                 f"numbers on columns of a convolution in {layer.groups} groups: each has rows of "
                 "its own; leave it out."
             )
-        super().__init__(
-            layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride,  # type: ignore[arg-type]
-            layer.padding, layer.dilation, bias=layer.bias is not None,  # type: ignore[arg-type]
-            padding_mode=layer.padding_mode, device="meta",
-        )  # fmt: skip
+        super().__init__(**conv_arguments(layer))
         _take(self, layer, columns)
         self.columns = columns
 
@@ -215,11 +212,7 @@ def _take(mine: nn.Linear | nn.Conv2d, layer: nn.Linear | nn.Conv2d, columns: Co
             f"{wanted[0]} x {wanted[1]} columns in blocks of {columns.rows} rows, the numbers are "
             f"{columns.shape}."
         )
-    mine.weight, mine.bias = layer.weight, layer.bias
-    mine.train(layer.training)
-    for parameter in (mine.weight, mine.bias):
-        if parameter is not None:
-            parameter.requires_grad_(False)
+    share_frozen(mine, layer)
     columns.to(layer.weight.device)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from cimsim.adaptation.layers.shared import conv_arguments, share_frozen
 from cimsim.errors import MappingError
 
 SCORE = 1e-2
@@ -36,7 +37,7 @@ class WeightMaskedLinear(nn.Linear):
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__(layer.in_features, layer.out_features, layer.bias is not None, "meta")
-        self.scores = _take(self, layer)
+        self.scores = _scores(self, layer)
 
     @property
     def mask(self) -> torch.Tensor:
@@ -52,12 +53,8 @@ class WeightMaskedConv2d(nn.Conv2d):
     """The same of a convolution, whose kernel and bias are those of `layer`, frozen."""
 
     def __init__(self, layer: nn.Conv2d) -> None:
-        super().__init__(
-            layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride,  # type: ignore[arg-type]
-            layer.padding, layer.dilation, layer.groups, layer.bias is not None,  # type: ignore[arg-type]
-            layer.padding_mode, "meta",
-        )  # fmt: skip
-        self.scores = _take(self, layer)
+        super().__init__(**conv_arguments(layer))
+        self.scores = _scores(self, layer)
 
     @property
     def mask(self) -> torch.Tensor:
@@ -83,13 +80,9 @@ def _mask(scores: torch.Tensor) -> torch.Tensor:
     return found
 
 
-def _take(mine: MaskedLayer, layer: nn.Linear | nn.Conv2d) -> nn.Parameter:
-    """Share the parameters of `layer`, frozen; returns scores of its weights."""
-    mine.weight, mine.bias = layer.weight, layer.bias
-    mine.train(layer.training)
-    for parameter in (mine.weight, mine.bias):
-        if parameter is not None:
-            parameter.requires_grad_(False)
+def _scores(mine: MaskedLayer, layer: nn.Linear | nn.Conv2d) -> nn.Parameter:
+    """Scores of the weights that `mine` shares with `layer`."""
+    share_frozen(mine, layer)
     return nn.Parameter(torch.full_like(layer.weight, SCORE))
 
 
@@ -121,8 +114,4 @@ def plain_layer(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
     """A layer of the same shape, without memory for its weights."""
     if isinstance(layer, nn.Linear):
         return nn.Linear(layer.in_features, layer.out_features, layer.bias is not None, "meta")
-    return nn.Conv2d(
-        layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride,  # type: ignore[arg-type]
-        layer.padding, layer.dilation, layer.groups, layer.bias is not None,  # type: ignore[arg-type]
-        layer.padding_mode, "meta",
-    )  # fmt: skip
+    return nn.Conv2d(**conv_arguments(layer))
