@@ -212,7 +212,7 @@ def settle_adapters(model: nn.Module, names: Collection[str]) -> None:
             continue
         used = [name for name in names_used(part) if name in names]
         if not used:
-            _replace(model, path, _inside(part))
+            model.set_submodule(path, _inside(part))
         elif isinstance(part, ModulesToSaveWrapper):
             part.modules_to_save = nn.ModuleDict({n: part.modules_to_save[n] for n in used})
         else:
@@ -238,7 +238,7 @@ def merged_copy(model: nn.Module) -> nn.Module:
         used = list(names_used(part))
         if isinstance(part, ModulesToSaveWrapper):
             saved: Any = part.modules_to_save
-            _replace(found, path, saved[used[0]] if used else part.original_module)
+            found.set_submodule(path, saved[used[0]] if used else part.original_module)
         elif isinstance(part, BaseTunerLayer):
             layer: Any = part
             base = layer.get_base_layer()
@@ -246,7 +246,7 @@ def merged_copy(model: nn.Module) -> nn.Module:
                 if path in tied:
                     base.weight = nn.Parameter(base.weight.detach().clone())
                 layer.merge(adapter_names=used)
-            _replace(found, path, base)
+            found.set_submodule(path, base)
     return found
 
 
@@ -263,11 +263,6 @@ def _inside(part: Any) -> nn.Module:
         part.get_base_layer() if isinstance(part, BaseTunerLayer) else part.original_module
     )
     return inner
-
-
-def _replace(model: nn.Module, path: str, module: nn.Module) -> None:
-    owner, _, name = path.rpartition(".")
-    setattr(model.get_submodule(owner), name, module)
 
 
 def lora_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:

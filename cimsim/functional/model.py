@@ -298,10 +298,9 @@ def _twin(model: nn.Module) -> nn.Module:
 
 
 def _put(model: nn.Module, path: str, module: nn.Module) -> None:
-    owner, _, attribute = path.rpartition(".")
-    if not attribute:
+    if not path:
         raise MappingError("the model is a single layer: wrap it, as in nn.Sequential(layer).")
-    setattr(model.get_submodule(owner), attribute, module)
+    model.set_submodule(path, module)
 
 
 def _grid(placement: Placement) -> Cuts:

@@ -76,8 +76,7 @@ def protected(
         made = ProtectedLinear(weight, bias, divisors, rest).train(site.layer.training)
         if changed.learns(site):
             made.weight = site.layer.weight
-        owner, _, attribute = site.path.rpartition(".")
-        setattr(unwrap(twin).get_submodule(owner), attribute, made)
+        unwrap(twin).set_submodule(site.path, made)
     return twin
 
 

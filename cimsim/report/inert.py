@@ -63,7 +63,7 @@ LINES = tuple(f"rram.accuracy.{name}_ohm" for name in ("word", "bit", "driver", 
 
 SILENT = {
     "rram.bits_per_cell": WHY["rram.bits_per_cell"],
-    "pmca.supply.highest_voltage_V": "it bounds what is noted",
+    "pmca.supply.highest_voltage_V": WHY["pmca.supply.highest_voltage_V"],
     "paper_accounting.rram_transistors": "the area of the paper's table (cimsim validate) does",
     "paper_accounting.sram_transistors": "the area of the paper's table (cimsim validate) does",
 }

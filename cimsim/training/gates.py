@@ -8,7 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import peft
 import torch
 from torch import nn
@@ -17,7 +16,7 @@ from cimsim.adaptation.layers.columns import ChannelGates, ColumnLinear, hardene
 from cimsim.errors import TaskError
 from cimsim.training.parts import Pruning
 from cimsim.training.record import RECORD_FILE, load_record
-from cimsim.training.tensors import check_tensors, read_tensors
+from cimsim.training.tensors import check_tensors, packed, read_tensors, unpacked
 
 GATES_FILE = "gates.safetensors"
 
@@ -59,10 +58,7 @@ def sparsity_loss(model: nn.Module, part: Pruning) -> torch.Tensor:
 
 def gate_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """Packed bits of the channels, by the path of their gates."""
-    return {
-        path: torch.from_numpy(np.packbits(gates.codes[0].cpu().numpy().astype(bool)))
-        for path, gates in gates_of(model).items()
-    }
+    return {path: packed(gates.codes[0]) for path, gates in gates_of(model).items()}
 
 
 def load_gates(model: peft.PeftModel, path: Path) -> None:
@@ -79,8 +75,7 @@ def load_gates(model: peft.PeftModel, path: Path) -> None:
     put_gates(model, record.method.pruning)
     check_tensors(f"{path}: gates of another model", state, gate_state(model))
     for name, gates in gates_of(model).items():
-        bits = np.unpackbits(state[name].numpy(), count=gates.theta.numel())
-        gates.set_codes(torch.from_numpy(bits)[None])
+        gates.set_codes(unpacked(state[name], gates.theta)[None])
 
 
 def _adapted(model: peft.PeftModel) -> dict[str, Any]:

@@ -11,17 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from safetensors.torch import save
 from torch import nn
 
 from cimsim.adaptation.layers.columns import (
     ChannelGates,
-    ColumnConv2d,
     ColumnLayer,
-    ColumnLinear,
     Columns,
+    numbered_layer,
     shape_of,
 )
 from cimsim.adaptation.layers.masked import SCORE, MaskedLayer, masked_layer
@@ -35,8 +33,10 @@ from cimsim.training.tensors import (
     check_modules,
     check_tensors,
     on_cpu,
+    packed,
     read_tensors,
     twin,
+    unpacked,
 )
 from cimsim.values.arguments import checked
 
@@ -65,8 +65,7 @@ def masked(model: TaskModel, part: Masking) -> nn.Module:
     for name, layer in list(own.named_modules()):
         if not _named(name, targets) or _named(name, saved):
             continue
-        owner, _, attribute = name.rpartition(".")
-        setattr(own.get_submodule(owner), attribute, _masked(name, layer, part))
+        own.set_submodule(name, _masked(name, layer, part))
     for name, module in own.named_modules():
         if _named(name, saved):
             for parameter in module.parameters():
@@ -91,11 +90,7 @@ def _masked(name: str, layer: nn.Module, part: Masking) -> nn.Module:
     shape = shape_of(layer, part.rows)
     columns = Columns(part.kind, part.bits, part.rows, shape, zero=part.zero)
     try:
-        return (
-            ColumnLinear(layer, columns)
-            if isinstance(layer, nn.Linear)
-            else ColumnConv2d(layer, columns)
-        )
+        return numbered_layer(layer, columns)
     except MappingError as problem:
         raise TaskError(f"{name}: {problem}") from None
 
@@ -149,7 +144,7 @@ def load_masks(model: TaskModel, directory: str | Path) -> nn.Module:
                 parameter.copy_(state[name])
         for name, layer in found.named_modules():
             if isinstance(layer, MaskedLayer):
-                bits = _unpacked(state[f"{PACKED}{name}.scores"], layer.scores)
+                bits = unpacked(state[f"{PACKED}{name}.scores"], layer.scores)
                 layer.scores.copy_(bits * SCORE)
             elif isinstance(layer, Columns):
                 layer.set_codes(_codes_of(state, f"{name}.scores", layer))
@@ -158,18 +153,8 @@ def load_masks(model: TaskModel, directory: str | Path) -> nn.Module:
 
 def _codes_of(state: Mapping[str, torch.Tensor], name: str, columns: Columns) -> torch.Tensor:
     if columns.bits == 1:
-        return _unpacked(state[f"{PACKED}{name}"], columns.scores)
+        return unpacked(state[f"{PACKED}{name}"], columns.scores)
     return state[f"{CODES}{name}"]
-
-
-def _unpacked(packed: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """Bits, eight a byte, in the shape of `like`."""
-    bits = np.unpackbits(packed.numpy(), count=like.numel())
-    return torch.from_numpy(bits).view_as(like)
-
-
-def _packed(bits: torch.Tensor) -> torch.Tensor:
-    return torch.from_numpy(np.packbits(bits.detach().cpu().numpy().astype(bool)))
 
 
 def mask_state(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -181,9 +166,9 @@ def mask_state(model: nn.Module) -> dict[str, torch.Tensor]:
         path = f"{name}.scores"
         scores.add(path)
         if isinstance(module, MaskedLayer):
-            state[f"{PACKED}{path}"] = _packed(module.mask)
+            state[f"{PACKED}{path}"] = packed(module.mask)
         elif module.bits == 1:
-            state[f"{PACKED}{path}"] = _packed(module.codes)
+            state[f"{PACKED}{path}"] = packed(module.codes)
         else:
             kind = torch.int8 if module.bits < BYTE_BITS else torch.int32
             state[f"{CODES}{path}"] = module.codes.to(kind)

@@ -230,9 +230,9 @@ def for_arrays(method: Method, architecture: Architecture | None) -> Method:
 
     Raises TaskError for such masks on a machine without analog arrays.
     """
-    masks, gates = method.masking, method.pruning
-    asked = masks is not None and masks.on_columns and masks.rows is None
-    if architecture is None or not (asked or (gates is not None and gates.rows is None)):
+    parts = {"masking": method.masking, "pruning": method.pruning}
+    lacking = {n: part for n, part in parts.items() if part is not None and part.lacks_rows}
+    if architecture is None or not lacking:
         return method
     if architecture.rram is None:
         raise TaskError(
@@ -240,9 +240,8 @@ def for_arrays(method: Method, architecture: Architecture | None) -> Method:
             "none: say rows, or choose another method."
         )
     rows = architecture.rram.rows
-    if asked and masks is not None:
-        return replace(method, masking=replace(masks, rows=rows))
-    return replace(method, pruning=None if gates is None else replace(gates, rows=rows))
+    made: dict[str, Any] = {name: replace(part, rows=rows) for name, part in lacking.items()}
+    return replace(method, **made)
 
 
 def _halora_recipe() -> Schedule:

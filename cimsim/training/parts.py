@@ -205,6 +205,11 @@ class Masking:
         """Whether there is a number for each column, not for each weight."""
         return self.kind != "weight"
 
+    @property
+    def lacks_rows(self) -> bool:
+        """Whether rows are those of the machine."""
+        return self.on_columns and self.rows is None
+
 
 @dataclass(frozen=True)
 class SparseUpdate:
@@ -256,6 +261,11 @@ class Pruning:
         check_number("gate_start", self.gate_start, 0.0, FACTOR_MAX, open_=True)
         if self.rows is not None:
             check_number("gate_rows", self.rows, 1, ROWS_MAX, whole=True)
+
+    @property
+    def lacks_rows(self) -> bool:
+        """Whether rows are those of the machine."""
+        return self.rows is None
 
 
 @dataclass(frozen=True)

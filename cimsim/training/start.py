@@ -47,7 +47,6 @@ def student(
     fresh = adapted(model, method.lora, seed)
     if method.pruning is not None:
         put_gates(fresh, method.pruning)
-        learning(fresh)
     if start is None:
         return fresh
     before = load_trained(model, start)

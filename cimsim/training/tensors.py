@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load
@@ -24,6 +25,16 @@ SHOWN = 3
 def on_cpu(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """The tensors as a file takes them."""
     return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+
+
+def packed(bits: torch.Tensor) -> torch.Tensor:
+    """Zeros and others, eight a byte."""
+    return torch.from_numpy(np.packbits(bits.detach().cpu().numpy().astype(bool)))
+
+
+def unpacked(bits: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """What `packed` made `bits` of, in the shape of `like`."""
+    return torch.from_numpy(np.unpackbits(bits.numpy(), count=like.numel())).view_as(like)
 
 
 def twin(module: nn.Module) -> nn.Module:

@@ -273,13 +273,13 @@ def _peak(name: str, method: Method, saved: Sequence[str]) -> float | None:
     return method.recipe.head_rate if any(f".{part}." in f".{name}" for part in saved) else None
 
 
-def _statistics(model: nn.Module) -> set[str]:
-    """Names of what batch normalisation in training mode counts along."""
+def _statistics(model: nn.Module) -> dict[str, torch.Tensor]:
+    """What batch normalisation in training mode counts along, by name."""
     return {
-        f"{path}.{name}"
+        name: buffer
         for path, module in model.named_modules()
         if isinstance(module, NORMS) and module.training
-        for name, _ in module.named_buffers(recurse=False)
+        for name, buffer in module.named_buffers(path, recurse=False)
     }
 
 
@@ -294,7 +294,7 @@ class _Run:
         self.examples: tuple[Example, ...] = tuple(task.train)
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self.optimiser = make_optimiser(self.parameters, self.method, saved)
-        self.statistics = {n: b for n, b in model.named_buffers() if n in _statistics(model)}
+        self.statistics = _statistics(model)
         self.factors = factors(model) if self.method.penalty is not None else ()
         steps_an_epoch = math.ceil(len(self.examples) / self.method.recipe.batch)
         self.watch = Watch(model, self.method, record.steps, steps_an_epoch)

@@ -67,15 +67,11 @@ class Columns(nn.Module):
 
     def numbers(self) -> torch.Tensor:
         """The numbers as the machine has them; a gradient passes straight through rounding."""
-        scores = self.scores
-        if self.kind == "gate":
-            return hardened(scores, scores > THRESHOLD)
-        low, high, one = self._codes
-        found = hardened(scores, (scores * one).round().clamp(low, high) / one)
-        if self.kind == "scale":
+        found = hardened(self.scores, self.codes / self._one)
+        if self.kind != "shift":
             return found
         shifted = torch.exp2(found)
-        return shifted * (found > low) if self.zero else shifted
+        return shifted * (found > self._ends[0]) if self.zero else shifted
 
     @property
     def codes(self) -> torch.Tensor:
@@ -83,20 +79,24 @@ class Columns(nn.Module):
         scores = self.scores.detach()
         if self.kind == "gate":
             return (scores > THRESHOLD).to(torch.int32)
-        low, high, one = self._codes
-        return (scores * one).round().clamp(low, high).to(torch.int32)
+        return (scores * self._one).round().clamp(*self._ends).to(torch.int32)
 
     def set_codes(self, codes: torch.Tensor) -> None:
         """Scores of which `codes` [blocks, outputs] are made, as at the start where a gate is 1."""
-        one = SCORE if self.kind == "gate" else 1.0 / self._codes[2]
+        one = SCORE if self.kind == "gate" else 1.0 / self._one
         with torch.no_grad():
             self.scores.copy_(codes.to(self.scores.dtype) * one)
 
     @property
-    def _codes(self) -> tuple[int, int, int]:
-        """Least and largest code of a shift or scale, and the code of a score of 1."""
+    def _ends(self) -> tuple[int, int]:
+        """Least and largest code of a shift or scale."""
         half = 1 << (self.bits - 1)
-        return (-half, half - 1, 1) if self.kind == "shift" else (0, 2 * half - 1, half)
+        return (-half, half - 1) if self.kind == "shift" else (0, 2 * half - 1)
+
+    @property
+    def _one(self) -> int:
+        """The code of a number of 1, of a shift that of a score of 1."""
+        return 1 << (self.bits - 1) if self.kind == "scale" else 1
 
     @property
     def kept_share(self) -> float:
@@ -139,9 +139,7 @@ class ChannelGates(Columns):
             # choice: away from 0 and 1, where the logarithms end
             uniform = torch.rand_like(logits).clamp(1e-6, 1.0 - 1e-6)
             logits = logits + torch.log(uniform) - torch.log1p(-uniform)
-        soft = torch.sigmoid(logits / self.temperature)
-        # the gradient is that of `soft`
-        return (soft + ((logits > 0).to(soft.dtype) - soft).detach()).expand(self.shape)
+        return hardened(torch.sigmoid(logits / self.temperature), logits > 0).expand(self.shape)
 
     @property
     def codes(self) -> torch.Tensor:
@@ -203,6 +201,13 @@ class ColumnConv2d(nn.Conv2d):
 ColumnLayer = ColumnLinear | ColumnConv2d
 
 
+def numbered_layer(layer: nn.Linear | nn.Conv2d, columns: Columns) -> ColumnLayer:
+    """`layer` with `columns`; raises MappingError for those of another shape, and for groups."""
+    if isinstance(layer, nn.Linear):
+        return ColumnLinear(layer, columns)
+    return ColumnConv2d(layer, columns)
+
+
 def _take(mine: nn.Linear | nn.Conv2d, layer: nn.Linear | nn.Conv2d, columns: Columns) -> None:
     """Share the parameters of `layer`, frozen; raises MappingError for numbers of another shape."""
     wanted = shape_of(layer, columns.rows)
@@ -242,15 +247,10 @@ def with_numbers(
     for name in chosen:
         layer = found[name]
         columns = Columns(kind, bits, rows, shape_of(layer, rows), zero=zero, word_bits=word_bits)
-        made = (
-            ColumnLinear(layer, columns)
-            if isinstance(layer, nn.Linear)
-            else ColumnConv2d(layer, columns)
-        )
-        owner, _, attribute = name.rpartition(".")
+        made = numbered_layer(layer, columns)
         if not name:
             return made
-        setattr(twin.get_submodule(owner), attribute, made)
+        twin.set_submodule(name, made)
     return twin
 
 

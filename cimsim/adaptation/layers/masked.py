@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from cimsim.adaptation.layers.shared import conv_arguments, share_frozen
+from cimsim.adaptation.layers.shared import conv_arguments, plain_layer, share_frozen
 from cimsim.errors import MappingError
 
 SCORE = 1e-2
@@ -103,15 +103,7 @@ def folded(model: nn.Module) -> nn.Module:
         plain.weight = nn.Parameter((layer.weight * layer.mask).detach(), requires_grad=False)
         plain.bias = layer.bias
         plain.train(layer.training)
-        owner, _, attribute = name.rpartition(".")
-        if not attribute and not name:
+        if not name:
             return plain
-        setattr(twin.get_submodule(owner), attribute, plain)
+        twin.set_submodule(name, plain)
     return twin
-
-
-def plain_layer(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
-    """A layer of the same shape, without memory for its weights."""
-    if isinstance(layer, nn.Linear):
-        return nn.Linear(layer.in_features, layer.out_features, layer.bias is not None, "meta")
-    return nn.Conv2d(**conv_arguments(layer))

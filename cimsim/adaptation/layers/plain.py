@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from cimsim.adaptation.layers.columns import ColumnLayer
-from cimsim.adaptation.layers.masked import MaskedLayer, plain_layer
+from cimsim.adaptation.layers.masked import MaskedLayer
+from cimsim.adaptation.layers.shared import plain_layer
 
 
 def without_masks(model: nn.Module) -> nn.Module:
@@ -17,8 +18,7 @@ def without_masks(model: nn.Module) -> nn.Module:
     for name, layer in found:
         plain = plain_layer(layer)
         plain.weight, plain.bias = layer.weight, layer.bias
-        owner, _, attribute = name.rpartition(".")
         if not name:
             return plain
-        setattr(model.get_submodule(owner), attribute, plain)
+        model.set_submodule(name, plain)
     return model

@@ -124,10 +124,9 @@ def pooled_model(
             )
         except MappingError as problem:
             raise MappingError(f"{path}: {problem}") from None
-        owner, _, attribute = path.rpartition(".")
-        if not attribute:
+        if not path:
             return made
-        setattr(twin.get_submodule(owner), attribute, made)
+        twin.set_submodule(path, made)
     vars(twin).pop("peft_config", None)
     return twin
 

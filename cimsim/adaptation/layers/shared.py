@@ -23,6 +23,13 @@ def conv_arguments(layer: nn.Conv2d) -> dict[str, Any]:
     }
 
 
+def plain_layer(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
+    """A layer of the same shape, without memory for its weights."""
+    if isinstance(layer, nn.Linear):
+        return nn.Linear(layer.in_features, layer.out_features, layer.bias is not None, "meta")
+    return nn.Conv2d(**conv_arguments(layer))
+
+
 def share_frozen(mine: nn.Linear | nn.Conv2d, layer: nn.Linear | nn.Conv2d) -> None:
     """Give `mine` the weight and bias of `layer`, frozen, and its mode."""
     mine.weight, mine.bias = layer.weight, layer.bias
