@@ -12,7 +12,7 @@ import torch
 from small import ROOT
 
 FOLDER = ROOT / "benchmarks" / "images"
-NAMES = ("data", "network", "costs", "table")
+NAMES = ("data", "network", "costs", "table", "switching")
 RESULTS: dict[str, Any] = json.loads((FOLDER / "results.json").read_text())
 README = (FOLDER / "README.md").read_text(encoding="utf-8")
 

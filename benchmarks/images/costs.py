@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from statistics import mean
 from tempfile import TemporaryDirectory
@@ -12,14 +13,13 @@ from data import TASKS
 import cimsim
 from cimsim.adaptation import adaptation_named
 from cimsim.ir import Workload
-from cimsim.serving.result import StrategyResult
 from cimsim.serving.scenario import Scenario
 from cimsim.serving.study import switch
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+import switching
+
 MACHINE = "halora_rram_sram"
-ENDURANCE = 1e6
-"""Pulses that a cell survives: of most RRAM macros of 16 to 40 nm in NVMExplorer's table."""
-DAY_S = 86_400.0
 REQUESTS = 50
 
 
@@ -47,21 +47,5 @@ def costs(workload: Workload, accuracy: dict[str, Any]) -> dict[str, dict[str, A
         })  # fmt: skip
         for strategy, text in asked.items():
             found = switch(cimsim.machine(MACHINE), scenario, strategies=[adaptation_named(text)])
-            rows[strategy] = _row(found.strategies[0])
+            rows[strategy] = switching.row(found.strategies[0])
     return rows
-
-
-def _row(result: StrategyResult) -> dict[str, Any]:
-    energy = result.switch_energy_J + result.switching_leakage_J
-    pulses = result.hottest_pulses / result.switches
-    return {
-        "adaptation": result.strategy,
-        "switch_energy_J": energy / result.switches,
-        "switch_s": result.switching_s / result.switches,
-        "task_bits": result.task_bits,
-        "extra_area_mm2": result.extra_area_mm2,
-        "latency_overhead_ratio": result.latency_overhead_ratio,
-        "energy_overhead_ratio": result.energy_overhead_ratio,
-        "cells_written": result.written["cells_written"] / result.switches,
-        "lifetime_days": ENDURANCE / pulses / DAY_S if pulses else None,
-    }

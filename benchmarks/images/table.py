@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -11,10 +12,10 @@ from costs import costs
 from data import TASKS
 from network import Residual, traced
 
-HEADER = (
-    "strategy", "accuracy %", *TASKS, "on chips", "energy a switch", "time a switch", "bits a task",
-    "extra area", "inference time / energy", "lifetime",
-)  # fmt: skip
+sys.path.insert(0, str(Path(__file__).parent.parent))
+import switching
+
+HEADER = ("strategy", "accuracy %", *TASKS, "on chips", *switching.HEADER)
 
 
 def by_seed(
@@ -40,18 +41,7 @@ def row(results: dict[str, Any], strategy: str) -> list[str]:
     each = [f"{mean(by_seed(accuracy, strategy, 'digital', (name,))):.1f}" for name in TASKS]
     cells = [strategy, shown(by_seed(accuracy, strategy, "digital", TASKS)), *each]
     cells.append(shown(by_seed(accuracy, strategy, "chips", TASKS)))
-    if cost is None:
-        return [*cells, *["-"] * 6]
-    days = cost["lifetime_days"]
-    return [
-        *cells,
-        f"{cost['switch_energy_J'] * 1e6:.3g} uJ",
-        f"{cost['switch_s'] * 1e6:.3g} us",
-        f"{cost['task_bits']:,}",
-        f"{cost['extra_area_mm2']:.3g} mm2",
-        f"{cost['latency_overhead_ratio']:.3f} / {cost['energy_overhead_ratio']:.3f}",
-        "no wear" if days is None else f"{days:.3g} days",
-    ]
+    return [*cells, *switching.cells(cost)]
 
 
 def write_table(folder: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from base import SHARED, TARGETS, TASKS, TOKENS, WORK, pretrained
@@ -21,10 +23,10 @@ from cimsim.serving.scenario import Scenario
 from cimsim.serving.study import switch
 from cimsim.training import LoraShape, adapted
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+import switching
+
 MACHINE = "halora_rram_sram"
-ENDURANCE = 1e6
-"""Pulses that a cell survives: of most RRAM macros of 16 to 40 nm in NVMExplorer's table."""
-DAYS_S = 86_400.0
 SCENARIO = {
     "name": "benchmark_tasks",
     "tasks": list(TASKS),
@@ -100,19 +102,9 @@ def costs(kept: dict[str, float]) -> dict[str, dict[str, Any]]:
             rows[strategy] = {"missing": str(problem)}
             continue
         result = found.strategies[0]
-        energy = result.switch_energy_J + result.switching_leakage_J
-        pulses = result.hottest_pulses / result.switches
         rows[strategy] = {
-            "adaptation": result.strategy,
-            "switch_energy_J": energy / result.switches,
+            **switching.row(result),
             "written_energy_J": result.switch_energy_J / result.switches,
-            "switch_s": result.switching_s / result.switches,
-            "task_bits": result.task_bits,
-            "extra_area_mm2": result.extra_area_mm2,
-            "latency_overhead_ratio": result.latency_overhead_ratio,
-            "energy_overhead_ratio": result.energy_overhead_ratio,
-            "cells_written": result.written["cells_written"] / result.switches,
-            "lifetime_days": ENDURANCE / pulses / DAYS_S if pulses else None,
             "base_energy_J": found.base.energy_J,
             "base_latency_s": found.base.latency_s,
         }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
@@ -10,10 +11,11 @@ from typing import Any
 from base import TASKS
 from chips import TRAINED
 
+sys.path.insert(0, str(Path(__file__).parent.parent))
+import switching
+
 HEADER = (
-    "strategy", "accuracy %", *TASKS, "heads at 1e-2, seed 0", "on chips",
-    "energy a switch", "time a switch", "bits a task", "extra area", "inference time / energy",
-    "lifetime",
+    "strategy", "accuracy %", *TASKS, "heads at 1e-2, seed 0", "on chips", *switching.HEADER,
 )  # fmt: skip
 
 
@@ -47,18 +49,7 @@ def row(results: dict[str, Any], second: dict[str, Any], strategy: str) -> list[
     each = [f"{mean(by_seed(results['digital'], strategy, (task,))):.1f}" for task in TASKS]
     others = [by_seed(second.get(part, {}), strategy)[:1] for part in ("digital", "chips")]
     cells = [strategy, shown(digital), *each, *(f"{v[0]:.1f}" if v else "-" for v in others)]
-    if "switch_energy_J" not in cost:
-        return [*cells, *["-"] * 6]
-    days = cost["lifetime_days"]
-    return [
-        *cells,
-        f"{cost['switch_energy_J'] * 1e6:.3g} uJ",
-        f"{cost['switch_s'] * 1e6:.3g} us",
-        f"{cost['task_bits']:,}",
-        f"{cost['extra_area_mm2']:.3g} mm2",
-        f"{cost['latency_overhead_ratio']:.3f} / {cost['energy_overhead_ratio']:.3f}",
-        "no wear" if days is None else f"{days:.3g} days",
-    ]
+    return [*cells, *switching.cells(cost)]
 
 
 def write_table(folder: Path) -> None:
