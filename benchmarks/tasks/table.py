@@ -18,6 +18,12 @@ HEADER = (
     "strategy", "accuracy %", *TASKS, "heads at 1e-2, seed 0", "on chips", *switching.HEADER,
 )  # fmt: skip
 
+PLACES = {
+    "xma2": ((-6, -10), "right"), "lora-sram": ((-8, -4), "right"), "dora": ((6, 8), "left"),
+    "pruned-lora": ((6, -10), "left"),
+}  # fmt: skip
+"""Where names stand beside points that lie close together (points, side)."""
+
 
 def by_seed(measured: dict[str, Any], strategy: str, tasks: tuple[str, ...] = TASKS) -> list[float]:
     """For each seed that has all tasks the mean over tasks (and chips)."""
@@ -79,12 +85,12 @@ def draw(results: dict[str, Any], path: Path) -> None:
         energy = cost["switch_energy_J"] * 1e6
         spread = stdev(found) if len(found) > 1 else 0.0
         axes.errorbar(energy, mean(found), yerr=spread, fmt="o", capsize=3)
-        place, side = ((-6, -10), "right") if strategy == "xma2" else ((6, 4), "left")
+        place, side = PLACES.get(strategy, ((6, 4), "left"))
         axes.annotate(
             strategy, (energy, mean(found)), xytext=place, textcoords="offset points", ha=side
         )
     axes.set_xscale("log")
-    axes.margins(x=0.12)
+    axes.margins(x=0.16)
     axes.set_xlabel("energy of a switch (uJ), leakage while it is waited for included")
     axes.set_ylabel("accuracy, mean of four tasks (%), bars: spread over seeds")
     axes.set_title("MiniLM, two of six blocks adapted, halora_rram_sram")
