@@ -706,3 +706,20 @@ def test_the_picture_is_drawn(run, tmp_path: Path):
         for width in ("page", "column"):
             save_accuracy(report, tmp_path / f"{name}.pdf", width)
             check(tmp_path / f"{name}.pdf", width)
+
+
+def test_a_panel_says_at_which_bits_and_time_it_is(run):
+    from cimsim.views.accuracy import against, held
+
+    one = section(run(limit=4), named(), RELOAD)
+    assert [held(one, kind) for kind in against(one)] == [""]
+    several = section(
+        run(noises=(NOISE, PCM()), times_s=(0.0, 60.0), adc_bits=(4, 6), converters=True,
+            adc=Adc(8, "fixed", 4.0), limit=4), named(), RELOAD,
+    )  # fmt: skip
+    said = {kind: held(several, kind) for kind in against(several)}
+    assert said == {
+        "noise": "ADCs of 4 bits, at 0 s",
+        "bits": "at 0 s",
+        "time": "ADCs of 4 bits",
+    }

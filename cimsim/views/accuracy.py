@@ -30,7 +30,8 @@ def save_accuracy(report: AccuracyReport, path: Path, width: Width = "page") -> 
     """Panels for noise, bits and time, each where there is more than one value.
 
     As wide as a page (panels beside each other) or as a column (below each other) of a paper.
-    A panel shows every noise, at the first of the bits and times that it is not against.
+    A panel shows every noise, at the first of the bits and times that it is not against, and says
+    which.
     Error bars are the 95 % intervals of the mean over draws; the dashed line is the digital model.
     """
     first = report.results[0]
@@ -77,6 +78,14 @@ def title_across(result: Accuracy, kind: Against) -> str:
     if _sigmas(result):
         return f"sigma, relative to {result.by_noise[0].device['relative_to']}"
     return "noise"
+
+
+def held(result: Accuracy, kind: Against) -> str:
+    """The bits and the time of a panel against something else, where there are others."""
+    bits, times = _bits(result), _times(result)
+    found = [f"ADCs of {bits[0]} bits"] if kind != "bits" and len(bits) > 1 else []
+    found += [f"at {times[0]:g} s"] if kind != "time" and len(times) > 1 else []
+    return ", ".join(found)
 
 
 def title_up(result: Accuracy) -> str:
@@ -160,13 +169,17 @@ def _panel(panel: Axes, report: AccuracyReport, kind: Against, *, narrow: bool) 
         shown_names = [_split(n) if kind == "noise" else n for n in names.values()]
         apart = max(BELOW, LINE * (1 + max(n.count("\n") + 1 for n in shown_names)))
         panel.set_xticks(list(names), shown_names)
+    across, fixed = title_across(first, kind), held(first, kind)
     if kind == "noise" and not joined:
         panel.margins(x=0.3)
+        across = fixed
+        apart += LINE * bool(fixed)
     else:
-        across = title_across(first, kind)
         if narrow and "(" in across:
             across, apart = across.replace(" (", "\n("), apart + LINE
-        panel.set_xlabel(across, fontsize=POINTS)
+        if fixed:
+            across, apart = f"{across}\n{fixed}", apart + LINE
+    panel.set_xlabel(across, fontsize=POINTS)
     panel.set_ylabel(title_up(first), fontsize=POINTS)
     panel.tick_params(labelsize=POINTS)
     if panel.get_legend_handles_labels()[1]:

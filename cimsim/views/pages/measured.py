@@ -15,6 +15,7 @@ from cimsim.views.accuracy import (
     Against,
     against,
     half_95,
+    held,
     is_joined,
     lines_of,
     names_across,
@@ -105,7 +106,8 @@ def _chart(results: Sequence[Accuracy], kind: Against, charts: Charts) -> str:
             several = [_name(result)] * (len(results) > 1) + [line] * bool(line)
             name = ", ".join(several) or _name(result)
             lines[name] = [_mark(result, kind, x, point) for x, point in found]
-    across = Scale(title_across(first, kind), names=names_across(first, kind))
+    titles = filter(None, (title_across(first, kind), held(first, kind)))
+    across = Scale(", ".join(titles), names=names_across(first, kind))
     levels = {
         "digital" if len(results) == 1 else f"digital, {_name(result)}": result.digital
         for result in results
