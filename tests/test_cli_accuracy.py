@@ -16,8 +16,8 @@ from cimsim.ir import load_workload, save_workload
 from cimsim.report import Report, load_accuracy, load_report
 from cimsim.studies import accuracy
 from cimsim.tasks.packages import MINILM, SENTENCES, is_cached
-from cimsim.training import load_trained
-from cimsim.training.record import Record
+from cimsim.training import load_trained, parse_method
+from cimsim.training.record import Record, digest_of_weights
 
 MINILM_FILE = small.ROOT / "workloads" / "minilm_sentiment_r8_s32.json"
 Cli = Callable[..., tuple[int, str, str]]
@@ -319,6 +319,63 @@ def test_an_adapter_of_another_model_is_refused(call, files):
         (files / "b" / "training.json").unlink()
     assert code == 2
     assert "trained for model 'minilm', but the model is 'toy'" in err
+
+
+@pytest.fixture
+def aged(base, files):
+    """Adapters that say for which age they were trained."""
+    config = json.loads((files / "a" / "adapter_config.json").read_text())
+    digest = digest_of_weights(base.module, config["modules_to_save"])
+
+    def made(**ages):
+        for name, method in ages.items():
+            record = Record(parse_method(method), 0, "toy", "toy", 1, "", digest, "float32", 1)
+            record.save(files / name)
+
+    yield made
+    for name in "ab":
+        (files / name / "training.json").unlink(missing_ok=True)
+
+
+def test_adapters_are_swapped_by_the_clock(call, aged, tmp_path):
+    aged(a="plain", b="noise-aware:device=pcm,age_s=60")
+    code, out, err = call(
+        "accuracy", "machine.json", "toy", "--task", "toy", "--adapter", "b", "--adapter", "a",
+        "--by-age", "--noise", "pcm:scaled=true", "--times", "0,59,60,1e6", *QUICK,
+        "-o", tmp_path / "out",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "by age - b" in out
+    old, young, swapped = load_accuracy(tmp_path / "out" / "accuracy.json").results
+    assert swapped.adapter == "by age"
+    assert swapped.by_time == (*young.by_time[:2], *old.by_time[2:])
+    assert swapped.noisy_mean == young.noisy_mean
+    assert swapped.digital == young.digital
+    assert "a from 0 s" in swapped.note
+    assert "b from 60 s" in swapped.note
+    assert swapped.lora_reload in (old.lora_reload, young.lora_reload)
+
+
+@pytest.mark.parametrize(
+    ("ages", "given", "said"),
+    [
+        ({}, ("a", "b"), "a has no training.json, which says for which age its adapter was"),
+        ({"a": "plain"}, ("a",), "adapters that take turns are two or more, each trained for"),
+        ({"a": "plain", "b": "halora"}, ("a", "b"), "are both for an age of 0 s: give one"),
+        (
+            {"a": "ahwa:device=pcm,age_s=5", "b": "ahwa:device=pcm,age_s=9"}, ("b", "a"),
+            "the youngest adapter is for an age of 5 s, and 0 s was asked for: give one",
+        ),
+    ],
+)  # fmt: skip
+def test_ages_that_make_no_schedule(call, aged, ages, given, said):
+    aged(**ages)
+    named = [part for name in given for part in ("--adapter", name)]
+    code, _, err = call(
+        "accuracy", "machine.json", "toy", "--task", "toy", *named, "--by-age", *QUICK
+    )
+    assert code == 2
+    assert said in err
 
 
 def test_missing_packages_are_named(call, monkeypatch):

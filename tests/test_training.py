@@ -23,7 +23,7 @@ from cimsim.accuracy import Trials, evaluating
 from cimsim.errors import MappingError, OutputError, TaskError
 from cimsim.frontend import trace_model, trace_module
 from cimsim.functional import program_chip
-from cimsim.noise import PCM, Gaussian, StuckAt
+from cimsim.noise import PCM, Gaussian, Ideal, StuckAt
 from cimsim.tasks.classification import Classification
 from cimsim.tasks.classifier import SentenceClassifier
 from cimsim.tasks.continuation import LanguageModelling, MultipleChoice
@@ -278,6 +278,30 @@ def perturbed(every: int, steps: int, ramp: float = 0.0, noise=Gaussian(0.05)) -
         with torch.no_grad():
             found.append(layer._weight(layer._copies[0][0]).numpy().copy())
     return found
+
+
+class Fading(Ideal):
+    """Every cell loses the same share in a year."""
+
+    def drift(self, cells, t_s):
+        return cells.g_uS * np.float32(0.75 ** (t_s / 31_536_000.0))
+
+
+def test_an_adapter_is_trained_for_the_cells_of_an_age():
+    def first_weight(**age):
+        model = adapted(encoder(), SHAPE)
+        part = Injection(Fading(), converters=True, **age)
+        tiles = NoisyModel(model, part, mapping(), machine(), 1, 2, toy_inputs(model))
+        layer = next(iter(tiles.at(0).layers.values()))
+        return layer.cells_as_weight()
+
+    exact = first_weight()
+    year = 31_536_000.0
+    assert np.allclose(first_weight(age_s=year), 0.75 * exact, rtol=1e-5, atol=1e-7)
+    assert np.allclose(first_weight(age_s=year / 2), 0.75**0.5 * exact, rtol=1e-5, atol=1e-7)
+    assert np.allclose(first_weight(age_s=year, compensate=True), exact, rtol=1e-5, atol=1e-7)
+    young, old = (run(noisy(PCM(scaled=True), age_s=age, converters=True)) for age in (0.0, year))
+    assert not same(young.model, old.model)
 
 
 def draws_of_algorithm_1(every: int, steps: int) -> list[int]:
@@ -883,6 +907,8 @@ def test_defaults_are_those_of_the_references():
         ("halora:device=pcm,sigma=0.1", "sigma and relative_to belong to gaussian noise, not to "),
         ("halora:device=pcm,ramp=0.1", "ramp lets sigma grow, which 'pcm' noise has none of: se"),
         ("halora:device=foam", "method 'halora': device: unknown noise 'foam'; known: ideal, "),
+        ("halora:age_s=60", "age_s is 60, and gaussian noise does not age: name a device that d"),
+        ("halora:device=pcm,age_s=-1", "age_s is a number of at least 0 and at most 1e+10, got"),
         ("halora:adc_noise=0.1", "adc_noise needs converters in the loop: set converters=true or"),
     ],
 )  # fmt: skip

@@ -4,6 +4,7 @@ workload, mapping = place(model, machine, tokens=32, adapted=load_trained(model,
 found = evaluate(task, adapted, mapping, machine, Trials(noises=(PCM(),), times_s=(0.0, 86_400.0)))
 """
 
+from cimsim.accuracy.ages import by_age, trained_age_s
 from cimsim.accuracy.during import evaluating
 from cimsim.accuracy.evaluate import Evaluation, Measured, evaluate
 from cimsim.accuracy.noises import with_sigmas
@@ -21,6 +22,7 @@ __all__ = [
     "Subject",
     "Trials",
     "as_mapped",
+    "by_age",
     "compare",
     "evaluate",
     "evaluating",
@@ -33,6 +35,7 @@ __all__ = [
     "spread",
     "student_t",
     "trace_task_model",
+    "trained_age_s",
     "wilson",
     "with_sigmas",
 ]

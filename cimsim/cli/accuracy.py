@@ -59,6 +59,13 @@ def accuracy(
     tokens: Annotated[
         int, typer.Option(help="Length that a MODEL is traced with; it moves no weight.")
     ] = 32,
+    by_age: Annotated[
+        bool,
+        typer.Option(
+            "--by-age",
+            help="Also swap the adapters by the clock: each from the age that it was trained for.",
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -70,7 +77,8 @@ def accuracy(
 ) -> None:
     """Measure a task on ARCH over noise draws, noise models and times after programming.
 
-    With several --adapter each is compared with the first, chip by chip.
+    With several --adapter each is compared with the first, chip by chip; with
+    --by-age so is the chip whose adapter is swapped as it ages.
     """
     reserve(context, output)
     from cimsim.studies.accuracy import require_torch
@@ -84,6 +92,7 @@ def accuracy(
         why = "with a traced workload, which has a length of its own: name the model instead"
         refuse_without_effect(context, ("tokens",), why)
     chosen = _model_name(source, workload, asked.model)
+    ages = _ages(asked.adapter or [], trials) if by_age else []
     with progress() as tell:
         tell(f"loading {chosen}")
         base, data = asked.load(chosen)
@@ -98,6 +107,10 @@ def accuracy(
         for subject, (work, mapping) in zip(subjects, placed, strict=True)
     ]
     results = [one.model_copy(update={"inputs": one.inputs | inputs}) for one in results]
+    if by_age:
+        from cimsim.accuracy import by_age as taking_turns
+
+        results.append(taking_turns(results, ages))
     report = _report(machine, placed[0][0], results)
     outcome = None if output is None else _write(report, output)
     if html is not None:
@@ -139,6 +152,16 @@ def _model_name(source: str, workload: Workload | None, model: str | None) -> st
     from cimsim.accuracy.study import model_of
 
     return model_of(workload, model, Path(source).parent)
+
+
+def _ages(directories: list[Path], trials: Trials) -> list[float]:
+    """The age of each adapter; raises, before anything is measured, where they take no turns."""
+    from cimsim.accuracy.ages import check_turns, trained_age_s
+    from cimsim.accuracy.study import names_of
+
+    ages = [trained_age_s(path) for path in directories]
+    check_turns(names_of(directories), ages, trials.times_s)
+    return ages
 
 
 def _subjects(base: TaskModel, directories: list[Path]) -> list[Subject]:

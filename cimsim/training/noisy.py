@@ -103,6 +103,8 @@ class NoisyModel:
         chip = program_chip(self.model, self.mapping, self.architecture, hardware, self.seed)
         first = self._needs_samples and before is None
         noisy = chip.at(
+            self.injection.age_s,
+            compensate=self.injection.compensate,
             path="torch",
             redraw=Redraw(self.injection.redraw_every),
             converters=self.injection.converters,

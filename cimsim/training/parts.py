@@ -13,6 +13,7 @@ from cimsim.analog.coding import CLIP_SIGMAS
 from cimsim.analog.converters import NOISE_MAX
 from cimsim.errors import TaskError
 from cimsim.noise import Device, Gaussian
+from cimsim.noise.protocol import LONGEST_s
 from cimsim.values.codec import Called
 from cimsim.values.display import brief, shown
 
@@ -139,7 +140,9 @@ class Injection:
     noise of `adc_noise` (in units of the largest weight times the largest input; None: the
     architecture's). `clip_sigma` limits the weights that cells hold (None: the architecture's).
     `clean_share` of the steps run the exact weights. Over the first `ramp` of the training sigma
-    grows from 0 (Gaussian noise only).
+    grows from 0 (Gaussian noise only). Cells are read `age_s` after they were programmed, with a
+    factor a tile for their drift if `compensate`: what is trained is an adapter for chips of that
+    age.
     """
 
     noise: Annotated[Device, Called("device")] = field(default_factory=lambda: Gaussian(0.01))
@@ -149,8 +152,16 @@ class Injection:
     ramp: float = 0.0
     adc_noise: float | None = None
     clip_sigma: float | None = None
+    age_s: float = 0.0
+    compensate: bool = False
 
     def __post_init__(self) -> None:
+        check_number("age_s", self.age_s, 0.0, LONGEST_s)
+        if self.age_s > 0.0 and isinstance(self.noise, Gaussian):
+            raise TaskError(
+                f"age_s is {self.age_s:g}, and gaussian noise does not age: name a device that "
+                "drifts, such as device=pcm, or leave age_s out."
+            )
         check_number("redraw_every", self.redraw_every, 1, COUNT_MAX, whole=True)
         check_number("clean_share", self.clean_share, 0.0, 1.0)
         check_number("ramp", self.ramp, 0.0, 1.0)

@@ -178,6 +178,14 @@ ADAPTERS |= {
         "alpha=16,dropout=0,sigma=0.04,ramp=0.5,clip_sigma=none",
         model="smollm2", machine=PCM_MACHINE, adaptation=PROTECTED, bf16=True, half=True,
     ),
+    # The same for chips of a year, their drift compensated: other cells every second step.
+    "smollm2-pcm-year-s0": Adapter(
+        "ahwa:epochs=0.3,batch=16,learning_rate=0.0005,warmup_ratio=0.06,decay=linear,rank=4,"
+        "alpha=16,dropout=0,clip_sigma=none,device=pcm,age_s=31536000,compensate=true,"
+        "redraw_every=2",
+        model="smollm2", machine=PCM_MACHINE, adaptation=PROTECTED, bf16=True, half=True,
+        start="smollm2-pcm-s0",
+    ),
 }  # fmt: skip
 
 YEARS_LATER = Trials((None,), (TIMES_S[-1],), seeds=3, compensate=True, limit=QUARTER, workers=1)
@@ -185,6 +193,7 @@ DRIFT = Trials((None,), TIMES_S, seeds=3, compensate="both", limit=QUARTER, work
 SMOLLM2_DRIFT = replace(DRIFT, limit=128, converters=False, workers=2)
 """On weights alone: the converters of the machine cost this model all accuracy by themselves."""
 THREE_CHIPS = Trials((None,), (0.0,), seeds=3, compensate=True, limit=128, workers=1)
+COLUMNS_LATER = {"times_s": (YEAR_S,), "recalibrate": True}
 STUCK_RATES = (0.001, 0.003, 0.01, 0.03)
 
 
@@ -213,19 +222,21 @@ MEASUREMENTS = {
     ),
     **{
         f"smollm2_pcm/{name}": Measurement(
-            "smollm2-pcm-s0",
+            adapter,
             replace(THREE_CHIPS, **settings),
             "smollm2",
             task,
             PCM_MACHINE,
             adaptation=PROTECTED,
         )
-        for name, task, settings in (
-            ("sentiment", "sentiment", {}),
-            ("sentiment-columns", "sentiment", {"recalibrate": True}),
-            ("tweets", "tweets", {}),
-            ("year", "sentiment", {"times_s": (YEAR_S,)}),
-            ("year-columns", "sentiment", {"times_s": (YEAR_S,), "recalibrate": True}),
+        for name, adapter, task, settings in (
+            ("sentiment", "smollm2-pcm-s0", "sentiment", {}),
+            ("sentiment-columns", "smollm2-pcm-s0", "sentiment", {"recalibrate": True}),
+            ("tweets", "smollm2-pcm-s0", "tweets", {}),
+            ("year", "smollm2-pcm-s0", "sentiment", {"times_s": (YEAR_S,)}),
+            ("year-columns", "smollm2-pcm-s0", "sentiment", COLUMNS_LATER),
+            ("aged", "smollm2-pcm-year-s0", "sentiment", {"times_s": (YEAR_S,)}),
+            ("aged-columns", "smollm2-pcm-year-s0", "sentiment", COLUMNS_LATER),
         )
     },
     **{
