@@ -13,22 +13,14 @@ from hypothesis import strategies as st
 
 from cimsim.ir import Elementwise
 from cimsim.schedule.block_choice import StepTime, cuts, step_time
-from cimsim.schedule.cluster_work import BlockTimes, Team, Transfers
-from cimsim.schedule.graph import Stream
 from cimsim.schedule.pipelines import parse_pipeline
-from cimsim.schedule.portions import Parted
 from cimsim.simulation import simulate
 
 
-def lanes(fetch: Any, compute: int, drain: int, *sizes: int) -> Team:
-    """Lanes of `sizes` blocks; transfers are cut in three: share of the buffer, latency, engine."""
-
-    def moved(total: Any) -> Transfers:
-        return Transfers(Parted(3, ()), Parted(2, ()), Parted(total - 5, ()), bits=0)
-
-    times = BlockTimes(moved(fetch), Parted(4, ()), Parted(compute - 4, ()), moved(drain))
-    stream = Stream(*np.zeros((4, sum(sizes)), np.int64))
-    return Team(range(len(sizes)), np.array(sizes), stream, times, apart=False, early=True)
+def lanes(fetch: Any, compute: int, drain: int, *sizes: int, engines: int) -> StepTime:
+    """The time of lanes of `sizes` blocks that take so long."""
+    blocks = np.ones(sum(sizes), np.int64)
+    return step_time(np.array(sizes), fetch * blocks, compute * blocks, drain * blocks, engines)
 
 
 @pytest.mark.parametrize(
@@ -42,24 +34,23 @@ def lanes(fetch: Any, compute: int, drain: int, *sizes: int) -> Team:
     ],
 )
 def test_a_lane_by_hand(lane: tuple[int, int, int], blocks: int, whole: int) -> None:
-    found = step_time([lanes(*lane, blocks)], 4)
+    found = lanes(*lane, blocks, engines=4)
     assert found.first_ps == sum(lane)
     assert found.whole_ps == whole
 
 
 def test_transfers_share_their_engines() -> None:
     """Two lanes of 2 and 1 blocks move (2 + 1) * (60 + 40) in all."""
-    both = [lanes(60, 10, 40, 2, 1)]
-    assert step_time(both, 1) == StepTime(110, 300)
-    assert step_time(both, 2) == StepTime(110, 60 + 60 + 10 + 40)
+    assert lanes(60, 10, 40, 2, 1, engines=1) == StepTime(110, 300)
+    assert lanes(60, 10, 40, 2, 1, engines=2) == StepTime(110, 60 + 60 + 10 + 40)
 
 
 def test_blocks_of_unequal_times() -> None:
     """A lane, and then one behind another that is done sooner."""
     fetch = np.array([10, 30, 10])
-    assert step_time([lanes(fetch, 20, 10, 3)], 3).whole_ps == 10 + 30 + 20 + 20 + 10
-    two = lanes(np.array([10, *fetch]), 20, 10, 1, 3)
-    assert step_time([two], 8).whole_ps == 10 + 30 + 20 + 20 + 10
+    assert lanes(fetch, 20, 10, 3, engines=3).whole_ps == 10 + 30 + 20 + 20 + 10
+    two = lanes(np.array([10, *fetch]), 20, 10, 1, 3, engines=8)
+    assert two.whole_ps == 10 + 30 + 20 + 20 + 10
 
 
 @given(st.integers(1, 5000))

@@ -19,6 +19,7 @@ from cimsim.costs.memory import access_ps
 from cimsim.errors import MappingError
 from cimsim.ir import Elementwise, Norm, Op, Phase, Reduce, Softmax, Workload
 from cimsim.schedule.assembler import Assembler
+from cimsim.schedule.block_choice import StageCosts, StepTime, cuts
 from cimsim.schedule.cluster_work import Demand
 from cimsim.schedule.dealing import choices_of, deal, step_ps
 from cimsim.schedule.graph import build_graph, build_stream
@@ -194,6 +195,28 @@ def test_more_clusters_never_make_a_step_longer(
     groups = [machine.with_values({"pmca.pool_clusters": n}) for n in range(1, 6)]
     found = [least_ps(op, one, one.pmca.pool_clusters, blocks) for one in groups]
     assert found == sorted(found, reverse=True)
+
+
+@given(
+    tokens=st.integers(2, 70), width=st.integers(1, 300), rows=st.booleans(),
+    share=st.sampled_from([2, 8]),
+)  # fmt: skip
+@settings(max_examples=60, deadline=None)
+def test_blocks_tried_together_take_what_each_takes_alone(
+    tokens: int, width: int, rows: bool, share: int
+) -> None:
+    machine = clusters(ports=SLOW_BUFFER, cluster_count=8, pool_clusters=2)
+    op = softmax(tokens, 3, width) if rows else pointwise("op", tokens=tokens, width=width, div=1)
+    graph = build_graph(
+        small.workload_of("op", (Phase(name="prefill", tokens=tokens, ops=(op,)),), None)
+    )
+    pools = tuple((n, 2) for n in range(share // 2))
+    stage = Stage("op", "cluster", (graph.nodes["op"],), (0, share), "op", pools)
+
+    def times(blocks: list[int]) -> list[StepTime]:
+        return StageCosts(Assembler(machine, graph), stage, [], [], {}).steps(blocks)
+
+    assert times(cuts(tokens)) == [times([block])[0] for block in cuts(tokens)]
 
 
 @pytest.mark.parametrize("pipeline", ["token:share_clusters=8", "layer:1,share_clusters=8"])

@@ -10,23 +10,25 @@ docs/pipelines.md, "More is not always faster".
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cimsim.engines.program import IntArray
 from cimsim.ir import Op, output_elements
 from cimsim.schedule.assembler import Assembler
 from cimsim.schedule.cluster_work import (
     Demand,
-    Team,
-    cluster_work,
+    block_times,
+    loads_of,
     stage_likeness,
     weight_bytes,
 )
 from cimsim.schedule.dealing import lanes_of
 from cimsim.schedule.edges import StageEdge
-from cimsim.schedule.graph import build_stream
+from cimsim.schedule.graph import build_stream, joined
+from cimsim.schedule.lanes import Lanes
 from cimsim.schedule.stages import MaskedScores, Stage
 from cimsim.values.display import brief
 
@@ -38,6 +40,14 @@ class StepTime:
 
     first_ps: int
     whole_ps: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Try:
+    """The work of a step in blocks of some size, and its lanes."""
+
+    demand: Demand
+    lanes: Lanes
 
 
 @brief
@@ -64,12 +74,10 @@ class StageCosts:
 
     def _best(self, wanted: int, *, streams: bool) -> int:
         fitting = [block for block in cuts(wanted) if self.fits(block)]
-
-        def cost(block: int) -> tuple[int, int]:
-            step = self.step(block)
-            return step.whole_ps + step.first_ps * streams, block
-
-        return min(fitting, key=cost) if len(fitting) > 1 else (fitting or [1])[0]
+        if len(fitting) < 2:
+            return (fitting or [1])[0]
+        steps = zip(self.steps(fitting), fitting, strict=True)
+        return min((step.whole_ps + step.first_ps * streams, block) for step, block in steps)[1]
 
     def largest(self, wanted: int) -> int:
         """The first of `wanted`, a half, a quarter, ... that fits; a token where nothing fits."""
@@ -87,14 +95,19 @@ class StageCosts:
         """TCDM bytes of two blocks and of the weights that stay beside them."""
         return self._two_blocks(block) + self._held * self.weights_stay(block)
 
-    def step(self, block: int) -> StepTime:
-        """Closed-form time of the longest step in blocks of `block` tokens."""
-        stage = self.stage
-        likely = self.weights_stay(block), self._likeness
-        key = "step", block, stage.near, stage.clusters[1], *likely
-        return self.assembler.alike.once(key, lambda: self._step(block))
+    def steps(self, blocks: Sequence[int]) -> list[StepTime]:
+        """Closed-form time of the longest step in blocks of so many tokens, for each of `blocks`.
 
-    def _step(self, block: int) -> StepTime:
+        All blocks of those for which data comes the same way are worked out together.
+        """
+        tries = [self._try(block) for block in blocks]
+        alike: dict[tuple[bool, frozenset[int]], list[_Try]] = {}
+        for one in tries:
+            alike.setdefault((one.demand.stay, one.lanes.away), []).append(one)
+        found = {id(one): time for some in alike.values() for one, time in self._times(some)}
+        return [found[id(one)] for one in tries]
+
+    def _try(self, block: int) -> _Try:
         tokens = self.stage.tokens()
         longest = max(tokens, key=lambda p: tokens[p])
         steps = tuple(int(p == longest) for p in range(len(self.assembler.graph.steps)))
@@ -103,10 +116,24 @@ class StageCosts:
         demand = Demand(
             self.stage, stream, self.fetched, self.beside, self.scores, None, False, stay
         )
-        lanes = lanes_of(self.assembler, demand)
-        work = cluster_work(self.assembler, demand, lanes)
-        engines = self.stage.clusters[1] if lanes.away else self.stage.near
-        return step_time(work.teams, engines)
+        return _Try(demand, lanes_of(self.assembler, demand))
+
+    def _times(self, tries: list[_Try]) -> Iterator[tuple[_Try, StepTime]]:
+        """Times of steps that fetch the same data."""
+        lanes = [one.lanes for one in tries]
+        loads = [loads_of(self.assembler, one.demand, one.lanes.count) for one in tries]
+        every = replace(tries[0].demand, stream=joined([one.demand.stream for one in tries]))
+        parts = np.concatenate([each.parts for each in lanes])
+        times = block_times(self.assembler, every, parts, lanes[0].away, np.concatenate(loads))
+        engines = self.stage.clusters[1] if lanes[0].away else self.stage.near
+        compute = times.early.duration + times.compute.duration
+        totals = times.fetch.total(), compute, times.drain.total()
+        fetch, work, drain = (np.broadcast_to(column, parts.size) for column in totals)
+        first = 0
+        for one, each in zip(tries, lanes, strict=True):
+            here = first + each.blocks
+            yield one, step_time(each.sizes, fetch[here], work[here], drain[here], engines)
+            first += each.parts.size
 
     @property
     def _likeness(self) -> Hashable:
@@ -140,29 +167,26 @@ def cuts(wanted: int) -> list[int]:
     return [wanted >> n for n in range(wanted.bit_length())]
 
 
-def step_time(teams: Sequence[Team], dma_engines: int) -> StepTime:
-    """Time of the blocks of one step over their lanes, all data there.
+def step_time(
+    sizes: IntArray, fetch: IntArray, compute: IntArray, drain: IntArray, dma_engines: int
+) -> StepTime:
+    """Time of the blocks of one step over lanes of `sizes` blocks, all data there.
 
-    A block is fetched when the last but one of its lane has left, computed when it is there and
-    the one before is done, and drained then; or all transfers shared evenly by `dma_engines`
-    take longer.
+    `fetch`, `compute` and `drain` are times (ps) of each block, lane after lane. A block is fetched
+    when the last but one of its lane has left, computed when it is there and the one before is
+    done, and drained then; or all transfers shared evenly by `dma_engines` take longer.
     """
-    sizes = np.concatenate([team.sizes for team in teams])
     rounds = int(sizes.max())
+    lane = np.repeat(np.arange(sizes.size), sizes)
+    turn = np.arange(lane.size) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     # counted: fetch, compute and drain
-    fetch, compute, drain = (np.zeros((rounds, sizes.size), np.int64) for _ in range(3))
-    for team in teams:
-        times = team.times
-        lane = np.repeat(np.array(team.lanes), team.sizes)
-        turn = np.arange(lane.size) - np.repeat(np.cumsum(team.sizes) - team.sizes, team.sizes)
-        fetch[turn, lane] = times.fetch.total()
-        compute[turn, lane] = times.early.duration + times.compute.duration
-        drain[turn, lane] = times.drain.total()
+    table = np.zeros((3, rounds, sizes.size), np.int64)
+    table[:, turn, lane] = fetch, compute, drain
     ready = done = left = last_left = np.zeros(sizes.size, np.int64)
-    for n in range(rounds):
-        ready = np.maximum(ready, last_left) + fetch[n]
-        done = np.maximum(ready, done) + compute[n]
-        last_left, left = left, np.maximum(done, left) + drain[n]
-    first = int(fetch[0, 0] + compute[0, 0] + drain[0, 0])
+    for into, work, out_of in zip(*table, strict=True):
+        ready = np.maximum(ready, last_left) + into
+        done = np.maximum(ready, done) + work
+        last_left, left = left, np.maximum(done, left) + out_of
+    first = int(table[:, 0, 0].sum())
     moved = -(-int(fetch.sum() + drain.sum()) // dma_engines)
     return StepTime(first, max(int(left.max()), moved))

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,8 @@ from cimsim.schedule.work import (
 from cimsim.unit_kinds import PMCA
 from cimsim.units import cycles_to_ps
 from cimsim.values.display import brief
+
+Bools: TypeAlias = npt.NDArray[np.bool_]
 
 
 @brief
@@ -161,15 +164,15 @@ class Demand:
     split: bool
     stay: bool
 
-    def dealt(self, lanes: Lanes) -> Demand:
-        """The same where `lanes` are known: what comes by link in no phase is fetched in those."""
-        if not lanes.away:
+    def dealt(self, away: frozenset[int]) -> Demand:
+        """The same where blocks leave the group in the phases `away`: they fetch all data then."""
+        if not away:
             return self
-        away = (
-            replace(edge, tokens={p: n for p, n in edge.tokens.items() if p in lanes.away})
+        moved = (
+            replace(edge, tokens={p: n for p, n in edge.tokens.items() if p in away})
             for edge in self.beside
         )
-        return replace(self, fetched=[*self.fetched, *(edge for edge in away if edge.tokens)])
+        return replace(self, fetched=[*self.fetched, *(edge for edge in moved if edge.tokens)])
 
     def sources(self) -> IntArray:
         """Transfers of operands that every block takes."""
@@ -243,17 +246,53 @@ def stage_likeness(
     )
 
 
+@brief
+@dataclass(frozen=True, slots=True, eq=False)
+class _Blocks:
+    """Times of all blocks, what is `computed` of them without a wake-up, what clusters are busy
+    with and what is moved, by op.
+    """
+
+    times: BlockTimes
+    computed: tuple[Parted, Parted]
+    busy: dict[str, BusyBlocks]
+    bytes_moved: Amounts
+
+
+def block_times(
+    assembler: Assembler, demand: Demand, parts: IntArray, away: frozenset[int], loads: Bools
+) -> BlockTimes:
+    """Times of blocks that are cut into so many `parts`; in the phases `away` they leave the group.
+
+    Weights come with those that `loads` marks, see `loads_of`.
+    """
+    return _blocks(assembler, demand.dealt(away), parts, loads).times
+
+
 def _cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> ClusterWork:
+    demand = demand.dealt(lanes.away)
+    loads = loads_of(assembler, demand, lanes.count)
+    blocks = _blocks(assembler, demand, lanes.parts, loads)
+    return ClusterWork(
+        _teams(lanes, blocks.times),
+        _busy_ps(demand.stage, lanes, *blocks.computed),
+        blocks.busy,
+        blocks.bytes_moved,
+        _on_cores(assembler, demand),
+        (blocks.times.early.duration, blocks.times.compute.duration),
+    )
+
+
+def _blocks(assembler: Assembler, demand: Demand, parts: IntArray, loads: Bools) -> _Blocks:
     architecture, stage, stream = assembler.architecture, demand.stage, demand.stream
-    demand = demand.dealt(lanes)
-    before, after = _busy(assembler, demand, lanes)
+    before, after = _busy(assembler, demand, parts)
     none = {stage.name: np.zeros(stream.iterations, np.int64)}
     early = {op: blocks.cycles for op, blocks in before.items()} or none
     late = {op: blocks.cycles for op, blocks in after.items()}
-    waiting = _meetings_ps(assembler, demand, lanes)
-    bytes_in = _bytes_in(assembler, demand, lanes)
+    waiting = _meetings_ps(assembler, demand, parts)
+    bytes_in = _bytes_in(assembler, demand, loads)
     bytes_out = {stage.name: _bytes_out(assembler, demand)}
-    fetches, drains = _transfers(assembler, demand, lanes)
+    fetches, drains = _transfers(assembler, demand, loads)
 
     def compute(cycles: Amounts, waiting: IntArray | int = 0) -> Parted:
         clock = architecture.pmca.clock_MHz
@@ -261,7 +300,7 @@ def _cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> Cluster
         return parted(times + waiting, cycles, stage.name)
 
     def dma(amounts: Amounts, counts: IntArray) -> Transfers:
-        a_part = -(-total(amounts) // lanes.parts)
+        a_part = -(-total(amounts) // parts)
         unique, inverse = np.unique(np.stack((a_part, counts)), axis=1, return_inverse=True)
         times = [dma_times(architecture, amount, count) for amount, count in unique.T.tolist()]
         which = inverse.reshape(-1)
@@ -272,14 +311,11 @@ def _cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> Cluster
     first, second = compute(early), compute(late, waiting)
     clusters = architecture.units_of(PMCA.name)
     one, two = (each.behind(woken_ps(clusters, each.duration)) for each in (first, second))
-    times = BlockTimes(dma(bytes_in, fetches), one, two, dma(bytes_out, drains))
-    return ClusterWork(
-        _teams(lanes, times),
-        _busy_ps(stage, lanes, first, second),
-        _in_all(before, after, parts=lanes.parts),
+    return _Blocks(
+        BlockTimes(dma(bytes_in, fetches), one, two, dma(bytes_out, drains)),
+        (first, second),
+        _in_all(before, after, parts=parts),
         bytes_in | {stage.name: total(bytes_out) + bytes_in.get(stage.name, 0)},
-        _on_cores(assembler, demand),
-        (one.duration, two.duration),
     )
 
 
@@ -306,9 +342,9 @@ def _teams(lanes: Lanes, times: BlockTimes) -> tuple[Team, ...]:
     return tuple(found)
 
 
-def _loads(assembler: Assembler, demand: Demand, lanes: Lanes) -> npt.NDArray[np.bool_]:
-    """True for blocks that weights come with: the first of a lane, those with which weights do not
-    stay, and those that follow them.
+def loads_of(assembler: Assembler, demand: Demand, lanes: int) -> Bools:
+    """True for blocks that weights come with: the first of each of so many lanes, those with which
+    weights do not stay, and those that follow them.
     """
     stream, adapter, pmca = demand.stream, demand.adapter, assembler.architecture.pmca
     if adapter is None:
@@ -317,15 +353,15 @@ def _loads(assembler: Assembler, demand: Demand, lanes: Lanes) -> npt.NDArray[np
         stay = _each(stream.size, lambda n: adapter.tiles(pmca, n).whole)
         passing = stay == 0
     loads = passing.copy()
-    loads[lanes.count :] |= passing[: -lanes.count]
-    loads[: lanes.count] = True
+    loads[lanes:] |= passing[:-lanes]
+    loads[:lanes] = True
     return loads
 
 
-def _transfers(assembler: Assembler, demand: Demand, lanes: Lanes) -> tuple[IntArray, IntArray]:
+def _transfers(assembler: Assembler, demand: Demand, loads: Bools) -> tuple[IntArray, IntArray]:
     """DMA transfers into and out of the TCDM for every block: operands, and weights that come."""
     stream, adapter, pmca = demand.stream, demand.adapter, assembler.architecture.pmca
-    loads, sources = _loads(assembler, demand, lanes), demand.sources()
+    sources = demand.sources()
     if adapter is None:
         linear = sum(isinstance(node.any, Linear) for node in demand.stage.nodes)
         return np.maximum(1, sources + linear * loads), np.ones(stream.iterations, np.int64)
@@ -387,7 +423,7 @@ def _varies(demand: Demand) -> bool:
 
 
 def _busy(
-    assembler: Assembler, demand: Demand, lanes: Lanes
+    assembler: Assembler, demand: Demand, parts: IntArray
 ) -> tuple[dict[str, BusyBlocks], dict[str, BusyBlocks]]:
     """What one part of every block takes before and after the tile's data is there, by op.
 
@@ -413,7 +449,7 @@ def _busy(
                 scores = scores_of(demand, node, p)
                 return number(op_busy(node.ops[p], pmca, s, n, e, scores, parts))
 
-            return _of_parts(assembler, demand, lanes, _varies(demand), of_part)
+            return _of_parts(demand.stream, parts, _varies(demand), of_part)
 
         return busy_blocks(numbers)
 
@@ -425,35 +461,34 @@ def _in_all(*found: dict[str, BusyBlocks], parts: IntArray) -> dict[str, BusyBlo
     return {op: blocks.times(parts) for some in found for op, blocks in some.items()}
 
 
-def _meetings_ps(assembler: Assembler, demand: Demand, lanes: Lanes) -> IntArray:
+def _meetings_ps(assembler: Assembler, demand: Demand, parts: IntArray) -> IntArray:
     """Time for which the clusters at work on a block wait for each other, see `meetings_ps`."""
 
     def of_part(p: int, s: int, n: int, e: int, parts: int) -> int:
         ops = (node.ops[p] for node in demand.stage.nodes)
         return meetings_ps(ops, assembler.architecture, s, n, parts)
 
-    return _of_parts(assembler, demand, lanes, False, of_part)
+    return _of_parts(demand.stream, parts, False, of_part)
 
 
 def _of_parts(
-    assembler: Assembler, demand: Demand, lanes: Lanes, varies: bool,
-    value: Callable[[int, int, int, int, int], int],
-) -> IntArray:  # fmt: skip
+    stream: Stream, parts: IntArray, varies: bool, value: Callable[[int, int, int, int, int], int]
+) -> IntArray:
     """`value(phase, step, size, end, parts)` of every block, see `per_block`."""
-    stream, found = demand.stream, np.zeros(demand.stream.iterations, np.int64)
-    kinds = np.unique(lanes.parts).tolist()
-    for parts in kinds:
-        picked = lanes.parts == parts
+    found = np.zeros(stream.iterations, np.int64)
+    kinds = np.unique(parts).tolist()
+    for kind in kinds:
+        picked = parts == kind
         some = stream if len(kinds) == 1 else stream.of(picked)
 
-        def of_block(p: int, s: int, n: int, e: int, parts: int = parts) -> int:
-            return value(p, s, n, e, parts)
+        def of_block(p: int, s: int, n: int, e: int, kind: int = kind) -> int:
+            return value(p, s, n, e, kind)
 
         found[picked] = per_block(some, varies, of_block)
     return found
 
 
-def _bytes_in(assembler: Assembler, demand: Demand, lanes: Lanes) -> Amounts:
+def _bytes_in(assembler: Assembler, demand: Demand, loads: Bools) -> Amounts:
     """Bytes fetched for every block by the op that reads them: inputs, K and V, weights (see
     `Demand.stay`), spills (those of LoRA, by its first product).
     """
@@ -461,7 +496,6 @@ def _bytes_in(assembler: Assembler, demand: Demand, lanes: Lanes) -> Amounts:
     pmca, adapter = architecture.pmca, demand.adapter
     full = np.ones(stream.iterations, np.int64)
     found = _inputs(assembler, demand)
-    loads = _loads(assembler, demand, lanes)
 
     def add(op: str, amount: IntArray) -> None:
         found[op] = found.get(op, 0) + amount

@@ -6,7 +6,7 @@ its actor processes the prompt's tokens first, then one token a decode step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -157,6 +157,12 @@ class Stream:
     def of(self, picked: npt.NDArray[np.bool_] | IntArray | slice) -> Stream:
         """Some of the iterations."""
         return Stream(self.phase[picked], self.step[picked], self.size[picked], self.end[picked])
+
+
+def joined(streams: Sequence[Stream]) -> Stream:
+    """The blocks of several streams, one behind the other."""
+    columns = ((s.phase, s.step, s.size, s.end) for s in streams)
+    return Stream(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
 
 @lru_cache(maxsize=1024)
