@@ -96,6 +96,28 @@ def test_sram_adders_have_a_level_for_every_doubling(row_blocks: int, levels: in
         assert spent["sram.registers"] == close([3 * row_blocks * 6 * 12 * REGISTER_J])
 
 
+@both_engines
+@pytest.mark.parametrize("group_tiles", [True, False])
+@pytest.mark.parametrize(
+    ("in_features", "shared", "passes"),
+    [(1, 8, 1), (4, 2, 1), (4, 8, 4), (5, 2, 2), (7, 4, 4), (20, 1, 1), (20, 2, 2), (20, 8, 8)],
+)
+def test_a_layer_takes_a_pass_for_the_rows_that_have_multipliers(
+    in_features: int, shared: int, passes: int, group_tiles: bool, engine: Any
+) -> None:
+    """Few rows, as those of a LoRA's B, lie at different multipliers; 8 fill a unit."""
+    sram = {"rows_per_multiplier": shared, "sources": {"rows_per_multiplier": "assumed: for tests"}}
+    machine = small.changed(UNITS, sram=sram)
+    done = run(
+        layer(in_features=in_features), machine=machine, engine=engine, group_tiles=group_tiles
+    )
+    takes = takes_ps(done, "layer:compute0.0")
+    assert takes == [[(3 * passes + 4) * 4000] * 3]
+    alone = run(layer(in_features=in_features), engine=engine)
+    assert done.run.makespan_ps - alone.run.makespan_ps == 3 * 3 * (passes - 1) * 4000
+    assert done.report.energy_by_component_J["sram.products"] == close(3 * in_features * 6 * MAC_J)
+
+
 def test_a_small_layer_fills_part_of_a_unit() -> None:
     done = run(layer(in_features=4, out_features=2))
     assert takes_ps(done, "layer:read") == [[2000 + 60] * 3, [4000 + 350] * 3]

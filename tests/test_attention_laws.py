@@ -255,6 +255,26 @@ def test_values_grow_with_the_context() -> None:
     assert charged_J(done, "values")["sram.kv_write"] == close([2 * 60 * WRITE_J, 4 * 60 * WRITE_J])
 
 
+@both_engines
+def test_rows_that_share_multipliers_take_passes(engine: Any) -> None:
+    """Units of 8 rows of which 2 are multiplied at once; a pass is 3 cycles, the pipeline 4.
+
+    K has 10 values, 8 in the fuller unit: 4 passes for each of 3 queries of a head. V has a row
+    more with every step, 2 to 9, of which a unit holds 8: 1 to 4 passes for each of 2 queries.
+    Writes take what they took.
+    """
+    sram = {"rows_per_multiplier": 4, "sources": {"rows_per_multiplier": "assumed: for tests"}}
+    shared = small.changed(MACHINE, sram=sram)
+    done = run(scores(3), machine=shared, engine=engine)
+    assert takes_ps(done, "scores:compute") == [[(3 * 4 * 3 + 4) * 4000] * 3]
+    assert takes_ps(done, "scores:write")[2] == [8 * 4000] * 3
+    cached = values(1, k=3, growth={"k": 1}, inputs=("q", "k", "cache:k"))
+    done = run(values(2), decode=(cached,), steps=7, machine=shared, engine=engine)
+    passes = [1, 1, 2, 2, 3, 3, 4, 4, 4]
+    assert takes_ps(done, "values:compute") == [[(2 * n * 3 + 4) * 4000 for n in passes]]
+    assert takes_ps(done, "values:write")[2] == [3 * 4000] * 9
+
+
 MASKS: list[tuple[dict[str, Any], list[int]]] = [
     ({"causal": True}, [1, 2, 3, 4, 5, 6]),
     ({"causal": True, "window": 3}, [1, 2, 3, 3, 3, 3]),

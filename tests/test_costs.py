@@ -6,14 +6,23 @@ import math
 from collections import Counter
 from typing import Any
 
+import pytest
 import small
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from small import close
 
 from cimsim.blocks import CrossbarTiles, Link, SramUnits
 from cimsim.costs.memory import access_energy_J, access_ps, fullest_bits, share_ps
-from cimsim.costs.sram import product_cycles, product_energy_J, product_ps, write_energy_J, write_ps
+from cimsim.costs.sram import (
+    passes,
+    product_cycles,
+    product_energy_J,
+    product_ps,
+    write_energy_J,
+    write_ps,
+)
 from cimsim.costs.tile import (
     conversion_ps,
     convert_ps,
@@ -161,13 +170,38 @@ def test_sram_products_and_writes(
 ) -> None:
     sram = units(input_bits=input_bits, bits_per_cycle=bits_per_cycle, pipeline_cycles=pipeline)
     cycles = vectors * math.ceil(input_bits / bits_per_cycle) + pipeline
-    assert product_cycles(sram, vectors) == cycles
-    assert product_ps(sram, vectors) == cycles * 5000
-    assert product_ps(sram, vectors + 1) > product_ps(sram, vectors)
+    assert product_cycles(sram, 16, vectors) == cycles
+    assert product_ps(sram, 16, vectors) == cycles * 5000
+    assert product_ps(sram, 16, vectors + 1) > product_ps(sram, 16, vectors)
     assert write_ps(sram, weights) == math.ceil(weights * 8 / 64) * 5000
     assert write_ps(sram, weights + 8) > write_ps(sram, weights)
     assert product_energy_J(sram, weights) == close(weights * 91e-15)
     assert write_energy_J(sram, weights) == close(weights * 12e-15)
+
+
+def test_rows_that_share_a_multiplier_take_turns() -> None:
+    """64 rows, 8 a multiplier: 8 at once, 8 bits by 2, two cycles of pipeline.
+
+    4 rows take a pass of 4 cycles, 9 take two, 64 eight; three vectors of 9 rows six passes.
+    """
+    sram = units(rows=64, rows_per_multiplier=8, input_bits=8, bits_per_cycle=2, pipeline_cycles=2)
+    assert [passes(sram, rows) for rows in (1, 4, 8, 9, 16, 63, 64)] == [1, 1, 1, 2, 2, 8, 8]
+    assert product_cycles(sram, 4) == 4 + 2
+    assert product_cycles(sram, 64) == 8 * 4 + 2
+    assert product_cycles(sram, 9, 3) == 3 * 2 * 4 + 2
+    assert write_ps(sram, 64) == write_ps(units(rows=64), 64)
+    with pytest.raises(ValidationError, match="rows_per_multiplier 5 does not divide the 64 rows"):
+        units(rows=64, rows_per_multiplier=5)
+
+
+@given(st.integers(1, 64), st.integers(0, 6), st.integers(1, 9))
+def test_sharing_multipliers_is_never_faster(rows: int, doublings: int, vectors: int) -> None:
+    one, less = (
+        units(rows=64, rows_per_multiplier=2**n) for n in (doublings, max(0, doublings - 1))
+    )
+    assert product_ps(one, rows, vectors) >= product_ps(less, rows, vectors)
+    assert passes(one, rows) <= min(2 * passes(less, rows), rows)
+    assert product_ps(units(rows=64, rows_per_multiplier=1), rows) == product_ps(units(rows=64), 64)
 
 
 def test_memories_by_hand() -> None:

@@ -175,8 +175,8 @@ def test_a_vector_by_hand() -> None:
         assert few_J[part] / many_J[part] == pytest.approx(1.5 / 8)
     assert few_J["dac"] / many_J["dac"] == pytest.approx(grid.column_blocks / whole.column_blocks)
     # as many columns are integrated and converted: 28 elements of 1.5 cells, 5 weights of 8
-    assert narrow.passage_ps(28, 3)[0] <= arrays.passage_ps(6, 3)[0]
-    assert narrow.passage_ps(28, 1) == arrays.passage_ps(42, 1) or 28 * 1.5 < 42 * 8
+    assert narrow.passage_ps((16, 28), 3)[0] <= arrays.passage_ps((16, 6), 3)[0]
+    assert narrow.passage_ps((16, 28), 1) == arrays.passage_ps((16, 42), 1) or 28 * 1.5 < 42 * 8
 
 
 def test_more_cells_and_more_tasks_cost_more() -> None:

@@ -103,7 +103,7 @@ class EdramArrays:
     def per_cluster(self, pmca: PmcaClusters) -> Fraction:
         return Fraction(-(-self.block.unit_count // pmca.cluster_count))
 
-    def passage_ps(self, columns: int, vectors: int) -> tuple[int, int]:
+    def passage_ps(self, block: tuple[int, int], vectors: int) -> tuple[int, int]:
         cycles = self.block.input_bits // self.block.bits_per_cycle + 1
         return cycles_to_ps(vectors * cycles, self.block.clock_MHz), 0
 

@@ -16,6 +16,11 @@ class SramUnits(ModelledBlock):
 
     rows: Side = Field(description="inputs of one MVM")
     columns: Side = Field(description="weights of weight_bits a row")
+    rows_per_multiplier: Side | None = Field(
+        default=None,
+        description="rows of cells that share a multiplier and an input of the adder tree, and "
+        "take turns; divides rows, 1 where left out",
+    )
     unit_count: Count = Field(description="units that are built")
     weight_bits: Bits = Field(description="bits of one weight")
     input_bits: Bits = Field(description="bits of one input")
@@ -42,6 +47,20 @@ class SramUnits(ModelledBlock):
     def _gated_leaks_less(self) -> Self:
         check_gated(self.power_states, self.leakage_uW)
         return self
+
+    @model_validator(mode="after")
+    def _multipliers_have_equal_rows(self) -> Self:
+        if self.rows % (self.rows_per_multiplier or 1):
+            raise ValueError(
+                f"rows_per_multiplier {self.rows_per_multiplier} does not divide the {self.rows} "
+                "rows of a unit: take a divisor of rows, or 1, a multiplier for every weight"
+            )
+        return self
+
+    @property
+    def rows_at_once(self) -> int:
+        """Rows that are multiplied at a time: the inputs of the adder tree of a column."""
+        return self.rows // (self.rows_per_multiplier or 1)
 
     @property
     def capacity_bits(self) -> int:

@@ -1,8 +1,10 @@
 """Digital SRAM compute-in-memory: bit-serial products and writes, exact in value.
 
-A unit multiplies one input vector with all of its rows and columns at once and takes
-input_bits / bits_per_cycle cycles plus the adder-tree pipeline (cycle rule common to the digital
-macros in the ZigZag IMC model).
+A unit multiplies one input vector with all of its columns at once, and with as many of its rows as
+have multipliers: rows / rows_per_multiplier. Such a pass takes input_bits / bits_per_cycle cycles,
+a vector the adder-tree pipeline beside its passes (cycle rule common to the digital macros in the
+ZigZag IMC model, where rows_per_multiplier is `group_depth`). The rows of a matrix are dealt over
+the multipliers, so that few of them take one pass.
 """
 
 from __future__ import annotations
@@ -12,18 +14,23 @@ from cimsim.costs.tile import FJ, PJ
 from cimsim.units import cycles_to_ps
 
 
-def product_cycles(sram: SramUnits, vectors: int = 1) -> int:
-    """Cycles of `vectors` input vectors, one after the other, through one unit.
+def passes(sram: SramUnits, rows: int) -> int:
+    """Turns that `rows` rows of one matrix take at the multipliers of a unit."""
+    return -(-rows // sram.rows_at_once)
 
-    Successive vectors follow each other in the pipeline, whose depth is paid once.
+
+def product_cycles(sram: SramUnits, rows: int, vectors: int = 1) -> int:
+    """Cycles of `vectors` input vectors, one after the other, through `rows` rows of one unit.
+
+    Passes and vectors follow each other in the pipeline, whose depth is paid once.
     """
     serial = -(-sram.input_bits // sram.bits_per_cycle)
-    return vectors * serial + sram.pipeline_cycles
+    return vectors * passes(sram, rows) * serial + sram.pipeline_cycles
 
 
-def product_ps(sram: SramUnits, vectors: int = 1) -> int:
+def product_ps(sram: SramUnits, rows: int, vectors: int = 1) -> int:
     """Time (ps) of `product_cycles`."""
-    return cycles_to_ps(product_cycles(sram, vectors), sram.clock_MHz)
+    return cycles_to_ps(product_cycles(sram, rows, vectors), sram.clock_MHz)
 
 
 def write_ps(sram: SramUnits, weights_per_unit: int) -> int:

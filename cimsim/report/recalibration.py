@@ -98,11 +98,11 @@ def _time_ps(architecture: Architecture, placement: Placement, vectors: int) -> 
     grid, pmca, link = placement.grid, architecture.pmca, architecture.cluster_link
     arrays = architecture.arrays(placement.unit)
     cost = arrays.vector(grid, architecture.tile_link)
-    _, outputs = grid.block
-    steps = (cost.load_ps, *arrays.passage_ps(outputs, 1), cost.send_ps * grid.row_blocks)
+    through = arrays.passage_ps(grid.block, 1)
+    steps = (cost.load_ps, *through, cost.send_ps * grid.row_blocks)
     results = _results(architecture, placement)
     summed = elementwise_busy(pmca, vectors * results, {"axpy": SUMS}).cycles
     # counted: bytes over GB/s are ns, 1000 ps each
     fetched_ps = int(vectors * results * NUMBER_BITS / 8 / link.bandwidth_GBps * 1000)
-    through = sum(steps) + (vectors - 1) * max(steps)
-    return max(through, fetched_ps) + cycles_to_ps(summed, pmca.clock_MHz)
+    piped_ps = sum(steps) + (vectors - 1) * max(steps)
+    return max(piped_ps, fetched_ps) + cycles_to_ps(summed, pmca.clock_MHz)

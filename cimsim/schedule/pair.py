@@ -130,10 +130,11 @@ class Pair:
 
     def _token_ps(self) -> int:
         arrays = self.architecture.arrays(self.architecture.weights_on)
-        columns = min(self.adapter.out_features, arrays.shape[1])
+        rows, columns = arrays.shape
+        block = min(self.adapter.in_features, rows), min(self.adapter.out_features, columns)
         if gated(arrays):
-            return piece_ps(arrays, columns, self.adapter.vectors)
-        return arrays.passage_ps(columns, 1)[0] * self.adapter.vectors
+            return piece_ps(arrays, block, self.adapter.vectors)
+        return arrays.passage_ps(block, 1)[0] * self.adapter.vectors
 
     def pmca_ps(self, tokens: int) -> int:
         """Time (ps) that one cluster is woken for and computes on a block."""

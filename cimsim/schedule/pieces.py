@@ -24,7 +24,9 @@ def woken_ps(units: Units, work_ps: Duration) -> Duration:
     return plain(woken) if isinstance(woken, np.ndarray) else woken
 
 
-def piece_ps(arrays: Arrays, columns: int, vectors: int, *, one_by_one: bool = False) -> int:
+def piece_ps(
+    arrays: Arrays, block: tuple[int, int], vectors: int, *, one_by_one: bool = False
+) -> int:
     """Time (ps) that an array is on for `vectors` vectors: its wake-up, itself, its converter.
 
     The converter has the first vector while the array has the next; it starts the last one when the
@@ -34,8 +36,8 @@ def piece_ps(arrays: Arrays, columns: int, vectors: int, *, one_by_one: bool = F
         return 0
     wake = wake_ps(arrays.power_states)
     if arrays.converter is None:
-        return wake + arrays.passage_ps(columns, vectors)[0]
-    first, last = arrays.passage_ps(columns, 1)
-    array, converter = arrays.passage_ps(columns, vectors - 1)[0], (vectors - 1) * last
+        return wake + arrays.passage_ps(block, vectors)[0]
+    first, last = arrays.passage_ps(block, 1)
+    array, converter = arrays.passage_ps(block, vectors - 1)[0], (vectors - 1) * last
     others = array + converter if one_by_one else max(array, converter)
     return wake + first + others + last

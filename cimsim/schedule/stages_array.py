@@ -41,10 +41,11 @@ PerVector = Callable[[int], int]
 class UnitGroup:
     """Units of one replica that move in lock-step; `shared` is the unit that others use too.
 
-    `taken` and `given` are their shares of the layer's inputs and results.
+    `block` are rows and columns of weights of the largest, `taken` and `given` their shares of the
+    layer's inputs and results.
     """
 
-    columns: int
+    block: tuple[int, int]
     units: int
     shared: int | None
     taken: float
@@ -180,7 +181,7 @@ def lanes_of(
         counts = Counter(widths)
         return [
             UnitGroup(
-                width,
+                (grid.block[0], width),
                 n * grid.row_blocks,
                 None,
                 float(taken[wide == width].sum()),
@@ -190,7 +191,7 @@ def lanes_of(
         ]
     return [
         UnitGroup(
-            widths[c],
+            (int(heights[r, c]), widths[c]),
             1,
             int(units[r, c]) if int(units[r, c]) in shared else None,
             float(taken[r, c]),
@@ -309,15 +310,15 @@ def _wake(layer: Layer, lanes: list[UnitGroup], stream: Stream) -> None:
     """Count the pieces of work of units that are gated: all vectors of a token in one unit."""
     if not gated(layer.arrays):
         return
-    units: Counter[tuple[int, bool]] = Counter()
+    units: Counter[tuple[tuple[int, int], bool]] = Counter()
     for lane in lanes:
-        units[lane.columns, lane.shared is not None] += lane.units
-    for (columns, shared), count in units.items():
+        units[lane.block, lane.shared is not None] += lane.units
+    for (block, shared), count in units.items():
 
-        def on(arrays: Arrays, columns: int = columns, shared: bool = shared) -> PerVector:
-            return lambda vectors: piece_ps(arrays, columns, vectors, one_by_one=shared)
+        def on(arrays: Arrays, block: tuple[int, int] = block, shared: bool = shared) -> PerVector:
+            return lambda vectors: piece_ps(arrays, block, vectors, one_by_one=shared)
 
-        time = layer.time(stream, ("woken", columns, shared), on)
+        time = layer.time(stream, ("woken", block, shared), on)
         layer.assembler.wake(layer.placement.unit, count, stream, time)
 
 
@@ -332,21 +333,21 @@ def _add_lane(layer: Layer, number: str, lane: UnitGroup, stream: Stream) -> tup
     name = f"{stage.name}:{number}"
     entry, done = assembler.fifo(f"{name}:in"), assembler.fifo(f"{name}:out")
     load, send = (_port(layer, lane, way, stream) for way in ("in", "out"))
-    columns = lane.columns
+    block = lane.block
 
     def compute(what: str, vectors: PerVector, *, woken: bool = True) -> Timed:
         def on(arrays: Arrays) -> PerVector:
             before_ps = wake_ps(arrays.power_states) if woken else 0
-            return lambda n: before_ps + arrays.passage_ps(columns, vectors(n))[0]
+            return lambda n: before_ps + arrays.passage_ps(block, vectors(n))[0]
 
-        return _busy(layer, lane, layer.time(stream, (what, columns), on))
+        return _busy(layer, lane, layer.time(stream, (what, block), on))
 
     def convert(what: str, vectors: PerVector) -> Timed:
         def on(arrays: Arrays) -> PerVector:
-            one = arrays.passage_ps(columns, 1)[1]
+            one = arrays.passage_ps(block, 1)[1]
             return lambda n: vectors(n) * one
 
-        return _converts(layer, lane, layer.time(stream, (what, columns), on))
+        return _converts(layer, lane, layer.time(stream, (what, block), on))
 
     if arrays.converter is None:
         steps = (Get(entry), load, compute("compute", lambda n: n), send, Put(done))

@@ -1,9 +1,10 @@
 """Actors of attention products in arrays: K or V written as tokens arrive, queries against it.
 
-Every head has units of its own, so that the products of a query take no longer with the context;
-what moves does, and the energy. With grouped-query attention the queries that share a K/V head
-follow each other over the link and through the units. Partial sums of row blocks meet in a tree. A
-token is a row of V, written at once, but a column of K: each of its rows takes a write.
+Every head has units of its own, so that the products of a query take no longer with the context
+once it fills the rows of a unit; what moves does, and the energy. With grouped-query attention the
+queries that share a K/V head follow each other over the link and through the units. Partial sums of
+row blocks meet in a tree. A token is a row of V, written at once, but a column of K: each of its
+rows takes a write.
 
 With a sliding window a head holds the rows of the window and two more: a row is written over the
 one that has left the window, so the writer is at most one row ahead of the queries.
@@ -27,7 +28,7 @@ from cimsim.costs.tile import link_energy_J, transfer_ps
 from cimsim.engines.program import Duration, Get, IntArray, Put
 from cimsim.ir import MatMul
 from cimsim.mapping import KvStore
-from cimsim.schedule.assembler import Assembler, Timed, convert, per_block
+from cimsim.schedule.assembler import Assembler, Timed, convert, per_block, within_64_bits
 from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.formulas import check_clock
 from cimsim.schedule.graph import Stream, build_stream, phase_sums, plain
@@ -67,7 +68,7 @@ def add_kv_stage(
     arrays = _arrays(assembler, store)
     ops = {phase: _matmul(op) for phase, op in stage.nodes[0].ops.items()}
     varies = any(is_masked(op) or op.growth for op in ops.values())
-    columns, unit = store.grid.columns, store.unit
+    unit = store.unit
 
     def key(value: str) -> Hashable:
         node = assembler.alike.node(stage.nodes[0])
@@ -96,11 +97,7 @@ def add_kv_stage(
 
     def computed(machine: Architecture) -> Duration:
         arrays = _attention_arrays(machine, unit)
-
-        def of(phase: int, step: int, size: int, end: int) -> int:
-            return arrays.passage_ps(columns, size * _vectors(ops[phase]))[0]
-
-        return woken_ps(arrays, per_block(stream, False, of))
+        return woken_ps(arrays, product.passed_ps(store, arrays))
 
     in_bits, out_bits, macs = amounts("in"), amounts("out"), amounts("macs")
     compute = assembler.formulas.number(key("compute"), computed)
@@ -263,6 +260,14 @@ class _Products:
         rows = np.minimum(self._k, store.grid.block_rows)
         bits = _product(self._vectors(), rows, arrays.input_bits)
         return convert(bits, lambda b: transfer_ps(b, link))
+
+    def passed_ps(self, store: KvStore, arrays: AttentionArrays) -> int | IntArray:
+        """Time (ps) of the queries of every block through a unit, the one with the most rows."""
+        rows, columns = np.minimum(self._k, store.grid.block_rows), store.grid.block[1]
+        each = np.stack(np.broadcast_arrays(rows, self._vectors()))
+        found, inverse = np.unique(each, axis=1, return_inverse=True)
+        times = [arrays.passage_ps((k, columns), n)[0] for k, n in found.T.tolist()]
+        return plain(within_64_bits(times)[inverse.ravel()])
 
     def sent_ps(
         self, store: KvStore, arrays: AttentionArrays, link: Link, buffered: frozenset[int]

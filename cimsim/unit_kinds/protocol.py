@@ -135,10 +135,11 @@ class Arrays(Units, Protocol):
     def per_cluster(self, pmca: PmcaClusters) -> Fraction:
         """Units that one cluster serves: a whole number, or 1 over the clusters of a unit."""
 
-    def passage_ps(self, columns: int, vectors: int) -> tuple[int, int]:
-        """Time (ps) of `vectors` vectors in an array of `columns` weights, then in its converter.
+    def passage_ps(self, block: tuple[int, int], vectors: int) -> tuple[int, int]:
+        """Time (ps) of `vectors` vectors in an array, then in its converter.
 
-        The second is that of the last vector, 0 without converter.
+        `block` are the rows and columns of weights of the array that a matrix has. The second is
+        that of the last vector, 0 without converter.
         """
 
     def vector(self, grid: Grid, link: Link, columns: ColumnScale | None = None) -> VectorCost:

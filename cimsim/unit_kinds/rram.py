@@ -117,8 +117,9 @@ class AnalogTiles:
             return Fraction(pmca.weights_per_cluster // held)
         return Fraction(1, -(-held // pmca.weights_per_cluster))
 
-    def passage_ps(self, columns: int, vectors: int) -> tuple[int, int]:
-        """All pulses of each vector; then the conversions of the last pulse."""
+    def passage_ps(self, block: tuple[int, int], vectors: int) -> tuple[int, int]:
+        """All rows at a time, all pulses of each vector; then the conversions of the last pulse."""
+        _, columns = block
         cells = math.ceil(columns * self.weight_cells)
         return vectors * integrate_ps(self.block, cells), convert_ps(self.block, cells)
 

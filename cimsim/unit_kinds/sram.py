@@ -89,9 +89,10 @@ class SramArrays:
         """Units are shared evenly."""
         return Fraction(-(-self.block.unit_count // pmca.cluster_count))
 
-    def passage_ps(self, columns: int, vectors: int) -> tuple[int, int]:
-        """All columns at a time; the pipeline's depth is paid once for `vectors` vectors."""
-        return product_ps(self.block, vectors), 0
+    def passage_ps(self, block: tuple[int, int], vectors: int) -> tuple[int, int]:
+        """All columns at a time, rows in passes; the pipeline's depth is paid once for all."""
+        rows, _ = block
+        return product_ps(self.block, rows, vectors), 0
 
     def vector(self, grid: Grid, link: Link, columns: ColumnScale | None = None) -> VectorCost:
         """Times of one unit: column blocks work side by side, partial sums meet in a tree.

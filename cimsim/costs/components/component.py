@@ -53,10 +53,11 @@ class Component:
     `reads` names fields of the block, fields of other blocks with their block (`rram.rows`), what
     follows from several blocks (`die.area_mm2`) and `technology_nm`; `gives` names fields of the
     block. `fitted` is the range of an input in which the law is fitted, outside it is an
-    extrapolation; outside `limits` it makes no sense. `absent` names inputs in groups that a block
-    may lack (`matrix_engine.rows`), and what they are then. What it gives with assumed
-    constants is `assumed`, unless an anchor fixes its size. `refuse` raises RefusedError for inputs
-    of the machine that no hardware of its kind has; an anchor, which is built, is not asked.
+    extrapolation; outside `limits` it makes no sense. `absent` names inputs that a block may
+    lack, alone or with their group (`matrix_engine.rows`), and what they are then. What it gives
+    with assumed constants is `assumed`, unless an anchor fixes its size. `refuse` raises
+    RefusedError for inputs of the machine that no hardware of its kind has; an anchor, which is
+    built, is not asked.
     """
 
     law: Law

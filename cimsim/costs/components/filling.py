@@ -175,9 +175,9 @@ def _input(
     *groups, last = (name if outside else f"{block}.{name}").split(".")
     for part in groups:
         found = found.get(part) if isinstance(found, Mapping) else None
+    found = found.get(last) if isinstance(found, Mapping) else None
     if found is None and name in model.absent:
         return model.absent[name]
-    found = found.get(last) if isinstance(found, Mapping) else None
     if isinstance(found, bool) or not isinstance(found, int | float) or abs(found) > LARGEST:
         raise UnreadInputError(f"{path} reads {name}, which is missing or no number")
     return float(found)
