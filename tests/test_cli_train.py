@@ -123,6 +123,54 @@ def test_training_goes_on_from_an_adapter_and_from_a_checkpoint(
     assert (code, err) == (0, f"no checkpoint in {broken}: starting from the beginning\n")
 
 
+def test_a_pool_is_named_or_trained_and_measured_on_tiles(cimsim, given, tmp_path):
+    first, output = tmp_path / "first", tmp_path / "out"
+    plain = f"plain:{QUICK}"
+    assert cimsim(*command(given, first, method=plain))[0] == 0
+    fused = "lora-fusion:epochs=2,batch=8"
+    pool = ("--pool", first, "--pool", given / "words.jsonl", "--pool-method", plain)
+    code, out, err = cimsim(*command(given, output, *pool, method=fused))
+    assert (code, err) == (0, "")
+    assert "runs as --adapt lora-fusion:adapters=2" in out
+    trained = output / "pool" / "words" / "adapter_model.safetensors"
+    assert trained.read_bytes() == (first / "adapter_model.safetensors").read_bytes()
+    assert (load_record(output).method.name, len(load_record(output).pool_sha256)) == (
+        "lora-fusion", 64,
+    )  # fmt: skip
+    again = tmp_path / "again"
+    both = ("--pool", first, "--pool", output / "pool" / "words")
+    assert cimsim(*command(given, again, *both, method=fused))[0] == 0
+    for name in ("pool.safetensors", "fusion.safetensors"):
+        assert (again / name).read_bytes() == (output / name).read_bytes()
+    measured = (
+        "accuracy", given / "machine.json", given / "bert", "--task", given / "words.jsonl",
+        "--adapter", again, "--seeds", 1, "--limit", 4, "--json", "--noise", "gaussian:0.02",
+    )  # fmt: skip
+    code, out, err = cimsim(*measured, "--adapt", "lora-fusion:adapters=2")
+    assert code == 0, err
+    assert json.loads(out)["results"][0]["adapter"] == "again"
+    code, _, err = cimsim(*measured, "--adapt", "lora-fusion")
+    assert code == 2
+    assert "(adapters, cross, magnitudes) (2, True, True), lora-fusion was asked with (20," in err
+
+
+def test_rewritten_arrays_and_differences_are_trained_and_measured(cimsim, given, tmp_path):
+    xma2, delta = tmp_path / "xma2", tmp_path / "delta"
+    method = "xma2:share=0.5,epochs=2,batch=8,targets=query"
+    code, out, err = cimsim(*command(given, xma2, method=method))
+    assert (code, err) == (0, "")
+    assert " arrays are rewritten: --adapt xma2:share=0." in out
+    measured = (
+        "accuracy", given / "machine.json", given / "bert", "--task", given / "words.jsonl",
+        "--adapter", xma2, "--seeds", 1, "--limit", 4, "--json", "--noise", "gaussian:0.02",
+    )  # fmt: skip
+    code, out, err = cimsim(*measured, "--adapt", "xma2:share=0.5")
+    assert code == 0, err
+    method = "delta:epochs=2,batch=8,targets=query"
+    assert cimsim(*command(given, delta, method=method))[0] == 0
+    assert {path.name for path in delta.glob("*.safetensors")} == {"delta.safetensors"}
+
+
 def test_a_training_is_evaluated_as_it_goes(cimsim, given, tmp_path):
     output, without = tmp_path / "out", tmp_path / "without"
     more = ("--eval-every", 3, "--eval-seeds", 2, "--eval-limit", 4)
@@ -147,6 +195,18 @@ def test_a_training_is_evaluated_as_it_goes(cimsim, given, tmp_path):
     ("method", "more", "said"),
     [
         ("plain", ("--eval-seeds", 2), "--eval-seeds had no effect without --eval-every: add it"),
+        ("plain", ("--pool", "a"), "--pool names adapters of a pool, and method 'plain' has none"),
+        ("lora-fusion:epochs=1", (), "has a pool of frozen adapters, and none was given"),
+        (
+            "lora-fusion:epochs=1",
+            ("--pool", "sentiment", "--pool-method", "dora"),
+            "are plain LoRA on exact",
+        ),
+        (
+            "lora-fusion:epochs=1",
+            ("--pool", ".", "--pool-method", "plain"),
+            "--pool-method had no effect",
+        ),
         ("piggyback:epochs=1", ("--eval-every", 2), "--eval-every measures adapters and whole mo"),
     ],
 )

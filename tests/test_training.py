@@ -181,7 +181,8 @@ def test_dropout_is_on_and_belongs_to_the_step():
     assert same(exact.model, run(PLAIN).model)
 
 
-@pytest.mark.parametrize("name", METHODS)
+# A pool and differences: tests/test_training_pools.py.
+@pytest.mark.parametrize("name", [n for n in METHODS if n != "lora-fusion"])
 def test_base_weights_and_the_model_given_do_not_move(name):
     model = encoder()
     before, flags = tensors(model.module), [p.requires_grad for p in model.module.parameters()]
@@ -212,7 +213,12 @@ def small(name: str) -> Method:
 
 # How fast masks and few neurons learn: tests/test_training_forms.py.
 @pytest.mark.parametrize(
-    "name", [n for n in METHODS if METHODS[n]().masking is None and n != "fisher-sparse"]
+    "name",
+    [
+        n
+        for n in METHODS
+        if METHODS[n]().masking is None and n not in ("fisher-sparse", "lora-fusion", "delta")
+    ],
 )
 def test_every_method_learns(name):
     method = small(name)
@@ -843,7 +849,8 @@ def test_every_method_round_trips_through_json():
 
 
 def test_text_sets_every_field_of_every_part():
-    named = ("halora", "piggyback", "pruned-lora", "fisher-sparse")
+    named = ("halora", "piggyback", "pruned-lora", "fisher-sparse", "xma2", "lora-fusion")
+    named = (*named, "delta")
     methods = [METHODS[name]() for name in named]
     covered = {option.path for method in methods for option in method_options(method).values()}
     for name, part in PARTS.items():

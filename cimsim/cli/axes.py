@@ -55,7 +55,7 @@ SUMMARIES = {
     "noises": "ideal, gaussian[:sigma_ratio], read_noise[:sigma_ratio], stuck_at, retention, pcm, "
     "hermes, neurram[:scale], cmo_hfox[:window_percent], table, write_verify",
     "methods": "plain, noise-aware, halora, halora-every-step, ahwa, ahwa-full, piggyback, xbm, "
-    "xma, dora, pruned-lora, fisher-sparse",
+    "xma, xma2, full, delta, lora-fusion, dora, pruned-lora, fisher-sparse",
     "mappers": "one-per-tile[:replicate], dense[:replicate]",
     "adaptations": "none, lora-sram, lora-pmca, lora-rram, merged[:delta_ratio], full, "
     "piggyback[:zeroed], pruned-lora, fisher-sparse, delta, lora-fusion, xbm, xma, xma2, "

@@ -71,6 +71,23 @@ def train(
         Path | None,
         typer.Option(metavar="DIR", help="Adapter to start from.", show_default=False),
     ] = None,
+    pool: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DIR|TASK",
+            help="An adapter of the frozen pool of lora-fusion, once for each; a task's is trained "
+            "first, into -o's folder pool.",
+            show_default=False,
+        ),
+    ] = None,
+    pool_method: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME[:OPTION=VALUE,...]",
+            help="How adapters of a pool are trained that --pool names by their tasks.",
+            autocompletion=completing("methods"),
+        ),
+    ] = "plain",
     epochs: Annotated[
         float | None, typer.Option(help="As the method's option epochs.", show_default=False)
     ] = None,
@@ -120,8 +137,9 @@ def train(
     """Train an adapter or masks of MODEL for a task, with the noise of its tiles on ARCH.
 
     Writes adapter_model.safetensors and adapter_config.json, which PEFT reads (masks:
-    masks.safetensors), training.json with method, seed and digests of what it was made from, and
-    curve.csv and curve.png with loss and accuracy of every step.
+    masks.safetensors; a pool: pool.safetensors and fusion.safetensors), training.json with method,
+    seed and digests of what it was made from, and curve.csv and curve.png with loss and accuracy
+    of every step.
     """
     from cimsim.studies.accuracy import require_torch
 
@@ -134,10 +152,10 @@ def train(
     if eval_every is None:
         of_it = ("eval_noise", "eval_seeds", "eval_limit")
         refuse_without_effect(context, of_it, "without --eval-every: add it, or leave this out")
-    elif chosen.masking is not None:
+    elif chosen.lora is None and chosen.trains is not None:
         raise TaskError(
-            f"--eval-every measures adapters and whole models, and method {chosen.name!r} trains "
-            "masks: leave it out, and measure them afterwards with cimsim accuracy."
+            f"--eval-every measures adapters and whole models, which method {chosen.name!r} does "
+            "not train: leave it out, and measure afterwards with cimsim accuracy."
         )
     exact = chosen.injection is None or chosen.injection.clean_share == 1.0
     if exact and eval_every is None:
@@ -147,6 +165,9 @@ def train(
     elif chosen.lora is None:
         why = f"on method {chosen.name!r}, which has no adapter to place: leave it out"
         refuse_without_effect(context, ("adapt",), why)
+    if all(Path(each).is_dir() for each in pool or ()):
+        why = "without a task in --pool that an adapter is to be trained for: leave it out"
+        refuse_without_effect(context, ("pool_method",), why)
     machine = machine_of(architecture, settings)
     chosen = training.for_arrays(chosen, machine)
     laid = mapper_of(mapper, replicate)
@@ -164,6 +185,7 @@ def train(
                 data, chosen, mapping, machine, eval_noise, eval_seeds, eval_limit, eval_every,
                 workload,
             )  # fmt: skip
+    frozen = _pool(pool or [], pool_method, chosen, model, output, seed, threads, device)
     checkpoint = output / CHECKPOINT
     if resume and not checkpoint.exists():
         complain(f"no checkpoint in {output}: starting from the beginning")
@@ -171,7 +193,7 @@ def train(
         trained = training.train(
             base, data, chosen, mapping=None if chosen.injection is None else mapping,
             architecture=None if chosen.injection is None else machine, workload=workload,
-            seed=seed, start=start,
+            seed=seed, start=start, pool=frozen,
             execution=training.Execution(checkpoint, every, resume, threads, device),
             progress=hear,
             evaluating=evaluation,
@@ -180,6 +202,51 @@ def train(
     checkpoint.unlink(missing_ok=True)
     say(_summary(output, trained, eval_seeds))
     _write_curve(output, trained, eval_seeds)
+
+
+def _pool(
+    named: Sequence[str],
+    text: str,
+    method: Method,
+    model: str,
+    output: Path,
+    seed: int,
+    threads: int,
+    device: str | None,
+) -> list[Path]:
+    """The directories of the adapters of a pool; those of tasks are trained where they are not yet.
+
+    Raises TaskError for a pool without use, and for a method that trains no plain adapter.
+    """
+    from cimsim import training
+    from cimsim.tasks import label_count, load_model, load_task
+
+    if named and method.fusion is None:
+        raise TaskError(
+            f"--pool names adapters of a pool, and method {method.name!r} has none: leave it out, "
+            "or choose lora-fusion."
+        )
+    shape = training.parse_method(text)
+    if shape.lora is None or shape.lora.dora or shape.pruning or shape.injection:
+        raise TaskError(
+            f"--pool-method {text}: adapters of a pool are plain LoRA on exact weights: take "
+            "plain, with options."
+        )
+    found = []
+    for each in named:
+        folder = Path(each)
+        if not folder.is_dir():
+            folder = output / "pool" / Path(each).stem
+            base = load_model(model, labels=label_count(each))
+            with _bar("accuracy") as hear:
+                made = training.train(
+                    base, load_task(each, base), shape, seed=seed, progress=hear,
+                    execution=training.Execution(threads=threads, device=device),
+                )  # fmt: skip
+            made.save(folder, _sources(model, each))
+            say(_summary(folder, made, 0))
+        found.append(folder)
+    return found
 
 
 def _evaluation(
@@ -298,12 +365,35 @@ def _summary(output: Path, trained: Trained, chips: int) -> str:
     ]
     if (kept := trained.kept_share) is not None:
         lines.append(f"masks let {kept:.2%} through")
+    lines += _extent(trained)
     if trained.evaluations:
         digital, noisy, *spread = trained.evaluations[-1].metrics.values()
         told = f"digital {digital:.4g}{unit}, on {_chips(chips)} {noisy:.4g}{unit}"
         told += "".join(f" (standard deviation {std:.4g})" for std in spread)
         lines.append(f"{trained.metric} on test examples in the end: {told}")
     return "\n".join(lines)
+
+
+def _extent(trained: Trained) -> list[str]:
+    """How much of the machine a task's arrays or a pool take, and the adaptation that runs it."""
+    from cimsim.adaptation.layers.pooled import pooled_layers
+    from cimsim.training.arrays import rewritten_arrays
+
+    chosen, every = rewritten_arrays(trained.model)
+    lines = []
+    if every:
+        masking = trained.record.method.masking
+        bits = 0 if masking is None else masking.bits
+        lines.append(
+            f"{chosen} of {every} arrays are rewritten: --adapt "
+            f"xma2:share={chosen / every:.3g},bits={bits}"
+        )
+    for layer in pooled_layers(trained.model).values():
+        form = "" if layer.cross else ",cross=false"
+        form += "" if layer.magnitude is not None else ",magnitudes=false"
+        lines.append(f"runs as --adapt lora-fusion:adapters={layer.adapters}{form}")
+        break
+    return lines
 
 
 def _chips(count: int) -> str:

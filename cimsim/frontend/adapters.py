@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator
 from operator import attrgetter
@@ -18,6 +19,7 @@ from peft.utils import ModulesToSaveWrapper
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
+from cimsim.adaptation.layers.pooled import pooled_layers
 from cimsim.errors import WorkloadError
 from cimsim.frontend.adapter_config import (
     check_settings,
@@ -36,6 +38,7 @@ __all__ = [
     "lora_layers",
     "merged_copy",
     "names_used",
+    "put_one_of_pool",
     "read_adapter",
     "settle_adapters",
     "several_act",
@@ -60,6 +63,31 @@ def apply_lora(model: nn.Module, config: peft.LoraConfig) -> None:
         raise WorkloadError(f"the adapter does not fit {type(model).__name__}: {problem}") from None
     fold_dora(model)
     model.eval()
+
+
+def put_one_of_pool(model: nn.Module) -> None:
+    """Leave one adapter of each pool on `model`, which is on the meta device.
+
+    How many there are, and what is between them, is said by the adaptation `lora-fusion`; modules
+    that learnt beside the coefficients (`saved_modules`) are saved with the adapter.
+    """
+    pools = pooled_layers(model)
+    if not pools:
+        return
+    ranks = {re.escape(path): layer.rank for path, layer in pools.items()}
+    alphas: dict[str, Any] = {
+        re.escape(path): layer.rank * layer.scaling for path, layer in pools.items()
+    }
+    config = peft.LoraConfig(
+        r=max(ranks.values()),
+        target_modules="|".join(ranks),
+        rank_pattern=ranks,
+        alpha_pattern=alphas,
+        modules_to_save=list(getattr(model, "saved_modules", ())) or None,
+    )
+    for path, layer in pools.items():
+        model.set_submodule(path, layer.base_layer)
+    apply_lora(model, config)
 
 
 def _check_names(model: nn.Module, what: str, names: Any) -> None:

@@ -21,6 +21,7 @@ from cimsim.frontend.adapter_counts import describe_adapter
 from cimsim.frontend.adapters import (
     adapters_in_use,
     apply_lora,
+    put_one_of_pool,
     settle_adapters,
     unwrap,
 )
@@ -169,12 +170,13 @@ def _load(
 def _twin(module: nn.Module) -> tuple[nn.Module, dict[int, torch.Tensor]]:
     """`on_meta` of the model inside `module`, with the adapters that act on it and no other.
 
-    Masks and numbers on columns are left out.
+    Masks, numbers on columns and deltas are left out; of a pool of adapters one is there.
     """
     names = adapters_in_use(module)
     twin, buffers = on_meta(unwrap(module))
     twin = without_masks(twin)
     settle_adapters(twin, names)
+    put_one_of_pool(twin)
     return twin, buffers
 
 

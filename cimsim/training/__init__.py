@@ -24,21 +24,26 @@ if TYPE_CHECKING:
     )
     from cimsim.training.callbacks import Evaluated, Evaluating
     from cimsim.training.curve import curve_csv
+    from cimsim.training.deltas import load_deltas, save_deltas, with_deltas
     from cimsim.training.masks import load_masks, masked, save_masks
     from cimsim.training.method_json import method_from_json, method_to_json
     from cimsim.training.methods import METHODS, Method, for_arrays
     from cimsim.training.noisy import inputs_of
     from cimsim.training.parts import (
         Distillation,
+        Fusion,
         Injection,
         LoraShape,
         Masking,
         Penalty,
         Pruning,
+        Rewriting,
         Schedule,
         SparseUpdate,
+        TernaryDelta,
     )
     from cimsim.training.penalty import regulariser
+    from cimsim.training.pools import fused, load_fusion, save_fusion
     from cimsim.training.record import Record, load_record
     from cimsim.training.start import student
     from cimsim.training.text import (
@@ -51,10 +56,12 @@ if TYPE_CHECKING:
     from cimsim.training.trainer import Execution, Step, Trained, train
 
 _HOME = {
+    "TernaryDelta": "parts",
     "Distillation": "parts",
     "Evaluated": "callbacks",
     "Evaluating": "callbacks",
     "Execution": "trainer",
+    "Fusion": "parts",
     "Injection": "parts",
     "LoraShape": "parts",
     "METHODS": "methods",
@@ -64,6 +71,7 @@ _HOME = {
     "Penalty": "parts",
     "Pruning": "parts",
     "Record": "record",
+    "Rewriting": "parts",
     "Schedule": "parts",
     "SparseUpdate": "parts",
     "Step": "trainer",
@@ -72,8 +80,11 @@ _HOME = {
     "curve_csv": "curve",
     "for_arrays": "methods",
     "format_method": "text",
+    "fused": "pools",
     "inputs_of": "noisy",
     "load_adapter": "adapters",
+    "load_deltas": "deltas",
+    "load_fusion": "pools",
     "load_masks": "masks",
     "load_record": "record",
     "load_trained": "adapters",
@@ -85,10 +96,13 @@ _HOME = {
     "parse_method": "text",
     "regulariser": "penalty",
     "save_adapter": "adapters",
+    "save_deltas": "deltas",
+    "save_fusion": "pools",
     "save_masks": "masks",
     "save_whole": "adapters",
     "student": "start",
     "train": "trainer",
+    "with_deltas": "deltas",
     "with_options": "text",
 }
 
@@ -99,6 +113,7 @@ __all__ = [
     "Evaluated",
     "Evaluating",
     "Execution",
+    "Fusion",
     "Injection",
     "LoraShape",
     "Masking",
@@ -106,16 +121,21 @@ __all__ = [
     "Penalty",
     "Pruning",
     "Record",
+    "Rewriting",
     "Schedule",
     "SparseUpdate",
     "Step",
+    "TernaryDelta",
     "Trained",
     "adapted",
     "curve_csv",
     "for_arrays",
     "format_method",
+    "fused",
     "inputs_of",
     "load_adapter",
+    "load_deltas",
+    "load_fusion",
     "load_masks",
     "load_record",
     "load_trained",
@@ -127,10 +147,13 @@ __all__ = [
     "parse_method",
     "regulariser",
     "save_adapter",
+    "save_deltas",
+    "save_fusion",
     "save_masks",
     "save_whole",
     "student",
     "train",
+    "with_deltas",
     "with_options",
 ]
 

@@ -21,11 +21,14 @@ from cimsim.errors import TaskError, WorkloadError
 from cimsim.files import write_bytes, write_text
 from cimsim.frontend.adapter_config import CONFIG_FILE, read_adapter, task_heads
 from cimsim.frontend.adapter_counts import describe_adapter
+from cimsim.frontend.adapters import lora_layers
 from cimsim.frontend.quiet import quietly
 from cimsim.functional.mode import learning
+from cimsim.training.deltas import DELTA_FILE, load_deltas
 from cimsim.training.gates import GATES_FILE, gate_state, load_gates
 from cimsim.training.masks import MASKS_FILE, load_masks
 from cimsim.training.parts import LoraShape
+from cimsim.training.pools import FUSION_FILE, Lora, load_fusion
 from cimsim.training.record import Record
 from cimsim.training.streams import key, own_randomness
 from cimsim.training.tensors import (
@@ -119,6 +122,42 @@ def load_adapter(model: TaskModel, directory: str | Path) -> peft.PeftModel:
     return found.eval()
 
 
+@checked(TaskError)
+def lora_of(model: TaskModel, directory: str | Path) -> Lora:
+    """A, B and scaling of the plain LoRA adapter in `directory`, by layer of `model`.
+
+    Modules saved with it, such as the head of its task, are left out. Raises TaskError like
+    `load_adapter`, and for an adapter that is more than plain LoRA.
+    """
+    path = Path(directory)
+    config = _read_config(path)
+    if config.use_dora or config.lora_bias or config.bias != "none" or (path / GATES_FILE).exists():
+        raise TaskError(
+            f"{path}: has magnitudes, biases or gates: a pool is made of plain LoRA adapters."
+        )
+    check_base(model, path, tuple(config.modules_to_save or ()))
+    state = read_tensors(path / ADAPTER_FILE)
+    given = {name: tensor for name, tensor in state.items() if ".lora_" in name}
+    _check_ranks(path, config, given)
+    config.modules_to_save = None
+    try:
+        found = _put_on(model, config, 0)
+    except TaskError as problem:
+        raise TaskError(f"{path}: {problem}") from None
+    wanted = adapter_state(found)
+    check_tensors(f"{path}: made for another model than {model.name!r}", given, wanted)
+    with quietly():
+        peft.set_peft_model_state_dict(found, given)
+    return {
+        name: (
+            layer.lora_A["default"].weight.detach(),
+            layer.lora_B["default"].weight.detach(),
+            float(layer.scaling["default"]),
+        )
+        for name, layer in lora_layers(found.get_base_model())
+    }
+
+
 def _check_ranks(path: Path, config: peft.LoraConfig, state: Mapping[str, torch.Tensor]) -> None:
     """Raise TaskError for a rank beyond every size in the file, before memory is asked for it."""
     rank = max([config.r, *(config.rank_pattern or {}).values()])
@@ -189,7 +228,7 @@ def load_whole(model: TaskModel, directory: str | Path) -> nn.Module:
 def weights_file(path: Path) -> Path:
     """The file of weights in a directory: that of an adapter unless there are only others."""
     if not (path / CONFIG_FILE).exists():
-        for name in (MASKS_FILE, MODEL_FILE):
+        for name in (MASKS_FILE, FUSION_FILE, DELTA_FILE, MODEL_FILE):
             if (path / name).exists():
                 return path / name
     return path / ADAPTER_FILE
@@ -197,9 +236,17 @@ def weights_file(path: Path) -> Path:
 
 @checked(TaskError)
 def load_trained(model: TaskModel, directory: str | Path) -> nn.Module:
-    """What a training left in `directory`: an adapter or masks on the model, or a whole model."""
+    """What a training left in `directory`, on the model: an adapter, masks, a pool, differences;
+    or a whole model.
+    """
     path = Path(directory)
-    loaders = {MODEL_FILE: load_whole, MASKS_FILE: load_masks, ADAPTER_FILE: load_adapter}
+    loaders = {
+        MODEL_FILE: load_whole,
+        MASKS_FILE: load_masks,
+        FUSION_FILE: load_fusion,
+        DELTA_FILE: load_deltas,
+        ADAPTER_FILE: load_adapter,
+    }
     return loaders[weights_file(path).name](model, path)
 
 

@@ -1,8 +1,8 @@
 """Trained masks over the weights of a model, or on their columns, in and out of directories.
 
-masks.safetensors holds eight mask bits a byte, other numbers as their codes, and the modules saved
-with them; the model that masks are put on shares the memory of its frozen weights with the one
-handed in.
+masks.safetensors holds eight mask bits a byte, other numbers as their codes, a bit for each array
+and the weights of those that are rewritten, and the modules saved with them; the model that masks
+are put on shares the memory of its frozen weights with the one handed in.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from safetensors.torch import save
 from torch import nn
 
 from cimsim.adaptation.layers.columns import (
+    ArrayScales,
     ChannelGates,
     ColumnLayer,
     Columns,
+    column_layers,
     numbered_layer,
     shape_of,
 )
@@ -26,15 +28,17 @@ from cimsim.adaptation.layers.masked import SCORE, MaskedLayer, masked_layer
 from cimsim.errors import MappingError, TaskError
 from cimsim.files import write_bytes
 from cimsim.functional.mode import learning
-from cimsim.training.parts import Masking
+from cimsim.training.parts import Masking, Rewriting
 from cimsim.training.record import RECORD_FILE, Record, load_record
 from cimsim.training.tensors import (
     check_base,
     check_modules,
     check_tensors,
+    named,
     on_cpu,
     packed,
     read_tensors,
+    release,
     twin,
     unpacked,
 )
@@ -46,16 +50,19 @@ if TYPE_CHECKING:
 MASKS_FILE = "masks.safetensors"
 PACKED, CODES = "mask ", "codes "
 """Begin the names of packed bits and of codes; the name of the scores follows."""
+ARRAYS, WEIGHTS = "arrays ", "weights "
+"""Begin the names of a bit an array, and of the weights of those chosen; the layer's follows."""
 BYTE_BITS = 8
 
 
 @checked(TaskError)
-def masked(model: TaskModel, part: Masking) -> nn.Module:
+def masked(model: TaskModel, part: Masking, rewriting: Rewriting | None = None) -> nn.Module:
     """The model with masks on its targets that change nothing yet, in training mode.
 
-    What learns are scores of the masks, and the saved modules, which get memory of their own.
-    Raises TaskError for targets or saved modules that the model does not have, and for masks on
-    columns that do not say how many rows a block has.
+    What learns are scores of the masks, and the saved modules, which get memory of their own; with
+    `rewriting` also weights of arrays, of which none is chosen yet. Raises TaskError for targets or
+    saved modules that the model does not have, and for masks on columns that do not say how many
+    rows a block has.
     """
     targets = model.lora_targets if part.targets is None else part.targets
     saved = model.saved if part.saved is None else part.saved
@@ -63,19 +70,17 @@ def masked(model: TaskModel, part: Masking) -> nn.Module:
     check_modules(model, "saved modules", saved)
     own = twin(model.module)
     for name, layer in list(own.named_modules()):
-        if not _named(name, targets) or _named(name, saved):
+        if not named(name, targets) or named(name, saved):
             continue
-        own.set_submodule(name, _masked(name, layer, part))
-    for name, module in own.named_modules():
-        if _named(name, saved):
-            for parameter in module.parameters():
-                parameter.data = parameter.data.clone()
-                parameter.requires_grad_(True)
+        own.set_submodule(name, _masked(name, layer, part, rewriting))
+    release(own, saved)
     learning(own)
     return own
 
 
-def _masked(name: str, layer: nn.Module, part: Masking) -> nn.Module:
+def _masked(
+    name: str, layer: nn.Module, part: Masking, rewriting: Rewriting | None
+) -> nn.Module:  # fmt: skip
     if not isinstance(layer, nn.Linear | nn.Conv2d):
         raise TaskError(
             f"{name} is a {type(layer).__name__}: masks are on linear layers and convolutions."
@@ -88,7 +93,15 @@ def _masked(name: str, layer: nn.Module, part: Masking) -> nn.Module:
             "array has (rows=64), or give the architecture."
         )
     shape = shape_of(layer, part.rows)
-    columns = Columns(part.kind, part.bits, part.rows, shape, zero=part.zero)
+    if rewriting is None:
+        columns = Columns(part.kind, part.bits, part.rows, shape, zero=part.zero)
+    elif rewriting.columns is None:
+        raise TaskError(
+            "arrays are rewritten whole: say how many weights a row of an array holds "
+            "(columns=64), or give the architecture."
+        )
+    else:
+        columns = ArrayScales(part.bits, part.rows, rewriting.columns, shape)
     try:
         return numbered_layer(layer, columns)
     except MappingError as problem:
@@ -136,7 +149,8 @@ def load_masks(model: TaskModel, directory: str | Path) -> nn.Module:
     part = record.method.masking
     saved = model.saved if part.saved is None else part.saved
     check_base(model, path, tuple(saved))
-    found = masked(model, part)
+    found = masked(model, part, record.method.rewriting)
+    _choose(found, state)
     check_tensors(f"{path}: made for another model than {model.name!r}", state, mask_state(found))
     with torch.no_grad():
         for name, parameter in found.named_parameters():
@@ -148,7 +162,19 @@ def load_masks(model: TaskModel, directory: str | Path) -> nn.Module:
                 layer.scores.copy_(bits * SCORE)
             elif isinstance(layer, Columns):
                 layer.set_codes(_codes_of(state, f"{name}.scores", layer))
+        for name, owner in column_layers(found).items():
+            if isinstance(owner.columns, ArrayScales):
+                owner.weight[owner.columns.places(owner.weight)] = state[f"{WEIGHTS}{name}"]
     return found.eval()
+
+
+def _choose(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Choose the arrays that a file names; what does not fit is for `check_tensors` to say."""
+    for name, layer in column_layers(model).items():
+        chosen = getattr(layer.columns, "chosen", None)
+        bits = state.get(f"{ARRAYS}{name}")
+        if chosen is not None and bits is not None and bits.shape == packed(chosen).shape:
+            chosen.copy_(unpacked(bits, chosen))
 
 
 def _codes_of(state: Mapping[str, torch.Tensor], name: str, columns: Columns) -> torch.Tensor:
@@ -160,6 +186,12 @@ def _codes_of(state: Mapping[str, torch.Tensor], name: str, columns: Columns) ->
 def mask_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """Packed mask bits, codes of other numbers, and what learns beside them, by name."""
     state, scores = {}, set()
+    for name, layer in column_layers(model).items():
+        if isinstance(layer.columns, ArrayScales):
+            state[f"{ARRAYS}{name}"] = packed(layer.columns.chosen)
+            weight = layer.weight.detach()
+            state[f"{WEIGHTS}{name}"] = weight[layer.columns.places(weight)]
+            scores.add(f"{name}.weight")
     for name, module in model.named_modules():
         if not isinstance(module, MaskedLayer | Columns):
             continue
@@ -176,7 +208,3 @@ def mask_state(model: nn.Module) -> dict[str, torch.Tensor]:
         if parameter.requires_grad and name not in scores:
             state[name] = parameter.detach()
     return state
-
-
-def _named(path: str, names: tuple[str, ...]) -> bool:
-    return any(f".{path}".endswith(f".{name}") for name in names)

@@ -16,14 +16,18 @@ from cimsim.errors import TaskError
 from cimsim.noise import Gaussian
 from cimsim.training.parts import (
     Distillation,
+    Fusion,
     Injection,
     LoraShape,
     Masking,
     Penalty,
     Pruning,
+    Rewriting,
     Schedule,
     SparseUpdate,
+    TernaryDelta,
 )
+from cimsim.unit_kinds import RRAM, are_arrays
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 
@@ -34,8 +38,9 @@ if TYPE_CHECKING:
 @brief
 @dataclass(frozen=True)
 class Method:
-    """How a model is trained: an adapter (`lora`), masks over its weights (`masking`), or, with
-    neither, all its weights.
+    """How a model is trained: an adapter (`lora`), masks over its weights (`masking`), coefficients
+    over a pool of adapters (`fusion`), differences beside weights (`difference`), or, with none of
+    them, all its weights.
     """
 
     name: str
@@ -47,10 +52,14 @@ class Method:
     masking: Masking | None = None
     sparse: SparseUpdate | None = None
     pruning: Pruning | None = None
+    rewriting: Rewriting | None = None
+    fusion: Fusion | None = None
+    difference: TernaryDelta | None = None
 
     def __post_init__(self) -> None:
-        if self.masking is not None:
-            self._check_masking()
+        self._check_alone()
+        if self.rewriting is not None:
+            self._check_rewriting()
         if self.sparse is not None:
             self._check_sparse()
         if self.pruning is not None:
@@ -65,13 +74,40 @@ class Method:
                 f"method {self.name!r} trains all weights: there is no adapter for mu to act on."
             )
 
-    def _check_masking(self) -> None:
-        if self.lora is not None:
-            raise TaskError(f"method {self.name!r} has both LoRA and masks: leave one of them out.")
-        if self.injection is not None:
+    @property
+    def trains(self) -> LoraShape | Masking | Fusion | TernaryDelta | None:
+        """The part that says which modules learn; None where all weights do."""
+        return self.lora or self.masking or self.fusion or self.difference
+
+    def _check_alone(self) -> None:
+        """One thing is trained, and noise is known of LoRA and whole models alone."""
+        parts = {
+            "LoRA": self.lora,
+            "masks": self.masking,
+            "a pool": self.fusion,
+            "differences": self.difference,
+        }
+        given = [name for name, part in parts.items() if part is not None]
+        if len(given) > 1:
             raise TaskError(
-                f"method {self.name!r} trains masks, which are known on exact weights alone: leave "
-                "the noise out."
+                f"method {self.name!r} has both {' and '.join(given[:2])}: leave one of them out."
+            )
+        if self.injection is not None and given and self.lora is None:
+            raise TaskError(
+                f"method {self.name!r} trains {given[0]}, which is known on exact weights alone: "
+                "leave the noise out."
+            )
+
+    def _check_rewriting(self) -> None:
+        if self.masking is None or self.masking.kind != "scale":
+            raise TaskError(
+                f"method {self.name!r} rewrites arrays beside scales on columns: give it "
+                "kind=scale."
+            )
+        if self.recipe.weight_decay > 0.0:
+            raise TaskError(
+                f"method {self.name!r} holds most arrays fixed, which weight decay would move: set "
+                "weight_decay=0."
             )
 
     def _check_pruning(self) -> None:
@@ -102,6 +138,9 @@ PARTS: dict[str, type[Any]] = {
     "masking": Masking,
     "sparse": SparseUpdate,
     "pruning": Pruning,
+    "rewriting": Rewriting,
+    "fusion": Fusion,
+    "difference": TernaryDelta,
 }
 """Fields of a method that hold its parts."""
 
@@ -183,6 +222,41 @@ def xma() -> Method:
     return Method("xma", recipe, None, masking=Masking(kind="shift", bits=2))
 
 
+def xma2() -> Method:
+    """XMA2: the most critical arrays are rewritten, columns of the others scaled; and the head.
+
+    Its recipe is not public: rates are those of benchmarks/tasks, the bits of a scale those of
+    8-bit weights.
+    """
+    recipe = Schedule(epochs=3.0, batch=16, learning_rate=5e-4, warmup_ratio=0.06)
+    masking = Masking(kind="scale", bits=8)
+    return Method("xma2", recipe, None, masking=masking, rewriting=Rewriting())
+
+
+def full() -> Method:
+    """Every weight of the model, on the exact digital model."""
+    # HaLoRA's recipe at the rate of benchmarks/tasks.
+    return Method("full", replace(_halora_recipe(), learning_rate=2e-4), None)
+
+
+def delta() -> Method:
+    """A ternary difference beside each frozen weight, and the head.
+
+    Kang et al., ICCAD 2021, print no recipe: that of `full` stands in.
+    """
+    return Method("delta", full().recipe, None, difference=TernaryDelta())
+
+
+def lora_fusion() -> Method:
+    """LoRAFusion: coefficients over a pool of frozen adapters, magnitudes, and the head.
+
+    Epochs and batch are those of its public code, which keeps its rates; the head, which its model
+    has none of, learns at that of coefficients.
+    """
+    recipe = Schedule(epochs=20.0, batch=10, learning_rate=0.02, clip_norm=None, decay="constant")
+    return Method("lora-fusion", recipe, None, fusion=Fusion())
+
+
 def dora() -> Method:
     """DoRA: LoRA and a magnitude for each output, on the exact digital model.
 
@@ -218,6 +292,10 @@ METHODS: dict[str, Callable[[], Method]] = {
     "piggyback": piggyback,
     "xbm": xbm,
     "xma": xma,
+    "xma2": xma2,
+    "full": full,
+    "delta": delta,
+    "lora-fusion": lora_fusion,
     "dora": dora,
     "pruned-lora": pruned_lora,
     "fisher-sparse": fisher_sparse,
@@ -226,13 +304,15 @@ METHODS: dict[str, Callable[[], Method]] = {
 
 @checked(TaskError)
 def for_arrays(method: Method, architecture: Architecture | None) -> Method:
-    """`method` with the rows of the machine's arrays where its masks are on columns and say none.
+    """`method` with rows and columns of the machine's arrays where its masks need and lack them.
 
     Raises TaskError for such masks on a machine without analog arrays.
     """
     parts = {"masking": method.masking, "pruning": method.pruning}
     lacking = {n: part for n, part in parts.items() if part is not None and part.lacks_rows}
-    if architecture is None or not lacking:
+    rewriting = method.rewriting
+    wide = rewriting is not None and rewriting.columns is None
+    if architecture is None or not (lacking or wide):
         return method
     if architecture.rram is None:
         raise TaskError(
@@ -241,6 +321,10 @@ def for_arrays(method: Method, architecture: Architecture | None) -> Method:
         )
     rows = architecture.rram.rows
     made: dict[str, Any] = {name: replace(part, rows=rows) for name, part in lacking.items()}
+    if rewriting is not None and wide:
+        arrays = architecture.units[RRAM.name]
+        if are_arrays(arrays):
+            made["rewriting"] = replace(rewriting, columns=arrays.shape[1])
     return replace(method, **made)
 
 

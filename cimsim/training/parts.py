@@ -279,6 +279,81 @@ class Pruning:
         return self.rows is None
 
 
+@brief
+@dataclass(frozen=True)
+class Rewriting:
+    """A `share` of the arrays is rewritten, the columns of the others are scaled (XMA2).
+
+    Source: Zhang et al., Front. Electron. 2022 (abstract): a mask over arrays picks the most
+    critical ones. How, and how many, is not public. Here they are those, of all targets together,
+    whose mask has the largest gradient: |sum of dL/dW W| over the array, summed over `probe`
+    batches, before which the head alone learns on `settling` ones at `settling_rate` (and is then
+    as it was). The weights of chosen arrays learn at the rate of the recipe, scales at
+    `scale_rate`. `columns` are the weights that a row of an array holds, the machine's if None.
+    """
+
+    share: float = 0.1
+    scale_rate: float = 5e-3
+    probe: int = 4
+    settling: int = 4
+    settling_rate: float = 1e-2
+    columns: int | None = None
+
+    def __post_init__(self) -> None:
+        check_number("share", self.share, 0.0, 1.0)
+        check_number("scale_rate", self.scale_rate, 0.0, RATE_MAX, open_=True)
+        check_number("probe", self.probe, 1, COUNT_MAX, whole=True)
+        check_number("settling", self.settling, 0, COUNT_MAX, whole=True)
+        check_number("settling_rate", self.settling_rate, 0.0, RATE_MAX, open_=True)
+        if self.columns is not None:
+            check_number("columns", self.columns, 1, ROWS_MAX, whole=True)
+
+
+@brief
+@dataclass(frozen=True)
+class Fusion:
+    """A pool of frozen LoRA adapters; coefficients of each block and magnitudes learn.
+
+    They have peak rates of their own; the loss has `coefficient_penalty` times the mean magnitude
+    of the coefficients and `coefficient_decay` / 2 times their sum of squares. `cross` and
+    `magnitudes` are those of the adaptation `lora-fusion`. `saved` (modules trained whole, such as
+    a head) are those of the model if None.
+
+    Source: Guo et al., GLSVLSI 2025, and its public code (rates, penalty, decay).
+    """
+
+    cross: bool = True
+    magnitudes: bool = True
+    coefficient_rate: float = 0.02
+    magnitude_rate: float = 0.005
+    coefficient_penalty: float = 0.0005
+    coefficient_decay: float = 1e-5
+    saved: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        check_number("coefficient_rate", self.coefficient_rate, 0.0, RATE_MAX, open_=True)
+        check_number("magnitude_rate", self.magnitude_rate, 0.0, RATE_MAX, open_=True)
+        check_number("coefficient_penalty", self.coefficient_penalty, 0.0, FACTOR_MAX)
+        check_number("coefficient_decay", self.coefficient_decay, 0.0, FACTOR_MAX)
+
+
+@brief
+@dataclass(frozen=True)
+class TernaryDelta:
+    """A ternary difference beside each frozen weight of `targets`, with one scale an output.
+
+    `targets` (linear layers) and `saved` (modules trained whole, such as a head) are those of the
+    model if None.
+    """
+
+    targets: tuple[str, ...] | None = None
+    saved: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.targets == ():
+            raise TaskError("targets names no layer with a difference; leave it out.")
+
+
 @dataclass(frozen=True)
 class Penalty:
     """mu (||A A^T|| + ||B^T B||) added to the loss, summed or averaged over adapted layers.

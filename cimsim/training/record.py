@@ -40,7 +40,8 @@ class Record:
     `losses` are means over equal parts of the training, at most 100 of them. `data_sha256` is of
     the training examples, `base_sha256` of the weights that were adapted (in `base_dtype`, saved
     modules left out), `start_sha256` of the adapter that it started from, `mapping_sha256` of the
-    mapping. `sources` is what the caller adds, such as names and hashes of downloaded packages.
+    mapping, `pool_sha256` of the frozen adapters that coefficients are over. `sources` is what the
+    caller adds, such as names and hashes of downloaded packages.
     """
 
     method: Method
@@ -56,6 +57,7 @@ class Record:
     start_sha256: str | None = None
     mapping_sha256: str | None = None
     architecture: str | None = None
+    pool_sha256: str | None = None
     versions: Mapping[str, str] = field(default_factory=versions)
     sources: Mapping[str, str] = field(default_factory=dict)
 
@@ -77,6 +79,8 @@ def load_record(directory: Path) -> Record | None:
         return None
     value = load_json(path, TaskError, "training record")
     known = {f.name for f in fields(Record)}
+    if isinstance(value, dict):  # records of trainings without a pool may say nothing of one
+        value.setdefault("pool_sha256", None)
     if not isinstance(value, dict) or set(value) != known:
         odd = sorted(known ^ set(value)) if isinstance(value, dict) else ["object"]
         raise TaskError(f"{path}: missing or unknown: {', '.join(odd)}; train again.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,8 @@ import peft
 import torch
 from torch import nn
 
+from cimsim.adaptation.layers.delta import delta_layers
+from cimsim.adaptation.layers.pooled import pooled_layers
 from cimsim.errors import TaskError
 from cimsim.frontend.adapters import merged_copy, tied_targets
 from cimsim.functional.mode import learning
@@ -17,13 +20,17 @@ from cimsim.training.adapters import (
     adapted,
     adapter_state,
     load_trained,
+    lora_of,
     weights_file,
     whole,
 )
+from cimsim.training.arrays import array_layers, scales_of
+from cimsim.training.deltas import delta_state, with_deltas
 from cimsim.training.gates import gates_of, put_gates
 from cimsim.training.masks import is_masked, mask_state, masked
 from cimsim.training.methods import Method
-from cimsim.training.parts import LoraShape, Masking
+from cimsim.training.parts import Fusion, LoraShape, Masking, TernaryDelta
+from cimsim.training.pools import fused, joined, pool_digest
 from cimsim.training.tensors import check_tensors
 from cimsim.values.arguments import checked
 
@@ -33,15 +40,30 @@ if TYPE_CHECKING:
 
 @checked(TaskError)
 def student(
-    model: TaskModel, method: Method, seed: int = 0, start: str | Path | None = None
+    model: TaskModel,
+    method: Method,
+    seed: int = 0,
+    start: str | Path | None = None,
+    pool: Sequence[str | Path] = (),
 ) -> nn.Module:
     """What `method` trains, in training mode; `model` is left as it is.
 
-    A method without an adapter starts from an adapter merged into the weights. Raises TaskError
-    for a start of another rank, scale or place than the method asks for.
+    A method of all weights starts from an adapter merged into them. `pool` are the directories of
+    adapters that `fusion` is over; those of `start` if left out. Raises TaskError for a start of
+    another rank, scale or place than the method asks for, and for a pool that is missing or that
+    the method has no use for.
     """
+    if method.fusion is not None:
+        return _fused_from(model, method.name, method.fusion, seed, start, pool)
+    if pool:
+        raise TaskError(
+            f"a pool of adapters was given, but method {method.name!r} has none: leave it out, or "
+            "choose lora-fusion."
+        )
     if method.masking is not None:
-        return _masked_from(model, method.name, method.masking, start)
+        return _masked_from(model, method, method.masking, start)
+    if method.difference is not None:
+        return _beside_from(model, method.name, method.difference, start)
     if method.lora is None:
         return whole(model) if start is None else _whole_from(model, start)
     fresh = adapted(model, method.lora, seed)
@@ -67,10 +89,75 @@ def student(
     return fresh
 
 
-def _masked_from(
-    model: TaskModel, name: str, part: Masking, start: str | Path | None
+def _fused_from(
+    model: TaskModel,
+    name: str,
+    part: Fusion,
+    seed: int,
+    start: str | Path | None,
+    pool: Sequence[str | Path],
+) -> nn.Module:
+    fresh = None
+    if pool:
+        fresh = fused(model, part, joined([lora_of(model, each) for each in pool]), seed)
+        if start is None:
+            return fresh
+    if start is None:
+        raise TaskError(
+            f"method {name!r} has a pool of frozen adapters, and none was given: name the "
+            "directory of each (--pool DIR), or a directory that it left itself (--start)."
+        )
+    before = load_trained(model, start)
+    if not pooled_layers(before):
+        raise TaskError(
+            f"{start}: holds no pool of adapters, but method {name!r} trains coefficients over "
+            "one: start from a directory that such a method left."
+        )
+    if fresh is not None and pool_digest(fresh) != pool_digest(before):
+        raise TaskError(
+            f"{start}: has another pool than the adapters given: leave those out, or start anew."
+        )
+    forms = {(layer.cross, layer.magnitude is not None) for layer in pooled_layers(before).values()}
+    if forms != {(part.cross, part.magnitudes)}:
+        raise TaskError(
+            f"{start}: has other values of cross or magnitudes than method {name!r}: give those "
+            "of the start."
+        )
+    learning(before)
+    return before
+
+
+def _beside_from(
+    model: TaskModel, name: str, part: TernaryDelta, start: str | Path | None
 ) -> nn.Module:  # fmt: skip
-    fresh = masked(model, part)
+    fresh = with_deltas(model, part)
+    if start is None:
+        return fresh
+    before = load_trained(model, start)
+    if not delta_layers(before):
+        raise TaskError(
+            f"{start}: holds no differences, but method {name!r} trains them: start from a "
+            "directory that such a method left."
+        )
+    check_tensors(f"{start}: differs from what method {name!r} trains",
+                  delta_state(before), delta_state(fresh))  # fmt: skip
+    return _with_values(fresh, before)
+
+
+def _with_values(fresh: nn.Module, before: nn.Module) -> nn.Module:
+    """`fresh` with what learns in it as it is in `before`."""
+    own = dict(before.named_parameters())
+    with torch.no_grad():
+        for key, parameter in fresh.named_parameters():
+            if parameter.requires_grad:
+                parameter.copy_(own[key])
+    return fresh
+
+
+def _masked_from(
+    model: TaskModel, method: Method, part: Masking, start: str | Path | None
+) -> nn.Module:  # fmt: skip
+    name, fresh = method.name, masked(model, part, method.rewriting)
     if start is None:
         return fresh
     before = load_trained(model, start)
@@ -79,14 +166,13 @@ def _masked_from(
             f"{start}: holds no masks, but method {name!r} trains them: start from a directory "
             "that such a method left."
         )
+    own = array_layers(before)
+    for path, layer in array_layers(fresh).items():
+        if path in own and scales_of(own[path]).chosen.shape == scales_of(layer).chosen.shape:
+            scales_of(layer).chosen.copy_(scales_of(own[path]).chosen)
     check_tensors(f"{start}: differs from what method {name!r} masks",
                   mask_state(before), mask_state(fresh))  # fmt: skip
-    with torch.no_grad():
-        own = dict(before.named_parameters())
-        for key, parameter in fresh.named_parameters():
-            if parameter.requires_grad:
-                parameter.copy_(own[key])
-    return fresh
+    return _with_values(fresh, before)
 
 
 def start_digest(start: str | Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,20 @@ def twin(module: nn.Module) -> nn.Module:
     for parameter in module.parameters():
         memory[id(parameter)] = nn.Parameter(parameter.detach(), requires_grad=False)
     return copy.deepcopy(module, memory)
+
+
+def named(path: str, names: Sequence[str]) -> bool:
+    """Whether a module's path ends in one of `names`."""
+    return any(f".{path}".endswith(f".{name}") for name in names)
+
+
+def release(model: nn.Module, saved: Sequence[str]) -> None:
+    """Let the modules `saved` of a twin learn, in memory of their own."""
+    for name, module in model.named_modules():
+        if named(name, saved):
+            for parameter in module.parameters():
+                parameter.data = parameter.data.clone()
+                parameter.requires_grad_(True)
 
 
 def check_modules(model: TaskModel, what: str, names: Any) -> None:

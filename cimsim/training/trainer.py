@@ -16,6 +16,8 @@ import torch
 from torch import nn
 from transformers import TrainerCallback
 
+from cimsim.adaptation.layers.delta import delta_layers
+from cimsim.adaptation.layers.pooled import pooled_layers
 from cimsim.errors import SpecError, TaskError
 from cimsim.functional.devices import on_device, torch_device
 from cimsim.functional.mode import NORMS
@@ -24,8 +26,10 @@ from cimsim.mapping import Mapping
 from cimsim.spec import Architecture
 from cimsim.tasks.task import Example, Metric, Task
 from cimsim.training.adapters import save_adapter, save_whole
+from cimsim.training.arrays import choose_arrays
 from cimsim.training.callbacks import Evaluated, Evaluating, Watch
 from cimsim.training.checkpoint import State, read_checkpoint, write_checkpoint
+from cimsim.training.deltas import save_deltas
 from cimsim.training.gates import sparsity_loss
 from cimsim.training.losses import check_labels, distilled, task_loss, teacher_scores
 from cimsim.training.masks import is_masked, kept_share, save_masks
@@ -33,6 +37,7 @@ from cimsim.training.method_json import method_to_json
 from cimsim.training.methods import Method, for_arrays
 from cimsim.training.noisy import NoisyModel, inputs_of
 from cimsim.training.penalty import factors, regulariser
+from cimsim.training.pools import fusion_loss, pool_digest, save_fusion
 from cimsim.training.record import (
     Record,
     digest_of_examples,
@@ -81,8 +86,8 @@ class Trained:
 
     `scored` is the task's `metric` (accuracy in percent, or perplexity) of each step's examples as
     the step ran them, under its noise and before it learned of them. `evaluations` are what was
-    measured meanwhile, in the order of the steps. `model` is a PEFT model, one with masked layers,
-    or for other methods the model itself.
+    measured meanwhile, in the order of the steps. `model` is a PEFT model, one with masked, pooled
+    or delta layers, or for other methods the model itself.
     """
 
     model: nn.Module
@@ -108,7 +113,7 @@ class Trained:
         return kept_share(self.model)
 
     def save(self, directory: str | Path, sources: SourceMapping[str, str] | None = None) -> None:
-        """Write the adapter, the masks or the model with its training.json.
+        """Write the adapter, the masks, coefficients, differences or the model, and training.json.
 
         `sources` are names and hashes of what model and data came from, for the record.
         """
@@ -117,6 +122,10 @@ class Trained:
             save_adapter(self.model, directory, record)
         elif is_masked(self.model):
             save_masks(self.model, directory, record)
+        elif pooled_layers(self.model):
+            save_fusion(self.model, directory, record)
+        elif delta_layers(self.model):
+            save_deltas(self.model, directory, record)
         else:
             save_whole(self.model, directory, record)
 
@@ -159,18 +168,20 @@ def train(
     workload: Workload | None = None,
     seed: int = 0,
     start: str | Path | None = None,
+    pool: Sequence[str | Path] = (),
     execution: Execution | None = None,
     progress: Progress | None = None,
     evaluating: Evaluating | None = None,
     callbacks: Sequence[TrainerCallback] = (),
 ) -> Trained:
-    """Train an adapter, masks or all weights of `model` for `task` as `method` says.
+    """Train what `method` says of `model`, an adapter, masks or all weights, for `task`.
 
     `model` is left as it is. `mapping` and `architecture` say on which tiles the noise falls and
     are needed by methods with noise only, `workload`, which was mapped, where it was with
     `protected`; masks on columns take the rows of an array from `architecture`. `start` is a
     directory with what an earlier training left; a method that trains all weights starts from an
-    adapter merged into them. `execution` says how it is run: checkpoints, threads. `evaluating`
+    adapter merged into them. `pool` are the directories of the adapters that `lora-fusion` is over,
+    which are not changed. `execution` says how it is run: checkpoints, threads. `evaluating`
     measures the model meanwhile, `callbacks` hear of it and may stop it early (see `callbacks`).
     Same arguments, same result; no global generator is touched.
 
@@ -180,7 +191,7 @@ def train(
     if not task.train:
         raise TaskError(f"task {task.name!r} has no examples to train on: give it training data.")
     execution, method = execution or Execution(), for_arrays(method, architecture)
-    trained = on_device(student(model, method, seed, start), execution.device)
+    trained = on_device(student(model, method, seed, start, pool), execution.device)
     record = Record(
         method=method,
         seed=seed,
@@ -194,6 +205,7 @@ def train(
         start_sha256=None if start is None else start_digest(start),
         mapping_sha256=None if mapping is None else mapping.digest(),
         architecture=None if architecture is None else architecture.name,
+        pool_sha256=pool_digest(trained),
     )
     with own_randomness(trained), _threads(execution.threads):
         run = _Run(
@@ -229,7 +241,7 @@ def _is_due(step: int, steps: int, every: int) -> bool:
 
 
 def _saved(model: TaskModel, method: Method) -> tuple[str, ...]:
-    part = method.lora or method.masking
+    part = method.trains
     if part is None:
         return ()
     return model.saved if part.saved is None else part.saved
@@ -237,7 +249,8 @@ def _saved(model: TaskModel, method: Method) -> tuple[str, ...]:
 
 def _identity(record: Record) -> dict[str, str]:
     """What a checkpoint and the training that goes on from it must share."""
-    return {
+    pool = {} if record.pool_sha256 is None else {"pool": record.pool_sha256}
+    return pool | {
         "method": json.dumps(method_to_json(record.method), sort_keys=True),
         "seed": str(record.seed),
         "model": record.base_sha256,
@@ -270,6 +283,12 @@ def _peak(name: str, method: Method, saved: Sequence[str]) -> float | None:
     """The largest rate of a parameter, None for that of the recipe."""
     if method.pruning is not None and name.endswith(".theta"):
         return method.pruning.gate_rate
+    if method.rewriting is not None and name.endswith(".scores"):
+        return method.rewriting.scale_rate
+    if method.fusion is not None and name.endswith(".coefficients"):
+        return method.fusion.coefficient_rate
+    if method.fusion is not None and name.endswith(".magnitude"):
+        return method.fusion.magnitude_rate
     return method.recipe.head_rate if any(f".{part}." in f".{name}" for part in saved) else None
 
 
@@ -292,6 +311,7 @@ class _Run:
         self.model, self.task, self.record, self.tell = model, task, record, tell
         self.method, self.seed = record.method, record.seed
         self.examples: tuple[Example, ...] = tuple(task.train)
+        self.saved = saved
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self.optimiser = make_optimiser(self.parameters, self.method, saved)
         self.statistics = _statistics(model)
@@ -332,7 +352,12 @@ class _Run:
         )
 
     def _choose(self) -> None:
-        """The neurons that learn, and the order of the examples, where the method is sparse."""
+        """What learns: arrays that are rewritten; neurons, and the order of the examples."""
+        if (rewriting := self.method.rewriting) is not None:
+            count, size = rewriting.settling + rewriting.probe, self.method.recipe.batch
+            walked = walk(self.examples, size, self.seed, 0, count)
+            batches = ([self.examples[i] for i in batch] for _, batch in walked)
+            choose_arrays(self.model, self.task, batches, rewriting, self.saved)
         part = self.method.sparse
         if part is None:
             return
@@ -409,6 +434,8 @@ class _Run:
             whole = loss + regulariser(self.factors, penalty)
         if self.method.pruning is not None:
             whole = whole + sparsity_loss(self.model, self.method.pruning)
+        if self.method.fusion is not None:
+            whole = whole + fusion_loss(self.model, self.method.fusion)
         whole.backward()  # type: ignore[no-untyped-call]
         self._hold_still()
         limit = math.inf if recipe.clip_norm is None else recipe.clip_norm

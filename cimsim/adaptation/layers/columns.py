@@ -111,9 +111,53 @@ class Columns(nn.Module):
         """The number of every weight, [outputs, inputs]."""
         return self.numbers().T.repeat_interleave(self.rows, 1)[:, :inputs]
 
+    def learning(self, weight: torch.Tensor) -> torch.Tensor:
+        """`weight` with a gradient where it learns beside the numbers: nowhere."""
+        return weight
+
     def extra_repr(self) -> str:
         """What they are, for `print(model)`."""
         return f"{self.kind} of {self.bits} bits, {self.rows} rows a block"
+
+
+class ArrayScales(Columns):
+    """Scales of `bits` on the columns of arrays that stay, beside arrays that a task rewrites.
+
+    Arrays hold `rows` x `array_columns` weights; those that are `chosen` [blocks, column blocks],
+    none at the start, have numbers of 1 and weights that learn.
+    """
+
+    chosen: torch.Tensor
+
+    def __init__(self, bits: int, rows: int, array_columns: int, shape: tuple[int, int]) -> None:
+        super().__init__("scale", bits, rows, shape)
+        self.array_columns = array_columns
+        across = math.ceil(shape[1] / array_columns)
+        self.register_buffer("chosen", torch.zeros((shape[0], across), dtype=torch.bool))
+
+    def numbers(self) -> torch.Tensor:
+        """The scales, 1 where an array is rewritten; a gradient passes through rounding."""
+        return torch.where(self._rewritten, 1.0, super().numbers())
+
+    @property
+    def codes(self) -> torch.Tensor:
+        """What registers hold, that of a number of 1 where an array is rewritten."""
+        return torch.where(self._rewritten, self._one, super().codes)
+
+    def places(self, weight: torch.Tensor) -> torch.Tensor:
+        """True for the values of `weight` [outputs, ...] that are in chosen arrays."""
+        inputs = weight[0].numel()
+        every = self._rewritten.T.repeat_interleave(self.rows, 1)[:, :inputs]
+        return every.reshape(weight.shape)
+
+    def learning(self, weight: torch.Tensor) -> torch.Tensor:
+        """`weight` with a gradient in the arrays that are rewritten."""
+        return torch.where(self.places(weight), weight, weight.detach())
+
+    @property
+    def _rewritten(self) -> torch.Tensor:
+        """[blocks, outputs]."""
+        return self.chosen.repeat_interleave(self.array_columns, 1)[:, : self.shape[1]]
 
 
 class ChannelGates(Columns):
@@ -153,7 +197,10 @@ class ChannelGates(Columns):
 
 
 class ColumnLinear(nn.Linear):
-    """A linear layer with `columns`; weight and bias are those of `layer`, frozen."""
+    """A linear layer with `columns`; weight and bias are those of `layer`, frozen.
+
+    Beside `ArrayScales` the weight is its own: that of arrays that are rewritten learns.
+    """
 
     def __init__(self, layer: nn.Linear, columns: Columns) -> None:
         super().__init__(layer.in_features, layer.out_features, layer.bias is not None, "meta")
@@ -162,8 +209,9 @@ class ColumnLinear(nn.Linear):
 
     def partial_sums(self, x: torch.Tensor) -> torch.Tensor:
         """[..., blocks, out] of inputs [..., in]."""
+        weight = self.columns.learning(self.weight)
         parts = [
-            functional.linear(x[..., rows], self.weight[:, rows])
+            functional.linear(x[..., rows], weight[:, rows])
             for rows in self.columns.blocks(self.in_features)
         ]
         return torch.stack(parts, -2)
@@ -193,7 +241,7 @@ class ColumnConv2d(nn.Conv2d):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """An image to an image."""
         numbers = self.columns.spread(self.weight[0].numel()).reshape(self.weight.shape)
-        kernel = self.weight * numbers.to(self.weight.dtype)
+        kernel = self.columns.learning(self.weight) * numbers.to(self.weight.dtype)
         out: torch.Tensor = self._conv_forward(input, kernel, self.bias)
         return out
 
@@ -219,6 +267,8 @@ def _take(mine: nn.Linear | nn.Conv2d, layer: nn.Linear | nn.Conv2d, columns: Co
         )
     share_frozen(mine, layer)
     columns.to(layer.weight.device)
+    if isinstance(columns, ArrayScales):
+        mine.weight = nn.Parameter(layer.weight.detach().clone())
 
 
 def shape_of(layer: nn.Linear | nn.Conv2d, rows: int) -> tuple[int, int]:

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn.functional import linear
 
+from cimsim.adaptation.layers.columns import hardened
+
 THRESHOLD = 0.7
 """Source: Li and Liu, Ternary Weight Networks, arXiv 1605.04711: of the mean magnitude."""
 
@@ -30,8 +32,7 @@ class DeltaLinear(nn.Module):
     @property
     def delta(self) -> torch.Tensor:
         """The difference as cells hold it, [out, in]."""
-        hard = ternary(self.difference.detach())
-        return hard + self.difference - self.difference.detach()
+        return hardened(self.difference, ternary(self.difference.detach()))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """X [..., in] to [..., out], nothing merged."""
@@ -44,7 +45,13 @@ def ternary(difference: torch.Tensor) -> torch.Tensor:
 
     Source: Li and Liu, arXiv 1605.04711.
     """
-    size = difference.abs()
+    # In double precision a sum of equal values is exact: what is ternary stays as it is.
+    size = difference.abs().double()
     kept = size > THRESHOLD * size.mean(1, keepdim=True)
     scale = (size * kept).sum(1, keepdim=True) / kept.sum(1, keepdim=True).clamp_min(1)
-    return difference.sign() * kept * scale
+    return difference.sign() * kept * scale.to(difference.dtype)
+
+
+def delta_layers(model: nn.Module) -> dict[str, DeltaLinear]:
+    """Layers with a difference, by path."""
+    return {path: part for path, part in model.named_modules() if isinstance(part, DeltaLinear)}

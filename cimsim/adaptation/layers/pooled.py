@@ -7,7 +7,7 @@ pool.get_submodule("model.layers.0.self_attn.q_proj").coefficients
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -109,13 +109,35 @@ def pooled_model(
     layers: dict[str, Any] = {p: m for p, m in twin.named_modules() if _is_lora(m)}
     if not layers:
         raise MappingError(f"{type(twin).__name__} has no LoRA layer: load the adapters with PEFT.")
-    blocks = list(dict.fromkeys(map(block_of, layers)))
-    values = _coefficients(coefficients, (len(blocks), len(adapters)), seed)
-    shared = {block: nn.Parameter(row.clone()) for block, row in zip(blocks, values, strict=True)}
     twin.requires_grad_(False)
-    for path, layer in layers.items():
-        pairs, scaling = _pairs(path, layer, adapters)
-        base = layer.get_base_layer()
+    vars(twin).pop("peft_config", None)
+    pools = {path: _pairs(path, layer, adapters) for path, layer in layers.items()}
+    return put_pools(
+        twin, pools, coefficients=coefficients, cross=cross, magnitudes=magnitudes, seed=seed
+    )
+
+
+def put_pools(
+    model: nn.Module,
+    pools: Mapping[str, tuple[Sequence[Pair], float]],
+    *,
+    coefficients: torch.Tensor | None = None,
+    cross: bool = True,
+    magnitudes: bool = True,
+    seed: int = 0,
+) -> nn.Module:
+    """`model` with a frozen pool, (A and B of each adapter, their scaling), on the layers `pools`.
+
+    `coefficients` are those of `pooled_model`. Raises MappingError for layers that are not linear
+    and for adapters that do not fit.
+    """
+    blocks = list(dict.fromkeys(map(block_of, pools)))
+    adapters = len(next(iter(pools.values()))[0])
+    values = _coefficients(coefficients, (len(blocks), adapters), seed)
+    shared = {block: nn.Parameter(row.clone()) for block, row in zip(blocks, values, strict=True)}
+    for path, (pairs, scaling) in pools.items():
+        layer: Any = model.get_submodule(path)
+        base = layer.get_base_layer() if _is_lora(layer) else layer
         if not isinstance(base, nn.Linear):
             raise MappingError(f"{path} is a {type(base).__name__}: a pool is on linear layers.")
         try:
@@ -126,9 +148,8 @@ def pooled_model(
             raise MappingError(f"{path}: {problem}") from None
         if not path:
             return made
-        twin.set_submodule(path, made)
-    vars(twin).pop("peft_config", None)
-    return twin
+        model.set_submodule(path, made)
+    return model
 
 
 def pooled_layers(model: nn.Module) -> dict[str, PooledLinear]:
