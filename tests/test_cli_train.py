@@ -169,6 +169,13 @@ def test_rewritten_arrays_and_differences_are_trained_and_measured(cimsim, given
     method = "delta:epochs=2,batch=8,targets=query"
     assert cimsim(*command(given, delta, method=method))[0] == 0
     assert {path.name for path in delta.glob("*.safetensors")} == {"delta.safetensors"}
+    measured = [delta if each == xma2 else each for each in measured]
+    cells = ("--set", "rram.bits_per_cell=2", "--set", "rram.cells_per_weight=4")
+    code, out, err = cimsim(*measured, "--adapt", "delta:tasks=2", *cells)
+    assert code == 0, err
+    code, _, err = cimsim(*measured, "--adapt", "none", *cells)
+    assert code == 2
+    assert "has a difference beside its weight, which adaptation 'none' has no arrays for" in err
 
 
 def test_a_training_is_evaluated_as_it_goes(cimsim, given, tmp_path):

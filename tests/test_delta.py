@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import analog
 import numpy as np
 import pytest
 import small
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 
 from cimsim import simulate
+from cimsim.accuracy.placing import as_mapped, check_adapter
 from cimsim.adaptation import (
     BASE_TASK,
     AdaptedTask,
@@ -24,9 +26,12 @@ from cimsim.adaptation.delta import delta_of
 from cimsim.adaptation.layers.delta import THRESHOLD, DeltaLinear, ternary
 from cimsim.costs.programming import change_of
 from cimsim.errors import MappingError
+from cimsim.frontend import trace_module
+from cimsim.functional import Chip, program_chip
 from cimsim.ir import Elementwise, Linear, Narrow, Workload, load_workload, save_workload
 from cimsim.mappers import MAPPERS, build_mapping
 from cimsim.mapping import Mapping, Registers, Written
+from cimsim.noise import Gaussian
 from cimsim.report import Report
 from cimsim.report.writes import adapter_switch, first_programming
 from cimsim.spec import Architecture
@@ -248,6 +253,98 @@ def test_a_difference_is_trained_through_its_ternary_form() -> None:
     assert found.base_layer.weight.grad is None
 
 
-def test_a_chip_refuses_it() -> None:
-    with pytest.raises(MappingError, match="run the model with DeltaLinear"):
-        NarrowDelta().functional(None)  # type: ignore[arg-type]
+# On a chip ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained() -> nn.Module:
+    """Two layers, the first with a difference a tenth as wide as its weight."""
+    torch.manual_seed(3)
+    net = nn.Sequential(nn.Linear(40, 24), nn.ReLU(), nn.Linear(24, 10))
+    return nn.Sequential(DeltaLinear(net[0], 0.1 * torch.randn(24, 40)), net[1], net[2]).eval()
+
+
+X = torch.randn((6, 40), generator=torch.Generator().manual_seed(4))
+
+
+def tiles_of(scheme: str) -> Architecture:
+    cells = {"bits_per_cell": 2, "cells_per_weight": 4, "coding": scheme}
+    return analog.machine(**cells)
+
+
+def on_chip(model: nn.Module, scheme: str = "differential", noise: Any = "ideal") -> Chip:
+    built = tiles_of(scheme)
+    placed = analog.mapped(trace_module(model, (X,), name="net"), built, "delta:tasks=2")
+    return program_chip(as_mapped(model, placed), placed, built, noise)
+
+
+@pytest.mark.parametrize("scheme", ["differential", "offset"])
+def test_base_and_difference_are_read_on_arrays_of_their_own(
+    trained: nn.Module, scheme: str
+) -> None:
+    chip = on_chip(trained, scheme)
+    placed = chip.mapping.placements
+    assert {n for n in placed if n.endswith("delta.weight")} == {
+        "0.delta.weight", "2.delta.weight",
+    }  # fmt: skip
+    with torch.no_grad():
+        wanted = trained(X)
+        read = chip.at(samples=(X,))
+        found = read(X)
+        # converters of 8 bits, in the range of sums with an offset where there is one
+        assert float((found - wanted).abs().max()) < 0.08 * float(wanted.abs().max())
+        base = nn.Sequential(trained[0].base_layer, trained[1], trained[2])
+        assert float((base(X) - wanted).abs().max()) > 0.1 * float(wanted.abs().max())
+    for name, layer in read.layers.items():
+        cells = layer.recipe.hardware.coding.cells_per_weight
+        assert cells == (1 if ".delta." in name else 4), name
+        # a conversion for each column, row block and vector, those of the difference of 0 as well
+        assert layer.counts.conversions > 0, name
+
+
+def test_ternary_values_stand_in_cells_without_rounding(trained: nn.Module) -> None:
+    """Without converters what is left are the cells: exact for a difference, rounded for W0."""
+    layer = trained[0]
+    hard = layer.delta.detach()
+    chip = on_chip(nn.Sequential(DeltaLinear(nn.Linear(40, 24, bias=False), hard)))
+    with torch.no_grad():
+        for weight in chip.model[0].base_layer.parameters():
+            weight.zero_()
+        found = chip.at(converters=False)(X)
+        torch.testing.assert_close(found, X @ hard.T, rtol=1e-5, atol=1e-5)
+
+
+def test_noise_of_the_cells_of_a_difference_is_as_small_as_it_is() -> None:
+    """Errors relative to a column's largest weight: those of D are |D| / |W| times those of W."""
+    torch.manual_seed(5)
+    zero = nn.Linear(64, 64, bias=False)
+    nn.init.zeros_(zero.weight)
+    x = torch.randn((200, 64))
+
+    def error(width: float) -> float:
+        delta = width * torch.randint(0, 2, (64, 64)).float().mul(2).sub(1)
+        model = nn.Sequential(DeltaLinear(zero, delta)).eval()
+        built = tiles_of("differential")
+        placed = analog.mapped(trace_module(model, (x,), name="net"), built, "delta")
+        noise = Gaussian(0.05, "column")
+        chip = program_chip(as_mapped(model, placed), placed, built, noise, seed=1)
+        with torch.no_grad():
+            return float((chip.at(converters=False)(x) - model(x)).std())
+
+    assert error(0.01) == pytest.approx(0.01 * error(1.0), rel=0.1)
+
+
+def test_what_a_chip_refuses(trained: nn.Module) -> None:
+    built = tiles_of("differential")
+    work = trace_module(trained, (X,), name="net")
+    placed = analog.mapped(work, built, "delta")
+    plain = nn.Sequential(nn.Linear(40, 24), nn.ReLU(), nn.Linear(24, 10))
+    with pytest.raises(MappingError, match="Sequential has none: train them with"):
+        as_mapped(plain, placed)
+    other = nn.Sequential(trained[0], nn.ReLU(), DeltaLinear(nn.Linear(24, 10)), nn.Linear(10, 2))
+    shallow = analog.mapped(trace_module(nn.Sequential(trained[0]), (X,), name="n"), built, "delta")
+    with pytest.raises(MappingError, match="2 has a difference, for which the mapping has no arr"):
+        as_mapped(other, shallow)
+    bare = analog.mapped(work, built, "none")
+    with pytest.raises(MappingError, match="0 has a difference beside its weight, which adaptati"):
+        check_adapter(work, bare, trained)

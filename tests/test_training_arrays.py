@@ -14,7 +14,7 @@ from test_training_forms import Images, convolutional
 from cimsim.accuracy.placing import as_mapped, check_adapter
 from cimsim.adaptation import adaptation_named
 from cimsim.adaptation.layers.columns import column_layers
-from cimsim.errors import TaskError
+from cimsim.errors import MappingError, TaskError
 from cimsim.frontend import trace_module
 from cimsim.functional import program_chip
 from cimsim.noise import Gaussian
@@ -195,6 +195,33 @@ def test_tiles_run_what_was_trained():
         near = toy().scores(chip.at(samples=SAMPLES), examples)
     assert float((bare - other).abs().max()) > 1e-3
     assert float((near - other).abs().max()) < 0.05 * float(other.abs().max())
+
+
+def test_arrays_that_the_mapping_does_not_have_are_refused():
+    """Of another width, of a layer that is not mapped, of a matrix of another size."""
+    rows, columns = machine().units["rram"].shape
+    work = trace_module(encoder().module, INPUTS, name="tiny")
+    placed = analog.mapped(work, machine(), adaptation_named("xma2"))
+    layer = "encoder.encoder.layer.0.output.dense"
+
+    def model(width):
+        scales = Masking(kind="scale", bits=8, rows=rows)
+        return masked(encoder(), scales, replace(REWRITING, columns=width)).eval()
+
+    as_mapped(model(columns), placed)
+    with pytest.raises(
+        MappingError, match=f"has arrays of {columns // 2} weights in a row, the ma"
+    ):
+        as_mapped(model(columns // 2), placed)
+    less = {n: p for n, p in placed.placements.items() if n != f"{layer}.weight"}
+    with pytest.raises(MappingError, match=f"{layer} has arrays .* has no place for its weight"):
+        as_mapped(model(columns), replace(placed, placements=less))
+    given = placed.placements
+    blocks = given[f"{layer}.weight"].grid.row_blocks
+    other = next(p for p in given.values() if p.grid.row_blocks != blocks)
+    moved = replace(placed, placements={**given, f"{layer}.weight": other})
+    with pytest.raises(MappingError, match=rf"{layer} names \d x \d arrays, the mapping has"):
+        as_mapped(model(columns), moved)
 
 
 def test_a_convolution_has_arrays_too():

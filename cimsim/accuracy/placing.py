@@ -14,12 +14,14 @@ from transformers import PreTrainedModel
 from cimsim.adaptation import (
     Adaptation,
     Functional,
+    NarrowDelta,
     adaptation_for,
     adaptation_of,
     switched,
     two_tasks,
 )
 from cimsim.adaptation.layers.columns import column_layers
+from cimsim.adaptation.layers.delta import delta_layers
 from cimsim.adaptation.layers.pooled import pooled_layers
 from cimsim.errors import MappingError, TaskError
 from cimsim.frontend import trace_model, trace_module
@@ -128,6 +130,11 @@ def check_adapter(workload: Workload, mapping: Mapping, module: nn.Module) -> No
             f"{path} has a {layer.columns.kind} on its columns, which adaptation "
             f"{mapping.adaptation.name!r} has no registers for: choose that which it was trained "
             "for (xbm: gates, xma: shifts, xma2: scales)."
+        )
+    if not isinstance(adaptation_of(mapping), NarrowDelta) and (deltas := delta_layers(module)):
+        raise MappingError(
+            f"{next(iter(deltas))} has a difference beside its weight, which adaptation "
+            f"{mapping.adaptation.name!r} has no arrays for: choose delta."
         )
     given = has_adapter(module)
     if given and workload.adapter is None:

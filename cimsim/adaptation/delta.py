@@ -129,12 +129,21 @@ class NarrowDelta:
             )
 
     def functional(self, model: AdaptedModel) -> nn.Module:
-        """Refused: the accuracy path computes weights of the machine's own number of cells."""
-        raise MappingError(
-            f"a delta takes {self.cells:g} cells an element, and accuracy is computed of weights "
-            "with the machine's own number of cells: run the model with DeltaLinear "
-            "(cimsim.adaptation.layers.delta) without a chip, or choose full."
-        )
+        """The model with base and difference as matrices of their own, added digitally.
+
+        A weight without a trained difference has one of zeros, as its arrays stand there and are
+        read. Raises MappingError for a model without differences or with an adapter.
+        """
+        from cimsim.adaptation.layers.delta import on_arrays
+
+        if model.adapters:
+            raise MappingError(
+                f"delta has differences in the place of LoRA, but the model carries "
+                f"{len(model.adapters)} adapter(s): merge, or choose an adaptation with LoRA."
+            )
+        placed = model.mapping.placements
+        beside = {name: delta_of(name) for name in placed if delta_of(name) in placed}
+        return on_arrays(model.module, beside)
 
 
 def delta_of(weight: str) -> str:

@@ -116,7 +116,34 @@ class ArraysAndScales:
     def functional(self, model: AdaptedModel) -> nn.Module:
         """The model, whose layers carry scales and the weights that the task has rewritten.
 
-        Raises MappingError for a model without scales, and for one with an adapter.
+        Raises MappingError for a model without scales, for one with an adapter, and for arrays
+        that the mapping does not have.
         """
+        from cimsim.adaptation.layers.columns import chosen_arrays
+
         check_bare(model, "xma2")
-        return carrying(model, "xma2", self.columns)
+        found = carrying(model, "xma2", self.columns)
+        for path, (chosen, width) in chosen_arrays(found).items():
+            _check_arrays(model.mapping, path, tuple(chosen.shape), width)
+        return found
+
+
+def _check_arrays(mapping: Mapping, path: str, chosen: tuple[int, ...], width: int) -> None:
+    """Raise MappingError unless a layer's arrays, so many down and across, are those mapped."""
+    held = mapping.placements.get(f"{path}.weight")
+    if held is None:
+        raise MappingError(
+            f"{path} has arrays that a task rewrites, and the mapping of {mapping.workload!r} has "
+            "no place for its weight: map the model that they were chosen of."
+        )
+    grid = held.grid
+    if width != grid.block_columns:
+        raise MappingError(
+            f"{path} has arrays of {width} weights in a row, the mapping cuts it for "
+            f"{grid.block_columns}: arrays were chosen for one size; train for this one (columns)."
+        )
+    if chosen != (grid.row_blocks, grid.column_blocks):
+        raise MappingError(
+            f"{path} names {chosen[0]} x {chosen[1]} arrays, the mapping has {grid.row_blocks} x "
+            f"{grid.column_blocks} for it: the model is another than the one that was mapped."
+        )

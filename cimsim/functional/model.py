@@ -32,6 +32,7 @@ from cimsim.functional.sites import (
     find_sites,
     inputs_by_outputs,
     list_unmapped,
+    running,
 )
 from cimsim.functional.training import Redraw
 from cimsim.functional.weights import WeightLayer
@@ -67,7 +68,7 @@ class AnalogModel(nn.Module):
         self.unmapped: tuple[Unmapped, ...] = tuple(
             list_unmapped(chip.model, find_sites(chip.model), chip.mapping)
         )
-        placed = chip.mapping.placements.items()
+        placed = running(chip.mapping).items()
         self.digital = {name: p.unit for name, p in placed if name not in layers}
         self.training = model.training
         model.register_forward_pre_hook(self._advance, with_kwargs=True)
@@ -195,7 +196,8 @@ class Chip:
                     raise MappingError(f"{name!r} runs on a cluster, which takes nn.Linear only.")
                 _put(inner, site.path, HalfLayer(name, site.layer))
                 continue
-            recipe = Deployment(self.hardware, _grid(placement), t_s, compensate, self.kept)
+            tiles = _narrow(self.hardware) if placement.grid.narrow else self.hardware
+            recipe = Deployment(tiles, _grid(placement), t_s, compensate, self.kept)
             layer = self._layer(name, site, placement, recipe, path if converters else None,
                                 redraw or Redraw())  # fmt: skip
             _put(inner, site.path, layer)
@@ -274,6 +276,18 @@ def _for_outliers(hardware: Hardware, mapping: WeightMapping) -> Hardware:
         return hardware
     coding = replace(hardware.coding, clip_sigma=None, clip_percentile=None)
     return replace(hardware, coding=coding)
+
+
+def _narrow(hardware: Hardware) -> Hardware:
+    """Tiles that hold an element of three levels in as few cells as those take.
+
+    That is one of the cells of a weight: a pair of signs has them with a bit each, an offset with
+    two bits. That some elements take another cell (1.12 in the mean) is not modelled.
+    """
+    coding = hardware.coding
+    bits = 2 if coding.scheme == "offset" else 1  # counted: three levels, or two of each sign
+    cells = 1 if coding.bits_per_cell is None else -(-bits // coding.bits_per_cell)
+    return replace(hardware, coding=replace(coding, cells_per_weight=cells))
 
 
 def side_by_side(inputs: Any, draws: int) -> Any:

@@ -19,7 +19,7 @@ from cimsim.frontend.adapters import adapters_in_use, several_act, unwrap
 from cimsim.frontend.graph import adapted_by, clean
 from cimsim.mapping import Mapping, Placement
 from cimsim.spec import Architecture
-from cimsim.unit_kinds import RRAM, are_arrays, kind_named
+from cimsim.unit_kinds import RRAM, are_arrays, holding, kind_named
 from cimsim.values.arguments import checked
 
 Layer = nn.Linear | Conv1D | nn.Conv2d
@@ -173,6 +173,7 @@ def _check_tiles(mapping: Mapping, architecture: Architecture) -> None:
                 f"`{RRAM.name}` alone. Map it there, or let its kind of unit be an exact one."
             )
         arrays = units.get(p.unit)
+        arrays = None if arrays is None else holding(arrays, p.grid.narrow)
         tile = arrays.shape if arrays is not None and are_arrays(arrays) else None
         block = (p.grid.block_rows, p.grid.block_columns)
         if block != tile:
@@ -196,7 +197,7 @@ def _check_adapter(sites: dict[str, Site], mapping: Mapping) -> None:
 
 
 def _check_names(sites: dict[str, Site], mapping: Mapping) -> None:
-    placed = {n: p for n, p in mapping.placements.items() if p.role != "outliers"}
+    placed = {n: p for n, p in running(mapping).items() if p.role != "outliers"}
     missing = [name for name in placed if name not in sites]
     if missing:
         raise MappingError(
@@ -231,9 +232,22 @@ def list_unmapped(model: nn.Module, sites: dict[str, Site], mapping: Mapping) ->
 
 
 def analog(mapping: Mapping) -> dict[str, Placement]:
-    """Placements on analog units; raises MappingError for a kind of unit that nobody knows."""
-    placed = mapping.placements.items()
+    """Placements on analog units; raises MappingError for a kind of unit that nobody knows.
+
+    Without those of differences that other tasks have beside a weight.
+    """
+    placed = running(mapping).items()
     return {name: p for name, p in placed if kind_named(p.unit).exactness == "analog"}
+
+
+def running(mapping: Mapping) -> dict[str, Placement]:
+    """Placements that a task reads: of differences beside a weight, which are narrow, the first.
+
+    Those of the others stand on arrays that no vector is driven into.
+    """
+    placed = mapping.placements
+    idle = {n for n, p in placed.items() if p.grid.narrow and n.rpartition(".")[0] in placed}
+    return {name: p for name, p in placed.items() if name not in idle}
 
 
 def _some(names: list[str]) -> str:

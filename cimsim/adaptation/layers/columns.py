@@ -317,6 +317,18 @@ def column_layers(model: nn.Module) -> dict[str, ColumnLayer]:
     return {n: m for n, m in model.named_modules() if isinstance(m, ColumnLayer)}
 
 
+def chosen_arrays(model: nn.Module) -> dict[str, tuple[torch.Tensor, int]]:
+    """Which arrays a task rewrites, by path: flags [blocks, column blocks], and weights in a row.
+
+    Of layers with `ArrayScales` alone.
+    """
+    return {
+        path: (layer.columns.chosen, layer.columns.array_columns)
+        for path, layer in column_layers(model).items()
+        if isinstance(layer.columns, ArrayScales)
+    }
+
+
 def check_numbers(model: nn.Module, strategy: str, kind: Kind, bits: int, rows: int) -> None:
     """Raise MappingError unless `model` has numbers of this kind, for arrays of `rows` rows."""
     layers = column_layers(model)
