@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from cimsim.exploration.optimize import optimize
     from cimsim.exploration.sweep import sweep
     from cimsim.ir import Workload, load_workload, save_workload
-    from cimsim.mappers import DensePacking, OneBlockPerTile, build_mapping
+    from cimsim.mappers import DensePacking, OneBlockPerTile, TakingTurns, build_mapping
     from cimsim.mapping import Mapping
     from cimsim.report import Report, load_report
     from cimsim.schedule.pipelines import parse_pipeline
@@ -62,6 +62,7 @@ _HOME = {
     "DensePacking": "mappers",
     "Mapping": "mapping",
     "OneBlockPerTile": "mappers",
+    "TakingTurns": "mappers",
     "build_mapping": "mappers",
     "Report": "report",
     "load_report": "report",
@@ -103,6 +104,7 @@ __all__ = [
     "SimulationError",
     "SpecError",
     "Switching",
+    "TakingTurns",
     "Workload",
     "WorkloadError",
     "__version__",

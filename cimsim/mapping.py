@@ -6,14 +6,15 @@ small ones where the mapper packs. Of a weight in groups (a grouped convolution)
 stored, several on the diagonal of an array where they fit. A unit is one array, or several stacked
 ones (tiers) of which one works at a time. `Placement.units[replica, row_block, column_block]` is
 the unit index, `tier` the array in it, `row_offset`/`column_offset` say where in the array the
-block starts. `Written` says what of a weight is written into which units, whoever asks for it.
+block starts. Weights that take turns on the same units are written there while the machine runs
+(`Turn`). `Written` says what of a weight is written into which units, whoever asks for it.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Protocol
 
@@ -27,6 +28,7 @@ from cimsim.values.display import brief
 
 IntArray = npt.NDArray[np.int64]
 FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
 WeightUnit = str
 """The name of a kind of unit (see `cimsim.unit_kinds`)."""
 
@@ -155,6 +157,17 @@ class Grid:
         return heights * self.group[1]
 
 
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """When weights that take turns are on their units: those of lower `number` come before.
+
+    Units of one `group` are written once all of them are free, without one (None) each once it is.
+    """
+
+    number: int
+    group: int | None = None
+
+
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Placement:
@@ -162,7 +175,8 @@ class Placement:
 
     `role` is `base`, `narrow`, `outliers`, or what of an adapter the weight is: `lora_a`, `lora_b`
     or `saved`.
-    `tier` is the array of its unit that has a block, None where a unit is one array.
+    `tier` is the array of its unit that has a block, None where a unit is one array. `turn` is when
+    it is written in each step, None where it stays.
     """
 
     weight: str
@@ -173,6 +187,7 @@ class Placement:
     row_offset: IntArray
     column_offset: IntArray
     tier: IntArray | None = None
+    turn: Turn | None = None
 
     @property
     def replicas(self) -> int:
@@ -184,8 +199,18 @@ class Placement:
         """Weights stored, replicas included."""
         return self.replicas * self.grid.weights
 
-    def written(self, *, erased: bool = False) -> Written:
-        """The whole weight, every copy of it, as it is written once; `erased` as in Written."""
+    def written(self, *, erased: bool = False, only: BoolArray | None = None) -> Written:
+        """The whole weight, every copy of it, as it is written once; `erased` as in Written.
+
+        `only` says of each block whether it is written, in the order of `units`: at least one is.
+        """
+        whole = self._written(erased)
+        if only is None or only.all():
+            return whole
+        rows = None if whole.rows is None else whole.rows[only]
+        return replace(whole, units=whole.units[only], values=whole.values[only], rows=rows)
+
+    def _written(self, erased: bool) -> Written:
         grid, units = self.grid, self.units.ravel()
         if not units.size:
             whole = np.array([self.replicas * grid.words])
@@ -442,7 +467,38 @@ class Mapping:
     def _filled(self) -> float:
         """Arrays that the weights would fill; those of fewer cells fill less."""
         placed = (p for p in self.placements.values() if p.unit == "rram")
-        return sum(p.weights / (p.grid.block_rows * p.grid.block_columns) for p in placed)
+        return sum(self._standing(p) / (p.grid.block_rows * p.grid.block_columns) for p in placed)
+
+    def _standing(self, placement: Placement) -> int:
+        """Weights of a placement that units hold at rest."""
+        only = self.standing(placement)
+        if only is None:
+            return placement.weights
+        held = np.tile(placement.grid.held().ravel(), placement.replicas)
+        return int(held[only].sum())
+
+    def standing(self, placement: Placement) -> BoolArray | None:
+        """Which blocks of a weight, in the order of `units`, its units hold when a step has ended:
+        those of the last turn. None: all of a weight that stays.
+        """
+        if placement.turn is None:
+            return None
+        last = self._last_turns[placement.unit][placement.units.ravel()]
+        return np.asarray(last == placement.turn.number)
+
+    @cached_property
+    def _last_turns(self) -> dict[str, IntArray]:
+        """Kind of unit -> the last turn of each unit, -1 where it has none."""
+        found: dict[str, IntArray] = {}
+        for p in self.placements.values():
+            if p.turn is not None:
+                units = p.units.ravel()
+                last = found.get(p.unit, np.zeros(0, np.int64))
+                more = int(units.max()) + 1 - last.size
+                last = np.pad(last, (0, max(0, more)), constant_values=-1)
+                last[units] = np.maximum(last[units], p.turn.number)
+                found[p.unit] = last
+        return found
 
     @property
     def _held(self) -> int:
@@ -468,6 +524,8 @@ class Mapping:
                 sha.update(repr(p.grid.groups).encode())
             if p.grid.nonzeros is not None:
                 sha.update(repr(p.grid.nonzeros).encode())
+            if p.turn is not None:
+                sha.update(repr(p.turn).encode())
             tier = () if p.tier is None else (p.tier,)
             for array in (p.units, p.row_offset, p.column_offset, *tier):
                 sha.update(array.tobytes())

@@ -19,7 +19,7 @@ from cimsim.engines import Ends, Engine, Run
 from cimsim.engines.critical import CriticalPath, critical_path
 from cimsim.errors import CimsimError
 from cimsim.ir import Workload, load_workload
-from cimsim.mappers import Mapper, mapper_named
+from cimsim.mappers import MAPPER_CODEC, Mapper, mapper_named
 from cimsim.mapping import Mapping
 from cimsim.report import Bottlenecks, Report
 from cimsim.report.accounting import BlockEnergy, block_energies
@@ -154,7 +154,7 @@ def simulate(
     tell("reporting")
     named |= {
         "adaptation": adaptation_text(adaptation),
-        "mapper": mapper.name,
+        "mapper": MAPPER_CODEC.label(mapper),
         "mapping_sha256": done.mapping.digest(),
         "seed": seed,
         "version": VERSION,

@@ -219,7 +219,11 @@ class Architecture(Sourced, Changeable):
     @model_validator(mode="after")
     def _tables_are_known(self) -> Self:
         units = self.op_units or {}
-        taken = (*KINDS, "link", "buffer", "dram", "adc", "dma", "leakage", "columns", "die_to_die")
+        writes = (f"{kind}_write" for kind in KINDS)
+        taken = (
+            *KINDS, *writes, "link", "cluster_link", "buffer", "dram", "adc", "dma", "leakage",
+            "columns", "die_to_die",
+        )  # fmt: skip
         for name in units:
             if name in taken or not name.isidentifier():
                 raise ValueError(

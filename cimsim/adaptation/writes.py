@@ -20,8 +20,14 @@ from cimsim.values.display import shown
 
 
 def programmed(mapping: Mapping) -> tuple[Written, ...]:
-    """Every weight of the mapping, adapter included, into cells that were erased."""
-    return tuple(placement.written(erased=True) for placement in mapping.placements.values())
+    """Every weight of the mapping, adapter included, into cells that were erased.
+
+    Of weights that take turns those that the units hold at rest.
+    """
+    placed = ((p, mapping.standing(p)) for p in mapping.placements.values())
+    return tuple(
+        p.written(erased=True, only=only) for p, only in placed if only is None or only.any()
+    )
 
 
 def switched(

@@ -172,6 +172,13 @@ def _check_tiles(mapping: Mapping, architecture: Architecture) -> None:
                 f"the mapping puts {name!r} on {p.unit!r} units: noise is known of the tiles in "
                 f"`{RRAM.name}` alone. Map it there, or let its kind of unit be an exact one."
             )
+        if p.turn is not None:
+            raise MappingError(
+                f"{name!r} takes turns with other weights on its tiles (mapper "
+                f"{mapping.mapper!r}) and is programmed anew in every run, which is not followed "
+                "here: map it with one-per-tile on a machine with enough tiles (rram.tile_count), "
+                "whose cells at time 0 have the noise of one such programming."
+            )
         arrays = units.get(p.unit)
         arrays = None if arrays is None else holding(arrays, p.grid.narrow)
         tile = arrays.shape if arrays is not None and are_arrays(arrays) else None

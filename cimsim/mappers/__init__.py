@@ -7,6 +7,7 @@ from cimsim.mappers.packing import (
     DensePacking,
     Mapper,
     OneBlockPerTile,
+    TakingTurns,
     mapper_named,
 )
 
@@ -16,6 +17,7 @@ __all__ = [
     "DensePacking",
     "Mapper",
     "OneBlockPerTile",
+    "TakingTurns",
     "build_mapping",
     "mapper_named",
 ]

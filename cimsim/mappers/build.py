@@ -12,8 +12,9 @@ import numpy as np
 from cimsim.adaptation import Adaptation, adaptation_named
 from cimsim.errors import MappingError
 from cimsim.ir import Linear, MatMul, Narrow, Workload
-from cimsim.mappers.capacity import Stored, check_capacity, unit_shortage
+from cimsim.mappers.capacity import check_capacity, unit_shortage, weight_demand
 from cimsim.mappers.packing import Arrangement, Mapper, mapper_named
+from cimsim.mappers.turns import Stored, arranged_in_turns, ranks, turns_of
 from cimsim.mapping import Grid, IntArray, KvStore, Mapping, Placement, held_by
 from cimsim.spec import Architecture
 from cimsim.unit_kinds import Arrays, are_arrays, holding, kind_named
@@ -39,7 +40,8 @@ def build_mapping(
     weights = _weights(workload, architecture, adaptation)
     units = architecture.units
     arrays = {unit: found for unit, found in units.items() if are_arrays(found)}
-    stored = {unit: _stored(unit, weights, arrays[unit], mapper) for unit in arrays}
+    order = {} if turns_of(mapper) is None else ranks(workload)
+    stored = {unit: _stored(unit, weights, arrays[unit], mapper, order) for unit in arrays}
     kv = _kv_stores(workload, architecture, 0)
     check_capacity(workload, architecture, adaptation, mapper, stored, kv)
     roles = {weight.name: weight.role for weight in weights}
@@ -146,8 +148,13 @@ def _check_columns(op: Linear, unit: str, architecture: Architecture) -> None:
         )
 
 
-def _stored(unit: str, weights: list[_Weight], arrays: Arrays, mapper: Mapper) -> list[Stored]:
-    """Weights of this kind of unit, those with fewer cells behind the others."""
+def _stored(
+    unit: str, weights: list[_Weight], arrays: Arrays, mapper: Mapper, order: dict[str, int]
+) -> list[Stored]:
+    """Weights of this kind of unit, those with fewer cells behind the others.
+
+    `order` has the rank of those that may take turns.
+    """
     found = []
     for weight in sorted(
         (w for w in weights if w.unit == unit), key=lambda w: w.narrow is not None
@@ -155,7 +162,8 @@ def _stored(unit: str, weights: list[_Weight], arrays: Arrays, mapper: Mapper) -
         here = holding(arrays, weight.narrow)
         assert are_arrays(here)
         grid = weight.cut(*here.shape)
-        found.append(Stored(weight.name, grid, mapper.copies(weight.name)))
+        copies = mapper.copies(weight.name)
+        found.append(Stored(weight.name, grid, copies, order.get(weight.name)))
     return found
 
 
@@ -172,6 +180,12 @@ def _place(
     arrays = architecture.arrays(unit)
     units = arrays.count - kept
     room = units * arrays.tiers
+    if (turns := turns_of(mapper)) is not None and weight_demand(mapper, stored) > room:
+        in_turns = zip(stored, *arranged_in_turns(stored, turns, room), strict=True)
+        return {
+            w.name: Placement(w.name, unit, roles[w.name], w.grid, *found, turn=turn)
+            for w, found, turn in in_turns
+        }
     arranged = _arranged(mapper, stored, max(1, int(arrays.per_cluster(architecture.pmca))))
     if _last(arranged) >= room:
         arranged = _arranged(mapper, stored, 1)  # the gaps before whole clusters do not fit

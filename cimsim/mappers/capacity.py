@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import replace
 
 from cimsim.adaptation import Adaptation
 from cimsim.blocks import PmcaClusters
@@ -17,7 +17,8 @@ from cimsim.costs import least_lora_bytes, lora_tiles, tile_step
 from cimsim.errors import CapacityError, MappingError
 from cimsim.ir import Branches, Embedding, Workload, branches_of
 from cimsim.mappers.packing import DensePacking, Mapper, demand_of
-from cimsim.mapping import Grid, KvStore
+from cimsim.mappers.turns import Stored, check_one_array, least_units, ranks, turns_of
+from cimsim.mapping import KvStore
 from cimsim.spec import Architecture
 from cimsim.unit_kinds import PMCA, kind_named
 
@@ -25,20 +26,6 @@ _NAMED = 3
 """Choice: so many of the largest weights are named where a machine is too small."""
 UNITS_MAX = 2**26
 """Most tiles and SRAM units of one mapping: the index of each is kept in memory (8 bytes)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A weight that units of one kind hold, and how often."""
-
-    name: str
-    grid: Grid
-    copies: int
-
-    @property
-    def blocks(self) -> int:
-        """Blocks of all copies."""
-        return self.copies * self.grid.blocks
 
 
 def check_capacity(
@@ -51,19 +38,29 @@ def check_capacity(
 ) -> None:
     """Raise CapacityError with every shortage of the machine, MappingError beyond memory."""
     shortages: list[CapacityError] = []
+    reloaded: Counter[str] = Counter()
     total = 0
     for unit, weights in stored.items():
-        kinds = ([w for w in weights if (w.grid.narrow is None) is wide] for wide in (True, False))
-        demand = sum(
-            demand_of(mapper, [(w.grid, w.copies) for w in kind]) for kind in kinds if kind
-        )
         stores = {name: store for name, store in kv.items() if store.unit == unit}
         tiers = architecture.arrays(unit).tiers
-        demand += tiers * sum(store.units for store in stores.values())
+        kept = tiers * sum(store.units for store in stores.values())
+        demand = weight_demand(mapper, weights) + kept
+        if weights and (in_turns := turns_of(mapper)) is not None:
+            check_one_array(unit, architecture, mapper)
+            if demand > architecture.arrays(unit).count:
+                demand = least_units(weights, in_turns.groups) + kept
+                bits = architecture.arrays(unit).value_bits
+                reloaded.update(
+                    {w.name: math.ceil(w.grid.weights * bits / 8)
+                     for w in weights if w.rank is not None}
+                )  # fmt: skip
         total += demand
-        if short := unit_shortage(unit, demand, architecture, mapper, weights, stores):
-            shortages.append(short)
-    shortages += [*_dram_shortage(workload, architecture)]
+        if unit_shortage(unit, demand, architecture, mapper, weights, stores):
+            order = ranks(workload)
+            ranked = [replace(w, rank=order.get(w.name)) for w in weights]
+            short = unit_shortage(unit, demand, architecture, mapper, ranked, stores)
+            shortages += [short] if short else []
+    shortages += [*_dram_shortage(workload, architecture, reloaded)]
     shortages += [*_tcdm_shortage(workload, architecture, adaptation)]
     if shortages:
         raise CapacityError.together(shortages)
@@ -72,6 +69,12 @@ def check_capacity(
             f"mapping takes {total} tiles and SRAM units, cimsim lays out at most {UNITS_MAX}: "
             "lower --replicate or take larger tiles"
         )
+
+
+def weight_demand(mapper: Mapper, weights: list[Stored]) -> int:
+    """Units, or arrays where they have tiers, that weights take all at a time."""
+    kinds = ([w for w in weights if (w.grid.narrow is None) is wide] for wide in (True, False))
+    return sum(demand_of(mapper, [(w.grid, w.copies) for w in kind]) for kind in kinds if kind)
 
 
 def unit_shortage(
@@ -99,6 +102,13 @@ def unit_shortage(
         levers.append("lower --replicate")
     if kv:
         levers.append("shorten the context")
+    kept = sum(store.units for store in kv.values())
+    if arrays.tiers == 1 and least_units(stored, 1) + kept <= bound:
+        levers.append(
+            f"rewrite {kind_named(unit).noun} while the model runs (--mapper reload)"
+            if turns_of(mapper) is None
+            else "take fewer groups (--mapper reload:1)"
+        )
     return CapacityError(
         f"mapping needs {demand} {what}, {field} is {bound} ({demand - bound} short).",
         unit=field,
@@ -109,18 +119,23 @@ def unit_shortage(
     )
 
 
-def _dram_shortage(workload: Workload, architecture: Architecture) -> Iterator[CapacityError]:
-    """Embedding tables, tied ones once, in DRAM at the clusters' width of a value."""
+def _dram_shortage(
+    workload: Workload, architecture: Architecture, reloaded: Counter[str]
+) -> Iterator[CapacityError]:
+    """Embedding tables, tied ones once, in DRAM at the clusters' width of a value, and bytes of the
+    weights that are `reloaded`.
+    """
     known = {parameter.name: parameter for parameter in workload.parameters}
     used = {op.weight for _, op in workload.ops() if isinstance(op, Embedding)}
     owners = {known[name].tied_to or name for name in used if name in known}
     value_bytes = math.ceil(architecture.pmca.value_bits / 8)
     parts = Counter({name: known[name].size * value_bytes for name in sorted(owners)})
+    parts.update(reloaded)
     demand, bound = parts.total(), math.floor(architecture.dram.capacity_GiB * 2**30)
     if demand > bound:
         yield CapacityError(
-            f"embedding tables need {demand} bytes of DRAM, dram.capacity_GiB gives {bound} "
-            f"({demand - bound} short).",
+            f"embedding tables{' and reloaded weights' * bool(reloaded)} need {demand} bytes of "
+            f"DRAM, dram.capacity_GiB gives {bound} ({demand - bound} short).",
             unit="bytes of DRAM",
             demand=demand,
             bound=bound,

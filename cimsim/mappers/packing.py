@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 import numpy as np
 
 from cimsim.errors import MappingError
 from cimsim.mapping import Grid, IntArray
-from cimsim.values.arguments import checked
-from cimsim.values.codec import Codec, member
+from cimsim.values.arguments import AtLeast, checked
+from cimsim.values.codec import MAIN, Codec, member
 from cimsim.values.display import brief
 
 Arrangement = tuple[IntArray, IntArray, IntArray]
@@ -188,6 +188,22 @@ class DensePacking:
             shelf[3] += width
 
 
+@checked(MappingError)
+@brief
+@dataclass(frozen=True, slots=True)
+class TakingTurns(OneBlockPerTile):
+    """Weights that do not fit at a time take turns on `groups` groups of units, written meanwhile.
+
+    One group is written when what it holds is done, two while the other computes. `release` says
+    whether all units of a group wait for each other, or each is written once it is free itself. As
+    one-per-tile where all weights fit.
+    """
+
+    groups: Annotated[int, AtLeast(1), MAIN] = 1
+    release: Literal["group", "unit"] = "group"
+    name: str = "reload"
+
+
 Bins = tuple[int, int]
 """How much of a bin is used, and how many such bins stand in a row."""
 
@@ -215,6 +231,7 @@ def first_fit(bins: list[Bins], size: int, count: int, capacity: int) -> tuple[l
 MAPPERS: dict[str, type[OneBlockPerTile] | type[DensePacking]] = {
     "one-per-tile": OneBlockPerTile,
     "dense": DensePacking,
+    "reload": TakingTurns,
 }
 
 

@@ -13,6 +13,7 @@ from cimsim.report.bounds import Bottlenecks, Bound, LayerTime, Lever, PhaseBoun
 from cimsim.report.chosen import Candidate, Search
 from cimsim.report.model import Baseline, DecodePoint, Report, load_report
 from cimsim.report.parts import ModelWrite, PhaseResult, Reprogramming, UnitTime
+from cimsim.report.reloads import Reloads
 
 __all__ = [
     "Accuracy",
@@ -31,6 +32,7 @@ __all__ = [
     "PhaseBounds",
     "PhaseResult",
     "Recalibration",
+    "Reloads",
     "Report",
     "Reprogramming",
     "Search",

@@ -20,11 +20,13 @@ from cimsim.report.leakage import leaked_J
 from cimsim.report.model import Report
 from cimsim.report.parts import ModelWrite, PhaseResult
 from cimsim.report.plausibility import doubts_on_machine, doubts_on_run
+from cimsim.report.reloads import Reloads, reloads_of
 from cimsim.report.work import Key
 from cimsim.schedule import Plan
 from cimsim.schedule.plan import priced
 from cimsim.spec import Architecture
 from cimsim.unit_kinds import KINDS
+from cimsim.units import quantity
 
 
 class Spent(NamedTuple):
@@ -91,7 +93,10 @@ def fold(
         )
     else:
         notes = (NOTE,)
+    reloads = reloads_of(adapted, architecture, mapping, makespan)
     if told:
+        if reloads is not None:
+            notes += _of_reloads(reloads, findings, energy)
         notes += inert_changes(architecture)
     return Report(
         workload=workload.name,
@@ -124,10 +129,29 @@ def fold(
         buffer_peak_KiB=peak,
         block_tokens=dict(sorted(plan.block_tokens.items())),
         reprogramming=writes,
+        reloads=reloads,
         assumed=architecture.assumed() if told else {},
         notes=notes,
         changes=(*architecture.changes, *workload.changes),
         inputs=inputs,
+    )
+
+
+def _of_reloads(reloads: Reloads, findings: Findings, energy_J: float) -> tuple[str, ...]:
+    """How much of a run is writing weights, and how long cells bear it."""
+    at_work_s = findings.latency_by_kind_s.get("reload", 0.0)
+    time = at_work_s / findings.makespan_s if findings.makespan_s else 0.0
+    share = reloads.energy_J / energy_J if energy_J else 0.0
+    lives = ""
+    if reloads.lifetime_runs is not None and reloads.lifetime_s is not None:
+        lives = (
+            f"; at their endurance the cells written most last {reloads.lifetime_runs:,.0f} runs, "
+            f"{quantity(reloads.lifetime_s, 's')} of them without a break"
+        )
+    return (
+        f"weights are rewritten while the machine runs (mapper reload): {reloads.writes:,} writes, "
+        f"under way in {time:.1%} of the latency, with {share:.1%} of the energy{lives}; --bounds "
+        "says how much of that the run waits for",
     )
 
 

@@ -7,16 +7,17 @@ from collections.abc import Mapping
 from cimsim.engines.program import Duration
 from cimsim.ir import Elementwise, Linear, Op, Workload
 from cimsim.schedule.plan import ActorInfo
+from cimsim.schedule.reloads import RELOAD
 
 OTHER = "vector"
 """The kind of work that has no kind of its own."""
 
 
 def kinds_of(workload: Workload) -> dict[str, str]:
-    """Op -> kind of work: base, lora, attention, sampling, or the op's kind.
+    """Op -> kind of work: base, lora, attention, sampling, reload, or the op's kind.
 
-    `sampling` chooses the next token. `lora` is all that an adapter brings: its branch, the merge
-    of its branch, and the weights saved with it.
+    `sampling` chooses the next token, `reload` writes weights that take turns on units. `lora` is
+    all that an adapter brings: its branch, the merge of its branch, and the weights saved with it.
     """
     kinds: dict[str, str] = {}
     for phase in workload.phases:
@@ -29,7 +30,7 @@ def kinds_of(workload: Workload) -> dict[str, str]:
             kinds[op.name] = "lora" if merges else _kind(op)
         if phase.sampling is not None:
             kinds[phase.sampling.name] = "sampling"
-    return kinds
+    return kinds | {RELOAD: "reload"}
 
 
 def _kind(op: Op) -> str:

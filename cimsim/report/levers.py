@@ -206,6 +206,9 @@ KNOBS = (
     Knob(("dram",), "work", (("dram.bandwidth_GBps", 2),)),
     Knob(("dram",), "shared", (("dram.channels", 2),)),
     Knob(("die_to_die",), "work", (("package.bandwidth_GBps", 2),)),
+    Knob(("cluster_link",), "work", (("cluster_link.bandwidth_GBps", 2),)),
+    Knob(("rram_write",), "work", (("rram.write.pulse_ns", 0.5), ("rram.write.verify_ns", 0.5))),
+    Knob(("sram_write",), "work", (("sram.write_bits_per_cycle", 2),)),
 )
 """Which numbers belong to which unit and wait."""
 COPIES, BLOCKS = Copies(), SmallerBlocks()

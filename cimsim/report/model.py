@@ -20,6 +20,7 @@ from cimsim.report.bands import Sensitivity
 from cimsim.report.bounds import Bottlenecks
 from cimsim.report.chosen import Search
 from cimsim.report.parts import ModelWrite, PhaseResult, UnitTime, read_value
+from cimsim.report.reloads import Reloads
 from cimsim.report.rows import row_of
 from cimsim.values.arguments import checked
 from cimsim.values.bounds import Number, Whole
@@ -164,6 +165,11 @@ class Report(Frozen):
     reprogramming: ModelWrite = Field(
         description="first programming of the model, and a switch of adapter after it"
     )
+    reloads: Reloads | None = Field(
+        default=None,
+        description="writes of weights that take turns on units while the machine runs; None where "
+        "all stay",
+    )
     baselines: dict[str, Baseline] = Field(
         default_factory=dict,
         description="GPU and what became of LoRA -> its results beside the machine's",
@@ -217,7 +223,7 @@ class Report(Frozen):
 
     def to_json(self) -> str:
         """The report as text; equal reports give equal text."""
-        optional = ("accuracy", "bands", "bounds", "search")
+        optional = ("accuracy", "bands", "bounds", "reloads", "search")
         without = {name for name in optional if getattr(self, name) is None}
         data = self.model_dump(mode="json", exclude=without)
         return json.dumps(data, indent=2, sort_keys=True) + "\n"

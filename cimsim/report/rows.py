@@ -29,6 +29,7 @@ _WRITE = (
     "sram_bits_written", "tcdm_bytes_written", "wear",
 )  # fmt: skip
 _LOADED = ("loaded_from", "loaded_bytes", "load_energy_J")
+_RELOADS = ("writes", "loaded_bytes", "load_energy_J", "lifetime_runs", "lifetime_s")
 _BASELINE = (
     "lora", "like_for_like", "mode", "precision", "batch", "software", "latency_s", "energy_J",
     "latency_ratio", "energy_ratio", "host_s_per_step", "stack",
@@ -66,6 +67,9 @@ def _entries(report: Report) -> Iterator[tuple[str, Scalar]]:
     yield from _written("programming", report.reprogramming)
     yield from _written("switch", report.reprogramming.adapter_switch)
     yield from _fields("switch", report.reprogramming.adapter_switch, _LOADED)
+    if (reloads := report.reloads) is not None:
+        yield from _written("reloads", reloads)
+        yield from _fields("reloads", reloads, _RELOADS)
     for name, baseline in report.baselines.items():
         yield from _baseline(f"gpu.{name}", baseline)
     if report.accuracy is not None:

@@ -41,10 +41,15 @@ def adapter_switch(
     """Putting another adapter of the same shape, with the weights saved with it, in its place.
 
     `workload` is the one before adaptation; what is written is for its adaptation to say. It is
-    brought from where the machine keeps adapters (`adapters_in`). Raises CapacityError where they
-    do not fit there.
+    brought from where the machine keeps adapters (`adapters_in`). Weights that take turns on their
+    units are brought by every run and cost nothing more. Raises CapacityError where adapters do not
+    fit.
     """
-    written = switched(mapping, *two_tasks(workload))
+    written = tuple(
+        part
+        for part in switched(mapping, *two_tasks(workload))
+        if isinstance(part, Registers) or mapping.placements[part.weight].turn is None
+    )
     found = reprogramming(architecture, written)
     bits = sum(moved_bits(architecture, part) for part in written)
     if not bits:

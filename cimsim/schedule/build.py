@@ -22,6 +22,7 @@ from cimsim.schedule.lanes import Lanes
 from cimsim.schedule.pair import LoraBranch, Pair, adapter_of
 from cimsim.schedule.pipelines import BlockCosts, Pipeline, Strategy, clusters_shared
 from cimsim.schedule.plan import Activation, Plan, woken_by
+from cimsim.schedule.reloads import add_reloads
 from cimsim.schedule.shapes import shape_of
 from cimsim.schedule.stages import Stage, build_stages, masked_scores, pool_of
 from cimsim.schedule.stages_array import add_array_stage
@@ -106,6 +107,7 @@ class _Scheduler:
             incoming[edge.consumer].append((edge, buffer))
             outgoing[edge.producer].append((edge, buffer))
         loops_in, loops_out = self._feedback(streams)
+        reloads_in, reloads_out = add_reloads(self.assembler, self.mapping, self.stages, streams)
         borders = Borders.of(self.assembler.architecture, self.stages, streams, self.lanes)
         for stage in self.stages:
             stream = streams[stage.name]
@@ -113,11 +115,13 @@ class _Scheduler:
                 Get(buffer, edge.get_counts(stream))
                 for edge, buffer in incoming[stage.name]
                 if not (edge.stationary and stage.work == "attention")
-            ] + loops_in.get(stage.name, [])
+            ]
+            gets += loops_in.get(stage.name, []) + reloads_in.get(stage.name, [])
             puts = [
                 Put(buffer, edge.put_counts(stream))
                 for edge, buffer in self._leaving(stage, outgoing[stage.name], borders)
-            ] + loops_out.get(stage.name, [])
+            ]
+            puts += loops_out.get(stage.name, []) + reloads_out.get(stage.name, [])
             self._add(stage, stream, incoming[stage.name], outgoing[stage.name], gets, puts)
         self._count_units()
         done = self.assembler
@@ -347,8 +351,9 @@ class _Scheduler:
         )
 
     def _shared_units(self, unit: str) -> frozenset[int]:
-        """Units on which blocks of several weights, or several blocks, sit."""
-        units, blocks = held_by(self.mapping.placements.values(), unit)
+        """Units on which blocks of several weights, or several blocks, sit at a time."""
+        staying = (p for p in self.mapping.placements.values() if p.turn is None)
+        units, blocks = held_by(staying, unit)
         return frozenset(units[blocks > 1].tolist())
 
     def _feedback(

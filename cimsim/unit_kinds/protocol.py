@@ -33,7 +33,8 @@ class WriteCost:
     """What a write takes: `amounts` by their name in a report, energy (J) by part, time (s).
 
     `limit` is what sets the time. Where cells wear out `cells` says which pulses they take, of the
-    `endurance_pulses` that each survives.
+    `endurance_pulses` that each survives. `shared_s` is the part of the time for which it takes all
+    that writes of this kind share beside the link, such as drivers.
     """
 
     amounts: dict[str, int]
@@ -42,6 +43,7 @@ class WriteCost:
     limit: Limit = ""
     cells: CellWrite | None = None
     endurance_pulses: float = math.inf
+    shared_s: float = 0.0
 
     @property
     def energy_J(self) -> float:

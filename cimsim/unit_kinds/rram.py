@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from cimsim.blocks import CrossbarTiles, Link, PmcaClusters, PowerStates
-from cimsim.costs.programming import cell_write, cells_time_s, change_of
+from cimsim.costs.programming import cell_write, cells_time, change_of
 from cimsim.costs.tile import (
     PJ,
     adders_ps,
@@ -148,17 +148,18 @@ class AnalogTiles:
         if not count:
             return WriteCost({"cells_written": 0})
         changes = [change_of(tiles, part) for part in written]
-        time_s, limit, units = cells_time_s(tiles, written, [c.counts for c in changes])
-        cells = cell_write(tiles, written, changes, units)
+        pulsed = cells_time(tiles, written, [c.counts for c in changes])
+        cells = cell_write(tiles, written, changes, pulsed.tiles)
         bits = sum(p.count * holding(self, p.narrow).value_bits for p in written)
         moving_s = bits / 8.0 / (link.bandwidth_GBps * 1e9)
         return WriteCost(
             {"cells_written": cells.cells},
             cells.energy_J | {"moving": link_energy_J(link, bits)},
-            max(time_s, moving_s),
-            "link" if moving_s > time_s else limit,
+            max(pulsed.time_s, moving_s),
+            "link" if moving_s > pulsed.time_s else pulsed.limit,
             cells,
             tiles.write.endurance_cycles,
+            pulsed.shared_s,
         )
 
     def write_registers(self, bits: int, link: Link) -> WriteCost:

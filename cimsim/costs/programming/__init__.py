@@ -9,15 +9,16 @@ from cimsim.costs.programming.cells import (
 )
 from cimsim.costs.programming.joint import level_change
 from cimsim.costs.programming.pulses import PulseCounts, mixed, summed
-from cimsim.costs.programming.timing import Limit, cells_time_s
+from cimsim.costs.programming.timing import CellsTime, Limit, cells_time
 
 __all__ = [
     "CellChange",
     "CellWrite",
+    "CellsTime",
     "Limit",
     "PulseCounts",
     "cell_write",
-    "cells_time_s",
+    "cells_time",
     "change_of",
     "changed_levels",
     "level_change",

@@ -62,27 +62,43 @@ def row_pulses(counts: PulseCounts, width: FloatArray, group: int) -> FloatArray
     return np.asarray(whole * full + rest)
 
 
-def cells_time_s(
+@dataclass(frozen=True, slots=True)
+class CellsTime:
+    """Time (s) of a write of cells, what limits it, and how many `tiles` it goes into.
+
+    Writes that share the machine's drivers take no less than the sum of their `shared_s`: its time
+    were as many tiles written at a time as may be, all alike.
+    """
+
+    time_s: float
+    limit: Limit
+    tiles: int
+    shared_s: float
+
+
+def cells_time(
     tiles: CrossbarTiles, written: Sequence[Written], counts: Sequence[PulseCounts]
-) -> tuple[float, Limit, int]:
-    """Time (s) of the pulses with their reads, what limits it, and how many tiles are written.
+) -> CellsTime:
+    """Time of the pulses with their reads.
 
     `counts[i]` are the pulses of the cells that `written[i]` goes into.
     """
     rows = _rows(tiles, written, counts)
     if not rows.tiles:
-        return 0.0, "", 0
+        return CellsTime(0.0, "", 0, 0.0)
     scheme = tiles.write
-    most = min(scheme.tiles_in_parallel, rows.tiles)
-    free = _rounds(rows.pulses(scheme.cells_in_parallel), most)
-    found, limit = free, _free_limit(most, rows.tiles)
+    all_at_a_time, pulse_s = scheme.tiles_in_parallel, ps_to_seconds(write_pulse_ps(tiles))
+    most = min(all_at_a_time, rows.tiles)
+    pulses = rows.pulses(scheme.cells_in_parallel)
+    free = found = _rounds(pulses, most)
+    limit, shared = _free_limit(most, rows.tiles), pulses.sum() / all_at_a_time
     if (cells := scheme.cells_at_a_time) is not None:
-        found = min(
-            _rounds(rows.pulses(group), min(most, cells // group))
-            for group in _groups(cells, scheme.cells_in_parallel, most)
-        )
+        groups = _groups(cells, scheme.cells_in_parallel, most)
+        by_group = [(rows.pulses(group), cells // group) for group in groups]
+        found = min(_rounds(of, min(most, fit)) for of, fit in by_group)
+        shared = min(of.sum() / min(all_at_a_time, fit) for of, fit in by_group)
         limit = "current" if found > free else limit
-    return found * ps_to_seconds(write_pulse_ps(tiles)), limit if found else "", rows.tiles
+    return CellsTime(found * pulse_s, limit if found else "", rows.tiles, float(shared) * pulse_s)
 
 
 def _free_limit(at_a_time: int, tiles: int) -> Limit:
