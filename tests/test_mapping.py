@@ -162,12 +162,14 @@ def test_too_few_tiles() -> None:
     assert str(error) == (
         "mapping needs 74 units, rram.tile_count is 50 (24 short). Largest: "
         "layers.0.gate.weight (12), head.weight (8), layers.0.up.weight (6). "
-        "Raise rram.tile_count of 'tiny' or use --mapper dense or lower --replicate."
+        "Raise rram.tile_count of 'tiny' or use --mapper dense or lower --replicate or rewrite "
+        "tiles while the model runs (--mapper reload)."
     )
     assert (error.unit, error.demand, error.bound, error.gap) == ("rram.tile_count", 74, 50, 24)
     assert error.largest[0] == ("layers.0.gate.weight", 12)
     assert error.levers == (
         "Raise rram.tile_count of 'tiny'", "use --mapper dense", "lower --replicate",
+        "rewrite tiles while the model runs (--mapper reload)",
     )  # fmt: skip
     exact = mapped(small.decoder(), small.machine(rram={"tile_count": 74}), mapper=mapper)
     assert exact.used("rram") == 74
