@@ -92,12 +92,13 @@ class LoraFusion:
         )
 
     def _parameters(self, old: Parameter) -> list[Parameter]:
-        """What the pool has of a parameter of A or B, [rank, in] and [out, rank]."""
+        """What the pool has of a parameter of A or B, [rank, in, ...] and [out, rank, ...]."""
         if old.role not in ("lora_a", "lora_b"):
             return [old]
         times = self.adapters if self.packed else 1
-        rows, columns = old.shape
-        shape = (rows * times, columns) if old.role == "lora_a" else (rows, columns * times)
+        rows, columns, *kernel = old.shape
+        grown = (rows * times, columns) if old.role == "lora_a" else (rows, columns * times)
+        shape = (*grown, *kernel)
         return [
             old.model_copy(update={"name": name, "shape": shape})
             for name in self.form.names(old.name)

@@ -12,6 +12,7 @@ from typing import Any
 import peft
 from peft.tuners.lora import LoraModel
 from peft.tuners.lora.dora import DoraLinearLayer
+from peft.tuners.lora.layer import Conv2d as LoraConv2d
 from peft.tuners.lora.layer import Linear as LoraLinear
 from peft.tuners.lora.variants import DoraLinearVariant
 from peft.tuners.tuners_utils import BaseTuner, BaseTunerLayer
@@ -211,21 +212,39 @@ def _check_part(path: str, part: Any, used: tuple[str, ...]) -> None:
 
 def _check_layer(layer: Any, name: str) -> None:
     base = layer.get_base_layer()
-    if not isinstance(base, nn.Linear | Conv1D):
+    if not isinstance(base, nn.Linear | Conv1D | nn.Conv2d):
         raise WorkloadError(
-            f"the adapter is on a {type(base).__name__}; only linear layers are supported. Take "
-            "it off the target modules."
+            f"the adapter is on a {type(base).__name__}; only linear layers and Conv2d are "
+            "supported. Take it off the target modules."
         )
+    if isinstance(base, nn.Conv2d):
+        _check_convolution(base)
     variant = getattr(layer, "lora_variant", {}).get(name)
     dora = isinstance(variant, DoraLinearVariant)
     parts = ("lora_A", "lora_B", *(("lora_magnitude_vector",) if dora else ()))
     more = [n for n in layer.adapter_layer_names
             if n not in parts and name in attrgetter(n)(layer)]  # fmt: skip
-    if type(layer) is not LoraLinear or more or not (variant is None or dora):
+    if type(layer) not in (LoraLinear, LoraConv2d) or more or not (variant is None or dora):
         kind = type(layer if variant is None else variant).__name__
         raise WorkloadError(
             f"the adapter has layers of kind {', '.join([kind, *more])}, which cimsim does not "
             "model. Use plain LoRA or DoRA."
+        )
+
+
+def _check_convolution(base: nn.Conv2d) -> None:
+    """Raises WorkloadError for a convolution whose branch in PEFT is not its low-rank update."""
+    if base.groups > 1:
+        raise WorkloadError(
+            f"the adapter is on a convolution in {base.groups} groups: its A reads the channels of "
+            "all groups, so that A and B are no update of the weight, whose groups do not mix. "
+            "Take it off the target modules."
+        )
+    if any(step != 1 for step in base.dilation) or base.padding_mode != "zeros":
+        raise WorkloadError(
+            f"the adapter is on a convolution with dilation {base.dilation} and padding mode "
+            f"{base.padding_mode!r}, which PEFT's A does not have, so that the branch is another "
+            "than the merged weight. Take it off the target modules."
         )
 
 
@@ -296,5 +315,5 @@ def _inside(part: Any) -> nn.Module:
 def lora_layers(model: nn.Module) -> Iterator[tuple[str, Any]]:
     """PEFT's LoRA layers on `model`, with their paths."""
     for path, part in model.named_modules():
-        if isinstance(part, LoraLinear):
+        if isinstance(part, LoraLinear | LoraConv2d):
             yield path, part

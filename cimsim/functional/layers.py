@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from cimsim.adaptation.layers.columns import ColumnLayer
 from cimsim.adaptation.layers.protected import ProtectedLinear, divided, with_rest
+from cimsim.adaptation.layers.shared import conv_arguments
 from cimsim.analog.crossbar import Readout
 from cimsim.analog.hardware import with_bits
 from cimsim.analog.mvm import ColumnNumbers, Mvm, not_computable
@@ -468,6 +469,22 @@ class HalfLayer(nn.Module):
         bias = None if self.bias is None else _half(self.bias)
         inputs = divided(x, self.divisors)
         return _half(functional.linear(_half(inputs), _half(self.weight), bias))
+
+
+class HalfConv2d(nn.Conv2d):
+    """A convolution on a cluster, with the arithmetic of `HalfLayer`."""
+
+    def __init__(self, name: str, layer: nn.Conv2d) -> None:
+        super().__init__(**conv_arguments(layer))
+        self.name = name
+        self.weight, self.bias = layer.weight, layer.bias
+        self.training = layer.training
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """An image to an image, rounded."""
+        bias = None if self.bias is None else _half(self.bias)
+        out: torch.Tensor = self._conv_forward(_half(input), _half(self.weight), bias)
+        return _half(out)
 
 
 def _half(x: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,7 @@ from cimsim.frontend.adapters import unwrap
 from cimsim.frontend.dora import with_folded_dora
 from cimsim.functional.devices import on_device
 from cimsim.functional.groups import GroupedLayer, require_converters
-from cimsim.functional.layers import PATHS, AnalogLayer, HalfLayer, Path
+from cimsim.functional.layers import PATHS, AnalogLayer, HalfConv2d, HalfLayer, Path
 from cimsim.functional.mode import in_evaluation
 from cimsim.functional.operands import Deployment, KeptCells
 from cimsim.functional.padding import Padding
@@ -192,9 +192,7 @@ class Chip:
             if placement is None or exactness == "exact":
                 continue
             if exactness == "half":
-                if not isinstance(site.layer, nn.Linear):
-                    raise MappingError(f"{name!r} runs on a cluster, which takes nn.Linear only.")
-                _put(inner, site.path, HalfLayer(name, site.layer))
+                _put(inner, site.path, _on_cluster(name, site))
                 continue
             tiles = _narrow(self.hardware) if placement.grid.narrow else self.hardware
             recipe = Deployment(tiles, _grid(placement), t_s, compensate, self.kept)
@@ -276,6 +274,14 @@ def _for_outliers(hardware: Hardware, mapping: WeightMapping) -> Hardware:
         return hardware
     coding = replace(hardware.coding, clip_sigma=None, clip_percentile=None)
     return replace(hardware, coding=coding)
+
+
+def _on_cluster(name: str, site: Site) -> nn.Module:
+    if isinstance(site.layer, nn.Linear):
+        return HalfLayer(name, site.layer)
+    if isinstance(site.layer, nn.Conv2d):
+        return HalfConv2d(name, site.layer)
+    raise MappingError(f"{name!r} runs on a cluster, which takes nn.Linear and nn.Conv2d only.")
 
 
 def _narrow(hardware: Hardware) -> Hardware:

@@ -17,7 +17,10 @@ from cimsim.values.arguments import checked
 
 
 def factors(model: nn.Module) -> tuple[tuple[torch.Tensor, torch.Tensor], ...]:
-    """A [r, K] and B [N, r] of every linear layer with an active LoRA adapter."""
+    """A [r, K] and B [N, r] of every layer with an active LoRA adapter.
+
+    Of a convolution K are the values of a patch, as they stand in arrays.
+    """
     return tuple(_factors(model))
 
 
@@ -30,7 +33,7 @@ def _factors(model: nn.Module) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
                 a, b = module.lora_A[name].weight, module.lora_B[name].weight
                 assert isinstance(a, torch.Tensor)
                 assert isinstance(b, torch.Tensor)
-                yield a, b
+                yield a.flatten(1), b.flatten(1)
 
 
 @checked(TaskError)

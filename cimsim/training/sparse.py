@@ -32,7 +32,10 @@ class Fisher:
 
 
 def lora_matrices(model: nn.Module) -> dict[str, nn.Parameter]:
-    """The trained matrices A [rank, in] and B [out, rank] by name: a row is a neuron."""
+    """The trained matrices A [rank, in] and B [out, rank] by name: a row is a neuron.
+
+    Those of a convolution are its kernels, [rank, in, height, width] and [out, rank, 1, 1].
+    """
     return {
         name: parameter
         for name, parameter in model.named_parameters()
@@ -61,7 +64,7 @@ def fisher(
             slopes = torch.autograd.grad(loss, list(matrices.values()), allow_unused=True)
             for (name, matrix), slope in zip(matrices.items(), slopes, strict=True):
                 square = torch.zeros_like(matrix) if slope is None else slope.square()
-                own = square.cpu().double().sum(1)
+                own = square.cpu().double().flatten(1).sum(1)
                 scores[name] = own if at == 0 else momentum * scores[name] + (1 - momentum) * own
                 difficulty[at] += float(own.sum())
             tell(at + 1, len(examples))
