@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from programs import programs, random_program, some_parts
 
-from cimsim.engines import Kept, Run, compiled, record, reference, run, run_for_ends
+from cimsim.engines import Kept, Run, compiled, loop, record, reference, run, run_for_ends
 from cimsim.engines.encoding import encode
 from cimsim.engines.program import (
     Get,
@@ -150,6 +150,12 @@ def test_groups_of_tokens_in_a_buffer_that_is_no_multiple(engine: Any) -> None:
     builder.actor("c", 3, Hold(10), Get(buffer, 2))
     result = run(builder.build(), engine)
     assert result.finish_ps(0).tolist() == [1, 10, 20]
+
+
+def test_no_function_of_the_loop_counts_references() -> None:
+    compiled_ones = [f for f in vars(loop).values() if hasattr(f, "targetoptions")]
+    assert loop.run in compiled_ones
+    assert all(f.targetoptions["_nrt"] is False for f in compiled_ones)
 
 
 def test_a_boundless_buffer_costs_no_memory() -> None:

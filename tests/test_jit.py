@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cimsim.runtime import jit
@@ -177,3 +178,22 @@ def test_workers_leave_the_line_to_their_parent(
         jit._tell("x")
     assert said(caplog) == []
     jit._tell.cache_clear()
+
+
+def test_a_function_that_is_not_counted_counts_no_references() -> None:
+    def moved(a: Any, b: Any, swap: bool) -> int:
+        first, second = a, b
+        while first[0] < second[0]:
+            if swap:
+                first, second = second, first
+            first[0] += 1
+        return int(first[0])
+
+    found = []
+    for counted in (True, False):
+        compiled: Any = jit.njit(counted=counted)(moved)
+        assert compiled(np.array([0]), np.array([5]), False) == 5
+        (code,) = compiled.inspect_llvm().values()
+        found.append(code.count("call void @NRT_incref"))
+    assert found[0] > 0
+    assert found[1] == 0

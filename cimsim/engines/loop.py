@@ -30,7 +30,9 @@ from cimsim.runtime.jit import njit
 
 Words = npt.NDArray[np.int64]
 
-_inline = njit(cache=True, inline="always")
+_njit = njit(cache=True, counted=False)
+_inline = njit(cache=True, counted=False, inline="always")
+"""Nothing is allocated here; counting references to the arrays would take most of the time."""
 u = np.uint64
 """Makes an index unsigned, which spares Numba's test for negative ones: a third of the time."""
 
@@ -100,7 +102,7 @@ TRACE_FULL = -2
 WIDTH = (2, 2, 3, 3, 3, 3, 3, 3, 3, 5, 5, 4, 4, 4)
 
 
-@njit(cache=True)
+@_njit
 def run(m: Words, ready: Words, log: Words, spans: Words, trace: Words) -> int:
     """Run the actors in `ready` and all that follows; return how many came to their end,
     `OVERFLOW`, `PAUSED` where `spans` is full: once it is emptied the same call goes on; or
@@ -308,7 +310,7 @@ def _advance(
     return top, ended
 
 
-@njit(cache=True)
+@_njit
 def _cover(m: Words, covers: int, iteration: int, start: int, end: int, spans: Words) -> None:
     """Add an interval to the cells of its parts; the last part ends with it."""
     at = covers + 1

@@ -25,8 +25,17 @@ _config: Any = numba.config
 LEVER = "NUMBA_CACHE_DIR names another directory"
 
 
-def njit(*, cache: bool = False, **options: Any) -> Callable[[Function], Function]:
-    """`numba.njit` with the same options; `cache` keeps the code where that is possible."""
+def njit(
+    *, cache: bool = False, counted: bool = True, **options: Any
+) -> Callable[[Function], Function]:
+    """`numba.njit` with the same options; `cache` keeps the code where that is possible.
+
+    Not `counted` are references to the arrays that a function is given: it can make none, as
+    nothing would free them. Counting takes two atomic operations for each array and call, most of
+    the time of functions that are called for a few words of work.
+    """
+    if not counted:
+        options["_nrt"] = False
 
     def compiled(function: Function) -> Function:
         dispatcher: Any = numba.njit(**options)(function)
