@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Hashable
 from typing import Any
 
@@ -12,11 +13,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cimsim.adaptation import adaptation_named
+from cimsim.engines.encoding import encode
 from cimsim.engines.program import Get, Put
 from cimsim.ir import Elementwise, Op, Workload
 from cimsim.mappers import build_mapping
 from cimsim.schedule import Plan, build_plan
 from cimsim.schedule.alike import Alike
+from cimsim.schedule.assembler import Assembler
 from cimsim.schedule.graph import Node
 from cimsim.schedule.pipelines import parse_pipeline
 
@@ -27,6 +30,14 @@ class Forgetful(Alike):
     def once(self, key: Hashable, make: Callable[[], Any]) -> Any:
         hash(key)
         return make()
+
+
+def untemplated(self: Assembler, stage: Any, key: Any, outside: Any, add: Any) -> None:
+    """Lays every stage out by itself."""
+    STAGE(self, stage, None, outside, add)
+
+
+STAGE = Assembler.stage
 
 
 def plan_of(workload: Workload, pipeline: str, **changes: Any) -> Plan:
@@ -53,7 +64,10 @@ def told(plan: Plan, **changes: Any) -> list[Any]:
             for v in actor.steps
         ]
         portions = [[(p.op, each(p.duration)) for p in verb] for verb in info.portions]
-        rows.append((actor.name, actor.iterations, verbs, info.stage, info.occupies, portions))
+        who = (info.stage, info.layer, info.part, info.occupies, info.phase.tolist())
+        rows.append((actor.name, actor.iterations, verbs, *who, portions))
+    rows.append(plan.program.describe(10**6))
+    rows += [plan.wakings and plan.woken, plan.on_cores, plan.unit_counts, plan.activations]
     return rows
 
 
@@ -82,20 +96,28 @@ def unlike(workload: Workload, layer: int) -> Workload:
     return workload.model_copy(update={"phases": phases})
 
 
+PIPELINES = [
+    "token", "sequential", "layer:block_tokens=2", "balanced", "replicated:copies=2",
+    "token:share_clusters=8",
+]  # fmt: skip
+
+
 @given(
     workload=st.builds(unlike, WORKLOADS, st.integers(0, 3)),
-    pipeline=st.sampled_from(["token", "sequential", "layer:block_tokens=2", "balanced"]),
-    clusters=st.integers(1, 5),
+    pipeline=st.sampled_from(PIPELINES),
+    clusters=st.sampled_from([1, 2, 4]),
+    attention=st.sampled_from(["pmca", "sram"]),
 )
 @settings(max_examples=40, deadline=None)
 def test_the_plan_is_that_of_every_layer_by_itself(
-    workload: Workload, pipeline: str, clusters: int
+    workload: Workload, pipeline: str, clusters: int, attention: str
 ) -> None:
-    changes = {"pmca": {"pool_clusters": clusters}}
+    changes: dict[str, Any] = {"pmca": {"pool_clusters": clusters}, "attention_on": attention}
     once = told(plan_of(workload, pipeline, **changes), **changes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cimsim.schedule.assembler.Alike", Forgetful)
         patch.setattr("cimsim.schedule.alike.Alike.once", Forgetful.once)
+        patch.setattr(Assembler, "stage", untemplated)
         each = told(plan_of(workload, pipeline, **changes), **changes)
     assert once == each
 
@@ -124,3 +146,54 @@ def test_equal_layers_are_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> No
     plan_of(small.decoder(layers=9), "token")
     # the first and the last layer have other neighbours than those between
     assert len(made) - single - two == two < 2 * single
+
+
+def counted_calls(work: Callable[[], Any]) -> int:
+    """Calls of functions written in Python that `work` makes."""
+    calls = 0
+
+    def count(frame: Any, event: str, argument: Any) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    sys.setprofile(count)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return calls
+
+
+def test_a_further_layer_is_stamped_not_laid_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many actors are drafted and encoded of 9 layers as of 5, and a layer costs few calls."""
+    drafted: list[str] = []
+    draft = Assembler._drafted
+
+    def noted(self: Assembler, stage: Any, part: str, *others: Any) -> Any:
+        drafted.append(f"{stage.name}:{part}")
+        return draft(self, stage, part, *others)
+
+    monkeypatch.setattr(Assembler, "_drafted", noted)
+    machine, adaptation = small.machine(), adaptation_named("lora-pmca")
+
+    def found(layers: int) -> tuple[int, int, int, int]:
+        adapted = adaptation.apply(small.decoder(layers=layers, steps=0))
+        mapping = build_mapping(adapted, machine, adaptation)
+        plans: list[Plan] = []
+
+        def lay_out() -> None:
+            plans.append(build_plan(adapted, machine, mapping, parse_pipeline("token")))
+
+        lay_out()
+        drafted.clear()
+        laid_out = counted_calls(lay_out)
+        encoded = counted_calls(lambda: encode(plans[-1].program))
+        return len(drafted), laid_out, encoded, plans[-1].program.actor_count
+
+    few, more, most = (found(layers) for layers in (3, 5, 9))
+    assert few[0] == more[0] == most[0]
+    assert most[3] - more[3] == 2 * (more[3] - few[3]) > 0
+    laid_out, encoded = ((most[at] - few[at]) / 6 for at in (1, 2))
+    assert (more[1] - few[1]) / 2 == pytest.approx(laid_out, rel=0.02)
+    assert laid_out < 6000
+    assert encoded < 60

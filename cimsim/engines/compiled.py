@@ -102,10 +102,10 @@ def _written(spans: k.Words) -> k.Words:
 
 def _ready(program: Program, machine: MachineCode) -> k.Words:
     """The actors that have something to do, all of them to begin with."""
-    numbers = np.concatenate(
-        [np.zeros(0, np.int64), *(numbers[sizes > 0] for numbers, sizes in program.cast)]
-    )
-    return np.append(machine.actors_at[np.sort(numbers)][::-1], 0)
+    works = np.zeros(program.actor_count, np.bool_)
+    for company in program.companies:
+        works[company.numbers] = company.sizes > 0
+    return np.append(machine.actors_at[works][::-1], 0)
 
 
 def _go_on(

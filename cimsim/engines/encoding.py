@@ -9,7 +9,8 @@ queues, and the slots of large buffers. Encoding also simplifies, changing no ti
 * tokens that only ever move in groups of k are counted in groups (the last token of a group
   decides when a Get or Put is over, and that token comes and goes with its group).
 
-The actors of a crew have the same code but for places and amounts: it is written once and stamped.
+Actors of a troupe, the members of a crew or those of a scene in all times that it stands, have the
+same code but for places and amounts: it is written once and stamped.
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ from cimsim.engines.program import (
     rows_of,
     timed_verbs,
 )
-from cimsim.engines.record import Kept, Part, in_order, marked
-from cimsim.engines.survey import Survey, resources_of
+from cimsim.engines.record import Kept, Part, entries_through
+from cimsim.engines.survey import Survey
 from cimsim.engines.times import Slots, TimeTable
+from cimsim.engines.troupes import Troupe, alone, troupes
 from cimsim.values.display import brief
 
 _MOVES = {Get: (k.GET_ONE, k.GET_MANY, k.GET_EACH), Put: (k.PUT_ONE, k.PUT_MANY, k.PUT_EACH)}
@@ -120,7 +122,6 @@ class _Lowering:
         self.seen = Survey(program)
         self.unit, self.waits = self.seen.unit, self.seen.waits
         self.units = np.array(self.unit, np.int64)
-        self.timed = [timed_verbs(role.steps) for role in program.roles]
         self.holes: list[tuple[IntArray, int]] = []
         self.timed_at: dict[int, int] = {}
         self.delays: list[set[tuple[int, ...]]] = [set() for _ in program.resources]
@@ -129,8 +130,8 @@ class _Lowering:
         self.iteration_rows: list[IntArray] = []
         self.tasks_alone: list[tuple[int, ...]] = []
         self.turns_alone: list[tuple[int, ...]] = []
-        entries = self.entries()
-        self.log_at, self.log_size = in_order(program, entries)
+        through = entries_through(program, self.marks)
+        self.log_at, self.log_size = through[:-1], int(through[-1])
         self.parts: list[tuple[int, IntArray]] = []
         self.size = 0
         self.reserve(k.HEADER_WIDTH)
@@ -140,19 +141,11 @@ class _Lowering:
         widest = max(k.WIDTH)
         self.code_at = self.reserve(
             sum(
-                numbers.size * (k.ACTOR_WIDTH + widest * (sum(map(rows_of, role.steps)) + 1))
-                for role, (numbers, _) in zip(program.roles, program.cast, strict=True)
+                each.numbers.size
+                * (k.ACTOR_WIDTH + widest * (sum(map(rows_of, each.actor.steps)) + 1))
+                for each in program.companies
             )
         )
-
-    def entries(self) -> list[IntArray]:
-        """For each role how many entries of the log each of its actors has."""
-        if self.marks is not None:
-            return marked(self.program, self.marks)
-        return [
-            sizes * (1 + len(timed))
-            for timed, (_, sizes) in zip(self.timed, self.program.cast, strict=True)
-        ]
 
     def machine(self) -> MachineCode:
         self.place_cells()
@@ -173,8 +166,8 @@ class _Lowering:
             self.cells_at,
             tuple(self.unit),
             self.log_size,
-            np.concatenate([np.zeros((0, 5), np.int64), *self.task_rows]),
-            np.concatenate([np.zeros((0, 3), np.int64), *self.iteration_rows]),
+            _in_turn(np.concatenate([np.zeros((0, 6), np.int64), *self.task_rows])),
+            _in_turn(np.concatenate([np.zeros((0, 4), np.int64), *self.iteration_rows])),
             slots,
         )
 
@@ -218,40 +211,44 @@ class _Lowering:
         """Actor rows, each with its code behind it."""
         words: list[int] = []
         begin = self.code_at
-        role = number = 0
-        for group in self.program.groups:
+        for group, number, role in self.program.alone:
             if isinstance(group, Crew):
-                self.parts.append((begin, np.array(words, np.int64)))
-                begin += len(words)
+                begin = self.place(begin, np.array(words, np.int64))
                 words = []
-                code = self.crew(group, number, role, begin)
-                self.parts.append((begin, code))
-                begin += code.size
-                number += len(group.actors) * len(group.numbers)
-                role += len(group.actors)
+                begin = self.place(begin, self.troupe(alone(group, number, role, self.seen), begin))
             else:
                 self.actors_at[number] = begin + len(words)
-                self.place_actor(group, role, words, begin)
-                number += 1
-                role += 1
-        self.parts.append((begin, np.array(words, np.int64)))
+                self.place_actor(group, number, role, words, begin)
+        begin = self.place(begin, np.array(words, np.int64))
+        for stand in self.program.stands:
+            for troupe in troupes(stand, self.units, self.marks, self.seen):
+                begin = self.place(begin, self.troupe(troupe, begin))
 
-    def place_actor(self, actor: Actor, role: int, words: list[int], begin: int) -> None:
+    def place(self, begin: int, values: IntArray) -> int:
+        """Put `values` into the block at `begin`; return the place behind them."""
+        self.parts.append((begin, values))
+        return begin + values.size
+
+    def place_actor(
+        self, actor: Actor, number: int, role: int, words: list[int], begin: int
+    ) -> None:
         """Append an actor that stands alone, and its code, to the `words` from `begin` on."""
         unit, buffers_at, width = self.unit, self.buffers_at, k.BUFFER_WIDTH
         code = begin + len(words) + k.ACTOR_WIDTH
-        log_at = int(self.log_at[role][0])
+        log_at = int(self.log_at[number])
         words += (code, 0, 0, 0, log_at, int(self.marks is None))
         intervals: list[tuple[bool, int]] = []
         for step, verb in enumerate(actor.steps):
             if type(verb) is Hold or type(verb) is Use:
                 parts = () if self.parts_of is None else self.parts_of[role][len(intervals)]
-                number = self.times.numbers[role][len(intervals)]
-                intervals.append(self.time(number, actor.iterations))
+                time = self.times.numbers[role][len(intervals)]
+                intervals.append(self.time(time, actor.iterations))
                 if not intervals[-1][0]:
-                    self.holes.append((np.array([begin + len(words) + 1]), number))
+                    self.holes.append((np.array([begin + len(words) + 1]), time))
                 client = next(self.seen.alone) if type(verb) is Use else 0
-                words += self.interval(role, step, *intervals[-1], client)
+                if type(verb) is Use and self.waits[verb.resource]:
+                    self.delays[verb.resource].add(self.delay(actor, role, step))
+                words += self.interval(verb, *intervals[-1], client)
                 words.append(self.covers(parts))
             elif type(verb.count) is int and verb.count == unit[verb.buffer]:
                 words += (_SINGLE[type(verb)], buffers_at + width * verb.buffer)
@@ -267,9 +264,10 @@ class _Lowering:
         if self.marks is None:
             stride, turns = len(intervals) + 1, actor.iterations
             self.tasks_alone += [
-                (log_at + entry, stride, turns, *each) for entry, each in enumerate(intervals)
+                (number, log_at + entry, stride, turns, *each)
+                for entry, each in enumerate(intervals)
             ]
-            self.turns_alone.append((log_at + len(intervals), stride, turns))
+            self.turns_alone.append((number, log_at + len(intervals), stride, turns))
 
     def moves(self, verb: Get | Put, counts: IntArray) -> list[int]:
         """Code of a move at one buffer after another, each with a row of `counts`."""
@@ -305,39 +303,41 @@ class _Lowering:
             self.lists[key] = self.add(np.array(places, np.int64))
         return self.lists[key]
 
-    def crew(self, crew: Crew, number: int, role: int, begin: int) -> IntArray:
-        """Rows and code of the actors of a crew from `begin` on, a row a member."""
+    def troupe(self, troupe: Troupe, begin: int) -> IntArray:
+        """Rows and code of the actors of a troupe from `begin` on, a row for each of a role."""
         words: list[int] = []
         stamps: Stamps = []
         starts: list[int] = []
         inner: list[int] = []
         logs: list[tuple[IntArray, list[tuple[bool, int]]]] = []
         holes: list[tuple[int, int]] = []
-        for own, actor in enumerate(crew.actors, role):
+        for own, actor in enumerate(troupe.actors):
             starts.append(len(words))
             code = begin + len(words) + k.ACTOR_WIDTH
-            stamps.append((len(words) + k.LOG, self.log_at[own]))
+            log_at = self.log_at[troupe.numbers(own)]
+            stamps.append((len(words) + k.LOG, log_at))
             words += (code, 0, 0, 0, 0, int(self.marks is None))
             intervals: list[tuple[bool, int]] = []
             for step, verb in enumerate(actor.steps):
                 if isinstance(verb, Hold | Use):
-                    parts = () if self.parts_of is None else self.parts_of[own][len(intervals)]
-                    duration = self.times.numbers[own][len(intervals)]
+                    duration = self.times.numbers[troupe.roles[0] + own][len(intervals)]
                     intervals.append(self.time(duration, actor.iterations))
                     if not intervals[-1][0]:
                         holes.append((len(words) + 1, duration))
-                    self.stamp_interval(crew, own, step, intervals[-1], words, stamps)
-                    self.stamp_covers(crew, parts, words, stamps)
+                    self.stamp_interval(troupe, own, step, intervals[-1], words, stamps)
+                    self.stamp_covers(troupe, own, len(intervals) - 1, words, stamps)
                 else:
-                    self.stamp_move(crew, verb, words, stamps)
+                    self.stamp_move(troupe, verb, words, stamps)
             inner += (starts[-1], len(words) + 1)
-            self.stamp_end(crew, own, code, words, stamps)
-            logs.append((self.log_at[own], intervals))
+            self.stamp_end(troupe, own, code, words, stamps)
+            logs.append((log_at, intervals))
         if self.marks is None:
-            self.lay_out_log(logs, crew.sizes, _begins(crew))
-        at, width = np.arange(len(crew.numbers)), len(words)
+            tasks, iterations = troupe.log_rows(logs)
+            self.task_rows.append(tasks)
+            self.iteration_rows.append(iterations)
+        at, width = np.arange(troupe.count), len(words)
         for own, start in enumerate(starts):
-            self.actors_at[number + own + len(starts) * at] = begin + start + width * at
+            self.actors_at[troupe.numbers(own)] = begin + start + width * at
         self.holes += [(begin + place + width * at, duration) for place, duration in holes]
         rows = np.tile(np.array(words, np.int64), (at.size, 1))
         stamps += [(place, width * at) for place in inner]
@@ -345,70 +345,103 @@ class _Lowering:
         return rows
 
     def stamp_interval(
-        self, crew: Crew, role: int, step: int, amount: tuple[bool, int], words: list[int],
+        self, troupe: Troupe, own: int, step: int, amount: tuple[bool, int], words: list[int],
         stamps: Stamps,
     ) -> None:  # fmt: skip
-        """A Hold or Use of every member."""
-        verb, begin = self.program.roles[role].steps[step], len(words)
+        """A Hold or Use of every actor of a role."""
+        actor, begin = troupe.actors[own], len(words)
+        verb = actor.steps[step]
         if amount[0]:
-            stamps.append((begin + 1, _begins(crew)))
-        words += self.interval(role, step, *amount, 0)
+            stamps.append((begin + 1, troupe.begins))
+        words += self.interval(verb, *amount, 0)
         if not isinstance(verb, Use):
             return
-        clients = next(self.seen.together)
+        clients = next(troupe.clients)
         if self.waits[verb.resource]:
             stamps.append((begin + 3, clients))
-            if verb.resource in crew.elsewhere:
-                places = resources_of(crew, verb)
-                for place in np.unique(places).tolist():
-                    self.delays[place] |= self.delays[verb.resource]
+            places, delay = (
+                troupe.resources_of(verb),
+                self.delay(actor, troupe.roles[0] + own, step),
+            )
+            for place in np.unique(places).tolist():
+                self.delays[place].add(delay)
+            if (places != verb.resource).any():
                 stamps.append((begin + 2, k.RESOURCE_WIDTH * (places - verb.resource)))
 
     def stamp_covers(
-        self, crew: Crew, parts: tuple[Part, ...], words: list[int], stamps: Stamps
+        self, troupe: Troupe, own: int, entry: int, words: list[int], stamps: Stamps
     ) -> None:
         """What an interval covers, which is not the same for members whose amounts differ."""
-        rows = [self.cover_row(part) for part in parts]
-        if not any(each for _, each, _ in rows):
-            words.append(self.covers(parts))
+        if self.parts_of is None:
+            words.append(0)
             return
-        members = len(crew.numbers)
-        table = np.tile(np.array([len(rows), *chain.from_iterable(rows)], np.int64), (members, 1))
+        found = [self.parts_of[role + own][entry] for role in troupe.roles]
+        if any(each for parts in found for _, each, _ in map(self.cover_row, parts)):
+            stamps.append((len(words), np.ravel([self.covers_each(troupe, p) for p in found])))
+            words.append(0)
+            return
+        places = [self.covers(parts) for parts in found]
+        if len(places) > 1:
+            stamps.append((len(words), np.repeat(places, troupe.members) - places[0]))
+        words.append(places[0])
+
+    def covers_each(self, troupe: Troupe, parts: tuple[Part, ...]) -> IntArray:
+        """Places of what an interval of these parts covers, for each member."""
+        rows = [self.cover_row(part) for part in parts]
+        head = np.array([len(rows), *chain.from_iterable(rows)], np.int64)
+        table = np.tile(head, (troupe.members, 1))
         for at, (_, each, _) in enumerate(rows):
             if each:
-                table[:, 3 + 3 * at] += _begins(crew)
-        stamps.append((len(words), table.shape[1] * np.arange(members)))
-        words.append(self.add(table))
+                table[:, 3 + 3 * at] += troupe.begins[: troupe.members]
+        return np.asarray(self.add(table) + table.shape[1] * np.arange(troupe.members))
 
-    def stamp_move(self, crew: Crew, verb: Get | Put, words: list[int], stamps: Stamps) -> None:
-        """A Get or Put of every member, each at a buffer of its own."""
-        members, begin = len(crew.numbers), len(words)
-        units = self.units[verb.buffer : verb.buffer + members]
+    def stamp_move(self, troupe: Troupe, verb: Get | Put, words: list[int], stamps: Stamps) -> None:
+        """A Get or Put of every actor of a role, each at a buffer of its own."""
+        begin, buffers = len(words), troupe.buffers_of(verb)
+        first = int(buffers[0])
+        behind = k.BUFFER_WIDTH * (buffers - first)
+        if troupe.members == 1:
+            code = self.moves_of(type(verb)(first, verb.count))
+            step = len(code) if code[0] in _SOME.values() else k.WIDTH[code[0]]
+            stamps += [(begin + place, behind) for place in range(1, len(code), step)]
+            words += code
+            return
+        units = self.units[first : first + troupe.members]
         one, many, varying = _MOVES[type(verb)]
-        buffer = self.buffers_at + k.BUFFER_WIDTH * verb.buffer
-        stamps.append((begin + 1, k.BUFFER_WIDTH * np.arange(members)))
+        place = self.buffers_at + k.BUFFER_WIDTH * first
+        stamps.append((begin + 1, behind))
         if isinstance(verb.count, np.ndarray):
-            scaled = verb.count // np.repeat(units, crew.sizes)
-            words += (varying, buffer, self.add(scaled))
-            stamps.append((begin + 2, _begins(crew)))
+            scaled = verb.count // np.repeat(units, troupe.sizes[: troupe.members])
+            words += (varying, place, self.add(scaled))
+            stamps.append((begin + 2, troupe.begins))
         elif (units == verb.count).all():
-            words += (one, buffer)
+            words += (one, place)
         else:
-            words += (many, buffer, 0)
-            stamps.append((begin + 2, verb.count // units))
+            words += (many, place, 0)
+            stamps.append((begin + 2, np.tile(verb.count // units, len(troupe.roles))))
 
-    def stamp_end(self, crew: Crew, role: int, code: int, words: list[int], stamps: Stamps) -> None:
+    def moves_of(self, verb: Get | Put) -> list[int]:
+        """Code of a move of an actor that stands alone."""
+        if isinstance(verb.count, np.ndarray) and verb.count.ndim > 1:
+            return self.moves(verb, verb.count)
+        return list(self.move(verb))
+
+    def stamp_end(
+        self, troupe: Troupe, own: int, code: int, words: list[int], stamps: Stamps
+    ) -> None:
         """The end of an iteration, which is kept where it is marked."""
-        marks = None if self.marks is None else self.marks[role]
-        stamps.append((len(words) + 2, crew.sizes))
+        marks = None if self.marks is None else self.marks[troupe.roles[0] + own]
+        stamps.append((len(words) + 2, troupe.sizes))
         if marks is None:
             words += (k.NEXT, code, 0)
             return
-        counts = np.diff(np.searchsorted(marks, np.cumsum(crew.sizes)), prepend=0)
-        key = id(marks), id(crew.sizes)
+        sizes = troupe.sizes[: troupe.members]
+        counts = np.diff(np.searchsorted(marks, np.cumsum(sizes)), prepend=0)
+        key = id(marks), troupe.sizes_id
         if key not in self.lists:
-            self.lists[key] = self.add(marks - np.repeat(_begins(crew), counts))
-        stamps.append((len(words) + 3, np.cumsum(counts) - counts))
+            begins = np.cumsum(sizes) - sizes
+            self.lists[key] = self.add(marks - np.repeat(begins, counts))
+        stamps.append((len(words) + 3, np.tile(np.cumsum(counts) - counts, len(troupe.roles))))
         words += (k.NEXT_MARKED, code, 0, self.lists[key])
 
     def place_cells(self) -> None:
@@ -437,29 +470,12 @@ class _Lowering:
             self.covers_at[rows] = self.add(np.array(words, np.int64))
         return self.covers_at[rows]
 
-    def lay_out_log(
-        self, logs: list[tuple[IntArray, list[tuple[bool, int]]]], sizes: IntArray, begins: IntArray
-    ) -> None:
-        """Where to read the intervals and iterations of all members."""
-        self.lay_out_alone()
-        tasks, iterations = [], []
-        for log_at, intervals in logs:
-            stride = np.full(sizes.size, len(intervals) + 1)
-            for entry, (each, duration) in enumerate(intervals):
-                amount = duration + each * begins
-                tasks.append((log_at + entry, stride, sizes, 0 * sizes + each, amount))
-            iterations.append((log_at + len(intervals), stride, sizes))
-        if tasks:
-            self.task_rows.append(np.array(tasks, np.int64).transpose(2, 0, 1).reshape(-1, 5))
-        self.iteration_rows.append(np.array(iterations, np.int64).transpose(2, 0, 1).reshape(-1, 3))
-
     def lay_out_alone(self) -> None:
-        """Where to read those of the actors since the last crew."""
+        """Where to read those of actors that stand alone."""
         if self.tasks_alone:
             self.task_rows.append(np.array(self.tasks_alone, np.int64))
         if self.turns_alone:
             self.iteration_rows.append(np.array(self.turns_alone, np.int64))
-        self.tasks_alone, self.turns_alone = [], []
 
     def move(self, verb: Get | Put) -> tuple[int, ...]:
         each, count = self.amount(verb.count, self.unit[verb.buffer])
@@ -469,20 +485,16 @@ class _Lowering:
             return one, buffer
         return varying if each else many, buffer, count
 
-    def interval(
-        self, role: int, step: int, each: bool, duration: int, client: int
-    ) -> tuple[int, ...]:
-        verb = self.program.roles[role].steps[step]
+    def interval(self, verb: Verb, each: bool, duration: int, client: int) -> tuple[int, ...]:
         if not (isinstance(verb, Use) and self.waits[verb.resource]):
             return k.HOLD_EACH if each else k.HOLD, duration
-        self.delays[verb.resource].add(self.delay(role, step))
         resource = self.resources_at + k.RESOURCE_WIDTH * verb.resource
         return k.USE_EACH if each else k.USE, duration, resource, client
 
-    def delay(self, role: int, step: int) -> tuple[int, ...]:
+    def delay(self, actor: Actor, role: int, step: int) -> tuple[int, ...]:
         """Durations between the last verb that may wait and `step` (a Use that may wait)."""
-        steps, numbers = self.program.roles[role].steps, self.times.numbers[role]
-        timed = self.timed[role]
+        steps, numbers = actor.steps, self.times.numbers[role]
+        timed = timed_verbs(steps)
         found = []
         for place in chain(range(step - 1, -1, -1), range(len(steps) - 1, step - 1, -1)):
             if self.may_wait(steps[place]):
@@ -571,9 +583,9 @@ class _Lowering:
         self.parts.append((self.buffers_at, rows.ravel()))
 
 
-def _begins(crew: Crew) -> IntArray:
-    """Where the amounts of each member begin."""
-    return np.asarray(np.cumsum(crew.sizes) - crew.sizes)
+def _in_turn(rows: IntArray) -> IntArray:
+    """Rows in the order of the actors that they begin with, without those."""
+    return rows[np.argsort(rows[:, 0], kind="stable"), 1:]
 
 
 def _aligned_zeros(size: int) -> IntArray:

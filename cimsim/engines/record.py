@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
@@ -32,9 +32,13 @@ class Layout:
     @classmethod
     def of(cls, program: Program) -> Layout:
         """The layout of `program`'s records."""
-        timed = (sizes * len(timed_verbs(role.steps)) for role, sizes in _sized(program))
-        iterations = (sizes for _, sizes in _sized(program))
-        return cls(*(tuple(_through(program, counts)) for counts in (timed, iterations)))
+        intervals, iterations = np.zeros((2, program.actor_count + 1), np.int64)
+        for company in program.companies:
+            here = company.numbers + 1
+            intervals[here] = company.sizes * len(timed_verbs(company.actor.steps))
+            iterations[here] = company.sizes
+        offsets = (np.cumsum(each).tolist() for each in (intervals, iterations))
+        return cls(*map(tuple, offsets))
 
 
 def name_of(program: Program, actor: int) -> str:
@@ -54,12 +58,6 @@ def timed_in_turn(actor: Actor) -> tuple[int, ...]:
     """Positions of the verbs of a role that take time among the steps of each of its actors."""
     through = [0, *accumulate(map(rows_of, actor.steps))]
     return tuple([through[step] for step in timed_verbs(actor.steps)])
-
-
-def _sized(program: Program) -> Iterator[tuple[Actor, IntArray]]:
-    """Every role, and the iterations of each of its actors."""
-    for role, (_, sizes) in zip(program.roles, program.cast, strict=True):
-        yield role, sizes
 
 
 def _through(program: Program, counts: Iterable[IntArray]) -> list[int]:
@@ -149,6 +147,19 @@ def marked(program: Program, marks: Marks) -> list[IntArray]:
                 known[key] = np.diff(np.searchsorted(kept, np.cumsum(sizes)), prepend=0)
             found.append(known[key])
     return found
+
+
+def entries_through(program: Program, marks: Marks | None) -> IntArray:
+    """Where the log of each actor begins, and its end: of its `marks`, else all there is.
+
+    All there is are its intervals and the ends of its iterations.
+    """
+    if marks is not None:
+        return np.array(_through(program, marked(program, marks)), np.int64)
+    each = np.zeros(program.actor_count + 1, np.int64)
+    for company in program.companies:
+        each[company.numbers + 1] = company.sizes * (1 + len(timed_verbs(company.actor.steps)))
+    return np.cumsum(each)
 
 
 def in_order(program: Program, counts: Iterable[IntArray]) -> tuple[list[IntArray], int]:

@@ -10,7 +10,20 @@ from operator import add
 import numpy as np
 
 from cimsim.engines import loop as k
-from cimsim.engines.program import Bank, Crew, Get, Hold, IntArray, Program, Put, Use
+from cimsim.engines.actors import (
+    Actor,
+    Crew,
+    Get,
+    Hold,
+    IntArray,
+    Put,
+    Use,
+    members_of,
+    numbers_of,
+    sizes_of,
+)
+from cimsim.engines.program import Program
+from cimsim.engines.scenes import ActorScene, store_columns
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +41,7 @@ class Survey:
     ever move together (`unit`). `waits` are the resources at which an actor may have to wait; all
     that the members of a crew use in one step are alike in that. `alone` has which of the clients
     of its resource each actor is that uses one, Use by Use of those that stand alone; `together`
-    that of all members of a crew, Use by Use of crews.
+    that of all members of a crew, Use by Use of crews, then of all actors of a role of scenes.
     """
 
     def __init__(self, program: Program) -> None:
@@ -36,12 +49,11 @@ class Survey:
         self._counts: dict[int, _Tokens] = {}
         count = program.buffer_count
         self.producer, self.consumer, self.put_total = ([0] * count for _ in range(3))
-        stores = program.stores
-        sizes = [len(s.numbers) if isinstance(s, Bank) else 1 for s in stores]
+        sizes, capacities, initials = store_columns(program.stores)
         # counted: no buffer ever holds more tokens than the clock has instants
-        capacity = np.array([min(s.capacity, k.NEVER) for s in stores], np.int64)
+        capacity = np.array([min(one, k.NEVER) for one in capacities], np.int64)
         self.capacity = np.repeat(capacity, sizes)
-        self.initial = np.repeat(np.array([s.initial for s in stores], np.int64), sizes)
+        self.initial = np.repeat(np.array(initials, np.int64), sizes)
         self.unit: list[int] = self.initial.tolist()
         self._look()
 
@@ -49,18 +61,15 @@ class Survey:
         """Who is at the ends of each buffer and at each resource, and how tokens are grouped."""
         users: list[tuple[IntArray, IntArray]] = []
         alone: tuple[list[int], list[int]] = ([], [])
-        first = role = 0
-        for group in self._program.groups:
+        for group, first, _ in self._program.alone:
             if isinstance(group, Crew):
-                for actor in group.actors:
-                    numbers, _ = self._program.cast[role]
+                for own, actor in enumerate(group.actors, first):
+                    numbers = numbers_of(group, own)
                     for verb in actor.steps:
                         if isinstance(verb, Use):
                             users.append((resources_of(group, verb), numbers))
                         elif not isinstance(verb, Hold):
                             self._move(verb, numbers.tolist(), group.sizes)
-                    role += 1
-                first += len(group.actors) * len(group.numbers)
                 continue
             iterations = group.iterations
             for verb in group.steps:
@@ -75,12 +84,52 @@ class Survey:
                             verb, verb.buffer, first,
                             verb.count if iterations else 0, verb.count * iterations,
                         )  # fmt: skip
-            first += 1
-            role += 1
+        self._look_at_scenes(users)
         users.append((np.array(alone[0], np.int64), np.array(alone[1], np.int64)))
         self._users(users)
         units = np.array(self.unit, np.int64)
         self.unit = np.where((units >= 1) & (units <= self.capacity), units, 1).tolist()
+
+    def _look_at_scenes(self, users: list[tuple[IntArray, IntArray]]) -> None:
+        """The same of scenes that stand several times."""
+        if not self._program.stands:
+            return
+        unit = np.array(self.unit, np.int64)
+        put_total = np.array(self.put_total, object)
+        producer, consumer = np.array(self.producer), np.array(self.consumer)
+        sides: tuple[tuple[type[Get] | type[Put], IntArray], ...] = (
+            (Put, producer),
+            (Get, consumer),
+        )
+        for stand in self._program.stands:
+            scene, firsts = stand.scene, stand.actors[:, np.newaxis]
+            for group, own, actor in scene.cast:
+                numbers = firsts + numbers_of(group, own)
+                for verb in actor.steps:
+                    if isinstance(verb, Use):
+                        places = scene.resources_of(resources_of(group, verb))
+                        users.append((places.ravel(), numbers.ravel()))
+            for side, owner_of in sides:
+                buffers, owners = scene.ends(side)
+                known = self._tokens_of(scene, side)
+                owner_of[buffers] = firsts + owners
+                np.gcd.at(unit, buffers, np.array(known.divisors, np.int64))
+                if side is Put:
+                    np.add.at(put_total, buffers, np.array(known.totals, object))
+        self.unit, self.put_total = unit.tolist(), put_total.tolist()
+        self.producer, self.consumer = producer.tolist(), consumer.tolist()
+
+    def _tokens_of(self, scene: ActorScene, side: type[Get] | type[Put]) -> _Tokens:
+        """Tokens of each single verb on one side of buffers, as in `ActorScene.ends`."""
+        found = _Tokens([], [])
+        for group, _, actor in scene.cast:
+            sizes = sizes_of(group)
+            for verb in actor.steps:
+                if type(verb) is side:
+                    known = self._of_verb(verb, sizes)
+                    found.totals.extend(known.totals)
+                    found.divisors.extend(known.divisors)
+        return found
 
     def _end(self, verb: Get | Put, buffer: int, number: int, divisor: int, total: int) -> None:
         """One end of a buffer: who moves how many tokens in all, in groups of `divisor`."""
@@ -101,12 +150,17 @@ class Survey:
 
     def _move(self, verb: Get | Put, numbers: list[int], sizes: IntArray) -> None:
         """A Get or Put of every member of a crew, each at a buffer of its own."""
+        self._ends(verb, numbers, self._of_verb(verb, sizes))
+
+    def _of_verb(self, verb: Get | Put, sizes: IntArray) -> _Tokens:
+        """Tokens of a verb at each buffer, of members with `sizes` iterations."""
         if isinstance(verb.count, np.ndarray):
-            known = _tokens(np.split(verb.count, np.cumsum(sizes)[:-1]))
-        else:
-            totals = [verb.count * size for size in sizes.tolist()]
-            known = _Tokens(totals, [verb.count] * len(numbers))
-        self._ends(verb, numbers, known)
+            if sizes.size > 1:
+                return _tokens(np.split(verb.count, np.cumsum(sizes)[:-1]))
+            rows = verb.count if verb.count.ndim > 1 else verb.count[np.newaxis]
+            return self._known(verb.count, rows)
+        totals = [verb.count * size for size in sizes.tolist()]
+        return _Tokens(totals, [verb.count if size else 0 for size in sizes.tolist()])
 
     def _ends(self, verb: Get | Put, numbers: list[int], known: _Tokens) -> None:
         """Ends of buffers one behind the other: who moves how many tokens at each."""
@@ -153,10 +207,10 @@ class Survey:
         return np.asarray(self._keys[here] % self._stride)
 
 
-def resources_of(crew: Crew, verb: Use) -> IntArray:
+def resources_of(group: Actor | Crew, verb: Use) -> IntArray:
     """The resource that each member uses."""
-    own = crew.elsewhere.get(verb.resource)
-    return np.full(len(crew.numbers), verb.resource) if own is None else own
+    own = group.elsewhere.get(verb.resource) if isinstance(group, Crew) else None
+    return np.full(members_of(group), verb.resource) if own is None else own
 
 
 def _tokens(rows: Sequence[IntArray] | IntArray) -> _Tokens:

@@ -56,11 +56,12 @@ class TimeTable:
                 values.append(_plain(value))
             return known[key]
 
-        numbers = [
-            tuple([number(v.duration) for v in role.steps if type(v) is Hold or type(v) is Use])
-            for role in program.roles
-        ]
-        return cls(numbers, values)
+        numbers: dict[int, tuple[int, ...]] = {}
+        for company in program.companies:
+            steps = company.actor.steps
+            mine = tuple([number(v.duration) for v in steps if type(v) is Hold or type(v) is Use])
+            numbers |= dict.fromkeys(company.roles, mine)
+        return cls([numbers[role] for role in range(len(numbers))], values)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -195,7 +195,7 @@ class _Origin:
     that belong to actors before it.
     """
 
-    infos: tuple[ActorInfo, ...]
+    infos: Sequence[ActorInfo]
     timed: tuple[tuple[int, ...], ...]
     role: IntArray
     behind: IntArray

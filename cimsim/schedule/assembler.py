@@ -10,25 +10,16 @@ import numpy as np
 
 from cimsim.blocks import Buffer, Dram
 from cimsim.costs.memory import access_ps, share_ps, ways
-from cimsim.engines.program import (
-    Actor,
-    Crew,
-    Duration,
-    Get,
-    Hold,
-    IntArray,
-    Program,
-    ProgramBuilder,
-    Put,
-    Use,
-    Verb,
-)
+from cimsim.engines.program import Duration, IntArray, Program, ProgramBuilder
+from cimsim.engines.scenes import Groups
 from cimsim.errors import SimulationError
 from cimsim.schedule.alike import Alike
+from cimsim.schedule.drafts import Drafted, DraftedCrew, Step, Timed
 from cimsim.schedule.formulas import Formulas, check_clock
 from cimsim.schedule.graph import Graph, Stream, block_classes, phase_sums, plain
-from cimsim.schedule.plan import ActorInfo, Bits, Booked, Portion, Tally, Waking
-from cimsim.schedule.stages import Stage
+from cimsim.schedule.plan import ActorInfo, Booked, Tally, Waking
+from cimsim.schedule.stages import Stage, pool_of
+from cimsim.schedule.templates import PoolUnit, Template
 from cimsim.spec import Architecture
 from cimsim.values.display import brief
 
@@ -47,54 +38,6 @@ def check_intervals(intervals: int) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Timed:
-    """The time of a number (see `Formulas`) that occupies `units` units of kind `unit`, once
-    `resource` is granted where there is one; `portions` and `bits` as in `ActorInfo`.
-
-    No units where it waits for the latency of one, which others share.
-    """
-
-    time: int
-    unit: str
-    units: int = 1
-    resource: int | None = None
-    portions: tuple[Portion, ...] = ()
-    bits: Bits | None = None
-
-    def verb(self, times: Sequence[Duration]) -> Hold | Use:
-        """What it is with `times` by number."""
-        time = times[self.time]
-        return Hold(time) if self.resource is None else Use(self.resource, time)
-
-
-Step = Get | Put | Timed
-
-
-@dataclass(frozen=True, slots=True)
-class _Drafted:
-    """An actor whose times are not known yet."""
-
-    name: str
-    iterations: int
-    steps: tuple[Step, ...]
-
-    def actor(self, times: Sequence[Duration]) -> Actor:
-        """The actor with `times` by number."""
-        verbs: list[Verb] = [s.verb(times) if isinstance(s, Timed) else s for s in self.steps]
-        return Actor(self.name, self.iterations, tuple(verbs))
-
-
-@dataclass(frozen=True, slots=True)
-class _DraftedCrew:
-    """A crew whose times are not known yet."""
-
-    actors: tuple[_Drafted, ...]
-    sizes: IntArray
-    numbers: range
-    elsewhere: dict[int, IntArray]
-
-
 @brief
 @dataclass
 class Assembler:
@@ -103,7 +46,7 @@ class Assembler:
     architecture: Architecture
     graph: Graph
     builder: ProgramBuilder = field(default_factory=ProgramBuilder)
-    infos: list[ActorInfo] = field(default_factory=list)
+    added: list[Template] = field(default_factory=list)
     booked: list[Booked] = field(default_factory=list)
     unit_counts: dict[str, int] = field(default_factory=dict)
     block_tokens: dict[str, int] = field(default_factory=dict)
@@ -116,13 +59,20 @@ class Assembler:
     intervals: int = 0
     alike: Alike = field(default_factory=Alike)
     formulas: Formulas = field(default_factory=Formulas)
-    _drafts: list[_Drafted | _DraftedCrew] = field(default_factory=list)
+    _templates: dict[Hashable, Template] = field(default_factory=dict)
     _resources: dict[str, int] = field(default_factory=dict)
 
     def resource(
         self, name: str, servers: int, policy: str, unit: str | None = None, units: int = 1
     ) -> int:
-        """The resource `name`, made on first use; each server counts as `units` units of `unit`."""
+        """The resource `name`, made on first use; each server counts as `units` units of `unit`.
+
+        One that belongs to the stage that asks for it: no other stage does the same.
+        """
+        self.added[-1].again = False
+        return self._resource(name, servers, policy, unit, units)
+
+    def _resource(self, name: str, servers: int, policy: str, unit: str | None, units: int) -> int:
         if name not in self._resources:
             index = self.builder.resource(
                 name, servers, "round_robin" if policy == "round_robin" else "fifo"
@@ -132,10 +82,22 @@ class Assembler:
                 self.count(unit, servers * units)
         return self._resources[name]
 
+    def pool(self, stage: Stage, place: int, unit: PoolUnit) -> int:
+        """The cores or the DMA engines of one of the groups of clusters of a stage."""
+        found = self._pool(stage, place, unit)
+        self.added[-1].pools.setdefault(found, (place, unit))
+        return found
+
+    def _pool(self, stage: Stage, place: int, unit: PoolUnit) -> int:
+        pmca = self.architecture.pmca
+        number, servers = pool_of(pmca, stage.pools[place][0] * pmca.pool_clusters)
+        policy = self.architecture.cluster_link.arbitration
+        return self._resource(f"{unit} pool {number}", servers, policy, unit, 1)
+
     def memory(self, name: Literal["buffer", "dram"]) -> tuple[int, Buffer | Dram]:
         """Buffer or DRAM: one server, all banks together, and its block of the machine."""
         spec = self.architecture.buffer if name == "buffer" else self.architecture.dram
-        return self.resource(name, 1, spec.arbitration, name, ways(spec)), spec
+        return self._resource(name, 1, spec.arbitration, name, ways(spec)), spec
 
     def access(
         self, name: Literal["buffer", "dram"], bits: int | IntArray, where: int | IntArray = 1
@@ -197,32 +159,63 @@ class Assembler:
     def actor(self, stage: Stage, part: str, stream: Stream, *steps: Step | None) -> None:
         """Add an actor of `stage` over `stream`; a step that is None is left out."""
         self.reserve(max(1, stream.iterations))
-        self._drafts.append(self._drafted(stage, part, stream, steps))
+        self.added[-1].drafts.append(self._drafted(stage, part, stream, steps))
 
     def _drafted(
         self, stage: Stage, part: str, stream: Stream, steps: Iterable[Step | None]
-    ) -> _Drafted:
+    ) -> Drafted:
         """An actor, or those of a crew, once it is noted what they stand for."""
         present = tuple([step for step in steps if step is not None])
         timed = [step for step in present if type(step) is Timed]
         occupies = tuple([(s.unit, s.units) for s in timed])
         portions, times = tuple([s.portions for s in timed]), tuple([s.time for s in timed])
         bits = tuple([s.bits for s in timed])
-        self.infos.append(
+        self.added[-1].infos.append(
             ActorInfo(stage.name, stage.layer, part, occupies, stream.phase, portions, times, bits)
         )
-        return _Drafted(f"{stage.name}:{part}", stream.iterations, present)
+        return Drafted(f"{stage.name}:{part}", stream.iterations, present)
+
+    def stage(
+        self, stage: Stage, key: Hashable | None, outside: list[int], add: Callable[[], None]
+    ) -> None:
+        """Add what a stage does: by `add`, or as it was added for a stage of the same `key`.
+
+        `outside` are the buffers that its steps have in common with other stages, in an order that
+        is that of all stages of the key. None where no other stage does the same.
+        """
+        known = None if key is None else self._templates.get(key)
+        if known is not None and known.again:
+            self._stamp(known, stage, outside)
+            return
+        stores, intervals = self.builder.store_count, self.intervals
+        booked, wakings = len(self.booked), len(self.wakings)
+        work = Template(stage, self.builder.buffer_count, outside)
+        self.added.append(work)
+        add()
+        work.shelf = self.builder.shelf(stores, stage.name)
+        work.booked, work.wakings = self.booked[booked:], self.wakings[wakings:]
+        work.intervals = self.intervals - intervals
+        if key is not None and known is None:
+            self._templates[key] = work
+
+    def _stamp(self, known: Template, stage: Stage, outside: list[int]) -> None:
+        """Add what was added for another stage."""
+        self.reserve(known.intervals)
+        first = self.builder.again(known.shelf, stage.name)
+        pools = [self._pool(stage, place, unit) for place, unit in known.pools.values()]
+        known.stand(stage, first, outside, pools)
+        self.booked += known.booked_for(stage)
+        self.wakings += known.wakings
+        self.added.append(known)
+        if known.stage.name in self.on_cores:
+            self.on_cores.add(stage.name)
 
     def program(self, times: Sequence[Duration]) -> Program:
         """All actors with `times` by number."""
-        for draft in self._drafts:
-            if isinstance(draft, _Drafted):
-                actor = draft.actor(times)
-                self.builder.actor(actor.name, actor.iterations, *actor.steps)
-            else:
-                actors = tuple([member.actor(times) for member in draft.actors])
-                self.builder.crew(Crew(actors, draft.sizes, draft.numbers, draft.elsewhere))
-        return self.builder.build()
+        scenes = {id(work): work for work in self.added}
+        places = {key: place for place, key in enumerate(scenes)}
+        order = [places[id(work)] for work in self.added]
+        return self.builder.build(Groups([w.scene(times) for w in scenes.values()], order))
 
     def bank(self, stage: Stage, role: str, lanes: range, capacity: int, initial: int = 0) -> int:
         """A new buffer for each of `lanes`; returns the first."""
@@ -242,7 +235,7 @@ class Assembler:
             return
         self.reserve(len(parts) * stream.iterations)
         actors = (self._drafted(stage, part, stream, steps) for part, steps in parts.items())
-        self._drafts.append(_DraftedCrew(tuple(actors), sizes, lanes, elsewhere))
+        self.added[-1].drafts.append(DraftedCrew(tuple(actors), sizes, lanes, elsewhere))
 
     def book(self, stage: Stage, tally: Tally, ops: tuple[str, ...] = ()) -> None:
         """Count what a stage does for `ops`, else for the op that names it; equal tallies once."""

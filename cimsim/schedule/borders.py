@@ -20,7 +20,8 @@ from cimsim.costs.dies import Sent, Shares, die_of, sent, shares_of, wanted
 from cimsim.costs.tile import PJ
 from cimsim.engines.program import Get, IntArray, Put
 from cimsim.ir import Op, output_elements
-from cimsim.schedule.assembler import Assembler, Timed, per_block
+from cimsim.schedule.assembler import Assembler, per_block
+from cimsim.schedule.drafts import Timed
 from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.graph import Stream, build_stream
 from cimsim.schedule.lanes import Lanes

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Hashable, Iterator
+from functools import partial
 from numbers import Integral
 
-from cimsim.engines.program import Get, Put
+import numpy as np
+
+from cimsim.engines.program import Count, Get, Put
 from cimsim.errors import MappingError
 from cimsim.ir import Linear, Workload, is_argmax, output_elements
 from cimsim.mapping import Mapping, Placement, held_by
@@ -13,7 +16,7 @@ from cimsim.runtime.collector import collector_paused
 from cimsim.schedule.assembler import Assembler, check_intervals
 from cimsim.schedule.block_choice import StageCosts
 from cimsim.schedule.borders import Borders, add_crossing
-from cimsim.schedule.cluster_work import Demand
+from cimsim.schedule.cluster_work import Demand, likeness
 from cimsim.schedule.dealing import lanes_of
 from cimsim.schedule.edges import StageEdge, ended_counts, stage_edges, started_counts
 from cimsim.schedule.formulas import worked_out
@@ -25,7 +28,7 @@ from cimsim.schedule.plan import Activation, Plan, woken_by
 from cimsim.schedule.reloads import add_reloads
 from cimsim.schedule.shapes import shape_of
 from cimsim.schedule.stages import Stage, build_stages, masked_scores, pool_of
-from cimsim.schedule.stages_array import add_array_stage
+from cimsim.schedule.stages_array import add_array_stage, count_columns
 from cimsim.schedule.stages_cluster import (
     Ports,
     add_cluster_stage,
@@ -33,9 +36,15 @@ from cimsim.schedule.stages_cluster import (
 )
 from cimsim.schedule.stages_kv import add_kv_stage
 from cimsim.schedule.stages_table import add_table_stage, is_attention
+from cimsim.schedule.templates import Roles
 from cimsim.spec import Architecture
 from cimsim.values.arguments import checked
 from cimsim.values.display import shown
+
+
+def _amount(count: Count) -> int:
+    """Tells a count from others, of arrays that are kept."""
+    return id(count) if isinstance(count, np.ndarray) else count
 
 
 @checked(MappingError)
@@ -131,7 +140,7 @@ class _Scheduler:
         return Plan(
             program=done.program(times),
             phases=tuple(phase.name for phase in self.workload.phases),
-            roles=tuple(done.infos),
+            roles=Roles(done.added),
             booked=tuple(done.booked),
             activations=tuple(self._activations(buffers)),
             unit_counts=done.unit_counts,
@@ -160,7 +169,13 @@ class _Scheduler:
         if borders is None or not away:
             return outgoing
         here = [pair for pair in outgoing if pair not in away]
-        return [*here, add_crossing(self.assembler, borders, stage, away)]
+        sent: list[tuple[StageEdge, int]] = []
+
+        def add() -> None:
+            sent.append(add_crossing(self.assembler, borders, stage, away))
+
+        self.assembler.stage(stage, None, [], add)
+        return [*here, *sent]
 
     def _check_size(self) -> None:
         """Refuse what is too large before the streams of tokens take memory.
@@ -217,43 +232,49 @@ class _Scheduler:
         buffered = frozenset(set(stage.phases) - read).union(
             *(self._buffered(edge) for edge, _ in outgoing)
         )
+        both: list[Get | Put] = [*gets, *puts]
+        moves = tuple([_amount(move.count) for move in both])
+        key: Hashable | None = None
+        node = self.assembler.alike.node(stage.nodes[0])
+        outside = [move.buffer for move in both]
+        add: Callable[[], None]
         if stage.work == "array":
             placement = self._placement(stage)
-            add_array_stage(
-                self.assembler,
-                stage,
-                placement,
-                stream,
-                self.shared[placement.unit],
-                gets,
-                puts,
-                buffered=buffered,
-                grouped=self.group_tiles,
-            )
+            shared = self.shared[placement.unit]
+            count_columns(self.assembler, stage, placement)
+            key = (
+                "array", node, placement.unit, placement.grid, placement.replicas, buffered,
+                stream, moves, len(gets),
+            )  # fmt: skip
+            add = partial(
+                add_array_stage, self.assembler, stage, placement, stream, shared, gets, puts,
+                buffered=buffered, grouped=self.group_tiles,
+            )  # fmt: skip
         elif stage.work == "attention":
-            add_kv_stage(
-                self.assembler,
-                stage,
-                self.mapping.kv[stage.nodes[0].name],
-                stream,
-                [(edge, buffer) for edge, buffer in incoming if edge.stationary],
-                gets,
-                puts,
+            store = self.mapping.kv[stage.nodes[0].name]
+            stationary = [(edge, buffer) for edge, buffer in incoming if edge.stationary]
+            add = partial(
+                add_kv_stage, self.assembler, stage, store, stream, stationary, gets, puts,
                 buffered=buffered,
-            )
+            )  # fmt: skip
         elif stage.work == "look-up":
-            add_lookup_stage(self.assembler, stage, stream, gets, puts)
+            add = partial(add_lookup_stage, self.assembler, stage, stream, gets, puts)
         elif stage.work == "table":
-            add_table_stage(
-                self.assembler, stage, stream, self.into.get(stage.name, []), gets, puts
-            )
+            into = self.into.get(stage.name, [])
+            add = partial(add_table_stage, self.assembler, stage, stream, into, gets, puts)
         else:
             late = {buffer for edge, buffer in incoming if self._awaited(edge, stage)}
-            demand = self._demand(stage, stream)
+            demand, lanes = self._demand(stage, stream), self.lanes[stage.name]
             inputs = [get for get in gets if get.buffer not in late]
             awaited = [get for get in gets if get.buffer in late]
+            key = (
+                "cluster", likeness(self.assembler, demand, lanes),
+                tuple([count for _, count in stage.pools]), moves,
+                tuple([get.buffer in late for get in gets]),
+            )  # fmt: skip
             ports = Ports(inputs, awaited, puts)
-            add_cluster_stage(self.assembler, demand, self.lanes[stage.name], ports)
+            add = partial(add_cluster_stage, self.assembler, demand, lanes, ports)
+        self.assembler.stage(stage, key, outside, add)
 
     def _demand(self, stage: Stage, stream: Stream) -> Demand:
         adapter, split = self._adapter(stage), self.pipeline.split

@@ -203,13 +203,13 @@ def cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> ClusterW
     """Times and bytes of every block of a cluster stage, worked out once for stages alike."""
     mine = [node.name for node in demand.stage.nodes]
     theirs, work = assembler.alike.once(
-        ("cluster", _likeness(assembler, demand, lanes)),
+        ("cluster", likeness(assembler, demand, lanes)),
         lambda: (mine, _cluster_work(assembler, demand, lanes)),
     )
     return work if theirs == mine else work.named(dict(zip(theirs, mine, strict=True)))
 
 
-def _likeness(assembler: Assembler, demand: Demand, lanes: Lanes) -> Hashable:
+def likeness(assembler: Assembler, demand: Demand, lanes: Lanes) -> Hashable:
     """All that the work of a stage depends on, without its names."""
     others = (
         getattr(demand, field.name)

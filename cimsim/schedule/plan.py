@@ -172,7 +172,7 @@ class Plan:
 
     program: Program
     phases: tuple[str, ...]
-    roles: tuple[ActorInfo, ...]
+    roles: Sequence[ActorInfo]
     booked: tuple[Booked, ...]
     activations: tuple[Activation, ...]
     unit_counts: dict[str, int]

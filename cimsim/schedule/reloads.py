@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate
 from typing import Literal
 
@@ -22,7 +23,8 @@ from cimsim.costs.memory import access_energy_J, share_ps, ways
 from cimsim.engines.program import Get, IntArray, Put
 from cimsim.ir import Linear
 from cimsim.mapping import Mapping, Written
-from cimsim.schedule.assembler import Assembler, Timed
+from cimsim.schedule.assembler import Assembler
+from cimsim.schedule.drafts import Timed
 from cimsim.schedule.graph import Stream, build_stream, plain
 from cimsim.schedule.pieces import gated
 from cimsim.schedule.plan import Portion, Priced
@@ -76,7 +78,7 @@ def add_reloads(
         mine = _steps(reload.stream, steps)[np.broadcast_to(written, reload.stream.size.shape) > 0]
         opens = _among(_steps(streams[stage.name], steps), set(mine.tolist()), last=False)
         gets.setdefault(stage.name, []).append(Get(ready, opens))
-        reload.add(waits, Put(ready, written))
+        assembler.stage(stage, None, [], partial(reload.add, waits, Put(ready, written)))
     for unit, used in mapping.units_used.items():
         if any(p.turn is not None and p.unit == unit for p in mapping.placements.values()):
             assembler.count(unit + WRITES, used)

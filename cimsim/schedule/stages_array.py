@@ -23,7 +23,8 @@ from cimsim.costs.tile import PJ, link_energy_J
 from cimsim.engines.program import Duration, Get, IntArray, Put
 from cimsim.ir import ColumnScale, Linear
 from cimsim.mapping import Grid, Placement
-from cimsim.schedule.assembler import Assembler, Timed, per_block
+from cimsim.schedule.assembler import Assembler, per_block
+from cimsim.schedule.drafts import Timed
 from cimsim.schedule.formulas import Formula
 from cimsim.schedule.graph import Stream, plain
 from cimsim.schedule.pieces import gated, piece_ps
@@ -236,6 +237,15 @@ def _holds(units: IntArray, shared: frozenset[int]) -> bool:
     return bool(shared) and not shared.isdisjoint(units.ravel().tolist())
 
 
+def count_columns(assembler: Assembler, stage: Stage, placement: Placement) -> None:
+    """Count the bits of numbers on the columns of a weight in arrays."""
+    op = _linear(stage.nodes[0].any)
+    if op.columns is not None:
+        numbers = number_count(op.columns, placement.grid)
+        bits = numbers * op.columns.bits * placement.replicas
+        assembler.column_bits.setdefault(placement.unit, {})[op.weight] = bits
+
+
 def add_array_stage(
     assembler: Assembler,
     stage: Stage,
@@ -254,10 +264,6 @@ def add_array_stage(
     """
     vectors = {p: -(-_linear(node).rows // node.tokens) for p, node in stage.nodes[0].ops.items()}
     op = _linear(stage.nodes[0].any)
-    if op.columns is not None:
-        numbers = number_count(op.columns, placement.grid)
-        bits = numbers * op.columns.bits * placement.replicas
-        assembler.column_bits.setdefault(placement.unit, {})[op.weight] = bits
     placement, columns = at_work(placement, op.columns)
     layer = Layer(assembler, stage, placement, columns, shared, vectors, buffered)
     copies = placement.replicas

@@ -23,13 +23,12 @@ from itertools import starmap
 
 import numpy as np
 
-from cimsim.blocks import PmcaClusters
 from cimsim.costs.cluster_energy import cluster_energy
 from cimsim.costs.memory import access_energy_J, ways
 from cimsim.costs.tile import link_energy_J
 from cimsim.engines.program import Get, IntArray, Put
 from cimsim.ir import Embedding, output_elements
-from cimsim.schedule.assembler import Assembler, Step, Timed, per_block
+from cimsim.schedule.assembler import Assembler, per_block
 from cimsim.schedule.cluster_work import (
     ClusterWork,
     Demand,
@@ -37,12 +36,13 @@ from cimsim.schedule.cluster_work import (
     Transfers,
     cluster_work,
 )
+from cimsim.schedule.drafts import Step, Timed
 from cimsim.schedule.graph import Stream
 from cimsim.schedule.lanes import Lanes
 from cimsim.schedule.pieces import gated
 from cimsim.schedule.plan import Priced
 from cimsim.schedule.portions import Parted
-from cimsim.schedule.stages import Stage, pool_of
+from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
 from cimsim.unit_kinds import PMCA
 from cimsim.values.display import brief
@@ -136,11 +136,9 @@ def _pools(
     assembler: Assembler, stage: Stage, lanes: range
 ) -> tuple[int, int, dict[int, IntArray]]:
     """Cores and DMA engines of the first lane; for each those of all lanes, where they differ."""
-    policy = assembler.architecture.cluster_link.arbitration
     made, counts = [], []
-    for number, servers, count in _pools_of_lanes(assembler.architecture.pmca, stage, lanes):
-        cores = assembler.resource(f"pmca pool {number}", servers, policy, PMCA.name)
-        made.append((cores, assembler.resource(f"dma pool {number}", servers, policy, "dma")))
+    for place, count in _pools_of_lanes(stage, lanes):
+        made.append((assembler.pool(stage, place, "pmca"), assembler.pool(stage, place, "dma")))
         counts.append(count)
     elsewhere = {}
     if len(made) > 1:
@@ -222,18 +220,16 @@ class ClusterTally:
             yield Priced(op, "buffer", "access", stored)
 
 
-def _pools_of_lanes(
-    pmca: PmcaClusters, stage: Stage, lanes: range
-) -> Iterator[tuple[int, int, int]]:
-    """Number of each group whose clusters work on some of `lanes`, its clusters, and how many.
+def _pools_of_lanes(stage: Stage, lanes: range) -> Iterator[tuple[int, int]]:
+    """The place of each group whose clusters work on some of `lanes`, and on how many of them.
 
     Lanes fill the group at home, then one group after the other.
     """
     first = 0
-    for number, count in stage.pools:
+    for place, (_, count) in enumerate(stage.pools):
         here = min(lanes.stop, first + count) - max(lanes.start, first)
         if here > 0:
-            yield *pool_of(pmca, number * pmca.pool_clusters), here
+            yield place, here
         first += count
     assert first >= lanes.stop, f"{stage.name} has more lanes than clusters"
 

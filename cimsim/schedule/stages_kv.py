@@ -28,7 +28,8 @@ from cimsim.costs.tile import link_energy_J, transfer_ps
 from cimsim.engines.program import Duration, Get, IntArray, Put
 from cimsim.ir import MatMul
 from cimsim.mapping import KvStore
-from cimsim.schedule.assembler import Assembler, Timed, convert, per_block, within_64_bits
+from cimsim.schedule.assembler import Assembler, convert, per_block, within_64_bits
+from cimsim.schedule.drafts import Timed
 from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.formulas import check_clock
 from cimsim.schedule.graph import Stream, build_stream, phase_sums, plain

@@ -20,7 +20,8 @@ from cimsim.costs.tile import PJ
 from cimsim.engines.program import Duration, Get, IntArray, Put
 from cimsim.errors import MappingError
 from cimsim.ir import MatMul, Op, output_elements
-from cimsim.schedule.assembler import Assembler, Step, Timed, per_block
+from cimsim.schedule.assembler import Assembler, per_block
+from cimsim.schedule.drafts import Step, Timed
 from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.graph import Stream, plain
 from cimsim.schedule.lanes import Deal, deal_out

@@ -1,0 +1,153 @@
+"""Troupes: actors that have the same code, but for places and amounts."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from cimsim.engines.actors import (
+    Actor,
+    Crew,
+    Get,
+    IntArray,
+    Put,
+    Use,
+    members_of,
+    numbers_of,
+    roles_of,
+    sizes_of,
+)
+from cimsim.engines.record import Marks
+from cimsim.engines.scenes import ActorScene, Stand
+from cimsim.engines.survey import Survey, resources_of
+from cimsim.values.display import brief
+
+
+@brief
+@dataclass(frozen=True, slots=True, eq=False)
+class Troupe:
+    """The actors of a group in some of the times that its scene stands.
+
+    `firsts` and `roles` are the numbers of its first actor and its first role each time. Arrays
+    have an entry for each actor of a role: members of one time behind those of another. `sizes` are
+    their iterations, `begins` where the amounts of each begin; `clients` has for each Use which of
+    the clients of its resource each of them is.
+    """
+
+    scene: ActorScene
+    group: Actor | Crew
+    times: IntArray
+    firsts: IntArray
+    roles: list[int]
+    clients: Iterator[IntArray]
+    sizes: IntArray
+    begins: IntArray
+
+    @property
+    def actors(self) -> tuple[Actor, ...]:
+        """The roles of the group."""
+        return roles_of(self.group)
+
+    @property
+    def members(self) -> int:
+        """Actors of a role each time."""
+        return members_of(self.group)
+
+    @property
+    def count(self) -> int:
+        """Actors of a role in all."""
+        return int(self.sizes.size)
+
+    @property
+    def sizes_id(self) -> int:
+        """Tells the sizes of members from others, 1 of one alone."""
+        return id(self.group.sizes) if isinstance(self.group, Crew) else 1
+
+    def numbers(self, own: int) -> IntArray:
+        """The numbers of the actors of a role."""
+        return (self.firsts[:, np.newaxis] + numbers_of(self.group, own)).ravel()
+
+    def buffers_of(self, verb: Get | Put) -> IntArray:
+        """The buffer of each actor, its first where it has several."""
+        first = self.scene.buffers_of(verb.buffer)[self.times]
+        return (first[:, np.newaxis] + np.arange(self.members)).ravel()
+
+    def resources_of(self, verb: Use) -> IntArray:
+        """The resource of each actor."""
+        return self.scene.resources_of(resources_of(self.group, verb))[self.times].ravel()
+
+    def log_rows(
+        self, logs: list[tuple[IntArray, list[tuple[bool, int]]]]
+    ) -> tuple[IntArray, IntArray]:
+        """Where to read the intervals and the iterations of all actors, see `MachineCode`.
+
+        Each row begins with its actor. `logs` has for each role where the log of each actor begins
+        and its intervals.
+        """
+        sizes, tasks, iterations = self.sizes, [], []
+        for own, (log_at, intervals) in enumerate(logs):
+            numbers, stride = self.numbers(own), np.full(sizes.size, len(intervals) + 1)
+            for entry, (each, duration) in enumerate(intervals):
+                amount = duration + each * self.begins
+                tasks.append((numbers, log_at + entry, stride, sizes, 0 * sizes + each, amount))
+            iterations.append((numbers, log_at + len(intervals), stride, sizes))
+        rows = np.array(tasks, np.int64).reshape(-1, 6, sizes.size).transpose(2, 0, 1)
+        turns = np.array(iterations, np.int64).transpose(2, 0, 1)
+        return rows.reshape(-1, 6), turns.reshape(-1, 4)
+
+
+def alone(group: Crew, first: int, role: int, seen: Survey) -> Troupe:
+    """The troupe of a crew that stands once."""
+    clients = [next(seen.together) for _ in range(_uses(group))]
+    return _troupe(
+        ActorScene((group,)), group, np.zeros(1, np.int64), np.array([first]), [role], clients
+    )
+
+
+def troupes(stand: Stand, units: IntArray, marks: Marks | None, seen: Survey) -> Iterator[Troupe]:
+    """Those of a scene: its groups, in the times in which tokens and marks are alike.
+
+    `units` are the tokens of each buffer that count as one.
+    """
+    scene, before, roles = stand.scene, 0, 0
+    alike = _alike(stand, units, marks)
+    for group in scene.groups:
+        members, width = members_of(group), len(roles_of(group))
+        every = [next(seen.together) for _ in range(_uses(group))]
+        for times in alike:
+            clients = [one.reshape(scene.times, members)[times].ravel() for one in every]
+            firsts, mine = stand.actors[times] + before, (stand.roles[times] + roles).tolist()
+            yield _troupe(scene, group, times, firsts, mine, clients)
+        before, roles = before + members * width, roles + width
+
+
+def _troupe(
+    scene: ActorScene, group: Actor | Crew, times: IntArray, firsts: IntArray, roles: list[int],
+    clients: list[IntArray],
+) -> Troupe:  # fmt: skip
+    sizes = sizes_of(group)
+    begins = np.cumsum(sizes) - sizes
+    each = (np.tile(column, times.size) for column in (sizes, begins))
+    return Troupe(scene, group, times, firsts, roles, iter(clients), *each)
+
+
+def _uses(group: Actor | Crew) -> int:
+    """Uses of a member."""
+    return sum(isinstance(verb, Use) for actor in roles_of(group) for verb in actor.steps)
+
+
+def _alike(stand: Stand, units: IntArray, marks: Marks | None) -> list[IntArray]:
+    """The times of a scene, those together in which its buffers have the same units, and its roles
+    the same marks.
+    """
+    scene = stand.scene
+    grouped = np.concatenate([units[scene.ends(side)[0]] for side in (Put, Get)], axis=1)
+    found: dict[Hashable, list[int]] = {}
+    for time, (role, row) in enumerate(zip(stand.roles.tolist(), grouped, strict=True)):
+        key: tuple[Hashable, ...] = (row.tobytes(),)
+        if marks is not None:
+            key += tuple([id(one) for one in marks[role : role + len(scene.roles)]])
+        found.setdefault(key, []).append(time)
+    return [np.array(times) for times in found.values()]
