@@ -158,7 +158,7 @@ def test_a_report_is_drawn_again_or_refused(cimsim: Cli, tmp_path: Path) -> None
     machine = tmp_path / "m.json"
     machine.write_text(small.machine().model_dump_json(exclude_none=True))
     run = ("run", machine, tmp_path / "w.json", "--pipeline", "token", "--no-band")
-    setting = ("--set", "rram.integration_ns=77")
+    setting = ("--set", "rram.integration_ns=77", "--replicate", "*=2")
     assert cimsim(*run, *setting, "-o", tmp_path / "out")[0] == 0
     plot = ("plot", tmp_path / "out" / "report.json")
     files = ("--machine", machine, "--workload", tmp_path / "w.json")

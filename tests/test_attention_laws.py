@@ -15,7 +15,9 @@ import small
 from small import close
 from timed import charged_J, ends_ps, occupied, starts_ps, takes_ps
 
+from cimsim.errors import CapacityError, MappingError
 from cimsim.ir import Embedding, Linear, MatMul, Op, Phase, Softmax, Workload
+from cimsim.mappers import OneBlockPerTile
 from cimsim.simulation import Simulation, simulate
 from cimsim.spec import Architecture
 
@@ -57,7 +59,7 @@ def values(tokens: int, **changes: Any) -> MatMul:
 
 def run(
     *ops: Op, decode: tuple[Op, ...] = (), steps: int = 1, engine: Any = "compiled",
-    pipeline: Any = "layer:block_tokens=1", machine: Architecture = MACHINE,
+    pipeline: Any = "layer:block_tokens=1", machine: Architecture = MACHINE, mapper: Any = None,
 ) -> Simulation:  # fmt: skip
     """`ops` simulated after look-ups of 60 values of `q` and 20 of `k` a token."""
 
@@ -70,7 +72,7 @@ def run(
     if decode:
         phases.append(phase("decode", decode, steps))
     workload: Workload = small.workload_of("attention", tuple(phases))
-    return simulate(workload, machine, pipeline=pipeline, engine=engine)
+    return simulate(workload, machine, pipeline=pipeline, engine=engine, mapper=mapper)
 
 
 @both_engines
@@ -273,6 +275,46 @@ def test_rows_that_share_multipliers_take_passes(engine: Any) -> None:
     passes = [1, 1, 2, 2, 3, 3, 4, 4, 4]
     assert takes_ps(done, "values:compute") == [[(2 * n * 3 + 4) * 4000 for n in passes]]
     assert takes_ps(done, "values:write")[2] == [3 * 4000] * 9
+
+
+@both_engines
+def test_a_matrix_that_uses_few_rows_of_a_unit_takes_more_units_and_fewer_passes(
+    engine: Any,
+) -> None:
+    """Two rows of each unit, as many as are multiplied at once: the 10 values of a K head are in 5.
+
+    A pass for each of 3 queries, a row of a token is written in 2 turns instead of 8, three
+    levels of adders meet 5 partial sums. The products are as many.
+    """
+    sram = {"rows_per_multiplier": 4, "sources": {"rows_per_multiplier": "assumed: for tests"}}
+    shared = small.changed(MACHINE, sram=sram)
+    spread = "one-per-tile:sram_rows_used=2"
+    done = run(scores(3), machine=shared, mapper=spread, engine=engine)
+    assert done.report.mapper == done.report.inputs["mapper"] == spread
+    assert done.report.sram_units_used == 2 * 5
+    assert takes_ps(done, "scores:read")[1] == [4000 + 3 * 2 * 7 * 12.5] * 3
+    assert takes_ps(done, "scores:compute") == [[(3 * 3 + 4) * 4000] * 3]
+    assert takes_ps(done, "scores:write")[2] == [2 * 4000] * 3
+    assert takes_ps(done, "scores:send")[0] == [3 * 4000 + 4000 + 1350] * 3
+    spent = charged_J(done, "scores")
+    assert spent["sram.attention"] == close([3 * 6 * 10 * 3 * MAC_J])
+    assert spent["sram.accumulate"] == close([4 * 3 * 6 * 3 * ADD_J])
+    assert spent["sram.registers"] == close([5 * 3 * 6 * 3 * 12 * REGISTER_J])
+
+
+def test_rows_used_are_some_of_those_of_a_unit() -> None:
+    """All of them is what is done anyway; tiles keep theirs."""
+    whole, said = run(scores(3)), run(scores(3), mapper="one-per-tile:sram_rows_used=8")
+    assert said.mapping.digest() == whole.mapping.digest()
+    with pytest.raises(MappingError, match="sram_rows_used is 9, but an SRAM unit has 8 rows"):
+        run(scores(3), mapper="one-per-tile:sram_rows_used=9")
+    with pytest.raises(MappingError, match="sram_rows_used is 1 or more, got 0"):
+        OneBlockPerTile(sram_rows_used=0)
+    mapper = OneBlockPerTile(sram_rows_used=2)
+    assert (mapper.rows_used("rram", 64), mapper.rows_used("sram", 64)) == (64, 2)
+    few = small.changed(MACHINE, sram={"unit_count": 9})
+    with pytest.raises(CapacityError, match="let a matrix use more rows of a unit"):
+        run(scores(3), machine=few, mapper=mapper)
 
 
 MASKS: list[tuple[dict[str, Any], list[int]]] = [

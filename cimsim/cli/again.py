@@ -44,7 +44,7 @@ def again(report: Report, machine: Path | None, workload: Path | None) -> Simula
         raise CimsimError(
             f"the run cannot be made again from its report: it takes {found.report.latency_s!r} s, "
             f"the report says {report.latency_s!r} s. It was made by cimsim "
-            f"{report.inputs.get('version')}, or with --replicate: draw with `cimsim run -o`."
+            f"{report.inputs.get('version')}, or with an own mapper: draw with `cimsim run -o`."
         )
     return found
 

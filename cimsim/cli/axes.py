@@ -56,7 +56,7 @@ SUMMARIES = {
     "hermes, neurram[:scale], cmo_hfox[:window_percent], table, write_verify",
     "methods": "plain, noise-aware, halora, halora-every-step, ahwa, ahwa-full, piggyback, xbm, "
     "xma, xma2, full, delta, lora-fusion, dora, pruned-lora, fisher-sparse",
-    "mappers": "one-per-tile[:replicate], dense[:replicate], reload[:groups]",
+    "mappers": "one-per-tile, dense[:replicate], reload[:groups]",
     "adaptations": "none, lora-sram, lora-pmca, lora-rram, merged[:delta_ratio], full, "
     "piggyback[:zeroed], pruned-lora, fisher-sparse, delta, lora-fusion, xbm, xma, xma2, "
     "protected[:rescale]",

@@ -13,7 +13,7 @@ from cimsim.adaptation import Adaptation, adaptation_named
 from cimsim.errors import MappingError
 from cimsim.ir import Linear, MatMul, Narrow, Workload
 from cimsim.mappers.capacity import check_capacity, unit_shortage, weight_demand
-from cimsim.mappers.packing import Arrangement, Mapper, mapper_named
+from cimsim.mappers.packing import MAPPER_CODEC, Arrangement, Mapper, Spreading, mapper_named
 from cimsim.mappers.turns import Stored, arranged_in_turns, ranks, turns_of
 from cimsim.mapping import Grid, IntArray, KvStore, Mapping, Placement, held_by
 from cimsim.spec import Architecture
@@ -42,7 +42,7 @@ def build_mapping(
     arrays = {unit: found for unit, found in units.items() if are_arrays(found)}
     order = {} if turns_of(mapper) is None else ranks(workload)
     stored = {unit: _stored(unit, weights, arrays[unit], mapper, order) for unit in arrays}
-    kv = _kv_stores(workload, architecture, 0)
+    kv = _kv_stores(workload, architecture, mapper, 0)
     check_capacity(workload, architecture, adaptation, mapper, stored, kv)
     roles = {weight.name: weight.role for weight in weights}
     kept: Counter[str] = Counter()
@@ -58,12 +58,13 @@ def build_mapping(
             placements[weight.name] = Placement(
                 weight.name, weight.unit, weight.role, grid, nothing, nothing, nothing
             )
-    kv = _kv_stores(workload, architecture, _end(placements, architecture.attention_on))
+    end = _end(placements, architecture.attention_on)
+    kv = _kv_stores(workload, architecture, mapper, end)
     return Mapping(
         architecture=architecture.name,
         workload=workload.name,
         adaptation=adaptation,
-        mapper=mapper.name,
+        mapper=MAPPER_CODEC.label(mapper),
         placements=placements,
         kv=kv,
         units_used={unit: _used(placements, unit) + kept[unit] for unit in arrays},
@@ -161,10 +162,16 @@ def _stored(
     ):
         here = holding(arrays, weight.narrow)
         assert are_arrays(here)
-        grid = weight.cut(*here.shape)
+        grid = weight.cut(*_block(unit, here, mapper))
         copies = mapper.copies(weight.name)
         found.append(Stored(weight.name, grid, copies, order.get(weight.name)))
     return found
+
+
+def _block(unit: str, arrays: Arrays, mapper: Mapper) -> tuple[int, int]:
+    """Rows and columns of an array that one matrix may use."""
+    rows, columns = arrays.shape
+    return (mapper.rows_used(unit, rows) if isinstance(mapper, Spreading) else rows), columns
 
 
 def _place(
@@ -239,7 +246,7 @@ def _end(placements: dict[str, Placement], unit: str) -> int:
 
 
 def _kv_stores(
-    workload: Workload, architecture: Architecture, first_unit: int
+    workload: Workload, architecture: Architecture, mapper: Mapper, first_unit: int
 ) -> dict[str, KvStore]:
     unit = architecture.attention_on
     arrays = architecture.units_of(unit)
@@ -253,9 +260,8 @@ def _kv_stores(
             longest[op.name] = (op.stationary_batch, max(longest_k, k), max(longest_n, n))
     stores: dict[str, KvStore] = {}
     for name, (heads, k, n) in longest.items():
-        stores[name] = KvStore(
-            name, unit, Grid(k, n, *arrays.shape), heads, first_unit, workload.sequences
-        )
+        grid = Grid(k, n, *_block(unit, arrays, mapper))
+        stores[name] = KvStore(name, unit, grid, heads, first_unit, workload.sequences)
         first_unit += stores[name].units
     return stores
 

@@ -47,6 +47,14 @@ class Counting(Protocol):
         """Units that `arrange` takes for (grid, copies) where clusters leave no gaps."""
 
 
+@runtime_checkable
+class Spreading(Protocol):
+    """A mapper that may leave rows of a unit empty, so that a matrix takes more units."""
+
+    def rows_used(self, unit: str, rows: int) -> int:
+        """Most rows that one matrix uses of a unit of kind `unit` with `rows` rows."""
+
+
 def demand_of(mapper: Mapper, grids: list[tuple[Grid, int]]) -> int:
     """Units that `mapper` takes, or at least takes where it does not count: what weights fill."""
     if isinstance(mapper, Counting):
@@ -75,10 +83,31 @@ def _aligned(position: int, size: int, group: int) -> int:
 @brief
 @dataclass(frozen=True, slots=True)
 class OneBlockPerTile:
-    """Every block of a weight has a unit of its own; `replicate` names weights and copies."""
+    """Every block of a weight has a unit of its own; `replicate` names weights and copies.
+
+    Of an SRAM unit a matrix, and K or V, uses at most `sram_rows_used` rows (None: all): where rows
+    share a multiplier, fewer of them take fewer passes and more units. Raises MappingError for less
+    than a row, or more than a unit has.
+    """
 
     replicate: tuple[tuple[str, int], ...] = ()
+    sram_rows_used: int | None = None
     name: str = "one-per-tile"
+
+    def __post_init__(self) -> None:
+        if self.sram_rows_used is not None and self.sram_rows_used < 1:
+            raise MappingError(f"sram_rows_used is 1 or more, got {self.sram_rows_used}")
+
+    def rows_used(self, unit: str, rows: int) -> int:
+        """All rows, or those of SRAM units that are asked for."""
+        if unit != "sram" or self.sram_rows_used is None:
+            return rows
+        if self.sram_rows_used > rows:
+            raise MappingError(
+                f"sram_rows_used is {self.sram_rows_used}, but an SRAM unit has {rows} rows "
+                "(sram.rows): ask for as many or fewer, or leave it out for all"
+            )
+        return self.sram_rows_used
 
     def copies(self, weight: str) -> int:
         """Replicas of `weight`; a trailing * in `replicate` matches a prefix."""
