@@ -9,6 +9,8 @@ import pytest
 
 from cimsim import shipped
 from cimsim.baseline.reference_models import MODELS, of_sizes
+from cimsim.mappers import build_mapping
+from cimsim.report.writes import write_costs
 from cimsim.simulation import simulate
 from cimsim.validation import ibm_3dcim, ibm_pcm, leap
 
@@ -43,6 +45,25 @@ def test_sequences_of_the_pcm_chip_follow_one_another_by_their_attention() -> No
     times = [ibm_pcm.run(chip, workload, n)[0] * 1e9 for n in (2, 3, 4)]
     for before, after in itertools.pairwise(times):
         assert after - before == pytest.approx(22_713, abs=BUFFER_NS)
+
+
+def test_the_pcm_chip_rewrites_a_layer_in_the_time_of_a_tile() -> None:
+    """Twelve times: 512 rows of 512 pairs of devices, one after the other, of which three quarters
+    change (a device of a pair is at zero for half of all weights), in 8.52 pulses of 200 ns each;
+    and all that layers take on stacked tiles.
+    """
+    chip, workload = shipped.machine("ibm_pcm_chip"), ibm_pcm.encoder("BERT-base")
+    core = ibm_pcm.one_core(chip)
+    found = ibm_pcm.run(core, workload, ibm_pcm.BATCH, "reload")[0]
+    work = ibm_pcm.run(ibm_pcm.stacked(chip), workload, ibm_pcm.BATCH)[0]
+    mapping = build_mapping(workload, core, "none", "reload")
+    weight = next(p for p in mapping.placements.values() if p.grid.rows == 3072)
+    (cost,) = write_costs(core, [weight.written()])["rram"]
+    assert cost.cells is not None
+    tile_s = 512 * 1024 * cost.cells.counts.mean * 200e-9
+    assert cost.cells.counts.mean == pytest.approx(3 / 4 * 8.52, rel=0.01)
+    assert cost.time_s == pytest.approx(tile_s, rel=1e-9)
+    assert found == pytest.approx(12 * tile_s + work, rel=1e-3)
 
 
 def test_a_larger_encoder_has_its_entry() -> None:

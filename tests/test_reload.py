@@ -17,6 +17,7 @@ from small import close
 from timed import starts_ps, takes_ps
 
 from cimsim.adaptation import adaptation_for, adaptation_named, programmed
+from cimsim.cli.tables import print_mapping
 from cimsim.costs.loading import loaded_s
 from cimsim.errors import CapacityError, MappingError
 from cimsim.ir import Linear, Phase, Workload
@@ -28,6 +29,7 @@ from cimsim.schedule.pipelines import pipeline_named
 from cimsim.search.memory import Memory
 from cimsim.simulation import Simulation, figures, simulate
 from cimsim.spec import Architecture
+from cimsim.views.tiles import tile_maps
 
 ENGINES: Any = ("simpy", "compiled")
 WRITE = 100_000 + 2 * 2000 + 20_000
@@ -80,8 +82,8 @@ def test_two_layers_on_one_unit_by_hand(engine: Any) -> None:
     done = run(chain(4, 2, 4), sram(1), engine=engine)
     first, second = alone_ps(sram(1), 4, 2), alone_ps(sram(1), 2, 4)
     # the link takes 40 bits at 20 GB/s, DRAM and buffer 40 and 80 at theirs: all of it beside cells
-    assert starts_ps(done, "layer0:reload write")[-1] == [104_000]
-    assert takes_ps(done, "layer0:reload write")[-1] == [20_000]
+    assert starts_ps(done, "layer0:reload write") == [[104_000]]
+    assert takes_ps(done, "layer0:reload write") == [[20_000]]
     assert starts_ps(done, "layer1:reload") == [[WRITE + first]]
     assert done.run.makespan_ps == 2 * WRITE + first + second
     assert done.report.reloads is not None
@@ -375,3 +377,81 @@ def test_a_schedule_is_used_again_with_other_write_times() -> None:
         assert quick.report.latency_s == whole.latency_s
         assert quick.report.energy_J == whole.energy_J
         assert quick.report.reloads == whole.reloads
+
+
+def test_strategies_are_tried_on_all_layers() -> None:
+    """On fewer layers, which fit, nothing would be rewritten: estimates would be far too low."""
+    workload = small.encoder(layers=5, rank=None, width=32, hidden=32)
+    found = run(workload, tiles(24), pipeline="auto").report
+    assert found.search is not None
+    assert found.reloads is not None
+    (token,) = (row for row in found.search.candidates if row.pipeline == "token")
+    told = run(workload, tiles(24), pipeline="token").report.latency_s
+    assert token.estimated_s == pytest.approx(told, rel=1e-9)
+
+
+def test_the_map_has_turns(capsys: Any, tmp_path: Any) -> None:
+    built = tiles(4)
+    mapping = mapped(chain(*[16] * 8), built, "reload:2")
+    (drawn,) = tile_maps(mapping, built, 16)
+    assert [tile.held for tile in drawn.tiles] == [
+        ((f"layer{n}.weight", 1.0),) for n in (4, 5, 6, 3)
+    ]
+    assert drawn.filled == close(1.0)
+    print_mapping(mapping)
+    assert "turn" in capsys.readouterr().out
+
+
+def test_cells_that_are_written_in_every_run_are_no_chip_to_measure() -> None:
+    torch = pytest.importorskip("torch")
+    from cimsim.functional import program_chip
+
+    model = torch.nn.Sequential()
+    for n in range(2):
+        model.add_module(f"layer{n}", torch.nn.Linear(16, 16, bias=False))
+    workload, built = chain(16, 16, 16), tiles(1)
+    with pytest.raises(MappingError, match=r"takes turns with other weights .* programmed anew"):
+        program_chip(model, mapped(workload, built, "reload"), built, "ideal")
+    program_chip(model, mapped(workload, tiles(2), "reload"), tiles(2), "ideal")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize(("at_a_time", "writes"), [(1, 2), (2, 1), (4, 1)])
+def test_writes_share_the_drivers(engine: Any, at_a_time: int, writes: int) -> None:
+    """Two tiles that one driver writes take as long as one write of both."""
+    built = tiles(2, write=small.RRAM["write"] | {"tiles_in_parallel": at_a_time})
+    ops = tuple(
+        Linear(name=f"l{n}", inputs=(), tokens=1, weight=f"l{n}.weight", rows=1, in_features=16,
+               out_features=16)
+        for n in range(4)
+    )  # fmt: skip
+    apart = small.workload_of("apart", (Phase(name="prefill", tokens=1, ops=ops),))
+    done = run(apart, built, engine=engine)
+    placed = list(done.mapping.placements.values())[:2]
+    one_s, both_s = (reprogramming(built, [p.written() for p in placed[:n]]).time_s for n in (1, 2))
+    assert both_s == close(writes * one_s)
+    ready = [starts_ps(done, f"{name}:read")[0][0] for name in ("l0", "l1")]
+    latency = 100_000 + 2 * 2000
+    assert min(ready) == pytest.approx(latency + one_s * 1e12, abs=2.0)
+    # reads share the buffer, for 3 ps a byte
+    assert max(ready) == pytest.approx(latency + both_s * 1e12, abs=100.0)
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    parallel=st.integers(1, 6), cells=st.integers(1, 20),
+    current=st.one_of(st.none(), st.integers(1, 60)),
+    count=st.integers(1, 7), rows=st.integers(1, 40),
+)  # fmt: skip
+def test_what_writes_share_is_no_more_than_they_take_together(
+    parallel: int, cells: int, current: int | None, count: int, rows: int
+) -> None:
+    limit = {} if current is None else {"cell_current_uA": 1000.0, "current_limit_mA": current}
+    scheme = {"tiles_in_parallel": parallel, "cells_in_parallel": cells} | limit
+    built = tiles(64, write=small.RRAM["write"] | scheme)
+    workload = chain(rows, *[16] * count)
+    written = [p.written() for p in mapped(workload, built, "one-per-tile").placements.values()]
+    unit = built.units["rram"]
+    shared_s = sum(unit.write([part], built.cluster_link).shared_s for part in written)
+    together_s = unit.write(written, built.cluster_link).time_s
+    assert shared_s <= together_s * (1 + 1e-9)

@@ -58,6 +58,8 @@ def map_weights(
                 "units": int(p.units.size),
                 "first_tier": None if p.tier is None else int(p.tier.min()),
                 "last_tier": None if p.tier is None else int(p.tier.max()),
+                "turn": None if p.turn is None else p.turn.number,
+                "group": None if p.turn is None else p.turn.group,
             }
             for p in mapping.placements.values()
         ]

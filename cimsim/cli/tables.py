@@ -379,7 +379,9 @@ def print_mapping(mapping: Mapping) -> None:
     """Weights and K/V stores by unit."""
     columns = ("weight", "unit", "shape", "blocks", "copies", "first unit")
     tiered = any(p.tier is not None for p in mapping.placements.values())
-    table = Sheet("Weights", (*columns, "tiers") if tiered else columns, texts=(0, 1))
+    in_turn = any(p.turn is not None for p in mapping.placements.values())
+    more = ("tiers",) * tiered + ("turn",) * in_turn
+    table = Sheet("Weights", (*columns, *more), texts=(0, 1))
     for p in mapping.placements.values():
         placed = p.units.size > 0
         table.add(
@@ -390,12 +392,13 @@ def print_mapping(mapping: Mapping) -> None:
             str(p.replicas) if placed else "",
             str(int(p.units.min())) if placed else "",
             *(("" if p.tier is None else f"{p.tier.min()} to {p.tier.max()}",) if tiered else ()),
+            *(("stays" if p.turn is None else str(p.turn.number),) if in_turn else ()),
         )
     for store in mapping.kv.values():
         table.add(
             f"{store.op} (K/V)", store.unit, f"{store.grid.rows} x {store.grid.columns}",
             f"{store.grid.row_blocks} x {store.grid.column_blocks}", str(store.heads),
-            str(store.first_unit), *([""] if tiered else ()),
+            str(store.first_unit), *([""] * len(more)),
         )  # fmt: skip
     show(table, units_told(mapping))
 

@@ -124,7 +124,7 @@ class Reload:
     def add(self, waits: list[Get], ready: Put) -> None:
         """Add its actors: one that waits and is done, and one for each queue of what it uses."""
         assembler, stage, stream, written = self.assembler, self.stage, self.stream, self.written
-        queues = {"link": self._link(), "write": self._drivers()}
+        queues = {"link": self._link(), "write": self._cells(), "drivers": self._drivers()}
         if assembler.architecture.adapter_loading == "overlapped":
             queues |= {"dram": self._shared("dram", 1), "buffer": self._shared("buffer", 2)}
             fetch = [Timed(self._number("latency", _latency_ps), "dram", 0, None, _PORTIONS)]
@@ -190,21 +190,21 @@ class Reload:
         number = self._number("link", each)
         return (Timed(number, LINK, 1, server, _PORTIONS, self._of_all(bits_of)),)
 
-    def _drivers(self) -> tuple[Timed, ...]:
-        """The write: its share of the drivers, then what it takes longer alone."""
+    def _cells(self) -> tuple[Timed, ...]:
+        """The write as long as it takes alone."""
         assembler, unit = self.assembler, self.rewrite.placement.unit
         units = max(int(only.sum()) for only in self.rewrite.blocks.values())
-        server = assembler.resource(f"writes of {unit}", 1, "fifo")
-        share = self._number("drivers", lambda machine, w: _drivers_ps(write_cost(machine, w)))
-        rest = self._number("cells", lambda machine, w: _rest_ps(write_cost(machine, w)))
+        whole = self._number("cells", lambda m, w: seconds_to_ps(write_cost(m, w).time_s))
         if gated(assembler.architecture.arrays(unit)):
-            whole = self._number("on", lambda m, w: seconds_to_ps(write_cost(m, w).time_s))
             assembler.wake(unit, units, self.stream, whole)
-        name = unit + WRITES
-        return (
-            Timed(share, name, units, server, _PORTIONS),
-            Timed(rest, name, units, None, _PORTIONS),
-        )
+        return (Timed(whole, unit + WRITES, units, None, _PORTIONS),)
+
+    def _drivers(self) -> tuple[Timed, ...]:
+        """Its share of the drivers, while others wait."""
+        unit = self.rewrite.placement.unit
+        server = self.assembler.resource(f"writes of {unit}", 1, "fifo")
+        share = self._number("drivers", lambda m, w: seconds_to_ps(write_cost(m, w).shared_s))
+        return (Timed(share, unit + WRITES, 0, server, _PORTIONS),)
 
 
 def _by_kind(stream: Stream, values: dict[StepKind, int]) -> int | IntArray:
@@ -226,14 +226,6 @@ def write_cost(machine: Architecture, written: Written) -> WriteCost:
     Raises as the unit's `write`.
     """
     return machine.units[written.unit].write([written], machine.cluster_link)
-
-
-def _drivers_ps(cost: WriteCost) -> int:
-    return min(seconds_to_ps(cost.shared_s), seconds_to_ps(cost.time_s))
-
-
-def _rest_ps(cost: WriteCost) -> int:
-    return seconds_to_ps(cost.time_s) - _drivers_ps(cost)
 
 
 def _latency_ps(machine: Architecture, written: Written) -> int:

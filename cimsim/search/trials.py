@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from cimsim.errors import CimsimError
+from cimsim.mappers.turns import turns_of
 from cimsim.schedule import Plan
 from cimsim.schedule.pipelines import Aim, Replicated, ShapedBlock, Strategy, format_pipeline
 from cimsim.search.aims import Rank, rank, value
@@ -111,8 +112,10 @@ class Judge:
     seen: dict[Hashable, Strategy] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.samples = samples(self.job.workload, LAYERS)
         self.all_layers = with_all_layers(self.job.workload)
+        self.samples = samples(self.job.workload, LAYERS)
+        if turns_of(self.job.mapper) is not None:  # fewer layers may fit, and none is rewritten
+            self.samples = [self.all_layers]
 
     @property
     def is_exact(self) -> bool:

@@ -117,13 +117,19 @@ Part = tuple[str, IntArray, npt.NDArray[np.float64]]
 
 
 def _parts(mapping: Mapping, unit: str) -> Iterator[Part]:
-    """What units of a kind hold: weights, block by block, and K/V stores."""
+    """What units of a kind hold: weights, block by block, and K/V stores.
+
+    Of weights that take turns those that are there at rest.
+    """
     here = [p for p in mapping.placements.values() if p.unit == unit and p.units.size]
     tiers = max((int(p.tier.max()) + 1 for p in here if p.tier is not None), default=1)
     for placed in here:
         room = placed.grid.block_rows * placed.grid.block_columns
-        held = np.tile(placed.grid.held().ravel(), placed.replicas)
-        yield placed.weight, placed.units.ravel(), held / (room * tiers)
+        held, units = np.tile(placed.grid.held().ravel(), placed.replicas), placed.units.ravel()
+        if (only := mapping.standing(placed)) is not None:
+            held, units = held[only], units[only]
+        if units.size:
+            yield placed.weight, units, held / (room * tiers)
     for store in mapping.kv.values():
         if store.unit == unit and store.units:
             room = store.grid.block_rows * store.grid.block_columns

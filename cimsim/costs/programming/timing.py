@@ -94,9 +94,11 @@ def cells_time(
     limit, shared = _free_limit(most, rows.tiles), pulses.sum() / all_at_a_time
     if (cells := scheme.cells_at_a_time) is not None:
         groups = _groups(cells, scheme.cells_in_parallel, most)
-        by_group = [(rows.pulses(group), cells // group) for group in groups]
-        found = min(_rounds(of, min(most, fit)) for of, fit in by_group)
-        shared = min(of.sum() / min(all_at_a_time, fit) for of, fit in by_group)
+        found = min(_rounds(rows.pulses(group), min(most, cells // group)) for group in groups)
+        shared = min(
+            rows.pulses(group).sum() / min(all_at_a_time, cells // group)
+            for group in _groups(cells, scheme.cells_in_parallel, all_at_a_time)
+        )
         limit = "current" if found > free else limit
     return CellsTime(found * pulse_s, limit if found else "", rows.tiles, float(shared) * pulse_s)
 
