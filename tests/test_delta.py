@@ -25,11 +25,11 @@ from cimsim.adaptation import (
 from cimsim.adaptation.delta import delta_of
 from cimsim.adaptation.layers.delta import THRESHOLD, DeltaLinear, ternary
 from cimsim.costs.programming import change_of
-from cimsim.errors import MappingError
+from cimsim.errors import CapacityError, MappingError
 from cimsim.frontend import trace_module
 from cimsim.functional import Chip, program_chip
 from cimsim.ir import Elementwise, Linear, Narrow, Workload, load_workload, save_workload
-from cimsim.mappers import MAPPERS, build_mapping
+from cimsim.mappers import MAPPERS, DensePacking, build_mapping
 from cimsim.mapping import Mapping, Registers, Written
 from cimsim.noise import Gaussian
 from cimsim.report import Report
@@ -193,6 +193,20 @@ def test_more_cells_and_more_tasks_cost_more() -> None:
     assert many.area_used_mm2 - base.area_used_mm2 > 7.9 * (one.area_used_mm2 - base.area_used_mm2)
     whole = report("full").area_used_mm2
     assert many.area_used_mm2 < 8 * whole
+
+
+def test_a_machine_that_is_too_small_says_so_of_deltas_as_well() -> None:
+    """Blocks of a delta are as wide as an array in elements of their own, not in weights."""
+    delta = NarrowDelta(tasks=8)
+    with pytest.raises(CapacityError, match=r"mapping needs \d+ units"):
+        mapped(delta, tile_count=64)
+    dense = mapped(delta, "dense")
+    grids = [(p.grid, p.replicas) for p in dense.placements.values() if p.unit == "rram"]
+    taken = DensePacking().demand(grids)
+    assert abs(taken - dense.used("rram")) <= 1  # the first grid sets the columns that are counted
+    # columns in use, as shares of an array, are no more than there are
+    room = sum(g.rows * g.columns / (g.block_rows * g.block_columns) * n for g, n in grids)
+    assert room <= taken <= 1.5 * room + 2
 
 
 # What is refused ----------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -12,16 +13,19 @@ from hypothesis import strategies as st
 
 from cimsim.adaptation import BASE_TASK, AdaptedTask, known_adaptations
 from cimsim.engines import run as run_program
+from cimsim.engines import run_for_ends
 from cimsim.errors import MappingError
+from cimsim.mappers import MAPPERS
 from cimsim.report.writes import adapter_switch, reprogramming
-from cimsim.serving.jobs import RequestWork, jobs_of
+from cimsim.serving.jobs import RequestWork, Write, jobs_of
 from cimsim.serving.outcome import Times
-from cimsim.serving.program import lay_out
+from cimsim.serving.program import _Layout, lay_out
 from cimsim.serving.requests import Bursts, RequestStream, Residency, RoundRobin, Zipf
 from cimsim.serving.served import Served, serve
 from cimsim.serving.study import timed
-from cimsim.serving.switches import Loading, Switches
-from cimsim.serving.uses import Traffic
+from cimsim.serving.switches import LINK, Loading, Switches
+from cimsim.serving.uses import Traffic, Uses, crowded
+from cimsim.simulation import simulate
 from cimsim.units import seconds_to_ps
 
 MACHINE = small.machine()
@@ -191,6 +195,102 @@ def test_overlap_by_hand(strategy: str) -> None:
     late = max(0, *(ready[name] - begin - uses.first_ps[name] for name in writes))
     assert times.end_ps.tolist() == [begin, 2 * begin + late]
     assert max(uses.last_ps[name] for name in writes) < begin
+
+
+def by_hand(traffic: dict[str, Traffic], first: int, last: int, write_ps: int) -> list[int]:
+    """Ends of two requests of 100 ps, of which the second has a weight written over the link."""
+    uses = Uses(100, {"w": first}, {"w": last}, traffic)
+    write = Write(0, 0, write_ps, write_ps, {LINK: write_ps})
+    jobs = [RequestWork(0, None, {}, 0), RequestWork(1, None, {"w": write}, 0)]
+    stream, mode = RequestStream(np.array([0, 1]), None), np.zeros(2, np.int64)
+    laid = lay_out(stream, jobs, [uses], mode, Loading(MACHINE), prefetch=False)
+    ends = [run_for_ends(laid.program, laid.kept(), e).ends_ps(laid.server).tolist()
+            for e in ("simpy", "compiled")]  # fmt: skip
+    assert ends[0] == ends[1]
+    return ends[0]
+
+
+def test_inference_waits_for_a_write_that_has_the_link() -> None:
+    """The write has the link from 70 to 110. The second request moves for 60 ps before its first
+    use of the weight at 60: from 110 on, to 170 in place of 160.
+    """
+    full = {LINK: Traffic(np.array([0]), np.array([60]))}
+    assert by_hand({}, 60, 70, 40) == [100, 200]
+    assert by_hand(full, 60, 70, 40) == [100, 210]
+    # what moves less is done in time all the same
+    assert by_hand({LINK: Traffic(np.array([0]), np.array([50]))}, 60, 70, 40) == [100, 200]
+
+
+def test_a_write_waits_for_inference_that_has_the_link() -> None:
+    """The weight is free at 70, the link is the request's own up to 100: the write has it from 100
+    to 150, then the second request, which moves for 20 ps before it uses the weight at 170.
+    """
+    busy = {LINK: Traffic(np.array([0]), np.array([100]))}
+    assert by_hand({}, 20, 70, 50) == [100, 200]
+    assert by_hand(busy, 20, 70, 50) == [100, 250]
+
+
+def test_ports_are_crowded_by_hand() -> None:
+    """[0, 10), [5, 20), [20, 30), [8, 9): so many at once."""
+    used = [(np.array([0, 20]), np.array([10, 30])), (np.array([5, 8, 8]), np.array([20, 9, 8]))]
+    ways = {places: crowded(used, places) for places in (1, 2, 3, 4)}
+    spans = {n: list(zip(t.start_ps.tolist(), t.end_ps.tolist(), strict=True))
+             for n, t in ways.items()}  # fmt: skip
+    assert spans == {1: [(0, 30)], 2: [(5, 10)], 3: [(8, 9)], 4: []}
+
+
+def test_the_link_of_a_request_is_its_dma_where_there_is_one_cluster() -> None:
+    one = small.machine(pmca={"cluster_count": 1})
+    many, single = (
+        serve([PLAIN], built, known_adaptations()["lora-sram"], "token", lambda stage: None).uses[0]
+        for built in (MACHINE, one)
+    )
+    assert LINK in single.traffic
+    busy = single.traffic[LINK]
+    assert 0 < int((busy.end_ps - busy.start_ps).sum()) < single.latency_ps
+    ports = many.traffic.get(LINK)
+    assert (
+        ports is None or (ports.end_ps - ports.start_ps).sum() < (busy.end_ps - busy.start_ps).sum()
+    )
+
+
+def test_weights_in_one_array_are_free_together() -> None:
+    """Mapped densely, LoRA of several layers shares arrays: none is written while one works."""
+    workload = small.decoder()
+    for mapper in ("one-per-tile", "dense"):
+        found = simulate(workload, MACHINE, adaptation="lora-rram", pipeline="token",
+                         mapper=MAPPERS[mapper]())  # fmt: skip
+        uses, placed = Uses.of(found), found.mapping.placements
+        together = [
+            (a, b)
+            for a, b in combinations(uses.first_ps, 2)
+            if placed[a].unit == placed[b].unit and np.isin(placed[a].units, placed[b].units).any()
+        ]
+        assert bool(together) == (mapper == "dense")
+        for a, b in together:
+            assert (uses.first_ps[a], uses.last_ps[a]) == (uses.first_ps[b], uses.last_ps[b])
+
+
+def test_what_a_weight_takes_in_queues_is_found_once_for_requests_alike() -> None:
+    """Against a walk over all requests, one after the other."""
+    found, switches = served("lora-rram")
+    stream = Zipf(pattern="zipf", exponent=1.0, count=60, seed=4).stream(("a", "b", "c", "d"))
+    jobs = jobs_of(stream, list(TASKS), BASE, switches, None, overlap=True)
+    loading = Loading(found.architecture)
+    laid = _Layout(stream, jobs, found.uses, np.zeros(60, np.int64), loading, False)
+    for i, job in enumerate(jobs):
+        for name in laid.weights:
+            write = job.writes.get(name)
+            assert laid.written[name][i] == (write is not None)
+            wanted = {} if write is None else dict(write.queued_ps) | {
+                "dram": loading.dram_ps(write.dram_bits),
+                "buffer in": loading.buffer_ps(write.dram_bits),
+                "buffer out": loading.buffer_ps(write.bits),
+            }  # fmt: skip
+            for queue, times in laid.queues.items():
+                if name in times:
+                    assert times[name][i] == wanted.get(queue, 0)
+    assert len({id(job) for job in jobs}) < 20
 
 
 def switched_at(stream: RequestStream, start: AdaptedTask = BASE) -> list[int]:

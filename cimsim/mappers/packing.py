@@ -164,7 +164,12 @@ class DensePacking:
                 units[copy][whole] = np.arange(position, position + count)
                 position += count
                 partial += [
-                    (int(heights[r, c]), int(widths[r, c]), index, (copy, int(r), int(c)))
+                    (
+                        int(heights[r, c]),
+                        _taken(int(widths[r, c]), grid, grids[0][0]),
+                        index,
+                        (copy, int(r), int(c)),
+                    )
                     for r, c in np.argwhere(~whole)
                 ]
         if partial:
@@ -179,7 +184,7 @@ class DensePacking:
                 if (height, width) == (grid.block_rows, grid.block_columns):
                     whole += copies * count
                 else:
-                    partial[height, width] += copies * count
+                    partial[height, _taken(width, grid, grids[0][0])] += copies * count
         shelves: list[Bins] = []
         units: list[Bins] = []
         for (height, width), count in sorted(partial.items(), reverse=True):
@@ -231,6 +236,11 @@ class TakingTurns(OneBlockPerTile):
     groups: Annotated[int, AtLeast(1), MAIN] = 1
     release: Literal["group", "unit"] = "group"
     name: str = "reload"
+
+
+def _taken(width: int, grid: Grid, unit: Grid) -> int:
+    """Columns of `unit` that so many of `grid` take, of which a row of an array may have more."""
+    return -(-width * unit.block_columns // grid.block_columns)
 
 
 Bins = tuple[int, int]

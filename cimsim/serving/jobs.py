@@ -75,11 +75,12 @@ def jobs_of(
     kept = dict(zip(switching, found, strict=True))
     turns = rotation_of(switches, levelling, [(held[i], tasks[order[i]]) for i in switching])
     made: dict[tuple[int, int, bool, int, bool], RequestWork] = {}
+    idle = {task: RequestWork(task, None, {}, 0) for task in set(order)}
     jobs: list[RequestWork] = []
     number = -1
     for i, task in enumerate(order):
         if i not in kept:
-            jobs.append(RequestWork(task, None, {}, 0))
+            jobs.append(idle[task])
             continue
         number += 1
         place, moved = turns.place(number), turns.moves(number)

@@ -4,8 +4,8 @@ A request holds the machine for as long as it takes alone, cut where it first an
 weight that is written. A weight may be written for the next request, once that is known, from its
 last use on; its first use there waits, and with it all that follows. The next request is known
 once it has come and the one before has begun. A write takes its own time at least, and queues at
-what writes share: drivers of a kind of unit, the link, buffer and DRAM, of which the last two also
-serve inference.
+what writes share: drivers of a kind of unit, the link, buffer and DRAM, of which all but the first
+also serve inference.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from cimsim.engines.program import (
     Use,
     Verb,
 )
+from cimsim.engines.record import Kept
 from cimsim.serving.jobs import ALL, RequestWork
 from cimsim.serving.requests import RequestStream
-from cimsim.serving.switches import Loading
+from cimsim.serving.switches import LINK, Loading
 from cimsim.serving.uses import SHARED, Uses
 from cimsim.values.display import brief
 
@@ -38,10 +39,16 @@ IN, OUT, DRAM = "buffer in", "buffer out", "dram"
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Laid:
-    """A program, and the actor whose iterations are the requests."""
+    """A program of one actor a role, and the actor whose iterations are the requests."""
 
     program: Program
     server: int
+
+    def kept(self) -> Kept:
+        """What is wanted of a run: when each request ended, and nothing of all else."""
+        lasts = [np.arange(a.iterations)[-1:] for a in self.program.roles]
+        marks = [None if n == self.server else last for n, last in enumerate(lasts)]
+        return Kept.ends(self.program, marks)
 
 
 def lay_out(
@@ -62,14 +69,21 @@ class _Layout:
         self, stream: RequestStream, jobs: Sequence[RequestWork], uses: Sequence[Uses],
         mode: IntArray, loading: Loading, prefetch: bool,
     ) -> None:  # fmt: skip
-        self.stream, self.jobs, self.uses, self.mode = stream, jobs, uses, mode
+        self.stream, self.uses, self.mode = stream, uses, mode
         self.loading, self.prefetch = loading, prefetch
         self.count = len(jobs)
         self.builder = ProgramBuilder()
+        self._known: dict[bytes, IntArray] = {}
         self.modes = [m for m in range(len(uses)) if (mode == m).any()]
-        self.weights = list(dict.fromkeys(name for job in jobs for name in job.writes))
+        numbers: dict[int, int] = {}
+        kind = np.array([numbers.setdefault(id(job), len(numbers)) for job in jobs], np.int64)
+        kinds = [jobs[i] for i in np.unique(kind, return_index=True)[1].tolist()]
+        # Requests that bring the same are the same object: what a weight takes is found once.
+        self._kinds = kinds, kind
+        self.weights = list(dict.fromkeys(name for job in kinds for name in job.writes))
         self.written = {
-            name: np.array([name in job.writes for job in jobs], np.int64) for name in self.weights
+            name: self._one(np.array([name in job.writes for job in kinds], np.int64)[kind])
+            for name in self.weights
         }
         self.queues = self._queues()
         self.resources = {
@@ -79,27 +93,43 @@ class _Layout:
             if queue not in (IN, OUT, DRAM):
                 self.resources[queue] = self.builder.resource(f"writes: {queue}")
 
+    def _one(self, values: IntArray) -> IntArray:
+        """`values`, the same object for equal ones: the engine keeps numbers of an object once."""
+        return self._known.setdefault(values.tobytes(), values)
+
     def _policy(self, name: str) -> Policy:
         machine = self.loading.architecture
         return machine.buffer.arbitration if name == "buffer" else machine.dram.arbitration
 
     def _queues(self) -> dict[str, dict[str, IntArray]]:
         """Time (ps) in each queue of each weight that uses it, request by request."""
+        kinds, kind = self._kinds
         found: dict[str, dict[str, IntArray]] = {}
 
-        def put(queue: str, name: str, i: int, time_ps: int) -> None:
+        def put(queue: str, name: str, of_kind: int, time_ps: int) -> None:
             if time_ps:
                 of = found.setdefault(queue, {})
-                of.setdefault(name, np.zeros(self.count, np.int64))[i] = time_ps
+                if name not in of:
+                    of[name] = np.zeros(len(kinds), np.int64)
+                of[name][of_kind] = time_ps
 
-        for i, job in enumerate(self.jobs):
+        for number, job in enumerate(kinds):
             for name, write in job.writes.items():
-                put(DRAM, name, i, self.loading.dram_ps(write.dram_bits))
-                put(IN, name, i, self.loading.buffer_ps(write.dram_bits))
-                put(OUT, name, i, self.loading.buffer_ps(write.bits))
+                put(DRAM, name, number, self.loading.dram_ps(write.dram_bits))
+                put(IN, name, number, self.loading.buffer_ps(write.dram_bits))
+                put(OUT, name, number, self.loading.buffer_ps(write.bits))
                 for queue, time_ps in write.queued_ps.items():
-                    put(queue, name, i, time_ps)
-        return found
+                    put(queue, name, number, time_ps)
+        return {
+            queue: {name: self._one(times[kind]) for name, times in of.items()}
+            for queue, of in found.items()
+        }
+
+    def _each(self, name: str, field: str) -> IntArray:
+        """A field of the write of a weight, request by request; 0 where it is not written."""
+        kinds, kind = self._kinds
+        of_kind = [getattr(k.writes[name], field) if name in k.writes else 0 for k in kinds]
+        return np.array(of_kind, np.int64)[kind]
 
     def fifo(self, name: str) -> int:
         return self.builder.buffer(name, self.count + 1)
@@ -149,11 +179,11 @@ class _Layout:
         return Laid(build.build(), server)
 
     def _is(self, m: int) -> IntArray:
-        return np.asarray(self.mode == m, np.int64)
+        return self._one(np.asarray(self.mode == m, np.int64))
 
     def _loads(self, name: str) -> IntArray:
         """1 for requests that load something of a weight out of DRAM."""
-        return (self.queues[DRAM][name] > 0).astype(np.int64)
+        return self._one((self.queues[DRAM][name] > 0).astype(np.int64))
 
     def _inference(
         self, m: int, turn: int, over: int, ready: dict[tuple[int, str], int],
@@ -164,8 +194,8 @@ class _Layout:
         end = uses.latency_ps
         marks: list[tuple[int, int, Verb]] = []
         for name in self.weights:
-            needed = self.written[name][mine]
-            given = np.append(self.written[name], 0)[mine + 1]
+            needed = self._one(self.written[name][mine])
+            given = self._one(np.append(self.written[name], 0)[mine + 1])
             opens, closes = uses.first_ps.get(name, end), uses.last_ps.get(name, 0)
             if name == ALL:
                 opens, closes = 0, end
@@ -186,7 +216,7 @@ class _Layout:
     def _beside(self, m: int, cuts: IntArray, requests: int) -> list[tuple[int, int, IntArray]]:
         """Actors that use what loads use too, in each stretch for as long as inference does."""
         made = []
-        wanted = {DRAM} & set(self.queues) | ({"buffer"} if OUT in self.queues else set())
+        wanted = {DRAM, LINK} & set(self.queues) | ({"buffer"} if OUT in self.queues else set())
         for name in sorted(wanted & set(self.uses[m].traffic)):
             busy = np.diff(self.uses[m].traffic[name].until(cuts))
             if busy.any():
@@ -208,22 +238,25 @@ class _Layout:
         """Writes of one weight, request by request."""
         mine = np.flatnonzero(self.written[name])
         before = np.where(mine > 0, self.mode[mine - 1], -1)
-        own = np.array([self.jobs[i].writes[name].kept_ps for i in mine.tolist()], np.int64)
+        own = self._one(self._each(name, "kept_ps")[mine])
         steps: list[Verb] = [Get(due[name])]
-        steps += [Get(free[m, name], (before == m).astype(np.int64)) for m in self.modes]
-        loads = self._loads(name)[mine] if name in fetch else None
+        steps += [Get(free[m, name], self._one((before == m).astype(np.int64))) for m in self.modes]
+        loads = self._one(self._loads(name)[mine]) if name in fetch else None
         if loads is not None and not self.prefetch:
             steps.append(Put(fetch[name], loads))
         after: list[Verb] = []
         for queue, times in self.queues.items():
             if name in times and queue not in (DRAM, IN):
-                used = (times[name][mine] > 0).astype(np.int64)
+                used = self._one((times[name][mine] > 0).astype(np.int64))
                 ask, had = asks[queue, name]
                 steps.append(Put(ask, used))
                 after.append(Get(had, used))
         if loads is not None:
             after.append(Get(fetched[name], loads))
-        after += [Put(ready[m, name], (self.mode[mine] == m).astype(np.int64)) for m in self.modes]
+        after += [
+            Put(ready[m, name], self._one((self.mode[mine] == m).astype(np.int64)))
+            for m in self.modes
+        ]
         self.builder.actor(f"write {name}", mine.size, *steps, Hold(own), *after)
 
     def _fetcher(
@@ -231,7 +264,7 @@ class _Layout:
     ) -> None:
         """Loads of one weight out of DRAM into the buffer, and on as long as it is written."""
         mine = np.flatnonzero(self._loads(name))
-        whole = np.array([self.jobs[i].writes[name].fetched_ps for i in mine.tolist()], np.int64)
+        whole = self._one(self._each(name, "fetched_ps")[mine])
         (dram, had), (into, been) = asks[DRAM, name], asks[IN, name]
         self.builder.actor(
             f"fetch {name}", mine.size, Get(fetch), Put(dram), Put(into), Hold(whole), Get(had),
@@ -244,6 +277,6 @@ class _Layout:
         steps: list[Verb] = []
         for name, times in self.queues[queue].items():
             ask, had = asks[queue, name]
-            used = (times > 0).astype(np.int64)
+            used = self._one((times > 0).astype(np.int64))
             steps += [Get(ask, used), Use(resource, times), Put(had, used)]
         self.builder.actor(f"queue {queue}", self.count, *steps)

@@ -22,7 +22,7 @@ from cimsim.values.frozen import Frozen
 
 PLACES_MAX = 1_024
 """Choice: most sets of units that take turns; the wear of each is found."""
-REQUESTS_MAX = 20_000
+REQUESTS_MAX = 200_000
 """Choice: most requests of one stream, which take 1 GB; statistics settle long before."""
 
 Requested = Annotated[int, Field(strict=True, gt=0, le=REQUESTS_MAX)]

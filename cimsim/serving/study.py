@@ -110,8 +110,8 @@ def timed(
         stream, jobs, served.uses, mode, Loading(served.architecture),
         prefetch=residency is not None and residency.prefetch,
     )  # fmt: skip
-    run = engines.run(laid.program, engine)
-    return jobs, Times.of(stream, run.finish_ps(laid.server))
+    ends = engines.run_for_ends(laid.program, laid.kept(), engine)
+    return jobs, Times.of(stream, ends.ends_ps(laid.server))
 
 
 class _Found(NamedTuple):

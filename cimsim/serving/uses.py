@@ -1,9 +1,9 @@
-"""When a request uses what writes share with it: the units of each weight, DRAM and buffer."""
+"""When a request uses what writes share with it: units of weights, the link, DRAM and buffer."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,12 +11,17 @@ import numpy as np
 from cimsim.adaptation import adaptation_of
 from cimsim.engines.program import IntArray, Use, timed_verbs
 from cimsim.ir import Linear
+from cimsim.mapping import Placement
 from cimsim.schedule.plan import ActorInfo
+from cimsim.serving.switches import LINK
 from cimsim.simulation import Simulation
+from cimsim.unit_kinds import PMCA
 from cimsim.values.display import brief
 
 SHARED = ("dram", "buffer")
 """Resources of a run that loads of adapters use beside it, by name."""
+PORTS = "dma pool"
+"""What names of the engines begin with that move data through the ports of clusters."""
 
 
 @brief
@@ -42,8 +47,10 @@ class Traffic:
 class Uses:
     """One request alone on the machine, from its beginning to `latency_ps`.
 
-    `first_ps` and `last_ps` say for each weight when its units begin and end to work for it,
-    decode and all. `traffic` has the resources of `SHARED` that the request uses.
+    `first_ps` and `last_ps` say for each weight when its units begin and end to work, for it or for
+    a weight that shares one with it, decode and all. `traffic` has the resources of `SHARED` that
+    the request uses, and `LINK`: the times in which every port of a cluster onto the network is in
+    use, so that none is left for a write.
     """
 
     latency_ps: int
@@ -59,6 +66,7 @@ class Uses:
         first: dict[str, int] = {}
         last: dict[str, int] = {}
         shared: dict[int, list[tuple[IntArray, IntArray]]] = defaultdict(list)
+        ports: list[tuple[IntArray, IntArray]] = []
         resources = [resource.name for resource in run.program.resources]
         for number, (actor, info) in enumerate(zip(run.program.actors, simulation.plan.actors,
                                                    strict=True)):  # fmt: skip
@@ -68,18 +76,62 @@ class Uses:
                 verb = actor.steps[step]
                 mine = [name for name in used if placements[name].unit == unit]
                 common = isinstance(verb, Use) and resources[verb.resource] in SHARED
-                if not (mine or common) or not actor.iterations:
+                port = isinstance(verb, Use) and resources[verb.resource].startswith(PORTS)
+                if not (mine or common or port) or not actor.iterations:
                     continue
                 start, end = run.intervals(number, step)
                 if common and isinstance(verb, Use):
                     shared[verb.resource].append((start, end))
+                if port:
+                    ports.append((start, end))
                 if mine and (end > start).any():
                     begun, over = int(start[end > start].min()), int(end.max())
                     for name in mine:
                         first[name] = min(first.get(name, begun), begun)
                         last[name] = max(last.get(name, over), over)
         traffic = {resources[i]: _merged(found) for i, found in shared.items()}
+        clusters = simulation.architecture.units.get(PMCA.name)
+        if ports and clusters is not None:
+            traffic[LINK] = crowded(ports, clusters.count)
+        for names in _neighbours(placements):
+            here = [name for name in names if name in first]
+            if here:
+                opens, closes = min(first[n] for n in here), max(last[n] for n in here)
+                first |= dict.fromkeys(names, opens)
+                last |= dict.fromkeys(names, closes)
         return cls(run.makespan_ps, first, last, traffic)
+
+
+def _neighbours(placements: Mapping[str, Placement]) -> list[list[str]]:
+    """Weights that have an array in common, by way of others or not; those alone left out."""
+    group: dict[str, list[str]] = {}
+    owner: dict[tuple[str, int], str] = {}
+    for name, placement in placements.items():
+        group[name] = [name]
+        for unit in np.unique(placement.units).tolist():
+            other = owner.setdefault((placement.unit, unit), name)
+            if group[other] is not group[name]:
+                group[other] += group[name]
+                for moved in group[name]:
+                    group[moved] = group[other]
+    distinct = {id(names): names for names in group.values()}
+    return [names for names in distinct.values() if len(names) > 1]
+
+
+def crowded(used: Sequence[tuple[IntArray, IntArray]], places: int) -> Traffic:
+    """When at least `places` of the intervals (starts, ends) are running at once."""
+    start = np.concatenate([s for s, _ in used])
+    end = np.concatenate([e for _, e in used])
+    some = end > start
+    moments = np.concatenate([start[some], end[some]])
+    steps = np.repeat([1, -1], int(some.sum()))
+    order = np.lexsort((-steps, moments))  # what begins as another ends leaves no gap
+    moments, steps = moments[order], steps[order]
+    full = np.cumsum(steps) >= places
+    begins = np.flatnonzero(full & ~np.concatenate([[False], full[:-1]]))
+    ends = np.flatnonzero(~full & np.concatenate([[False], full[:-1]]))
+    lasting = moments[ends] > moments[begins]
+    return Traffic(moments[begins][lasting], moments[ends][lasting])
 
 
 def _weights(simulation: Simulation) -> dict[str, str]:
