@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+from cimsim.adaptation import AdaptedTask
+from cimsim.adaptation.lora import without_lora
+from cimsim.adaptation.writes import saved_weights, whole
+from cimsim.ir import Linear, Workload
+from cimsim.mapping import Mapping, Written
 from cimsim.serving.result import StrategyResult
 
 ENDURANCE = 1e6
@@ -14,6 +20,26 @@ HEADER = (
     "lifetime",
 )  # fmt: skip
 """Columns of `cells`."""
+
+
+@dataclass(frozen=True)
+class HeadAlone:
+    """The base model with a head for each task."""
+
+    name: str = "frozen"
+
+    def apply(self, workload: Workload) -> Workload:
+        """Without LoRA."""
+        return without_lora(workload)
+
+    def home(self, op: Linear) -> None:
+        """With the pretrained weights."""
+
+    def writes(
+        self, mapping: Mapping, before: AdaptedTask, after: AdaptedTask
+    ) -> tuple[Written, ...]:
+        """The head."""
+        return whole(mapping, saved_weights(before.workload, after.workload))
 
 
 def row(result: StrategyResult) -> dict[str, Any]:

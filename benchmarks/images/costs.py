@@ -29,8 +29,12 @@ def kept(accuracy: dict[str, Any], strategy: str) -> float:
 
 
 def costs(workload: Workload, accuracy: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """A row for each strategy, with the shares that training left."""
-    asked = {
+    """A row for each strategy, with the shares that training left.
+
+    `workload` has LoRA on what tasks adapt, which no strategy here has, and a head for each task.
+    """
+    asked: dict[str, Any] = {
+        "frozen": switching.HeadAlone(),
         "full": "full",
         "piggyback": f"piggyback:zeroed={1.0 - kept(accuracy, 'piggyback'):.3f}",
         "xbm": f"xbm:kept={kept(accuracy, 'xbm'):.3f}",

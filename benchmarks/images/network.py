@@ -14,7 +14,16 @@ from cimsim.frontend import trace_module
 from cimsim.ir import Workload
 from cimsim.spec import Architecture
 from cimsim.tasks import TaskModel
-from cimsim.training import Execution, Masking, Method, Schedule, Trained, train
+from cimsim.training import (
+    Execution,
+    LoraShape,
+    Masking,
+    Method,
+    Schedule,
+    Trained,
+    adapted,
+    train,
+)
 
 WIDTHS = (16, 32, 64)
 TARGETS = ("conv", "conv1", "conv2", "short.0")
@@ -122,6 +131,11 @@ def learnt(
         model, data, METHODS[strategy], architecture=machine, seed=seed,
         execution=Execution(threads=1),
     )  # fmt: skip
+
+
+def priced() -> Workload:
+    """One image through the network, with LoRA on what tasks adapt and a head of the task's own."""
+    return traced(adapted(wrapped(Residual()), LoraShape(rank=8, alpha=16.0)).eval())
 
 
 def traced(module: nn.Module) -> Workload:

@@ -10,7 +10,7 @@ from typing import Any
 
 from costs import costs
 from data import TASKS
-from network import Residual, traced
+from network import priced
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 import switching
@@ -48,7 +48,7 @@ def write_table(folder: Path) -> None:
     """Price the strategies of results.json in `folder`, write table.md and table.png."""
     path = folder / "results.json"
     results = json.loads(path.read_text())
-    results["costs"] = costs(traced(Residual().eval()), results["accuracy"])
+    results["costs"] = costs(priced(), results["accuracy"])
     path.write_text(json.dumps(results, indent=1, sort_keys=True) + "\n")
     strategies = list(dict.fromkeys(label.split("/")[0] for label in results["accuracy"]))
     order = [s for s in ("frozen", "full", "piggyback", "xbm", "xma", "scales") if s in strategies]
@@ -67,16 +67,13 @@ def draw(results: dict[str, Any], strategies: list[str], path: Path) -> None:
     figure, axes = pyplot.subplots(figsize=(6, 4))
     for strategy in strategies:
         found = by_seed(results["accuracy"], strategy, "chips", TASKS)
-        if strategy not in results["costs"]:
-            axes.axhline(mean(found), color="0.5", lw=1, ls="--", label=f"{strategy} (head alone)")
-            continue
         energy = results["costs"][strategy]["switch_energy_J"] * 1e6
         spread = stdev(found) if len(found) > 1 else 0.0
         axes.errorbar(energy, mean(found), yerr=spread, fmt="o", capsize=3)
         axes.annotate(
             strategy,
             (energy, mean(found)),
-            xytext=(6, -12 if strategy == "xma" else 5),
+            xytext=(6, -12 if strategy in ("xma", "frozen") else 5),
             textcoords="offset points",
             fontsize=9,
         )
@@ -84,7 +81,6 @@ def draw(results: dict[str, Any], strategies: list[str], path: Path) -> None:
     axes.margins(x=0.2, y=0.15)
     axes.set_xlabel("energy of a switch (uJ), leakage while it is waited for included")
     axes.set_ylabel("accuracy on chips (%), mean of five tasks\nbars: spread over seeds")
-    axes.legend(loc="lower right", fontsize=8)
     axes.grid(alpha=0.3)
     figure.tight_layout()
     figure.savefig(path, dpi=150)

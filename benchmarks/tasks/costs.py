@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,8 @@ from recipe import ALPHA, RANK, SPARSE
 
 import cimsim
 from cimsim.accuracy.placing import trace_task_model
-from cimsim.adaptation import AdaptedTask, adaptation_named
-from cimsim.adaptation.lora import without_lora
-from cimsim.adaptation.writes import saved_weights, whole
+from cimsim.adaptation import adaptation_named
 from cimsim.errors import CimsimError
-from cimsim.ir import Linear, Workload
-from cimsim.mapping import Mapping, Written
 from cimsim.serving.scenario import Scenario
 from cimsim.serving.study import switch
 from cimsim.training import LoraShape, adapted
@@ -36,30 +31,10 @@ SCENARIO = {
 """Every request is for another task than the last."""
 
 
-@dataclass(frozen=True)
-class HeadAlone:
-    """The base model with a head for each task."""
-
-    name: str = "frozen"
-
-    def apply(self, workload: Workload) -> Workload:
-        """Without LoRA."""
-        return without_lora(workload)
-
-    def home(self, op: Linear) -> None:
-        """With the pretrained weights."""
-
-    def writes(
-        self, mapping: Mapping, before: AdaptedTask, after: AdaptedTask
-    ) -> tuple[Written, ...]:
-        """The head."""
-        return whole(mapping, saved_weights(before.workload, after.workload))
-
-
 def adaptations(kept: dict[str, float]) -> dict[str, Any]:
     """The adaptation of each strategy, with the shares that training left."""
     return {
-        "frozen": HeadAlone(),
+        "frozen": switching.HeadAlone(),
         "full": "full",
         "merged": "merged",
         "lora-sram": "lora-sram",
