@@ -8,19 +8,20 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import peft
 import torch
-from base import POOL, TOKENS, WORK, Lower, Upper, accuracy, data, linears, pretrained, put, states
+from base import TOKENS, WORK, Lower, accuracy, data, linears, pretrained, put, states
 from base import upper as upper_of
-from layers import Beside, ChosenArrays, ColumnNumbers, OnArrays, WithDelta, ternary
-from recipe import ALPHA, RANK, read
+from recipe import SCALE_BITS, formed, read
 from torch import nn
 
 import cimsim
-from cimsim.accuracy.placing import mapping_of
+from cimsim.accuracy.placing import as_mapped, mapping_of
+from cimsim.adaptation.layers.delta import DeltaOnArrays, ternary
 from cimsim.frontend import trace_module
 from cimsim.functional import program_chip
-from cimsim.mapping import Mapping
-from cimsim.tasks import label_count
+from cimsim.ir import Workload
+from cimsim.training.gates import gates_of
 
 MACHINE = cimsim.machine("halora_rram_sram")
 CHIPS = (0, 1, 2)
@@ -41,7 +42,6 @@ TRAINED = {
     "delta": "full",
 }
 """The training behind each strategy."""
-SCALE = ALPHA / RANK
 PREFIX = "base_model.model."
 
 
@@ -59,69 +59,40 @@ def shared_states(name: str) -> list[list[torch.Tensor]]:
     return found
 
 
+ADAPTATIONS = {
+    "frozen": "none",
+    "full": "none",
+    "dora": "lora-sram",
+    "lora-fusion": "lora-fusion:adapters=5",
+    "xma2": f"xma2:bits={SCALE_BITS}",
+    "delta": "none",  # two matrices of whole weights: the machine has one cell a weight
+}
+"""What runs a strategy, where it is called otherwise; heads stand in RRAM."""
+
+
 def deployed(strategy: str, name: str, seed: int) -> nn.Module:
-    """The adapted blocks as the machine holds them, digital."""
+    """The adapted blocks as they were trained."""
     saved = read(TRAINED[strategy], name, seed)
     state = {key.removeprefix(PREFIX): value for key, value in saved["state"].items()}
-    model = upper_of(name, seed).module
+    task_model = upper_of(name, seed)
+    head = {end: state.pop(f"head.{end}") for end in ("weight", "bias")}
+    task_model.module.head.load_state_dict(head)
+    model = formed(TRAINED[strategy], task_model, name, seed, saved=())
     with torch.no_grad():
-        model.head.weight.copy_(state["head.weight"])
-        model.head.bias.copy_(state["head.bias"])
-        for path, layer in linears(model):
-            part = {k.removeprefix(f"{path}."): v for k, v in state.items() if k.startswith(path)}
-            part |= {"c": state.get(f"c{path.split('.')[1]}"), "path": path, "name": name}
-            made = _layer(strategy, layer, part, saved["extra"], seed)
-            if made is not layer:
-                put(model, path, made.requires_grad_(False))
-    return model.eval()
-
-
-def _layer(
-    strategy: str, layer: nn.Linear, part: dict[str, Any], extra: dict[str, Any], seed: int
-) -> nn.Module:
-    weight = layer.weight
-    a, b = part.get("lora_A.weight"), part.get("lora_B.weight")
-    if strategy == "merged":
-        weight.add_(SCALE * (b @ a))
-    elif strategy == "lora-sram":
-        return Beside(layer, a, b, SCALE)
-    elif strategy == "dora":
-        norm = (weight + SCALE * (b @ a)).norm(dim=1)
-        return Beside(layer, a, b, SCALE, part["lora_magnitude_vector"] / norm)
-    elif strategy in ("lora-rram", "fisher-sparse"):
-        return OnArrays(layer, a[None], b[None], torch.ones(1), torch.ones(len(b)), SCALE)
-    elif strategy == "lora-fusion":
-        return _pool(layer, part, seed)
-    elif strategy in ("xbm", "xma"):
-        made = ColumnNumbers(layer, "gate" if strategy == "xbm" else "shift")
-        made.scores.copy_(part["scores"])
-        return made
-    elif strategy == "xma2":
-        found = ChosenArrays(layer, extra[f"{part['path']}.chosen"])
-        weight.copy_(torch.where(found.places(), weight + part["change"], weight))
-        found.scale.copy_(part["scale"])
-        return found
-    elif strategy == "piggyback":
-        weight.mul_((part["scores"] > 5e-3).float())
-    elif strategy == "pruned-lora":
-        return Beside(layer, part["A"], part["B"], SCALE, None, (part["theta"] > 0).float())
-    elif strategy == "full":
-        weight.copy_(part["weight"])
-    elif strategy == "delta":
-        return WithDelta(layer, ternary(part["weight"] - weight))
-    return layer
-
-
-def _pool(layer: nn.Linear, part: dict[str, Any], seed: int) -> nn.Module:
-    pool = [read("lora", other, seed)["state"] for other in POOL if other != part["name"]]
-    a, b = (
-        torch.stack([p[f"{PREFIX}{part['path']}.lora_{kind}.weight"] for p in pool])
-        for kind in "AB"
-    )
-    c = part["c"]
-    merged = torch.einsum("k,kor->or", c, b) @ torch.einsum("k,kri->ri", c, a)
-    norm = (layer.weight + SCALE * merged).norm(dim=1)
-    return OnArrays(layer, a, b, c, part["m"] / norm, SCALE)
+        if isinstance(model, peft.PeftModel):
+            for path, gates in gates_of(model).items():
+                gates.theta.copy_(saved["state"][f"{path}.theta"])
+                state.pop(f"{path}.theta".removeprefix(PREFIX))
+            named = {f"{PREFIX}{key}": value for key, value in state.items()}
+            peft.set_peft_model_state_dict(model, named)
+        else:
+            odd = model.load_state_dict({**state, **saved["extra"]}, strict=False).unexpected_keys
+            assert not odd, odd
+        if strategy == "delta":
+            for path, layer in linears(upper_of(name, seed).module):
+                difference = ternary(model.get_submodule(path).weight - layer.weight)
+                put(model, path, DeltaOnArrays(layer, difference))
+    return model.requires_grad_(False).eval()
 
 
 def digital(strategy: str, name: str, seed: int) -> dict[str, Any]:
@@ -136,26 +107,16 @@ def digital(strategy: str, name: str, seed: int) -> dict[str, Any]:
 def on_chips(strategy: str, name: str, seed: int) -> list[float]:
     """Percent right on each chip."""
     model, held = deployed(strategy, name, seed), data(name)
-    kinds = {"lora-rram": "one", "fisher-sparse": "one", "lora-fusion": "pool", "delta": "delta"}
-    mapping = _mapping(kinds.get(strategy), label_count(name), model)
-    chip = program_chip(model, mapping, MACHINE, seed=CHIPS).at(converters=False)
+    mapping = mapping_of(_traced(model), MACHINE, ADAPTATIONS.get(strategy, strategy))
+    ready = as_mapped(model, mapping)
+    chip = program_chip(ready, mapping, MACHINE, seed=CHIPS).at(converters=False)
     return accuracy(chip, shared_states(name), held.test)
 
 
-_MAPPINGS: dict[tuple[str | None, int], Mapping] = {}
-
-
-def _mapping(kind: str | None, labels: int, model: nn.Module) -> Mapping:
-    """Where the adapted blocks are; numbers on columns change nothing of it."""
-    if (kind, labels) not in _MAPPINGS:
-        if kind is None:
-            model = Upper(pretrained().module).eval()
-            model.head = nn.Linear(pretrained().config.hidden_size, labels)
-        hidden = pretrained().config.hidden_size
-        inputs = {
-            "inputs_embeds": torch.zeros(1, TOKENS, hidden),
-            "attention_mask": torch.ones((1, TOKENS), dtype=torch.long),
-        }
-        traced = trace_module(model, inputs, name="upper")
-        _MAPPINGS[kind, labels] = mapping_of(traced, MACHINE, "none")
-    return _MAPPINGS[kind, labels]
+def _traced(model: nn.Module) -> Workload:
+    hidden = pretrained().config.hidden_size
+    inputs = {
+        "inputs_embeds": torch.zeros(1, TOKENS, hidden),
+        "attention_mask": torch.ones((1, TOKENS), dtype=torch.long),
+    }
+    return trace_module(model, inputs, name="upper")

@@ -17,13 +17,16 @@ from typing import Any
 
 import peft
 import torch
-from base import POOL, TARGETS, WORK, accuracy, data, linears, packed, put, upper
-from layers import COLUMNS, ROWS, ChosenArrays, ColumnNumbers, Fused, PrunedLora
+from base import POOL, WORK, accuracy, data, linears, packed, put, upper
 from torch import nn
 from torch.nn import functional
 
+from cimsim.adaptation.layers.columns import ArrayScales, ColumnLinear, Columns, shape_of
 from cimsim.adaptation.layers.masked import WeightMaskedLinear
-from cimsim.training import LoraShape, Schedule, SparseUpdate, adapted
+from cimsim.adaptation.layers.pooled import PooledLinear
+from cimsim.tasks import TaskModel
+from cimsim.training import LoraShape, Pruning, Schedule, SparseUpdate, adapted
+from cimsim.training.gates import gates_of, put_gates
 from cimsim.training.sparse import chosen, easy_first, fisher, lora_matrices
 from cimsim.training.streams import key, step_count, walk
 
@@ -31,6 +34,10 @@ SCHEDULE = Schedule(epochs=1.0, batch=16, learning_rate=1.0, warmup_ratio=0.06)
 HEAD_RATES = {"frozen": 2e-2}
 """2e-3 for the others; a frozen encoder learns nothing with that in 64 steps."""
 RANK, ALPHA = 8, 16.0
+ROWS = COLUMNS = 64
+"""Arrays of halora_rram_sram."""
+SCALE_BITS = 24
+"""Choice: scales that are as good as real."""
 RATES = {
     "lora": 2e-3,
     "dora": 2e-3,
@@ -46,8 +53,8 @@ RATES = {
 }
 OWN_RATES = {
     # Published (LoRAFusion): coefficients 0.02, magnitudes 0.005.
-    "lora-fusion": {"c": 2e-2, ".m": 5e-3},
-    "xma2": {".scale": 5e-3},
+    "lora-fusion": {"c": 2e-2, ".magnitude": 5e-3},
+    "xma2": {".scores": 5e-3},
     "pruned-lora": {"theta": 5e-2},
 }
 COEFFICIENT_PENALTY = 5e-4  # published (LoRAFusion), on the mean absolute coefficient
@@ -110,7 +117,7 @@ class Student:
 
 
 def state_path(strategy: str, name: str, seed: int) -> Path:
-    return WORK / series("states") / f"{strategy}-{name}-s{seed}.pt"
+    return WORK / series("trained") / f"{strategy}-{name}-s{seed}.pt"
 
 
 def read(strategy: str, name: str, seed: int) -> dict[str, Any]:
@@ -120,33 +127,10 @@ def read(strategy: str, name: str, seed: int) -> dict[str, Any]:
 
 def student(strategy: str, name: str, seed: int) -> Student:
     """The model as the training begins."""
-    task_model = upper(name, seed)
-    found = Student(task_model.module, name, seed)
-    model, source = found.model, torch.Generator().manual_seed(key(seed, "form"))
-    if strategy in ("lora", "fisher-sparse"):
-        found.model = adapted(task_model, LoraShape(RANK, ALPHA), seed)
-    elif strategy == "dora":
-        config = peft.LoraConfig(
-            r=RANK, lora_alpha=ALPHA, target_modules=list(TARGETS), modules_to_save=["head"],
-            use_dora=True,
-        )  # fmt: skip
-        with torch.random.fork_rng():
-            torch.manual_seed(key(seed, "adapter"))
-            found.model = peft.get_peft_model(model, config)
-    elif strategy == "xma2":
-        _choose_arrays(found)
-    elif strategy == "lora-fusion":
-        _fuse(found, source)
-    for layer_name, layer in linears(model):
-        if strategy == "full":
-            layer.weight.requires_grad_(True)
-        elif strategy == "piggyback":
-            put(model, layer_name, WeightMaskedLinear(layer))
-        elif strategy in ("xbm", "xma"):
-            kind = "gate" if strategy == "xbm" else "shift"
-            put(model, layer_name, ColumnNumbers(layer, kind))
-        elif strategy == "pruned-lora":
-            put(model, layer_name, PrunedLora(layer, RANK, ALPHA, source))
+    chosen = _chosen_arrays(name, seed) if strategy == "xma2" else {}
+    found = Student(formed(strategy, upper(name, seed), name, seed), name, seed)
+    for path, flags in chosen.items():
+        found.model.get_submodule(path).columns.chosen.copy_(flags)
     if strategy == "fisher-sparse":
         _choose_neurons(found)
     for parameter in _head(found.model):
@@ -154,15 +138,43 @@ def student(strategy: str, name: str, seed: int) -> Student:
     return found
 
 
+def formed(
+    strategy: str, task_model: TaskModel, name: str, seed: int, saved: tuple[str, ...] | None = None
+) -> nn.Module:
+    """`task_model` with the layers of a strategy, as they begin; PEFT keeps modules `saved`."""
+    shape = LoraShape(RANK, ALPHA, saved=saved, dora=strategy == "dora")
+    if strategy in ("lora", "dora", "fisher-sparse", "pruned-lora"):
+        model = adapted(task_model, shape, seed)
+        if strategy == "pruned-lora":
+            put_gates(model, Pruning(rows=ROWS))
+        return model
+    model = task_model.module
+    if strategy == "lora-fusion":
+        return _fused(model, name, seed)
+    for path, layer in linears(model):
+        if strategy == "full":
+            layer.weight.requires_grad_(True)
+        elif strategy == "piggyback":
+            put(model, path, WeightMaskedLinear(layer))
+        elif strategy in ("xbm", "xma"):
+            kind, bits = ("gate", 1) if strategy == "xbm" else ("shift", 2)
+            put(model, path, ColumnLinear(layer, Columns(kind, bits, ROWS, shape_of(layer, ROWS))))
+        elif strategy == "xma2":
+            scales = ArrayScales(SCALE_BITS, ROWS, COLUMNS, shape_of(layer, ROWS))
+            put(model, path, ColumnLinear(layer, scales))
+    return model
+
+
 def _head(model: nn.Module) -> list[nn.Parameter]:
     return [p for n, p in model.named_parameters() if "head" in n and "original_module" not in n]
 
 
-def _choose_arrays(found: Student) -> None:
+def _chosen_arrays(name: str, seed: int) -> dict[str, torch.Tensor]:
     """Tier 1 of xma2: arrays whose mask has the largest gradient, over four batches.
 
-    The head learns for four batches before, and is then drawn anew.
+    The head learns for four batches before, and goes on meanwhile.
     """
+    found = Student(upper(name, seed).module, name, seed)
     model = found.model
     for _, layer in linears(model):
         layer.weight.requires_grad_(True)
@@ -171,39 +183,36 @@ def _choose_arrays(found: Student) -> None:
     optimiser = torch.optim.Adam(_head(model), lr=1e-2)
     totals: dict[str, torch.Tensor] = {}
     first, last = PROBE
-    for step, batch in walk(data(found.name).train, SCHEDULE.batch, found.seed, 0, last):
+    for step, batch in walk(data(name).train, SCHEDULE.batch, seed, 0, last):
         model.zero_grad()
         found.loss(batch).backward()
         optimiser.step()
-        for name, layer in linears(model) if step >= first else ():
+        for path, layer in linears(model) if step >= first else ():
             slope = layer.weight.grad * layer.weight.detach()
             down, across = layer.in_features // ROWS, layer.out_features // COLUMNS
             arrays = slope.view(across, COLUMNS, down, ROWS).sum((1, 3)).T.abs()
-            totals[name] = totals.get(name, torch.zeros(())) + arrays
+            totals[path] = totals.get(path, torch.zeros(())) + arrays
     every = torch.cat([total.flatten() for total in totals.values()]).sort(descending=True).values
     least = every[round(ARRAYS_REWRITTEN * len(every)) - 1]
-    model.zero_grad()
-    for name, layer in linears(model):
-        put(model, name, ChosenArrays(layer, totals[name] >= least))
-    model.head.load_state_dict(upper(found.name, found.seed).module.head.state_dict())
+    return {path: total >= least for path, total in totals.items()}
 
 
-def _fuse(found: Student, source: torch.Generator) -> None:
+def _fused(model: nn.Module, name: str, seed: int) -> nn.Module:
     """Coefficients begin Xavier-uniform over (adapters, blocks): published (LoRAFusion)."""
-    pool = [read("lora", o, found.seed)["state"] for o in POOL if o != found.name]
-    model = found.model
+    source = torch.Generator().manual_seed(key(seed, "form"))
+    pool = [read("lora", o, seed)["state"] for o in POOL if o != name]
     blocks = len(model.layer)
     bound = math.sqrt(6.0 / (len(pool) + blocks))
     for i in range(blocks):
         drawn = torch.empty(len(pool)).uniform_(-bound, bound, generator=source)
         model.register_parameter(f"c{i}", nn.Parameter(drawn))
-    for name, layer in linears(model):
-        a, b = (
-            torch.stack([p[f"base_model.model.{name}.lora_{part}.weight"] for p in pool])
-            for part in "AB"
-        )
-        coefficients = getattr(model, f"c{name.split('.')[1]}")
-        put(model, name, Fused(layer, a, b, coefficients, ALPHA / RANK))
+    for path, layer in linears(model):
+        pairs = [
+            tuple(p[f"base_model.model.{path}.lora_{part}.weight"] for part in "AB") for p in pool
+        ]
+        coefficients = getattr(model, f"c{path.split('.')[1]}")
+        put(model, path, PooledLinear(layer, pairs, coefficients, ALPHA / RANK))
+    return model
 
 
 def _choose_neurons(found: Student) -> None:
@@ -233,7 +242,7 @@ def _groups(strategy: str, model: nn.Module) -> list[dict[str, Any]]:
 
 def _penalty(strategy: str, model: nn.Module) -> torch.Tensor | float:
     if strategy == "pruned-lora":
-        thetas = [m.theta for m in model.modules() if isinstance(m, PrunedLora)]
+        thetas = [gates.theta for gates in gates_of(model).values()]
         return GATE_PENALTY * torch.cat([torch.sigmoid(theta) for theta in thetas]).mean()
     if strategy == "lora-fusion":
         found = [p for n, p in model.named_parameters() if n[0] == "c"]
@@ -278,6 +287,7 @@ def train(strategy: str, name: str, seed: int) -> None:
 def _state(model: nn.Module) -> dict[str, torch.Tensor]:
     if isinstance(model, peft.PeftModel):
         state = peft.get_peft_model_state_dict(model, save_embedding_layers=False)
+        state |= {f"{path}.theta": gates.theta.detach() for path, gates in gates_of(model).items()}
         return {name: tensor.clone() for name, tensor in state.items()}
     return {n: p.detach().clone() for n, p in model.named_parameters() if p.requires_grad}
 
