@@ -373,5 +373,8 @@ def test_choices_of_a_designer_are_told_from_unknowns() -> None:
         assert {p for p in shipped(name).without_range() if not is_chosen(p)} == left
     assert is_chosen("rram.tile_count")
     assert is_chosen("sram.write_bits_per_cycle")
+    assert is_chosen("sram.rows_per_multiplier")
+    left = {p for p in shipped("neurram").without_range() if not is_chosen(p)}
+    assert left == {"dram.background_mW"}
     assert not is_chosen("pmca.models.cluster.anchor.core_energy_pJ_per_cycle")
     assert not is_chosen("rram.load_ns")

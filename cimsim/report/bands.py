@@ -16,7 +16,8 @@ from cimsim.values.frozen import Frozen
 CHOSEN = re.compile(
     r"(\w+_count|rows|columns|\w+_bits|\w+_pulses|\w+_lanes|capacity_\w+|tcdm_KiB|banks|channels"
     r"|interleave_bytes|pool_clusters|weights_per_cluster|\w+_in_parallel|least_part_elements"
-    r"|cores|simd_width|(\w+_)?b(its|ytes)_per_cycle|\w+_per_weight|\w+_per_cell|tiers|phases)"
+    r"|cores|simd_width|(\w+_)?b(its|ytes)_per_cycle|\w+_per_weight|\w+_per_cell|\w+_per_multiplier|tiers"
+    r"|phases)"
 )
 """Names of numbers that a designer chooses: how many, how wide and how large things are."""
 MAKERS = 3

@@ -15,6 +15,7 @@ from typing import Any
 
 from cimsim.costs.cluster_energy import supply_voltage_V
 from cimsim.costs.components import COMPONENTS, NODE
+from cimsim.costs.programming.levels import LEVEL_BITS
 from cimsim.errors import CimsimError
 from cimsim.spec import Architecture
 from cimsim.values.history import value_at
@@ -36,7 +37,7 @@ CHOICES = (
 
 WHY = {
     "rram.weight_bits": "what a weight costs is cells_per_weight, adc_bits and output_bits",
-    "rram.bits_per_cell": "levels of a cell cost accuracy, and pulses with write.window_uS",
+    "rram.bits_per_cell": "levels of a cell cost accuracy and, up to 8 bits, pulses of a write",
     **dict.fromkeys(
         ("rram.load_ns", "rram.shift_add_ns", "rram.affine_ns", "rram.accumulate_ns"),
         "logic has the speed of its node: slower saves nothing, faster than its gates is doubted",
@@ -62,7 +63,6 @@ LINES = tuple(f"rram.accuracy.{name}_ohm" for name in ("word", "bit", "driver", 
 
 
 SILENT = {
-    "rram.bits_per_cell": WHY["rram.bits_per_cell"],
     "pmca.supply.highest_voltage_V": WHY["pmca.supply.highest_voltage_V"],
     "paper_accounting.rram_transistors": "the area of the paper's table (cimsim validate) does",
     "paper_accounting.sram_transistors": "the area of the paper's table (cimsim validate) does",
@@ -117,7 +117,40 @@ def silent_fields(machine: Architecture) -> dict[str, str]:
     read_by_accuracy = (f for f, _ in _numbers(data, "") if f.startswith("rram.accuracy."))
     found = dict.fromkeys(read_by_accuracy, "accuracy alone does (cimsim accuracy)")
     found |= {field: why for field, why in SILENT.items() if value_at(data, field) is not None}
+    found |= _silent_cells(machine) | _silent_unread(machine) | _silent_without_tiles(machine)
     return found | _silent_voltages(machine) | _silent_states(machine)
+
+
+def _silent_cells(machine: Architecture) -> dict[str, str]:
+    """Bits of a cell, where fewer do not hold the weight and more levels are not told apart."""
+    tiles, field = machine.rram, "rram.bits_per_cell"
+    if tiles is None or tiles.bits_per_cell < LEVEL_BITS:
+        return {}
+    fewer = tiles.cells_per_weight * (LEVEL_BITS - 1) + (tiles.coding == "differential")
+    return {field: WHY[field]} if fewer < tiles.weight_bits else {}
+
+
+def _silent_unread(machine: Architecture) -> dict[str, str]:
+    """Conductances and bits of a DAC whose cells and drivers have given energies."""
+    tiles = machine.rram
+    if tiles is None:
+        return {}
+    read = {f"{model.block}.{name}" for model in machine.modelled() for name in model.inputs}
+    fields = ["rram.dac_bits"]
+    if tiles.write.window_uS is None:
+        fields += ["rram.g_min_uS", "rram.g_max_uS"]
+    why = "accuracy alone does: the machine has no model that reads it"
+    return {field: why for field in fields if field not in read}
+
+
+def _silent_without_tiles(machine: Architecture) -> dict[str, str]:
+    """What deals tiles over clusters, and what is paid for their periphery."""
+    if machine.rram is not None:
+        return {}
+    found = {"pmca.weights_per_cluster": "it deals tiles over clusters, the machine has none"}
+    if machine.paper_accounting is not None:
+        found["paper_accounting.periphery_energy_pJ"] = "that of tiles, the machine has none"
+    return found
 
 
 def _silent_voltages(machine: Architecture) -> dict[str, str]:
