@@ -17,7 +17,7 @@ from small import close
 from timed import starts_ps, takes_ps
 
 from cimsim.adaptation import adaptation_for, adaptation_named, programmed
-from cimsim.cli.tables import print_mapping
+from cimsim.cli.tables import print_mapping, print_report
 from cimsim.costs.loading import loaded_s
 from cimsim.errors import CapacityError, MappingError
 from cimsim.ir import Linear, Phase, Workload
@@ -347,7 +347,7 @@ def test_stacked_arrays_do_not_take_turns() -> None:
         mapped(chain(16, 16, 16), tiles(1, tiers=2), "reload")
 
 
-def test_a_report_keeps_it_and_says_how_much(tmp_path: Any) -> None:
+def test_a_report_keeps_it_and_says_how_much(tmp_path: Any, capsys: Any) -> None:
     report = run(chain(*[16] * 4), tiles(1)).report
     (told,) = (note for note in report.notes if "mapper reload" in note)
     share = report.energy_by_kind_J["reload"] / report.energy_J
@@ -356,12 +356,17 @@ def test_a_report_keeps_it_and_says_how_much(tmp_path: Any) -> None:
     assert report.row()["reloads.writes"] == 3
     report.save(tmp_path / "report.json")
     assert load_report(tmp_path / "report.json") == report
+    print_report(report)
+    assert "reloads of a run" in capsys.readouterr().out
 
 
 def test_the_critical_path_shows_it() -> None:
     done = run(chain(*[16] * 4), tiles(1))
-    found = done.bottlenecks().total.by_kind_s
-    assert found["reload"] > 0.9 * done.report.latency_s
+    found = done.bottlenecks(levers=True).total
+    assert found.by_kind_s["reload"] > 0.9 * done.report.latency_s
+    pulses = found.levers[0]
+    assert set(pulses.new) == {"rram.write.pulse_ns", "rram.write.verify_ns"}
+    assert pulses.predicted_s == pytest.approx(pulses.measured_s, rel=0.01)
 
 
 def test_a_schedule_is_used_again_with_other_write_times() -> None:

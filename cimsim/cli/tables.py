@@ -150,8 +150,10 @@ def _writes(report: Report) -> Sheet:
     others = [name.replace("_", " ") for name in written.also_written]
     columns = ("", "cells", "SRAM bits", "TCDM bytes", *others, "energy", "time", "wear")
     table = Sheet("Reprogramming", columns)
-    writes = {"first programming": written, "adapter switch": written.adapter_switch}
-    for label, write in writes.items():
+    writes = [("first programming", written), ("adapter switch", written.adapter_switch)]
+    if report.reloads is not None:
+        writes.append(("reloads of a run", report.reloads))
+    for label, write in writes:
         table.add(
             label,
             f"{write.cells_written:,}",

@@ -133,9 +133,11 @@ def _layers(report: Report) -> Iterator[str]:
 
 
 def _writes(report: Report) -> Iterator[str]:
+    reloads = {} if report.reloads is None else {"reloads of a run": report.reloads}
     yield parts.writes({
         "first programming": report.reprogramming,
         "adapter switch": report.reprogramming.adapter_switch,
+        **reloads,
     })  # fmt: skip
 
 
