@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from programs import some_parts
 
-from cimsim.engines import run, run_for_ends, steps
+from cimsim.engines import Kept, TimeTable, compiled, loop, run, run_for_ends, stepping, steps
 from cimsim.engines.program import (
     Duration,
     Get,
@@ -48,11 +48,12 @@ def counted() -> Iterator[Counted]:
         yield counted
 
 
-def rounds(rng: random.Random) -> Program:
+def rounds(rng: random.Random, *, stretches: bool = False) -> Program:
     """A program of rounds: a head deals tokens to lanes, a tail collects them and starts the next.
 
     Lanes share resources; times are constant, grow from round to round or vary, few of them by
-    much, so that the order of requests is mostly the same, and sometimes not.
+    much, so that the order of requests is mostly the same, and sometimes not. In `stretches` they
+    are the same for many rounds, and change once or twice.
     """
     builder = ProgramBuilder()
     count = rng.randint(40, 90)
@@ -62,6 +63,10 @@ def rounds(rng: random.Random) -> Program:
         least = rng.choice([0, 1, 2, 3, 5, 9, 20])
         if rng.random() < 0.4:
             return least
+        if stretches:
+            cuts = sorted(rng.choices(range(turns), k=rng.randint(1, 2)))
+            sizes = np.diff([0, *cuts, turns])
+            return np.repeat([rng.choice([0, 1, 2, 5, 9, 20]) for _ in sizes], sizes)
         growth = rng.choice([0, 1, 1, 2]) * np.arange(turns) // rng.choice([1, 3, 10])
         noise = np.array([rng.randint(0, wild) for _ in range(turns)], np.int64)
         return least + growth + noise * (rng.random() < 0.3)
@@ -123,6 +128,57 @@ def test_every_interval_ends_as_in_the_reference(counted: Counted, rng: random.R
     assert np.array_equal(slow.start_ps, fast.start_ps)
     assert np.array_equal(slow.end_ps, fast.end_ps)
     assert np.array_equal(slow.iteration_end_ps, fast.iteration_end_ps)
+
+
+@given(rng=ROUNDS, looks=st.sampled_from([1, 16]))
+@settings(max_examples=80)
+def test_stretches_end_as_in_the_reference_and_as_without_steps(
+    counted: Counted, rng: random.Random, looks: int
+) -> None:
+    program = rounds(rng, stretches=True)
+    slow = run(program, "simpy")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stepping, "_ACTORS_A_GRANT", looks)
+        fast = run(program, "compiled")
+    before = counted.steps
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "ANYBODY", loop.NOBODY)
+        plain = run(program, "compiled")
+    assert counted.steps == before
+    for name in ("start_ps", "end_ps", "iteration_end_ps"):
+        expected = getattr(slow, name)
+        assert np.array_equal(expected, getattr(fast, name))
+        assert np.array_equal(expected, getattr(plain, name))
+
+
+def stored(room: int, *, kept: bool) -> Program:
+    """40 rounds, each of which leaves a token in a store of `room`, or takes it out again.
+
+    A store that fills holds up the rounds until all that is in it is taken late.
+    """
+    builder = ProgramBuilder()
+    resource = builder.resource("r")
+    again, store = builder.buffer("again", 1, 1), builder.buffer("store", room)
+    done = builder.buffer("done", 1)
+    last = np.append(np.ones(39, np.int64), 0)
+    builder.actor("head", 40, Get(again), Use(resource, 3), Put(store), Put(done))
+    builder.actor("tail", 40, Get(done), Use(resource, 2), Put(again, last))
+    if kept:
+        builder.actor("late", 40, Hold(np.append(1000, np.zeros(39, np.int64))), Get(store))
+    else:
+        builder.actor("soon", 40, Get(store), Hold(1))
+    return builder.build()
+
+
+@pytest.mark.parametrize(("room", "kept"), [(64, True), (24, True), (64, False)])
+def test_steps_are_skipped_only_where_all_of_the_state_is_as_it_was(room: int, kept: bool) -> None:
+    program = stored(room, kept=kept)
+    marks = Kept.ends(program, [None] * len(program.actors))
+    prepared = compiled.Prepared(program, marks, TimeTable.of(program))
+    found = prepared.run_once()
+    assert np.array_equal(found.end_ps, run_for_ends(program, marks, "simpy").end_ps)
+    # a token more after every round is another state, though all else is the same
+    assert prepared.steps == 0 if kept else prepared.steps >= steps.BATCH
 
 
 @given(rng=ROUNDS)

@@ -42,12 +42,13 @@ def simulate_ends(program: Program, kept: Kept) -> Ends:
 class Prepared:
     """A program, encoded once for runs with other times (see `cimsim.engines.times`).
 
-    Of each run is kept what `kept` asks for. Raises ValueError as `run_for_ends` does.
+    Of each run is kept what `kept` asks for; `steps` says how many steps of the last one were run
+    many at once (see `cimsim.engines.steps`). Raises ValueError as `run_for_ends` does.
     """
 
     def __init__(self, program: Program, kept: Kept, times: TimeTable) -> None:
         check_marks(program, kept.marks)
-        self.program, self.kept = program, kept
+        self.program, self.kept, self.steps = program, kept, 0
         self._code = encode(program, kept, times)
         self._todo = _ready(program, self._code)
         # counted: what one iteration or one grant to each client may write beyond the limit
@@ -55,7 +56,7 @@ class Prepared:
         self._slack = (program.actor_count + 1) * (1 + most)
 
     def _facts(self) -> dict[str, object]:
-        return {"words": self._code.words.size}
+        return {"words": self._code.words.size, "steps": self.steps}
 
     def run(self, times: TimeTable) -> Ends:
         """A run with `times`, those of every timed verb of the program.
@@ -81,6 +82,7 @@ class Prepared:
         stepper = Stepper(program, machine, len(kept.cells), len(kept.groups))
         while not _go_on(program, machine, ready, log, spans, stepper):
             cover.add(_written(spans))
+        self.steps = stepper.steps
         cover.add(_written(spans))
         cells = machine.words[machine.cells_at :][: k.CELL_WIDTH * len(kept.cells)]
         rows = cells.reshape(-1, k.CELL_WIDTH)[:, [k.CELL_GROUP, k.CELL_START, k.CELL_END]]

@@ -43,8 +43,8 @@ QUIET = -3
 
 # header: agenda, and where a paused run goes on: actors at their end, actors that are ready; which
 # actor's request stops a run when nothing else is pending (NOBODY, ANYBODY or its place), and 1 to
-# go on from there
-AGENDA, AGENDA_SIZE, ENDED, READY, WATCHED, RESUMED = range(6)
+# go on from there; grants so far
+AGENDA, AGENDA_SIZE, ENDED, READY, WATCHED, RESUMED, GRANTS = range(7)
 NOBODY, ANYBODY = -1, 0
 HEADER_WIDTH = 8
 
@@ -439,6 +439,7 @@ def _grant(m: Words, ready: Words, log: Words, spans: Words, trace: Words) -> in
         m[u(a + PC)] += 5
         ready[u(top)] = a
         top += 1
+        m[u(GRANTS)] += 1
         _occupy(m, m[u(r + SERVERS)], m[u(r + SERVER_COUNT)], over)
         if m[u(r + CANDIDATE_COUNT)] > 0:
             now = max(now, m[u(m[u(r + SERVERS)])])

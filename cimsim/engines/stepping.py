@@ -11,6 +11,8 @@ from cimsim.engines.program import Program
 
 _TRACE = 1 << 20
 """Choice: most notes of a step, 32 MB; twice those of LLaMA-405B."""
+_ACTORS_A_GRANT = 16
+"""Choice: a look at so many actors costs less than what is run for a grant."""
 _WAIT_MAX = 64
 """Choice: quiet moments that are passed over where nothing repeats."""
 _MISSES_MAX = 3
@@ -21,11 +23,12 @@ class Stepper:
     """Looks at a run whenever one actor's request is all that is pending.
 
     Where two such moments are alike, the step that follows is noted, and where it ends alike too,
-    further ones are run at once. `covered_ps` is the time in which intervals of each group ran in
-    those.
+    further ones are run at once: `steps` of them so far. `covered_ps` is the time in which
+    intervals of each group ran in those.
     """
 
     def __init__(self, program: Program, machine: MachineCode, cells: int, groups: int) -> None:
+        self.steps = 0
         self.covered_ps = np.zeros(groups, np.int64)
         self.trace = np.zeros(1 + k.TRACE_WIDTH * _TRACE, np.int64)
         self.trace[k.TRACE_USED] = k.NOT_TRACED
@@ -37,7 +40,7 @@ class Stepper:
         )  # fmt: skip
         self._cells = cells
         self._last: tuple[k.Words, k.Words, k.Words] | None = None
-        self._misses = self._wait = 0
+        self._misses = self._wait = self._looked = 0
 
     def quiet(self, log: k.Words) -> None:
         """At a moment at which the run has stopped: look, and make it go on."""
@@ -47,6 +50,10 @@ class Stepper:
         if self._wait:
             self._wait -= 1
             return
+        grants = int(words[k.GRANTS])
+        if (grants - self._looked) * _ACTORS_A_GRANT < self._actors.size:
+            return
+        self._looked = grants
         *now, latest = steps.state(words, self._actors, *self._places)
         last, noted = self._last, int(self.trace[k.TRACE_USED])
         self.trace[k.TRACE_USED] = k.NOT_TRACED
@@ -72,6 +79,7 @@ class Stepper:
         start = steps.pending_ps(words)
         done, end = steps.replay(words, step, start, log, self.covered_ps)
         self.trace[k.TRACE_USED] = k.NOT_TRACED
+        self.steps += done
         if done:
             steps.advance(
                 words, self._actors, iterations, step.entries, self._places[0], ends, done, end
