@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -124,15 +124,8 @@ class Grid:
         return first, min(stop, first + self.block_columns)
 
     def sizes(self) -> tuple[IntArray, IntArray]:
-        """Rows and columns of every block, [row_blocks, column_blocks]."""
-        rows, columns = self.part
-        part, number = np.divmod(np.arange(self.column_blocks), self.driven)
-        across = number * self.block_columns
-        left = np.minimum(columns, self.columns - part * columns) - across
-        down = np.arange(self.row_blocks)[:, None] * self.block_rows
-        under = np.minimum(rows, self.rows - part * rows) - down
-        widths = np.broadcast_to(np.minimum(left, self.block_columns), under.shape)
-        return np.minimum(under, self.block_rows), widths
+        """Rows and columns of every block, [row_blocks, column_blocks], not to be written to."""
+        return _sizes(self)
 
     def kinds(self) -> Iterator[tuple[int, int, int]]:
         """Rows and columns of equal blocks, and how many there are; without laying them out."""
@@ -155,6 +148,21 @@ class Grid:
         if self.packed == 1:
             return heights * widths
         return heights * self.group[1]
+
+
+@lru_cache(maxsize=1024)  # choice: more grids than a model has
+def _sizes(grid: Grid) -> tuple[IntArray, IntArray]:
+    """`Grid.sizes`, which every switch between two tasks asks of every weight."""
+    rows, columns = grid.part
+    part, number = np.divmod(np.arange(grid.column_blocks), grid.driven)
+    across = number * grid.block_columns
+    left = np.minimum(columns, grid.columns - part * columns) - across
+    down = np.arange(grid.row_blocks)[:, None] * grid.block_rows
+    under = np.minimum(rows, grid.rows - part * rows) - down
+    widths = np.broadcast_to(np.minimum(left, grid.block_columns), under.shape)
+    heights = np.minimum(under, grid.block_rows)
+    heights.flags.writeable = False
+    return heights, widths
 
 
 @dataclass(frozen=True, slots=True)
