@@ -20,7 +20,7 @@ from cimsim.errors import MappingError
 from cimsim.ir import Elementwise, Norm, Op, Phase, Reduce, Softmax, Workload
 from cimsim.schedule.assembler import Assembler
 from cimsim.schedule.block_choice import StageCosts, StepTime, cuts
-from cimsim.schedule.cluster_work import Demand
+from cimsim.schedule.cluster_work import Demand, stage_likeness
 from cimsim.schedule.dealing import choices_of, deal, step_ps
 from cimsim.schedule.graph import build_graph, build_stream
 from cimsim.schedule.stages import Stage
@@ -165,8 +165,9 @@ def least_ps(op: Op, machine: Architecture, share: int, blocks: int) -> int:
     pools = tuple((n, group) for n in range(share // group))
     stage = Stage("op", "cluster", (graph.nodes["op"],), (0, share), "op", pools)
     stream = build_stream({0: 1}, (1,), 1)
-    demand = Demand(stage, stream, [], [], {}, None, False, True)
     assembler = Assembler(machine, graph)
+    kind = stage_likeness(assembler, stage, [], [], {})
+    demand = Demand(stage, stream, [], [], {}, None, False, True, kind)
     choices = choices_of(assembler, stage, 0, blocks)
     times = step_ps(assembler, demand, stream, blocks, choices)
     if blocks == 1:
@@ -214,7 +215,7 @@ def test_blocks_tried_together_take_what_each_takes_alone(
     stage = Stage("op", "cluster", (graph.nodes["op"],), (0, share), "op", pools)
 
     def times(blocks: list[int]) -> list[StepTime]:
-        return StageCosts(Assembler(machine, graph), stage, [], [], {}).steps(blocks)
+        return StageCosts.of(Assembler(machine, graph), stage, [], [], {}).steps(blocks)
 
     assert times(cuts(tokens)) == [times([block])[0] for block in cuts(tokens)]
 

@@ -314,7 +314,7 @@ class _Lowering:
         for own, actor in enumerate(troupe.actors):
             starts.append(len(words))
             code = begin + len(words) + k.ACTOR_WIDTH
-            log_at = self.log_at[troupe.numbers(own)]
+            log_at = self.log_at[troupe.numbers[own]]
             stamps.append((len(words) + k.LOG, log_at))
             words += (code, 0, 0, 0, 0, int(self.marks is None))
             intervals: list[tuple[bool, int]] = []
@@ -337,7 +337,7 @@ class _Lowering:
             self.iteration_rows.append(iterations)
         at, width = np.arange(troupe.count), len(words)
         for own, start in enumerate(starts):
-            self.actors_at[troupe.numbers(own)] = begin + start + width * at
+            self.actors_at[troupe.numbers[own]] = begin + start + width * at
         self.holes += [(begin + place + width * at, duration) for place, duration in holes]
         rows = np.tile(np.array(words, np.int64), (at.size, 1))
         stamps += [(place, width * at) for place in inner]

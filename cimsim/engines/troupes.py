@@ -30,20 +30,20 @@ from cimsim.values.display import brief
 class Troupe:
     """The actors of a group in some of the times that its scene stands.
 
-    `firsts` and `roles` are the numbers of its first actor and its first role each time. Arrays
-    have an entry for each actor of a role: members of one time behind those of another. `sizes` are
-    their iterations, `begins` where the amounts of each begin; `clients` has for each Use which of
+    `roles` are the numbers of its first role each time. Arrays have an entry for each actor of a
+    role: members of one time behind those of another. `sizes` are their iterations, `begins` where
+    the amounts of each begin; `numbers` has the actors by role and `clients` for each Use which of
     the clients of its resource each of them is.
     """
 
     scene: ActorScene
     group: Actor | Crew
     times: IntArray
-    firsts: IntArray
     roles: list[int]
     clients: Iterator[IntArray]
     sizes: IntArray
     begins: IntArray
+    numbers: list[IntArray]
 
     @property
     def actors(self) -> tuple[Actor, ...]:
@@ -65,10 +65,6 @@ class Troupe:
         """Tells the sizes of members from others, 1 of one alone."""
         return id(self.group.sizes) if isinstance(self.group, Crew) else 1
 
-    def numbers(self, own: int) -> IntArray:
-        """The numbers of the actors of a role."""
-        return (self.firsts[:, np.newaxis] + numbers_of(self.group, own)).ravel()
-
     def buffers_of(self, verb: Get | Put) -> IntArray:
         """The buffer of each actor, its first where it has several."""
         first = self.scene.buffers_of(verb.buffer)[self.times]
@@ -88,7 +84,7 @@ class Troupe:
         """
         sizes, tasks, iterations = self.sizes, [], []
         for own, (log_at, intervals) in enumerate(logs):
-            numbers, stride = self.numbers(own), np.full(sizes.size, len(intervals) + 1)
+            numbers, stride = self.numbers[own], np.full(sizes.size, len(intervals) + 1)
             for entry, (each, duration) in enumerate(intervals):
                 amount = duration + each * self.begins
                 tasks.append((numbers, log_at + entry, stride, sizes, 0 * sizes + each, amount))
@@ -129,8 +125,10 @@ def _troupe(
 ) -> Troupe:  # fmt: skip
     sizes = sizes_of(group)
     begins = np.cumsum(sizes) - sizes
-    each = (np.tile(column, times.size) for column in (sizes, begins))
-    return Troupe(scene, group, times, firsts, roles, iter(clients), *each)
+    first = (firsts[:, np.newaxis] + numbers_of(group, 0)).ravel()
+    numbers = [first + own for own in range(len(roles_of(group)))]
+    each, start = (np.tile(column, times.size) for column in (sizes, begins))
+    return Troupe(scene, group, times, roles, iter(clients), each, start, numbers)
 
 
 def _uses(group: Actor | Crew) -> int:

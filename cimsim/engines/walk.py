@@ -15,7 +15,9 @@ from cimsim.runtime.jit import njit
 if TYPE_CHECKING:
     from cimsim.engines.flat import FlatRun
 
-_inline = njit(cache=True, inline="always")
+_njit = njit(cache=True, counted=False)
+_inline = njit(cache=True, counted=False, inline="always")
+"""Nothing is allocated here: what is to grow is made anew by `walk`, and the walk goes on."""
 
 GET, PUT, HOLD, USE = range(4)
 DATA, ORDER, FULL, SHARED = range(4)
@@ -31,7 +33,14 @@ END, USER, OF = range(3)
 """Rows of services: when each ended, its row in `steps` and its iteration."""
 
 
-@njit(cache=True)
+NOW, ROW, ITERATION, WAIT, WAITING, LENGTH, SEARCH, RESOURCE = range(8)
+"""Where a walk is: the time; the step that was done then, its iteration and how it is waited for;
+the work that began then, `NONE` at first; entries of the path, searches, and the resource whose
+services are wanted."""
+DONE, PATH_FULL, UNLISTED, PENDING_FULL, SEEN_FULL = 0, 1, 2, -2, -3
+"""Why a walk stops."""
+
+
 def walk(f: FlatRun, row: int, iteration: int, now: int) -> tuple[IntArray, int, int]:
     """The critical path that ends at `now` with the step in `row`, from its last interval to its
     first: actor, iteration, step, start, end and wait of each.
@@ -39,49 +48,82 @@ def walk(f: FlatRun, row: int, iteration: int, now: int) -> tuple[IntArray, int,
     Then the time to which it could be followed, and the row of its first interval: 0 in every
     run, and `NONE` without intervals.
     """
-    path = np.empty((1024, 6), np.int64)
-    length = 0
-    first = _first_services(f)
+    turns = f.actors[f.steps[f.users, ACTOR], ITERATIONS]
+    first = np.append(0, np.cumsum(turns))[f.first_user]
     services = np.empty((3, first[-1]), np.int64)
     left = np.full(first.size - 1, np.int64(NONE))
+    path = np.empty((1024, 6), np.int64)
     pending = np.empty((64, 4), np.int64)
     seen = np.full((128, 3), np.int64(NONE))
-    wait = DATA
-    waiting = NONE
+    at = np.array([now, row, iteration, DATA, NONE, 0, 0, NONE], np.int64)
+    while stopped := _go_on(f, at, path, first, services, left, pending, seen):
+        if stopped == PATH_FULL:
+            path = _longer(path)
+        elif stopped == PENDING_FULL:
+            pending = _longer(pending)
+        elif stopped == SEEN_FULL:
+            seen = np.full((2 * seen.shape[0], 3), np.int64(NONE))
+        else:
+            here = slice(*first[at[RESOURCE] : at[RESOURCE] + 2].tolist())
+            services[:, here] = _services(f, int(at[RESOURCE]))
+            left[at[RESOURCE]] = here.stop - here.start
+    return path[: at[LENGTH]], int(at[NOW]), int(at[WAITING])
+
+
+@_njit
+def _go_on(
+    f: FlatRun, at: IntArray, path: IntArray, first: IntArray, services: IntArray, left: IntArray,
+    pending: IntArray, seen: IntArray,
+) -> int:  # fmt: skip
+    """Walk on until the path begins, or until there is no room; a search is then made again."""
+    now, row, iteration, wait = at[NOW], at[ROW], at[ITERATION], at[WAIT]
+    waiting, length, search = at[WAITING], at[LENGTH], at[SEARCH]
+    stopped = DONE
     while now > 0:
-        found, of = NONE, 0
+        if length == path.shape[0]:
+            stopped = PATH_FULL
+            break
+        found, of, waited = NONE, 0, wait
         if row != NONE:
-            found, of, wait, pending, seen = _cause(
-                f, row, iteration, wait, now, length, pending, seen
-            )
+            search += 1
+            found, of, waited = _cause(f, row, iteration, wait, now, search, pending, seen)
+            if found < NONE:
+                stopped = found
+                break
         if found == NONE and waiting != NONE and f.steps[waiting, KIND] == USE:
-            wait = SHARED
-            found, of = _given_back(f, f.steps[waiting, TARGET], now, first, services, left)
+            resource = f.steps[waiting, TARGET]
+            if left[resource] == NONE:
+                at[RESOURCE] = resource
+                stopped = UNLISTED
+                break
+            waited = SHARED
+            found, of = _given_back(now, resource, first, services, left)
         if found == NONE:
             break
-        if length == path.shape[0]:
-            path = _longer(path)
         start = f.start_ps[f.steps[found, BEFORE] + of]
         _set(path[length], f.steps[found, ACTOR], of, f.steps[found, STEP], start)
         path[length, 4] = now
-        path[length, 5] = wait if length else DATA
+        path[length, 5] = waited if length else DATA
         length += 1
         now, waiting = start, found
         row, iteration = _previous(f, found, of)
         wait = DATA if f.steps[found, STEP] else ORDER
-    return path[:length], now, waiting
+    at[NOW], at[ROW], at[ITERATION], at[WAIT] = now, row, iteration, wait
+    at[WAITING], at[LENGTH], at[SEARCH] = waiting, length, search
+    return stopped
 
 
-@njit(cache=True)
+@_njit
 def _cause(
     f: FlatRun, row: int, iteration: int, wait: int, now: int, search: int,
     pending: IntArray, seen: IntArray,
-) -> tuple[int, int, int, IntArray, IntArray]:  # fmt: skip
+) -> tuple[int, int, int]:  # fmt: skip
     """The work that ended at `now` and made the step in `row` be done at `now`: its row, `NONE`
     where the step was done before; its iteration; how it was waited for.
 
     `pending` (row, iteration, token, wait) is what is still to be looked at, `seen` (execution,
-    token, search) the set of what was; token -1 is the last one.
+    token, search) the set of what was; token -1 is the last one. `PENDING_FULL` or `SEEN_FULL` for
+    a row where there is no room.
     """
     _set(pending[0], row, iteration, NONE, wait)
     top, known = 1, 0
@@ -91,7 +133,7 @@ def _cause(
         if _passed(f, row, iteration) < now:
             continue
         if 2 * known >= seen.shape[0]:
-            seen = _roomier(seen, search)
+            return SEEN_FULL, 0, wait
         if not _add(seen, f.steps[row, EXECUTED] + iteration, token, search):
             continue
         known += 1
@@ -99,9 +141,9 @@ def _cause(
         ended = f.end_ps[own] if f.steps[row, BEFORE] >= 0 else NONE
         if ended == now and f.start_ps[own] < now:
             first = f.actors[f.steps[row, ACTOR], FIRST_STEP]
-            return first + f.steps[row, TIMED], iteration, wait, pending, seen
+            return first + f.steps[row, TIMED], iteration, wait
         if top + 2 > pending.shape[0]:
-            pending = _longer(pending)
+            return PENDING_FULL, 0, wait
         kind = f.steps[row, KIND]
         if kind in (GET, PUT):
             other, of, moved = _other_end(f, row, iteration, token)
@@ -116,7 +158,7 @@ def _cause(
         if before != NONE:
             _set(pending[top], before, of, NONE, wait if f.steps[row, STEP] else max(wait, ORDER))
             top += 1
-    return NONE, 0, wait, pending, seen
+    return NONE, 0, wait
 
 
 @_inline
@@ -200,58 +242,37 @@ def _iteration_of(f: FlatRun, e: int, token: int) -> int:
     return int(low)
 
 
-@njit(cache=True)
-def _first_services(f: FlatRun) -> IntArray:
-    """Where the services of each resource begin, and how many there are in all."""
-    count = f.first_user.size - 1
-    first = np.zeros(count + 1, np.int64)
-    for resource in range(count):
-        found = first[resource]
-        for user in range(f.first_user[resource], f.first_user[resource + 1]):
-            found += f.actors[f.steps[f.users[user], ACTOR], ITERATIONS]
-        first[resource + 1] = found
-    return first
-
-
-@njit(cache=True)
+@_inline
 def _given_back(
-    f: FlatRun, resource: int, now: int, first: IntArray, services: IntArray, left: IntArray
+    now: int, resource: int, first: IntArray, services: IntArray, left: IntArray
 ) -> tuple[int, int]:
     """The first service of `resource`, in the order of rows, that takes time and ends at `now`:
     row and iteration, or `NONE`.
 
-    Asked for times that fall. `services` has those of a resource that was asked for before, by
-    their end and then in the order of rows, of which `left` ended before the time asked for; -1
-    for a resource that was not. Those that take no time end at `NONE`.
+    Asked for times that fall. `services` has those of a resource by their end and then in the order
+    of rows, of which `left` ended before the time asked for. Those that take no time end at `NONE`.
     """
-    mine = services[:, first[resource] : first[resource + 1]]
-    if left[resource] == NONE:
-        _list_services(f, resource, mine)
-        left[resource] = mine.shape[1]
-    at = left[resource]
-    while at and mine[END, at - 1] >= now:
+    begin, at = first[resource], left[resource]
+    while at and services[END, begin + at - 1] >= now:
         at -= 1
     left[resource] = at
-    if at == mine.shape[1] or mine[END, at] != now:
+    place = begin + at
+    if place == first[resource + 1] or services[END, place] != now:
         return NONE, 0
-    return int(mine[USER, at]), int(mine[OF, at])
+    return int(services[USER, place]), int(services[OF, place])
 
 
-@njit(cache=True)
-def _list_services(f: FlatRun, resource: int, mine: IntArray) -> None:
-    """Put the services of `resource` into `mine`, sorted."""
-    at = 0
-    for user in range(f.first_user[resource], f.first_user[resource + 1]):
-        row = f.users[user]
-        place = f.steps[row, BEFORE]
-        for iteration in range(f.actors[f.steps[row, ACTOR], ITERATIONS]):
-            end = f.end_ps[place + iteration]
-            mine[END, at] = end if f.start_ps[place + iteration] < end else NONE
-            mine[USER, at], mine[OF, at] = row, iteration
-            at += 1
-    order = np.argsort(mine[END], kind="mergesort")
-    for column in range(3):
-        mine[column] = mine[column][order]
+def _services(f: FlatRun, resource: int) -> IntArray:
+    """The services of `resource`, sorted: `END`, `USER` and `OF`, a column each."""
+    rows = f.users[f.first_user[resource] : f.first_user[resource + 1]]
+    turns = f.actors[f.steps[rows, ACTOR], ITERATIONS]
+    user = np.repeat(rows, turns)
+    of = np.arange(user.size) - np.repeat(np.cumsum(turns) - turns, turns)
+    place = f.steps[user, BEFORE] + of
+    end = f.end_ps[place]
+    end = np.where(f.start_ps[place] < end, end, NONE)
+    order = np.argsort(end, kind="stable")
+    return np.stack([end, user, of])[:, order]
 
 
 @_inline
@@ -259,7 +280,6 @@ def _set(row: IntArray, a: int, b: int, c: int, d: int) -> None:
     row[0], row[1], row[2], row[3] = a, b, c, d
 
 
-@_inline
 def _longer(table: IntArray) -> IntArray:
     """A table of twice the rows, which begins with those of `table`."""
     longer = np.empty((2 * table.shape[0], table.shape[1]), np.int64)
@@ -279,13 +299,3 @@ def _add(seen: IntArray, execution: int, token: int, search: int) -> bool:
         at = (at + 1) & mask
     seen[at, 0], seen[at, 1], seen[at, 2] = execution, token, search
     return True
-
-
-@njit(cache=True)
-def _roomier(seen: IntArray, search: int) -> IntArray:
-    """A set with twice the room that holds the pairs of a search."""
-    roomier = np.full((2 * seen.shape[0], 3), np.int64(NONE))
-    for execution, token, of in seen:
-        if of == search:
-            _add(roomier, execution, token, search)
-    return roomier

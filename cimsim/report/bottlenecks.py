@@ -118,18 +118,21 @@ class _Path:
         steps, waits = int(found.step.max(initial=0)) + 1, len(WAITS)
         codes = (found.actor * steps + found.step) * waits + found.wait
         order = np.argsort(codes, kind="stable")
-        members = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+        cuts = np.flatnonzero(np.diff(codes[order])) + 1
+        members = np.split(order, cuts)
+        wholes = _within_each(found.start_ps[order], found.end_ps[order], cuts, windows)
         origin = _Origin.in_plan(plan)
         rows: dict[tuple[Key, int], IntArray] = {}
         latency: dict[str, IntArray] = {}
         engine = np.zeros(len(windows), np.int64)
         pmca = None if machine is None else machine.pmca
         engines = pmca and pmca.matrix_engine and pmca.products_on != "cores"
-        for here in members if codes.size else ():
+        for here, all_of in zip(members, wholes, strict=True) if codes.size else ():
             first = here[0]
             actor, step, wait = (int(c[first]) for c in (found.actor, found.step, found.wait))
             info, at, behind = origin.of(actor, step)
-            start, iteration = found.start_ps[here], found.iteration[here]
+            start = began = found.start_ps[here]
+            iteration = found.iteration[here]
             on_engine = bool(engines) and info.stage not in plan.on_cores
             if machine is not None and info.occupies[at] == (DMA, 1):
                 whole = found.end_ps[here] - start
@@ -141,7 +144,8 @@ class _Path:
                 end = found.end_ps[here] if length is None else start + length
                 unit, units = info.occupies[at]
                 key = (info.layer, unit, kind), wait
-                time = _within(start, end, windows)
+                alone = length is None and start is began
+                time = all_of if alone else _within(start, end, windows)
                 rows[key] = rows[key] + time if key in rows else time
                 if unit == PMCA.name and on_engine and kind in PRODUCTS:
                     engine = engine + time
@@ -254,6 +258,16 @@ def _within(start: IntArray, end: IntArray, windows: list[tuple[int, int]]) -> I
     """Time (ps) of spans within each window."""
     spans = (np.clip(np.minimum(end, b) - np.maximum(start, a), 0, None) for a, b in windows)
     return np.array([span.sum() for span in spans], np.int64)
+
+
+def _within_each(
+    start: IntArray, end: IntArray, cuts: IntArray, windows: list[tuple[int, int]]
+) -> IntArray:
+    """As `_within` for each of the groups that end before `cuts`, a row each."""
+    begins = np.append(0, cuts)
+    spans = (np.clip(np.minimum(end, b) - np.maximum(start, a), 0, None) for a, b in windows)
+    sums = [np.add.reduceat(span, begins) if span.size else span for span in spans]
+    return np.array(sums, np.int64).T
 
 
 def _layers(

@@ -10,8 +10,9 @@ docs/pipelines.md, "More is not always faster".
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 
@@ -60,6 +61,16 @@ class StageCosts:
     fetched: list[StageEdge]
     beside: list[StageEdge]
     scores: MaskedScores
+    kind: int
+
+    @classmethod
+    def of(
+        cls, assembler: Assembler, stage: Stage, fetched: list[StageEdge], beside: list[StageEdge],
+        scores: MaskedScores,
+    ) -> Self:  # fmt: skip
+        """Those of a stage with its kind, see `stage_likeness`."""
+        kind = stage_likeness(assembler, stage, fetched, beside, scores)
+        return cls(assembler, stage, fetched, beside, scores, kind)
 
     def best(self, wanted: int, *, streams: bool) -> int:
         """Of `wanted` tokens, a half, a quarter, ... that fit, the one of least closed-form time.
@@ -69,7 +80,7 @@ class StageCosts:
         candidates and takes none away.
         """
         stage = self.stage
-        key = "best", wanted, streams, stage.near, stage.clusters[1], self._likeness
+        key = "best", wanted, streams, stage.near, stage.clusters[1], self.kind
         return self.assembler.alike.once(key, lambda: self._best(wanted, streams=streams))
 
     def _best(self, wanted: int, *, streams: bool) -> int:
@@ -114,7 +125,7 @@ class StageCosts:
         stream = build_stream(tokens, steps, block)
         stay = self.weights_stay(block)
         demand = Demand(
-            self.stage, stream, self.fetched, self.beside, self.scores, None, False, stay
+            self.stage, stream, self.fetched, self.beside, self.scores, None, False, stay, self.kind
         )
         return _Try(demand, lanes_of(self.assembler, demand))
 
@@ -136,10 +147,6 @@ class StageCosts:
             first += each.parts.size
 
     @property
-    def _likeness(self) -> Hashable:
-        return stage_likeness(self.assembler, self.stage, self.fetched, self.beside, self.scores)
-
-    @property
     def _room(self) -> int:
         return self.assembler.architecture.pmca.tcdm_bytes
 
@@ -148,6 +155,10 @@ class StageCosts:
         return weight_bytes(self.assembler.architecture.pmca, self.stage)
 
     def _two_blocks(self, block: int) -> int:
+        key = "two blocks", block, self.stage.near, self.stage.clusters[1], self.kind
+        return self.assembler.alike.once(key, lambda: self._both_bytes(block))
+
+    def _both_bytes(self, block: int) -> int:
         value_bytes = self.assembler.architecture.pmca.value_bits / 8.0
         first, last = self.stage.nodes[0].any, self.stage.nodes[-1].any
         per_token = output_elements(last) / last.tokens

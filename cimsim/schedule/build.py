@@ -91,6 +91,8 @@ class _Scheduler:
         self.blocks: dict[tuple[LoraBranch, int, int, int], int] = {}
         self.shapes: dict[str, str] = {}
         self.adapters: dict[str, LoraBranch | None] = {}
+        self.costs: dict[str, StageCosts] = {}
+        self.demands: dict[str, Demand] = {}
         self.lanes: dict[str, Lanes] = {}
         self.beside = self._beside()
         self.scores = masked_scores(self.graph)
@@ -268,7 +270,7 @@ class _Scheduler:
             inputs = [get for get in gets if get.buffer not in late]
             awaited = [get for get in gets if get.buffer in late]
             key = (
-                "cluster", likeness(self.assembler, demand, lanes),
+                "cluster", likeness(demand, lanes),
                 tuple([count for _, count in stage.pools]), moves,
                 tuple([get.buffer in late for get in gets]),
             )  # fmt: skip
@@ -277,12 +279,16 @@ class _Scheduler:
         self.assembler.stage(stage, key, outside, add)
 
     def _demand(self, stage: Stage, stream: Stream) -> Demand:
-        adapter, split = self._adapter(stage), self.pipeline.split
-        stay = adapter is not None or self._costs(stage).weights_stay(
-            self.assembler.block_tokens[stage.name]
-        )
-        edges = self._edges_into(stage)
-        return Demand(stage, stream, *edges, self.scores, adapter, split, stay)
+        if stage.name not in self.demands:
+            adapter, split, costs = self._adapter(stage), self.pipeline.split, self._costs(stage)
+            stay = adapter is not None or costs.weights_stay(
+                self.assembler.block_tokens[stage.name]
+            )
+            self.demands[stage.name] = Demand(
+                stage, stream, costs.fetched, costs.beside, self.scores, adapter, split, stay,
+                costs.kind,
+            )  # fmt: skip
+        return self.demands[stage.name]
 
     def _adapter(self, stage: Stage) -> LoraBranch | None:
         if stage.name not in self.adapters:
@@ -290,7 +296,10 @@ class _Scheduler:
         return self.adapters[stage.name]
 
     def _costs(self, stage: Stage) -> StageCosts:
-        return StageCosts(self.assembler, stage, *self._edges_into(stage), self.scores)
+        if stage.name not in self.costs:
+            edges = self._edges_into(stage)
+            self.costs[stage.name] = StageCosts.of(self.assembler, stage, *edges, self.scores)
+        return self.costs[stage.name]
 
     def _awaited(self, edge: StageEdge, stage: Stage) -> bool:
         """True for what the stage's own tile sends over its link, in every phase."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -153,6 +153,7 @@ class Demand:
 
     `beside` is what arrays send over their own links to clusters in the group at home; others
     fetch it. `stay` where weights are fetched once a cluster, else they come with every block.
+    `kind` is the number of the stage, its data and its scores, see `stage_likeness`.
     """
 
     stage: Stage
@@ -163,6 +164,7 @@ class Demand:
     adapter: LoraBranch | None
     split: bool
     stay: bool
+    kind: int
 
     def dealt(self, away: frozenset[int]) -> Demand:
         """The same where blocks leave the group in the phases `away`: they fetch all data then."""
@@ -203,29 +205,22 @@ def cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> ClusterW
     """Times and bytes of every block of a cluster stage, worked out once for stages alike."""
     mine = [node.name for node in demand.stage.nodes]
     theirs, work = assembler.alike.once(
-        ("cluster", likeness(assembler, demand, lanes)),
+        ("cluster", likeness(demand, lanes)),
         lambda: (mine, _cluster_work(assembler, demand, lanes)),
     )
     return work if theirs == mine else work.named(dict(zip(theirs, mine, strict=True)))
 
 
-def likeness(assembler: Assembler, demand: Demand, lanes: Lanes) -> Hashable:
+def likeness(demand: Demand, lanes: Lanes) -> Hashable:
     """All that the work of a stage depends on, without its names."""
-    others = (
-        getattr(demand, field.name)
-        for field in fields(demand)
-        if field.name not in ("stage", "fetched", "beside", "scores")
-    )
-    edges = demand.fetched, demand.beside
-    of_stage = stage_likeness(assembler, demand.stage, *edges, demand.scores)
-    return lanes, of_stage, tuple(others)
+    return lanes, demand.kind, demand.stream, demand.adapter, demand.split, demand.stay
 
 
 def stage_likeness(
     assembler: Assembler, stage: Stage, fetched: list[StageEdge], beside: list[StageEdge],
     scores: MaskedScores,
-) -> Hashable:  # fmt: skip
-    """Ops of a stage, the scores they work on and what they fetch, without names."""
+) -> int:  # fmt: skip
+    """A number of the ops of a stage, of the scores they work on and of what they fetch."""
     alike, graph, nodes = assembler.alike, assembler.graph, stage.nodes
     sources = [{(e.producer, e.stationary) for e in graph.into(node.name)} for node in nodes]
     masked = (scores.get(node.name) for node in nodes)

@@ -16,7 +16,7 @@ import numpy as np
 
 from cimsim.engines.program import IntArray
 from cimsim.schedule.assembler import Assembler
-from cimsim.schedule.cluster_work import Demand, cluster_work, stage_likeness
+from cimsim.schedule.cluster_work import Demand, cluster_work
 from cimsim.schedule.graph import Stream
 from cimsim.schedule.lanes import Deal, Lanes, deal_out, whole
 from cimsim.schedule.stages import Stage
@@ -25,9 +25,15 @@ from cimsim.schedule.work import most_parts
 
 def lanes_of(assembler: Assembler, demand: Demand) -> Lanes:
     """The lanes of a stage: blocks of every phase as `deal` has them."""
-    phases = np.unique(demand.stream.phase).tolist()
-    deals = tuple((phase, deal(assembler, demand, phase)) for phase in phases)
-    return deal_out(demand.stream, deals, demand.stage.near)
+    stage = demand.stage
+    key = "lanes", demand.kind, demand.stream, stage.near, stage.clusters[1]
+
+    def dealt() -> Lanes:
+        phases = np.unique(demand.stream.phase).tolist()
+        deals = tuple((phase, deal(assembler, demand, phase)) for phase in phases)
+        return deal_out(demand.stream, deals, stage.near)
+
+    return assembler.alike.once(key, dealt)
 
 
 def deal(assembler: Assembler, demand: Demand, phase: int) -> Deal:
@@ -36,10 +42,9 @@ def deal(assembler: Assembler, demand: Demand, phase: int) -> Deal:
     choices = choices_of(assembler, stage, phase, blocks)
     if len(choices) == 1:
         return choices[0]
-    edges = demand.fetched, demand.beside
     key = (
         "deal", phase, tuple(int(column[0]) for column in _columns(block)), blocks, stage.near,
-        stage.clusters[1], stage_likeness(assembler, stage, *edges, demand.scores),
+        stage.clusters[1], demand.kind,
     )  # fmt: skip
 
     def best() -> Deal:
