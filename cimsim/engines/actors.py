@@ -234,6 +234,12 @@ def numbers_of(group: Actor | Crew, first: int) -> IntArray:
     return first + len(roles_of(group)) * np.arange(members_of(group))
 
 
+def resources_of(group: Actor | Crew, verb: Use) -> IntArray:
+    """The resource that each member uses."""
+    own = group.elsewhere.get(verb.resource) if isinstance(group, Crew) else None
+    return np.full(members_of(group), verb.resource) if own is None else own
+
+
 def timed_verbs(steps: Sequence[Verb]) -> tuple[int, ...]:
     """Positions in `steps` of the verbs that take time (Hold and Use); each makes one interval."""
     return tuple([i for i, verb in enumerate(steps) if type(verb) is Hold or type(verb) is Use])

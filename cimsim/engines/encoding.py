@@ -359,11 +359,9 @@ class _Lowering:
         clients = next(troupe.clients)
         if self.waits[verb.resource]:
             stamps.append((begin + 3, clients))
-            places, delay = (
-                troupe.resources_of(verb),
-                self.delay(actor, troupe.roles[0] + own, step),
-            )
-            for place in np.unique(places).tolist():
+            delay = self.delay(actor, troupe.roles[0] + own, step)
+            places, all_of = troupe.resources_of(verb)
+            for place in all_of:
                 self.delays[place].add(delay)
             if (places != verb.resource).any():
                 stamps.append((begin + 2, k.RESOURCE_WIDTH * (places - verb.resource)))

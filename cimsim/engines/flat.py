@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from cimsim.engines.actors import resources_of
 from cimsim.engines.program import (
     Actor,
     Crew,
@@ -20,7 +21,6 @@ from cimsim.engines.program import (
     rows_of,
 )
 from cimsim.engines.record import Run
-from cimsim.engines.survey import resources_of
 from cimsim.engines.tokens import NONE, Tokens, Varying
 
 _KINDS = {Get: 0, Put: 1, Hold: 2, Use: 3}

@@ -111,6 +111,15 @@ class ActorScene:
         """The buffer that is in the place of `buffer`, for every time."""
         return np.array([buffer]) if self.buffers is None else self.buffers[buffer]
 
+    def places_of(self, group: Actor | Crew, verb: Use) -> IntArray:
+        """The resource that each member of a group uses, a row for every time."""
+        if isinstance(group, Crew) and verb.resource in group.elsewhere:
+            return self.resources_of(group.elsewhere[verb.resource])
+        each = np.array([verb.resource])
+        if self.resources is not None:
+            each = self.resources[verb.resource]
+        return np.broadcast_to(each[:, np.newaxis], (each.size, members_of(group)))
+
     def resources_of(self, resources: IntArray) -> IntArray:
         """The resources that are in the place of each of `resources`, a row for every time."""
         if self.resources is None:

@@ -11,19 +11,21 @@ import numpy as np
 
 from cimsim.engines import loop as k
 from cimsim.engines.actors import (
-    Actor,
     Crew,
     Get,
     Hold,
     IntArray,
     Put,
     Use,
-    members_of,
     numbers_of,
+    resources_of,
     sizes_of,
 )
 from cimsim.engines.program import Program
 from cimsim.engines.scenes import ActorScene, store_columns
+
+_MANY = k.NEVER >> 8
+"""Choice: more tokens than a buffer can have room for; sums of them still fit a word."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class Survey:
         if not self._program.stands:
             return
         unit = np.array(self.unit, np.int64)
-        put_total = np.array(self.put_total, object)
+        put_total = np.array([min(total, k.NEVER) for total in self.put_total], np.int64)
         producer, consumer = np.array(self.producer), np.array(self.consumer)
         sides: tuple[tuple[type[Get] | type[Put], IntArray], ...] = (
             (Put, producer),
@@ -105,17 +107,20 @@ class Survey:
             scene, firsts = stand.scene, stand.actors[:, np.newaxis]
             for group, own, actor in scene.cast:
                 numbers = firsts + numbers_of(group, own)
-                for verb in actor.steps:
-                    if isinstance(verb, Use):
-                        places = scene.resources_of(resources_of(group, verb))
-                        users.append((places.ravel(), numbers.ravel()))
+                users += [
+                    (scene.places_of(group, verb).ravel(), numbers.ravel())
+                    for verb in actor.steps
+                    if isinstance(verb, Use)
+                ]
             for side, owner_of in sides:
                 buffers, owners = scene.ends(side)
                 known = self._tokens_of(scene, side)
                 owner_of[buffers] = firsts + owners
-                np.gcd.at(unit, buffers, np.array(known.divisors, np.int64))
+                every = buffers.ravel()
+                np.gcd.at(unit, every, np.tile(np.array(known.divisors, np.int64), scene.times))
                 if side is Put:
-                    np.add.at(put_total, buffers, np.array(known.totals, object))
+                    totals = [min(total, _MANY) for total in known.totals]
+                    np.add.at(put_total, every, np.tile(np.array(totals, np.int64), scene.times))
         self.unit, self.put_total = unit.tolist(), put_total.tolist()
         self.producer, self.consumer = producer.tolist(), consumer.tolist()
 
@@ -205,12 +210,6 @@ class Survey:
         """The actors that use a resource, in order."""
         here = slice(self._first_key[resource], self._first_key[resource + 1])
         return np.asarray(self._keys[here] % self._stride)
-
-
-def resources_of(group: Actor | Crew, verb: Use) -> IntArray:
-    """The resource that each member uses."""
-    own = group.elsewhere.get(verb.resource) if isinstance(group, Crew) else None
-    return np.full(members_of(group), verb.resource) if own is None else own
 
 
 def _tokens(rows: Sequence[IntArray] | IntArray) -> _Tokens:

@@ -21,7 +21,7 @@ from cimsim.engines.actors import (
 )
 from cimsim.engines.record import Marks
 from cimsim.engines.scenes import ActorScene, Stand
-from cimsim.engines.survey import Survey, resources_of
+from cimsim.engines.survey import Survey
 from cimsim.values.display import brief
 
 
@@ -68,11 +68,14 @@ class Troupe:
     def buffers_of(self, verb: Get | Put) -> IntArray:
         """The buffer of each actor, its first where it has several."""
         first = self.scene.buffers_of(verb.buffer)[self.times]
+        if self.members == 1:
+            return first
         return (first[:, np.newaxis] + np.arange(self.members)).ravel()
 
-    def resources_of(self, verb: Use) -> IntArray:
-        """The resource of each actor."""
-        return self.scene.resources_of(resources_of(self.group, verb))[self.times].ravel()
+    def resources_of(self, verb: Use) -> tuple[IntArray, list[int]]:
+        """The resource of each actor, and which these are."""
+        places = self.scene.places_of(self.group, verb)[self.times].ravel()
+        return places, list(set(places.tolist()))
 
     def log_rows(
         self, logs: list[tuple[IntArray, list[tuple[bool, int]]]]
@@ -82,15 +85,22 @@ class Troupe:
         Each row begins with its actor. `logs` has for each role where the log of each actor begins
         and its intervals.
         """
-        sizes, tasks, iterations = self.sizes, [], []
+        verbs = sum(len(intervals) for _, intervals in logs)
+        rows = np.empty((self.count, verbs, 6), np.int64)
+        turns = np.empty((self.count, len(logs), 4), np.int64)
+        at = 0
         for own, (log_at, intervals) in enumerate(logs):
-            numbers, stride = self.numbers[own], np.full(sizes.size, len(intervals) + 1)
-            for entry, (each, duration) in enumerate(intervals):
-                amount = duration + each * self.begins
-                tasks.append((numbers, log_at + entry, stride, sizes, 0 * sizes + each, amount))
-            iterations.append((numbers, log_at + len(intervals), stride, sizes))
-        rows = np.array(tasks, np.int64).reshape(-1, 6, sizes.size).transpose(2, 0, 1)
-        turns = np.array(iterations, np.int64).transpose(2, 0, 1)
+            here = slice(at, at + len(intervals))
+            rows[:, here, 0] = self.numbers[own][:, np.newaxis]
+            turns[:, own, 0] = self.numbers[own]
+            rows[:, here, 1] = log_at[:, np.newaxis] + np.arange(len(intervals))
+            rows[:, here, 2] = turns[:, own, 2] = len(intervals) + 1
+            rows[:, here, 3] = self.sizes[:, np.newaxis]
+            rows[:, here, 4] = [each for each, _ in intervals]
+            rows[:, here, 5] = [duration for _, duration in intervals]
+            rows[:, here, 5] += rows[:, here, 4] * self.begins[:, np.newaxis]
+            turns[:, own, 1], turns[:, own, 3] = log_at + len(intervals), self.sizes
+            at += len(intervals)
         return rows.reshape(-1, 6), turns.reshape(-1, 4)
 
 
