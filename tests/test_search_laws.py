@@ -12,7 +12,7 @@ from small import decoder, machine, workload_of
 from cimsim.adaptation import adaptation_for
 from cimsim.engines.program import Hold, ProgramBuilder, Use
 from cimsim.ir import Embedding, Linear, Phase, Workload
-from cimsim.mappers import mapper_named
+from cimsim.mappers import OneBlockPerTile, mapper_named
 from cimsim.schedule.pipelines import (
     PIPELINES,
     Aim,
@@ -37,7 +37,9 @@ TOKEN, LAYER = PIPELINES["token"], PIPELINES["layer"]
 
 def judge(*kept: int, of: int = 12) -> Any:
     """A judge of samples with so many layers, of a prompt and four decode steps."""
-    job: Any = SimpleNamespace(workload=decoder(), on=lambda workload: workload)
+    job: Any = SimpleNamespace(
+        workload=decoder(), mapper=OneBlockPerTile(), on=lambda workload: workload
+    )
     made = Judge(job)
     made.samples = [Sample(decoder(), layers, of, (1, 4)) for layers in kept]
     return made

@@ -31,9 +31,9 @@ UNITS = {
     "buffer": Fill("#BBBBBB", "|||"),
     "dram": Fill(VERMILION, "---"),
     "die_to_die": Fill("#44546A", "ooo"),
-    "cluster_link": Fill(PURPLE, "oo"),
+    "cluster_link": Fill(PURPLE, ".."),
     "rram_write": Fill(BLUE, "***"),
-    "sram_write": Fill(GREEN, "***"),
+    "sram_write": Fill(GREEN, "OO"),
     "leakage": Fill(GREY),
 }
 """Fill of each kind of unit."""
