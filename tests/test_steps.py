@@ -154,7 +154,7 @@ def test_stretches_end_as_in_the_reference_and_as_without_steps(
 def stored(room: int, *, kept: bool) -> Program:
     """40 rounds, each of which leaves a token in a store of `room`, or takes it out again.
 
-    A store that fills holds up the rounds until all that is in it is taken late.
+    Where it is `kept`, the store is emptied when there are 40 tokens in it or it is full.
     """
     builder = ProgramBuilder()
     resource = builder.resource("r")
@@ -164,7 +164,7 @@ def stored(room: int, *, kept: bool) -> Program:
     builder.actor("head", 40, Get(again), Use(resource, 3), Put(store), Put(done))
     builder.actor("tail", 40, Get(done), Use(resource, 2), Put(again, last))
     if kept:
-        builder.actor("late", 40, Hold(np.append(1000, np.zeros(39, np.int64))), Get(store))
+        builder.actor("late", 1, Get(store, 40), Hold(1))
     else:
         builder.actor("soon", 40, Get(store), Hold(1))
     return builder.build()
