@@ -263,7 +263,7 @@ def test_a_missing_adapter_directory(tmp_path):
     ({"lora_alpha": 8.0}, "^LoRA targets or alpha were given without a rank"),
     ({"lora_rank": 4, "lora_targets": ["qproj"]}, "^the adapter targets qproj, of which Llama"),
     ({"lora_rank": 4, "lora_targets": ["embed_tokens"]},
-     "^the adapter is on a Embedding; only linear layers are supported"),
+     "^the adapter is on a Embedding; only linear layers and Conv2d"),
     ({"lora_rank": 4, "lora_targets": ["q_proj"], "adapter": "x"}, "^both a LoRA rank and an"),
 ])  # fmt: skip
 def test_options_that_do_not_fit(options, message):
