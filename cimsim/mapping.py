@@ -495,6 +495,11 @@ class Mapping:
         return np.asarray(last == placement.turn.number)
 
     @cached_property
+    def in_turns(self) -> frozenset[str]:
+        """Kinds of unit on which weights take turns."""
+        return frozenset(p.unit for p in self.placements.values() if p.turn is not None)
+
+    @cached_property
     def _last_turns(self) -> dict[str, IntArray]:
         """Kind of unit -> the last turn of each unit, -1 where it has none."""
         found: dict[str, IntArray] = {}

@@ -13,7 +13,7 @@ from test_training_forms import Images, convolutional
 
 from cimsim.accuracy.placing import as_mapped, check_adapter
 from cimsim.adaptation import adaptation_named
-from cimsim.adaptation.layers.columns import column_layers
+from cimsim.adaptation.layers.columns import column_layers, scales_of
 from cimsim.errors import MappingError, TaskError
 from cimsim.frontend import trace_module
 from cimsim.functional import program_chip
@@ -29,7 +29,7 @@ from cimsim.training import (
     parse_method,
     train,
 )
-from cimsim.training.arrays import array_scores, rewritten_arrays, scales_of
+from cimsim.training.arrays import array_scores, rewritten_arrays
 from cimsim.training.masks import MASKS_FILE
 
 SCALES = Masking(kind="scale", bits=6, rows=16)

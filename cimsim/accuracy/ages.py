@@ -7,7 +7,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from cimsim.errors import TaskError
-from cimsim.report import Accuracy, AccuracyPoint, NoiseResult
+from cimsim.report import Accuracy, NoiseResult
+from cimsim.report.accuracy import above, summed_up
 from cimsim.training.record import RECORD_FILE, load_record
 from cimsim.units import quantity
 from cimsim.values.arguments import checked
@@ -57,16 +58,12 @@ def by_age(results: Sequence[Accuracy], ages_s: Sequence[float]) -> Accuracy:
             )
     first = aged[0][1]
     noises = tuple(_picked(aged, place) for place in range(len(first.by_noise)))
-    top = noises[0]
     return first.model_copy(
         update={
             "adapter": SWAPPED,
             "note": _note(first.note, aged),
             "by_noise": noises,
-            "by_time": top.by_time,
-            "noisy_mean": top.mean,
-            "noisy_std": top.std,
-            "confidence_95": top.confidence_95,
+            **above(noises),
             "lora_reload": max((one.lora_reload for _, one in aged), key=lambda one: one.energy_J),
         }
     )
@@ -103,24 +100,16 @@ def _asked(result: Accuracy) -> tuple[object, ...]:
 
 def _picked(aged: Aged, place: int) -> NoiseResult:
     """Noise number `place`, each point of the adapter that is used then."""
-    points = tuple(
+    noise = aged[0][1].by_noise[place]
+    points = [
         _used(aged, point.t_s).by_noise[place].by_time[number]
-        for number, point in enumerate(aged[0][1].by_noise[place].by_time)
-    )
-    return _with_points(aged[0][1].by_noise[place], points)
+        for number, point in enumerate(noise.by_time)
+    ]
+    return noise.model_copy(update=summed_up(points))
 
 
 def _used(aged: Aged, t_s: float) -> Accuracy:
     return [one for age_s, one in aged if age_s <= t_s][-1]
-
-
-def _with_points(noise: NoiseResult, points: tuple[AccuracyPoint, ...]) -> NoiseResult:
-    first = points[0]
-    changed = {
-        "by_time": points, "mean": first.mean, "std": first.std,
-        "confidence_95": first.confidence_95,
-    }  # fmt: skip
-    return noise.model_copy(update=changed)
 
 
 def _note(note: str, aged: Aged) -> str:

@@ -20,6 +20,7 @@ from cimsim.report import (
     Recalibration,
     Reprogramming,
 )
+from cimsim.report.accuracy import above, summed_up
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 
@@ -48,7 +49,6 @@ def section(found: Evaluation, named: Named, reload: Reprogramming) -> Accuracy:
         _of_noise(list(points))
         for _, points in groupby(found.points, lambda point: (id(point.noise), point.adc_bits))
     )
-    first = by_noise[0]
     size = None
     if found.metric == "accuracy":
         size = wilson(found.digital, found.examples)
@@ -63,18 +63,14 @@ def section(found: Evaluation, named: Named, reload: Reprogramming) -> Accuracy:
         digital=found.digital,
         digital_unanswered_ratio=found.digital_unanswered_ratio,
         test_set_95=size,
-        noise=first.noise,
-        noisy_mean=first.mean,
-        noisy_std=first.std,
-        confidence_95=first.confidence_95,
         draws=len(found.seeds),
         seeds=found.seeds,
         converters=named.converters,
         dac_bits=named.dac_bits,
-        adc_bits=first.adc_bits,
+        adc_bits=by_noise[0].adc_bits,
         recalibration=named.recalibration,
         by_noise=by_noise,
-        by_time=first.by_time,
+        **above(by_noise),
         lora_reload=reload,
         inputs=named.inputs,
     )
@@ -93,16 +89,12 @@ def _of_clipping(found: Evaluation) -> str:
 
 
 def _of_noise(points: Sequence[Measured]) -> NoiseResult:
-    by_time = tuple(_of_point(point) for point in points)
-    first, noise = by_time[0], points[0].noise
+    noise = points[0].noise
     return NoiseResult(
         noise=format_device(noise),
         device=noise_json(noise),
         adc_bits=points[0].adc_bits,
-        mean=first.mean,
-        std=first.std,
-        confidence_95=first.confidence_95,
-        by_time=by_time,
+        **summed_up([_of_point(point) for point in points]),
     )
 
 

@@ -119,12 +119,13 @@ class ArraysAndScales:
         Raises MappingError for a model without scales, for one with an adapter, and for arrays
         that the mapping does not have.
         """
-        from cimsim.adaptation.layers.columns import chosen_arrays
+        from cimsim.adaptation.layers.columns import array_layers, scales_of
 
         check_bare(model, "xma2")
         found = carrying(model, "xma2", self.columns)
-        for path, (chosen, width) in chosen_arrays(found).items():
-            _check_arrays(model.mapping, path, tuple(chosen.shape), width)
+        for path, layer in array_layers(found).items():
+            scales = scales_of(layer)
+            _check_arrays(model.mapping, path, tuple(scales.chosen.shape), scales.array_columns)
         return found
 
 

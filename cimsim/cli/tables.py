@@ -381,7 +381,7 @@ def print_mapping(mapping: Mapping) -> None:
     """Weights and K/V stores by unit."""
     columns = ("weight", "unit", "shape", "blocks", "copies", "first unit")
     tiered = any(p.tier is not None for p in mapping.placements.values())
-    in_turn = any(p.turn is not None for p in mapping.placements.values())
+    in_turn = bool(mapping.in_turns)
     more = ("tiers",) * tiered + ("turn",) * in_turn
     table = Sheet("Weights", (*columns, *more), texts=(0, 1))
     for p in mapping.placements.values():

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TypeAlias, overload
+from typing import TypeAlias
 
 import numpy as np
 
@@ -30,6 +30,7 @@ from cimsim.engines.actors import (
     rows_of,
 )
 from cimsim.values.display import brief
+from cimsim.values.late import MadeLate
 
 
 @brief
@@ -192,7 +193,7 @@ Columns: TypeAlias = tuple[list[int], list[int], list[int]]
 """How many buffers each store has, their capacity, and how many tokens they hold at time 0."""
 
 
-class Stores(Sequence[Fifo | Bank]):
+class Stores(MadeLate[Fifo | Bank]):
     """The stores of a program, some of them those of shelves."""
 
     def __init__(self, parts: Iterable[Fifo | Bank | ShelfAgain]) -> None:
@@ -203,27 +204,12 @@ class Stores(Sequence[Fifo | Bank]):
         """Those of all stores, see `store_columns`."""
         return _columns(self._parts)
 
-    @cached_property
-    def _single(self) -> tuple[Fifo | Bank, ...]:
-        found: list[Fifo | Bank] = []
+    def _make(self) -> Iterator[Fifo | Bank]:
         for part in self._parts:
-            found += part.shelf.named(part.name) if isinstance(part, ShelfAgain) else (part,)
-        return tuple(found)
+            yield from part.shelf.named(part.name) if isinstance(part, ShelfAgain) else (part,)
 
     def __len__(self) -> int:
         return len(self.columns[0])
-
-    def __iter__(self) -> Iterator[Fifo | Bank]:
-        return iter(self._single)
-
-    @overload
-    def __getitem__(self, at: int) -> Fifo | Bank: ...
-
-    @overload
-    def __getitem__(self, at: slice) -> tuple[Fifo | Bank, ...]: ...
-
-    def __getitem__(self, at: int | slice) -> Fifo | Bank | tuple[Fifo | Bank, ...]:
-        return self._single[at]
 
 
 def store_columns(stores: Sequence[Fifo | Bank]) -> Columns:
@@ -273,7 +259,7 @@ class Company:
     roles: tuple[int, ...]
 
 
-class Groups(Sequence[Actor | Crew]):
+class Groups(MadeLate[Actor | Crew]):
     """The groups of a program, of which scenes have some; `order` has the scene of each standing.
 
     The first time that a scene stands it is the first of its names, and so on.
@@ -312,26 +298,11 @@ class Groups(Sequence[Actor | Crew]):
         each = np.array(widths, np.int64)[self._order]
         return np.asarray(np.cumsum(each) - each)
 
-    @cached_property
-    def _single(self) -> tuple[Actor | Crew, ...]:
-        found: list[Actor | Crew] = []
+    def _make(self) -> Iterator[Actor | Crew]:
         done = [0] * len(self.scenes)
         for scene in self._order.tolist():
-            found += self.scenes[scene].standing(done[scene])
+            yield from self.scenes[scene].standing(done[scene])
             done[scene] += 1
-        return tuple(found)
 
     def __len__(self) -> int:
         return int(np.array([len(s.groups) for s in self.scenes], np.int64)[self._order].sum())
-
-    def __iter__(self) -> Iterator[Actor | Crew]:
-        return iter(self._single)
-
-    @overload
-    def __getitem__(self, at: int) -> Actor | Crew: ...
-
-    @overload
-    def __getitem__(self, at: slice) -> tuple[Actor | Crew, ...]: ...
-
-    def __getitem__(self, at: int | slice) -> Actor | Crew | tuple[Actor | Crew, ...]:
-        return self._single[at]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
@@ -71,6 +72,24 @@ class NoiseResult(Frozen):
 
 def _labelled(noise: str, adc_bits: int | None) -> str:
     return noise if adc_bits is None else f"{noise}, ADC of {adc_bits} bits"
+
+
+def above(by_noise: Sequence[NoiseResult]) -> dict[str, Any]:
+    """The fields of `Accuracy` that are those of the first of `by_noise`."""
+    first = by_noise[0]
+    return {
+        "noise": first.noise, "noisy_mean": first.mean, "noisy_std": first.std,
+        "confidence_95": first.confidence_95, "by_time": first.by_time,
+    }  # fmt: skip
+
+
+def summed_up(by_time: Sequence[AccuracyPoint]) -> dict[str, Any]:
+    """The fields of `NoiseResult` that follow from its points."""
+    first = by_time[0]
+    return {
+        "mean": first.mean, "std": first.std, "confidence_95": first.confidence_95,
+        "by_time": tuple(by_time),
+    }  # fmt: skip
 
 
 class Recalibration(Frozen):
@@ -161,9 +180,7 @@ class Accuracy(Frozen):
 
     @model_validator(mode="after")
     def _first_stands_above(self) -> Self:
-        first = self.by_noise[0]
-        above = (self.noise, self.noisy_mean, self.noisy_std, self.confidence_95, self.by_time)
-        if above != (first.noise, first.mean, first.std, first.confidence_95, first.by_time):
+        if any(getattr(self, name) != value for name, value in above(self.by_noise).items()):
             raise ValueError("noise, noisy_mean, ... and by_time must be those of by_noise[0]")
         for point in (point for noise in self.by_noise for point in noise.by_time):
             if not len(point.values) == self.draws == len(self.seeds):

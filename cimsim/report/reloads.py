@@ -41,7 +41,7 @@ def reloads_of(
     adapted: Workload, architecture: Architecture, mapping: Mapping, latency_s: float
 ) -> Reloads | None:
     """The writes of a run that takes `latency_s`; None where no weight takes turns."""
-    if all(placement.turn is None for placement in mapping.placements.values()):
+    if not mapping.in_turns:
         return None
     known: dict[Hashable, list[Reprogramming]] = {}
     wear: dict[str, FloatArray] = {}

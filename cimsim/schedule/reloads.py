@@ -52,7 +52,7 @@ def add_reloads(
     assembler: Assembler, mapping: Mapping, stages: list[Stage], streams: dict[str, Stream]
 ) -> Ports:
     """Add the actors that write weights; returns what the stages of these wait for and give."""
-    if all(placement.turn is None for placement in mapping.placements.values()):
+    if not mapping.in_turns:
         return {}, {}
     homes: dict[str, Stage] = {}
     for stage in stages:
@@ -80,7 +80,7 @@ def add_reloads(
         gets.setdefault(stage.name, []).append(Get(ready, opens))
         assembler.stage(stage, None, [], partial(reload.add, waits, Put(ready, written)))
     for unit, used in mapping.units_used.items():
-        if any(p.turn is not None and p.unit == unit for p in mapping.placements.values()):
+        if unit in mapping.in_turns:
             assembler.count(unit + WRITES, used)
     return gets, puts
 

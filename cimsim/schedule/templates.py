@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Literal, overload
+from typing import Literal
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from cimsim.schedule.drafts import Draft, made
 from cimsim.schedule.plan import ActorInfo, Booked, Portion, Waking
 from cimsim.schedule.stages import Stage
 from cimsim.values.display import brief
+from cimsim.values.late import MadeLate
 
 PoolUnit = Literal["pmca", "dma"]
 """What a group of clusters shares: cores, or DMA engines."""
@@ -108,36 +108,21 @@ class Template:
         ]  # fmt: skip
 
 
-class Roles(Sequence[ActorInfo]):
+class Roles(MadeLate[ActorInfo]):
     """What the roles of a program stand for, template after template as they were `added`."""
 
     def __init__(self, added: Sequence[Template]) -> None:
         self._added = tuple(added)
 
-    @cached_property
-    def _single(self) -> tuple[ActorInfo, ...]:
+    def _make(self) -> Iterator[ActorInfo]:
         done: dict[int, int] = {}
-        found: list[ActorInfo] = []
         for template in self._added:
             time = done.get(id(template), 0)
-            found += template.roles(time)
+            yield from template.roles(time)
             done[id(template)] = time + 1
-        return tuple(found)
 
     def __len__(self) -> int:
         return sum(len(template.infos) for template in self._added)
-
-    def __iter__(self) -> Iterator[ActorInfo]:
-        return iter(self._single)
-
-    @overload
-    def __getitem__(self, at: int) -> ActorInfo: ...
-
-    @overload
-    def __getitem__(self, at: slice) -> tuple[ActorInfo, ...]: ...
-
-    def __getitem__(self, at: int | slice) -> ActorInfo | tuple[ActorInfo, ...]:
-        return self._single[at]
 
 
 def _names(old: Stage, new: Stage) -> dict[str, str]:

@@ -38,6 +38,7 @@ from cimsim.training.tensors import (
     check_tensors,
     on_cpu,
     read_tensors,
+    saved_modules,
     twin,
 )
 from cimsim.values.arguments import checked
@@ -54,13 +55,12 @@ def adapted(model: TaskModel, shape: LoraShape, seed: int = 0) -> peft.PeftModel
 
     Raises TaskError for targets or saved modules that the model does not have.
     """
-    saved = model.saved if shape.saved is None else shape.saved
     config = peft.LoraConfig(
         r=shape.rank,
         lora_alpha=_tidy(shape.alpha),
         lora_dropout=shape.dropout,
         target_modules=list(model.lora_targets if shape.targets is None else shape.targets),
-        modules_to_save=list(saved) or None,
+        modules_to_save=list(saved_modules(model, shape)) or None,
         use_dora=shape.dora,
     )
     found = _put_on(model, config, seed)
@@ -107,11 +107,7 @@ def load_adapter(model: TaskModel, directory: str | Path) -> peft.PeftModel:
     config = _read_config(path)
     state = read_tensors(path / ADAPTER_FILE)
     check_base(model, path, tuple(config.modules_to_save or ()))
-    _check_ranks(path, config, state)
-    try:
-        found = _put_on(model, config, 0)
-    except TaskError as problem:
-        raise TaskError(f"{path}: {problem}") from None
+    found = _place_for(model, path, config, state)
     wanted = adapter_state(found)
     state = _without_base(path, state, wanted, found)
     check_tensors(f"{path}: made for another model than {model.name!r}", state, wanted)
@@ -138,12 +134,8 @@ def lora_of(model: TaskModel, directory: str | Path) -> Lora:
     check_base(model, path, tuple(config.modules_to_save or ()))
     state = read_tensors(path / ADAPTER_FILE)
     given = {name: tensor for name, tensor in state.items() if ".lora_" in name}
-    _check_ranks(path, config, given)
     config.modules_to_save = None
-    try:
-        found = _put_on(model, config, 0)
-    except TaskError as problem:
-        raise TaskError(f"{path}: {problem}") from None
+    found = _place_for(model, path, config, given)
     wanted = adapter_state(found)
     check_tensors(f"{path}: made for another model than {model.name!r}", given, wanted)
     with quietly():
@@ -156,6 +148,17 @@ def lora_of(model: TaskModel, directory: str | Path) -> Lora:
         )
         for name, layer in lora_layers(found.get_base_model())
     }
+
+
+def _place_for(
+    model: TaskModel, path: Path, config: peft.LoraConfig, state: Mapping[str, torch.Tensor]
+) -> peft.PeftModel:
+    """An adapter as `config` says, in which the tensors of a directory find their places."""
+    _check_ranks(path, config, state)
+    try:
+        return _put_on(model, config, 0)
+    except TaskError as problem:
+        raise TaskError(f"{path}: {problem}") from None
 
 
 def _check_ranks(path: Path, config: peft.LoraConfig, state: Mapping[str, torch.Tensor]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import nn
 
-from cimsim.adaptation.layers.columns import ArrayScales, ColumnLayer, column_layers
+from cimsim.adaptation.layers.columns import ColumnLayer, array_layers, scales_of
 from cimsim.functional import in_evaluation
 from cimsim.tasks.task import Example, Task
 from cimsim.training.losses import task_loss
@@ -18,22 +18,10 @@ from cimsim.training.parts import Rewriting
 from cimsim.training.tensors import named
 
 
-def array_layers(model: nn.Module) -> dict[str, ColumnLayer]:
-    """The layers of `model` of which arrays may be rewritten, by path."""
-    found = column_layers(model).items()
-    return {path: layer for path, layer in found if isinstance(layer.columns, ArrayScales)}
-
-
 def rewritten_arrays(model: nn.Module) -> tuple[int, int]:
     """Arrays of `model` that are rewritten, and all of them."""
     flags = [scales_of(layer).chosen for layer in array_layers(model).values()]
     return sum(int(f.sum()) for f in flags), sum(f.numel() for f in flags)
-
-
-def scales_of(layer: ColumnLayer) -> ArrayScales:
-    """The scales of a layer of `array_layers`."""
-    assert isinstance(layer.columns, ArrayScales)
-    return layer.columns
 
 
 def choose_arrays(

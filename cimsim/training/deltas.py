@@ -16,20 +16,18 @@ from torch import nn
 from cimsim.adaptation.layers.delta import DeltaLinear, delta_layers, ternary
 from cimsim.errors import TaskError
 from cimsim.files import write_bytes
-from cimsim.functional.mode import learning
 from cimsim.training.parts import TernaryDelta
 from cimsim.training.record import RECORD_FILE, Record, load_record
 from cimsim.training.tensors import (
     check_base,
-    check_modules,
     check_tensors,
-    named,
+    fill,
     on_cpu,
     packed,
     read_tensors,
-    release,
-    twin,
+    saved_modules,
     unpacked,
+    with_targets,
 )
 from cimsim.values.arguments import checked
 
@@ -48,22 +46,15 @@ def with_deltas(model: TaskModel, part: TernaryDelta) -> nn.Module:
     What learns are differences, and the saved modules, which get memory of their own. Raises
     TaskError for targets that the model does not have or that are not linear.
     """
-    targets = model.lora_targets if part.targets is None else part.targets
-    saved = model.saved if part.saved is None else part.saved
-    check_modules(model, "targets", targets)
-    check_modules(model, "saved modules", saved)
-    own = twin(model.module)
-    for name, layer in list(own.named_modules()):
-        if not named(name, targets) or named(name, saved):
-            continue
-        if not isinstance(layer, nn.Linear):
-            raise TaskError(
-                f"{name} is a {type(layer).__name__}: differences are beside linear layers."
-            )
-        own.set_submodule(name, DeltaLinear(layer))
-    release(own, saved)
-    learning(own)
-    return own
+    return with_targets(model, part, _beside)
+
+
+def _beside(name: str, layer: nn.Module) -> nn.Module:
+    if not isinstance(layer, nn.Linear):
+        raise TaskError(
+            f"{name} is a {type(layer).__name__}: differences are beside linear layers."
+        )
+    return DeltaLinear(layer)
 
 
 def delta_state(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -102,14 +93,11 @@ def load_deltas(model: TaskModel, directory: str | Path) -> nn.Module:
     if record is None or record.method.difference is None:
         raise TaskError(f"{path}: {RECORD_FILE} is missing or of a training without differences.")
     part = record.method.difference
-    saved = model.saved if part.saved is None else part.saved
-    check_base(model, path, tuple(saved))
+    check_base(model, path, saved_modules(model, part))
     found = with_deltas(model, part)
     check_tensors(f"{path}: made for another model than {model.name!r}", state, delta_state(found))
+    fill(found, state)
     with torch.no_grad():
-        for name, parameter in found.named_parameters():
-            if name in state:
-                parameter.copy_(state[name])
         for name, layer in delta_layers(found).items():
             kept = unpacked(state[f"{NONZERO}{name}"], layer.difference)
             down = unpacked(state[f"{NEGATIVE}{name}"], layer.difference)

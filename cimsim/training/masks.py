@@ -20,27 +20,26 @@ from cimsim.adaptation.layers.columns import (
     ChannelGates,
     ColumnLayer,
     Columns,
-    column_layers,
+    array_layers,
     numbered_layer,
+    scales_of,
     shape_of,
 )
 from cimsim.adaptation.layers.masked import SCORE, MaskedLayer, masked_layer
 from cimsim.errors import MappingError, TaskError
 from cimsim.files import write_bytes
-from cimsim.functional.mode import learning
 from cimsim.training.parts import Masking, Rewriting
 from cimsim.training.record import RECORD_FILE, Record, load_record
 from cimsim.training.tensors import (
     check_base,
-    check_modules,
     check_tensors,
-    named,
+    fill,
     on_cpu,
     packed,
     read_tensors,
-    release,
-    twin,
+    saved_modules,
     unpacked,
+    with_targets,
 )
 from cimsim.values.arguments import checked
 
@@ -64,18 +63,7 @@ def masked(model: TaskModel, part: Masking, rewriting: Rewriting | None = None) 
     saved modules that the model does not have, and for masks on columns that do not say how many
     rows a block has.
     """
-    targets = model.lora_targets if part.targets is None else part.targets
-    saved = model.saved if part.saved is None else part.saved
-    check_modules(model, "targets", targets)
-    check_modules(model, "saved modules", saved)
-    own = twin(model.module)
-    for name, layer in list(own.named_modules()):
-        if not named(name, targets) or named(name, saved):
-            continue
-        own.set_submodule(name, _masked(name, layer, part, rewriting))
-    release(own, saved)
-    learning(own)
-    return own
+    return with_targets(model, part, lambda name, layer: _masked(name, layer, part, rewriting))
 
 
 def _masked(
@@ -147,33 +135,28 @@ def load_masks(model: TaskModel, directory: str | Path) -> nn.Module:
     if record is None or record.method.masking is None:
         raise TaskError(f"{path}: {RECORD_FILE} is missing or of a training without masks.")
     part = record.method.masking
-    saved = model.saved if part.saved is None else part.saved
-    check_base(model, path, tuple(saved))
+    check_base(model, path, saved_modules(model, part))
     found = masked(model, part, record.method.rewriting)
     _choose(found, state)
     check_tensors(f"{path}: made for another model than {model.name!r}", state, mask_state(found))
+    fill(found, state)
     with torch.no_grad():
-        for name, parameter in found.named_parameters():
-            if name in state:
-                parameter.copy_(state[name])
         for name, layer in found.named_modules():
             if isinstance(layer, MaskedLayer):
                 bits = unpacked(state[f"{PACKED}{name}.scores"], layer.scores)
                 layer.scores.copy_(bits * SCORE)
             elif isinstance(layer, Columns):
                 layer.set_codes(_codes_of(state, f"{name}.scores", layer))
-        for name, owner in column_layers(found).items():
-            if isinstance(owner.columns, ArrayScales):
-                owner.weight[owner.columns.places(owner.weight)] = state[f"{WEIGHTS}{name}"]
+        for name, owner in array_layers(found).items():
+            owner.weight[scales_of(owner).places(owner.weight)] = state[f"{WEIGHTS}{name}"]
     return found.eval()
 
 
 def _choose(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
     """Choose the arrays that a file names; what does not fit is for `check_tensors` to say."""
-    for name, layer in column_layers(model).items():
-        chosen = getattr(layer.columns, "chosen", None)
-        bits = state.get(f"{ARRAYS}{name}")
-        if chosen is not None and bits is not None and bits.shape == packed(chosen).shape:
+    for name, layer in array_layers(model).items():
+        chosen, bits = scales_of(layer).chosen, state.get(f"{ARRAYS}{name}")
+        if bits is not None and bits.shape == packed(chosen).shape:
             chosen.copy_(unpacked(bits, chosen))
 
 
@@ -186,12 +169,11 @@ def _codes_of(state: Mapping[str, torch.Tensor], name: str, columns: Columns) ->
 def mask_state(model: nn.Module) -> dict[str, torch.Tensor]:
     """Packed mask bits, codes of other numbers, and what learns beside them, by name."""
     state, scores = {}, set()
-    for name, layer in column_layers(model).items():
-        if isinstance(layer.columns, ArrayScales):
-            state[f"{ARRAYS}{name}"] = packed(layer.columns.chosen)
-            weight = layer.weight.detach()
-            state[f"{WEIGHTS}{name}"] = weight[layer.columns.places(weight)]
-            scores.add(f"{name}.weight")
+    for name, layer in array_layers(model).items():
+        scales, weight = scales_of(layer), layer.weight.detach()
+        state[f"{ARRAYS}{name}"] = packed(scales.chosen)
+        state[f"{WEIGHTS}{name}"] = weight[scales.places(weight)]
+        scores.add(f"{name}.weight")
     for name, module in model.named_modules():
         if not isinstance(module, MaskedLayer | Columns):
             continue

@@ -26,9 +26,11 @@ from cimsim.training.tensors import (
     check_base,
     check_modules,
     check_tensors,
+    fill,
     on_cpu,
     read_tensors,
     release,
+    saved_modules,
     twin,
 )
 from cimsim.values.arguments import checked
@@ -54,7 +56,7 @@ def fused(model: TaskModel, part: Fusion, pools: Pools, seed: int = 0) -> nn.Mod
     What learns are coefficients, magnitudes and the saved modules, which get memory of their own.
     Raises TaskError for a pool that does not fit the model, and for saved modules that it has not.
     """
-    saved = model.saved if part.saved is None else part.saved
+    saved = saved_modules(model, part)
     check_modules(model, "saved modules", saved)
     own = twin(model.module)
     try:
@@ -158,8 +160,7 @@ def load_fusion(model: TaskModel, directory: str | Path) -> nn.Module:
     if record is None or record.method.fusion is None:
         raise TaskError(f"{path}: {RECORD_FILE} is missing or of a training without a pool.")
     part = record.method.fusion
-    saved = model.saved if part.saved is None else part.saved
-    check_base(model, path, tuple(saved))
+    check_base(model, path, saved_modules(model, part))
     try:
         found = fused(model, part, _pools(pool))
     except TaskError as problem:
@@ -173,9 +174,7 @@ def load_fusion(model: TaskModel, directory: str | Path) -> nn.Module:
     with torch.no_grad():
         for block, coefficients in coefficients_of(found).items():
             coefficients.copy_(state[f"{COEFFICIENTS}{block}"])
-        for name, parameter in found.named_parameters():
-            if name in state:
-                parameter.copy_(state[name])
+    fill(found, state)
     return found.eval()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import peft
 import torch
 from torch import nn
 
+from cimsim.adaptation.layers.columns import array_layers, scales_of
 from cimsim.adaptation.layers.delta import delta_layers
 from cimsim.adaptation.layers.pooled import pooled_layers
 from cimsim.errors import TaskError
@@ -24,7 +25,6 @@ from cimsim.training.adapters import (
     weights_file,
     whole,
 )
-from cimsim.training.arrays import array_layers, scales_of
 from cimsim.training.deltas import delta_state, with_deltas
 from cimsim.training.gates import gates_of, put_gates
 from cimsim.training.masks import is_masked, mask_state, masked
@@ -133,15 +133,23 @@ def _beside_from(
     fresh = with_deltas(model, part)
     if start is None:
         return fresh
-    before = load_trained(model, start)
-    if not delta_layers(before):
-        raise TaskError(
-            f"{start}: holds no differences, but method {name!r} trains them: start from a "
-            "directory that such a method left."
-        )
+    before = _holding(model, name, start, "differences", lambda one: bool(delta_layers(one)))
     check_tensors(f"{start}: differs from what method {name!r} trains",
                   delta_state(before), delta_state(fresh))  # fmt: skip
     return _with_values(fresh, before)
+
+
+def _holding(
+    model: TaskModel, name: str, start: str | Path, what: str, has: Callable[[nn.Module], bool]
+) -> nn.Module:
+    """The model in `start`, which must hold what a method trains."""
+    before = load_trained(model, start)
+    if not has(before):
+        raise TaskError(
+            f"{start}: holds no {what}, but method {name!r} trains them: start from a directory "
+            "that such a method left."
+        )
+    return before
 
 
 def _with_values(fresh: nn.Module, before: nn.Module) -> nn.Module:
@@ -160,12 +168,7 @@ def _masked_from(
     name, fresh = method.name, masked(model, part, method.rewriting)
     if start is None:
         return fresh
-    before = load_trained(model, start)
-    if not is_masked(before):
-        raise TaskError(
-            f"{start}: holds no masks, but method {name!r} trains them: start from a directory "
-            "that such a method left."
-        )
+    before = _holding(model, name, start, "masks", is_masked)
     own = array_layers(before)
     for path, layer in array_layers(fresh).items():
         if path in own and scales_of(own[path]).chosen.shape == scales_of(layer).chosen.shape:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import torch
@@ -14,12 +14,16 @@ from safetensors.torch import load
 from torch import nn
 
 from cimsim.errors import TaskError
+from cimsim.functional.mode import learning
+from cimsim.training.parts import Fusion, LoraShape, Masking, TernaryDelta
 from cimsim.training.record import Record, digest_of_weights, dtype_of, load_record
 
 if TYPE_CHECKING:
     from cimsim.tasks.model import TaskModel
 
 SHOWN = 3
+Placed: TypeAlias = LoraShape | Masking | Fusion | TernaryDelta
+"""Parts of a method that say which modules learn."""
 
 
 def on_cpu(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -48,6 +52,39 @@ def twin(module: nn.Module) -> nn.Module:
 def named(path: str, names: Sequence[str]) -> bool:
     """Whether a module's path ends in one of `names`."""
     return any(f".{path}".endswith(f".{name}") for name in names)
+
+
+def saved_modules(model: TaskModel, part: Placed) -> tuple[str, ...]:
+    """The modules that a training of `part` saves whole: those that it names, else the model's."""
+    return model.saved if part.saved is None else part.saved
+
+
+def with_targets(
+    model: TaskModel, part: Masking | TernaryDelta, make: Callable[[str, nn.Module], nn.Module]
+) -> nn.Module:
+    """A twin of the model in training mode, with `make(path, layer)` in the place of each target.
+
+    The saved modules learn. Raises TaskError for targets or saved modules that it does not have.
+    """
+    targets = model.lora_targets if part.targets is None else part.targets
+    saved = saved_modules(model, part)
+    check_modules(model, "targets", targets)
+    check_modules(model, "saved modules", saved)
+    own = twin(model.module)
+    for name, layer in list(own.named_modules()):
+        if named(name, targets) and not named(name, saved):
+            own.set_submodule(name, make(name, layer))
+    release(own, saved)
+    learning(own)
+    return own
+
+
+def fill(model: nn.Module, state: Mapping[str, torch.Tensor]) -> None:
+    """Give the parameters of `model` that `state` has by name their values there."""
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name in state:
+                parameter.copy_(state[name])
 
 
 def release(model: nn.Module, saved: Sequence[str]) -> None:

@@ -48,6 +48,7 @@ from cimsim.training.record import (
 from cimsim.training.sparse import chosen, easy_first, fisher
 from cimsim.training.start import start_digest, student
 from cimsim.training.streams import is_clean, key, own_randomness, step_count, walk
+from cimsim.training.tensors import saved_modules
 from cimsim.values.arguments import checked
 from cimsim.values.display import brief
 
@@ -242,9 +243,7 @@ def _is_due(step: int, steps: int, every: int) -> bool:
 
 def _saved(model: TaskModel, method: Method) -> tuple[str, ...]:
     part = method.trains
-    if part is None:
-        return ()
-    return model.saved if part.saved is None else part.saved
+    return () if part is None else saved_modules(model, part)
 
 
 def _identity(record: Record) -> dict[str, str]:

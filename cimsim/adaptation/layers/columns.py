@@ -317,16 +317,16 @@ def column_layers(model: nn.Module) -> dict[str, ColumnLayer]:
     return {n: m for n, m in model.named_modules() if isinstance(m, ColumnLayer)}
 
 
-def chosen_arrays(model: nn.Module) -> dict[str, tuple[torch.Tensor, int]]:
-    """Which arrays a task rewrites, by path: flags [blocks, column blocks], and weights in a row.
+def array_layers(model: nn.Module) -> dict[str, ColumnLayer]:
+    """The layers of `model` of which arrays may be rewritten, by path."""
+    found = column_layers(model).items()
+    return {path: layer for path, layer in found if isinstance(layer.columns, ArrayScales)}
 
-    Of layers with `ArrayScales` alone.
-    """
-    return {
-        path: (layer.columns.chosen, layer.columns.array_columns)
-        for path, layer in column_layers(model).items()
-        if isinstance(layer.columns, ArrayScales)
-    }
+
+def scales_of(layer: ColumnLayer) -> ArrayScales:
+    """The scales of a layer of `array_layers`."""
+    assert isinstance(layer.columns, ArrayScales)
+    return layer.columns
 
 
 def check_numbers(model: nn.Module, strategy: str, kind: Kind, bits: int, rows: int) -> None:
