@@ -354,6 +354,9 @@ def test_adapters_are_swapped_by_the_clock(call, aged, tmp_path):
     assert "a from 0 s" in swapped.note
     assert "b from 60 s" in swapped.note
     assert swapped.lora_reload in (old.lora_reload, young.lora_reload)
+    assert swapped.inputs == young.inputs | {
+        "adapter_sha256_from_60_s": old.inputs["adapter_sha256"]
+    }
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from cimsim.values.arguments import checked
 
 SWAPPED = "by age"
 """What reports call adapters that take turns."""
+ADAPTER_DIGEST = "adapter_sha256"
+"""Its place in the inputs of a result."""
 Aged = Sequence[tuple[float, Accuracy]]
 
 
@@ -64,6 +66,7 @@ def by_age(results: Sequence[Accuracy], ages_s: Sequence[float]) -> Accuracy:
             "note": _note(first.note, aged),
             "by_noise": noises,
             **above(noises),
+            "inputs": _inputs(aged),
             "lora_reload": max((one.lora_reload for _, one in aged), key=lambda one: one.energy_J),
         }
     )
@@ -110,6 +113,15 @@ def _picked(aged: Aged, place: int) -> NoiseResult:
 
 def _used(aged: Aged, t_s: float) -> Accuracy:
     return [one for age_s, one in aged if age_s <= t_s][-1]
+
+
+def _inputs(aged: Aged) -> dict[str, str | int]:
+    """Those of the youngest adapter, with the digest of each of the others beside its own."""
+    found = dict(aged[0][1].inputs)
+    for age_s, one in aged[1:]:
+        if (digest := one.inputs.get(ADAPTER_DIGEST)) is not None:
+            found[f"{ADAPTER_DIGEST}_from_{age_s:g}_s"] = digest
+    return found
 
 
 def _note(note: str, aged: Aged) -> str:
