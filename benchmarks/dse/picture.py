@@ -21,7 +21,7 @@ def draw(name: str, curves: dict[str, np.ndarray], every: int, path: Path) -> No
     figure, axes = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
     for sampler, shares in curves.items():
         at = every * np.arange(1, shares.shape[1] + 1)
-        label = f"{sampler} ({len(shares)} seeds)"
+        label = f"{sampler} ({len(shares)} seed{'s' * (len(shares) > 1)})"
         axes.plot(at, 100 * shares.mean(axis=0), color=COLOURS[sampler], label=label)
         low, high = 100 * shares.min(axis=0), 100 * shares.max(axis=0)
         axes.fill_between(at, low, high, color=COLOURS[sampler], alpha=0.15, linewidth=0)

@@ -62,7 +62,7 @@ def draw(results: dict[str, Any], strategies: list[str], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     figure, axes = pyplot.subplots(figsize=(6, 4))
     for strategy in strategies:
@@ -78,6 +78,9 @@ def draw(results: dict[str, Any], strategies: list[str], path: Path) -> None:
             fontsize=9,
         )
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
     axes.margins(x=0.2, y=0.15)
     axes.set_xlabel("energy of a switch (uJ), leakage while it is waited for included")
     axes.set_ylabel("accuracy on chips (%), mean of five tasks\nbars: spread over seeds")

@@ -130,7 +130,9 @@ def main() -> None:
     handles, labels = grid[0][1].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=5, fontsize=8, frameon=False)
     figure.suptitle(
-        f"Whole models, true accounting; {data['gpu']} calibrated, fp16, kernels only", fontsize=11
+        f"Whole models, true accounting, pipeline {data['pipeline']}; "
+        f"{data['gpu']} calibrated, fp16, kernels only",
+        fontsize=11,
     )
     figure.savefig(options.output / "halora.png", dpi=130, metadata={"Software": None})
     paper(data, options.output / "halora_paper.png")
