@@ -18,6 +18,7 @@ from timed import charged_J, ends_ps, occupied, starts_ps, takes_ps
 from cimsim.errors import CapacityError, MappingError
 from cimsim.ir import Embedding, Linear, MatMul, Op, Phase, Softmax, Workload
 from cimsim.mappers import OneBlockPerTile
+from cimsim.schedule.pipelines.copies import CopyingMapper
 from cimsim.simulation import Simulation, simulate
 from cimsim.spec import Architecture
 
@@ -315,6 +316,19 @@ def test_rows_used_are_some_of_those_of_a_unit() -> None:
     few = small.changed(MACHINE, sram={"unit_count": 9})
     with pytest.raises(CapacityError, match="let a matrix use more rows of a unit"):
         run(scores(3), machine=few, mapper=mapper)
+
+
+def test_copies_of_layers_keep_the_rows_that_are_used() -> None:
+    """Whoever copies weights asks the mapper that was given, and is refused what it refuses."""
+    found = {}
+    for rows in (None, 2):
+        mapper = CopyingMapper(OneBlockPerTile(sram_rows_used=rows), (("other", 2),))
+        found[rows] = run(scores(3), mapper=mapper).report.sram_units_used
+    assert found == {None: 2 * 2, 2: 2 * 5}
+    with pytest.raises(MappingError, match="sram_rows_used is 9, but an SRAM unit has 8 rows"):
+        run(scores(3), mapper=CopyingMapper(OneBlockPerTile(sram_rows_used=9), ()))
+    with pytest.raises(MappingError, match="sram_rows_used is 9"):
+        run(scores(3), mapper="one-per-tile:sram_rows_used=9", pipeline="auto")
 
 
 MASKS: list[tuple[dict[str, Any], list[int]]] = [

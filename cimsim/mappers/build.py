@@ -13,7 +13,7 @@ from cimsim.adaptation import Adaptation, adaptation_named
 from cimsim.errors import MappingError
 from cimsim.ir import Linear, MatMul, Narrow, Workload
 from cimsim.mappers.capacity import check_capacity, unit_shortage, weight_demand
-from cimsim.mappers.packing import MAPPER_CODEC, Arrangement, Mapper, Spreading, mapper_named
+from cimsim.mappers.packing import MAPPER_CODEC, Arrangement, Mapper, mapper_named, rows_of_a_matrix
 from cimsim.mappers.turns import Stored, arranged_in_turns, ranks, turns_of
 from cimsim.mapping import Grid, IntArray, KvStore, Mapping, Placement, held_by
 from cimsim.spec import Architecture
@@ -171,7 +171,7 @@ def _stored(
 def _block(unit: str, arrays: Arrays, mapper: Mapper) -> tuple[int, int]:
     """Rows and columns of an array that one matrix may use."""
     rows, columns = arrays.shape
-    return (mapper.rows_used(unit, rows) if isinstance(mapper, Spreading) else rows), columns
+    return rows_of_a_matrix(mapper, unit, rows), columns
 
 
 def _place(

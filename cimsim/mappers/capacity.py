@@ -16,7 +16,7 @@ from cimsim.blocks import PmcaClusters
 from cimsim.costs import least_lora_bytes, lora_tiles, tile_step
 from cimsim.errors import CapacityError, MappingError
 from cimsim.ir import Branches, Embedding, Workload, branches_of
-from cimsim.mappers.packing import DensePacking, Mapper, Spreading, demand_of
+from cimsim.mappers.packing import DensePacking, Mapper, demand_of, rows_of_a_matrix
 from cimsim.mappers.turns import Stored, check_one_array, least_units, ranks, turns_of
 from cimsim.mapping import KvStore
 from cimsim.spec import Architecture
@@ -99,7 +99,7 @@ def unit_shortage(
     if mapper.name != "dense" and dense < sum(w.blocks for w in stored):
         levers.append("use --mapper dense")
     rows = arrays.shape[0]
-    if isinstance(mapper, Spreading) and mapper.rows_used(unit, rows) < rows:
+    if rows_of_a_matrix(mapper, unit, rows) < rows:
         levers.append("let a matrix use more rows of a unit (--mapper)")
     if any(w.copies > 1 for w in stored):
         levers.append("lower --replicate")

@@ -55,6 +55,11 @@ class Spreading(Protocol):
         """Most rows that one matrix uses of a unit of kind `unit` with `rows` rows."""
 
 
+def rows_of_a_matrix(mapper: Mapper, unit: str, rows: int) -> int:
+    """Most rows that a matrix uses of a unit with `rows` rows: all, where `mapper` says no less."""
+    return mapper.rows_used(unit, rows) if isinstance(mapper, Spreading) else rows
+
+
 def demand_of(mapper: Mapper, grids: list[tuple[Grid, int]]) -> int:
     """Units that `mapper` takes, or at least takes where it does not count: what weights fill."""
     if isinstance(mapper, Counting):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from cimsim.errors import MappingError
 from cimsim.ir import Linear, Workload, branches_of
 from cimsim.mappers import Mapper
-from cimsim.mappers.packing import Arrangement, demand_of
+from cimsim.mappers.packing import Arrangement, demand_of, rows_of_a_matrix
 from cimsim.mapping import Grid
 from cimsim.schedule.pair import LoraBranch, Pair
 from cimsim.spec import Architecture
@@ -43,6 +43,10 @@ class CopyingMapper:
     def demand(self, grids: list[tuple[Grid, int]]) -> int:
         """As the mapper counts."""
         return demand_of(self.mapper, grids)
+
+    def rows_used(self, unit: str, rows: int) -> int:
+        """As the mapper says."""
+        return rows_of_a_matrix(self.mapper, unit, rows)
 
 
 def adapted(
