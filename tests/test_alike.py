@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Hashable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,11 @@ from cimsim.engines.program import Get, Put
 from cimsim.ir import Elementwise, Op, Workload
 from cimsim.mappers import build_mapping
 from cimsim.schedule import Plan, build_plan
-from cimsim.schedule.alike import Alike
+from cimsim.schedule.alike import Alike, Known
 from cimsim.schedule.assembler import Assembler
 from cimsim.schedule.graph import Node
 from cimsim.schedule.pipelines import parse_pipeline
+from cimsim.spec import Architecture
 
 
 class Forgetful(Alike):
@@ -41,10 +43,16 @@ STAGE = Assembler.stage
 
 
 def plan_of(workload: Workload, pipeline: str, **changes: Any) -> Plan:
-    machine, adaptation = small.machine(**changes), adaptation_named("lora-pmca")
+    return plan_on(small.machine(**changes), workload, pipeline)
+
+
+def plan_on(
+    machine: Architecture, workload: Workload, pipeline: str, known: Known | None = None
+) -> Plan:
+    adaptation = adaptation_named("lora-pmca")
     adapted, chosen = adaptation.apply(workload), parse_pipeline(pipeline)
     mapping = build_mapping(adapted, machine, adaptation)
-    return build_plan(adapted, machine, mapping, chosen)
+    return build_plan(adapted, machine, mapping, chosen, known=known)
 
 
 def told(plan: Plan, **changes: Any) -> list[Any]:
@@ -115,11 +123,35 @@ def test_the_plan_is_that_of_every_layer_by_itself(
     changes: dict[str, Any] = {"pmca": {"pool_clusters": clusters}, "attention_on": attention}
     once = told(plan_of(workload, pipeline, **changes), **changes)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cimsim.schedule.assembler.Alike", Forgetful)
-        patch.setattr("cimsim.schedule.alike.Alike.once", Forgetful.once)
+        patch.setattr("cimsim.schedule.alike.Alike", Forgetful)
         patch.setattr(Assembler, "stage", untemplated)
         each = told(plan_of(workload, pipeline, **changes), **changes)
     assert once == each
+
+
+@given(
+    workloads=st.lists(WORKLOADS, min_size=1, max_size=2),
+    pipelines=st.lists(st.sampled_from([*PIPELINES, "split"]), min_size=2, max_size=4, unique=True),
+    clusters=st.sampled_from([1, 2, 4]),
+    attention=st.sampled_from(["pmca", "sram"]),
+    tcdm_KiB=st.sampled_from([0.75, 2, 64]),
+)  # fmt: skip
+@settings(max_examples=40, deadline=None)
+def test_what_other_layouts_worked_out_changes_no_plan(
+    workloads: list[Workload], pipelines: list[str], clusters: int, attention: str, tcdm_KiB: float
+) -> None:
+    pmca = {"pool_clusters": clusters, "tcdm_KiB": tcdm_KiB}
+    changes: dict[str, Any] = {"pmca": pmca, "attention_on": attention}
+    machine, known = small.machine(**changes), Known()
+    for job in product(workloads, pipelines):
+        shared, alone = plan_on(machine, *job, known), plan_on(machine, *job)
+        assert told(shared, **changes) == told(alone, **changes)
+
+
+def test_what_is_known_of_a_machine_is_not_of_another() -> None:
+    known = Known()
+    one, other = small.machine(), small.machine()
+    assert known.on(one) is known.on(one) is not known.on(other)
 
 
 def test_ops_are_alike_that_differ_in_names_alone() -> None:

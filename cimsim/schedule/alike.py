@@ -1,7 +1,7 @@
 """Ops and stages that are alike: equal in all that their work depends on, names apart.
 
 Layers of a transformer repeat. What their blocks take is worked out for one of them; the keys here
-say for which others it holds.
+say for which others it holds, of this layout and of others on the same machine.
 """
 
 from __future__ import annotations
@@ -11,17 +11,21 @@ from typing import Any, TypeVar
 
 from cimsim.ir import Op
 from cimsim.schedule.graph import Node
+from cimsim.spec import Architecture
+from cimsim.values.latest import Latest
 
 T = TypeVar("T")
 
+MACHINES_KEPT = 4
+"""Choice: a strategy of a search prepares its own machine or takes the one that there is."""
+
 
 class Alike:
-    """Results by what they depend on, and keys of ops, each found once."""
+    """Results by what they depend on beside one machine, and keys of ops, each found once."""
 
     def __init__(self) -> None:
         self._results: dict[Hashable, Any] = {}
         self._ops: dict[int, tuple[Op, int]] = {}
-        self._nodes: dict[int, tuple[Node, Hashable]] = {}
         self._numbers: dict[Hashable, int] = {}
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -33,11 +37,7 @@ class Alike:
 
     def node(self, node: Node) -> Hashable:
         """The op in each of its phases, without its names."""
-        known = self._nodes.get(id(node))
-        if known is None:
-            ops = tuple([(phase, self._op(op)) for phase, op in node.ops.items()])
-            known = self._nodes[id(node)] = (node, ops)
-        return known[1]
+        return tuple([(phase, self._op(op)) for phase, op in node.ops.items()])
 
     def number(self, key: Hashable) -> int:
         """A number that tells `key` from others: shorter to compare."""
@@ -48,3 +48,14 @@ class Alike:
         if known is None:
             known = self._ops[id(op)] = (op, self.number(op.content()))
         return known[1]
+
+
+class Known:
+    """What was worked out in layouts on the machines that were used last, for further ones."""
+
+    def __init__(self) -> None:
+        self._machines = Latest[tuple[Architecture, Alike]](MACHINES_KEPT)
+
+    def on(self, architecture: Architecture) -> Alike:
+        """What is known of this very machine: an equal one may be told apart by who reads it."""
+        return self._machines.get(id(architecture), lambda: (architecture, Alike()))[1]

@@ -45,6 +45,7 @@ class Assembler:
 
     architecture: Architecture
     graph: Graph
+    alike: Alike = field(default_factory=Alike)
     builder: ProgramBuilder = field(default_factory=ProgramBuilder)
     added: list[Template] = field(default_factory=list)
     booked: list[Booked] = field(default_factory=list)
@@ -57,7 +58,6 @@ class Assembler:
     wakings: list[Waking] = field(default_factory=list)
     column_bits: dict[str, dict[str, int]] = field(default_factory=dict)
     intervals: int = 0
-    alike: Alike = field(default_factory=Alike)
     formulas: Formulas = field(default_factory=Formulas)
     _templates: dict[Hashable, Template] = field(default_factory=dict)
     _resources: dict[str, int] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from cimsim.errors import MappingError
 from cimsim.ir import Linear, Workload, is_argmax, output_elements
 from cimsim.mapping import Mapping, Placement, held_by
 from cimsim.runtime.collector import collector_paused
+from cimsim.schedule.alike import Alike, Known
 from cimsim.schedule.assembler import Assembler, check_intervals
 from cimsim.schedule.block_choice import StageCosts
 from cimsim.schedule.borders import Borders, add_crossing
@@ -57,14 +58,17 @@ def build_plan(
     *,
     group_tiles: bool = True,
     timed_on: Architecture | None = None,
+    known: Known | None = None,
 ) -> Plan:
     """Schedule `workload` (as adapted) with `mapping` on `architecture` under `pipeline`.
 
     `group_tiles` joins tiles of one weight that move in lock-step into one actor; the times are
     the same without, at many times the events. `timed_on` is the same machine, for readers that are
-    told apart: times that decide nothing are read of it.
+    told apart: times that decide nothing are read of it. What other layouts on the same machine
+    worked out is taken of `known`, and left there.
     """
-    scheduler = _Scheduler(workload, architecture, mapping, pipeline, group_tiles)
+    alike = (known or Known()).on(architecture)
+    scheduler = _Scheduler(workload, architecture, mapping, pipeline, group_tiles, alike)
     return scheduler.plan(timed_on or architecture)
 
 
@@ -76,6 +80,7 @@ class _Scheduler:
         mapping: Mapping,
         pipeline: Pipeline,
         group_tiles: bool,
+        alike: Alike,
     ) -> None:
         self.workload, self.mapping, self.pipeline = workload, mapping, pipeline
         self.group_tiles = group_tiles
@@ -87,7 +92,7 @@ class _Scheduler:
         for edge in self.edges:
             self.into.setdefault(edge.consumer, []).append(edge)
         self.layer = {stage.name: stage.layer for stage in self.stages}
-        self.assembler = Assembler(architecture, self.graph)
+        self.assembler = Assembler(architecture, self.graph, alike)
         self.blocks: dict[tuple[LoraBranch, int, int, int], int] = {}
         self.shapes: dict[str, str] = {}
         self.adapters: dict[str, LoraBranch | None] = {}

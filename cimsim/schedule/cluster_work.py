@@ -166,6 +166,11 @@ class Demand:
     stay: bool
     kind: int
 
+    @property
+    def work(self) -> tuple[Hashable, ...]:
+        """All that the work of a block depends on, without its names."""
+        return self.kind, self.adapter, self.split, self.stay
+
     def dealt(self, away: frozenset[int]) -> Demand:
         """The same where blocks leave the group in the phases `away`: they fetch all data then."""
         if not away:
@@ -212,8 +217,8 @@ def cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> ClusterW
 
 
 def likeness(demand: Demand, lanes: Lanes) -> Hashable:
-    """All that the work of a stage depends on, without its names."""
-    return lanes, demand.kind, demand.stream, demand.adapter, demand.split, demand.stay
+    """All that the work of all blocks of a stage depends on."""
+    return lanes, demand.stream, *demand.work
 
 
 def stage_likeness(

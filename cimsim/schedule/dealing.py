@@ -26,7 +26,7 @@ from cimsim.schedule.work import most_parts
 def lanes_of(assembler: Assembler, demand: Demand) -> Lanes:
     """The lanes of a stage: blocks of every phase as `deal` has them."""
     stage = demand.stage
-    key = "lanes", demand.kind, demand.stream, stage.near, stage.clusters[1]
+    key = "lanes", demand.stream, *demand.work, stage.near, stage.clusters[1]
 
     def dealt() -> Lanes:
         phases = np.unique(demand.stream.phase).tolist()
@@ -44,7 +44,7 @@ def deal(assembler: Assembler, demand: Demand, phase: int) -> Deal:
         return choices[0]
     key = (
         "deal", phase, tuple(int(column[0]) for column in _columns(block)), blocks, stage.near,
-        stage.clusters[1], demand.kind,
+        stage.clusters[1], *demand.work,
     )  # fmt: skip
 
     def best() -> Deal:

@@ -141,7 +141,7 @@ class Reload:
         assembler.actor(stage, "reload", stream, *waits, *fetch, *asks, *had, ready)
         steps = assembler.graph.steps
         counted = assembler.alike.once(
-            ("reloads", self.rewrite.alike), lambda: tuple(self.rewrite.counted(steps))
+            ("reloads", self.rewrite.alike, steps), lambda: tuple(self.rewrite.counted(steps))
         )
         assembler.book(stage, ReloadTally(counted), (RELOAD,))
 

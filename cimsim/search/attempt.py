@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from cimsim import engines
@@ -21,6 +21,7 @@ from cimsim.report.needs import needed
 from cimsim.report.occupancy import last_of_phases, phase_ends_ps
 from cimsim.runtime.collector import collector_paused
 from cimsim.schedule import Plan, build_plan
+from cimsim.schedule.alike import Known
 from cimsim.schedule.pipelines import Pipeline
 from cimsim.search.memory import Memory, is_own
 from cimsim.search.outcomes import Ran
@@ -37,7 +38,7 @@ class Job:
     """What is run: `workload` as adapted, on a machine, and how.
 
     `counted` are the energies of paper accounting, None where they follow from the run. Runs that
-    `memory` has are not run again.
+    `memory` has are not run again, and what `known` has of layouts is not worked out again.
     """
 
     workload: Workload
@@ -48,6 +49,7 @@ class Job:
     engine: Engine = "compiled"
     group_tiles: bool = True
     memory: Memory | None = None
+    known: Known = field(default_factory=Known)
 
     def on(self, workload: Workload) -> Job:
         """The same with another workload."""
@@ -174,6 +176,6 @@ def planned(
     tell("scheduling")
     plan = build_plan(
         job.workload, architecture, mapping, pipeline, group_tiles=job.group_tiles,
-        timed_on=timed_on,
+        timed_on=timed_on, known=job.known,
     )  # fmt: skip
     return mapping, plan

@@ -100,7 +100,9 @@ def planned(job: Job, pipeline: Pipeline) -> Planned:
     """`job` laid out, not run."""
     machine, mapper = pipeline.prepare(job.workload, job.architecture, job.mapper)
     mapping = build_mapping(job.workload, machine, job.adaptation, mapper)
-    plan = build_plan(job.workload, machine, mapping, pipeline, group_tiles=job.group_tiles)
+    plan = build_plan(
+        job.workload, machine, mapping, pipeline, group_tiles=job.group_tiles, known=job.known
+    )
     return Planned(machine, plan)
 
 
