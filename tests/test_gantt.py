@@ -13,7 +13,7 @@ import small
 from conftest import Cli
 from hypothesis import given
 from hypothesis import strategies as st
-from matplotlib.collections import FillBetweenPolyCollection, PolyCollection
+from matplotlib.collections import PolyCollection
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from small import close
@@ -44,11 +44,16 @@ def drawn(found: Chart) -> Any:
     return axes
 
 
+def is_curve(drawn: Any) -> bool:
+    """Whether it is filled between two curves: one outline, where bars are outlined one by one."""
+    return isinstance(drawn, PolyCollection) and len(drawn.get_paths()[0].vertices) > 5
+
+
 def boxes(axes: Any) -> list[tuple[float, float, float, float, str]]:
     """Left, right, bottom, top and colour of each bar."""
     found = []
     for bars in axes.collections:
-        if isinstance(bars, PolyCollection) and not isinstance(bars, FillBetweenPolyCollection):
+        if isinstance(bars, PolyCollection) and not is_curve(bars):
             face: Any = bars.get_facecolor()
             for path in bars.get_paths():
                 box = path.get_extents()
@@ -58,7 +63,7 @@ def boxes(axes: Any) -> list[tuple[float, float, float, float, str]]:
 
 
 def curves(axes: Any) -> list[Any]:
-    return [c for c in axes.collections if isinstance(c, FillBetweenPolyCollection)]
+    return [c for c in axes.collections if is_curve(c)]
 
 
 # lanes and shares
