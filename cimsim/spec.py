@@ -270,15 +270,25 @@ class Architecture(Sourced, Changeable):
         return self
 
     def without_range(self) -> tuple[str, ...]:
-        """Field paths of assumed numbers that have no range, nor has a model that gives them."""
-        models = {f"{m.block}.{name}": m.path for m in self.modelled() for name in m.outputs}
-        covered = tuple(self.ranges)
+        """Field paths of assumed numbers that have no range.
+
+        A number that a model gives has the range of its assumed anchor, or any in its model where
+        no anchor or a published one fixes its size.
+        """
+        models = {f"{m.block}.{name}": m for m in self.modelled() for name in m.outputs}
         return tuple(
             path
             for path in self.assumed()
-            if path not in self.ranges
-            and not (path in models and any(c.startswith(f"{models[path]}.") for c in covered))
+            if path not in self.ranges and not (path in models and self._varied(models[path], path))
         )
+
+    def _varied(self, model: Modelled, path: str) -> bool:
+        """Whether a range moves the size of the number at `path`, which `model` gives."""
+        anchors: Any = value_at(self.content, f"{model.path}.anchor_sources") or {}
+        name = path.removeprefix(f"{model.block}.")
+        if anchors.get(name, "").startswith(ASSUMED):
+            return f"{model.path}.anchor.{name}" in self.ranges
+        return any(each.startswith(f"{model.path}.") for each in self.ranges)
 
     @property
     def dies(self) -> int:

@@ -346,6 +346,19 @@ def test_numbers_of_models_are_not_rounded_to_whole_ones() -> None:
     assert all(n.ends == (n.low, n.high) for n in found.values())
 
 
+def test_a_range_hides_no_other_number_of_its_model() -> None:
+    """Energies of the digital part say nothing of its area, a published anchor needs no range."""
+    made = shipped("halora_rram_sram")
+    energies = {
+        path: kept
+        for path, kept in made.ranges.items()
+        if path != "rram.models.logic.anchor.digital_area_um2"
+    }
+    assert any(path.startswith("rram.models.logic.anchor.") for path in energies)
+    held = set(made.model_copy(update={"ranges": energies}).without_range())
+    assert held - set(made.without_range()) == {"rram.digital_area_um2"}
+
+
 def test_what_a_part_did_not_read_is_not_run_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """A sine that no layer takes changes nothing, and no part is run to find it out."""
     simulation = run_on(shipped("halora_rram_sram"))
