@@ -1,20 +1,32 @@
 """Steps of a run that differ only in their durations, as machine code over many steps at once.
 
-A run is quiet at t when one request is all that is pending and no clock is beyond t: what is still
-to happen comes after t, so that no other time of the past matters. Where the run is quiet again
-with the same tokens and the same code to run next, what it did in between is a step. The next step
-does the same in the same order, whatever its durations, as long as every shared resource serves
-its requests in the same order; this is the only thing that times decide (see `program`).
+A run is quiet at t where one request, made at t, is all that is pending and no clock is beyond t.
+All that is to come follows from this request and happens at t or later, while the times that
+slots, servers and actors have from the past are t at most: none makes anybody wait. So what is to
+come depends on these alone:
 
-So a step is noted as it is done, put into straight code (`lower`) and run for BATCH further steps
-at once, each from its own time 0 and with its own durations (`replay`). Every comparison that
-decides an order is made again in every step, and so is the end: all clocks within it. Steps from
-the first on that differs are left to the loop.
+* what each actor runs next, how much it has left of a move and, where only some buffers have part
+  in that, which (from these, the loop's marks of who wakes whom follow);
+* the tokens in each buffer (which slots they lie in is a matter of names);
+* whose turn it is at a resource by round robin (others wait for nobody, and all are free);
+* durations, counts and buffers that change from iteration to iteration, and how many follow.
 
-* First come, first served: requests in the order of grants must stand in the order of time, then
-  client.
-* Round robin: every request must come after the grant before the one that it first had a chance
-  at, and not after that one; then all grants choose among the same.
+Where the run is quiet again with the first three as before, word by word (`state`), what it did in
+between is a step, which is noted as it is done. The next one does the same in the same order if
+
+* its counts and buffers are the same and a Use takes time where it did and none where not, that
+  which opens the step after it among them; nobody comes to an end or to a mark (`lower`);
+* every shared resource serves its requests in the same order, which is all that times decide (see
+  `program`). First come, first served: requests in the order of grants stand in the order of time,
+  then client. Round robin: each comes after the grant before the one that it first had a chance
+  at, and not after that one; then all grants choose among the same;
+* it is quiet at the end: no clock is beyond the request that opens the step after it. Then this
+  comes after all grants, as services take 1 ps at least, and nothing of it is left in the next.
+
+So the step is put into straight code (`lower`) and run for BATCH further steps at once, each from
+its own time 0 and with its own durations (`replay`); the last two are looked at in every one. Steps
+from the first on that differs are left to the loop. `tests/test_steps_proof.py` has for each clause
+a program that ends at other times without it.
 
 The constants stand in this file and `loop` because Numba's cache looks only at these files.
 """
@@ -46,8 +58,7 @@ u = np.uint64
  FIRST, ALSO,  # actor
  FREE, AGAIN,  # resource
  JOIN, GRANT, SERVE,  # resource, actor
- END_FIFO, END_TURNS,  # as FIFO; resource, actor
- ) = range(18)  # fmt: skip
+ ) = range(16)  # fmt: skip
 CODE_WIDTH = 4
 
 # resource row of lowered code: its place, first server, servers, grants noted, last client,
@@ -65,8 +76,8 @@ class StepCode(NamedTuple):
 
     `code` has `found[CODE]` rows, `groups` the group of each cell, `resources` a row each. By place
     in the words of the run: `number` of an actor, slot, cell or resource, from 1 on; `entries` that
-    an actor logs in a step; the iteration that it was in `before`. `joined` are requests (actor,
-    resource) on their way to a grant by turns.
+    an actor logs in a step; the iteration that it was in `before`. `joined` are the actors whose
+    requests have come to the candidates since the last grant by turns.
     """
 
     code: Words
@@ -99,7 +110,7 @@ def lower(
         np.zeros(m.size, np.int64),
         np.zeros(m.size, np.int64),
         before,
-        np.empty((room, 2), np.int64),
+        np.empty(room, np.int64),
     )
     s.found[STEPS] = limit
     for n in range(trace[k.TRACE_USED]):
@@ -109,7 +120,7 @@ def lower(
         if kind == k.MOVED:
             _emit(s, MOVE, i, _number(s, SLOTS, x), 0)
         elif kind == k.JOINED:
-            s.joined[s.found[JOINED], 0], s.joined[s.found[JOINED], 1] = a, x
+            s.joined[s.found[JOINED]] = a
             s.found[JOINED] += 1
         elif kind == k.COUNTED:
             if m[x] in (k.GET_EACH, k.PUT_EACH, k.GET_SOME, k.PUT_SOME):
@@ -250,38 +261,30 @@ def _granted(m: Words, s: StepCode, i: int, pc: int) -> None:
 def _granted_in_turn(s: StepCode, r: int, i: int) -> None:
     """A grant by turns: its time, then what has come to the candidates until then."""
     row, joined = s.resources[r], s.joined[: s.found[JOINED]]
-    op = FIRST
     if row[WAITING]:
         _emit(s, AGAIN, r, 0, 0)
     else:
-        for request in joined:
-            if request[1] == row[PLACE]:
-                _emit(s, op, s.number[request[0]] - 1, 0, 0)
-                op = ALSO
+        for n in range(joined.size):
+            _emit(s, ALSO if n else FIRST, s.number[joined[n]] - 1, 0, 0)
         _emit(s, FREE, r, 0, 0)
+    for a in joined:
+        _emit(s, JOIN, r, s.number[a] - 1, 0)
+    row[WAITING] += joined.size
     s.found[JOINED] = 0
-    for a, place in joined:
-        if place == row[PLACE]:
-            _emit(s, JOIN, r, s.number[a] - 1, 0)
-            row[WAITING] += 1
-        else:
-            s.joined[s.found[JOINED], 0], s.joined[s.found[JOINED], 1] = a, place
-            s.found[JOINED] += 1
     _emit(s, GRANT, r, i, 0)
     row[WAITING] -= 1
 
 
 @_inline
 def _end(m: Words, s: StepCode) -> None:
-    """The request that opens the next step comes after all grants of this one; places of logs."""
+    """The request that opens the next step takes time there as well; places of logs."""
     anchor = pending(m)
     pc = m[anchor + k.PC]
-    r, i = s.number[m[pc + 2]] - 1, s.number[anchor] - 1
-    s.found[ANCHOR] = i
-    if s.resources[r, TURNS]:
-        _emit(s, END_TURNS, r, i, 0)
-    else:
-        _emit(s, END_FIFO, r, i, int(m[pc + 3] <= s.resources[r, LAST_CLIENT]))
+    s.found[ANCHOR] = s.number[anchor] - 1
+    if m[pc] == k.USE_EACH:
+        by = m[anchor + k.ITERATION] - s.before[anchor]
+        time = m[pc + 1] + m[anchor + k.ITERATION] + by
+        _limit_to_times(m, s, time, by, True, False)
     for row in s.code[: s.found[CODE]]:
         if row[0] == LOG:
             row[2] += m[row[3] + k.LOG]
@@ -385,16 +388,10 @@ def replay(
                 for b in range(BATCH):
                     t = clock[u(y), u(b)]
                     bad[u(b)] |= (t <= last[u(x), u(b)]) | (t > now[u(b)])
-            elif op == GRANT:
+            else:
                 for b in range(BATCH):
                     clock[u(y), u(b)] = now[u(b)]
                     last[u(x), u(b)] = now[u(b)]
-            elif op == END_FIFO:
-                for b in range(BATCH):
-                    bad[u(b)] |= clock[u(y), u(b)] < last[u(x), u(b)] + z
-            else:
-                for b in range(BATCH):
-                    bad[u(b)] |= clock[u(y), u(b)] <= last[u(x), u(b)]
         for i in range(found[ACTORS]):
             for b in range(BATCH):
                 bad[u(b)] |= clock[u(i), u(b)] > clock[u(anchor), u(b)]
@@ -486,27 +483,29 @@ def _serve(free: Words, resources: Words, r: int, clock: Words, i: int) -> None:
 def state(
     m: Words, actors: Words, buffers_at: int, buffers: int, resources_at: int, resources: int
 ) -> tuple[Words, Words, Words, int]:
-    """Of a quiet run: what its future depends on, durations and time apart; iterations of actors;
-    places of heads and tails of buffers; the latest clock (ps).
+    """Of a quiet run: what is to come depends on, changes of iterations apart; iterations of
+    actors; places of heads and tails of buffers; the latest clock (ps).
     """
-    kept = np.empty(2 * actors.size + 3 * buffers + resources, np.int64)
+    kept = np.empty(3 * actors.size + buffers + resources, np.int64)
     iterations = np.empty(actors.size, np.int64)
     ends = np.empty(2 * buffers, np.int64)
     latest = n = 0
     anchor = pending(m)
     for number in range(actors.size):
         a = actors[number]
-        kept[n] = m[a + k.PC]
-        kept[n + 1] = 0 if a == anchor else m[a + k.LEFT]
-        iterations[number] = m[a + k.ITERATION]
+        pc, iteration = m[a + k.PC], m[a + k.ITERATION]
+        left = 0 if a == anchor else m[a + k.LEFT]
+        some = left > 0 and m[pc] in (k.GET_SOME, k.PUT_SOME)
+        kept[n], kept[n + 1] = pc, left
+        kept[n + 2] = m[m[pc + 2] + iteration] if some else 0
+        iterations[number] = iteration
         latest = max(latest, m[a + k.CLOCK])
-        n += 2
+        n += 3
     for number in range(buffers):
         b = buffers_at + k.BUFFER_WIDTH * number
-        kept[n], kept[n + 1] = m[b + k.TOKENS], m[b + k.WAKE_GET]
-        kept[n + 2] = m[b + k.WAKE_PUT]
+        kept[n] = m[b + k.TOKENS]
         ends[2 * number], ends[2 * number + 1] = m[b + k.HEAD], m[b + k.TAIL]
-        n += 3
+        n += 1
     for number in range(resources):
         r = resources_at + k.RESOURCE_WIDTH * number
         cycle = m[r + k.CYCLE]
