@@ -13,10 +13,13 @@ import analog
 import numpy as np
 import pytest
 import tiny_tasks as tiny
+import torch
 import transformers as tf
 
+from cimsim.adaptation.layers.columns import Columns
 from cimsim.tasks import load_model
 from cimsim.training import load_adapter, load_record, load_whole
+from cimsim.training.masks import load_masks
 from cimsim.training.trainer import Step
 
 pytestmark = pytest.mark.filterwarnings(
@@ -44,6 +47,12 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "words.jsonl").write_text("\n".join(lines) + "\n")
     (folder / "texts.jsonl").write_text("\n".join(texts) + "\n")
     return folder
+
+
+def masks_of(given: Path, folder: Path) -> list[Columns]:
+    """The numbers on columns that a training left in a folder."""
+    model = load_masks(load_model(given / "bert"), folder)
+    return [module for module in model.modules() if isinstance(module, Columns)]
 
 
 def command(given: Path, output: Path, *more: object, method: str = "halora") -> tuple[object, ...]:
@@ -132,6 +141,7 @@ def test_a_pool_is_named_or_trained_and_measured_on_tiles(cimsim, given, tmp_pat
     code, out, err = cimsim(*command(given, output, *pool, method=fused))
     assert (code, err) == (0, "")
     assert "runs as --adapt lora-fusion:adapters=2" in out
+    assert "masks let" not in out
     trained = output / "pool" / "words" / "adapter_model.safetensors"
     assert trained.read_bytes() == (first / "adapter_model.safetensors").read_bytes()
     assert (load_record(output).method.name, len(load_record(output).pool_sha256)) == (
@@ -151,7 +161,8 @@ def test_a_pool_is_named_or_trained_and_measured_on_tiles(cimsim, given, tmp_pat
     assert json.loads(out)["results"][0]["adapter"] == "again"
     code, _, err = cimsim(*measured, "--adapt", "lora-fusion")
     assert code == 2
-    assert "(adapters, cross, magnitudes) (2, True, True), lora-fusion was asked with (20," in err
+    assert "(adapters, cross, magnitudes) (2, True, True), lora-fusion was asked for" in err
+    assert "say lora-fusion:adapters=2,cross=true,magnitudes=true" in err
 
 
 def test_rewritten_arrays_and_differences_are_trained_and_measured(cimsim, given, tmp_path):
@@ -160,6 +171,13 @@ def test_rewritten_arrays_and_differences_are_trained_and_measured(cimsim, given
     code, out, err = cimsim(*command(given, xma2, method=method))
     assert (code, err) == (0, "")
     assert " arrays are rewritten: --adapt xma2:share=0." in out
+    layer = [m for m in masks_of(given, xma2) if m.numbered.any()]
+    scales = torch.cat([m.numbers().detach()[m.numbered] for m in layer])
+    assert (
+        f"numbers change {float((scales != 1).double().mean()):.2%} of {len(scales)} columns of "
+        f"blocks, {float(scales.min()):.3g} to {float(scales.max()):.3g} times what they sum up to"
+    ) in out
+    assert "masks let" not in out
     measured = (
         "accuracy", given / "machine.json", given / "bert", "--task", given / "words.jsonl",
         "--adapter", xma2, "--seeds", 1, "--limit", 4, "--json", "--noise", "gaussian:0.02",

@@ -13,6 +13,8 @@ from torch import nn
 from cimsim.accuracy import as_mapped
 from cimsim.adaptation import ColumnMask
 from cimsim.adaptation.layers.columns import (
+    ArrayScales,
+    ColumnConv2d,
     ColumnLinear,
     Columns,
     column_layers,
@@ -241,7 +243,8 @@ def test_masks_that_do_not_fit_are_refused() -> None:
         with_numbers(plain(), "gate", 1, 16, ["9"])
     with pytest.raises(MappingError, match="no linear layer to put numbers on"):
         with_numbers(nn.Sequential(nn.ReLU()), "gate", 1, 16)
-    with pytest.raises(MappingError, match="in 4 groups"):
-        with_numbers(nn.Sequential(nn.Conv2d(4, 4, 3, groups=4)), "gate", 1, 16)
+    grouped = nn.Conv2d(4, 4, 3, groups=4)
+    with pytest.raises(MappingError, match="in 4 groups: groups share arrays"):
+        ColumnConv2d(grouped, ArrayScales(8, 16, 16, (1, 4)))
     with pytest.raises(SpecError, match="a shifted word has 2 to 24 bits, got 30"):
         ColumnNumbers(np.ones((1, 1), np.float32), 30)

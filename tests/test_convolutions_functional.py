@@ -11,12 +11,20 @@ import torch
 from analog import analogize
 from torch import nn
 
+from cimsim.accuracy.placing import as_mapped
+from cimsim.adaptation import ColumnMask, ColumnShift
+from cimsim.adaptation.layers.columns import Kind, column_layers, with_numbers
 from cimsim.analog.converters import Adc
+from cimsim.costs.columns import number_count
 from cimsim.errors import MappingError, SpecError
 from cimsim.frontend import trace_module
 from cimsim.mappers import build_mapping
 from cimsim.noise import Gaussian, Ideal
 from cimsim.spec import Architecture
+
+ROWS = 16
+"""Of the arrays of `small.machine`."""
+ADAPTATIONS: dict[str, Any] = {"gate": ColumnMask(), "shift": ColumnShift(bits=2)}
 
 
 class Net(nn.Module):
@@ -58,6 +66,63 @@ def test_ideal_cells_compute_what_torch_does(changes: dict[str, Any], path: str)
     found, _ = converted(model, x, path=path, **analog.ideal(small.machine(adaptation="none")))
     with torch.no_grad():
         assert torch.allclose(found(x), model(x), atol=2e-5)
+
+
+def numbered(kind: Kind, bits: int) -> nn.Module:
+    """`Net` with numbers drawn for its groups: 1, 3 (of 72 rows a group: 5) and 1 row blocks."""
+    torch.manual_seed(4)
+    model = with_numbers(Net(padding=1), kind, bits, ROWS).eval()
+    for layer in column_layers(model).values():
+        columns = layer.columns
+        low, high = (0, 2) if kind == "gate" else (-1, 2)
+        columns.set_codes(torch.randint(low, high, columns.shape))
+    return model
+
+
+@pytest.mark.parametrize("path", ["kernel", "torch"])
+@pytest.mark.parametrize(("kind", "bits"), [("gate", 1), ("shift", 2)])
+def test_numbers_on_groups_are_those_of_the_columns_of_each(
+    kind: Kind, bits: int, path: str
+) -> None:
+    """On ideal cells what torch computes; a gated column of a group is not converted."""
+    model, x = numbered(kind, bits), image()[:1]
+    machine = small.machine(adaptation="none")
+    work = trace_module(model, (x,), name="net")
+    strategy = ADAPTATIONS[kind]
+    applied = strategy.apply(work)
+    mapping = build_mapping(applied, machine, strategy)
+    ready = as_mapped(model, mapping)
+    found = analogize(ready, mapping, machine, path=path, **analog.ideal(machine))
+    converters = {"noise": "ideal", "adc": Adc(8, "worst_case")}
+    counting = analogize(ready, mapping, machine, path=path, **converters)
+    with torch.no_grad():
+        assert torch.allclose(found(x), model(x), atol=2e-5)
+        counting(x)
+    for name, layer in counting.layers.items():
+        numbers = column_layers(model)[name.removesuffix(".weight")].columns.numbers()
+        assert numbers.numel() == number_count(strategy.columns, mapping.placements[name].grid)
+        assert layer.counts.conversions == 9 * 8 * int((numbers != 0).sum())  # pixels
+
+
+def test_a_number_of_a_group_acts_on_the_rows_of_that_group() -> None:
+    """Against patches cut by hand: outputs 3 to 5 see the last six channels alone."""
+    torch.manual_seed(6)
+    conv = nn.Conv2d(12, 6, 3, groups=2).eval()
+    model = with_numbers(nn.Sequential(conv), "gate", 1, ROWS)
+    columns = column_layers(model)["0"].columns
+    assert columns.shape == (4, 6)  # 54 rows of a group in blocks of 16
+    codes = torch.randint(0, 2, (4, 6))
+    columns.set_codes(codes)
+    x = torch.randn(2, 12, 5, 4)
+    wanted = []
+    for group in range(2):
+        patches = nn.functional.unfold(x[:, 6 * group : 6 * group + 6], 3).transpose(1, 2)
+        for o in range(3 * group, 3 * group + 3):
+            gates = codes[:, o].repeat_interleave(ROWS)[:54].float()
+            wanted.append((patches * gates) @ conv.weight[o].flatten() + conv.bias[o])
+    with torch.no_grad():
+        found = model(x).flatten(2)
+    assert torch.allclose(found, torch.stack(wanted, 1), atol=1e-5)
 
 
 def test_channels_last_changes_nothing() -> None:

@@ -211,7 +211,7 @@ def test_a_model_without_the_pool_of_the_mapping_is_refused(model: Any) -> None:
     machine = analog.machine()
     for text, given, said in (
         ("adapters=3", model, "lora-fusion runs a pool of adapters, and PeftModel has none"),
-        ("adapters=2", pooled_model(model, NAMES), r"\(3, True, True\), lora-fusion was asked"),
+        ("adapters=2", pooled_model(model, NAMES), r"\(3, True, True\), lora-fusion was asked for"),
         ("adapters=3,packed=false", pooled_model(model, NAMES), "choose packed=true"),
     ):
         fusion = adaptation_named(f"lora-fusion:{text}")

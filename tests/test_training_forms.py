@@ -40,6 +40,7 @@ from cimsim.training import (
     train,
 )
 from cimsim.training.masks import MASKS_FILE
+from cimsim.training.parts import Rewriting
 from cimsim.training.sparse import chosen, easy_first, fisher, lora_matrices
 
 MASKS = Method("piggyback", replace(QUICK, learning_rate=2e-3), None, masking=Masking())
@@ -273,8 +274,7 @@ def convolutional() -> TaskModel:
 def test_masks_of_a_convolutional_network_learn_and_its_statistics_stay(kind):
     base = convolutional()
     before = {n: t.clone() for n, t in base.module.state_dict().items()}
-    part = Masking(("0", "3") if kind == "weight" else ("0",), kind=kind,
-                   rows=None if kind == "weight" else 4)  # fmt: skip
+    part = Masking(("0", "3"), kind=kind, rows=None if kind == "weight" else 4)
     method = Method("own", replace(QUICK, epochs=40.0, learning_rate=2e-2), None, masking=part)
     found = train(base, Images(), method)
     assert sum(found.losses[-4:]) < 0.8 * sum(found.losses[:4])
@@ -343,10 +343,11 @@ def test_the_head_learns_at_a_rate_of_its_own(masking):
         Schedule(head_rate=0.0)
 
 
-def test_a_convolution_in_groups_has_no_numbers_on_columns():
-    part = Masking(("3",), kind="gate", rows=4)
-    with pytest.raises(TaskError, match="3: numbers on columns of a convolution in 2 groups"):
-        train(convolutional(), Images(), Method("own", QUICK, None, masking=part))
+def test_arrays_that_groups_share_are_not_rewritten():
+    part = Masking(("3",), kind="scale", bits=8, rows=4)
+    method = Method("own", QUICK, None, masking=part, rewriting=Rewriting(columns=4))
+    with pytest.raises(TaskError, match="3: arrays to rewrite of a convolution in 2 groups"):
+        train(convolutional(), Images(), method)
     with pytest.raises(TaskError, match="1 is a BatchNorm2d: masks are on linear layers and conv"):
         train(convolutional(), Images(), Method("own", QUICK, None, masking=Masking(("1",))))
 

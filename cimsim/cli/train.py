@@ -363,15 +363,26 @@ def _summary(output: Path, trained: Trained, chips: int) -> str:
         f"{_from_to(trained.metric, smoothed(trained.scored))}{unit} on the training examples of a "
         "step",
     ]
-    if (kept := trained.kept_share) is not None:
-        lines.append(f"masks let {kept:.2%} through")
-    lines += _extent(trained)
+    lines += [*_numbers(trained), *_extent(trained)]
     if trained.evaluations:
         digital, noisy, *spread = trained.evaluations[-1].metrics.values()
         told = f"digital {digital:.4g}{unit}, on {_chips(chips)} {noisy:.4g}{unit}"
         told += "".join(f" (standard deviation {std:.4g})" for std in spread)
         lines.append(f"{trained.metric} on test examples in the end: {told}")
     return "\n".join(lines)
+
+
+def _numbers(trained: Trained) -> list[str]:
+    """What masks let through; of shifts and scales, which let all through, what they change."""
+    found = trained.column_factors
+    if found is None:
+        kept = trained.kept_share
+        return [] if kept is None else [f"masks let {kept:.2%} through"]
+    changed = float((found != 1.0).double().mean())
+    return [
+        f"numbers change {changed:.2%} of {found.numel():,} columns of blocks, "
+        f"{float(found.min()):.3g} to {float(found.max()):.3g} times what they sum up to"
+    ]
 
 
 def _extent(trained: Trained) -> list[str]:

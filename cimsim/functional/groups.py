@@ -38,6 +38,14 @@ class _Part(AnalogLayer):
         blocks = self.weight.flatten(1).chunk(self._groups)[self._first : self._last]
         return _diagonal([block.T for block in blocks])
 
+    def numbers_TN(self) -> torch.Tensor | None:
+        """The numbers on the columns of these groups."""
+        found = super().numbers_TN()
+        if found is None:
+            return None
+        columns = found.shape[1] // self._groups
+        return found[:, self._first * columns : self._last * columns].contiguous()
+
 
 class GroupedLayer(AnalogLayer):
     """A grouped convolution that computes what its tiles compute, as `AnalogLayer` does."""

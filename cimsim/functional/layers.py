@@ -145,6 +145,10 @@ class AnalogLayer(nn.Module):
         """The weight as inputs x outputs; a view that passes gradients on."""
         return self.weight if self._transposed else self.weight.flatten(1).T
 
+    def numbers_TN(self) -> torch.Tensor | None:
+        """The numbers on the columns of each row of tiles, if there are any."""
+        return None if self.columns is None else self.columns.numbers().to(torch.float32)
+
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Outputs with bias, in the type of the input."""
         rows = self.rows_of(x)
@@ -300,9 +304,9 @@ class AnalogLayer(nn.Module):
         trained = self.weight.requires_grad and torch.is_grad_enabled()
         weight = self.weight_KN().to(torch.float32) if trained else None
         normals = self._normals(copy, operands, x_BK, first)
-        if self.columns is None:
+        numbers = self.numbers_TN()
+        if self.columns is None or numbers is None:
             return multiply(x_BK, weight, operands, normals, self.counts)
-        numbers = self.columns.numbers().to(torch.float32)
         word_bits = self.columns.word_bits
         return multiply(x_BK, weight, operands, normals, self.counts, numbers, word_bits)
 
@@ -346,10 +350,9 @@ class AnalogLayer(nn.Module):
             mvm = kernel_operands(self._read(copy), self.recipe.hardware, copy.ranges)
             copy.operands, copy.key = mvm, key
         threads = torch.get_num_threads()
-        numbers = None
-        if self.columns is not None:
-            values = self.columns.numbers().detach().to(torch.float32).numpy()
-            numbers = ColumnNumbers(values, self.columns.word_bits)
+        numbers, found = None, self.numbers_TN()
+        if self.columns is not None and found is not None:
+            numbers = ColumnNumbers(found.detach().numpy(), self.columns.word_bits)
         result = mvm(
             x_BK.detach().numpy(), seed=copy.seed, first_vector=first, threads=threads,
             numbers=numbers,

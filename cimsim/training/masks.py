@@ -21,6 +21,7 @@ from cimsim.adaptation.layers.columns import (
     ColumnLayer,
     Columns,
     array_layers,
+    column_layers,
     numbered_layer,
     scales_of,
     shape_of,
@@ -112,6 +113,19 @@ def kept_share(model: nn.Module) -> float | None:
         elif isinstance(module, Columns):
             let.append(module.numbers().detach() != 0)
     return float(torch.cat([part.flatten() for part in let]).double().mean()) if let else None
+
+
+def column_factors(model: nn.Module) -> torch.Tensor | None:
+    """All shifts (as factors) and scales on columns of `model`, flat, if it has some.
+
+    Without those of arrays that are rewritten, which have none.
+    """
+    found = []
+    for layer in column_layers(model).values():
+        if layer.columns.kind != "gate":
+            numbers = layer.columns.numbers().detach()
+            found.append(numbers[layer.columns.numbered])
+    return torch.cat(found) if found else None
 
 
 @checked(TaskError)

@@ -32,7 +32,7 @@ from cimsim.training.checkpoint import State, read_checkpoint, write_checkpoint
 from cimsim.training.deltas import save_deltas
 from cimsim.training.gates import sparsity_loss
 from cimsim.training.losses import check_labels, distilled, task_loss, teacher_scores
-from cimsim.training.masks import is_masked, kept_share, save_masks
+from cimsim.training.masks import column_factors, is_masked, kept_share, save_masks
 from cimsim.training.method_json import method_to_json
 from cimsim.training.methods import Method, for_arrays
 from cimsim.training.noisy import NoisyModel, inputs_of
@@ -112,6 +112,11 @@ class Trained:
     def kept_share(self) -> float | None:
         """The share of weights, columns or channels that masks let through; None without masks."""
         return kept_share(self.model)
+
+    @property
+    def column_factors(self) -> torch.Tensor | None:
+        """The shifts and scales that were trained on columns, flat; None without some."""
+        return column_factors(self.model)
 
     def save(self, directory: str | Path, sources: SourceMapping[str, str] | None = None) -> None:
         """Write the adapter, the masks, coefficients, differences or the model, and training.json.

@@ -103,6 +103,11 @@ class Columns(nn.Module):
         """Share of columns that are not 0."""
         return float((self.numbers() != 0).double().mean())
 
+    @property
+    def numbered(self) -> torch.Tensor:
+        """True where a column has a number, [blocks, outputs]: everywhere."""
+        return torch.ones(self.shape, dtype=torch.bool)
+
     def blocks(self, inputs: int) -> list[slice]:
         """The inputs of each row block."""
         return [slice(a, min(inputs, a + self.rows)) for a in range(0, inputs, self.rows)]
@@ -143,6 +148,11 @@ class ArrayScales(Columns):
     def codes(self) -> torch.Tensor:
         """What registers hold, that of a number of 1 where an array is rewritten."""
         return torch.where(self._rewritten, self._one, super().codes)
+
+    @property
+    def numbered(self) -> torch.Tensor:
+        """True where a column has a number: not where an array is rewritten."""
+        return ~self._rewritten
 
     def places(self, weight: torch.Tensor) -> torch.Tensor:
         """True for the values of `weight` [outputs, ...] that are in chosen arrays."""
@@ -223,16 +233,18 @@ class ColumnLinear(nn.Linear):
 
 
 class ColumnConv2d(nn.Conv2d):
-    """A convolution of one group with `columns`; rows are inputs by kernel place, as im2col has.
+    """A convolution with `columns`; rows are inputs by kernel place, as im2col has, of a group.
 
-    The number is multiplied into the kernel, which is the same sum.
+    The number is multiplied into the kernel, which is the same sum. Raises MappingError for
+    groups beside `ArrayScales`.
     """
 
     def __init__(self, layer: nn.Conv2d, columns: Columns) -> None:
-        if layer.groups != 1:
+        if layer.groups != 1 and isinstance(columns, ArrayScales):
             raise MappingError(
-                f"numbers on columns of a convolution in {layer.groups} groups: each has rows of "
-                "its own; leave it out."
+                f"arrays to rewrite of a convolution in {layer.groups} groups: groups share arrays "
+                "there, in blocks of their own; leave it out, or scale its columns alone "
+                "(xma:kind=scale)."
             )
         super().__init__(**conv_arguments(layer))
         _take(self, layer, columns)
@@ -250,7 +262,9 @@ ColumnLayer = ColumnLinear | ColumnConv2d
 
 
 def numbered_layer(layer: nn.Linear | nn.Conv2d, columns: Columns) -> ColumnLayer:
-    """`layer` with `columns`; raises MappingError for those of another shape, and for groups."""
+    """`layer` with `columns`; raises MappingError for those of another shape, and for
+    `ArrayScales` on groups.
+    """
     if isinstance(layer, nn.Linear):
         return ColumnLinear(layer, columns)
     return ColumnConv2d(layer, columns)
@@ -272,7 +286,7 @@ def _take(mine: nn.Linear | nn.Conv2d, layer: nn.Linear | nn.Conv2d, columns: Co
 
 
 def shape_of(layer: nn.Linear | nn.Conv2d, rows: int) -> tuple[int, int]:
-    """Row blocks and outputs of a layer on arrays of `rows` rows."""
+    """Row blocks (of a group) and outputs of a layer on arrays of `rows` rows."""
     return math.ceil(layer.weight[0].numel() / rows), layer.weight.shape[0]
 
 

@@ -157,6 +157,10 @@ def pooled_layers(model: nn.Module) -> dict[str, PooledLinear]:
     return {path: part for path, part in model.named_modules() if isinstance(part, PooledLinear)}
 
 
+FORM = ("adapters", "cross", "magnitudes")
+"""Options of `lora-fusion` that a model of its own has."""
+
+
 def check_pooled(model: AdaptedModel, fusion: LoraFusion) -> None:
     """Raise MappingError unless the layers of `model` have a pool as `fusion` places it."""
     layers = pooled_layers(model.module)
@@ -173,9 +177,10 @@ def check_pooled(model: AdaptedModel, fusion: LoraFusion) -> None:
     for path, layer in layers.items():
         found = (layer.adapters, layer.cross, layer.magnitude is not None)
         if found != wanted:
+            said = [f"{n}={str(v).lower()}" for n, v in zip(FORM, found, strict=True)]
             raise MappingError(
-                f"{path} has (adapters, cross, magnitudes) {found}, lora-fusion was asked with "
-                f"{wanted}: give its options the values of the model."
+                f"{path} has (adapters, cross, magnitudes) {found}, lora-fusion was asked for with "
+                f"{wanted}: say lora-fusion:{','.join(said)}, with what else you said of it."
             )
 
 
