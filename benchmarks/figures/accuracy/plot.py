@@ -74,23 +74,27 @@ def finish(axes: Axes, x: str, of: str) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def against_sigma(
-    groups: tuple[str, ...], path: Path, title: str, of: str, reference: str = "output channel"
-) -> None:
-    """All seeds and draws of each method against sigma, the digital model at 0."""
-    by_method: dict[str, dict[float, list[float]]] = {}
+def by_sigma(groups: tuple[str, ...]) -> dict[str, dict[float, list[float]]]:
+    """Accuracies of each method by sigma, of all its seeds and chips; the digital ones at 0."""
+    found_there: dict[str, dict[float, list[float]]] = {}
     for group in groups:
         for name, result in found(group).items():
-            values = by_method.setdefault(method_of(name).removeprefix(f"{group}-"), {})
+            values = found_there.setdefault(method_of(name).removeprefix(f"{group}-"), {})
             if group == groups[0]:
                 values.setdefault(0.0, []).append(result.digital)
             for noise in result.by_noise:
                 values.setdefault(sigma_of(noise.device), []).extend(noise.by_time[0].values)
+    return {method: found_there[method] for method in LABELS if method in found_there}
+
+
+def against_sigma(
+    groups: tuple[str, ...], path: Path, title: str, of: str, reference: str = "output channel"
+) -> None:
+    """All seeds and draws of each method against sigma, the digital model at 0."""
     with picture(path, 6.0, 4.2) as (_, axes):
-        for method, look in LABELS.items():
-            if method in by_method:
-                points = sorted(by_method[method].items())
-                line(axes, [x for x, _ in points], [v for _, v in points], *look)
+        for method, values in by_sigma(groups).items():
+            points = sorted(values.items())
+            line(axes, [x for x, _ in points], [v for _, v in points], *LABELS[method])
         axes.set_title(title, fontsize=10)
         finish(axes, f"{SIGMA}{reference}", of)
 
@@ -183,10 +187,13 @@ def main() -> None:
     parts = "MiniLM, 528 sentences, one training seed"
     smollm2 = f"SmolLM2-135M, {study.SMOLLM2_SENTENCES} sentences, noise on weights"
     short = f"MiniLM, {study.PUBLISHED_SENTENCES} sentences, 160 steps, one training seed"
+    published = f"MiniLM, {study.PUBLISHED_SENTENCES} sentences, HaLoRA's published schedule"
+    tile = "64 x 64 tile"
     for group, draw in (
+        ("published", lambda path: against_sigma(("published",), path, published, chips, tile)),
         (
             "short",
-            lambda path: against_sigma(("short",), path, short, "n = 5 chips", "64 x 64 tile"),
+            lambda path: against_sigma(("short",), path, short, "n = 5 chips", tile),
         ),
         ("ablation", lambda path: against_sigma(("ablation", "more"), path, parts, "n = 5 chips")),
         ("smollm2", lambda path: against_sigma(("smollm2",), path, smollm2, chips)),
