@@ -95,6 +95,15 @@ def _inflated(stream: bytes) -> bytes:
         return b""
 
 
+def test_times_are_shares_of_the_run(report: Report, tmp_path: Path) -> None:
+    """What works side by side does not add up to the run."""
+    save_times(report, tmp_path / "picture.svg")
+    told = re.findall(r"<!-- (.*?) -->", (tmp_path / "picture.svg").read_text())
+    busy = [times.busy_s for times in report.unit_times.values()]
+    shares = [value / report.latency_s for value in (*busy, *report.latency_by_kind_s.values())]
+    assert sorted(t for t in told if "%" in t) == sorted(f" {x:.1%}" for x in shares if x > 0)
+
+
 def test_layers_need_bounds_and_are_those_with_most(report: Report, tmp_path: Path) -> None:
     bare = report.model_copy(update={"bounds": None})
     with pytest.raises(CimsimError, match="run with --bounds"):

@@ -50,12 +50,13 @@ def save_breakdown(report: Report, path: Path, width: Width = "page") -> None:
 def save_times(report: Report, path: Path, width: Width = "page") -> None:
     """Bars of the time in which units are at work, mean over each kind, and of kinds of work.
 
-    Units and kinds work side by side: bars are shares of their sum, not of the latency.
+    Units and kinds work side by side: shares are of the latency and add up to more or less.
     """
     busy = {unit: times.busy_s for unit, times in report.unit_times.items()}
+    latency_s = report.latency_s
     panels = (
-        Panel("busy time of a unit, sum", "s", busy, True),
-        Panel("time with work of a kind, sum", "s", report.latency_by_kind_s, False),
+        Panel("busy time of a unit (mean); run", "s", busy, True, latency_s),
+        Panel("time with work of a kind; run", "s", report.latency_by_kind_s, False, latency_s),
     )
     with _panels(report, path, width, panels):
         pass
@@ -80,12 +81,15 @@ def save_layers(report: Report, path: Path, width: Width = "page") -> None:
 
 
 class Panel(NamedTuple):
-    """Bars of one picture: what they are, in which unit, and whether they are kinds of unit."""
+    """Bars of one picture: what they are, in which unit, whether they are kinds of unit, and what
+    they are shares of: their sum where nothing is given.
+    """
 
     title: str
     unit: str
     values: Mapping[str, float]
     of_units: bool
+    whole: float | None = None
 
 
 @contextmanager
@@ -144,7 +148,7 @@ def _part(axes: Axes, whole: dict[str, float], part: dict[str, float]) -> None:
 
 def _bars(axes: Axes, panel: Panel) -> None:
     values, names = panel.values, _ordered(panel.values)
-    total = math.fsum(values[name] for name in names)
+    total = math.fsum(values[name] for name in names) if panel.whole is None else panel.whole
     known = names and panel.unit in ("J", "s")
     factor, prefix = prefix_of(values[names[-1]]) if known else (1.0, "")
     lengths = [values[name] / factor for name in names]
