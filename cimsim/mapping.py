@@ -33,7 +33,7 @@ WeightUnit = str
 """The name of a kind of unit (see `cimsim.unit_kinds`)."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Grid:
     """How a rows x columns matrix is cut into blocks of at most block_rows x block_columns.
 
@@ -65,45 +65,45 @@ class Grid:
         # counted: a value and its place
         return self.weights if self.nonzeros is None else 2 * self.nonzeros
 
-    @property
+    @cached_property
     def group(self) -> tuple[int, int]:
         """Rows and columns of one group."""
         return self.rows // self.groups, self.columns // self.groups
 
-    @property
+    @cached_property
     def packed(self) -> int:
         """Groups on the diagonal of one array; 1 where a group fills several."""
         rows, columns = self.group
         fitting = min(self.block_rows // rows, self.block_columns // columns)
         return max(1, min(fitting, self.groups))
 
-    @property
+    @cached_property
     def part(self) -> tuple[int, int]:
         """Rows and columns of the groups that are packed together, cut or not."""
         rows, columns = self.group
         return self.packed * rows, self.packed * columns
 
-    @property
+    @cached_property
     def row_blocks(self) -> int:
         """Blocks along the inputs of one result."""
         return -(-self.part[0] // self.block_rows)
 
-    @property
+    @cached_property
     def driven(self) -> int:
         """Blocks that one input is driven into."""
         return -(-self.part[1] // self.block_columns)
 
-    @property
+    @cached_property
     def column_blocks(self) -> int:
         """Blocks along the outputs."""
         return -(-self.groups // self.packed) * self.driven
 
-    @property
+    @cached_property
     def blocks(self) -> int:
         """All blocks."""
         return self.row_blocks * self.column_blocks
 
-    @property
+    @cached_property
     def block(self) -> tuple[int, int]:
         """Rows and columns of the largest block."""
         rows, columns = self.part

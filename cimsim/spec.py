@@ -310,7 +310,7 @@ class Architecture(Sourced, Changeable):
 
     def units_of(self, kind: str) -> Units:
         """The units of a kind; MappingError where the machine lacks them, or nobody knows them."""
-        known = kind_named(kind)
+        known = (KINDS.get(kind) if isinstance(kind, str) else None) or kind_named(kind)
         block = getattr(self, known.name, None)
         if block is None:
             raise MappingError(f"architecture {self.name!r} has no `{kind}` block")

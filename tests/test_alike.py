@@ -157,10 +157,9 @@ def test_what_is_known_of_a_machine_is_not_of_another() -> None:
 def test_ops_are_alike_that_differ_in_names_alone() -> None:
     phase = small.chain(tokens=3, widths=(4, 4, 4, 5))
     first, second, third = (Node(op.name, {0: op}) for op in phase.ops)
-    alike = Alike()
-    assert alike.node(first) == alike.node(second) != alike.node(third)
+    assert first.content is second.content is not third.content
     later = Node("later", {1: phase.ops[0]})
-    assert alike.node(later) != alike.node(first)
+    assert later.content is not first.content
 
 
 def test_equal_layers_are_worked_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,5 +226,5 @@ def test_a_further_layer_is_stamped_not_laid_out(monkeypatch: pytest.MonkeyPatch
     assert most[3] - more[3] == 2 * (more[3] - few[3]) > 0
     laid_out, encoded = ((most[at] - few[at]) / 6 for at in (1, 2))
     assert (more[1] - few[1]) / 2 == pytest.approx(laid_out, rel=0.02)
-    assert laid_out < 6000
+    assert laid_out < 2000
     assert encoded < 60

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 
 import numpy as np
@@ -49,11 +50,11 @@ def build_mapping(
     for store in kv.values():
         kept[store.unit] += store.units
     placements: dict[str, Placement] = {}
+    nothing = np.zeros((1, 0, 0), np.int64)
     for unit in arrays:
         placements |= _place(unit, stored[unit], roles, architecture, mapper, kept[unit])
     for weight in weights:
         if weight.unit not in arrays:
-            nothing = np.zeros((1, 0, 0), np.int64)
             grid = weight.cut(weight.rows, weight.columns)
             placements[weight.name] = Placement(
                 weight.name, weight.unit, weight.role, grid, nothing, nothing, nothing
@@ -85,13 +86,23 @@ class _Weight:
 
     def cut(self, block_rows: int, block_columns: int) -> Grid:
         sizes = self.rows, self.columns, block_rows, block_columns
-        return Grid(*sizes, self.groups, self.narrow, self.nonzeros)
+        return _grid(*sizes, self.groups, self.narrow, self.nonzeros)
+
+
+@lru_cache(maxsize=1024)  # choice: more grids than a model has
+def _grid(
+    rows: int, columns: int, block_rows: int, block_columns: int, groups: int,
+    narrow: Narrow | None, nonzeros: int | None,
+) -> Grid:  # fmt: skip
+    """One grid for equal matrices: what follows from its sizes is worked out once."""
+    return Grid(rows, columns, block_rows, block_columns, groups, narrow, nonzeros)
 
 
 def _weights(
     workload: Workload, architecture: Architecture, adaptation: Adaptation
 ) -> list[_Weight]:
     found: dict[str, _Weight] = {}
+    present = architecture.units
     for _, op in workload.ops():
         if not isinstance(op, Linear) or op.weight in found:
             continue
@@ -103,10 +114,11 @@ def _weights(
             )
         unit = home or architecture.weights_on
         role: str = "saved" if op.saved and home is not None else op.role
-        if kind_named(unit).name not in architecture.units:
+        if unit not in present:
             raise MappingError(
-                f"{adaptation.name!r} needs a `{unit}` block for {op.name!r}, which architecture "
-                f"{architecture.name!r} lacks: choose another --adapt or add the block"
+                f"{adaptation.name!r} needs a `{kind_named(unit).name}` block for {op.name!r}, "
+                f"which architecture {architecture.name!r} lacks: choose another --adapt or add "
+                "the block"
             )
         _check_columns(op, unit, architecture)
         _check_nonzeros(op, unit, architecture)
@@ -157,12 +169,15 @@ def _stored(
     `order` has the rank of those that may take turns.
     """
     found = []
+    blocks: dict[Narrow | None, tuple[int, int]] = {}
     for weight in sorted(
         (w for w in weights if w.unit == unit), key=lambda w: w.narrow is not None
     ):
-        here = holding(arrays, weight.narrow)
-        assert are_arrays(here)
-        grid = weight.cut(*_block(unit, here, mapper))
+        if weight.narrow not in blocks:
+            here = holding(arrays, weight.narrow)
+            assert are_arrays(here)
+            blocks[weight.narrow] = _block(unit, here, mapper)
+        grid = weight.cut(*blocks[weight.narrow])
         copies = mapper.copies(weight.name)
         found.append(Stored(weight.name, grid, copies, order.get(weight.name)))
     return found

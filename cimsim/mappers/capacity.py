@@ -151,11 +151,15 @@ def _tcdm_shortage(
     workload: Workload, architecture: Architecture, adaptation: Adaptation
 ) -> Iterator[CapacityError]:
     """LoRA of the layer on clusters that needs most TCDM for a token, where no tile of it fits."""
+    branches = branches_of(op for _, op in workload.ops()).values()
+    on_clusters = (
+        its for its in branches
+        if {adaptation.home(op) for op in (*its.down, *its.up)} == {PMCA.name}
+    )  # fmt: skip
     found = [
         tcdm_error(architecture.pmca, *sizes)
-        for its in branches_of(op for _, op in workload.ops()).values()
-        if {adaptation.home(op) for op in (*its.down, *its.up)} == {PMCA.name}
-        and lora_tiles(architecture.pmca, *(sizes := _of_a_token(its))) is None
+        for sizes in dict.fromkeys(map(_of_a_token, on_clusters))
+        if lora_tiles(architecture.pmca, *sizes) is None
     ]
     if found:
         yield max(found, key=lambda short: short.demand)

@@ -1,4 +1,4 @@
-"""Ops and stages that are alike: equal in all that their work depends on, names apart.
+"""Stages that are alike: equal in all that their work depends on, names apart.
 
 Layers of a transformer repeat. What their blocks take is worked out for one of them; the keys here
 say for which others it holds, of this layout and of others on the same machine.
@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable
 from typing import Any, TypeVar
 
-from cimsim.ir import Op
-from cimsim.schedule.graph import Node
 from cimsim.spec import Architecture
 from cimsim.values.latest import Latest
 
@@ -21,11 +19,10 @@ MACHINES_KEPT = 4
 
 
 class Alike:
-    """Results by what they depend on beside one machine, and keys of ops, each found once."""
+    """Results by what they depend on beside one machine, each found once."""
 
     def __init__(self) -> None:
         self._results: dict[Hashable, Any] = {}
-        self._ops: dict[int, tuple[Op, int]] = {}
         self._numbers: dict[Hashable, int] = {}
 
     def once(self, key: Hashable, make: Callable[[], T]) -> T:
@@ -35,19 +32,9 @@ class Alike:
         found: T = self._results[key]
         return found
 
-    def node(self, node: Node) -> Hashable:
-        """The op in each of its phases, without its names."""
-        return tuple([(phase, self._op(op)) for phase, op in node.ops.items()])
-
     def number(self, key: Hashable) -> int:
         """A number that tells `key` from others: shorter to compare."""
         return self._numbers.setdefault(key, len(self._numbers))
-
-    def _op(self, op: Op) -> int:
-        known = self._ops.get(id(op))
-        if known is None:
-            known = self._ops[id(op)] = (op, self.number(op.content()))
-        return known[1]
 
 
 class Known:

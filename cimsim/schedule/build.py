@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from functools import partial
-from numbers import Integral
 
 import numpy as np
 
@@ -17,17 +16,13 @@ from cimsim.schedule.alike import Alike, Known
 from cimsim.schedule.assembler import Assembler, check_intervals
 from cimsim.schedule.block_choice import StageCosts
 from cimsim.schedule.borders import Borders, add_crossing
-from cimsim.schedule.cluster_work import Demand, likeness
-from cimsim.schedule.dealing import lanes_of
+from cimsim.schedule.dealt import Dealer, Dealt
 from cimsim.schedule.edges import StageEdge, ended_counts, stage_edges, started_counts
 from cimsim.schedule.formulas import worked_out
 from cimsim.schedule.graph import Stream, build_graph, build_stream
-from cimsim.schedule.lanes import Lanes
-from cimsim.schedule.pair import LoraBranch, Pair, adapter_of
-from cimsim.schedule.pipelines import BlockCosts, Pipeline, Strategy, clusters_shared
+from cimsim.schedule.pipelines import Pipeline, Strategy, clusters_shared
 from cimsim.schedule.plan import Activation, Plan, woken_by
 from cimsim.schedule.reloads import add_reloads
-from cimsim.schedule.shapes import shape_of
 from cimsim.schedule.stages import Stage, build_stages, masked_scores, pool_of
 from cimsim.schedule.stages_array import add_array_stage, count_columns
 from cimsim.schedule.stages_cluster import (
@@ -40,7 +35,6 @@ from cimsim.schedule.stages_table import add_table_stage, is_attention
 from cimsim.schedule.templates import Roles
 from cimsim.spec import Architecture
 from cimsim.values.arguments import checked
-from cimsim.values.display import shown
 
 
 def _amount(count: Count) -> int:
@@ -93,24 +87,19 @@ class _Scheduler:
             self.into.setdefault(edge.consumer, []).append(edge)
         self.layer = {stage.name: stage.layer for stage in self.stages}
         self.assembler = Assembler(architecture, self.graph, alike)
-        self.blocks: dict[tuple[LoraBranch, int, int, int], int] = {}
         self.shapes: dict[str, str] = {}
-        self.adapters: dict[str, LoraBranch | None] = {}
         self.costs: dict[str, StageCosts] = {}
-        self.demands: dict[str, Demand] = {}
-        self.lanes: dict[str, Lanes] = {}
+        self.dealt: dict[str, Dealt] = {}
         self.beside = self._beside()
-        self.scores = masked_scores(self.graph)
+        self.dealer = Dealer(self.assembler, mapping, pipeline, masked_scores(self.graph))
         self.shared = {unit: self._shared_units(unit) for unit in mapping.units_used}
+        self.converted = {
+            unit: architecture.arrays(unit).converter is not None for unit in mapping.units_used
+        }
 
     def plan(self, timed_on: Architecture) -> Plan:
         self._check_size()
         streams = {stage.name: self._stream(stage) for stage in self.stages}
-        self.lanes = {
-            stage.name: lanes_of(self.assembler, self._demand(stage, streams[stage.name]))
-            for stage in self.stages
-            if stage.work == "cluster"
-        }
         if isinstance(self.pipeline, Strategy):
             self.pipeline.check_shapes(self.shapes.values())
         buffers = [
@@ -124,7 +113,8 @@ class _Scheduler:
             outgoing[edge.producer].append((edge, buffer))
         loops_in, loops_out = self._feedback(streams)
         reloads_in, reloads_out = add_reloads(self.assembler, self.mapping, self.stages, streams)
-        borders = Borders.of(self.assembler.architecture, self.stages, streams, self.lanes)
+        lanes = {name: dealt.lanes for name, dealt in self.dealt.items()}
+        borders = Borders.of(self.assembler.architecture, self.stages, streams, lanes)
         for stage in self.stages:
             stream = streams[stage.name]
             gets = [
@@ -207,8 +197,7 @@ class _Scheduler:
         actors = {"array": 3, "attention": 3, "look-up": 1, "cluster": 0, "table": 1}[stage.work]
         if stage.work == "array":
             placement = self._placement(stage)
-            arrays = self.assembler.architecture.arrays(placement.unit)
-            actors += arrays.converter is not None
+            actors += self.converted[placement.unit]
             # counted: deal and collect
             actors += 2 * (placement.replicas > 1)
         return actors
@@ -242,7 +231,6 @@ class _Scheduler:
         both: list[Get | Put] = [*gets, *puts]
         moves = tuple([_amount(move.count) for move in both])
         key: Hashable | None = None
-        node = self.assembler.alike.node(stage.nodes[0])
         outside = [move.buffer for move in both]
         add: Callable[[], None]
         if stage.work == "array":
@@ -250,8 +238,8 @@ class _Scheduler:
             shared = self.shared[placement.unit]
             count_columns(self.assembler, stage, placement)
             key = (
-                "array", node, placement.unit, placement.grid, placement.replicas, buffered,
-                stream, moves, len(gets),
+                "array", stage.nodes[0].content, placement.unit, placement.grid,
+                placement.replicas, buffered, stream, moves, len(gets),
             )  # fmt: skip
             add = partial(
                 add_array_stage, self.assembler, stage, placement, stream, shared, gets, puts,
@@ -271,40 +259,20 @@ class _Scheduler:
             add = partial(add_table_stage, self.assembler, stage, stream, into, gets, puts)
         else:
             late = {buffer for edge, buffer in incoming if self._awaited(edge, stage)}
-            demand, lanes = self._demand(stage, stream), self.lanes[stage.name]
-            inputs = [get for get in gets if get.buffer not in late]
-            awaited = [get for get in gets if get.buffer in late]
+            dealt = self.dealt[stage.name]
             key = (
-                "cluster", likeness(demand, lanes),
-                tuple([count for _, count in stage.pools]), moves,
+                "cluster", dealt.work, tuple([count for _, count in stage.pools]), moves,
                 tuple([get.buffer in late for get in gets]),
             )  # fmt: skip
-            ports = Ports(inputs, awaited, puts)
-            add = partial(add_cluster_stage, self.assembler, demand, lanes, ports)
+
+            def add() -> None:
+                inputs = [get for get in gets if get.buffer not in late]
+                awaited = [get for get in gets if get.buffer in late]
+                costs, ports = self.costs[stage.name], Ports(inputs, awaited, puts)
+                demand = self.dealer.demand(costs, dealt.stream, stay=dealt.stay)
+                add_cluster_stage(self.assembler, demand, dealt.lanes, ports)
+
         self.assembler.stage(stage, key, outside, add)
-
-    def _demand(self, stage: Stage, stream: Stream) -> Demand:
-        if stage.name not in self.demands:
-            adapter, split, costs = self._adapter(stage), self.pipeline.split, self._costs(stage)
-            stay = adapter is not None or costs.weights_stay(
-                self.assembler.block_tokens[stage.name]
-            )
-            self.demands[stage.name] = Demand(
-                stage, stream, costs.fetched, costs.beside, self.scores, adapter, split, stay,
-                costs.kind,
-            )  # fmt: skip
-        return self.demands[stage.name]
-
-    def _adapter(self, stage: Stage) -> LoraBranch | None:
-        if stage.name not in self.adapters:
-            self.adapters[stage.name] = adapter_of(stage)
-        return self.adapters[stage.name]
-
-    def _costs(self, stage: Stage) -> StageCosts:
-        if stage.name not in self.costs:
-            edges = self._edges_into(stage)
-            self.costs[stage.name] = StageCosts.of(self.assembler, stage, *edges, self.scores)
-        return self.costs[stage.name]
 
     def _awaited(self, edge: StageEdge, stage: Stage) -> bool:
         """True for what the stage's own tile sends over its link, in every phase."""
@@ -314,7 +282,7 @@ class _Scheduler:
         """Phases in which data passes through the buffer; in others it comes by link."""
         if (edge.producer, edge.consumer) not in self.beside:
             return frozenset(edge.tokens)
-        return self.lanes[edge.consumer].away.intersection(edge.tokens)
+        return self.dealt[edge.consumer].lanes.away.intersection(edge.tokens)
 
     def _edges_into(self, stage: Stage) -> tuple[list[StageEdge], list[StageEdge]]:
         """Edges whose data every cluster of a stage fetches by DMA, and those beside arrays."""
@@ -323,48 +291,22 @@ class _Scheduler:
         return [edge for edge in edges if edge not in beside], beside
 
     def _stream(self, stage: Stage) -> Stream:
-        tokens = stage.tokens()
-        block = 1
+        graph, block = self.graph, 1
+        if stage.work == "cluster":
+            return self._dealt(stage).stream
         if stage.work == "table" and is_attention(stage):
             block = max(phase.longest for phase in self.workload.phases)
-        if stage.work == "cluster":
-            block, need = self._block(stage, max(tokens.values()))
-            self.shapes[stage.name] = shape_of(stage)
-            self.assembler.block_tokens[stage.name] = block
-            self.assembler.tcdm_bytes[stage.name] = need
-        graph = self.graph
-        return build_stream(tokens, graph.steps, block, stage.growth(), graph.sequences)
+        return build_stream(stage.tokens(), graph.steps, block, stage.growth(), graph.sequences)
 
-    def _block(self, stage: Stage, tokens: int) -> tuple[int, int]:
-        """Tokens of a block of a cluster stage, and the TCDM bytes that it needs."""
-        adapter, assembler = self._adapter(stage), self.assembler
-        if adapter is None:
-            costs = self._costs(stage)
-            block = costs.largest(self._asked(stage, tokens, costs))
-            return block, costs.tcdm_bytes(block)
-        layer = self.graph.nodes[stage.layer].any
-        assert isinstance(layer, Linear)
-        replicas = self.mapping.placements[layer.weight].replicas
-        key = adapter, stage.clusters[1], replicas, tokens
-        if key not in self.blocks:
-            pair = Pair(adapter, assembler.architecture, stage.clusters[1], replicas)
-            pair.check()
-            self.blocks[key] = self._asked(stage, tokens, pair)
-        block = self.blocks[key]
-        tiles = adapter.tiles(assembler.architecture.pmca, block)
-        if tiles.spilled_bytes:
-            assembler.spill_bytes[stage.name] = tiles.spilled_bytes
-        return block, tiles.tcdm_bytes
-
-    def _asked(self, stage: Stage, tokens: int, costs: Pair | BlockCosts) -> int:
-        """The block of the strategy, which may be one of the user's own."""
-        block = self.pipeline.block(stage, tokens, costs)
-        if not (isinstance(block, Integral) and 1 <= block <= tokens):
-            raise MappingError(
-                f"pipeline {self.pipeline.name!r} asks for blocks of {shown(block)} tokens at "
-                f"{stage.name!r}: a block is a whole number of 1 to the {tokens} of its step"
-            )
-        return int(block)
+    def _dealt(self, stage: Stage) -> Dealt:
+        costs = self.costs[stage.name] = self.dealer.costs(stage, *self._edges_into(stage))
+        dealt = self.dealt[stage.name] = self.dealer.dealt(costs)
+        self.shapes[stage.name] = dealt.shape
+        self.assembler.block_tokens[stage.name] = dealt.block_tokens
+        self.assembler.tcdm_bytes[stage.name] = dealt.tcdm_bytes
+        if dealt.spill_bytes:
+            self.assembler.spill_bytes[stage.name] = dealt.spill_bytes
+        return dealt
 
     def _beside(self) -> frozenset[tuple[str, str]]:
         """Edges from arrays to clusters at home in the group beside them.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -16,9 +17,9 @@ from cimsim.costs import Busy
 from cimsim.engines.program import Duration, IntArray
 from cimsim.ir import Linear, MatMul, Op, Reduce, is_argmax, output_elements
 from cimsim.schedule.assembler import Assembler, convert, per_block, within_64_bits
-from cimsim.schedule.blocks_busy import BusyBlocks, busy_blocks
+from cimsim.schedule.blocks_busy import BlockKinds, BusyBlocks, busy_blocks
 from cimsim.schedule.edges import StageEdge
-from cimsim.schedule.graph import Node, Stream, plain
+from cimsim.schedule.graph import Graph, Node, Stream, plain
 from cimsim.schedule.lanes import Lanes
 from cimsim.schedule.pair import LoraBranch
 from cimsim.schedule.pieces import woken_ps
@@ -226,24 +227,31 @@ def stage_likeness(
     scores: MaskedScores,
 ) -> int:  # fmt: skip
     """A number of the ops of a stage, of the scores they work on and of what they fetch."""
-    alike, graph, nodes = assembler.alike, assembler.graph, stage.nodes
-    sources = [{(e.producer, e.stationary) for e in graph.into(node.name)} for node in nodes]
-    masked = (scores.get(node.name) for node in nodes)
-    data = (
+    graph, nodes = assembler.graph, stage.nodes
+    sources = _sources(graph, nodes)
+    masked = [scores.get(node.name) for node in nodes] if scores else ()
+    data = [
         (
-            edge.stationary, tuple(edge.tokens.items()), alike.node(graph.nodes[edge.producer]),
-            tuple((edge.producer, edge.stationary) in read for read in sources),
+            edge.stationary, *edge.tokens.items(), graph.nodes[edge.producer].content,
+            *[(edge.producer, edge.stationary) in read for read in sources],
         )
         for edge in (*fetched, *beside)
-    )  # fmt: skip
-    return alike.number(
+    ]  # fmt: skip
+    return assembler.alike.number(
         (
             len(fetched),
-            tuple(alike.node(node) for node in nodes),
-            tuple(source and alike.node(source) for source in masked),
-            tuple(data),
+            tuple([node.content for node in nodes]),
+            tuple([source and source.content for source in masked]),
+            *data,
         )
     )
+
+
+@lru_cache(maxsize=1 << 14)  # choice: stages of the parts of a large model
+def _sources(graph: Graph, nodes: tuple[Node, ...]) -> tuple[frozenset[tuple[str, bool]], ...]:
+    """For each op of a stage the ops that it reads, and whether as its stationary operand."""
+    into = (graph.into(node.name) for node in nodes)
+    return tuple([frozenset([(edge.producer, edge.stationary) for edge in each]) for each in into])
 
 
 @brief
@@ -264,15 +272,15 @@ def block_times(
 ) -> BlockTimes:
     """Times of blocks that are cut into so many `parts`; in the phases `away` they leave the group.
 
-    Weights come with those that `loads` marks, see `loads_of`.
+    They are not divided among ops. Weights come with those that `loads` marks, see `loads_of`.
     """
-    return _blocks(assembler, demand.dealt(away), parts, loads).times
+    return _blocks(assembler, demand.dealt(away), parts, loads, _undivided).times
 
 
 def _cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> ClusterWork:
     demand = demand.dealt(lanes.away)
     loads = loads_of(assembler, demand, lanes.count)
-    blocks = _blocks(assembler, demand, lanes.parts, loads)
+    blocks = _blocks(assembler, demand, lanes.parts, loads, parted)
     return ClusterWork(
         _teams(lanes, blocks.times),
         _busy_ps(demand.stage, lanes, *blocks.computed),
@@ -283,29 +291,38 @@ def _cluster_work(assembler: Assembler, demand: Demand, lanes: Lanes) -> Cluster
     )
 
 
-def _blocks(assembler: Assembler, demand: Demand, parts: IntArray, loads: Bools) -> _Blocks:
+def _undivided(time_ps: IntArray, amounts: Amounts, stage: str) -> Parted:
+    return Parted(plain(time_ps), ())
+
+
+def _blocks(
+    assembler: Assembler, demand: Demand, parts: IntArray, loads: Bools,
+    divided: Callable[[IntArray, Amounts, str], Parted],
+) -> _Blocks:  # fmt: skip
     architecture, stage, stream = assembler.architecture, demand.stage, demand.stream
-    before, after = _busy(assembler, demand, parts)
+    kinds = BlockKinds(stream, parts)
+    before, after = _busy(assembler, demand, kinds)
     none = {stage.name: np.zeros(stream.iterations, np.int64)}
     early = {op: blocks.cycles for op, blocks in before.items()} or none
     late = {op: blocks.cycles for op, blocks in after.items()}
-    waiting = _meetings_ps(assembler, demand, parts)
-    bytes_in = _bytes_in(assembler, demand, loads)
-    bytes_out = {stage.name: _bytes_out(assembler, demand)}
+    waiting = _meetings_ps(assembler, demand, kinds)
+    bytes_in = _bytes_in(assembler, demand, loads, kinds)
+    bytes_out = {stage.name: _bytes_out(assembler, demand, kinds)}
     fetches, drains = _transfers(assembler, demand, loads)
 
     def compute(cycles: Amounts, waiting: IntArray | int = 0) -> Parted:
         clock = architecture.pmca.clock_MHz
         times = _each(total(cycles), lambda c: cycles_to_ps(c, clock))
-        return parted(times + waiting, cycles, stage.name)
+        return divided(times + waiting, cycles, stage.name)
 
     def dma(amounts: Amounts, counts: IntArray) -> Transfers:
         a_part = -(-total(amounts) // parts)
-        unique, inverse = np.unique(np.stack((a_part, counts)), axis=1, return_inverse=True)
-        times = [dma_times(architecture, amount, count) for amount, count in unique.T.tolist()]
-        which = inverse.reshape(-1)
+        moves = list(zip(a_part.tolist(), counts.tolist(), strict=True))
+        found = {move: number for number, move in enumerate(dict.fromkeys(moves))}
+        which = np.array([found[move] for move in moves], np.int64)
+        times = [dma_times(architecture, *move) for move in found]
         columns = (within_64_bits(list(part))[which] for part in zip(*times, strict=True))
-        share, latency, engine = (parted(column, amounts, stage.name) for column in columns)
+        share, latency, engine = (divided(column, amounts, stage.name) for column in columns)
         return Transfers(share, latency, engine, plain(8 * a_part))  # counted: bits of a byte
 
     first, second = compute(early), compute(late, waiting)
@@ -314,7 +331,7 @@ def _blocks(assembler: Assembler, demand: Demand, parts: IntArray, loads: Bools)
     return _Blocks(
         BlockTimes(dma(bytes_in, fetches), one, two, dma(bytes_out, drains)),
         (first, second),
-        _in_all(before, after, parts=parts),
+        {op: busy.in_all(parts) for op, busy in (before | after).items()},
         bytes_in | {stage.name: total(bytes_out) + bytes_in.get(stage.name, 0)},
     )
 
@@ -423,79 +440,52 @@ def _varies(demand: Demand) -> bool:
 
 
 def _busy(
-    assembler: Assembler, demand: Demand, parts: IntArray
+    assembler: Assembler, demand: Demand, kinds: BlockKinds
 ) -> tuple[dict[str, BusyBlocks], dict[str, BusyBlocks]]:
     """What one part of every block takes before and after the tile's data is there, by op.
 
     The last product of LoRA has the merge with it.
     """
-    stage, stream, pmca = demand.stage, demand.stream, assembler.architecture.pmca
+    stage, pmca = demand.stage, assembler.architecture.pmca
     if (adapter := demand.adapter) is not None:
         linear = [node.name for node in stage.nodes if isinstance(node.any, Linear)]
         x_a, x_a_b = linear[0], linear[-1]
 
         def part(i: int) -> BusyBlocks:
-            def numbers(number: Callable[[Busy], int]) -> IntArray:
-                return _each(stream.size, lambda n: number(adapter.busy(pmca, n)[i]))
-
-            return busy_blocks(numbers)
+            return busy_blocks(kinds, False, lambda p, s, n, e, parts: adapter.busy(pmca, n)[i])
 
         first, second = {x_a: part(0)}, {x_a_b: part(1)}
         return (first, second) if demand.split else ({}, first | second)
 
+    varies = _varies(demand)
+
     def busy(node: Node) -> BusyBlocks:
-        def numbers(number: Callable[[Busy], int]) -> IntArray:
-            def of_part(p: int, s: int, n: int, e: int, parts: int) -> int:
-                scores = scores_of(demand, node, p)
-                return number(op_busy(node.ops[p], pmca, s, n, e, scores, parts))
+        def of_part(p: int, s: int, n: int, e: int, parts: int) -> Busy:
+            return op_busy(node.ops[p], pmca, s, n, e, scores_of(demand, node, p), parts)
 
-            return _of_parts(demand.stream, parts, _varies(demand), of_part)
-
-        return busy_blocks(numbers)
+        return busy_blocks(kinds, varies, of_part)
 
     return {}, {node.name: busy(node) for node in stage.nodes}
 
 
-def _in_all(*found: dict[str, BusyBlocks], parts: IntArray) -> dict[str, BusyBlocks]:
-    """What all parts of every block take, by op."""
-    return {op: blocks.times(parts) for some in found for op, blocks in some.items()}
-
-
-def _meetings_ps(assembler: Assembler, demand: Demand, parts: IntArray) -> IntArray:
+def _meetings_ps(assembler: Assembler, demand: Demand, kinds: BlockKinds) -> IntArray:
     """Time for which the clusters at work on a block wait for each other, see `meetings_ps`."""
 
     def of_part(p: int, s: int, n: int, e: int, parts: int) -> int:
         ops = (node.ops[p] for node in demand.stage.nodes)
         return meetings_ps(ops, assembler.architecture, s, n, parts)
 
-    return _of_parts(demand.stream, parts, False, of_part)
+    return kinds.each(False, of_part)
 
 
-def _of_parts(
-    stream: Stream, parts: IntArray, varies: bool, value: Callable[[int, int, int, int, int], int]
-) -> IntArray:
-    """`value(phase, step, size, end, parts)` of every block, see `per_block`."""
-    found = np.zeros(stream.iterations, np.int64)
-    kinds = np.unique(parts).tolist()
-    for kind in kinds:
-        picked = parts == kind
-        some = stream if len(kinds) == 1 else stream.of(picked)
-
-        def of_block(p: int, s: int, n: int, e: int, kind: int = kind) -> int:
-            return value(p, s, n, e, kind)
-
-        found[picked] = per_block(some, varies, of_block)
-    return found
-
-
-def _bytes_in(assembler: Assembler, demand: Demand, loads: Bools) -> Amounts:
+def _bytes_in(assembler: Assembler, demand: Demand, loads: Bools, kinds: BlockKinds) -> Amounts:
     """Bytes fetched for every block by the op that reads them: inputs, K and V, weights (see
     `Demand.stay`), spills (those of LoRA, by its first product).
     """
     architecture, stage, stream = assembler.architecture, demand.stage, demand.stream
     pmca, adapter = architecture.pmca, demand.adapter
     full = np.ones(stream.iterations, np.int64)
-    found = _inputs(assembler, demand)
+    found = _inputs(assembler, demand, kinds)
 
     def add(op: str, amount: IntArray) -> None:
         found[op] = found.get(op, 0) + amount
@@ -512,16 +502,15 @@ def _bytes_in(assembler: Assembler, demand: Demand, loads: Bools) -> Amounts:
     return found or {stage.name: 0 * full}
 
 
-def _inputs(assembler: Assembler, demand: Demand) -> Amounts:
+def _inputs(assembler: Assembler, demand: Demand, kinds: BlockKinds) -> Amounts:
     """Bytes of inputs, K and V that every block fetches, by the op that reads them.
 
     Bytes of several ops are rounded up as they come together; the last has what that leaves.
     """
-    stage, stream, architecture = demand.stage, demand.stream, assembler.architecture
+    stage, architecture = demand.stage, assembler.architecture
     reads = _reads(assembler, demand)
-    full = np.ones(stream.iterations, np.int64)
     found: Amounts = {}
-    before = 0 * full
+    before = np.zeros(demand.stream.iterations, np.int64)
     varies = _varies(demand) or any(
         "tokens" in op.growth and "tokens" not in stage.nodes[0].ops[p].growth
         for edge in demand.fetched
@@ -530,7 +519,7 @@ def _inputs(assembler: Assembler, demand: Demand) -> Amounts:
     )
     for count, (name, _) in enumerate(reads, 1):
 
-        def values(p: int, s: int, n: int, e: int, count: int = count) -> int:
+        def values(p: int, s: int, n: int, e: int, parts: int, count: int = count) -> int:
             moved = kept = 0.0
             for op, edges in reads[:count]:
                 moved += sum(_edge_values(assembler, stage, edge, p, s, n, e) for edge in edges)
@@ -538,7 +527,7 @@ def _inputs(assembler: Assembler, demand: Demand) -> Amounts:
             held = kept * architecture.pmca.value_bits / 8.0
             return math.ceil(moved * architecture.activation_bits / 8.0 + held)
 
-        through = full * per_block(stream, varies, values)
+        through = kinds.each(varies, values)
         found[name], before = through - before, through
     return found
 
@@ -546,8 +535,8 @@ def _inputs(assembler: Assembler, demand: Demand) -> Amounts:
 def _reads(assembler: Assembler, demand: Demand) -> list[tuple[str, list[StageEdge]]]:
     """The ops of the stage that fetch something, each with the edges that it is first to read."""
     pending, found = list(demand.fetched), []
-    for node in demand.stage.nodes:
-        sources = {(e.producer, e.stationary) for e in assembler.graph.into(node.name)}
+    stage = demand.stage
+    for node, sources in zip(stage.nodes, _sources(assembler.graph, stage.nodes), strict=True):
         mine = [edge for edge in pending if (edge.producer, edge.stationary) in sources]
         pending = [edge for edge in pending if edge not in mine]
         op = node.any
@@ -556,17 +545,16 @@ def _reads(assembler: Assembler, demand: Demand) -> list[tuple[str, list[StageEd
     return found
 
 
-def _bytes_out(assembler: Assembler, demand: Demand) -> IntArray:
+def _bytes_out(assembler: Assembler, demand: Demand, kinds: BlockKinds) -> IntArray:
     last, bits = demand.stage.nodes[-1], assembler.architecture.activation_bits
     if is_argmax(last.any):
         bits = INDEX_BITS
-    full = np.ones(demand.stream.iterations, np.int64)
 
-    def amount(p: int, s: int, n: int, e: int) -> int:
+    def amount(p: int, s: int, n: int, e: int, parts: int) -> int:
         values = block_elements(last.ops[p], s, n, e, scores_of(demand, last, p))
         return math.ceil(values * bits / 8.0)
 
-    return full * per_block(demand.stream, _varies(demand), amount)
+    return kinds.each(_varies(demand), amount)
 
 
 def _edge_values(

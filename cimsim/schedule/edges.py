@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 
 from cimsim.engines.program import IntArray
-from cimsim.schedule.graph import Graph, Stream, plain
+from cimsim.schedule.graph import Edge, Graph, Stream, plain
 from cimsim.schedule.pipelines import Pipeline
 from cimsim.schedule.stages import Stage, is_whole
 from cimsim.values.display import brief
@@ -62,27 +62,36 @@ def _get_counts(stream: Stream, rules: tuple[tuple[int, int, int, bool], ...]) -
 def stage_edges(graph: Graph, stages: list[Stage], pipeline: Pipeline) -> list[StageEdge]:
     """Edges between different stages, parallel ones joined."""
     home = {node.name: stage for stage in stages for node in stage.nodes}
-    found: dict[tuple[str, str, bool], StageEdge] = {}
+    joined: dict[tuple[str, str, bool], list[Edge]] = {}
     for edge in graph.edges:
         source, target = home[edge.producer], home[edge.consumer]
-        if source is target:
-            continue
-        key = (source.name, target.name, edge.stationary)
-        merged = found.get(key, StageEdge(*key, {}, {}, {}, 0))
-        capacity = merged.capacity
-        barrier = pipeline.is_barrier(source, target)
+        if source is not target:
+            joined.setdefault((source.name, target.name, edge.stationary), []).append(edge)
+    return [
+        _stage_edge(graph, key, edges, pipeline.is_barrier(home[key[0]], home[key[1]]))
+        for key, edges in joined.items()
+    ]
+
+
+def _stage_edge(
+    graph: Graph, ends: tuple[str, str, bool], edges: list[Edge], barrier: bool
+) -> StageEdge:
+    tokens: dict[int, int] = {}
+    wholes: dict[int, bool] = {}
+    growth: dict[int, int] = {}
+    capacity = 0
+    for edge in edges:
+        producers, consumers = graph.nodes[edge.producer].ops, graph.nodes[edge.consumer].ops
         for phase in edge.phases:
-            producer = graph.nodes[edge.producer].ops[phase]
-            consumer = graph.nodes[edge.consumer].ops[phase]
-            whole = barrier or is_whole(producer, consumer, edge.stationary)
-            merged.tokens[phase] = producer.tokens
-            merged.whole[phase] = merged.whole.get(phase, False) or whole
+            producer = producers[phase]
+            whole = barrier or is_whole(producer, consumers[phase], edge.stationary)
+            tokens[phase] = producer.tokens
+            wholes[phase] = wholes.get(phase, False) or whole
             if by := producer.growth.get("tokens", 0):
-                merged.growth[phase] = by
+                growth[phase] = by
             longest = producer.tokens + by * (graph.steps[phase] - 1)
             capacity = max(capacity, graph.sequences * longest)
-        found[key] = replace(merged, capacity=capacity)
-    return list(found.values())
+    return StageEdge(*ends, tokens, wholes, growth, capacity)
 
 
 def ended_counts(

@@ -6,7 +6,7 @@ its actor processes the prompt's tokens first, then one token a decode step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -19,18 +19,35 @@ from cimsim.ir import MatMul, Op, Workload
 from cimsim.values.display import brief
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Content:
+    """An op in each of its phases, without names: one object for equal contents."""
+
+    ops: Hashable
+
+
+@lru_cache(maxsize=4096)
+def _content(ops: Hashable) -> Content:
+    return Content(ops)
+
+
 @brief
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """One op; `ops[p]` is its form in phase p, absent where the phase lacks it."""
+    """One op; `ops[p]` is its form in phase p, absent where the phase lacks it.
+
+    `any` is the op in its first phase, `content` what it does.
+    """
 
     name: str
     ops: dict[int, Op]
+    any: Op = field(init=False, repr=False)
+    content: Content = field(init=False, repr=False)
 
-    @property
-    def any(self) -> Op:
-        """The op in its first phase."""
-        return self.ops[min(self.ops)]
+    def __post_init__(self) -> None:
+        content = _content(tuple([(phase, op.content()) for phase, op in self.ops.items()]))
+        object.__setattr__(self, "content", content)
+        object.__setattr__(self, "any", self.ops[min(self.ops)])
 
 
 @brief
@@ -45,7 +62,7 @@ class Edge:
 
 
 @brief
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Graph:
     """Nodes in an order that every phase's data flow respects, and their edges."""
 
@@ -66,8 +83,27 @@ class Graph:
         return self._out.get(name, [])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Very:
+    """A workload that equals itself alone, at once."""
+
+    workload: Workload
+
+    def __hash__(self) -> int:
+        return id(self.workload)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Very) and self.workload is other.workload
+
+
 def build_graph(workload: Workload) -> Graph:
-    """Merge the phases of `workload` on op names."""
+    """Merge the phases of `workload` on op names; found once for a workload that is still there."""
+    return _graph(_Very(workload))
+
+
+@lru_cache(maxsize=8)  # choice: parts of a workload that a search goes through
+def _graph(very: _Very) -> Graph:
+    workload = very.workload
     ops: dict[str, dict[int, Op]] = {}
     links: dict[tuple[str, str, bool], list[int]] = {}
     for index, phase in enumerate(workload.phases):

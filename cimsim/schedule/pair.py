@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 
 from cimsim.blocks import PmcaClusters
 from cimsim.costs import Busy, LoraTiles, lora_tcdm_bytes, lora_tiles
@@ -19,6 +20,7 @@ from cimsim.costs.power import wake_ps
 from cimsim.ir import Elementwise, Linear, branches_of
 from cimsim.mappers.capacity import tcdm_error
 from cimsim.mapping import Grid
+from cimsim.schedule.graph import Node
 from cimsim.schedule.pieces import gated, piece_ps
 from cimsim.schedule.stages import Stage
 from cimsim.schedule.work import dma_ps
@@ -83,9 +85,12 @@ def adapter_of(stage: Stage) -> LoraBranch | None:
 
     All branches of one layer together, each (X.A).B with nothing between the two products.
     """
-    if stage.work != "cluster":
-        return None
-    ops = [node.any for node in stage.nodes]
+    return _adapter(stage.nodes) if stage.work == "cluster" else None
+
+
+@lru_cache(maxsize=1 << 14)  # choice: stages of the parts of a large model
+def _adapter(nodes: tuple[Node, ...]) -> LoraBranch | None:
+    ops = [node.any for node in nodes]
     last = max((i for i, op in enumerate(ops) if isinstance(op, Linear)), default=-1) + 1
     products, rest = ops[:last], [op for op in ops[last:] if isinstance(op, Elementwise)]
     found = branches_of(products)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from cimsim.ir import Linear, branches_of, output_elements
+from cimsim.schedule.graph import Node
 from cimsim.schedule.stages import Stage
 
 
@@ -11,7 +14,12 @@ def shape_of(stage: Stage) -> str:
 
     LoRA has the sizes of its layer and its rank (of all branches) instead, `lora-2048x512x4`.
     """
-    ops = [node.any for node in stage.nodes]
+    return _shape(stage.nodes)
+
+
+@lru_cache(maxsize=1 << 14)  # choice: stages of the parts of a large model
+def _shape(nodes: tuple[Node, ...]) -> str:
+    ops = [node.any for node in nodes]
     linear = [op for op in ops if isinstance(op, Linear)]
     if branches := branches_of(linear):
         first, last = linear[0], linear[-1]

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 from cimsim.blocks import PmcaClusters
 from cimsim.ir import (
@@ -112,6 +113,7 @@ MaskedScores = dict[str, Node]
 """Op -> the operation whose masked attention scores it works on, maybe itself."""
 
 
+@lru_cache(maxsize=8)
 def masked_scores(graph: Graph) -> MaskedScores:
     """Ops over masked attention scores: a token has only those that its mask lets through."""
     found: MaskedScores = {}
@@ -136,8 +138,36 @@ def build_stages(
 ) -> list[Stage]:
     """Stages in the graph's order; `share_clusters` clusters may share vector work."""
     tabled = tabled_ops(graph, architecture)
-    works = {name: work_of(node, mapping, tabled) for name, node in graph.nodes.items()}
-    check_refused(graph, architecture, (n for n, work in works.items() if work == "cluster"))
+    works = tuple([work_of(node, mapping, tabled) for node in graph.nodes.values()])
+    on_clusters = (n for n, work in zip(graph.nodes, works, strict=True) if work == "cluster")
+    check_refused(graph, architecture, on_clusters)
+    homes, pmca = mapping.clusters, architecture.pmca
+    return [
+        Stage(chain.nodes[-1].name, chain.work, chain.nodes, clusters, chain.layer, pools)
+        for chain in _chains(graph, works, tuple(tabled.items()), frozenset(homes))
+        for home in [(0, 1) if chain.home is None else homes[chain.home]]
+        for clusters, pools in [_clusters(chain, pmca, home, share_clusters)]
+    ]
+
+
+class _Chain(NamedTuple):
+    """Ops of a stage, what is done, the layer, and the weight whose clusters it is at home on."""
+
+    nodes: tuple[Node, ...]
+    work: StageWork
+    layer: str
+    home: str | None
+
+
+@lru_cache(maxsize=32)  # choice: ways in which the parts of a workload that are tried are divided
+def _chains(
+    graph: Graph, work_of_each: tuple[StageWork, ...], groups: tuple[tuple[str, str], ...],
+    placed: frozenset[str],
+) -> tuple[_Chain, ...]:  # fmt: skip
+    """The ops of each stage, by what is done for each op in turn, `groups` of tables, and the
+    weights that are `placed` beside clusters.
+    """
+    works, tabled = dict(zip(graph.nodes, work_of_each, strict=True)), dict(groups)
     chain_of: dict[str, list[str]] = {}
     chains: list[list[str]] = []
     latest: dict[str, list[str]] = {}
@@ -157,37 +187,29 @@ def build_stages(
                 latest[layers[name]] = chain
         chain.append(name)
         chain_of[name] = chain
-    homes = _homes(graph, mapping)
-    return [
-        Stage(
-            name=chain[-1],
-            work=works[chain[0]],
-            nodes=tuple(graph.nodes[name] for name in chain),
-            clusters=clusters,
-            layer=layers[chain[0]],
-            pools=pools,
-        )
-        for chain in chains
-        for clusters, pools in [
-            _clusters(
-                [graph.nodes[name] for name in chain], architecture.pmca, works[chain[0]],
-                homes[chain[0]], share_clusters,
+    homes = _homes(graph, placed)
+    return tuple(
+        [
+            _Chain(
+                tuple([graph.nodes[name] for name in chain]), works[chain[0]], layers[chain[0]],
+                homes[chain[0]],
             )
+            for chain in chains
         ]
-    ]  # fmt: skip
+    )  # fmt: skip
 
 
 def _clusters(
-    chain: list[Node], pmca: PmcaClusters, work: StageWork, home: tuple[int, int], share: int
+    chain: _Chain, pmca: PmcaClusters, home: tuple[int, int], share: int
 ) -> tuple[tuple[int, int], tuple[tuple[int, int], ...]]:
     """`Stage.clusters` and `pools`: beside the weight for a LoRA branch, else those that share.
 
     A saved layer without tiles is at home on the clusters of what it reads.
     """
-    if work != "cluster":
+    if chain.work != "cluster":
         return home, ()
     pool, size = pool_of(pmca, home[0])
-    if any(isinstance(node.any, Linear) for node in chain):
+    if any(isinstance(node.any, Linear) for node in chain.nodes):
         count = min(home[1], size)
         return (home[0], count), ((pool, count),)
     start = home[0] // share * share
@@ -251,18 +273,18 @@ def _parts(graph: Graph, layers: dict[str, str], chain: list[str], name: str) ->
     return weights and layers[chain[0]] != layers[name]
 
 
-def _homes(graph: Graph, mapping: Mapping) -> dict[str, tuple[int, int]]:
-    """Clusters that serve each op: those of its weight, else of the data it reads first."""
-    homes: dict[str, tuple[int, int]] = {}
+def _homes(graph: Graph, placed: frozenset[str]) -> dict[str, str | None]:
+    """The weight whose clusters serve each op: its own, else that of the data it reads first."""
+    homes: dict[str, str | None] = {}
     weight_of = {
         n: node.any.weight for n, node in graph.nodes.items() if isinstance(node.any, Linear)
     }
     for name, node in graph.nodes.items():
         op = node.any
-        if isinstance(op, Linear) and op.role == "base" and op.weight in mapping.clusters:
-            homes[name] = mapping.clusters[op.weight]
+        if isinstance(op, Linear) and op.role == "base" and op.weight in placed:
+            homes[name] = op.weight
         elif isinstance(op, Linear) and op.adapts is not None and op.adapts in weight_of:
-            homes[name] = mapping.clusters[weight_of[op.adapts]]
+            homes[name] = weight_of[op.adapts]
         else:
             for edge in graph.into(name):
                 if edge.producer in homes:
@@ -271,7 +293,7 @@ def _homes(graph: Graph, mapping: Mapping) -> dict[str, tuple[int, int]]:
     for name in reversed(list(graph.nodes)):
         if name not in homes:
             readers = [homes[e.consumer] for e in graph.out_of(name) if e.consumer in homes]
-            homes[name] = readers[0] if readers else (0, 1)
+            homes[name] = readers[0] if readers else None
     return homes
 
 

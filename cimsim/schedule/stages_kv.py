@@ -72,8 +72,7 @@ def add_kv_stage(
     unit = store.unit
 
     def key(value: str) -> Hashable:
-        node = assembler.alike.node(stage.nodes[0])
-        return "K/V", value, node, store.unit, store.grid, stream, buffered
+        return "K/V", value, stage.nodes[0].content, store.unit, store.grid, stream, buffered
 
     def sizes() -> _Products:
         kept = per_block(stream, varies, lambda p, s, n, e: context(ops[p], s, n, e))
@@ -353,7 +352,7 @@ def _add_writer(
         bits, link = per_unit * machine.activation_bits, machine.tile_link
         return per_block(stream, False, lambda p, s, n, e: transfer_ps(rows(p) * bits, link))
 
-    key = "K/V written", assembler.alike.node(stage.nodes[0]), store.unit, store.grid, stream
+    key = "K/V written", stage.nodes[0].content, store.unit, store.grid, stream
     write = assembler.formulas.number((*key, "write"), written_ps)
     port = assembler.formulas.number((*key, "port"), moved_ps)
     units = store.heads * -(-width // across)

@@ -65,7 +65,7 @@ def add_table_stage(
     every, mine = range(lanes.count), lanes.stream
     resource = assembler.resource(f"{name} units", servers, "fifo", name)
     varies = is_attention(stage) or any(op.growth for op in stage.nodes[0].ops.values())
-    alike = tuple(assembler.alike.node(node) for node in stage.nodes)
+    alike = tuple(node.content for node in stage.nodes)
 
     def on(machine: Architecture) -> Duration:
         def of(p: int, s: int, n: int, e: int) -> int:
