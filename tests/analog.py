@@ -23,7 +23,7 @@ from cimsim.functional import (
     program_chip,
     without_errors,
 )
-from cimsim.ir import Workload
+from cimsim.ir import Linear, Workload
 from cimsim.mappers import MAPPERS, build_mapping
 from cimsim.mapping import Mapping
 from cimsim.noise import Device, Ideal
@@ -118,3 +118,15 @@ def llama(rank: int | None = 4) -> Any:
 
 def traced(model: nn.Module) -> Workload:
     return trace_model(model, prefill=6)
+
+
+def unmarked(work: Workload) -> Workload:
+    """The workload without what says where masks are, and what is saved with them."""
+    plain = {"tuned": False, "saved": False}
+    phases = tuple(
+        phase.model_copy(update={"ops": tuple(
+            op.model_copy(update=plain) if isinstance(op, Linear) else op for op in phase.ops
+        )})
+        for phase in work.phases
+    )  # fmt: skip
+    return work.remade(phases=phases)

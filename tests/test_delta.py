@@ -288,7 +288,8 @@ def tiles_of(scheme: str) -> Architecture:
 
 def on_chip(model: nn.Module, scheme: str = "differential", noise: Any = "ideal") -> Chip:
     built = tiles_of(scheme)
-    placed = analog.mapped(trace_module(model, (X,), name="net"), built, "delta:tasks=2")
+    work = analog.unmarked(trace_module(model, (X,), name="net"))
+    placed = analog.mapped(work, built, "delta:tasks=2")
     return program_chip(as_mapped(model, placed), placed, built, noise)
 
 

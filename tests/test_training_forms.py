@@ -7,6 +7,7 @@ from dataclasses import replace
 import analog
 import numpy as np
 import pytest
+import small
 import torch
 from safetensors.torch import load_file
 from test_training import QUICK, SHAPE, encoder, machine, mapping, same, tensors, toy
@@ -15,11 +16,15 @@ from torch.nn import functional
 
 import cimsim
 from cimsim.accuracy.placing import as_mapped, check_adapter
+from cimsim.adaptation import adaptation_named, saved_weights, switched, two_tasks
+from cimsim.adaptation.columns import numbered_weights
 from cimsim.adaptation.layers.columns import Columns, column_layers
 from cimsim.adaptation.layers.masked import WeightMaskedLinear, folded
-from cimsim.errors import MappingError, TaskError
+from cimsim.errors import MappingError, TaskError, WorkloadError
 from cimsim.frontend import trace_module
 from cimsim.functional import learning, program_chip
+from cimsim.ir import Linear, load_workload, save_workload
+from cimsim.mappers import build_mapping
 from cimsim.noise import Gaussian
 from cimsim.tasks import TaskModel
 from cimsim.tasks.measures import percent, right
@@ -215,7 +220,8 @@ def test_tiles_of_the_same_arrays_run_trained_gates(trained):
     ones = torch.ones((1, 8), dtype=torch.long)
     work = trace_module(encoder().module, {"input_ids": ones, "attention_mask": ones}, name="tiny")
     placed = analog.mapped(work, machine(), "xbm")
-    assert trace_module(model, {"input_ids": ones, "attention_mask": ones}, name="tiny") == work
+    again = trace_module(model, {"input_ids": ones, "attention_mask": ones}, name="tiny")
+    assert analog.unmarked(again) == work
     chip = program_chip(as_mapped(model, placed), placed, machine(), Gaussian(0.0))
     examples = toy().test
     one, other = (toy().scores(m, examples) for m in (chip.at(converters=False), model))
@@ -293,9 +299,44 @@ def test_a_masked_network_is_traced_as_the_network(kind):
     with_masks = masked(base, Masking(("0",), kind=kind, rows=rows))
     image = (torch.zeros(1, 1, 2, 8),)
     one, other = (trace_module(m, image, name="net") for m in (with_masks.eval(), base.module))
-    assert one == other
+    marks = {op.weight: (op.tuned, op.saved) for _, op in one.ops() if isinstance(op, Linear)}
+    assert marks == {"0.weight": (True, False), "3.weight": (False,) * 2, "7.weight": (False, True)}
+    assert analog.unmarked(one) == other
     again = trace_module(nn.Sequential(with_masks[0]), image, name="layer")
     assert [op.weight for op in again.phases[0].ops] == ["0.weight"]
+
+
+@pytest.mark.parametrize("strategy", ["xbm", "piggyback", "delta"])
+def test_masks_act_where_an_adapter_would_and_the_head_is_written(strategy, tmp_path):
+    """Traced with masks or with LoRA on the same layers: the same is written, the same columns."""
+    base = convolutional()
+    targets, image = ("0",), (torch.zeros(1, 1, 2, 8),)
+    masks = masked(base, Masking(targets, kind="gate", rows=16)).eval()
+    lora = adapted(base, LoraShape(2, 4.0, targets=targets)).eval()
+    found = []
+    cells = {"bits_per_cell": 2, "cells_per_weight": 4} if strategy == "delta" else {}
+    narrow = small.machine(rram=cells)
+    for model in (masks, lora):
+        work, chosen = trace_module(model, image, name="net"), adaptation_named(strategy)
+        assert numbered_weights(work) == {"0.weight"}
+        assert saved_weights(work) == {"7.weight"}
+        applied = chosen.apply(work)
+        placed = build_mapping(applied, narrow, chosen)
+        written = {(type(p).__name__, p.weight, getattr(p, "bits", None) or p.count)
+                   for p in switched(placed, *two_tasks(work))}  # fmt: skip
+        assert {weight for _, weight, _ in written if "7" in weight} == {"7.weight"}
+        marked = {op.weight: (op.columns, op.narrow)
+                  for _, op in applied.ops() if isinstance(op, Linear)}  # fmt: skip
+        found.append((written, marked))
+    assert found[0] == found[1]
+    work = trace_module(masks, image, name="net")
+    save_workload(work, tmp_path / "net.json")
+    assert load_workload(tmp_path / "net.json") == work
+    phase = work.phases[0]
+    bare = [op.model_copy(update={"tuned": False}) if isinstance(op, Linear) else op
+            for op in phase.ops]  # fmt: skip
+    with pytest.raises(WorkloadError, match="belongs to an adapter, but the workload names none"):
+        work.remade(phases=(phase.model_copy(update={"ops": tuple(bare)}),))
 
 
 def test_all_weights_learn_with_statistics_of_their_own():

@@ -35,8 +35,9 @@ class NarrowDelta:
     """A difference of few levels for each of `tasks`, resident beside the pretrained weights.
 
     Differences are of the weights that the workload's adapter adapts, or of all linear ones of a
-    workload without adapter. An element takes `cells` columns in the mean, of which a share
-    `nonzero` is not at the least level. A switch writes the number of the task beside each weight.
+    workload without adapter or differences. An element takes `cells` columns in the mean, of which
+    a share `nonzero` is not at the least level. A switch writes the number of the task beside each
+    weight.
     """
 
     # choice: as many as the published areas go to
@@ -95,7 +96,7 @@ class NarrowDelta:
         return (
             op.model_copy(update={"name": base}),
             op.model_copy(update={"name": delta, "weight": delta_of(op.weight), "bias": False,
-                                  "narrow": self.narrow}),
+                                  "narrow": self.narrow, "tuned": False}),
             Elementwise(
                 name=op.name, inputs=(base, delta), tokens=op.tokens,
                 elements=op.rows * op.out_features, functions={"add": 1}, growth=growth,

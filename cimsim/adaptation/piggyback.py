@@ -33,8 +33,8 @@ class WeightMasks:
     """Binary masks over weights, which zero a share `zeroed`; a switch rewrites what differs.
 
     Masks are over the weights that the workload's adapter adapts, or all linear ones of a workload
-    without adapter. Those of two tasks are taken as independent, so that 2 z (1 - z) of their bits
-    differ. `zeroed` is assumed: the share is logged by the published code, not shipped.
+    without adapter or masks. Those of two tasks are taken as independent, so that 2 z (1 - z) of
+    their bits differ. `zeroed` is assumed: the share is logged by the published code, not shipped.
     """
 
     # assumed: the share is logged by the published code, not shipped

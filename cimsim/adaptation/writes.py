@@ -82,12 +82,21 @@ def linear_weights(*workloads: Workload) -> frozenset[str]:
     return frozenset(op.weight for op in _linear(*workloads) if op.role == "base")
 
 
+def masked_weights(*workloads: Workload) -> frozenset[str]:
+    """Names of the weights that had masks, numbers or a difference as the model was traced."""
+    return frozenset(op.weight for op in _linear(*workloads) if op.tuned)
+
+
 def tuned_weights(*workloads: Workload) -> frozenset[str]:
     """Names of the weights that tasks without LoRA act on.
 
-    Those that a workload's adapter adapts; all linear ones of a workload without adapter.
+    Those that a workload's adapter adapts, or on which it was traced with masks; all linear ones of
+    a workload with neither.
     """
-    each = (adapted_weights(workload) or linear_weights(workload) for workload in workloads)
+    each = (
+        adapted_weights(workload) or masked_weights(workload) or linear_weights(workload)
+        for workload in workloads
+    )
     return frozenset().union(*each)
 
 

@@ -35,8 +35,8 @@ class ColumnMask:
     """Binary masks on columns, of which a share `kept` is converted; a switch rewrites the bits.
 
     Masks are on the weights that the workload's adapter adapts, or on all linear ones of a workload
-    without adapter. `kept` is 1 unless masks were trained: no share is published. `slices` bits a
-    column: 1, or one for each cell of a weight.
+    without adapter or masks. `kept` is 1 unless masks were trained: no share is published. `slices`
+    bits a column: 1, or one for each cell of a weight.
     """
 
     # choice: no conversion is saved that nobody has measured

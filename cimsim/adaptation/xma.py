@@ -35,10 +35,10 @@ class ColumnShift:
     """Shifts of results by signed numbers of `bits` on columns; a switch rewrites the numbers.
 
     They are on the weights that the workload's adapter adapts, or on all linear ones of a workload
-    without adapter. `bits` is assumed: it is not published, 2 at 64 rows come near to the printed
-    saving of memory. `kept` is below 1 only where a level of 0 was trained, which skips a column.
-    `word_bits` is the width of the accumulator that takes a shifted result: on torch in place of
-    that of the layers, as energy in place of the machine's result words.
+    without adapter or masks. `bits` is assumed: it is not published, 2 at 64 rows come near to the
+    printed saving of memory. `kept` is below 1 only where a level of 0 was trained, which skips a
+    column. `word_bits` is the width of the accumulator that takes a shifted result: on torch in
+    place of that of the layers, as energy in place of the machine's result words.
     """
 
     # assumed: 2 bits at 64 rows save 96.9 % of Piggyback's memory, the paper 96.6 %

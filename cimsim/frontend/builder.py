@@ -97,6 +97,11 @@ class Builder:
         identity = self.fact(value).parameter
         return identity is not None and self._names.is_saved(identity)
 
+    def is_tuned(self, value: Value) -> bool:
+        """Whether a task has masks over the parameter behind `value`, or what stands for them."""
+        identity = self.fact(value).parameter
+        return identity is not None and self._names.is_tuned(identity)
+
     def place(
         self, value: Value, inputs: list[Fact], *, by_rows: bool, columns: int | None = None
     ) -> Streaming:

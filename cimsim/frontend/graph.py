@@ -109,6 +109,13 @@ class ParameterNames:
         self.several = several_act(model)
         for name, parameter in model.named_parameters(remove_duplicate=False):
             self._aliases.setdefault(id(parameter), []).append(name)
+        saved = tuple(f".{name}" for name in getattr(model, "saved_modules", ()))
+        self._saved, self._tuned = set[int](), set[int]()
+        for path, module in model.named_modules():
+            if f".{path}".endswith(saved):
+                self._saved |= {id(parameter) for parameter in module.parameters()}
+            if getattr(module, "tuned", False):
+                self._tuned.add(id(module.weight))
 
     def find(self, identity: int, path: str) -> str:
         """Name of a parameter, that of the module at `path` where it has several."""
@@ -117,8 +124,13 @@ class ParameterNames:
         return clean(own, several=self.several)
 
     def is_saved(self, identity: int) -> bool:
-        """Whether a parameter lies in a copy of a module that PEFT saves with an adapter."""
-        return any(".modules_to_save." in name for name in self._aliases[identity])
+        """Whether a parameter is of a module that is saved with an adapter or with masks."""
+        in_copy = any(".modules_to_save." in name for name in self._aliases[identity])
+        return in_copy or identity in self._saved
+
+    def is_tuned(self, identity: int) -> bool:
+        """Whether a parameter is the weight of a layer that had masks (`without_masks`)."""
+        return identity in self._tuned
 
 
 def name_nodes(nodes: list[Draft], *, several: bool = False) -> None:

@@ -117,6 +117,7 @@ def _add_linear(
         bias=bias is not None,
         role=role,
         saved=build.is_saved(weight),
+        tuned=build.is_tuned(weight),
         groups=groups,
     )
 

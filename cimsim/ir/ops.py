@@ -187,6 +187,11 @@ class Linear(_Op):
         default=False,
         description="trained and exchanged with the adapter (PEFT modules_to_save); role is base",
     )
+    tuned: Flag = Field(
+        default=False,
+        description="a task has masks over the weight, numbers on its columns or a difference "
+        "beside it, as the adaptation says; role is base",
+    )
     columns: ColumnScale | None = Field(
         default=None, description="numbers on the columns of the weight; role is base"
     )
@@ -214,6 +219,8 @@ class Linear(_Op):
             data.pop("groups", None)
         if self.nonzeros is None:
             data.pop("nonzeros", None)
+        if not self.tuned:
+            data.pop("tuned", None)
         return data
 
     @model_validator(mode="after")
@@ -237,6 +244,11 @@ class Linear(_Op):
             raise ValueError(
                 f"{self.name!r} is saved and of role {self.role}: LoRA is exchanged with its "
                 "adapter anyway, only a base op can be saved with it"
+            )
+        if self.tuned and (self.role != "base" or self.saved):
+            raise ValueError(
+                f"{self.name!r} is tuned, and saved or of role {self.role}: masks are over weights "
+                "of the model itself"
             )
         if self.narrow is not None and (self.role != "base" or self.saved):
             raise ValueError(

@@ -25,7 +25,8 @@ _FIXED = {
 }
 """Sizes that the model's weights and heads give: they do not grow with the context."""
 _SAME = ("kind", "weight", "in_features", "out_features", "groups", "narrow", "nonzeros", "role",
-         "adapts", "saved", "batch", "stationary_token_axis", "stationary_batch")  # fmt: skip
+         "adapts", "saved", "tuned", "batch", "stationary_token_axis",
+         "stationary_batch")  # fmt: skip
 """Fields of an op that are equal in every phase: one weight, one tile."""
 
 
@@ -373,10 +374,12 @@ def _products(shape: tuple[int, ...]) -> set[int]:
 
 
 def _adapter_problems(workload: Workload) -> Iterator[str]:
-    branch = next((op for _, op in workload.ops() if op.kind == "linear" and op.in_adapter), None)
+    linear = [op for _, op in workload.ops() if op.kind == "linear"]
     adapter = workload.adapter
     if adapter is None:
-        if branch is not None:
+        masked = any(op.tuned for op in linear)
+        own = (op for op in linear if (op.role != "base" if masked else op.in_adapter))
+        if (branch := next(own, None)) is not None:
             yield f"op {branch.name!r} belongs to an adapter, but the workload names none"
         return
     trained = adapter.parameter_count + adapter.saved_parameter_count

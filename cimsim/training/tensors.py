@@ -75,6 +75,7 @@ def with_targets(
         if named(name, targets) and not named(name, saved):
             own.set_submodule(name, make(name, layer))
     release(own, saved)
+    own.saved_modules = tuple(saved)  # type: ignore[assignment]
     learning(own)
     return own
 
