@@ -2,32 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from cimsim.adaptation import adaptation_named
 from cimsim.adaptation.layers.columns import ArrayScales, ChannelGates, ColumnLinear
 from cimsim.adaptation.layers.pooled import PooledLinear
 from cimsim.tasks import TaskModel
 
 FOLDER = Path(__file__).parent.parent / "benchmarks" / "tasks"
-NAMES = ("base", "recipe")
+NAMES = ("base", "recipe", "chips", "switching", "costs", "table")
 
 
 @pytest.fixture(scope="module")
-def recipe() -> ModuleType:
-    sys.path.insert(0, str(FOLDER))
+def study() -> dict[str, ModuleType]:
+    before = list(sys.path)
+    sys.path[:0] = [str(FOLDER), str(FOLDER.parent)]
     try:
-        return [import_module(name) for name in NAMES][-1]
+        return {name: import_module(name) for name in NAMES}
     finally:
-        sys.path.remove(str(FOLDER))
+        sys.path[:] = before
         for name in NAMES:
             sys.modules.pop(name, None)
+
+
+@pytest.fixture(scope="module")
+def recipe(study: dict[str, ModuleType]) -> ModuleType:
+    return study["recipe"]
 
 
 class Tiny(nn.Module):
@@ -71,3 +80,39 @@ def test_layers_of_a_strategy_are_the_packages_and_change_nothing_at_first(
     assert scales.chosen.shape == (2, 2)  # 128 x 96 on arrays of 64 x 64
     gated = recipe.formed("pruned-lora", tiny(), "news", 0)
     assert sum(isinstance(m, ChannelGates) for m in gated.modules()) == 2
+
+
+def test_every_strategy_is_trained_run_and_priced(study: dict[str, ModuleType]) -> None:
+    chips, recipe = study["chips"], study["recipe"]
+    assert set(chips.TRAINED.values()) == set(recipe.RATES)
+    asked = study["costs"].adaptations(dict.fromkeys(study["costs"].KEEPING, 0.5))
+    assert set(asked) == set(chips.TRAINED)
+    for strategy in chips.TRAINED:
+        adaptation_named(chips.ADAPTATIONS.get(strategy, strategy))
+        adaptation_named(asked[strategy])
+
+
+def test_a_cell_of_the_table_is_the_mean_over_seeds_and_chips(study: dict[str, ModuleType]) -> None:
+    """Of tasks first; a seed that lacks a task does not count."""
+    table, tasks = study["table"], study["base"].TASKS
+    chips: dict[str, Any] = {}
+    for seed, (low, high) in enumerate(((80.0, 82.0), (84.0, 90.0))):
+        for number, task in enumerate(tasks):
+            off = number - (len(tasks) - 1) / 2
+            chips[f"a/{task}/{seed}"] = {"0": low + off, "1": high - off}
+    seeds = table.by_seed(chips, "a")
+    assert seeds == [[80.0, 82.0], [84.0, 90.0]]
+    spread = (sum((v - 84.0) ** 2 for v in (80, 82, 84, 90)) / 3) ** 0.5
+    assert table.shown(seeds) == f"84.0 ± {spread:.1f} (2 x 2)"
+    del chips[f"a/{tasks[0]}/1"]
+    assert table.by_seed(chips, "a") == [[80.0, 82.0]]
+    assert table.by_seed(chips, "b") == []
+    assert table.shown([]) == "-"
+
+
+def test_the_table_is_that_of_the_results(study: dict[str, ModuleType]) -> None:
+    results = json.loads((FOLDER / "results.json").read_text())
+    printed = (FOLDER / "table.md").read_text().splitlines()
+    for strategy, line in zip(study["chips"].TRAINED, printed[2:], strict=True):
+        assert line == f"| {' | '.join(study['table'].row(results, strategy))} |"
+    assert "\n".join(printed) in (FOLDER / "README.md").read_text()

@@ -112,13 +112,19 @@ def shortened(example: Example) -> Example:
     return Example((kept,), example.label)
 
 
+def padded(examples: Sequence[Example]) -> dict[str, torch.Tensor]:
+    """The arguments of `Lower`."""
+    ids, mask = pad([example.sequences[0] for example in examples], 0)
+    return {"input_ids": ids, "attention_mask": mask}
+
+
 def states(lower: nn.Module, examples: Sequence[Example], chips: int = 1) -> list[Any]:
     """What `lower`, on so many chips side by side, makes of each example; a list for each chip."""
     found: list[list[Any]] = [[None] * len(examples) for _ in range(chips)]
     for batch in batches(examples, 64):
-        ids, mask = pad([examples[i].sequences[0] for i in batch], 0)
+        inputs = padded([examples[i] for i in batch])
         with torch.no_grad():
-            made = lower(input_ids=ids.repeat(chips, 1), attention_mask=mask.repeat(chips, 1))
+            made = lower(**{name: tensor.repeat(chips, 1) for name, tensor in inputs.items()})
         for chip, part in enumerate(made.chunk(chips)):
             for i, row in zip(batch, part, strict=True):
                 found[chip][i] = row[: len(examples[i].sequences[0])].clone()
