@@ -22,7 +22,8 @@ from cimsim.schedule import Plan, build_plan
 from cimsim.schedule.alike import Alike, Known
 from cimsim.schedule.assembler import Assembler
 from cimsim.schedule.graph import Node
-from cimsim.schedule.pipelines import parse_pipeline
+from cimsim.schedule.pipelines import AsIs, Strategy, parse_pipeline
+from cimsim.schedule.stages import Stage
 from cimsim.spec import Architecture
 
 
@@ -47,10 +48,12 @@ def plan_of(workload: Workload, pipeline: str, **changes: Any) -> Plan:
 
 
 def plan_on(
-    machine: Architecture, workload: Workload, pipeline: str, known: Known | None = None
-) -> Plan:
+    machine: Architecture, workload: Workload, pipeline: str | Strategy,
+    known: Known | None = None,
+) -> Plan:  # fmt: skip
     adaptation = adaptation_named("lora-pmca")
-    adapted, chosen = adaptation.apply(workload), parse_pipeline(pipeline)
+    chosen = parse_pipeline(pipeline) if isinstance(pipeline, str) else pipeline
+    adapted = adaptation.apply(workload)
     mapping = build_mapping(adapted, machine, adaptation)
     return build_plan(adapted, machine, mapping, chosen, known=known)
 
@@ -146,6 +149,26 @@ def test_what_other_layouts_worked_out_changes_no_plan(
     for job in product(workloads, pipelines):
         shared, alone = plan_on(machine, *job, known), plan_on(machine, *job)
         assert told(shared, **changes) == told(alone, **changes)
+
+
+class ByName:
+    """Blocks of a user's own: a token in the first layer, two in others."""
+
+    name, split = "by-name", False
+
+    def tokens(self, stage: Stage, step: int, costs: Any, *, turns: bool) -> int:
+        return min(step, 1 if stage.name.startswith("layers.0.") else 2)
+
+    def check(self, workload: Workload) -> None:
+        pass
+
+
+def test_a_users_own_blocks_are_asked_for_of_every_stage() -> None:
+    pipeline = Strategy(ByName(), "layers", AsIs())
+    plan = plan_on(small.machine(), small.decoder(layers=3, steps=0, rank=None), pipeline)
+    blocks = {n: b for n, b in plan.block_tokens.items() if n.startswith("layers.")}
+    assert set(blocks.values()) == {1, 2}
+    assert all((block == 1) == name.startswith("layers.0.") for name, block in blocks.items())
 
 
 def test_what_is_known_of_a_machine_is_not_of_another() -> None:

@@ -38,7 +38,7 @@ from cimsim.engines.program import (
     timed_verbs,
 )
 from cimsim.engines.record import Kept, Part, entries_through
-from cimsim.engines.survey import Survey
+from cimsim.engines.survey import Survey, at_most
 from cimsim.engines.times import Slots, TimeTable
 from cimsim.engines.troupes import Troupe, alone, troupes
 from cimsim.values.display import brief
@@ -294,12 +294,14 @@ class _Lowering:
         if key not in self.lists:
             known: dict[bytes, int] = {}
             places = []
-            for column in np.ascontiguousarray(counts.T):
-                name = column.tobytes()
-                if name not in known:
-                    behind = k.BUFFER_WIDTH * np.flatnonzero(column)
-                    known[name] = self.add(np.append(behind.size, behind))
-                places.append(known[name])
+            # counted: each is 0 or 1, a byte
+            columns, rows = counts.T.astype(np.int8).tobytes(), len(counts)
+            for at in range(0, len(columns), rows):
+                column = columns[at : at + rows]
+                if column not in known:
+                    behind = k.BUFFER_WIDTH * np.flatnonzero(np.frombuffer(column, np.int8))
+                    known[column] = self.add(np.append(behind.size, behind))
+                places.append(known[column])
             self.lists[key] = self.add(np.array(places, np.int64))
         return self.lists[key]
 
@@ -339,7 +341,8 @@ class _Lowering:
         for own, start in enumerate(starts):
             self.actors_at[troupe.numbers[own]] = begin + start + width * at
         self.holes += [(begin + place + width * at, duration) for place, duration in holes]
-        rows = np.tile(np.array(words, np.int64), (at.size, 1))
+        rows = np.empty((at.size, width), np.int64)
+        rows[:] = words
         stamps += [(place, width * at) for place in inner]
         rows[:, [place for place, _ in stamps]] += np.stack([more for _, more in stamps], axis=1)
         return rows
@@ -399,7 +402,8 @@ class _Lowering:
         first = int(buffers[0])
         behind = k.BUFFER_WIDTH * (buffers - first)
         if troupe.members == 1:
-            code = self.moves_of(type(verb)(first, verb.count))
+            same = first == verb.buffer
+            code = self.moves_of(verb if same else type(verb)(first, verb.count))
             step = len(code) if code[0] in _SOME.values() else k.WIDTH[code[0]]
             stamps += [(begin + place, behind) for place in range(1, len(code), step)]
             words += code
@@ -558,10 +562,7 @@ class _Lowering:
         unit = self.units
         initial = self.seen.initial // unit
         room = self.seen.capacity - self.seen.initial
-        total = self.seen.put_total
-        if max(total, default=0) > k.NEVER:
-            total = [min(put, k.NEVER) for put in total]
-        put = np.array(total, np.int64)
+        put = at_most(self.seen.put_total, k.NEVER)
         slots = np.maximum((self.seen.initial + np.minimum(room, put)) // unit, 1)
         inline = slots <= k.BUFFER_WIDTH - k.INLINE_SLOTS
         outside = np.where(inline, 0, slots)

@@ -75,7 +75,10 @@ INTERVALS_KEPT_MAX = 2**27
 
 def check_kept(program: Program) -> None:
     """Raise SimulationError for a program of more intervals than are kept."""
-    intervals = Layout.of(program).interval_offset[-1]
+    intervals = sum(
+        company.numbers.shape[0] * int(company.sizes.sum()) * len(timed_verbs(company.actor.steps))
+        for company in program.companies
+    )
     if intervals > INTERVALS_KEPT_MAX:
         raise SimulationError(
             f"start and end of {intervals} intervals are asked for (timed verbs x iterations of "

@@ -62,6 +62,22 @@ class ActorScene:
         """Actors of the scene, each time."""
         return sum(members_of(group) * len(roles_of(group)) for group in self.groups)
 
+    @cached_property
+    def bands(self) -> tuple[tuple[Actor | Crew, tuple[Actor, ...]], ...]:
+        """Groups whose actors are written together, each with all roles: a crew, or neighbours that
+        stand alone and have as many iterations.
+        """
+        found: list[tuple[Actor | Crew, tuple[Actor, ...]]] = []
+        for group in self.groups:
+            before = found[-1][0] if found else None
+            if isinstance(group, Crew):
+                found.append((group, group.actors))
+            elif isinstance(before, Actor) and before.iterations == group.iterations:
+                found[-1] = before, (*found[-1][1], group)
+            else:
+                found.append((group, (group,)))
+        return tuple(found)
+
     def ends(self, side: type[Get] | type[Put]) -> tuple[IntArray, IntArray]:
         """The buffers at which actors get or put, a row for every time, and which actors do.
 

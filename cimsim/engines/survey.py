@@ -53,7 +53,7 @@ class Survey:
         self.producer, self.consumer, self.put_total = ([0] * count for _ in range(3))
         sizes, capacities, initials = store_columns(program.stores)
         # counted: no buffer ever holds more tokens than the clock has instants
-        capacity = np.array([min(one, k.NEVER) for one in capacities], np.int64)
+        capacity = at_most(capacities, k.NEVER)
         self.capacity = np.repeat(capacity, sizes)
         self.initial = np.repeat(np.array(initials, np.int64), sizes)
         self.unit: list[int] = self.initial.tolist()
@@ -97,7 +97,7 @@ class Survey:
         if not self._program.stands:
             return
         unit = np.array(self.unit, np.int64)
-        put_total = np.array([min(total, k.NEVER) for total in self.put_total], np.int64)
+        put_total = at_most(self.put_total, k.NEVER)
         producer, consumer = np.array(self.producer), np.array(self.consumer)
         sides: tuple[tuple[type[Get] | type[Put], IntArray], ...] = (
             (Put, producer),
@@ -119,8 +119,7 @@ class Survey:
                 every = buffers.ravel()
                 np.gcd.at(unit, every, np.tile(np.array(known.divisors, np.int64), scene.times))
                 if side is Put:
-                    totals = [min(total, _MANY) for total in known.totals]
-                    np.add.at(put_total, every, np.tile(np.array(totals, np.int64), scene.times))
+                    np.add.at(put_total, every, np.tile(at_most(known.totals, _MANY), scene.times))
         self.unit, self.put_total = unit.tolist(), put_total.tolist()
         self.producer, self.consumer = producer.tolist(), consumer.tolist()
 
@@ -210,6 +209,13 @@ class Survey:
         """The actors that use a resource, in order."""
         here = slice(self._first_key[resource], self._first_key[resource + 1])
         return np.asarray(self._keys[here] % self._stride)
+
+
+def at_most(numbers: list[int], most: int) -> IntArray:
+    """Whole numbers, beyond 64 bits maybe, as far as they are no more than `most`."""
+    if max(numbers, default=0) > most:
+        numbers = [min(number, most) for number in numbers]
+    return np.array(numbers, np.int64)
 
 
 def _tokens(rows: Sequence[IntArray] | IntArray) -> _Tokens:

@@ -16,7 +16,6 @@ from cimsim.engines.actors import (
     Use,
     members_of,
     numbers_of,
-    roles_of,
     sizes_of,
 )
 from cimsim.engines.record import Marks
@@ -28,32 +27,25 @@ from cimsim.values.display import brief
 @brief
 @dataclass(frozen=True, slots=True, eq=False)
 class Troupe:
-    """The actors of a group in some of the times that its scene stands.
+    """The actors of a band of a scene in some of the times that it stands: a crew, or one that
+    stands alone and those beside it.
 
-    `roles` are the numbers of its first role each time. Arrays have an entry for each actor of a
-    role: members of one time behind those of another. `sizes` are their iterations, `begins` where
-    the amounts of each begin; `numbers` has the actors by role and `clients` for each Use which of
-    the clients of its resource each of them is.
+    `members` are the actors of a role each time, `roles` the numbers of its first role each time.
+    Arrays have an entry for each actor of a role: members of one time behind those of another.
+    `sizes` are their iterations, `begins` where the amounts of each begin; `numbers` has the actors
+    by role and `clients` for each Use which of the clients of its resource each of them is.
     """
 
     scene: ActorScene
     group: Actor | Crew
+    actors: tuple[Actor, ...]
+    members: int
     times: IntArray
     roles: list[int]
     clients: Iterator[IntArray]
     sizes: IntArray
     begins: IntArray
     numbers: list[IntArray]
-
-    @property
-    def actors(self) -> tuple[Actor, ...]:
-        """The roles of the group."""
-        return roles_of(self.group)
-
-    @property
-    def members(self) -> int:
-        """Actors of a role each time."""
-        return members_of(self.group)
 
     @property
     def count(self) -> int:
@@ -85,65 +77,68 @@ class Troupe:
         Each row begins with its actor. `logs` has for each role where the log of each actor begins
         and its intervals.
         """
-        verbs = sum(len(intervals) for _, intervals in logs)
-        rows = np.empty((self.count, verbs, 6), np.int64)
+        widths = [len(intervals) for _, intervals in logs]
+        verbs = [
+            (own, entry, widths[own] + 1, each, duration)
+            for own, (_, intervals) in enumerate(logs)
+            for entry, (each, duration) in enumerate(intervals)
+        ]
+        numbers, begins = np.array(self.numbers).T, np.array([log_at for log_at, _ in logs]).T
         turns = np.empty((self.count, len(logs), 4), np.int64)
-        at = 0
-        for own, (log_at, intervals) in enumerate(logs):
-            here = slice(at, at + len(intervals))
-            rows[:, here, 0] = self.numbers[own][:, np.newaxis]
-            turns[:, own, 0] = self.numbers[own]
-            rows[:, here, 1] = log_at[:, np.newaxis] + np.arange(len(intervals))
-            rows[:, here, 2] = turns[:, own, 2] = len(intervals) + 1
-            rows[:, here, 3] = self.sizes[:, np.newaxis]
-            rows[:, here, 4] = [each for each, _ in intervals]
-            rows[:, here, 5] = [duration for _, duration in intervals]
-            rows[:, here, 5] += rows[:, here, 4] * self.begins[:, np.newaxis]
-            turns[:, own, 1], turns[:, own, 3] = log_at + len(intervals), self.sizes
-            at += len(intervals)
+        turns[:, :, 0], turns[:, :, 1] = numbers, begins + widths
+        turns[:, :, 2], turns[:, :, 3] = np.array(widths) + 1, self.sizes[:, np.newaxis]
+        rows = np.empty((self.count, len(verbs), 6), np.int64)
+        if verbs:
+            own, entry, stride, each, duration = np.array(verbs, np.int64).T
+            rows[:, :, 0], rows[:, :, 1] = numbers[:, own], begins[:, own] + entry
+            rows[:, :, 2], rows[:, :, 3] = stride, self.sizes[:, np.newaxis]
+            rows[:, :, 4], rows[:, :, 5] = each, duration + each * self.begins[:, np.newaxis]
         return rows.reshape(-1, 6), turns.reshape(-1, 4)
 
 
 def alone(group: Crew, first: int, role: int, seen: Survey) -> Troupe:
     """The troupe of a crew that stands once."""
-    clients = [next(seen.together) for _ in range(_uses(group))]
+    clients = [next(seen.together) for _ in range(_uses(group.actors))]
     return _troupe(
-        ActorScene((group,)), group, np.zeros(1, np.int64), np.array([first]), [role], clients
-    )
+        ActorScene((group,)), group, group.actors, np.zeros(1, np.int64), np.array([first]),
+        [role], clients,
+    )  # fmt: skip
 
 
 def troupes(stand: Stand, units: IntArray, marks: Marks | None, seen: Survey) -> Iterator[Troupe]:
-    """Those of a scene: its groups, in the times in which tokens and marks are alike.
+    """Those of a scene: its bands, in the times in which tokens and marks are alike.
 
     `units` are the tokens of each buffer that count as one.
     """
     scene, before, roles = stand.scene, 0, 0
     alike = _alike(stand, units, marks)
-    for group in scene.groups:
-        members, width = members_of(group), len(roles_of(group))
-        every = [next(seen.together) for _ in range(_uses(group))]
+    for group, actors in scene.bands:
+        members, width = members_of(group), len(actors)
+        every = [next(seen.together) for _ in range(_uses(actors))]
         for times in alike:
             clients = [one.reshape(scene.times, members)[times].ravel() for one in every]
             firsts, mine = stand.actors[times] + before, (stand.roles[times] + roles).tolist()
-            yield _troupe(scene, group, times, firsts, mine, clients)
+            yield _troupe(scene, group, actors, times, firsts, mine, clients)
         before, roles = before + members * width, roles + width
 
 
 def _troupe(
-    scene: ActorScene, group: Actor | Crew, times: IntArray, firsts: IntArray, roles: list[int],
-    clients: list[IntArray],
+    scene: ActorScene, group: Actor | Crew, actors: tuple[Actor, ...], times: IntArray,
+    firsts: IntArray, roles: list[int], clients: list[IntArray],
 ) -> Troupe:  # fmt: skip
     sizes = sizes_of(group)
     begins = np.cumsum(sizes) - sizes
     first = (firsts[:, np.newaxis] + numbers_of(group, 0)).ravel()
-    numbers = [first + own for own in range(len(roles_of(group)))]
-    each, start = (np.tile(column, times.size) for column in (sizes, begins))
-    return Troupe(scene, group, times, roles, iter(clients), each, start, numbers)
+    numbers = [first + own for own in range(len(actors))]
+    each, start = (np.concatenate([column] * times.size) for column in (sizes, begins))
+    return Troupe(
+        scene, group, actors, sizes.size, times, roles, iter(clients), each, start, numbers
+    )
 
 
-def _uses(group: Actor | Crew) -> int:
+def _uses(actors: tuple[Actor, ...]) -> int:
     """Uses of a member."""
-    return sum(isinstance(verb, Use) for actor in roles_of(group) for verb in actor.steps)
+    return sum(isinstance(verb, Use) for actor in actors for verb in actor.steps)
 
 
 def _alike(stand: Stand, units: IntArray, marks: Marks | None) -> list[IntArray]:

@@ -17,10 +17,21 @@ from cimsim.schedule.edges import StageEdge
 from cimsim.schedule.graph import Stream, build_stream
 from cimsim.schedule.lanes import Lanes
 from cimsim.schedule.pair import LoraBranch, Pair, adapter_of
-from cimsim.schedule.pipelines import BlockCosts, Pipeline, Strategy
+from cimsim.schedule.pipelines import (
+    BlockCosts,
+    GivenBlock,
+    Pipeline,
+    SearchedBlock,
+    ShapedBlock,
+    SplitBlock,
+    Strategy,
+    WholeStep,
+)
 from cimsim.schedule.shapes import shape_of
 from cimsim.schedule.stages import MaskedScores, Stage
 from cimsim.values.display import brief, shown
+
+_OWN = (GivenBlock, SearchedBlock, ShapedBlock, SplitBlock, WholeStep)
 
 
 @brief
@@ -45,8 +56,8 @@ class Dealt:
 class Dealer:
     """Deals the blocks of cluster stages as a pipeline wants it.
 
-    A strategy of cimsim gives stages that do the same the same blocks; a user's own is asked for
-    every stage, but for LoRA beside tiles.
+    Blocks of cimsim's own are the same for stages that do the same; a user's own strategy is asked
+    for every stage, but for LoRA beside tiles.
     """
 
     def __init__(
@@ -55,8 +66,11 @@ class Dealer:
         self.assembler, self.mapping = assembler, mapping
         self.pipeline, self.scores = pipeline, scores
         graph = assembler.graph
-        own: Hashable = pipeline if isinstance(pipeline, Strategy) else object()
-        self._asked_of = assembler.alike.number((own, graph.steps, graph.sequences))
+        asked: Hashable = object()
+        self._each = True
+        if type(pipeline) is Strategy and type(pipeline.blocks) in _OWN:
+            asked, self._each = (pipeline.blocks, pipeline.barrier), False
+        self._asked_of = assembler.alike.number((asked, graph.steps, graph.sequences))
 
     def costs(self, stage: Stage, fetched: list[StageEdge], beside: list[StageEdge]) -> StageCosts:
         """Those of a stage that fetches the data of some edges and has others `beside` it."""
@@ -70,10 +84,10 @@ class Dealer:
         """
         stage = costs.stage
         adapter = adapter_of(stage)
-        own = adapter is None and not isinstance(self.pipeline, Strategy)
+        own = stage.name if self._each and adapter is None else None
         key = (
             "dealt", self._asked_of, costs.kind, stage.near, stage.clusters[1], stage.in_layer,
-            adapter, self._replicas(stage, adapter), stage.name if own else None,
+            adapter, self._replicas(stage, adapter), own,
         )  # fmt: skip
         return self.assembler.alike.once(key, lambda: self._dealt(costs, adapter))
 

@@ -18,7 +18,7 @@ from cimsim.report.fold import spent
 from cimsim.report.kinds import kinds_of
 from cimsim.report.leakage import leaked_J
 from cimsim.report.needs import needed
-from cimsim.report.occupancy import last_of_phases, phase_ends_ps
+from cimsim.report.occupancy import last_of_phases
 from cimsim.runtime.collector import collector_paused
 from cimsim.schedule import Plan, build_plan
 from cimsim.schedule.alike import Known
@@ -89,7 +89,7 @@ class Attempt:
 
     def phases_ps(self) -> list[int]:
         """Latency of each phase (ps)."""
-        ends = [0, *phase_ends_ps(self.plan, self.ends)]
+        ends = [0, *self.ran.phase_ends_ps]
         return [end - start for start, end in pairwise(ends)]
 
     def energies_J(self, job: Job) -> list[float]:

@@ -17,6 +17,7 @@ from cimsim.report.bottlenecks import binding
 from cimsim.report.findings import Findings, RunFold
 from cimsim.report.kinds import kinds_of
 from cimsim.report.needs import needed
+from cimsim.report.occupancy import phase_ends_ps
 from cimsim.schedule import Plan
 from cimsim.spec import Architecture
 from cimsim.values.display import brief
@@ -39,6 +40,11 @@ class Ran:
     def mapping_sha256(self) -> str:
         """The digest of the mapping."""
         return self.mapping.digest()
+
+    @cached_property
+    def phase_ends_ps(self) -> tuple[int, ...]:
+        """When the last actor finished each phase (ps)."""
+        return tuple(phase_ends_ps(self.plan, self.ends))
 
     @cached_property
     def findings(self) -> Findings:
