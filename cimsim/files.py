@@ -70,12 +70,23 @@ def describe_validation(path: str | Path, error: ValidationError, model: object 
 
     Of `model`, the type that was validated, come the nearest names of a field that is none.
     """
-    found = error.errors(include_url=False)
+    errors = error.errors(include_url=False)
+    # a list of which every item is refused is empty afterwards: no second problem
+    found = [
+        item
+        for item in errors
+        if item["type"] != "too_short"
+        or not any(_inside(other["loc"], item["loc"]) for other in errors)
+    ]
     lines = [line for item in found for line in _lines(item, model)]
     told = [f"{path}: {shortened(literal(line), LINE_LENGTH)}" for line in lines[:PROBLEMS_SHOWN]]
     if len(lines) > PROBLEMS_SHOWN:
         told.append(f"{path}: and {len(lines) - PROBLEMS_SHOWN} more")
     return "\n".join(told)
+
+
+def _inside(place: tuple[int | str, ...], outer: tuple[int | str, ...]) -> bool:
+    return len(place) > len(outer) and place[: len(outer)] == outer
 
 
 def _lines(item: ErrorDetails, model: object) -> Iterator[str]:

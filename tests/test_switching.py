@@ -86,6 +86,15 @@ def test_bad_scenarios_name_the_field_and_the_lever(folder: Path) -> None:
     bad("unheard", unheard=1)
 
 
+def test_a_list_of_refused_items_is_not_called_too_short_as_well(folder: Path) -> None:
+    (folder / "bad.json").write_text(json.dumps(GIVEN | {"endurances": [0.0]}))
+    with pytest.raises(SpecError) as told:
+        switch(small.machine(), folder / "bad.json", strategies=["lora-sram"])
+    (line,) = str(told.value).splitlines()
+    assert "endurances.0: Input should be greater than or equal to 1 (got 0)" in line
+    refused(folder, SpecError, "endurances: ", "at least 1 item", endurances=[])
+
+
 def test_adapters_that_never_fit_are_refused(folder: Path) -> None:
     small_room = {"size_KiB": 0.5}
     refused(folder, CapacityError, "'task-1' takes 960 bytes", "holds 512",
