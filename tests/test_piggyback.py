@@ -9,6 +9,7 @@ import small
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_convolutions import layer
 from torch import nn
 from torch.nn import functional
 
@@ -86,6 +87,17 @@ def test_a_head_that_is_saved_with_the_task_is_written_whole() -> None:
     whole = written["head.weight"]
     assert not isinstance(whole, Registers)
     assert whole.count == mapping.placements["head.weight"].weights
+
+
+@pytest.mark.parametrize(("groups", "inputs", "outputs"), [(6, 9, 1), (4, 5, 4), (3, 40, 24)])
+def test_memory_keeps_a_bit_for_each_weight_of_a_group(
+    groups: int, inputs: int, outputs: int
+) -> None:
+    """Depthwise, several groups an array, groups larger than one: nothing beside the diagonal."""
+    work, masks = layer(groups, inputs, outputs), WeightMasks()
+    mapping = build_mapping(masks.apply(work), small.machine(), masks)
+    bits = task_bits(small.machine(), mapping, AdaptedTask("a", work))
+    assert bits == groups * inputs * outputs == work.parameters[0].size
 
 
 def test_memory_keeps_a_bit_a_weight_and_the_head() -> None:

@@ -85,10 +85,10 @@ class WeightMasks:
         if task.name == BASE_TASK:
             return 0
         saved = saved_weights(task.workload)
-        grids = {name: placement.grid for name, placement in mapping.placements.items()}
-        masked = sum(grids[n].rows * grids[n].columns for n in tuned_weights(task.workload) - saved)
+        held = {name: placement.grid.weights for name, placement in mapping.placements.items()}
+        masked = sum(held[name] for name in tuned_weights(task.workload) - saved)
         bits = architecture.units[architecture.weights_on].value_bits
-        return masked + bits * sum(grids[n].rows * grids[n].columns for n in saved)
+        return masked + bits * sum(held[name] for name in saved)
 
     def functional(self, model: AdaptedModel) -> nn.Module:
         """A copy whose masked layers are linear ones of the masked weight.
