@@ -74,15 +74,16 @@ class Stepper:
         """Run steps like the one noted, then note the next one."""
         words = self._words
         step = steps.lower(
-            words, self.trace, self._actors, iterations, self._places[3], self._cells
-        )
+            words, self.trace, self._actors, iterations, self._places[3], self._cells,
+            np.zeros(words.size, np.int64),
+        )  # fmt: skip
         start = steps.pending_ps(words)
         done, end = steps.replay(words, step, start, log, self.covered_ps)
         self.trace[k.TRACE_USED] = k.NOT_TRACED
         self.steps += done
         if done:
             steps.advance(
-                words, self._actors, iterations, step.entries, self._places[0], ends, done, end
+                words, self._actors, iterations, step.number, self._places[0], ends, done, end
             )
         if done < steps.BATCH:
             self._miss()

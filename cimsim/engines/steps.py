@@ -65,6 +65,9 @@ CODE_WIDTH = 4
 # candidates, 1 for round robin
 PLACE, FIRST_SERVER, SERVERS, LAST_CLIENT, WAITING, TURNS = range(6)
 
+# of an actor, behind its number: entries that it logs in a step, the iteration it was in before
+ENTRIES, BEFORE = 1, 2
+
 # what is found in a step: words of code, further steps at most, actors, slots, cells, resources,
 # servers, log entries, parts of covers, actor whose request opens a step, requests joined
 (CODE, STEPS, ACTORS, SLOTS, CELLS, RESOURCES, ALL_SERVERS, LOGGED, COVERED, ANCHOR, JOINED,
@@ -74,10 +77,10 @@ PLACE, FIRST_SERVER, SERVERS, LAST_CLIENT, WAITING, TURNS = range(6)
 class StepCode(NamedTuple):
     """A step as straight code.
 
-    `code` has `found[CODE]` rows, `groups` the group of each cell, `resources` a row each. By place
-    in the words of the run: `number` of an actor, slot, cell or resource, from 1 on; `entries` that
-    an actor logs in a step; the iteration that it was in `before`. `joined` are the actors whose
-    requests have come to the candidates since the last grant by turns.
+    `code` has `found[CODE]` rows, `groups` the group of each cell, `resources` a row each. `number`
+    has by place in the words of the run the number of an actor, slot, cell or resource, from 1 on,
+    and behind that of an actor `ENTRIES` and `BEFORE`. `joined` are the actors whose requests have
+    come to the candidates since the last grant by turns.
     """
 
     code: Words
@@ -85,31 +88,28 @@ class StepCode(NamedTuple):
     groups: Words
     resources: Words
     number: Words
-    entries: Words
-    before: Words
     joined: Words
 
 
 @njit(cache=True)
 def lower(
-    m: Words, trace: Words, actors: Words, iterations: Words, resources: int, cells: int
-) -> StepCode:
+    m: Words, trace: Words, actors: Words, iterations: Words, resources: int, cells: int,
+    number: Words,
+) -> StepCode:  # fmt: skip
     """The step in `trace`, at whose end the run is.
 
     `iterations` are those in which `actors` were when it began; the run has so many `resources` and
-    `cells`.
+    `cells`. `number` are as many zeros as `m` has words, few of which are looked at.
     """
-    before = np.zeros(m.size, np.int64)
-    before[actors] = iterations
-    room, limit = _bounds(m, trace, before)
+    for n in range(actors.size):
+        number[actors[n] + BEFORE] = iterations[n]
+    room, limit = _bounds(m, trace, number)
     s = StepCode(
         np.empty((room, CODE_WIDTH), np.int64),
         np.zeros(11, np.int64),
         np.zeros(cells, np.int64),
         np.zeros((resources, 6), np.int64),
-        np.zeros(m.size, np.int64),
-        np.zeros(m.size, np.int64),
-        before,
+        number,
         np.empty(room, np.int64),
     )
     s.found[STEPS] = limit
@@ -124,7 +124,7 @@ def lower(
             s.found[JOINED] += 1
         elif kind == k.COUNTED:
             if m[x] in (k.GET_EACH, k.PUT_EACH, k.GET_SOME, k.PUT_SOME):
-                _limit_to_count(m, s, m[x + 2] + y, m[a + k.ITERATION] - before[a])
+                _limit_to_count(m, s, m[x + 2] + y, _further(m, number, a))
         elif kind == k.NEXTED:
             if m[x] == k.NEXT:
                 _log(s, i, a)
@@ -135,7 +135,7 @@ def lower(
 
 
 @njit(cache=True)
-def _bounds(m: Words, trace: Words, before: Words) -> tuple[int, int]:
+def _bounds(m: Words, trace: Words, number: Words) -> tuple[int, int]:
     """Rows of code at most; further steps before an actor comes to its end or to a mark."""
     room, limit = 1, k.NEVER
     for n in range(trace[k.TRACE_USED]):
@@ -147,9 +147,14 @@ def _bounds(m: Words, trace: Words, before: Words) -> tuple[int, int]:
             room += 5 + (m[covers] if covers else 0)
         elif kind == k.NEXTED:
             last = m[m[x + 3]] if m[x] == k.NEXT_MARKED else m[x + 2] - 1
-            further = (last - m[a + k.ITERATION]) // (m[a + k.ITERATION] - before[a])
-            limit = min(limit, further)
+            limit = min(limit, (last - m[a + k.ITERATION]) // _further(m, number, a))
     return room, limit
+
+
+@_inline
+def _further(m: Words, number: Words, a: int) -> int:
+    """How many iterations an actor is further than when the step began."""
+    return m[a + k.ITERATION] - number[a + BEFORE]  # type: ignore[no-any-return]
 
 
 @_inline
@@ -177,8 +182,8 @@ def _emit(s: StepCode, op: int, x: int, y: int, z: int) -> None:
 @_inline
 def _log(s: StepCode, i: int, a: int) -> None:
     """An entry of the log; where it goes is put in at the end."""
-    _emit(s, LOG, i, s.entries[a], a)
-    s.entries[a] += 1
+    _emit(s, LOG, i, s.number[a + ENTRIES], a)
+    s.number[a + ENTRIES] += 1
     s.found[LOGGED] += 1
 
 
@@ -204,7 +209,7 @@ def _limit_to_times(m: Words, s: StepCode, times: int, by: int, decides: bool, z
 @njit(cache=True)
 def _timed(m: Words, s: StepCode, kind: int, a: int, pc: int, iteration: int) -> None:
     """A Hold or a Use, with what it covers and its entry in the log."""
-    i, by = s.number[a] - 1, m[a + k.ITERATION] - s.before[a]
+    i, by = s.number[a] - 1, _further(m, s.number, a)
     each, time = m[pc] in (k.HOLD_EACH, k.USE_EACH), m[pc + 1]
     if each:
         time += iteration + by
@@ -282,13 +287,13 @@ def _end(m: Words, s: StepCode) -> None:
     pc = m[anchor + k.PC]
     s.found[ANCHOR] = s.number[anchor] - 1
     if m[pc] == k.USE_EACH:
-        by = m[anchor + k.ITERATION] - s.before[anchor]
+        by = _further(m, s.number, anchor)
         time = m[pc + 1] + m[anchor + k.ITERATION] + by
         _limit_to_times(m, s, time, by, True, False)
     for row in s.code[: s.found[CODE]]:
         if row[0] == LOG:
             row[2] += m[row[3] + k.LOG]
-            row[3] = s.entries[row[3]]
+            row[3] = s.number[row[3] + ENTRIES]
 
 
 @njit(cache=True)
@@ -529,27 +534,26 @@ def pending_ps(m: Words) -> int:
 
 @njit(cache=True)
 def advance(
-    m: Words, actors: Words, iterations: Words, entries: Words, buffers_at: int, ends: Words,
+    m: Words, actors: Words, iterations: Words, number: Words, buffers_at: int, ends: Words,
     steps: int, time: int,
 ) -> None:  # fmt: skip
     """Bring a quiet run `steps` steps on, to `time` (ps).
 
-    `iterations` and `ends` are those of one step before, `entries` what an actor logs in a step, by
-    its place.
+    `iterations` and `ends` are those of one step before, `number` is that of its code.
     """
-    for number in range(actors.size):
-        a = actors[number]
-        by = m[a + k.ITERATION] - iterations[number]
+    for n in range(actors.size):
+        a = actors[n]
+        by = m[a + k.ITERATION] - iterations[n]
         if by:
             m[a + k.ITERATION] += steps * by
-            m[a + k.LOG] += steps * entries[a]
+            m[a + k.LOG] += steps * number[a + ENTRIES]
             m[a + k.CLOCK] = time
-    for number in range(ends.size // 2):
-        b = buffers_at + k.BUFFER_WIDTH * number
+    for n in range(ends.size // 2):
+        b = buffers_at + k.BUFFER_WIDTH * n
         first, size = m[b + k.FIRST], m[b + k.LAST] - m[b + k.FIRST]
         for end in range(2):
             place = b + (k.TAIL if end else k.HEAD)
-            by = m[place] - ends[2 * number + end]
+            by = m[place] - ends[2 * n + end]
             m[place] = first + (m[place] - first + steps * by) % size
     anchor = pending(m)
     r = m[m[k.AGENDA]]
