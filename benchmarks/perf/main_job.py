@@ -25,6 +25,8 @@ CASES = (
     ("BERT-base 320, 512x512 tiles", "ahwa_pcm_pmca", "bert_base_r8_s320", "token"),
     ("MobileBERT 320, 512x512 tiles", "ahwa_pcm_pmca", "mobilebert_squad_r8_s320", "token"),
 )
+SEARCHED = ("halora_rram_sram", "llama3.2_1b_r4_p512_d128", "auto")
+"""The main job as `cimsim run` runs it, without and with what bounds it."""
 SMOKE = (("MiniLM 32, 512x512 tiles", "ahwa_pcm_pmca", "minilm_sentiment_r8_s32", "token"),)
 
 
@@ -109,6 +111,10 @@ def main() -> None:
     for label, machine, workload, pipeline in cases:
         arguments = arguments_of(machine, workload, pipeline)
         rows.append(measured(label, arguments, warm=not options.smoke))
+    if not options.smoke:
+        arguments = arguments_of(*SEARCHED)
+        rows.append(measured("the main job, auto", arguments, warm=True))
+        rows.append(measured("the same with --bounds", [*arguments, "--bounds"], warm=True))
     result: dict[str, object] = {"processes": rows}
     both = SMOKE[0] if options.smoke else CASES[2]
     result["engines"] = engine_ratio(*both[1:])

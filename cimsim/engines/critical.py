@@ -64,14 +64,13 @@ def critical_path(run: Run) -> CriticalPath:
         tables = flat(run)
         actor, iteration = _last(run, tables.actors, makespan)
         row = int(tables.actors[actor, :2].sum()) - 1
-        found, now, waiting = walk(tables, row, iteration, makespan)
+        columns, now, waiting = walk(tables, row, iteration, makespan)
         if now:
             actor, step = tables.steps[waiting, :2].tolist()
             name = name_of(run.program, actor)
             raise ValueError(
                 f"actor {name!r} goes on to step {step} at {now} ps: nothing ends then"
             )
-        columns = np.ascontiguousarray(found[::-1].T)
     return CriticalPath(*columns)
 
 

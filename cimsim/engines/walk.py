@@ -5,9 +5,10 @@ The constants stand in this file because Numba's cache looks only at the file of
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from cimsim.engines.program import IntArray
 from cimsim.runtime.jit import njit
@@ -15,6 +16,7 @@ from cimsim.runtime.jit import njit
 if TYPE_CHECKING:
     from cimsim.engines.flat import FlatRun
 
+Int32Array: TypeAlias = npt.NDArray[np.int32]
 _njit = njit(cache=True, counted=False)
 _inline = njit(cache=True, counted=False, inline="always")
 """Nothing is allocated here: what is to grow is made anew by `walk`, and the walk goes on."""
@@ -29,52 +31,71 @@ ACTOR, STEP, KIND, TARGET, COUNT, COUNTS_AT, IDLE_AT, TIMED, BEFORE, AFTER, EXEC
 """Columns of `steps`."""
 MOVER, FIRST_MOVE, THROUGH, THROUGH_AT, SHIFT = range(5)
 """Columns of `ends`."""
-END, USER, OF = range(3)
-"""Rows of services: when each ended, its row in `steps` and its iteration."""
+
+
+class Services(NamedTuple):
+    """Services that take time: when each ended, its row in `steps` and its iteration.
+
+    Those of resource r stand from `first[r]` on, one behind the other by `end >> shift[r]` and then
+    in the order of rows; in `behind`, from the same place on, how many have ended up to each of
+    these spans. `shift` is `NONE` for a resource that is not listed yet.
+    """
+
+    first: IntArray
+    shift: IntArray
+    end: IntArray
+    user: Int32Array
+    of: Int32Array
+    behind: Int32Array
 
 
 NOW, ROW, ITERATION, WAIT, WAITING, LENGTH, SEARCH, RESOURCE = range(8)
 """Where a walk is: the time; the step that was done then, its iteration and how it is waited for;
-the work that began then, `NONE` at first; entries of the path, searches, and the resource whose
-services are wanted."""
+the work that began then, `NONE` at first; entries of the path that are not put aside, searches,
+and the resource whose services are wanted."""
+PATH_ROOM = 2**16
+"""Choice: intervals of a path that are found before they are put aside, 1.5 MB."""
 DONE, PATH_FULL, UNLISTED, PENDING_FULL, SEEN_FULL = 0, 1, 2, -2, -3
 """Why a walk stops."""
 
 
 def walk(f: FlatRun, row: int, iteration: int, now: int) -> tuple[IntArray, int, int]:
-    """The critical path that ends at `now` with the step in `row`, from its last interval to its
-    first: actor, iteration, step, start, end and wait of each.
+    """The critical path that ends at `now` with the step in `row`: actor, iteration, step, start,
+    end and wait of its intervals, a row each and the first interval first.
 
     Then the time to which it could be followed, and the row of its first interval: 0 in every
     run, and `NONE` without intervals.
     """
     turns = f.actors[f.steps[f.users, ACTOR], ITERATIONS]
     first = np.append(0, np.cumsum(turns))[f.first_user]
-    services = np.empty((3, first[-1]), np.int64)
-    left = np.full(first.size - 1, np.int64(NONE))
-    path = np.empty((1024, 6), np.int64)
+    shift, ends = np.full(first.size - 1, np.int64(NONE)), np.empty(first[-1], np.int64)
+    services = Services(first, shift, ends, *np.empty((3, first[-1]), np.int32))
+    path, parts = np.empty((PATH_ROOM, 3), np.int64), [np.empty((0, 3), np.int64)]
     pending = np.empty((64, 4), np.int64)
     seen = np.full((128, 3), np.int64(NONE))
-    at = np.array([now, row, iteration, DATA, NONE, 0, 0, NONE], np.int64)
-    while stopped := _go_on(f, at, path, first, services, left, pending, seen):
+    makespan, at = now, np.array([now, row, iteration, DATA, NONE, 0, 0, NONE], np.int64)
+    while stopped := _go_on(f, at, path, services, pending, seen):
         if stopped == PATH_FULL:
-            path = _longer(path)
+            parts.append(path.copy())
+            at[LENGTH] = 0
         elif stopped == PENDING_FULL:
             pending = _longer(pending)
         elif stopped == SEEN_FULL:
             seen = np.full((2 * seen.shape[0], 3), np.int64(NONE))
         else:
-            here = slice(*first[at[RESOURCE] : at[RESOURCE] + 2].tolist())
-            services[:, here] = _services(f, int(at[RESOURCE]))
-            left[at[RESOURCE]] = here.stop - here.start
-    return path[: at[LENGTH]], int(at[NOW]), int(at[WAITING])
+            _list(f, int(at[RESOURCE]), makespan, services)
+    parts.append(path[: at[LENGTH]])
+    row_of, of, wait = np.concatenate(parts)[::-1].T
+    start = f.start_ps[f.steps[row_of, BEFORE] + of]
+    end = np.append(start[1:], makespan)[: start.size]
+    columns = np.stack([f.steps[row_of, ACTOR], of, f.steps[row_of, STEP], start, end, wait])
+    return columns, int(at[NOW]), int(at[WAITING])
 
 
 @_njit
 def _go_on(
-    f: FlatRun, at: IntArray, path: IntArray, first: IntArray, services: IntArray, left: IntArray,
-    pending: IntArray, seen: IntArray,
-) -> int:  # fmt: skip
+    f: FlatRun, at: IntArray, path: IntArray, services: Services, pending: IntArray, seen: IntArray
+) -> int:
     """Walk on until the path begins, or until there is no room; a search is then made again."""
     now, row, iteration, wait = at[NOW], at[ROW], at[ITERATION], at[WAIT]
     waiting, length, search = at[WAITING], at[LENGTH], at[SEARCH]
@@ -92,20 +113,18 @@ def _go_on(
                 break
         if found == NONE and waiting != NONE and f.steps[waiting, KIND] == USE:
             resource = f.steps[waiting, TARGET]
-            if left[resource] == NONE:
+            if services.shift[resource] == NONE:
                 at[RESOURCE] = resource
                 stopped = UNLISTED
                 break
             waited = SHARED
-            found, of = _given_back(now, resource, first, services, left)
+            found, of = _given_back(now, resource, services)
         if found == NONE:
             break
-        start = f.start_ps[f.steps[found, BEFORE] + of]
-        _set(path[length], f.steps[found, ACTOR], of, f.steps[found, STEP], start)
-        path[length, 4] = now
-        path[length, 5] = waited if length else DATA
+        path[length, 0], path[length, 1] = found, of
+        path[length, 2] = DATA if waiting == NONE else waited
         length += 1
-        now, waiting = start, found
+        now, waiting = f.start_ps[f.steps[found, BEFORE] + of], found
         row, iteration = _previous(f, found, of)
         wait = DATA if f.steps[found, STEP] else ORDER
     at[NOW], at[ROW], at[ITERATION], at[WAIT] = now, row, iteration, wait
@@ -243,36 +262,48 @@ def _iteration_of(f: FlatRun, e: int, token: int) -> int:
 
 
 @_inline
-def _given_back(
-    now: int, resource: int, first: IntArray, services: IntArray, left: IntArray
-) -> tuple[int, int]:
+def _given_back(now: int, resource: int, services: Services) -> tuple[int, int]:
     """The first service of `resource`, in the order of rows, that takes time and ends at `now`:
     row and iteration, or `NONE`.
-
-    Asked for times that fall. `services` has those of a resource by their end and then in the order
-    of rows, of which `left` ended before the time asked for. Those that take no time end at `NONE`.
     """
-    begin, at = first[resource], left[resource]
-    while at and services[END, begin + at - 1] >= now:
-        at -= 1
-    left[resource] = at
-    place = begin + at
-    if place == first[resource + 1] or services[END, place] != now:
-        return NONE, 0
-    return int(services[USER, place]), int(services[OF, place])
+    first, span = services.first[resource], now >> services.shift[resource]
+    at = first + (services.behind[first + span - 1] if span else 0)
+    while at < first + services.behind[first + span]:
+        if services.end[at] == now:
+            return int(services.user[at]), int(services.of[at])
+        at += 1
+    return NONE, 0
 
 
-def _services(f: FlatRun, resource: int) -> IntArray:
-    """The services of `resource`, sorted: `END`, `USER` and `OF`, a column each."""
-    rows = f.users[f.first_user[resource] : f.first_user[resource + 1]]
-    turns = f.actors[f.steps[rows, ACTOR], ITERATIONS]
-    user = np.repeat(rows, turns)
-    of = np.arange(user.size) - np.repeat(np.cumsum(turns) - turns, turns)
-    place = f.steps[user, BEFORE] + of
-    end = f.end_ps[place]
-    end = np.where(f.start_ps[place] < end, end, NONE)
-    order = np.argsort(end, kind="stable")
-    return np.stack([end, user, of])[:, order]
+@_njit
+def _list(f: FlatRun, resource: int, latest: int, services: Services) -> None:
+    """List the services of `resource` that end up to `latest`, in two passes."""
+    begin, stop = services.first[resource], services.first[resource + 1]
+    shift = 0
+    while latest >> shift >= stop - begin:
+        shift += 1
+    services.shift[resource] = shift
+    behind = services.behind[begin:stop]
+    behind[:] = 0
+    users = f.users[f.first_user[resource] : f.first_user[resource + 1]]
+    for row in users:
+        place = f.steps[row, BEFORE]
+        for n in range(place, place + f.actors[f.steps[row, ACTOR], ITERATIONS]):
+            if max(f.start_ps[n], 0) < f.end_ps[n] <= latest:
+                behind[f.end_ps[n] >> shift] += 1
+    total = 0
+    for span in range(behind.size):
+        count = behind[span]
+        behind[span] = total
+        total += count
+    for row in users:
+        place = f.steps[row, BEFORE]
+        for n in range(place, place + f.actors[f.steps[row, ACTOR], ITERATIONS]):
+            end = f.end_ps[n]
+            if max(f.start_ps[n], 0) < end <= latest:
+                at = begin + behind[end >> shift]
+                behind[end >> shift] += 1
+                services.end[at], services.user[at], services.of[at] = end, row, n - place
 
 
 @_inline

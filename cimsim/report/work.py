@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import repeat
 
 import numpy as np
@@ -43,8 +43,12 @@ class Work:
         resources = np.zeros((len(program.resources), count), np.int64)
         work = cls({}, resources, [], [], {}, [None] * count)
         roles = zip(program.roles, plan.roles, program.cast, _elsewhere(plan), strict=True)
+        known: dict[tuple[int, bytes], _Sums] = {}
         for role, (actor, info, (_, sizes), elsewhere) in enumerate(roles):
-            sums = _Sums.of(sizes, info.phase, count)
+            alike = id(info.phase), sizes.tobytes()
+            if alike not in known:
+                known[alike] = _Sums.of(sizes, info.phase, count)
+            sums = known[alike]
             total = np.zeros((sizes.size, count), np.int64)
             by_unit: dict[str, IntArray] = {}
             for at, (step, (unit, units)) in enumerate(
@@ -64,7 +68,8 @@ class Work:
                     places = elsewhere.get(verb.resource, np.full(sizes.size, verb.resource))
                     np.add.at(work.by_resource, places, times)
                     work.unit_of.update(zip(places.tolist(), repeat(unit)))
-                work._begin(*run.intervals_of(role, step), info.phase)
+                iterations, phases = sums.first(verb.duration)
+                work._begin(run.starts_ps(role, step, iterations), phases)
             work.by_role.append(total)
             work.by_role_unit.append(by_unit)
         return work
@@ -101,11 +106,10 @@ class Work:
         found: list[int] = self.by_resource[:, phases].sum(axis=1).tolist()
         return found
 
-    def _begin(self, start: IntArray, end: IntArray, phase: IntArray) -> None:
-        """Let each phase begin no later than its first interval here that takes time."""
-        taking = end > start
+    def _begin(self, start: IntArray, phase: IntArray) -> None:
+        """Let each phase begin no later than work that starts in it."""
         for p, known in enumerate(self.first_ps):
-            here = start[taking & (phase == p)]
+            here = start[phase == p]
             if here.size:
                 begun = int(here.min())
                 self.first_ps[p] = begun if known is None else min(begun, known)
@@ -126,6 +130,9 @@ class _Sums:
 
     edges: IntArray
     shape: tuple[int, int]
+    known: dict[int, IntArray] = field(default_factory=dict)
+    """Sums of durations that several roles have, by their id."""
+    firsts: dict[int, tuple[IntArray, IntArray]] = field(default_factory=dict)
 
     @classmethod
     def of(cls, sizes: IntArray, phase: IntArray, phases: int) -> _Sums:
@@ -137,5 +144,20 @@ class _Sums:
         """Sums (ps) of a duration."""
         if not isinstance(duration, np.ndarray):
             return (np.diff(self.edges) * duration).reshape(self.shape)
-        through = np.concatenate([[0], np.cumsum(duration, dtype=np.int64)])
-        return np.diff(through[self.edges]).reshape(self.shape)
+        if id(duration) not in self.known:
+            through = np.concatenate([[0], np.cumsum(duration, dtype=np.int64)])
+            self.known[id(duration)] = np.diff(through[self.edges]).reshape(self.shape)
+        return self.known[id(duration)]
+
+    def first(self, duration: Duration) -> tuple[IntArray, IntArray]:
+        """For each actor and phase the first iteration in which it takes time, and the phase."""
+        each = isinstance(duration, np.ndarray)
+        key = id(duration) if each else bool(duration)
+        if key not in self.firsts:
+            begins, ends = self.edges[:-1], self.edges[1:]
+            if isinstance(duration, np.ndarray):
+                taking = np.append(np.flatnonzero(duration), duration.size)
+                begins = taking[np.searchsorted(taking, begins)]
+            some = np.flatnonzero((begins < ends) & bool(each or duration))
+            self.firsts[key] = begins[some], some % self.shape[1]
+        return self.firsts[key]
