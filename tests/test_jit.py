@@ -194,6 +194,6 @@ def test_a_function_that_is_not_counted_counts_no_references() -> None:
         compiled: Any = jit.njit(counted=counted)(moved)
         assert compiled(np.array([0]), np.array([5]), False) == 5
         (code,) = compiled.inspect_llvm().values()
-        found.append(code.count("call void @NRT_incref"))
+        found.append(code.count("call void @NRT_decref"))
     assert found[0] > 0
     assert found[1] == 0
