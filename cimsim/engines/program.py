@@ -26,10 +26,10 @@ works on `Program.roles` instead, one for each actor of a crew.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import chain
+from itertools import chain, repeat
 
 import numpy as np
 
@@ -170,6 +170,21 @@ class Program:
             for role, numbers in zip(company.roles, company.numbers, strict=True)
         }
         return tuple([found[role] for role in range(len(found))])
+
+    def resources_of(self, role: int, verb: Use) -> IntArray:
+        """The resource that each actor of a role uses."""
+        own = self._elsewhere[role].get(verb.resource)
+        return np.full(self.cast[role][0].size, verb.resource) if own is None else own
+
+    @cached_property
+    def _elsewhere(self) -> tuple[Mapping[int, IntArray], ...]:
+        """For each role the resources that differ from actor to actor."""
+        return tuple(
+            chain.from_iterable(
+                repeat(group.elsewhere, len(group.actors)) if isinstance(group, Crew) else ({},)
+                for group in self.groups
+            )
+        )
 
     @cached_property
     def alone(self) -> tuple[tuple[Actor | Crew, int, int], ...]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import repeat
 
 import numpy as np
 
 from cimsim.engines import Run
-from cimsim.engines.program import Crew, Duration, Hold, IntArray, Use, timed_verbs
+from cimsim.engines.program import Duration, Hold, IntArray, Use, timed_verbs
 from cimsim.engines.record import name_of
 from cimsim.report.kinds import times_by_kind
 from cimsim.schedule.plan import Plan
@@ -42,9 +42,9 @@ class Work:
         count, program = len(plan.phases), plan.program
         resources = np.zeros((len(program.resources), count), np.int64)
         work = cls({}, resources, [], [], {}, [None] * count)
-        roles = zip(program.roles, plan.roles, program.cast, _elsewhere(plan), strict=True)
+        roles = zip(program.roles, plan.roles, program.cast, strict=True)
         known: dict[tuple[int, bytes], _Sums] = {}
-        for role, (actor, info, (_, sizes), elsewhere) in enumerate(roles):
+        for role, (actor, info, (_, sizes)) in enumerate(roles):
             alike = id(info.phase), sizes.tobytes()
             if alike not in known:
                 known[alike] = _Sums.of(sizes, info.phase, count)
@@ -65,7 +65,7 @@ class Work:
                 total += times
                 by_unit[unit] = by_unit[unit] + times if unit in by_unit else times
                 if isinstance(verb, Use):
-                    places = elsewhere.get(verb.resource, np.full(sizes.size, verb.resource))
+                    places = program.resources_of(role, verb)
                     np.add.at(work.by_resource, places, times)
                     work.unit_of.update(zip(places.tolist(), repeat(unit)))
                 iterations, phases = sums.first(verb.duration)
@@ -113,15 +113,6 @@ class Work:
             if here.size:
                 begun = int(here.min())
                 self.first_ps[p] = begun if known is None else min(begun, known)
-
-
-def _elsewhere(plan: Plan) -> Iterator[Mapping[int, IntArray]]:
-    """Of every role the resources that differ from actor to actor."""
-    for group in plan.program.groups:
-        if isinstance(group, Crew):
-            yield from repeat(group.elsewhere, len(group.actors))
-        else:
-            yield {}
 
 
 @dataclass(frozen=True)

@@ -93,25 +93,56 @@ def works(plan: Plan) -> Iterator[TimedVerb]:
             yield TimedVerb(index, step, info, unit, count, key, servers, bits)
 
 
+@dataclass(frozen=True, slots=True)
+class _Site:
+    """Where the work of all actors of a role at one of its steps is done.
+
+    `units` are those that it occupies, with their servers, none for a latency; `of` is the place
+    among them of each actor's.
+    """
+
+    kind: str
+    units: tuple[tuple[Key, int], ...]
+    of: IntArray
+
+    @classmethod
+    def at(cls, plan: Plan, role: int, step: int) -> _Site:
+        """The site of a Hold or Use."""
+        program, info = plan.program, plan.roles[role]
+        steps = program.roles[role].steps
+        kind, count = info.occupies[timed_verbs(steps).index(step)]
+        actors, verb = program.cast[role][0].size, steps[step]
+        if not count or not isinstance(verb, Use):
+            units = (((kind, info.stage), 0),) if count else ()
+            return cls(kind, units, np.zeros(actors, np.int64))
+        places, of = np.unique(program.resources_of(role, verb), return_inverse=True)
+        resources = [program.resources[place] for place in places]
+        return cls(kind, tuple(((kind, r.name), r.servers) for r in resources), of)
+
+
 def chart(simulation: Simulation, part: RunPart, most: int) -> Chart:
     """The `most` busiest units of a part of a run; latencies that occupy no unit have no row."""
     plan, run = simulation.plan, simulation.run
     spans: dict[Key, list[IntArray]] = defaultdict(list)
     own: dict[Key, list[npt.NDArray[np.bool_]]] = defaultdict(list)
     servers: dict[Key, int] = {}
-    keys: dict[tuple[int, int], Key] = {}
-    units: dict[tuple[int, int], str] = {}
-    for work in works(simulation.plan):
-        units[work.actor, work.step] = work.unit
-        if work.key is None:
-            continue
-        servers.setdefault(work.key, work.servers)
-        keys[work.actor, work.step] = work.key
-        inside = cut(np.stack(run.intervals(work.actor, work.step), axis=1), part)
-        if inside.size:
-            spans[work.key].append(inside)
-            own[work.key].append(np.full(len(inside), part.shows(work.info.layer)))
-    path, path_units, on = _path(simulation, part, keys, units)
+    for role, (info, (_, sizes)) in enumerate(zip(plan.roles, plan.program.cast, strict=True)):
+        for step in timed_verbs(plan.program.roles[role].steps):
+            site = _Site.at(plan, role, step)
+            if not site.units:
+                continue
+            whole = np.clip(np.stack(run.intervals_of(role, step)), part.start_ps, part.end_ps)
+            inside = np.flatnonzero(whole[1] > whole[0])
+            of = np.repeat(site.of, sizes)[inside]
+            inside = inside[np.argsort(of, kind="stable")]
+            ends = np.cumsum(np.bincount(of, minlength=len(site.units)))[:-1]
+            each = np.split(whole[:, inside].T, ends)
+            for (key, many), found in zip(site.units, each, strict=True):
+                servers.setdefault(key, many)
+                if found.size:
+                    spans[key].append(found)
+                    own[key].append(np.full(len(found), part.shows(info.layer)))
+    path, path_units, on = _path(simulation, part)
     rows = []
     for key, parts in spans.items():
         found, mine = np.concatenate(parts), np.concatenate(own[key])
@@ -119,7 +150,7 @@ def chart(simulation: Simulation, part: RunPart, most: int) -> Chart:
         if mine.any():
             unit, name = key
             rows.append(UnitRow(unit, name, servers[key], found[order], mine[order], on[key]))
-    busiest = sorted(rows, key=lambda row: -row.busy_ps)[:most]
+    busiest = sorted(rows, key=lambda row: (-row.busy_ps, row.name))[:most]
     busiest.sort(key=lambda row: int(row.spans[row.own][0, 0]))
     begins = zip(plan.phases, phase_marks_ps(plan, run), strict=False)
     phases = tuple((name, at) for name, at in begins if part.start_ps <= at < part.end_ps)
@@ -133,24 +164,39 @@ def cut(spans: IntArray, part: RunPart) -> IntArray:
 
 
 def _path(
-    simulation: Simulation, part: RunPart, keys: dict[tuple[int, int], Key],
-    units: dict[tuple[int, int], str],
-) -> tuple[IntArray, tuple[str, ...], dict[Key, IntArray]]:  # fmt: skip
+    simulation: Simulation, part: RunPart
+) -> tuple[IntArray, tuple[str, ...], dict[Key, IntArray]]:
     """The critical path in a part: its spans, the unit kind of each, and its spans by unit."""
-    found = simulation.critical_path
+    found, plan = simulation.critical_path, simulation.plan
     first = int(np.searchsorted(found.end_ps, part.start_ps, side="right"))
     last = int(np.searchsorted(found.start_ps, part.end_ps, side="left"))
     here = slice(first, last)
     spans = cut(np.stack([found.start_ps[here], found.end_ps[here]], axis=1), part)
-    steps = list(zip(found.actor[here].tolist(), found.step[here].tolist(), strict=True))
-    by_key: dict[Key, list[int]] = defaultdict(list)
-    for number, step in enumerate(steps):
-        if step in keys:
-            by_key[keys[step]].append(number)
+    role, member = _roles(plan, found.actor[here])
+    kinds = np.full(role.size, "", object)
     nothing = np.zeros((0, 2), np.int64)
-    on: dict[Key, IntArray] = defaultdict(lambda: nothing)
-    on.update({key: spans[numbers] for key, numbers in by_key.items()})
-    return spans, tuple(units[step] for step in steps), on
+    on: dict[Key, list[IntArray]] = defaultdict(list)
+    width = 1 + int(found.step[here].max(initial=0))
+    of_role = role * width + found.step[here]
+    steps, many = np.unique(of_role, return_counts=True)
+    groups = np.split(np.argsort(of_role, kind="stable"), np.cumsum(many)[:-1])
+    for step, places in zip(steps.tolist(), groups, strict=True):
+        site = _Site.at(plan, *divmod(step, width))
+        kinds[places] = site.kind
+        for unit, (key, _) in enumerate(site.units):
+            on[key].append(places[site.of[member[places]] == unit])
+    by_key: dict[Key, IntArray] = defaultdict(lambda: nothing)
+    by_key.update({key: spans[np.sort(np.concatenate(places))] for key, places in on.items()})
+    return spans, tuple(kinds.tolist()), by_key
+
+
+def _roles(plan: Plan, actors: IntArray) -> tuple[IntArray, IntArray]:
+    """The role of each actor, and its place among those of the role."""
+    cast = plan.program.cast
+    role, member = np.zeros((2, sum(numbers.size for numbers, _ in cast)), np.int64)
+    for number, (numbers, _) in enumerate(cast):
+        role[numbers], member[numbers] = number, np.arange(numbers.size)
+    return role[actors], member[actors]
 
 
 def lanes(spans: IntArray) -> IntArray:
