@@ -13,8 +13,8 @@ from cimsim.adaptation.layers.shared import plain_layer
 def without_masks(model: nn.Module) -> nn.Module:
     """`model`, in which a plain layer takes the place of every one with masks, numbers or a delta.
 
-    They share parameters, and are `tuned`. What a task has there is said by its adaptation, not by
-    the workload.
+    They share parameters, and are `tuned`, but for gated ones beside LoRA, which are adapted. What
+    a task has there is said by its adaptation, not by the workload.
     """
     kinds = MaskedLayer | ColumnLayer | DeltaLinear
     for name, layer in [(n, m) for n, m in model.named_modules() if isinstance(m, kinds)]:
@@ -23,7 +23,7 @@ def without_masks(model: nn.Module) -> nn.Module:
         else:
             plain = plain_layer(layer)
             plain.weight, plain.bias = layer.weight, layer.bias
-        plain.tuned = True  # type: ignore[assignment]
+        plain.tuned = not name.endswith("base_layer")  # type: ignore[assignment]
         if not name:
             return plain
         model.set_submodule(name, plain)
