@@ -25,13 +25,16 @@ NAMES = ("base", "recipe", "chips", "switching", "costs", "table")
 @pytest.fixture(scope="module")
 def study() -> dict[str, ModuleType]:
     before = list(sys.path)
+    others = {name: sys.modules.pop(name, None) for name in NAMES}
     sys.path[:0] = [str(FOLDER), str(FOLDER.parent)]
     try:
         return {name: import_module(name) for name in NAMES}
     finally:
         sys.path[:] = before
-        for name in NAMES:
+        for name, module in others.items():
             sys.modules.pop(name, None)
+            if module is not None:
+                sys.modules[name] = module
 
 
 @pytest.fixture(scope="module")
