@@ -84,13 +84,17 @@ def works(plan: Plan) -> Iterator[TimedVerb]:
         steps = timed_verbs(actor.steps)
         for step, (unit, count), bits in zip(steps, info.occupies, moved, strict=True):
             verb = actor.steps[step]
-            key, servers = None, 0
-            if count and isinstance(verb, Use):
-                resource = plan.program.resources[verb.resource]
-                key, servers = (unit, resource.name), resource.servers
-            elif count:
-                key = unit, info.stage
+            resource = verb.resource if isinstance(verb, Use) else None
+            key, servers = _unit(plan, unit, info, resource) if count else (None, 0)
             yield TimedVerb(index, step, info, unit, count, key, servers, bits)
+
+
+def _unit(plan: Plan, kind: str, info: ActorInfo, resource: int | None) -> tuple[Key, int]:
+    """A shared unit and its servers, or where there is no `resource` that of the stage, and 0."""
+    if resource is None:
+        return (kind, info.stage), 0
+    shared = plan.program.resources[resource]
+    return (kind, shared.name), shared.servers
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +117,10 @@ class _Site:
         kind, count = info.occupies[timed_verbs(steps).index(step)]
         actors, verb = program.cast[role][0].size, steps[step]
         if not count or not isinstance(verb, Use):
-            units = (((kind, info.stage), 0),) if count else ()
+            units = (_unit(plan, kind, info, None),) if count else ()
             return cls(kind, units, np.zeros(actors, np.int64))
         places, of = np.unique(program.resources_of(role, verb), return_inverse=True)
-        resources = [program.resources[place] for place in places]
-        return cls(kind, tuple(((kind, r.name), r.servers) for r in resources), of)
+        return cls(kind, tuple(_unit(plan, kind, info, place) for place in places.tolist()), of)
 
 
 def chart(simulation: Simulation, part: RunPart, most: int) -> Chart:
