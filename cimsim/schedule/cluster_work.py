@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from itertools import pairwise
 from typing import TypeAlias
 
@@ -19,7 +18,7 @@ from cimsim.ir import Linear, MatMul, Op, Reduce, is_argmax, output_elements
 from cimsim.schedule.assembler import Assembler, convert, per_block, within_64_bits
 from cimsim.schedule.blocks_busy import BlockKinds, BusyBlocks, busy_blocks
 from cimsim.schedule.edges import StageEdge
-from cimsim.schedule.graph import Graph, Node, Stream, plain
+from cimsim.schedule.graph import Node, Stream, plain
 from cimsim.schedule.lanes import Lanes
 from cimsim.schedule.pair import LoraBranch
 from cimsim.schedule.pieces import woken_ps
@@ -228,7 +227,7 @@ def stage_likeness(
 ) -> int:  # fmt: skip
     """A number of the ops of a stage, of the scores they work on and of what they fetch."""
     graph, nodes = assembler.graph, stage.nodes
-    sources = _sources(graph, nodes)
+    sources = [graph.reads(node.name) for node in nodes]
     masked = [scores.get(node.name) for node in nodes] if scores else ()
     data = [
         (
@@ -245,13 +244,6 @@ def stage_likeness(
             *data,
         )
     )
-
-
-@lru_cache(maxsize=1 << 14)  # choice: stages of the parts of a large model
-def _sources(graph: Graph, nodes: tuple[Node, ...]) -> tuple[frozenset[tuple[str, bool]], ...]:
-    """For each op of a stage the ops that it reads, and whether as its stationary operand."""
-    into = (graph.into(node.name) for node in nodes)
-    return tuple([frozenset([(edge.producer, edge.stationary) for edge in each]) for each in into])
 
 
 @brief
@@ -536,7 +528,8 @@ def _reads(assembler: Assembler, demand: Demand) -> list[tuple[str, list[StageEd
     """The ops of the stage that fetch something, each with the edges that it is first to read."""
     pending, found = list(demand.fetched), []
     stage = demand.stage
-    for node, sources in zip(stage.nodes, _sources(assembler.graph, stage.nodes), strict=True):
+    for node in stage.nodes:
+        sources = assembler.graph.reads(node.name)
         mine = [edge for edge in pending if (edge.producer, edge.stationary) in sources]
         pending = [edge for edge in pending if edge not in mine]
         op = node.any

@@ -73,6 +73,7 @@ class Graph:
     sequences: int = 1
     _in: dict[str, list[Edge]] = field(default_factory=dict)
     _out: dict[str, list[Edge]] = field(default_factory=dict)
+    _reads: dict[str, frozenset[tuple[str, bool]]] = field(default_factory=dict)
 
     def into(self, name: str) -> list[Edge]:
         """Edges into `name`."""
@@ -81,6 +82,13 @@ class Graph:
     def out_of(self, name: str) -> list[Edge]:
         """Edges out of `name`."""
         return self._out.get(name, [])
+
+    def reads(self, name: str) -> frozenset[tuple[str, bool]]:
+        """The ops that `name` reads, and whether as its stationary operand."""
+        if name not in self._reads:
+            found = [(edge.producer, edge.stationary) for edge in self.into(name)]
+            self._reads[name] = frozenset(found)
+        return self._reads[name]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
