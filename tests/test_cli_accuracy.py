@@ -279,6 +279,11 @@ ACCURACY = ("accuracy", "machine.json", "toy")
             ("accuracy", "machine.json", "toy.json", *TOY, "--tokens", "9"),
             "--tokens had no effect with a traced workload",
         ),
+        (
+            ("accuracy", "machine.json", "base", "--task", "toy", "--adapt", "lora-sram"),
+            "--adapt had no effect on a model as it is",
+        ),
+        ((*ACCURACY, *TOY, "--precision", "low"), "precision is one of highest, high, medium"),
         ((*ACCURACY, *TOY, "--adc-bits", "1"), "bits must lie in 2 .. 22, got 1"),
         ((*ACCURACY, *TOY, "--tokens", "0"), "a sequence of 0 tokens was asked for"),
         ((*ACCURACY, *TOY, "--adapt", "none"), "adaptation 'none' runs the base model alone"),

@@ -78,6 +78,36 @@ def test_digits_are_levels():
     assert coding.step_uS == 10.0
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(SCHEMES),
+    st.integers(1, 23),
+    st.integers(1, 6),
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.integers(0, 99),
+)
+def test_levels_are_the_digits_of_whole_numbers(scheme, bits, cells, rows, columns, seed):
+    cells = min(cells, 23 // bits)
+    if scheme == "offset" and bits == cells == 1:
+        cells = 2
+    coding = Coding(scheme, low(scheme), 25.0, cells, bits, "tile")
+    w = weights(seed, (rows, columns))
+    w[0, 0] = 0.0
+    top = 2 ** (bits * cells - (scheme == "offset")) - 1
+    whole = np.rint((w / coding.scale(w)).astype(np.float64) * top).astype(np.int64)
+    parts = {"differential": [whole, -whole], "offset": [whole + top], "signed": [abs(whole)]}
+    digits = np.stack(
+        [[np.maximum(part, 0) // 2 ** (bits * s) % 2**bits for part in parts[scheme]]
+         for s in range(cells)]
+    )  # fmt: skip
+    if scheme == "signed":
+        digits = digits * np.sign(whole)
+    step = np.float32(coding.step_uS)
+    wanted = np.float32(low(scheme)) + step * digits.astype(np.float32)
+    assert np.array_equal(coding.encode(w).g_uS_SPRC, wanted)
+
+
 def test_equal_cells_average_their_noise():
     coding = Coding("signed", cells_per_weight=4)
     w = weights(shape=(300, 40))

@@ -146,7 +146,7 @@ def mapping(shape: LoraShape | None = SHAPE, model=encoder):
 
 def run(method: Method, model=encoder, task=None, **settings):
     settings = {"mapping": mapping(method.lora, model), "architecture": machine()} | settings
-    how = ("checkpoint", "every", "resume", "threads")
+    how = ("checkpoint", "every", "resume", "threads", "precision")
     execution = Execution(**{name: settings.pop(name) for name in how if name in settings})
     return train(model(), task or toy(), method, execution=execution, **settings)
 
@@ -758,6 +758,8 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
         TaskError, match=rf"^{at}: cannot resume, .* another seed \(0, now 1\): giv"
     ):
         run(PLAIN, checkpoint=path, resume=True, seed=1)
+    with pytest.raises(TaskError, match=rf"^{at}: cannot resume, .* another precision "):
+        run(PLAIN, checkpoint=path, resume=True, precision="medium")
     with pytest.raises(TaskError, match=rf"^{at}: cannot resume, .* another method "):
         run(noisy(), checkpoint=path, resume=True)
     with pytest.raises(TaskError, match=rf"^{at}: cannot resume, .* another data "):

@@ -30,6 +30,7 @@ from cimsim.functional.devices import on_device
 from cimsim.functional.model import SAMPLE_VECTORS, Samples
 from cimsim.functional.operands import KeptCells
 from cimsim.functional.padding import by_name
+from cimsim.functional.precision import multiplying
 from cimsim.functional.sites import analog
 from cimsim.ir import Workload
 from cimsim.mapping import Mapping
@@ -122,6 +123,7 @@ class _Setting:
     examples: tuple[Example, ...]
     batches: list[list[int]]
     samples: Samples | None
+    precision: str | None = None
     keep: bool = False
     chip: tuple[int, Chip] | None = None
     latest: tuple[int, AnalogModel] | None = None
@@ -183,7 +185,7 @@ def evaluate(
         workers = _worth(_weights(mapping) * len(examples) * passes)
     setting = _Setting(
         task, model, mapping, architecture, tiles, trials.converters, trials.recalibrate, examples,
-        in_batches(examples, trials.batch), samples,
+        in_batches(examples, trials.batch), samples, trials.precision,
         len(states) > 1 and workers * _bytes_of_cells(mapping, tiles) <= KEPT_BYTES,
     )  # fmt: skip
     chips = [(n, seed) for n in devices for seed in seeds]
@@ -248,7 +250,7 @@ def _tiles(architecture: Architecture, given: Hardware | None, trials: Trials) -
 
 def _measure(setting: _Setting, draw: _Draw) -> tuple[Pass, _Shares]:
     """What a draw does, and the worst shares of conversions in a layer (`Measured`)."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), multiplying(setting.precision):
         warnings.simplefilter("ignore", SaturationWarning)  # counted and reported instead
         model = setting.model if draw.noise is None else _converted(setting, draw)
         found = pass_over(setting.task, model, setting.examples, setting.batches)

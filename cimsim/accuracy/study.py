@@ -138,6 +138,7 @@ def measure(
         "test_sha256": digest_of_examples(task.test[: found.examples]),
         "version": VERSION,
         **settings_made(machine),
+        **({} if trials.precision is None else {"precision": trials.precision}),
     }
     named = Named(
         subject.base.name, subject.base.note, subject.name, inputs,

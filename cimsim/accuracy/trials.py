@@ -10,6 +10,7 @@ from cimsim.accuracy.noises import with_sigmas
 from cimsim.analog.hardware import hardware_of
 from cimsim.errors import TaskError
 from cimsim.functional.devices import torch_device
+from cimsim.functional.precision import check_precision
 from cimsim.noise import Device, device_of, format_device
 from cimsim.noise.protocol import LONGEST_s
 from cimsim.spec import Architecture
@@ -37,7 +38,8 @@ class Trials:
     first test examples only. `workers` processes of one thread each share the draws (None: one a
     core, or for little work this one alone); `device` is where the model computes (cpu, cuda, mps;
     where it is if left out), an accelerator in one process. Neither workers nor `batch` (examples
-    at a time) change a number.
+    at a time) change a number; `precision` does: that of the model's own products, those of tiles
+    without converters among them (`highest`, `high`, `medium`: torch's, as it is set if left out).
 
     Raises TaskError for values that make no sense.
     """
@@ -54,6 +56,7 @@ class Trials:
     workers: int | None = 1
     device: str | None = None
     batch: int = BATCH
+    precision: str | None = None
 
     def __post_init__(self) -> None:
         _check_lists(self.devices, self.times_s, self.widths)
@@ -63,6 +66,7 @@ class Trials:
                 "bits of converters were given for noise on weights only, without converters: "
                 "leave one of them out."
             )
+        check_precision(self.precision, self.device)
         away = self.device is not None and torch_device(self.device).type != "cpu"
         if away and self.workers not in (None, 1):
             raise TaskError(

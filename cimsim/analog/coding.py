@@ -14,12 +14,12 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
+from cimsim.analog.kernels.levels import fill_levels
 from cimsim.errors import SpecError
 from cimsim.values.display import brief
 from cimsim.values.ranges import LARGEST, SMALLEST, require_number
 
 F32 = npt.NDArray[np.float32]
-I64 = npt.NDArray[np.int64]
 Scheme = Literal["differential", "offset", "signed"]
 Scaling = Literal["column", "tile", "tensor", "none"]
 CONDUCTANCES_uS = (1e-6, 1e6)
@@ -209,19 +209,14 @@ class Coding:
         top = (
             2**self.weight_bits - 1 if self.scheme != "offset" else 2 ** (self.weight_bits - 1) - 1
         )
-        whole = np.rint(ratio_RC.astype(np.float64) * top).astype(np.int64)
         step, low = np.float32(self.step_uS), np.float32(self.g_min_uS)
         significance = np.float32(2.0) ** (bits * np.arange(self.cells_per_weight))
         gain = scale_C / np.float32(top) / step
         offset = np.zeros_like(scale_C)
         if self.scheme == "offset":
-            cells = [self._split(whole + top)]
             offset = scale_C + gain * low * significance.sum(dtype=np.float32)
-        elif self.scheme == "signed":
-            cells = [self._split(np.abs(whole)) * np.sign(whole)]
-        else:
-            cells = [self._split(np.maximum(part, 0)) for part in (whole, -whole)]
-        g_uS = low + step * np.stack(cells, axis=1).astype(np.float32)
+        g_uS = np.empty((self.cells_per_weight, self.polarities, *ratio_RC.shape), np.float32)
+        fill_levels(ratio_RC, top, bits, SCHEMES.index(self.scheme), low, step, g_uS)
         return Encoded(
             g_uS,
             gain.astype(np.float32),
@@ -234,12 +229,6 @@ class Coding:
         low = np.float32(self.g_min_uS if self.scheme == "differential" else 0.0)
         share = encoded.gain_C * encoded.significance_S.sum(dtype=np.float32)
         return np.asarray(low + (weight_C + encoded.offset_C) / share, np.float32)
-
-    def _split(self, whole_RC: I64) -> I64:
-        bits = self.bits_per_cell or 1
-        shifts = bits * np.arange(self.cells_per_weight)
-        mask = np.int64(2**bits - 1)
-        return np.asarray((whole_RC[None] >> shifts[:, None, None]) & mask)
 
 
 def signed_conductance(g_uS_SPRC: F32) -> F32:

@@ -91,6 +91,10 @@ def accuracy(
     if workload is not None:
         why = "with a traced workload, which has a length of its own: name the model instead"
         refuse_without_effect(context, ("tokens",), why)
+    bare = not asked.adapter and (workload is None or workload.adapter is None)
+    if bare and adapt is not None and not _holds_bare(adapt):
+        why = "on a model as it is: name what was trained with --adapter, or leave it out"
+        refuse_without_effect(context, ("adapt",), why)
     chosen = _model_name(source, workload, asked.model)
     ages = _ages(asked.adapter or [], trials) if by_age else []
     with progress() as tell:
@@ -142,6 +146,13 @@ def _workload(source: str) -> Workload | None:
     from cimsim.ir import load_workload
 
     return load_workload(WORKLOADS.find(source))
+
+
+def _holds_bare(adapt: str) -> bool:
+    """Whether an adaptation makes any difference to a model without an adapter."""
+    from cimsim.adaptation import BaseAlone, Protected, adaptation_named
+
+    return isinstance(adaptation_named(adapt), BaseAlone | Protected)
 
 
 def _model_name(source: str, workload: Workload | None, model: str | None) -> str:

@@ -114,6 +114,15 @@ DeviceOption = Annotated[
     str | None,
     _option("--device", help="Where the model computes: cpu, cuda (cuda:1, ...), mps."),
 ]
+PrecisionOption = Annotated[
+    str | None,
+    _option(
+        "--precision",
+        metavar="P",
+        help="Products of the model: highest, high, medium (BF16 where that is faster); tiles with "
+        "converters as ever.",
+    ),
+]
 
 
 class Grouped(TyperCommand):
@@ -162,6 +171,7 @@ class Asked:
     limit: LimitOption = None
     workers: WorkersOption = None
     device: DeviceOption = None
+    precision: PrecisionOption = None
 
     def given(self) -> list[str]:
         """The options that say something, as they are spelt."""
@@ -193,6 +203,7 @@ class Asked:
             limit=self.limit,
             workers=self.workers,
             device=self.device,
+            precision=self.precision,
         )
 
     def load(self, model: str) -> tuple[TaskModel, Task]:

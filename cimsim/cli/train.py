@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from cimsim.mapping import Mapping
     from cimsim.spec import Architecture
     from cimsim.tasks import Task, TaskModel
-    from cimsim.training import Evaluating, Method, Trained
+    from cimsim.training import Evaluating, Execution, Method, Trained
     from cimsim.training.trainer import Progress, Step
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -109,6 +109,14 @@ def train(
         str | None,
         typer.Option(help="Where it trains: cpu, cuda (cuda:1, ...), mps.", show_default=False),
     ] = None,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            metavar="P",
+            help="Matrix products: highest, high, medium (BF16 where that is faster).",
+            show_default=False,
+        ),
+    ] = None,
     eval_every: Annotated[
         int | None,
         typer.Option(
@@ -185,7 +193,8 @@ def train(
                 data, chosen, mapping, machine, eval_noise, eval_seeds, eval_limit, eval_every,
                 workload,
             )  # fmt: skip
-    frozen = _pool(pool or [], pool_method, chosen, model, output, seed, threads, device)
+    made = training.Execution(threads=threads, device=device, precision=precision)
+    frozen = _pool(pool or [], pool_method, chosen, model, output, seed, made)
     checkpoint = output / CHECKPOINT
     if resume and not checkpoint.exists():
         complain(f"no checkpoint in {output}: starting from the beginning")
@@ -194,7 +203,7 @@ def train(
             base, data, chosen, mapping=None if chosen.injection is None else mapping,
             architecture=None if chosen.injection is None else machine, workload=workload,
             seed=seed, start=start, pool=frozen,
-            execution=training.Execution(checkpoint, every, resume, threads, device),
+            execution=training.Execution(checkpoint, every, resume, threads, device, precision),
             progress=hear,
             evaluating=evaluation,
         )  # fmt: skip
@@ -211,8 +220,7 @@ def _pool(
     model: str,
     output: Path,
     seed: int,
-    threads: int,
-    device: str | None,
+    execution: Execution,
 ) -> list[Path]:
     """The directories of the adapters of a pool; those of tasks are trained where they are not yet.
 
@@ -241,7 +249,7 @@ def _pool(
             with _bar("accuracy") as hear:
                 made = training.train(
                     base, load_task(each, base), shape, seed=seed, progress=hear,
-                    execution=training.Execution(threads=threads, device=device),
+                    execution=execution,
                 )  # fmt: skip
             made.save(folder, _sources(model, each))
             say(_summary(folder, made, 0))

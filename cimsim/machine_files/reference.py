@@ -77,7 +77,7 @@ def _values(schema: Mapping[str, Any]) -> str:
     found = options[0]
     if "enum" in found or "const" in found:
         return " or ".join(f"`{value}`" for value in found.get("enum", [found.get("const")]))
-    if "$ref" in found:
+    if "$ref" in found or "allOf" in found:  # pydantic before 2.9 wraps what has a description
         return "block"
     low = found.get("minimum", found.get("exclusiveMinimum"))
     high = found.get("maximum", found.get("exclusiveMaximum"))

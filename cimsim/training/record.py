@@ -40,7 +40,8 @@ class Record:
     `losses` are means over equal parts of the training, at most 100 of them. `data_sha256` is of
     the training examples, `base_sha256` of the weights that were adapted (in `base_dtype`, saved
     modules left out), `start_sha256` of the adapter that it started from, `mapping_sha256` of the
-    mapping, `pool_sha256` of the frozen adapters that coefficients are over. `sources` is what the
+    mapping, `pool_sha256` of the frozen adapters that coefficients are over. `precision`
+    is what torch's products were set to for it, if anything. `sources` is what the
     caller adds, such as names and hashes of downloaded packages.
     """
 
@@ -58,6 +59,7 @@ class Record:
     mapping_sha256: str | None = None
     architecture: str | None = None
     pool_sha256: str | None = None
+    precision: str | None = None
     versions: Mapping[str, str] = field(default_factory=versions)
     sources: Mapping[str, str] = field(default_factory=dict)
 
@@ -79,8 +81,9 @@ def load_record(directory: Path) -> Record | None:
         return None
     value = load_json(path, TaskError, "training record")
     known = {f.name for f in fields(Record)}
-    if isinstance(value, dict):  # records of trainings without a pool may say nothing of one
+    if isinstance(value, dict):  # older records say nothing of what they did not have
         value.setdefault("pool_sha256", None)
+        value.setdefault("precision", None)
     if not isinstance(value, dict) or set(value) != known:
         odd = sorted(known ^ set(value)) if isinstance(value, dict) else ["object"]
         raise TaskError(f"{path}: missing or unknown: {', '.join(odd)}; train again.")

@@ -21,6 +21,7 @@ from cimsim.adaptation.layers.pooled import pooled_layers
 from cimsim.errors import SpecError, TaskError
 from cimsim.functional.devices import on_device, torch_device
 from cimsim.functional.mode import NORMS
+from cimsim.functional.precision import check_precision, multiplying
 from cimsim.ir import Workload
 from cimsim.mapping import Mapping
 from cimsim.spec import Architecture
@@ -147,7 +148,9 @@ class Execution:
     as it has; sums are rounded differently with another number). `device` is where it is computed
     (cpu, cuda, mps; where the model is if left out), with the noise and batches of the CPU but for
     dropout, which torch draws there, and sums rounded as they are there; the result is back on the
-    CPU. Raises TaskError, SpecError for a device that is not there.
+    CPU. `precision` is that of torch's float32 products (`highest`, `high`, `medium`: BF16 where
+    that is faster; as torch is set if left out), which the record keeps. Raises TaskError,
+    SpecError for a device that is not there.
     """
 
     checkpoint: str | Path | None = None
@@ -155,10 +158,12 @@ class Execution:
     resume: bool = False
     threads: int | None = None
     device: str | None = None
+    precision: str | None = None
 
     def __post_init__(self) -> None:
         if self.device is not None:
             torch_device(self.device)
+        check_precision(self.precision, self.device)
         if self.every < 1:
             raise TaskError(f"a checkpoint is written every 1 step or more, got {self.every}.")
 
@@ -212,8 +217,10 @@ def train(
         mapping_sha256=None if mapping is None else mapping.digest(),
         architecture=None if architecture is None else architecture.name,
         pool_sha256=pool_digest(trained),
+        precision=execution.precision,
     )
-    with own_randomness(trained), _threads(execution.threads):
+    reduced = multiplying(execution.precision)
+    with own_randomness(trained), _threads(execution.threads), reduced:
         run = _Run(
             trained,
             task,
@@ -253,8 +260,8 @@ def _saved(model: TaskModel, method: Method) -> tuple[str, ...]:
 
 def _identity(record: Record) -> dict[str, str]:
     """What a checkpoint and the training that goes on from it must share."""
-    pool = {} if record.pool_sha256 is None else {"pool": record.pool_sha256}
-    return pool | {
+    given = {"pool": record.pool_sha256, "precision": record.precision}
+    return {name: value for name, value in given.items() if value is not None} | {
         "method": json.dumps(method_to_json(record.method), sort_keys=True),
         "seed": str(record.seed),
         "model": record.base_sha256,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
 
@@ -88,15 +89,19 @@ def by_sigma(groups: tuple[str, ...]) -> dict[str, dict[float, list[float]]]:
 
 
 def against_sigma(
-    groups: tuple[str, ...], path: Path, title: str, of: str, reference: str = "output channel"
-) -> None:
-    """All seeds and draws of each method against sigma, the digital model at 0."""
-    with picture(path, 6.0, 4.2) as (_, axes):
-        for method, values in by_sigma(groups).items():
-            points = sorted(values.items())
-            line(axes, [x for x, _ in points], [v for _, v in points], *LABELS[method])
-        axes.set_title(title, fontsize=10)
-        finish(axes, f"{SIGMA}{reference}", of)
+    groups: tuple[str, ...], title: str, of: str, reference: str = "output channel"
+) -> Callable[[Path], None]:
+    """What draws all seeds and draws of each method against sigma, the digital model at 0."""
+
+    def draw(path: Path) -> None:
+        with picture(path, 6.0, 4.2) as (_, axes):
+            for method, values in by_sigma(groups).items():
+                points = sorted(values.items())
+                line(axes, [x for x, _ in points], [v for _, v in points], *LABELS[method])
+            axes.set_title(title, fontsize=10)
+            finish(axes, f"{SIGMA}{reference}", of)
+
+    return draw
 
 
 def of_mode(result: Accuracy, compensated: bool) -> list[AccuracyPoint]:
@@ -183,20 +188,27 @@ def main() -> None:
     out: Path = parser.parse_args().output
     title = "MiniLM, 2,114 movie sentences, noise on weights"
     chips = "n = 3 seeds x 5 chips"
-    against_sigma(("sigma",), out / "sigma.png", title, chips)
+    five = "n = 5 chips"
+    against_sigma(("sigma",), title, chips)(out / "sigma.png")
     parts = "MiniLM, 528 sentences, one training seed"
     smollm2 = f"SmolLM2-135M, {study.SMOLLM2_SENTENCES} sentences, noise on weights"
     short = f"MiniLM, {study.PUBLISHED_SENTENCES} sentences, 160 steps, one training seed"
     published = f"MiniLM, {study.PUBLISHED_SENTENCES} sentences, HaLoRA's published schedule"
     tile = "64 x 64 tile"
+    few = f"SmolLM2-135M, {study.PUBLISHED_SENTENCES} {{}}, 160 steps, one training seed"
     for group, draw in (
-        ("published", lambda path: against_sigma(("published",), path, published, chips, tile)),
+        ("published", against_sigma(("published",), published, chips, tile)),
+        ("short", against_sigma(("short",), short, five, tile)),
         (
-            "short",
-            lambda path: against_sigma(("short",), path, short, "n = 5 chips", tile),
+            "smollm2_sentiment",
+            against_sigma(("smollm2_sentiment",), few.format("sentences"), five, tile),
         ),
-        ("ablation", lambda path: against_sigma(("ablation", "more"), path, parts, "n = 5 chips")),
-        ("smollm2", lambda path: against_sigma(("smollm2",), path, smollm2, chips)),
+        (
+            "smollm2_piqa",
+            against_sigma(("smollm2_piqa",), few.format("PIQA questions"), five, tile),
+        ),
+        ("ablation", against_sigma(("ablation", "more"), parts, five)),
+        ("smollm2", against_sigma(("smollm2",), smollm2, chips)),
         ("drift", lambda path: against_time("drift", path, "MiniLM sentiment")),
         (
             "smollm2_drift",

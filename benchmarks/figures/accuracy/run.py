@@ -53,8 +53,6 @@ def train_one(name: str) -> None:
     task, method = load_task(wanted.task, model), parse_method(wanted.method)
     start = None if wanted.start is None else adapter_path(wanted.start)
     machine = machine_of(wanted.machine, wanted.values)
-    if wanted.bf16:
-        torch.backends.mkldnn.matmul.fp32_precision = "bf16"
     begun = student(model, method, wanted.seed, start)
     workload, mapping = place(
         model, machine, tokens=TOKENS, adapted=begun, adaptation=wanted.adaptation
@@ -62,7 +60,10 @@ def train_one(name: str) -> None:
     trained = train(
         model, task, method, mapping=mapping, architecture=machine, workload=workload,
         seed=wanted.seed, start=start,
-        execution=Execution(HERE / "checkpoints" / f"{name}.safetensors", every=20, resume=True),
+        execution=Execution(
+            HERE / "checkpoints" / f"{name}.safetensors", every=20, resume=True,
+            precision=wanted.precision,
+        ),
         progress=teller(name),
     )  # fmt: skip
     trained.save(adapter_path(name))

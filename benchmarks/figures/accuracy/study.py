@@ -50,10 +50,17 @@ def two_by_two(recipe: str, every: int) -> dict[str, str]:
 
 PUBLISHED = two_by_two("epochs=3,batch=16,learning_rate=0.0001,rank=4", every=400)
 """1,587 steps on movie sentences, where noise and regulariser come four times: see SHORT."""
-SHORT = two_by_two("epochs=0.3025,batch=16,learning_rate=0.001,warmup_ratio=0.06,rank=4", every=2)
+SHORT_RECIPE = "epochs={epochs},batch=16,learning_rate=0.001,warmup_ratio=0.06,rank=4"
+SHORT = two_by_two(SHORT_RECIPE.format(epochs=0.3025), every=2)
 """160 steps, at ten times the rate, in which both come 80 times as in the paper's 31,875 steps."""
+SMOLLM2_SHORT = {
+    "sentiment": two_by_two(SHORT_RECIPE.format(epochs=0.3025), every=2),
+    "piqa": two_by_two(SHORT_RECIPE.format(epochs=2.55), every=2),
+}
+"""The same on SmolLM2: 160 steps of 16 sentences, or 161 of 16 of the 1,000 questions of PIQA."""
 PUBLISHED_SIGMAS = (0.005, 0.01, 0.02, 0.05, 0.1)
 PUBLISHED_SENTENCES = 200
+SMOLLM2_SHORT_SIGMAS = (0.005, 0.01, 0.02)
 AHWA = "ahwa:epochs=0.5,batch=32,learning_rate=0.0005,rank=8,alpha=16,dropout=0"
 SHORT_AHWA = AHWA.replace("epochs=0.5", "epochs=0.25")
 AHWA_FULL = "ahwa-full:epochs=0.5,batch=32,learning_rate=0.00005"
@@ -84,8 +91,8 @@ def ranked(rank: int) -> str:
 class Adapter:
     """One training; `start` names the adapter that it goes on from.
 
-    `values` are fields of the architecture that differ from its file. `bf16` lets the processor
-    multiply in BF16, where it can, and add in float32.
+    `values` are fields of the architecture that differ from its file. `precision` is that of
+    products (`medium`: BF16 where the processor has it, added in float32).
     `half` keeps the adapter in FP16, as clusters hold it.
     """
 
@@ -97,7 +104,7 @@ class Adapter:
     values: dict[str, int] = field(default_factory=dict)
     start: str | None = None
     adaptation: str | None = None
-    bf16: bool = False
+    precision: str | None = None
     half: bool = False
 
 
@@ -171,22 +178,39 @@ ADAPTERS = {
 }
 
 ADAPTERS |= {
+    f"smollm2-short-{task}-{name}-s{seed}": Adapter(
+        method, seed, "smollm2", task, precision="medium", half=True
+    )
+    for seed in SEEDS
+    for task, methods in SMOLLM2_SHORT.items()
+    for name, method in methods.items()
+}  # fmt: skip
+
+ADAPTERS |= {
     # On the whole PCM machine, protected, converters and their noise in the loop, 159 steps; sigma
     # grows to about the largest spread of a written cell (1.09 of 25 uS).
     "smollm2-pcm-s0": Adapter(
         "ahwa:epochs=0.3,batch=16,learning_rate=0.0005,warmup_ratio=0.06,decay=linear,rank=4,"
         "alpha=16,dropout=0,sigma=0.04,ramp=0.5,clip_sigma=none",
-        model="smollm2", machine=PCM_MACHINE, adaptation=PROTECTED, bf16=True, half=True,
+        model="smollm2", machine=PCM_MACHINE, adaptation=PROTECTED, precision="medium", half=True,
     ),
     # The same for chips of a year, their drift compensated: other cells every second step.
     "smollm2-pcm-year-s0": Adapter(
         "ahwa:epochs=0.3,batch=16,learning_rate=0.0005,warmup_ratio=0.06,decay=linear,rank=4,"
         "alpha=16,dropout=0,clip_sigma=none,device=pcm,age_s=31536000,compensate=true,"
         "redraw_every=2",
-        model="smollm2", machine=PCM_MACHINE, adaptation=PROTECTED, bf16=True, half=True,
+        model="smollm2", machine=PCM_MACHINE, adaptation=PROTECTED, precision="medium", half=True,
         start="smollm2-pcm-s0",
     ),
 }  # fmt: skip
+
+ADAPTERS["smollm2-pcm-year-tweets-s0"] = replace(
+    ADAPTERS["smollm2-pcm-year-s0"],
+    method=ADAPTERS["smollm2-pcm-year-s0"].method.replace("epochs=0.3", "epochs=0.755"),
+    task="tweets",
+    start="smollm2-pcm-year-s0",
+)
+"""As many steps on tweets, from the adapter of sentiment for that age."""
 
 YEARS_LATER = Trials((None,), (TIMES_S[-1],), seeds=3, compensate=True, limit=QUARTER, workers=1)
 DRIFT = Trials((None,), TIMES_S, seeds=3, compensate="both", limit=QUARTER, workers=1)
@@ -237,6 +261,10 @@ MEASUREMENTS = {
             ("year-columns", "smollm2-pcm-s0", "sentiment", COLUMNS_LATER),
             ("aged", "smollm2-pcm-year-s0", "sentiment", {"times_s": (YEAR_S,)}),
             ("aged-columns", "smollm2-pcm-year-s0", "sentiment", COLUMNS_LATER),
+            ("tweets-aged", "smollm2-pcm-year-s0", "tweets", {"times_s": (YEAR_S,)}),
+            ("tweets-aged-columns", "smollm2-pcm-year-s0", "tweets", COLUMNS_LATER),
+            ("tweets-own", "smollm2-pcm-year-tweets-s0", "tweets", {"times_s": (0.0, YEAR_S)}),
+            ("tweets-own-columns", "smollm2-pcm-year-tweets-s0", "tweets", COLUMNS_LATER),
         )
     },
     **{
@@ -269,7 +297,18 @@ MEASUREMENTS = {
             values=LARGE_TILES,
         )
         for name in ADAPTERS
-        if name.startswith("smollm2-")
+        if name.startswith(("smollm2-plain-", "smollm2-halora-"))
+    },
+    **{
+        f"smollm2_{task}/{name}-s{seed}": Measurement(
+            f"smollm2-short-{task}-{name}-s{seed}",
+            on_weights(*tile(*SMOLLM2_SHORT_SIGMAS), limit=PUBLISHED_SENTENCES),
+            "smollm2",
+            task,
+        )
+        for seed in SEEDS
+        for task, methods in SMOLLM2_SHORT.items()
+        for name in methods
     },
     **{
         f"zero_shot/{task}": Measurement(
