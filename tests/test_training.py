@@ -760,6 +760,10 @@ def test_a_checkpoint_of_another_training_is_refused(tmp_path):
         run(PLAIN, checkpoint=path, resume=True, seed=1)
     with pytest.raises(TaskError, match=rf"^{at}: cannot resume, .* another precision "):
         run(PLAIN, checkpoint=path, resume=True, precision="medium")
+    other = tmp_path / "other.safetensors"
+    interrupted(PLAIN, other, 4, precision="medium")
+    with pytest.raises(TaskError, match=r"another precision \(medium, now none\)"):
+        run(PLAIN, checkpoint=other, resume=True)
     with pytest.raises(TaskError, match=rf"^{at}: cannot resume, .* another method "):
         run(noisy(), checkpoint=path, resume=True)
     with pytest.raises(TaskError, match=rf"^{at}: cannot resume, .* another data "):

@@ -75,11 +75,11 @@ def read_checkpoint(
     differs.
     """
     tensors, written, evaluations = _read(path)
-    for part in identity:
-        if written.get(part) != identity[part]:
+    for part in (*identity, *sorted(written.keys() - identity.keys())):
+        if written.get(part) != identity.get(part):
             raise TaskError(
                 f"{path}: cannot resume, the checkpoint is of a training with another {part} "
-                f"({_short(written.get(part))}, now {_short(identity[part])}): give what it was "
+                f"({_short(written.get(part))}, now {_short(identity.get(part))}): give what it was "
                 "started with, or start again without resuming."
             )
     _check_names(path, tensors, parameters, statistics)

@@ -115,7 +115,7 @@ def against_time(group: str, path: Path, title: str) -> None:
     alone = len(results) == 1
     with picture(path, 6.4, 4.4) as (_, axes):
         for name, result in results.items():
-            label, colour, marker = LABELS[method_of(name).removeprefix("smollm2-")]
+            label, colour, marker = LABELS[method_of(name)]
             for compensated, style in ((True, "-"), (False, "--")):
                 points = of_mode(result, compensated)
                 places = time_places([point.t_s for point in points])

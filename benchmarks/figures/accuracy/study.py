@@ -324,8 +324,8 @@ MEASUREMENTS = {
         f"drift/{name}": Measurement(name, DRIFT, machine=PCM_MACHINE)
         for name in ("plain-s0", "ahwa-s0", "ahwa-full-s0")
     },
-    "smollm2_drift/smollm2-plain-s0": Measurement(
-        "smollm2-plain-s0", SMOLLM2_DRIFT, model="smollm2", machine=PCM_MACHINE
+    "smollm2_drift/plain-s0": Measurement(
+        "smollm2-short-sentiment-plain-s0", SMOLLM2_DRIFT, model="smollm2", machine=PCM_MACHINE
     ),
     **{
         f"bits/{name}@{bits}": at_bits(name, bits)
