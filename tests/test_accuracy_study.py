@@ -20,8 +20,10 @@ import plot  # noqa: E402
 import run  # noqa: E402
 import study  # noqa: E402
 
+import cimsim  # noqa: E402
 from cimsim.accuracy import Subject, measure, place  # noqa: E402
 from cimsim.report import Accuracy  # noqa: E402
+from cimsim.report.writes import adapter_switch, whole_reload  # noqa: E402
 from cimsim.tasks import load_model, load_task  # noqa: E402
 from cimsim.training import load_record, parse_method  # noqa: E402
 
@@ -104,6 +106,28 @@ def test_committed_adapters_on_a_chip_today(minilm):
     assert halora.noisy_mean > plain.noisy_mean + 5.0
     assert plain.lora_reload.cells_written == halora.lora_reload.cells_written == 0
     assert halora.lora_reload.sram_bits_written > 0
+
+
+def test_what_loading_takes_is_what_the_pages_say():
+    workload = cimsim.workload("minilm_sentiment_r8_s32")
+    readme, figures = ((folder / "README.md").read_text() for folder in (ROOT, FOLDER))
+    pcm, hybrid = (
+        (machine, cimsim.simulate(workload, machine, pipeline="token").mapping)
+        for machine in map(cimsim.machine, (study.PCM_MACHINE, study.HYBRID))
+    )
+    switch, whole = adapter_switch(workload, *pcm), whole_reload(*pcm)
+    lora = f"{switch.energy_J * 1e6:.1f} uJ", f"{switch.time_s * 1e6:.1f} us"
+    weights = f"{whole.energy_J * 1e3:.1f} mJ", f"{whole.time_s:.2f} s"
+    assert (
+        "is loaded for {}\nin {} where new weights take {} and {}.".format(*lora, *weights)
+        in readme
+    )
+    assert figures.count("| 0 cells, {}, {} |".format(*lora)) == 2
+    cells = f"{whole.cells_written / 1e6:.1f} M cells"
+    assert "| {}, {}, {} |".format(cells, *weights) in figures
+    other = adapter_switch(workload, *hybrid)
+    said = f"another adapter 0 cells, {other.energy_J * 1e6:.1f} uJ, {other.time_s * 1e6:.1f} us."
+    assert said in readme
 
 
 def test_pictures_are_drawn(tmp_path, monkeypatch):

@@ -79,8 +79,8 @@ def read_checkpoint(
         if written.get(part) != identity.get(part):
             raise TaskError(
                 f"{path}: cannot resume, the checkpoint is of a training with another {part} "
-                f"({_short(written.get(part))}, now {_short(identity.get(part))}): give what it was "
-                "started with, or start again without resuming."
+                f"({_short(written.get(part))}, now {_short(identity.get(part))}): give what it "
+                "was started with, or start again without resuming."
             )
     _check_names(path, tensors, parameters, statistics)
     with torch.no_grad():
