@@ -12,10 +12,14 @@ from typing import Any
 
 import pytest
 import small
+from test_memory_models import MACROS
 
 import cimsim
 from cimsim.cli.sensitivity import energy_bands
-from cimsim.report import Report
+from cimsim.costs.components import sram_unit
+from cimsim.costs.leakage import voltage_ratio
+from cimsim.report import Baseline, Report
+from cimsim.report.leakage import leakage_W
 from cimsim.schedule.pipelines import parse_pipeline
 from cimsim.search.shorten import samples
 from cimsim.serving import switch
@@ -52,16 +56,24 @@ def hybrid(*changes: tuple[str, Any]) -> Architecture:
 
 
 def main(pipeline: str, *changes: tuple[str, Any], mapper: str | None = None) -> Report:
-    """The main job beside the A100, unmerged first."""
+    """The main job."""
     return _main(pipeline, changes, mapper)
 
 
 @cache
 def _main(pipeline: str, changes: tuple[tuple[str, Any], ...], mapper: str | None) -> Report:
-    done = cimsim.simulate(
+    return cimsim.simulate(
         cimsim.workload(MAIN), hybrid(*changes), pipeline=pipeline, mapper=mapper
-    )
-    return cimsim.with_baseline(done.report, cimsim.workload(MAIN), cimsim.gpu(GPU))
+    ).report
+
+
+@cache
+def a100() -> tuple[Baseline, Baseline]:
+    """The A100 on the main job, with LoRA unmerged and merged: the same beside every machine."""
+    report = cimsim.with_baseline(main(FOUND), cimsim.workload(MAIN), cimsim.gpu(GPU))
+    apart, merged = report.baselines.values()
+    assert (apart.lora, merged.lora) == ("unmerged", "merged")
+    return apart, merged
 
 
 def ms(report: Report, phase: str) -> str:
@@ -74,12 +86,9 @@ def mJ(report: Report) -> str:
 
 def ratios(report: Report) -> tuple[str, str]:
     """Times and energies of the A100 over those of the machine; with LoRA merged in brackets."""
-    apart, merged = report.baselines.values()
-    assert (apart.lora, merged.lora) == ("unmerged", "merged")
-    return (
-        f"{apart.latency_ratio:.1f} ({merged.latency_ratio:.1f})",
-        f"{apart.energy_ratio:.0f} ({merged.energy_ratio:.0f})",
-    )
+    times = [f"{gpu.latency_s / report.latency_s:.1f}" for gpu in a100()]
+    energies = [f"{gpu.energy_J / report.energy_J:.0f}" for gpu in a100()]
+    return f"{times[0]} ({times[1]})", f"{energies[0]} ({energies[1]})"
 
 
 @pytest.mark.parametrize(
@@ -98,11 +107,12 @@ def test_pipelines_of_the_main_job(pipeline: str, row: str) -> None:
 
 def test_what_readme_concludes_from_them() -> None:
     wide, narrow, token = (main(pipeline) for pipeline in (FOUND, NARROW, "token"))
-    apart = next(iter(wide.baselines.values())).phases["prefill"].latency_s
+    layer = main("layer")
+    apart = a100()[0].phases["prefill"].latency_s
     fast, slow = (apart / got.phases["prefill"].latency_s for got in (wide, token))
     gated_J = wide.energy_by_component_J["leakage.rram_gated"]
     ends = [
-        next(iter(wide.baselines.values())).energy_J
+        a100()[0].energy_J
         / (wide.energy_J + (end_uW / hybrid().rram.power_states.gated_leakage_uW - 1) * gated_J)
         for end_uW in (0.5, 100)
     ]
@@ -111,6 +121,7 @@ def test_what_readme_concludes_from_them() -> None:
         f"(prefill {ms(wide, 'prefill')}, decode {ms(wide, 'decode')}, {mJ(wide)})",
         f"costs {wide.energy_J / narrow.energy_J - 1:.0%} more".replace("%", " %"),
         f"`token` has {slow:.2f} times the A100's speed, `auto` {fast:.1f} times",
+        f"({layer.phases['prefill'].latency_s * 1e3:.2f} and {ms(layer, 'decode')}, {mJ(layer)})",
         f"0.5 to 100 uW each: {ends[0]:.0f} to {ends[1]:.0f} times",
     )
 
@@ -133,9 +144,32 @@ def test_rows_that_share_a_multiplier(
     areas = f"{got.area_mm2:,.0f}, {got.area_used_mm2:,.0f} mm2"
     cells = (row, ms(got, "prefill"), ms(got, "decode"), mJ(got), areas, *ratios(got))
     has("docs/components.md", f"| {' | '.join(cells)} |")
-    units = 56_576 if mapper else 9_984
+    units = 56_576 if mapper else 9_984  # those that the page names
     assert got.sram_units_used == units
     has("docs/components.md", f"{units:,}")
+
+
+def test_half_as_many_units_of_sixteen_rows() -> None:
+    got = main(FOUND, mapper="one-per-tile:sram_rows_used=16")
+    has(
+        "docs/components.md",
+        f"16 rows, {got.sram_units_used:,} units, are {got.latency_s * 1e3:.2f} ms and {mJ(got)}",
+    )
+
+
+@pytest.mark.parametrize("macro", MACROS)
+def test_published_macros_beside_the_law(macro: str) -> None:
+    """The arguments are those of tests/test_memory_models.py."""
+    rows, shared, columns, bits, results, added, pJ, mm2, clock_MHz = MACROS[macro]
+    law_fJ = sram_unit.mac_fJ(rows, shared, 8, 8, results, 4, 28, 0.9)
+    law_mm2 = sram_unit.unit_um2(rows, shared, columns, bits, 2, results, 0, 28) * 1e-6
+    most_MHz = 1e3 / sram_unit.cycle_ns(rows / shared, bits, added, 28)
+    has(
+        "docs/components.md",
+        f"| {macro} | {rows:,}, {shared} | {pJ * 1e3:.1f} fJ, law {law_fJ:.1f} "
+        f"({law_fJ / pJ / 1e3:.2f} times) | {mm2:.3f} mm2, law {law_mm2:.3f} "
+        f"({law_mm2 / mm2:.2f} times) | {clock_MHz} MHz, law at most {most_MHz:.0f} |",
+    )
 
 
 def test_what_readme_says_of_them() -> None:
@@ -174,15 +208,14 @@ def test_the_gates_of_a_tile_with_one_lane() -> None:
     got, as_shipped = main(FOUND, *OF_THE_LAW.items()), main(FOUND)
     alone = hybrid(("rram.models.logic.anchor", None))
     digital_um2, tile_um2 = alone.rram.digital_area_um2, alone.rram.tile_area_um2
-    apart, merged = got.baselines.values()
+    speed, energy = ratios(got)
     has(
         "docs/components.md",
         f"has {hybrid(*OF_THE_LAW.items()).area_mm2()['rram']:,.0f} mm2 of tiles instead of "
         f"{hybrid().area_mm2()['rram']:,.0f}",
         f"takes {got.latency_s * 1e3:.2f} ms and {mJ(got)} instead of "
         f"{as_shipped.latency_s * 1e3:.2f} and {as_shipped.energy_J * 1e3:.1f}",
-        f"{apart.latency_ratio:.1f} ({merged.latency_ratio:.1f} merged) times the A100's speed "
-        f"and {ratios(got)[1]} times its energy",
+        f"{speed.replace(')', ' merged)')} times the A100's speed and {energy} times its energy",
         f"{digital_um2 / (tile_um2 - digital_um2):.0f} times the rest of the tile, "
         f"{alone.area_mm2()['rram']:,.0f} mm2 of tiles",
     )
@@ -202,7 +235,19 @@ def test_areas_of_models() -> None:
         f"{banks.area_mm2()['buffer']:.0f} mm2 of {hybrid().area_mm2()['buffer']:.0f}",
         f"{banks.buffer.leakage_mW / 1e3:.1f} W of {hybrid().buffer.leakage_mW / 1e3:.2f}",
     )
+    has(
+        "docs/power.md",
+        f"at the 0.8 V of 1 GHz it is {voltage_ratio(0.8, 0.65):.1f} times as much as at 0.65 V",
+    )
     has("docs/clusters.md", f"take {cluster_mm2[0]:.2f} mm2 in place of {cluster_mm2[1]:.1f}")
+
+
+def test_macros_of_leap_draw_their_power_all_the_time() -> None:
+    leap = cimsim.machine("leap")
+    watts = {n: leakage_W(leap, {"rram": n})["rram"] for n in (458_048, 65_536)}
+    has("docs/clusters.md", f"{watts[458_048]:.0f} W for 458,048 of them")
+    has("docs/clusters.md", "those of 65,536 macros")
+    assert watts[65_536] == pytest.approx(10.5, rel=0.02)  # the published watts
 
 
 def test_distances_on_the_die_of_the_main_machine() -> None:
@@ -297,6 +342,27 @@ def test_the_first_run_of_a_newcomer() -> None:
         f"{switched.time_s * 1e6:.1f} us to switch its adapter",
         f"between {band.low * 1e6:.0f} and {band.high * 1e6:.0f} uJ",
     )
+    part = minilm().bottlenecks().phases["prefill"]
+    lever = part.levers[0]
+    assert lever.new == {"sram.clock_MHz": 2 * hybrid_clock_MHz()}
+    gain = f"gain {lever.predicted_s / part.latency_s * 100:.0f} %"
+    has("docs/start.md", f"doubling `sram.clock_MHz` would {gain}")
+
+
+def hybrid_clock_MHz() -> float:
+    sram = hybrid().sram
+    assert sram is not None
+    return sram.clock_MHz
+
+
+def test_the_front_of_two_hundred_designs() -> None:
+    """Its two points; that no other is on it takes them all."""
+    workload = cimsim.workload("minilm_sentiment_r8_s32").with_rank(1)
+    for point, rows in (("1 knee", 64), ("2", 128)):
+        made = hybrid(("rram.adc_bits", 4), ("rram.rows", rows))
+        got = cimsim.simulate(workload, made, pipeline="layer:block_tokens=4").report
+        values = f"{got.latency_s * 1e6:.1f} {got.energy_J * 1e6:.1f} {got.area_used_mm2:.1f}"
+        has("README.md", f"{point} {values} {rows}")
 
 
 def test_switches_between_eight_tasks() -> None:
