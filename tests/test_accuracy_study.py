@@ -115,7 +115,8 @@ def test_what_loading_takes_is_what_the_pages_say():
         (machine, cimsim.simulate(workload, machine, pipeline="token").mapping)
         for machine in map(cimsim.machine, (study.PCM_MACHINE, study.HYBRID))
     )
-    switch, whole = adapter_switch(workload, *pcm), whole_reload(*pcm)
+    bare = cimsim.simulate(workload, pcm[0], pipeline="token", adaptation="none").mapping
+    switch, whole = adapter_switch(workload, *pcm), whole_reload(pcm[0], bare)
     lora = f"{switch.energy_J * 1e6:.1f} uJ", f"{switch.time_s * 1e6:.1f} us"
     weights = f"{whole.energy_J * 1e3:.1f} mJ", f"{whole.time_s:.2f} s"
     assert (
