@@ -63,6 +63,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "pieces.py").write_text(PIECES)
     (tmp_path / "tool.py").write_text(MAIN)
     guarded = 'import sys\nimport tool\nif __name__ == "__main__":\n    tool.main(sys.argv[1:])\n'
+    # what nohup starts ignores SIGHUP
+    guarded = f"import signal\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n{guarded}"
     (tmp_path / "guarded.py").write_text(guarded)
     (tmp_path / "open.py").write_text("import tool\ntool.main(['a', 'b'])\n")
     (tmp_path / "temporary").mkdir()
