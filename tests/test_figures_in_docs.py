@@ -7,11 +7,11 @@ in the page. A figure that moves fails here with the text that the page should h
 from __future__ import annotations
 
 import json
-from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
+from pages import page, says
 from small import ROOT
 
 import cimsim
@@ -33,16 +33,6 @@ TABLES = (
 """Of those that `cimsim switch` prints, the ones that the page has."""
 FEW = "lora-sram", "lora-pmca", "lora-rram", "lora-fusion", "xbm"
 """Strategies of the stream that are quick to price; break-even points are between these."""
-
-
-@cache
-def page(name: str) -> str:
-    """The text of a page, in one line."""
-    return " ".join((ROOT / name).read_text(encoding="utf-8").split())
-
-
-def says(name: str, text: str) -> None:
-    assert text in page(name), f"{name} should say: {text}"
 
 
 def row(name: str, *cells: object) -> None:

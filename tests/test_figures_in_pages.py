@@ -11,7 +11,8 @@ from functools import cache
 from typing import Any
 
 import pytest
-import small
+from pages import says
+from small import ROOT
 from test_memory_models import MACROS
 
 import cimsim
@@ -36,17 +37,6 @@ OF_THE_LAW: dict[str, Any] = {
     "rram.models.logic.anchor.digital_area_um2": 1453,
 }
 WHOLE = ("sram.rows_per_multiplier", 1)
-
-
-@cache
-def text(page: str) -> str:
-    """The page with its lines joined."""
-    return " ".join((small.ROOT / page).read_text(encoding="utf-8").split())
-
-
-def has(page: str, *figures: str) -> None:
-    for figure in figures:
-        assert figure in text(page), f"{page} does not say: {figure}"
 
 
 @cache
@@ -102,7 +92,7 @@ def ratios(report: Report) -> tuple[str, str]:
 def test_pipelines_of_the_main_job(pipeline: str, row: str) -> None:
     got = main(pipeline)
     cells = (row, ms(got, "prefill"), ms(got, "decode"), mJ(got), *ratios(got))
-    has("README.md", f"| {' | '.join(cells)} |")
+    says("README.md", f"| {' | '.join(cells)} |")
 
 
 def test_what_readme_concludes_from_them() -> None:
@@ -116,7 +106,7 @@ def test_what_readme_concludes_from_them() -> None:
         / (wide.energy_J + (end_uW / hybrid().rram.power_states.gated_leakage_uW - 1) * gated_J)
         for end_uW in (0.5, 100)
     ]
-    has(
+    says(
         "README.md",
         f"(prefill {ms(wide, 'prefill')}, decode {ms(wide, 'decode')}, {mJ(wide)})",
         f"costs {wide.energy_J / narrow.energy_J - 1:.0%} more".replace("%", " %"),
@@ -143,15 +133,15 @@ def test_rows_that_share_a_multiplier(
     got = main(FOUND, *changes, mapper=mapper)
     areas = f"{got.area_mm2:,.0f}, {got.area_used_mm2:,.0f} mm2"
     cells = (row, ms(got, "prefill"), ms(got, "decode"), mJ(got), areas, *ratios(got))
-    has("docs/components.md", f"| {' | '.join(cells)} |")
+    says("docs/components.md", f"| {' | '.join(cells)} |")
     units = 56_576 if mapper else 9_984  # those that the page names
     assert got.sram_units_used == units
-    has("docs/components.md", f"{units:,}")
+    says("docs/components.md", f"{units:,}")
 
 
 def test_half_as_many_units_of_sixteen_rows() -> None:
     got = main(FOUND, mapper="one-per-tile:sram_rows_used=16")
-    has(
+    says(
         "docs/components.md",
         f"16 rows, {got.sram_units_used:,} units, are {got.latency_s * 1e3:.2f} ms and {mJ(got)}",
     )
@@ -164,7 +154,7 @@ def test_published_macros_beside_the_law(macro: str) -> None:
     law_fJ = sram_unit.mac_fJ(rows, shared, 8, 8, results, 4, 28, 0.9)
     law_mm2 = sram_unit.unit_um2(rows, shared, columns, bits, 2, results, 0, 28) * 1e-6
     most_MHz = 1e3 / sram_unit.cycle_ns(rows / shared, bits, added, 28)
-    has(
+    says(
         "docs/components.md",
         f"| {macro} | {rows:,}, {shared} | {pJ * 1e3:.1f} fJ, law {law_fJ:.1f} "
         f"({law_fJ / pJ / 1e3:.2f} times) | {mm2:.3f} mm2, law {law_mm2:.3f} "
@@ -183,7 +173,7 @@ def test_what_readme_says_of_them() -> None:
         ),
         strict=True,
     )
-    has(
+    says(
         "README.md",
         *(f"{unit_mm2(*changes):.3f} mm2" for changes in ((WHOLE,),)),
         f"instead of {unit_mm2():.3f}:",
@@ -209,7 +199,7 @@ def test_the_gates_of_a_tile_with_one_lane() -> None:
     alone = hybrid(("rram.models.logic.anchor", None))
     digital_um2, tile_um2 = alone.rram.digital_area_um2, alone.rram.tile_area_um2
     speed, energy = ratios(got)
-    has(
+    says(
         "docs/components.md",
         f"has {hybrid(*OF_THE_LAW.items()).area_mm2()['rram']:,.0f} mm2 of tiles instead of "
         f"{hybrid().area_mm2()['rram']:,.0f}",
@@ -227,7 +217,7 @@ def test_areas_of_models() -> None:
     banks, cores = hybrid(("buffer.banks", 4096)), hybrid(("pmca.cores", 64))
     assert banks.buffer.energy_pJ_per_bit == pytest.approx(hybrid().buffer.energy_pJ_per_bit / 4)
     cluster_mm2 = [made.area_mm2()["pmca"] / made.pmca.cluster_count for made in (cores, hybrid())]
-    has(
+    says(
         "docs/components.md",
         f"(the law alone: {round(unit_mm2(alone) * 1e6, -2):,.0f} um2)",
         f"the same anchor gives {unit_mm2(WHOLE):.3f} mm2, the law alone "
@@ -235,25 +225,25 @@ def test_areas_of_models() -> None:
         f"{banks.area_mm2()['buffer']:.0f} mm2 of {hybrid().area_mm2()['buffer']:.0f}",
         f"{banks.buffer.leakage_mW / 1e3:.1f} W of {hybrid().buffer.leakage_mW / 1e3:.2f}",
     )
-    has(
+    says(
         "docs/power.md",
         f"at the 0.8 V of 1 GHz it is {voltage_ratio(0.8, 0.65):.1f} times as much as at 0.65 V",
     )
-    has("docs/clusters.md", f"take {cluster_mm2[0]:.2f} mm2 in place of {cluster_mm2[1]:.1f}")
+    says("docs/clusters.md", f"take {cluster_mm2[0]:.2f} mm2 in place of {cluster_mm2[1]:.1f}")
 
 
 def test_macros_of_leap_draw_their_power_all_the_time() -> None:
     leap = cimsim.machine("leap")
     watts = {n: leakage_W(leap, {"rram": n})["rram"] for n in (458_048, 65_536)}
-    has("docs/clusters.md", f"{watts[458_048]:.0f} W for 458,048 of them")
-    has("docs/clusters.md", "those of 65,536 macros")
+    says("docs/clusters.md", f"{watts[458_048]:.0f} W for 458,048 of them")
+    says("docs/clusters.md", "those of 65,536 macros")
     assert watts[65_536] == pytest.approx(10.5, rel=0.02)  # the published watts
 
 
 def test_distances_on_the_die_of_the_main_machine() -> None:
     link, plan = hybrid().tile_link, hybrid().floorplan
     assert plan is not None
-    has(
+    says(
         "docs/wires.md",
         f"{plan.edge_mm:.0f} mm a side and {plan.clusters} clusters a transfer to the buffer takes "
         f"{link.hops} hops, {plan.to_buffer_mm:.0f} mm and {link.energy_pJ_per_bit:.1f} pJ/bit, "
@@ -278,11 +268,11 @@ def test_what_gated_tiles_leak(row: str, changes: tuple[tuple[str, Any], ...]) -
     ]
     told = ["" if J is None else f"{J * 1e3:,.{int(J < 1)}f} mJ" for J in (*leaks, got.energy_J)]
     cells = [row, ms(got, "prefill"), ms(got, "decode"), *told]
-    has("docs/power.md", " ".join(f"| {' | '.join(cells)} |".split()))
+    says("docs/power.md", " ".join(f"| {' | '.join(cells)} |".split()))
     if not changes:
         uW = hybrid().rram.power_states.gated_leakage_uW
         by = {x: (got.energy_J + (x / uW - 1) * (leaks[1] or 0)) * 1e3 for x in (0.5, 25.6)}
-        has(
+        says(
             "docs/power.md",
             f"0.5 uW would make {by[0.5]:.0f} mJ of the {got.energy_J * 1e3:.0f}, "
             f"a tenth of 256 uW {by[25.6]:.0f} mJ",
@@ -298,7 +288,7 @@ def test_layers_that_stream_add_less_later() -> None:
         (sample,) = samples(cimsim.workload(MAIN), (layers,))
         short = cimsim.simulate(sample.workload, hybrid(), pipeline=NARROW).report
         us[layers] = short.phases["prefill"].latency_s * 1e6
-    has(
+    says(
         "docs/pipelines.md",
         f"the second and third add {(us[3] - us[1]) / 2:.0f} us each to the prompt, the last four "
         f"{(us[16] - us[12]) / 4:.0f} us each",
@@ -312,7 +302,7 @@ def test_the_layer_whose_cluster_is_the_bottleneck() -> None:
     for name in ("token", "balanced", "split", "replicated"):
         row = study.layer(Shape(512, 128, 8, 320), parse_pipeline(name))
         us[name], used[name] = f"{row.makespan_s * 1e6:.1f} us", row.pmca_utilisation
-    has(
+    says(
         "docs/pipelines.md",
         f"(`token`) takes {us['token']} for 320 tokens, in the blocks of `balanced` "
         f"{us['balanced']}, `split` {us['split']}",
@@ -333,7 +323,7 @@ def test_the_first_run_of_a_newcomer() -> None:
     written, switched = got.reprogramming, got.reprogramming.adapter_switch
     (band,) = energy_bands(minilm(), got).bands
     links, tiles = (got.energy_by_unit_J[unit] / got.energy_J * 100 for unit in ("link", "rram"))
-    has(
+    says(
         "docs/start.md",
         f"| Phases | {got.latency_s * 1e6:.2f} us and {got.energy_J * 1e6:.1f} uJ for the prompt",
         f"the network takes {links:.0f} % of the energy, tiles {tiles:.0f} %",
@@ -346,7 +336,7 @@ def test_the_first_run_of_a_newcomer() -> None:
     lever = part.levers[0]
     assert lever.new == {"sram.clock_MHz": 2 * hybrid_clock_MHz()}
     gain = f"gain {lever.predicted_s / part.latency_s * 100:.0f} %"
-    has("docs/start.md", f"doubling `sram.clock_MHz` would {gain}")
+    says("docs/start.md", f"doubling `sram.clock_MHz` would {gain}")
 
 
 def hybrid_clock_MHz() -> float:
@@ -362,11 +352,11 @@ def test_the_front_of_two_hundred_designs() -> None:
         made = hybrid(("rram.adc_bits", 4), ("rram.rows", rows))
         got = cimsim.simulate(workload, made, pipeline="layer:block_tokens=4").report
         values = f"{got.latency_s * 1e6:.1f} {got.energy_J * 1e6:.1f} {got.area_used_mm2:.1f}"
-        has("README.md", f"{point} {values} {rows}")
+        says("README.md", f"{point} {values} {rows}")
 
 
 def test_switches_between_eight_tasks() -> None:
-    folder = small.ROOT / "scenarios"
+    folder = ROOT / "scenarios"
     found = switch(
         hybrid(), folder / "minilm_8_tasks.json", folder=folder,
         strategies=["lora-sram", "lora-rram", "merged", "xbm"],
@@ -375,7 +365,7 @@ def test_switches_between_eight_tasks() -> None:
     uJ = {one.strategy: f"{one.energy_J / one.requests * 1e6:.0f} uJ" for one in found.strategies}
     p50_ms = {one.strategy: one.latency.p50_s * 1e3 for one in found.strategies}
     assert sram.switching_s == 0.0
-    has(
+    says(
         "README.md",
         f"takes {uJ[sram.strategy]} and never waits with LoRA on SRAM ({sram.extra_area_mm2:.0f} "
         f"mm2 more), {uJ[rram.strategy]} and {p50_ms[rram.strategy]:.2f} ms (median) with LoRA on "

@@ -54,7 +54,7 @@ SHORT_RECIPE = "epochs={epochs},batch=16,learning_rate=0.001,warmup_ratio=0.06,r
 SHORT = two_by_two(SHORT_RECIPE.format(epochs=0.3025), every=2)
 """160 steps, at ten times the rate, in which both come 80 times as in the paper's 31,875 steps."""
 SMOLLM2_SHORT = {
-    "sentiment": two_by_two(SHORT_RECIPE.format(epochs=0.3025), every=2),
+    "sentiment": SHORT,
     "piqa": two_by_two(SHORT_RECIPE.format(epochs=2.55), every=2),
 }
 """The same on SmolLM2: 160 steps of 16 sentences, or 161 of 16 of the 1,000 questions of PIQA."""
